@@ -1,0 +1,1 @@
+"""`clue`: what a person types, hands in and gets back."""

@@ -1,0 +1,80 @@
+"""Exit codes, and the exceptions a person can meet.
+
+    ClueError                     something the user can be told about in one sentence
+     ├── UsageError               2   a wrong option or value
+     ├── NothingToScanError       3   a missing path, or no picture in the evidence
+     ├── WeightsError             4   weights missing, damaged or of another model
+     ├── OutputError              5   the results folder cannot be written
+     └── ForgedFound              6   `--fail-on forged` and something was forged
+
+Each exception carries its exit code and the advice that goes with it; `clue_cli.app.run` is the one place that
+turns an exception into a message on stderr and an exit code.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the exit code of `clue` means."""
+
+    OK = 0
+    """Everything was read and judged."""
+    SOME_FAILED = 1
+    """The run is complete, but some files could not be read or judged; they are listed with reasons."""
+    BAD_USAGE = 2
+    """A wrong command line; nothing was done."""
+    NOTHING_TO_SCAN = 3
+    """A path does not exist, or the evidence holds no picture."""
+    WEIGHTS_MISSING = 4
+    """The model's weights are missing, damaged, or of another model."""
+    OUTPUT_NOT_WRITABLE = 5
+    """The results folder could not be written (permissions, a full disk)."""
+    FORGED_FOUND = 6
+    """With `--fail-on forged`: at least one image has the verdict `forged`."""
+    INTERNAL_ERROR = 70
+    """A defect in clue itself; the message says where the details are."""
+    INTERRUPTED = 130
+    """Ctrl-C. What was finished is recorded; the same command resumes."""
+
+
+class ClueError(Exception):
+    """A failure that can be told in one sentence, with what to do next."""
+
+    exit_code = ExitCode.INTERNAL_ERROR
+
+    def __init__(self, message: str, advice: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = advice
+
+
+class UsageError(ClueError):
+    """A wrong option or value."""
+
+    exit_code = ExitCode.BAD_USAGE
+
+
+class NothingToScanError(ClueError):
+    """A path does not exist, or there is no picture in the evidence."""
+
+    exit_code = ExitCode.NOTHING_TO_SCAN
+
+
+class WeightsError(ClueError):
+    """Weights are missing, damaged, or of another model."""
+
+    exit_code = ExitCode.WEIGHTS_MISSING
+
+
+class OutputError(ClueError):
+    """The results folder cannot be written."""
+
+    exit_code = ExitCode.OUTPUT_NOT_WRITABLE
+
+
+class ForgedFound(ClueError):
+    """`--fail-on forged` was asked for and something was forged."""
+
+    exit_code = ExitCode.FORGED_FOUND

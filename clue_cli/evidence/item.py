@@ -1,0 +1,75 @@
+"""What travels from the evidence to the network: `Item` (somewhere bytes can be had) and `Photo` (pixels)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clue_cli.scan.records import ExifBrief, FailureCode, FileIdentity, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One file or archive member, not yet read.
+
+    Attributes:
+        locator: printable, unique in the run, e.g. `evidence/case7.zip!/dcim/1.jpg`.
+        size: size in bytes if it is known before reading.
+        path: the file on disk, or None for an archive member.
+        open: opens the bytes for reading. For an archive member only valid until the next item is asked for.
+        findings: what the walk noticed about it, for the record's warnings.
+    """
+
+    locator: str
+    size: int | None
+    path: Path | None
+    open: Callable[[], BinaryIO]
+    findings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Something on the way that could not be read; becomes a `FailureRecord`."""
+
+    locator: str
+    step: Step
+    code: FailureCode
+    message: str
+    advice: str | None = None
+    file: FileIdentity | None = None
+    page: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One decoded image.
+
+    Attributes:
+        locator: of the item it came from.
+        file: identity of the bytes it came from.
+        page, page_count: which page or frame, of how many.
+        pixels: H×W×3 uint8 RGB, as displayed: EXIF orientation applied, alpha composited over white.
+        orientation: the EXIF orientation that was applied, 1 to 8. `stored_view` undoes it, so that the network
+            sees the 8×8 grid of a JPEG where the encoder put it.
+        decoding: what was done to get here, in words.
+        warnings: findings about the file (a lying extension, trailing bytes, recovered truncation, …).
+        exif: EXIF in brief.
+        seconds_read, seconds_decode: wall-clock seconds.
+    """
+
+    locator: str
+    file: FileIdentity
+    page: int
+    page_count: int
+    pixels: NDArray[np.uint8]
+    orientation: int = 1
+    decoding: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    exif: ExifBrief = field(default_factory=ExifBrief)
+    seconds_read: float = 0.0
+    seconds_decode: float = 0.0

@@ -1,0 +1,1 @@
+"""The page a person can show to somebody else."""

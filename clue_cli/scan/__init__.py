@@ -1,0 +1,1 @@
+"""The flow of a scan, from evidence to records."""

@@ -1,0 +1,247 @@
+"""The one record every output is a view of.
+
+`ImageRecord` and `FailureRecord` are what `clue scan` knows about one image, or about one thing it could not read.
+The verdict JSON, the line in `records.jsonl`, the row in `summary.csv` and the HTML page are all written from them,
+and `clue schema` prints the JSON Schema generated from these types. Every field carries its meaning and its unit
+in its description, because the description is what ends up in the schema and in the documentation.
+
+Raising `SCHEMA_VERSION`: the first number for a change that breaks a reader, the second for an added field.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+SCHEMA_VERSION = "1.0"
+
+
+class Model(BaseModel):
+    """Base of all records: no unknown keys, no mutation, plain JSON types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
+
+
+class Verdict(StrEnum):
+    """What the tool found. There is no `authentic`: not finding a trace does not prove that there is none."""
+
+    FORGED = "forged"
+    NO_EVIDENCE = "no_evidence"
+    INCONCLUSIVE = "inconclusive"
+
+
+class FailureCode(StrEnum):
+    """Why something could not be read or judged. Stable names, for scripts."""
+
+    UNREADABLE = "unreadable"
+    EMPTY_FILE = "empty_file"
+    NOT_AN_IMAGE = "not_an_image"
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    MISSING_EXTRA = "missing_extra"
+    CORRUPT_IMAGE = "corrupt_image"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    FILE_TOO_LARGE = "file_too_large"
+    DECODER_CRASHED = "decoder_crashed"
+    DECODER_TIMEOUT = "decoder_timeout"
+    ARCHIVE_CORRUPT = "archive_corrupt"
+    ARCHIVE_ENCRYPTED = "archive_encrypted"
+    ARCHIVE_TOO_DEEP = "archive_too_deep"
+    ARCHIVE_LIMIT = "archive_limit"
+    UNSAFE_MEMBER_PATH = "unsafe_member_path"
+    LINK_LOOP = "link_loop"
+    CHANGED_DURING_SCAN = "changed_during_scan"
+    OUT_OF_MEMORY = "out_of_memory"
+    NOT_FINITE = "not_finite"
+    INTERNAL_ERROR = "internal_error"
+
+
+class Step(StrEnum):
+    """The step of the walk at which something failed."""
+
+    WALK = "walk"
+    ARCHIVE = "archive"
+    READ = "read"
+    DECODE = "decode"
+    PREDICT = "predict"
+    WRITE = "write"
+
+
+class BoundingBox(Model):
+    """A rectangle in pixels of the image as displayed; the origin is the top left corner."""
+
+    x: int = Field(ge=0, description="Left edge, pixels from the left border of the image as displayed.")
+    y: int = Field(ge=0, description="Top edge, pixels from the top border of the image as displayed.")
+    width: int = Field(gt=0, description="Width in pixels.")
+    height: int = Field(gt=0, description="Height in pixels.")
+
+
+class Region(Model):
+    """One connected group of marked pixels (8-connected)."""
+
+    box: BoundingBox = Field(description="The smallest rectangle around the region.")
+    area: int = Field(gt=0, description="Number of marked pixels in the region.")
+    area_ratio: float = Field(ge=0, le=1, description="Area of the region / all pixels of the image, 0 to 1.")
+    mean_probability: float = Field(ge=0, le=1, description="Mean of the heatmap over the region, 0 to 1.")
+    peak_probability: float = Field(ge=0, le=1, description="Largest heatmap value in the region, 0 to 1.")
+
+
+class ExifBrief(Model):
+    """A few EXIF fields, as the file claims them. EXIF is easily changed: these are statements, not facts.
+
+    Strings are the file's own, cut to 200 characters, control characters replaced by U+FFFD.
+    """
+
+    camera_make: str | None = Field(default=None, description="EXIF Make.")
+    camera_model: str | None = Field(default=None, description="EXIF Model.")
+    software: str | None = Field(default=None, description="EXIF Software: the last program that said its name.")
+    date_time_original: str | None = Field(default=None, description="EXIF DateTimeOriginal, as written (no zone).")
+    date_time_digitized: str | None = Field(default=None, description="EXIF DateTimeDigitized, as written.")
+    date_time_modified: str | None = Field(default=None, description="EXIF DateTime: the last change, as written.")
+    gps_present: bool = Field(default=False, description="Whether GPS fields exist. The position is not copied here.")
+    thumbnail_present: bool = Field(default=False, description="Whether an embedded EXIF thumbnail exists.")
+
+
+class FileIdentity(Model):
+    """Which bytes were judged."""
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the file's or member's bytes, hex.")
+    byte_size: int = Field(ge=0, description="Size of the file or member in bytes.")
+    sniffed_type: str = Field(description="Type by content, e.g. `jpeg`, `png`, `tiff`, `webp`.")
+    claimed_type: str | None = Field(description="Type by file-name extension, null if the extension says nothing.")
+
+
+class ModelInfo(Model):
+    """Which model said it, and how it was run."""
+
+    name: str = Field(description="Name of the model, e.g. `mini`.")
+    digest: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 over the weights and configuration, hex.")
+    device: str = Field(description="Device the network ran on, e.g. `cpu`, `cuda:0`.")
+    dtype: str = Field(description="Number format of the network, e.g. `float32`.")
+    noise_schedule: str = Field(description="`rf` (rectified flow), `ddpm` or `none`.")
+    noise_levels: list[float] = Field(description="Noise levels t after the shift, 0 (clean) to 1 (pure noise).")
+    seed: int = Field(ge=0, description="Seed of the noise, taken from the pixels; unsigned 64-bit.")
+    calibration: str | None = Field(default=None, description="Name of the calibration behind `confidence`.")
+
+
+class Tiles(Model):
+    """How the image was cut."""
+
+    size: int = Field(gt=0, description="Side of a full tile in pixels; smaller images are one tile of their own size.")
+    overlap: int = Field(ge=0, description="Overlap of neighbouring tiles in pixels.")
+    count: int = Field(gt=0, description="Number of tiles the image was cut into.")
+
+
+class OutputPaths(Model):
+    """Where the pictures of this record are: paths relative to the results folder, `/` as separator."""
+
+    mask: str = Field(description="Mask PNG: one channel, 0 or 255, the size of the image as displayed.")
+    heatmap: str | None = Field(description="Heatmap PNG: one channel, 16 bit, value / 65535 = probability.")
+    verdict: str = Field(description="This record as a JSON file of its own.")
+    preview: str | None = Field(default=None, description="The image as a browser can show it, possibly smaller.")
+    heat_overlay: str | None = Field(default=None, description="The heatmap in colour, transparent where it is low.")
+    outline: str | None = Field(default=None, description="The outline of the mask, transparent elsewhere.")
+    thumbnail: str | None = Field(default=None, description="A small picture for the table.")
+
+
+class Seconds(Model):
+    """Wall-clock seconds this image spent in each step. Steps of different images overlap."""
+
+    read: float = Field(ge=0, description="Reading and hashing.")
+    decode: float = Field(ge=0, description="Decoding to pixels and reading EXIF.")
+    predict: float = Field(ge=0, description="The network: this image's share of the batches it was in.")
+    write: float = Field(ge=0, description="Blending, verdict, and writing the pictures.")
+
+
+class ImageRecord(Model):
+    """One image (one page of a multi-page file) that was judged."""
+
+    kind: Literal["image"] = "image"
+    schema_version: str = Field(default=SCHEMA_VERSION, description="Version of this record's schema.")
+    locator: str = Field(
+        description="Where it is: path below the evidence root, `!/` between an archive and its member, e.g. "
+        "`case7.zip!/dcim/1.jpg`. Bytes that are not UTF-8 and control characters are shown escaped."
+    )
+    page: int = Field(default=0, ge=0, description="Page or frame number, from 0.")
+    page_count: int = Field(default=1, ge=1, description="How many pages or frames the file holds.")
+    file: FileIdentity
+    width: int = Field(gt=0, description="Width in pixels, as displayed (EXIF orientation applied).")
+    height: int = Field(gt=0, description="Height in pixels, as displayed (EXIF orientation applied).")
+    verdict: Verdict
+    reason: str = Field(description="Why this verdict, in one sentence.")
+    forged_area_ratio: float = Field(ge=0, le=1, description="Pixels above `threshold` / all pixels, 0 to 1.")
+    score: float = Field(ge=0, le=1, description="Raw image-level score, 0 to 1: larger, more evidence of an edit.")
+    confidence: float | None = Field(
+        default=None, ge=0, le=1, description="Calibrated probability that the verdict is right; null if inconclusive."
+    )
+    threshold: float = Field(ge=0, le=1, description="A pixel is marked if its probability is above this.")
+    score_threshold: float = Field(ge=0, le=1, description="The image counts as forged if `score` is above this.")
+    regions: list[Region] = Field(description="Marked regions, largest first, at most 100.")
+    region_count: int = Field(ge=0, description="How many regions there are, the unlisted ones included.")
+    outputs: OutputPaths
+    model: ModelInfo
+    tiles: Tiles
+    exif: ExifBrief = ExifBrief()
+    decoding: list[str] = Field(default=[], description="What was done to get from the file to 8-bit RGB pixels.")
+    warnings: list[str] = Field(default=[], description="Findings about the file that a reader should know.")
+    seconds: Seconds
+
+
+class FailureRecord(Model):
+    """Something that could not be read or judged: what, where, why, and what to do about it."""
+
+    kind: Literal["failure"] = "failure"
+    schema_version: str = Field(default=SCHEMA_VERSION, description="Version of this record's schema.")
+    locator: str = Field(description="Where it is, as in an image's record.")
+    page: int | None = Field(default=None, ge=0, description="Page or frame number from 0, null for the whole file.")
+    step: Step = Field(description="The step at which it failed.")
+    code: FailureCode = Field(description="Why, as a stable name.")
+    message: str = Field(description="Why, in words.")
+    advice: str | None = Field(default=None, description="What can be done about it, e.g. the option to use.")
+    file: FileIdentity | None = Field(default=None, description="Which bytes, if they could be read at all.")
+
+
+Record = Annotated[ImageRecord | FailureRecord, Field(discriminator="kind")]
+RECORD: TypeAdapter[ImageRecord | FailureRecord] = TypeAdapter(Record)
+
+
+class Counts(Model):
+    """What a run met. files = pictures (by file) + not_pictures + files that failed before their type was known."""
+
+    files: int = Field(default=0, ge=0, description="Files and archive members met (archives themselves not counted).")
+    archives: int = Field(default=0, ge=0, description="Archives opened.")
+    not_pictures: int = Field(default=0, ge=0, description="Files that are no pictures and do not claim to be.")
+    images: int = Field(default=0, ge=0, description="Images with a verdict (pages counted singly).")
+    forged: int = Field(default=0, ge=0, description="Images with verdict `forged`.")
+    no_evidence: int = Field(default=0, ge=0, description="Images with verdict `no_evidence`.")
+    inconclusive: int = Field(default=0, ge=0, description="Images with verdict `inconclusive`.")
+    failures: int = Field(default=0, ge=0, description="Failure records.")
+    resumed: int = Field(default=0, ge=0, description="Records taken over from an earlier run, not computed again.")
+
+
+class RunRecord(Model):
+    """`run.json`: how the results in this folder came about."""
+
+    schema_version: str = SCHEMA_VERSION
+    tool: str = "clue"
+    version: str = Field(description="Version of clue.")
+    command_line: list[str] = Field(description="The command as it was typed.")
+    status: Literal["running", "finished", "interrupted", "failed"] = Field(description="How the run ended.")
+    started: str = Field(description="Start, ISO 8601 with zone.")
+    finished: str | None = Field(default=None, description="End, ISO 8601 with zone.")
+    seconds: float | None = Field(default=None, ge=0, description="Wall-clock seconds of the run.")
+    exit_code: int | None = Field(default=None, description="Exit code of the command.")
+    evidence: list[str] = Field(description="The paths that were scanned, as typed.")
+    model: dict[str, str | int | float | bool | None | list[float]] = Field(
+        description="Model name, digest, device, dtype, noise levels, parameters."
+    )
+    settings: dict[str, str | int | float | bool | None] = Field(description="Every option that can change a result.")
+    settings_digest: str = Field(description="SHA-256 over the settings that change a result; resuming compares it.")
+    machine: dict[str, str | int | float | None] = Field(description="Platform, Python, torch, cores, memory.")
+    counts: Counts = Counts()
+    not_pictures_by_type: dict[str, int] = Field(default={}, description="Files that are no pictures, by extension.")
+    evidence_unchanged: bool | None = Field(
+        default=None, description="Whether every evidence file still had its first SHA-256 when the run ended."
+    )
+    warnings: list[str] = []
