@@ -233,7 +233,7 @@ class RunRecord(Model):
     seconds: float | None = Field(default=None, ge=0, description="Wall-clock seconds of the run.")
     exit_code: int | None = Field(default=None, description="Exit code of the command.")
     evidence: list[str] = Field(description="The paths that were scanned, as typed.")
-    model: dict[str, str | int | float | bool | None | list[float]] = Field(
+    model: dict[str, str | int | float | bool | list[float] | None] = Field(
         description="Model name, digest, device, dtype, noise levels, parameters."
     )
     settings: dict[str, str | int | float | bool | None] = Field(description="Every option that can change a result.")
