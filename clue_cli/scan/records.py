@@ -186,6 +186,10 @@ class ImageRecord(Model):
     decoding: list[str] = Field(default=[], description="What was done to get from the file to 8-bit RGB pixels.")
     warnings: list[str] = Field(default=[], description="Findings about the file that a reader should know.")
     seconds: Seconds
+    run_id: str = Field(default="", description="The run that wrote this record: `run_id` in run.json or runs/.")
+    settings_digest: str = Field(
+        default="", description="SHA-256 over version, model and settings this record depends on; resuming compares it."
+    )
 
 
 class FailureRecord(Model):
@@ -200,6 +204,10 @@ class FailureRecord(Model):
     message: str = Field(description="Why, in words.")
     advice: str | None = Field(default=None, description="What can be done about it, e.g. the option to use.")
     file: FileIdentity | None = Field(default=None, description="Which bytes, if they could be read at all.")
+    run_id: str = Field(default="", description="The run that wrote this record: `run_id` in run.json or runs/.")
+    settings_digest: str = Field(
+        default="", description="SHA-256 over version, model and settings this record depends on; resuming compares it."
+    )
 
 
 Record = Annotated[ImageRecord | FailureRecord, Field(discriminator="kind")]
@@ -218,6 +226,12 @@ class Counts(Model):
     inconclusive: int = Field(default=0, ge=0, description="Images with verdict `inconclusive`.")
     failures: int = Field(default=0, ge=0, description="Failure records.")
     resumed: int = Field(default=0, ge=0, description="Records taken over from an earlier run, not computed again.")
+    not_met: int = Field(
+        default=0,
+        ge=0,
+        description="Records of earlier runs whose evidence this run did not meet (moved, deleted, not among its "
+        "paths, or the run was interrupted before). They stay in the outputs and are in none of the other counts.",
+    )
 
 
 class RunRecord(Model):
@@ -225,6 +239,9 @@ class RunRecord(Model):
 
     schema_version: str = SCHEMA_VERSION
     tool: str = "clue"
+    run_id: str = Field(
+        default="", description="Names the run: its start in UTC and a random part; records refer to it."
+    )
     version: str = Field(description="Version of clue.")
     command_line: list[str] = Field(description="The command as it was typed.")
     status: Literal["running", "finished", "interrupted", "failed"] = Field(description="How the run ended.")

@@ -1,0 +1,152 @@
+"""What a person can choose about a scan, and the digests that tell whether two runs chose the same.
+
+Two digests, because they answer two questions. An image's result depends on the model, the number format, the
+threshold and the pictures asked for; that something *failed* depends on the limits as well. Raising a limit because
+a message said so therefore computes again what the limit had stopped, and not the hundred thousand images that it
+had nothing to do with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from clue_cli import __version__
+
+Setting = str | int | float | bool | None
+
+
+class GifFrames(StrEnum):
+    """Which frames of an animation are scanned."""
+
+    FIRST = "first"
+    ALL = "all"
+
+
+class DType(StrEnum):
+    """Number format of the network."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+class FailOn(StrEnum):
+    """What `--fail-on` can turn into an exit code of its own."""
+
+    FORGED = "forged"
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What the store writes into each record of a run, and what resuming compares.
+
+    Attributes:
+        run_id: names the run; later ids sort after earlier ones.
+        model_digest: SHA-256 of the model, hex.
+        image_digest: SHA-256 over all that an image's record depends on, hex.
+        failure_digest: SHA-256 over all that a failure depends on, the limits included, hex.
+        gif_frames: which frames make a GIF complete.
+    """
+
+    run_id: str
+    model_digest: str
+    image_digest: str
+    failure_digest: str
+    gif_frames: GifFrames = GifFrames.FIRST
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanOptions:
+    """Everything `clue scan` can be told, apart from where to read, where to write and how to talk.
+
+    Attributes:
+        model: name of a preset with weights in the package, or a path.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        dtype: number format of the network; `auto` leaves it to the device.
+        batch: tiles in one batch, None for automatic.
+        workers: decoding processes, None for automatic.
+        threshold: a pixel is marked above this probability; None for the model's own.
+        hidden: whether hidden files and folders are scanned.
+        follow_links: whether symbolic links are followed.
+        archive_depth: how deep archives in archives are opened; 0 opens none.
+        gif_frames: which frames of a GIF.
+        max_megapixels: larger images are not decoded (10⁶ pixels).
+        max_pages: further pages of one file are not read.
+        max_file_mib: larger files and members are not read (2²⁰ bytes).
+        heatmaps: whether heatmaps are kept.
+        previews: whether pictures for the page are written.
+        overwrite: start anew, removing what an earlier run recorded in the results folder.
+        retry_failed: try again what failed before.
+        fail_on: what gets an exit code of its own.
+        command_line: the command as typed, printable.
+    """
+
+    model: str = "mini"
+    device: str = "auto"
+    dtype: DType = DType.AUTO
+    batch: int | None = None
+    workers: int | None = None
+    threshold: float | None = None
+    hidden: bool = False
+    follow_links: bool = False
+    archive_depth: int = 3
+    gif_frames: GifFrames = GifFrames.FIRST
+    max_megapixels: float = 250.0
+    max_pages: int = 1000
+    max_file_mib: float = 2048.0
+    heatmaps: bool = True
+    previews: bool = True
+    overwrite: bool = False
+    retry_failed: bool = False
+    fail_on: frozenset[FailOn] = frozenset()
+    command_line: tuple[str, ...] = ()
+
+    def settings(self) -> dict[str, Setting]:
+        """Every option that can change a result, for `run.json`."""
+        return {"model": self.model, "dtype": self.dtype.value} | self._judging() | self._reading()
+
+    def stamp(self, model_digest: str, dtype: str, settings: dict[str, Setting] | None = None) -> Stamp:
+        """The stamp of a new run.
+
+        Args:
+            model_digest: SHA-256 of the loaded model, hex.
+            dtype: the number format that is really used, e.g. `float32`.
+            settings: what else a result depends on and no option shows, e.g. noise levels or tile size.
+        """
+        judging = {**self._judging(), **(settings or {}), "dtype": dtype, "model": model_digest, "clue": __version__}
+        started = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        return Stamp(
+            run_id=f"{started}-{secrets.token_hex(3)}",
+            model_digest=model_digest,
+            image_digest=digest(judging),
+            failure_digest=digest(judging | self._reading()),
+            gif_frames=self.gif_frames,
+        )
+
+    def _judging(self) -> dict[str, Setting]:
+        return {
+            "threshold": self.threshold,
+            "heatmaps": self.heatmaps,
+            "previews": self.previews,
+        }
+
+    def _reading(self) -> dict[str, Setting]:
+        return {
+            "hidden": self.hidden,
+            "follow_links": self.follow_links,
+            "archive_depth": self.archive_depth,
+            "gif_frames": self.gif_frames.value,
+            "max_megapixels": self.max_megapixels,
+            "max_pages": self.max_pages,
+            "max_file_mib": self.max_file_mib,
+        }
+
+
+def digest(settings: dict[str, Setting]) -> str:
+    """SHA-256 over settings, hex; the order of the keys does not matter."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
