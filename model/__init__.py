@@ -1,0 +1,1 @@
+"""CLUE: what is learned and measured. Imports nothing from `clue_cli`."""

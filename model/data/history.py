@@ -1,0 +1,125 @@
+"""What happens to a picture between camera and evidence: JPEG with many quantizers, WebP, resizing, noise.
+
+Forged and authentic pictures go through the same histories, so that compression alone never means forged.
+"""
+
+from __future__ import annotations
+
+import io
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.uint8]
+
+# The example luminance and chrominance tables of ITU-T T.81, Annex K, in natural order
+STANDARD_LUMA = np.array(
+    [
+        [16, 11, 10, 16, 24, 40, 51, 61],
+        [12, 12, 14, 19, 26, 58, 60, 55],
+        [14, 13, 16, 24, 40, 57, 69, 56],
+        [14, 17, 22, 29, 51, 87, 80, 62],
+        [18, 22, 37, 56, 68, 109, 103, 77],
+        [24, 35, 55, 64, 81, 104, 113, 92],
+        [49, 64, 78, 87, 103, 121, 120, 101],
+        [72, 92, 95, 98, 112, 100, 103, 99],
+    ],
+    dtype=np.float64,
+)
+STANDARD_CHROMA = np.full((8, 8), 99.0)
+STANDARD_CHROMA[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
+SUM_OF_INDEXES = np.add.outer(np.arange(8), np.arange(8)).astype(np.float64)
+
+
+def quantizers(rng: np.random.Generator, quality: float) -> list[list[int]]:
+    """A luminance and a chrominance table of about the given quality (1 to 100), 64 integers each.
+
+    Three families, because cameras and editors do not all use the example tables: the tables of Annex K scaled as
+    libjpeg does; the same with a random bend; and smooth ramps with a ceiling, as photo editors use.
+    """
+    scale = (5000 / quality if quality < 50 else 200 - 2 * quality) / 100
+    family = rng.choice(3, p=[0.5, 0.2, 0.3])
+    tables = []
+    for standard in (STANDARD_LUMA, STANDARD_CHROMA):
+        if family == 0:
+            table = standard * scale
+        elif family == 1:
+            table = 16 * scale * (standard / 16) ** rng.uniform(0.5, 1.1)
+        else:
+            ramp = 1 + (SUM_OF_INDEXES / 7) ** rng.uniform(0.9, 1.8) * rng.uniform(2.0, 5.0)
+            table = np.minimum(8 * scale * ramp, max(2.0, 64 * scale * rng.uniform(0.5, 1.0)))
+        tables.append(np.clip(np.floor(table + 0.5), 1, 255).astype(int).flatten().tolist())
+    return tables
+
+
+def jpeg(pixels: Pixels, rng: np.random.Generator, quality: float) -> Pixels:
+    """Through JPEG and back, H×W×3 uint8: random tables of that quality and random chroma subsampling."""
+    buffer = io.BytesIO()
+    subsampling = int(rng.choice(3, p=[0.4, 0.15, 0.45]))  # 4:4:4, 4:2:2, 4:2:0
+    # quality=-1: "keep" would need a JPEG source; the tables alone decide
+    Image.fromarray(pixels).save(buffer, "JPEG", qtables=quantizers(rng, quality), subsampling=subsampling)
+    return _decoded(buffer)
+
+
+def webp(pixels: Pixels, quality: int) -> Pixels:
+    """Through lossy WebP and back."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "WEBP", quality=quality, method=2)
+    return _decoded(buffer)
+
+
+def _decoded(buffer: io.BytesIO) -> Pixels:
+    buffer.seek(0)
+    with Image.open(buffer) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def resize(pixels: Pixels, width: int, height: int, rng: np.random.Generator | None = None) -> Pixels:
+    """Resample to width × height; area averaging when shrinking by much, else a random smooth kernel."""
+    if pixels.shape[1] == width and pixels.shape[0] == height:
+        return pixels
+    if pixels.shape[1] > 1.5 * width:
+        kernel = cv2.INTER_AREA
+    else:
+        choices = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4, cv2.INTER_AREA)
+        kernel = choices[int(rng.integers(4))] if rng is not None else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=kernel), dtype=np.uint8)
+
+
+def add_grain(pixels: Pixels, rng: np.random.Generator, deviation: float) -> Pixels:
+    """Gaussian noise of the given standard deviation in grey levels."""
+    noise = rng.standard_normal(pixels.shape, dtype=np.float32) * deviation
+    return np.clip(pixels + noise + 0.5, 0, 255).astype(np.uint8)
+
+
+def first_quality(rng: np.random.Generator) -> float:
+    """Quality of a camera's or a web site's JPEG: 55 to 98, most around 80 to 95."""
+    return float(np.clip(98 - rng.gamma(2.0, 7.0), 50, 98))
+
+
+def whole_picture(pixels: Pixels, rng: np.random.Generator) -> tuple[Pixels, list[str]]:
+    """One history for the whole picture after the edit, the size unchanged; and its steps in words."""
+    steps: list[str] = []
+    kind = rng.choice(["jpeg", "shifted", "twice", "webp", "grain", "none"], p=[0.66, 0.07, 0.08, 0.04, 0.05, 0.10])
+    if kind == "grain":
+        deviation = float(rng.uniform(0.5, 4))
+        pixels = add_grain(pixels, rng, deviation)
+        steps.append(f"grain {deviation:.1f}")
+    if kind == "webp":
+        quality = int(rng.integers(60, 98))
+        return webp(pixels, quality), [f"webp {quality}"]
+    if kind == "shifted":  # a JPEG whose grid is cropped away: a screenshot, a crop saved as PNG
+        top, left = (int(v) for v in rng.integers(0, 8, 2))
+        padded = cv2.copyMakeBorder(pixels, top, 0, left, 0, cv2.BORDER_REFLECT_101)
+        quality = float(rng.uniform(65, 97))
+        height, width = pixels.shape[:2]
+        return jpeg(np.asarray(padded), rng, quality)[top : top + height, left : left + width], [
+            f"jpeg {quality:.0f} grid +{left}+{top}"
+        ]
+    for _ in range({"jpeg": 1, "twice": 2, "grain": 1}.get(str(kind), 0)):
+        quality = float(np.clip(99 - rng.gamma(1.6, 7.0), 55, 99))
+        pixels = jpeg(pixels, rng, quality)
+        steps.append(f"jpeg {quality:.0f}")
+    return pixels, steps

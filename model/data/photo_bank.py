@@ -1,0 +1,116 @@
+"""Photos and object cut-outs to make forgeries from, split by photo so that nothing held out is ever trained on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.uint8]
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
+
+
+@dataclass(frozen=True, slots=True)
+class Cutout:
+    """An object mask that belongs to one photo of the bank."""
+
+    photo: int
+    path: Path
+
+
+@dataclass(slots=True)
+class PhotoBank:
+    """Authentic photos, decoded once into one file that all workers map into memory.
+
+    Attributes:
+        paths: the photos.
+        cutouts: object masks, white = object, the size of their photo.
+    """
+
+    paths: list[Path]
+    cutouts: list[Cutout]
+    cache: Path
+    _shapes: list[tuple[int, int]] = field(default_factory=list)
+    _offsets: list[int] = field(default_factory=list)
+    _pixels: Pixels | None = None
+
+    def prepare(self) -> None:
+        """Decode every photo into the cache; photos that cannot be read are left out of the bank, and counted.
+
+        Raises:
+            ValueError: no photo could be read.
+        """
+        self.cache.mkdir(parents=True, exist_ok=True)
+        offset, kept = 0, []
+        moved: dict[int, int] = {}
+        with open(self.cache / "pixels.bin", "wb") as file:
+            for index, path in enumerate(self.paths):
+                try:
+                    with Image.open(path) as image:
+                        pixels = np.asarray(image.convert("RGB"))
+                except (OSError, ValueError) as error:
+                    print(f"left out {path}: {error}")
+                    continue
+                moved[index] = len(kept)
+                kept.append(path)
+                self._shapes.append((pixels.shape[0], pixels.shape[1]))
+                self._offsets.append(offset)
+                file.write(np.ascontiguousarray(pixels).data)
+                offset += pixels.size
+        if not kept:
+            raise ValueError("no photo could be read")
+        self.paths = kept
+        self.cutouts = [Cutout(moved[c.photo], c.path) for c in self.cutouts if c.photo in moved]
+
+    def photo(self, index: int) -> Pixels:
+        """Photo number `index`, H×W×3 uint8, read-only."""
+        if self._pixels is None:
+            self._pixels = np.memmap(self.cache / "pixels.bin", dtype=np.uint8, mode="r")
+        height, width = self._shapes[index]
+        start = self._offsets[index]
+        return self._pixels[start : start + height * width * 3].reshape(height, width, 3)
+
+    def object_mask(self, cutout: Cutout) -> NDArray[np.bool_]:
+        """The cut-out's mask, H×W bool, the size of its photo."""
+        with Image.open(cutout.path) as image:
+            height, width = self._shapes[cutout.photo]
+            return np.asarray(image.convert("L").resize((width, height), Image.Resampling.NEAREST)) > 127
+
+
+def held_out(path: Path, share: float) -> bool:
+    """Whether a photo belongs to the held-out share: decided by its name alone, so that it never changes sides."""
+    digest = hashlib.sha256(path.name.encode()).digest()
+    return int.from_bytes(digest[:4], "big") / 2**32 < share
+
+
+def find_photos(folders: Sequence[Path]) -> list[Path]:
+    """All pictures below the folders, sorted."""
+    return sorted(p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+
+
+def bank_of(
+    photos: Sequence[Path], mask_folders: Sequence[tuple[Path, str]], cache: Path, *, share: float, validation: bool
+) -> PhotoBank:
+    """The training or the validation side of a bank.
+
+    Args:
+        photos: folders of authentic photos.
+        mask_folders: (folder, prefix): masks named `<prefix><photo stem>[_anything].png`.
+        share: share of the photos that is held out for validation.
+        validation: which side is wanted.
+    """
+    paths = [p for p in find_photos(photos) if held_out(p, share) == validation]
+    by_stem = {p.stem: i for i, p in enumerate(paths)}
+    cutouts = []
+    for folder, prefix in mask_folders:
+        for mask in sorted(folder.glob(f"{prefix}*.png")):
+            stem = mask.stem.removeprefix(prefix)
+            photo = by_stem.get(stem, by_stem.get(stem.rsplit("_", 1)[0]))
+            if photo is not None:
+                cutouts.append(Cutout(photo, mask))
+    return PhotoBank(paths, cutouts, cache)

@@ -1,0 +1,86 @@
+"""An early view of the pixels in which forensic traces are plain: block DCT on the 8×8 grid, high-pass residual.
+
+JPEG rounds each DCT coefficient of each 8×8 block to a multiple of a step. A region that came from elsewhere has
+another history of such roundings than its surroundings (Lin et al. 2009; Bianchi and Piva 2012). In pixels that
+trace is far below what a small network picks up by itself, so it is laid open here: for the low frequencies,
+cos(2π·c/q) is near 1 wherever a coefficient c is a multiple of the step q, and its local mean tells which steps a
+place has gone through. The learned layers start after that.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.presets.spec import ViewSpec
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as JFIF prescribes
+
+
+def dct_basis() -> Tensor:
+    """The 64 orthonormal 8×8 DCT-II basis images, 64×1×8×8, frequency index 8·v + u."""
+    n = torch.arange(8, dtype=torch.float64, device="cpu")
+    rows = torch.cos((2 * n[None, :] + 1) * n[:, None] * math.pi / 16) * 0.5  # frequency × position
+    rows[0] /= math.sqrt(2.0)
+    return torch.einsum("vy,ux->vuyx", rows, rows).reshape(64, 1, 8, 8).float()
+
+
+def zigzag() -> list[int]:
+    """Frequency indexes 8·v + u in JPEG's zigzag order."""
+    order = sorted(range(64), key=lambda k: (k // 8 + k % 8, k // 8 if (k // 8 + k % 8) % 2 else k % 8))
+    return order
+
+
+def luma(x: Tensor) -> Tensor:
+    """Luma of B×3×H×W in [0, 1], as B×1×H×W on the 0–255 scale, centred as JPEG does."""
+    weights = torch.tensor(LUMA, dtype=torch.float32, device=x.device).reshape(1, 3, 1, 1)
+    return (x.float() * weights).sum(1, keepdim=True) * 255.0 - 128.0
+
+
+def high_pass(y: Tensor) -> Tensor:
+    """Second-order residual of the luma (Ker and Böhme 2008), B×1×H×W, compressed to about [-1, 1]."""
+    kernel = torch.tensor([[-1.0, 2.0, -1.0], [2.0, -4.0, 2.0], [-1.0, 2.0, -1.0]], device=y.device) / 4.0
+    with torch.autocast(y.device.type, enabled=False):
+        residual = F.conv2d(F.pad(y, (1, 1, 1, 1), mode="reflect"), kernel[None, None])
+    return torch.tanh(residual / 8.0)
+
+
+class ForensicView(nn.Module):
+    """B×3×H×W in [0, 1] → B×channels×H/8×W/8. The grid of the blocks starts at the top left corner of the tile."""
+
+    def __init__(self, spec: ViewSpec) -> None:
+        super().__init__()
+        # Not buffers: `.to(bfloat16)` would round them, and half a grey level is what all this is about.
+        self.basis = dct_basis()
+        self.steps = torch.tensor(spec.steps, dtype=torch.float32, device="cpu")
+        self.tested = torch.tensor(zigzag()[1 : 1 + spec.frequencies], device="cpu")
+        inputs = 64 * 3 + spec.frequencies * len(spec.steps) + 3
+        self.project = nn.Conv2d(inputs, spec.channels, 1)
+        self.pool = nn.Sequential(
+            nn.SiLU(),
+            nn.Conv2d(spec.channels, spec.channels, 3, padding=1),
+            nn.GroupNorm(8, spec.channels),
+            nn.SiLU(),
+        )
+
+    @torch.no_grad()
+    def traces(self, x: Tensor) -> Tensor:
+        """The fixed part: coefficients at three ranges, their agreement with each step, mean colour; float32."""
+        # B×64×h×w; in full precision even where the caller runs under autocast
+        with torch.autocast(x.device.type, enabled=False):
+            c = F.conv2d(luma(x), self.basis.to(x.device), stride=8)
+        low = c[:, self.tested.to(x.device)]  # B×f×h×w
+        # B×f×s×h×w; a coefficient below half a step is a multiple of it for trivial reasons: no vote.
+        phase = low[:, :, None] / self.steps.to(x.device).reshape(1, 1, -1, 1, 1)
+        votes = torch.cos(2 * math.pi * phase) * (phase.abs() > 0.5)
+        energy = torch.log1p(c.abs()) / 4.0
+        colour = F.avg_pool2d(x.float(), 8) * 2 - 1
+        return torch.cat([torch.tanh(c / 2), torch.tanh(c / 32), energy, votes.flatten(1, 2), colour], 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        view: Tensor = self.pool(self.project(self.traces(x).to(self.project.weight.dtype)))
+        return view

@@ -1,0 +1,64 @@
+"""Low-rank adaptation: peft's LoRA where the paper puts it."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from torch import Tensor, nn
+
+from model.presets.spec import LoraSpec
+
+ADAPTER = "clue"
+
+
+class FusedQKV(nn.Module):
+    """SAM's fused `qkv` projection seen as three linear layers, so that LoRA on q, k and v has its own rank for each.
+
+    Computes exactly what the fused layer computes: the three weights are its thirds.
+    """
+
+    def __init__(self, fused: nn.Linear) -> None:
+        super().__init__()
+        inputs, width = fused.in_features, fused.out_features // 3
+        device, dtype = fused.weight.device, fused.weight.dtype
+        parts = [nn.Linear(inputs, width, fused.bias is not None, device=device, dtype=dtype) for _ in range(3)]
+        with torch.no_grad():
+            for index, part in enumerate(parts):
+                rows = slice(index * width, (index + 1) * width)
+                part.weight.copy_(fused.weight[rows])
+                if fused.bias is not None:
+                    part.bias.copy_(fused.bias[rows])
+        self.q, self.k, self.v = parts
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: …×C → …×3C, in the order q, k, v."""
+        return torch.cat([self.q(x), self.k(x), self.v(x)], -1)
+
+
+def adapt_sd3(transformer: nn.Module, spec: LoraSpec) -> None:
+    """Freeze the MM-DiT and put LoRA on its joint-attention projections, in place."""
+    _inject(transformer, spec, list(spec.sd3_targets))
+
+
+def adapt_sam(encoder: nn.Module, spec: LoraSpec) -> None:
+    """Freeze SAM's image encoder and put LoRA on q, k and v of every attention block, in place."""
+    for block in cast(nn.ModuleList, encoder.blocks):
+        attention = cast(nn.Module, block.attn)
+        attention.qkv = FusedQKV(cast(nn.Linear, attention.qkv))
+    _inject(encoder, spec, ["qkv.q", "qkv.k", "qkv.v"])
+
+
+def freeze(module: nn.Module) -> None:
+    """No gradient for any parameter of the module."""
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+
+
+def _inject(module: nn.Module, spec: LoraSpec, targets: list[str]) -> None:
+    freeze(module)
+    config = LoraConfig(
+        r=spec.rank, lora_alpha=spec.alpha, lora_dropout=spec.dropout, target_modules=targets, bias="none"
+    )
+    inject_adapter_in_model(config, module, adapter_name=ADAPTER)

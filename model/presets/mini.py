@@ -1,0 +1,49 @@
+"""`mini`: the embedded model. CLUE made small enough for two CPU cores, every part trained by us."""
+
+from model.presets.spec import HeadSpec, NoiseSpec, Preset, SamSpec, TileSpec, TransformerSpec, VaeSpec, ViewSpec
+
+MINI = Preset(
+    name="mini",
+    # 4×4 pixels folded into channels: convolutions at full resolution cost three times the time of all the rest.
+    vae=VaeSpec(
+        block_out_channels=(48, 96),
+        layers_per_block=1,
+        norm_num_groups=8,
+        mid_block_add_attention=False,
+        pixel_unshuffle=4,
+        residual=True,
+        shift_factor=0.0,
+        scaling_factor=1.0,
+    ),
+    transformer=TransformerSpec(
+        num_layers=3,
+        num_attention_heads=6,
+        attention_head_dim=32,
+        joint_attention_dim=64,
+        pooled_projection_dim=64,
+        sample_size=64,
+        pos_embed_max_size=64,
+        feature_blocks=(1, 2),
+        prompt_tokens=4,
+        learned_prompt=True,
+    ),
+    # No absolute positions and windows only, so that any size of image is welcome; far context is the transformer's.
+    sam=SamSpec(
+        img_size=64,
+        patch_size=1,
+        embed_dim=160,
+        depth=3,
+        num_heads=5,
+        window_size=8,
+        global_attn_indexes=(),
+        out_chans=128,
+        use_abs_pos=False,
+        input="view",
+    ),
+    view=ViewSpec(channels=128),
+    noise=NoiseSpec(levels=(0.02, 0.15)),
+    head=HeadSpec(channels=128, groups=8, stride=8),
+    tile=TileSpec(size=512, overlap=64),
+    adapt_sd3="full",
+    adapt_sam="full",
+)

@@ -1,0 +1,126 @@
+"""The generative branch: SD3's latent, rectified-flow noise, MM-DiT features (clue-method, equations 1 and 2)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
+from torch import Tensor, nn
+
+from model.forensic_view import high_pass, luma
+from model.presets.spec import NoiseSpec, TransformerSpec, VaeSpec
+from model.rectified_flow import add_noise, noise_levels
+
+
+def build_vae(spec: VaeSpec) -> AutoencoderKL:
+    """AutoencoderKL without its decoder: nothing here ever decodes."""
+    blocks = len(spec.block_out_channels)
+    folded = 3 * spec.pixel_unshuffle**2
+    vae = AutoencoderKL(
+        in_channels=folded + (spec.pixel_unshuffle**2 if spec.residual else 0),
+        out_channels=3,
+        down_block_types=("DownEncoderBlock2D",) * blocks,
+        up_block_types=("UpDecoderBlock2D",) * blocks,
+        block_out_channels=spec.block_out_channels,
+        layers_per_block=spec.layers_per_block,
+        latent_channels=spec.latent_channels,
+        norm_num_groups=spec.norm_num_groups,
+        mid_block_add_attention=spec.mid_block_add_attention,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+        shift_factor=spec.shift_factor,
+        scaling_factor=spec.scaling_factor,
+    )
+    vae.decoder = nn.Identity()
+    return vae
+
+
+def build_transformer(spec: TransformerSpec, latent_channels: int) -> SD3Transformer2DModel:
+    """SD3Transformer2DModel as SD3 configures it, at the size of the spec."""
+    return SD3Transformer2DModel(
+        sample_size=spec.sample_size,
+        patch_size=spec.patch_size,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        num_layers=spec.num_layers,
+        attention_head_dim=spec.attention_head_dim,
+        num_attention_heads=spec.num_attention_heads,
+        joint_attention_dim=spec.joint_attention_dim,
+        caption_projection_dim=spec.width,
+        pooled_projection_dim=spec.pooled_projection_dim,
+        pos_embed_max_size=spec.pos_embed_max_size,
+        dual_attention_layers=spec.dual_attention_layers,
+        qk_norm=spec.qk_norm,
+    )
+
+
+class SD3Branch(nn.Module):
+    """x, ε → F_sd3, B×channels×h×w at `stride` pixels per cell."""
+
+    prompt: Tensor
+    pooled: Tensor
+
+    def __init__(self, vae: VaeSpec, transformer: TransformerSpec, noise: NoiseSpec) -> None:
+        super().__init__()
+        self.vae_spec, self.spec, self.noise = vae, transformer, noise
+        self.vae = build_vae(vae)
+        self.transformer = build_transformer(transformer, vae.latent_channels)
+        prompt = torch.zeros(1, transformer.prompt_tokens, transformer.joint_attention_dim)
+        pooled = torch.zeros(1, transformer.pooled_projection_dim)
+        if transformer.learned_prompt:
+            self.prompt = nn.Parameter(prompt.normal_(std=0.5) if not prompt.is_meta else prompt)
+            self.pooled = nn.Parameter(pooled)
+        else:  # the embedding of the empty prompt is a constant of the base model
+            self.register_buffer("prompt", prompt)
+            self.register_buffer("pooled", pooled)
+
+    @property
+    def channels(self) -> int:
+        """Channels of F_sd3: the features of every tapped block at every noise level, concatenated."""
+        return self.spec.width * len(self.spec.feature_blocks) * len(noise_levels(self.noise))
+
+    @property
+    def stride(self) -> int:
+        """Pixels per cell of F_sd3."""
+        return self.vae_spec.stride * self.spec.patch_size
+
+    def encode(self, x: Tensor) -> Tensor:
+        """z0 = (E(x) - shift_factor)·scaling_factor, the mean of the posterior: B×16×H/8×W/8. Equation 1."""
+        pixels = F.pixel_unshuffle(x * 2 - 1, self.vae_spec.pixel_unshuffle)
+        if self.vae_spec.residual:
+            residual = F.pixel_unshuffle(high_pass(luma(x)).to(x.dtype), self.vae_spec.pixel_unshuffle)
+            pixels = torch.cat([pixels, residual], 1)
+        mean = self.vae.encoder(pixels.to(self.vae.encoder.conv_in.weight.dtype)).chunk(2, dim=1)[0]
+        return (mean - self.vae_spec.shift_factor) * self.vae_spec.scaling_factor
+
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        """x: B×3×H×W in [0, 1]; noise: ε, the shape of the latent."""
+        z0 = self.encode(x)
+        levels = noise_levels(self.noise)
+        batch, _, height, width = z0.shape
+        # All levels of a tile in one batch: (L·B)×16×h×w. Only the transformer runs once per level.
+        noisy = torch.cat([add_noise(z0, noise.to(z0), level, self.noise) for level in levels])
+        timestep = torch.tensor(levels, device=x.device, dtype=torch.float32).repeat_interleave(batch) * 1000.0
+        tapped = self.tokens(noisy, timestep)
+        rows, columns = height // self.spec.patch_size, width // self.spec.patch_size
+        maps = [tokens.transpose(1, 2).reshape(-1, self.spec.width, rows, columns) for tokens in tapped]
+        stacked = torch.cat(maps, 1)  # (L·B)×(taps·width)×rows×columns
+        return torch.cat(stacked.chunk(len(levels)), 1)
+
+    def tokens(self, latent: Tensor, timestep: Tensor) -> list[Tensor]:
+        """Image tokens after each of `feature_blocks`: a list of B×N×width. No later block is computed."""
+        model = self.transformer
+        count = latent.shape[0]
+        hidden = model.pos_embed(latent).contiguous()
+        temb = model.time_text_embed(timestep, self.pooled.expand(count, -1).to(latent.dtype))
+        context = model.context_embedder(self.prompt.expand(count, -1, -1).to(latent.dtype))
+        tapped = []
+        for index, block in enumerate(model.transformer_blocks[: max(self.spec.feature_blocks) + 1]):
+            if torch.is_grad_enabled() and model.gradient_checkpointing:
+                context, hidden = model._gradient_checkpointing_func(block, hidden, context, temb, None)
+            else:
+                context, hidden = block(hidden_states=hidden, encoder_hidden_states=context, temb=temb)
+            if index in self.spec.feature_blocks:
+                tapped.append(hidden)
+        return tapped

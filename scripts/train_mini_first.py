@@ -1,0 +1,193 @@
+"""First training of the embedded model: made forgeries from a folder of photos, for a fixed time on the CPU.
+
+    python scripts/train_mini_first.py --data DATA --out runs/first --minutes 100
+
+DATA holds `photos/{coco,people,web,nature,scenes}` with masks in `photos/{coco_instances,people_masks}` and
+`composites/{images,masks}`. Resumable: the same command goes on from the last checkpoint. The learning rate follows
+the clock, so the training ends annealed whatever else the machine does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from model.clue import CLUE, build
+from model.data.forge import forge
+from model.data.history import whole_picture
+from model.data.photo_bank import PhotoBank, bank_of, held_out
+from model.losses import bce_loss, dice_loss
+from model.presets import PRESETS
+
+SHAPES = ((256, 256), (256, 384), (384, 256), (320, 320))
+SHAPE_SHARES = (0.55, 0.2, 0.15, 0.1)
+
+
+class Batches(Dataset[tuple[Tensor, Tensor]]):
+    """Batch number i, made from nothing but the seed and i: any worker makes the same one."""
+
+    def __init__(self, bank: PhotoBank, pairs: list[tuple[Path, Path]], seed: int, batch: int, count: int) -> None:
+        self.bank, self.pairs, self.seed, self.batch, self.count = bank, pairs, seed, batch, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        cv2.setNumThreads(1)
+        rng = np.random.default_rng([self.seed, index])
+        height, width = SHAPES[int(rng.choice(len(SHAPES), p=SHAPE_SHARES))]
+        images, masks = [], []
+        for _ in range(self.batch):
+            if self.pairs and (height, width) == (256, 256) and rng.random() < 0.1:
+                pixels, mask = self.pair(rng)
+            else:
+                sample = forge(self.bank, rng, height, width)
+                pixels, mask = sample.pixels, sample.mask
+            images.append(torch.from_numpy(pixels).permute(2, 0, 1))
+            masks.append(torch.from_numpy(mask)[None])
+        return torch.stack(images), torch.stack(masks)
+
+    def pair(self, rng: np.random.Generator) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """A composite found on the web, 256×256, with one more history on top."""
+        image_path, mask_path = self.pairs[int(rng.integers(len(self.pairs)))]
+        with Image.open(image_path) as image, Image.open(mask_path) as mask:
+            pixels = np.asarray(image.convert("RGB").resize((256, 256)))
+            region = np.asarray(mask.convert("L").resize((256, 256))) > 127
+        if rng.random() < 0.5:
+            pixels, region = pixels[:, ::-1], region[:, ::-1]
+        pixels, _ = whole_picture(np.ascontiguousarray(pixels), rng)
+        return np.ascontiguousarray(pixels), np.ascontiguousarray(region)
+
+
+def network_input(images: Tensor, model: CLUE, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Pixels as float in [0, 1], and fresh noise."""
+    x = images.float().div(255).contiguous(memory_format=torch.channels_last)
+    shape = model.latent_shape(x.shape[-2], x.shape[-1])
+    return x, torch.randn(x.shape[0], *shape, generator=generator)
+
+
+def f1_scores(model: CLUE, batches: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
+    """Mean F1 at 0.5 over forged pictures, mean marked area on authentic ones."""
+    model.eval()
+    generator = torch.Generator().manual_seed(0)
+    f1, area = [], []
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        for images, masks in batches:
+            marked = torch.sigmoid(model(*network_input(images, model, generator))) > 0.5
+            for m, g in zip(marked, masks, strict=True):
+                if g.any():
+                    f1.append(float(2 * (m & g).sum() / (m.sum() + g.sum())))
+                else:
+                    area.append(float(m.float().mean()))
+    model.train()
+    return {"f1": float(np.mean(f1)), "marked_on_authentic": float(np.mean(area)), "n": float(len(f1))}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=100)
+    parser.add_argument("--batch", type=int, default=24)
+    parser.add_argument("--lr", type=float, default=8e-4)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(args.seed)
+
+    photos = args.data / "photos"
+    folders = [photos / name for name in ("coco", "people", "web", "nature", "scenes")]
+    mask_folders = [(photos / "coco_instances", "train2017_"), (photos / "people_masks", "")]
+    banks = {}
+    for side in (True, False):
+        cache = args.out / f"cache-{'held-out' if side else 'train'}"
+        banks[side] = bank_of(folders, mask_folders, cache, share=0.08, validation=side)
+        banks[side].prepare()
+    composites = sorted((args.data / "composites" / "images").glob("*.jpg"))
+    pairs = [(p, args.data / "composites" / "masks" / f"{p.stem}.png") for p in composites if not held_out(p, 0.08)]
+    print(f"train on {len(banks[False].paths)} photos, {len(banks[False].cutouts)} cut-outs, {len(pairs)} composites")
+
+    validation_set = Batches(banks[True], [], seed=10_000, batch=16, count=12)
+    validation = [validation_set[i] for i in range(len(validation_set))]
+
+    model = build(PRESETS["mini"]).to(memory_format=torch.channels_last)
+    average = build(PRESETS["mini"])
+    average.load_state_dict(model.state_dict())
+    decay = [p for p in model.parameters() if p.ndim > 1]
+    rest = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": 0.03}, {"params": rest, "weight_decay": 0.0}], lr=args.lr, fused=True
+    )
+    step, spent = 0, 0.0
+    latest = args.out / "latest.pt"
+    if latest.exists():
+        state = torch.load(latest, weights_only=True)
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, spent = state["step"], state["spent"]
+        print(f"going on from step {step}, {spent / 60:.1f} minutes")
+
+    samples = Batches(banks[False], pairs, args.seed, args.batch, count=10**7)
+    loader = DataLoader(
+        samples, batch_size=None, sampler=range(step, len(samples)), num_workers=args.workers, prefetch_factor=6
+    )
+    generator = torch.Generator().manual_seed(args.seed + step)
+    budget, warmup, started, checked = args.minutes * 60, 90.0, time.monotonic(), time.monotonic()
+    log = open(args.out / "log.jsonl", "a", buffering=1)
+    losses: list[float] = []
+    for images, masks in loader:
+        elapsed = spent + time.monotonic() - started
+        progress = min(elapsed / budget, 1.0)
+        rate = args.lr * min(1.0, elapsed / warmup + 0.02) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        x, noise = network_input(images, model, generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(x, noise)
+        target = masks.float()
+        loss = bce_loss(logits, target) + 0.4 * dice_loss(logits, target)
+        if not torch.isfinite(loss):
+            raise SystemExit(f"loss is {loss.item()} at step {step}")
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        step += 1
+        losses.append(loss.item())
+        with torch.no_grad():
+            keep = min(0.9985, step / (step + 20))
+            for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
+                slow.lerp_(fast, 1 - keep)
+        done = progress >= 1.0
+        if step % 50 == 0 or done:
+            row: dict[str, float] = {"step": step, "minutes": elapsed / 60, "loss": float(np.mean(losses)), "lr": rate}
+            losses.clear()
+            if time.monotonic() - checked > 480 or done:
+                checked = time.monotonic()
+                row |= f1_scores(average, validation)
+                state = {"model": model.state_dict(), "average": average.state_dict()}
+                state |= {"optimizer": optimizer.state_dict(), "step": step, "spent": elapsed}
+                torch.save(state, args.out / "latest.tmp")
+                os.replace(args.out / "latest.tmp", latest)
+            log.write(json.dumps(row) + "\n")
+            print(json.dumps({k: round(v, 5) for k, v in row.items()}), flush=True)
+        if done:
+            break
+
+
+if __name__ == "__main__":
+    main()
