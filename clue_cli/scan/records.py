@@ -199,6 +199,7 @@ class FailureRecord(Model):
     schema_version: str = Field(default=SCHEMA_VERSION, description="Version of this record's schema.")
     locator: str = Field(description="Where it is, as in an image's record.")
     page: int | None = Field(default=None, ge=0, description="Page or frame number from 0, null for the whole file.")
+    page_count: int | None = Field(default=None, ge=1, description="How many pages the file holds, if that is known.")
     step: Step = Field(description="The step at which it failed.")
     code: FailureCode = Field(description="Why, as a stable name.")
     message: str = Field(description="Why, in words.")

@@ -1,0 +1,96 @@
+"""What need not be computed again.
+
+A file is finished if every page of it is recorded (or a failure for the file as a whole), for the same bytes, by
+the same model and version of clue, with the same settings, and the pictures of its records are still there. A
+failure counts as finished too, unless `--retry-failed` is given or a limit was changed.
+
+Records of evidence that a run does not meet again (moved, deleted, renamed, not among the paths of this run, or the
+run was interrupted before) are never dropped: they stay in the log, in `summary.csv` (with `met_in_this_run` = no)
+and on the page, and `run.json` counts them apart as `not_met`. A file that disappears between two scans is itself
+something that a reader must see.
+"""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from clue_cli.scan.options import GifFrames, Stamp
+from clue_cli.scan.record_log import RecordLog
+from clue_cli.scan.records import FailureRecord, ImageRecord, OutputPaths
+
+
+class ResumeIndex:
+    """Answers for each file whether it is finished. Thread-safe.
+
+    Args:
+        log: of the results folder.
+        out: the results folder.
+        stamp: of this run.
+        retry_failed: whether failures are tried again.
+    """
+
+    def __init__(self, log: RecordLog, out: Path, stamp: Stamp, *, retry_failed: bool = False) -> None:
+        self._log = log
+        self._out = out
+        self._stamp = stamp
+        self._retry_failed = retry_failed
+
+    def lookup(self, locator: str, sha256: str) -> list[ImageRecord | FailureRecord] | None:
+        """The records of a finished file, by page, or None if it has to be scanned.
+
+        Records that are returned count as taken over: this run has met their evidence.
+
+        Raises:
+            OutputError: the log was changed by somebody else meanwhile.
+        """
+        records = self._log.current(locator)
+        if (
+            not records
+            or not all(self._holds(record, sha256) for record in records)
+            or not _complete(records, self._stamp)
+        ):
+            return None
+        self._log.keep(locator)
+        return records
+
+    def _holds(self, record: ImageRecord | FailureRecord, sha256: str) -> bool:
+        if record.file is None or record.file.sha256 != sha256:
+            return False
+        if isinstance(record, FailureRecord):
+            return record.settings_digest == self._stamp.failure_digest and not self._retry_failed
+        return (
+            record.settings_digest == self._stamp.image_digest
+            and record.model.digest == self._stamp.model_digest
+            and all(map(self._is_there, pictures(record.outputs)))
+        )
+
+    def _is_there(self, relative: str) -> bool:
+        try:
+            status = (self._out / relative).stat()
+        except OSError:
+            return False
+        # A power failure can leave the name of a file without its content.
+        return stat.S_ISREG(status.st_mode) and status.st_size > 0
+
+
+def pictures(outputs: OutputPaths) -> list[str]:
+    """Every file of a record, relative to the results folder."""
+    return [path for path in outputs.model_dump().values() if path is not None]
+
+
+def _complete(records: list[ImageRecord | FailureRecord], stamp: Stamp) -> bool:
+    """Whether these are all records that there will be.
+
+    A failure of the whole file ends it: it stands alone, or (a limit on pages, a file that changed meanwhile) it is
+    recorded after the pages that could be read. If it is not known how many pages there are, the file is not
+    complete: scanning twice is cheaper than losing a page.
+    """
+    pages = {record.page for record in records}
+    if None in pages:
+        return pages == {None, *range(len(pages) - 1)}
+    known = [record for record in records if record.page_count is not None]
+    if not known:
+        return False
+    first_only = stamp.gif_frames is GifFrames.FIRST and known[0].file and known[0].file.sniffed_type == "gif"
+    return pages == set(range(1 if first_only else known[0].page_count or 1))

@@ -1,0 +1,409 @@
+"""Everything that `clue scan` writes to its results folder.
+
+    DIR/masks/…  heatmaps/…  verdicts/…  previews/…   the tree of the evidence, mirrored (see `names`)
+    DIR/records.jsonl     one line per image or failure, append-only; of a locator the latest run's lines count
+    DIR/summary.csv       one row per current record
+    DIR/run.json          the latest run; earlier ones in DIR/runs/
+    DIR/records.torn      what a crash left of a line, if one ever did
+    DIR/.clue.lock        held while a scan writes here
+
+A line in the log means that every file of its record is there. All else can be made again from the log.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, ValidationError
+
+from clue_cli.errors import OutputError, UsageError
+from clue_cli.report.previews import write_previews
+from clue_cli.scan import names
+from clue_cli.scan.folder import OutputFolder, output_errors
+from clue_cli.scan.options import Stamp
+from clue_cli.scan.pictures import write_heatmap, write_mask
+from clue_cli.scan.record_log import MASKS, RecordLog
+from clue_cli.scan.records import SCHEMA_VERSION, FailureRecord, ImageRecord, OutputPaths, RunRecord
+from clue_cli.scan.resume import ResumeIndex, pictures
+from clue_cli.scan.summary import write_summary
+
+LOG, TORN, SUMMARY, RUN, LOCK, PAGE = (
+    "records.jsonl",
+    "records.torn",
+    "summary.csv",
+    "run.json",
+    ".clue.lock",
+    "index.html",
+)
+_HEATMAPS, _VERDICTS, _PREVIEWS = "heatmaps", "verdicts", "previews"
+_PICTURE_FOLDERS = frozenset({MASKS, _HEATMAPS, _VERDICTS, _PREVIEWS})
+
+# Written by desktops into any folder they show, and by mkfs into the root of a disk.
+_SYSTEM_FILES = frozenset({".DS_Store", "desktop.ini", "Thumbs.db", "lost+found", "System Volume Information"})
+
+
+class ResultStore:
+    """The results folder of one scan. A context manager: it holds the folder's lock until it is closed.
+
+    Opening makes the folder and checks it; nothing else is written before `begin`. Thread-safe after that.
+
+    Args:
+        out: the results folder.
+        evidence: the paths that will be scanned.
+
+    Raises:
+        UsageError: evidence lies in the results folder.
+        OutputError: the folder cannot be written, is in use by another scan, or holds something else.
+    """
+
+    def __init__(self, out: Path, evidence: Sequence[Path] = ()) -> None:
+        _check_apart(out, evidence)
+        self.out = out
+        self._folder = OutputFolder(out)
+        self._lock = threading.RLock()
+        self._log: RecordLog | None = None
+        self._stamp: Stamp | None = None
+        with output_errors(out):
+            out.mkdir(parents=True, exist_ok=True)
+            _check_ours(out)
+            self._file_lock = FileLock(out / LOCK, thread_local=False)
+            try:
+                self._file_lock.acquire(timeout=0)
+            except Timeout as error:
+                raise OutputError(
+                    f"Another scan is writing to {out}.", "Wait until it is done, or choose another --out."
+                ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def begin(self, run: RunRecord, stamp: Stamp, *, overwrite: bool = False) -> list[str]:
+        """Start a run: write `run.json`, keep the former one under `runs/`, open the log.
+
+        Args:
+            run: what is known of the run so far; its `run_id` is taken from the stamp.
+            stamp: goes into every record.
+            overwrite: first remove what earlier runs recorded here, and only that.
+
+        Returns:
+            What was found wrong with the log, in words.
+
+        Raises:
+            OutputError: writing failed, or the results are of a newer version of clue.
+        """
+        self._folder.clear_temporary()
+        if overwrite:
+            self._remove_recorded()
+        with output_errors(self.out / RUN):
+            former = None if overwrite else _read_run(self.out / RUN)
+        if former is not None and former.run_id and former.run_id != stamp.run_id:
+            with self._folder.create(f"runs/{names.mirrored(former.run_id, suffix='.json')}", durable=True) as stream:
+                stream.write(_json(former))
+        self._stamp = stamp
+        self.write_run(run)
+        with output_errors(self.out / LOG):
+            self._log = RecordLog(self.out / LOG, self.out / TORN)
+        return self._log.warnings
+
+    def resume(self, *, retry_failed: bool = False) -> ResumeIndex:
+        """What earlier runs finished."""
+        return ResumeIndex(self._open_log, self.out, self._open_stamp, retry_failed=retry_failed)
+
+    def outputs(
+        self, locator: str, page: int = 0, page_count: int = 1, *, heatmap: bool = True, previews: bool = True
+    ) -> OutputPaths:
+        """The names of a page's files, reserved for it; to be asked for before the first of them is written.
+
+        Removes what an earlier run wrote about this locator: it was made from other bytes, by another model or with
+        other settings, and must not be taken for a result of this run.
+
+        Raises:
+            OutputError: an outdated file cannot be removed.
+        """
+        self._remove_outdated(locator)
+        length = self._hash_length(locator)
+
+        def name(folder: str, suffix: str) -> str:
+            return f"{folder}/{names.mirrored(locator, page, page_count, suffix, length)}"
+
+        return OutputPaths(
+            mask=name(MASKS, ".png"),
+            heatmap=name(_HEATMAPS, ".png") if heatmap else None,
+            verdict=name(_VERDICTS, ".json"),
+            preview=name(_PREVIEWS, ".preview.jpg") if previews else None,
+            heat_overlay=name(_PREVIEWS, ".heat.png") if previews else None,
+            outline=name(_PREVIEWS, ".outline.png") if previews else None,
+            thumbnail=name(_PREVIEWS, ".thumb.jpg") if previews else None,
+        )
+
+    def write_previews(
+        self,
+        outputs: OutputPaths,
+        pixels: NDArray[np.uint8],
+        heatmap: NDArray[np.float32],
+        mask: NDArray[np.bool_],
+    ) -> None:
+        """Write the pictures for the page, before `write_image`; nothing if `outputs` names none.
+
+        Args:
+            outputs: the names, from `outputs`.
+            pixels: H×W×3 RGB, as displayed.
+            heatmap: H×W probabilities in [0, 1].
+            mask: H×W, True where marked.
+
+        Raises:
+            OutputError: writing failed.
+            ValueError: the shapes differ, or the heatmap holds no probabilities.
+        """
+        if outputs.preview is None:
+            return
+        path = self._folder.inside(outputs.preview)
+        with output_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_previews(pixels, heatmap, mask, path.parent, path.name.removesuffix(".preview.jpg"))
+
+    def write_image(
+        self, record: ImageRecord, mask: NDArray[np.bool_], heatmap: NDArray[np.float32] | None = None
+    ) -> ImageRecord:
+        """Write mask, heatmap and verdict of a page, then its line in the log.
+
+        Args:
+            record: with the names from `outputs`; what it names besides these three must be written already.
+            mask: H×W, True where marked.
+            heatmap: H×W probabilities in [0, 1]; not needed if the record names no heatmap.
+
+        Returns:
+            The record as written: with the run, the digest, and the time that writing took.
+
+        Raises:
+            OutputError: writing failed; the record is not in the log.
+            ValueError: mask or heatmap are not of the record's size, or hold no probabilities.
+        """
+        started = time.perf_counter()
+        if mask.shape != (record.height, record.width):
+            raise ValueError(f"mask of {mask.shape} for an image of {(record.height, record.width)}")
+        with self._folder.create(record.outputs.mask) as stream:
+            write_mask(stream, mask)
+        if record.outputs.heatmap is not None:
+            if heatmap is None or heatmap.shape != mask.shape:
+                raise ValueError("the record names a heatmap, but there is none of its size")
+            with self._folder.create(record.outputs.heatmap) as stream:
+                write_heatmap(stream, heatmap)
+        stamp = self._open_stamp
+        seconds = record.seconds.model_copy(update={"write": record.seconds.write + time.perf_counter() - started})
+        written = record.model_copy(
+            update={"run_id": stamp.run_id, "settings_digest": stamp.image_digest, "seconds": seconds}
+        )
+        with self._folder.create(record.outputs.verdict) as stream:
+            stream.write(_json(written))
+        self._append(written)
+        return written
+
+    def write_failure(self, record: FailureRecord) -> FailureRecord:
+        """Append a failure to the log.
+
+        What an earlier run recorded in the same words for the same settings is taken over and not said twice.
+
+        Returns:
+            The record as it is in the log.
+
+        Raises:
+            OutputError: writing failed.
+        """
+        stamp = self._open_stamp
+        written = record.model_copy(update={"run_id": stamp.run_id, "settings_digest": stamp.failure_digest})
+        with self._lock:
+            known = self._open_log.current(record.locator)
+            if len(known) == 1 and known[0].model_copy(update={"run_id": stamp.run_id}) == written:
+                self._open_log.keep(record.locator)
+                return written.model_copy(update={"run_id": known[0].run_id})
+            self._remove_outdated(record.locator)
+            self._append(written)
+        return written
+
+    def records(self) -> Iterator[ImageRecord | FailureRecord]:
+        """All current records, by locator and page, one at a time: what summary and page are made of."""
+        return (record for record, _ in self._open_log.records())
+
+    def not_met(self) -> int:
+        """How many current records belong to evidence that this run has not met."""
+        return self._open_log.not_met()
+
+    def write_run(self, run: RunRecord) -> RunRecord:
+        """Write `run.json`, durably; returns it as written.
+
+        Raises:
+            OutputError: writing failed.
+        """
+        stamp = self._open_stamp
+        written = run.model_copy(update={"run_id": stamp.run_id, "settings_digest": stamp.failure_digest})
+        with self._folder.create(RUN, durable=True) as stream:
+            stream.write(_json(written))
+        return written
+
+    def finish(self, run: RunRecord) -> RunRecord:
+        """Write `summary.csv` and the final `run.json`; returns the latter as written, with `counts.not_met`.
+
+        Raises:
+            OutputError: writing failed.
+        """
+        with output_errors(self.out / LOG):
+            self._open_log.sync()
+            with self._folder.create(SUMMARY) as stream:
+                text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
+                write_summary(text, self._open_log.records())
+                text.detach()
+        counts = run.counts.model_copy(update={"not_met": self.not_met()})
+        return self.write_run(run.model_copy(update={"counts": counts}))
+
+    def close(self) -> None:
+        """Close the log and give the folder free; harmless when repeated.
+
+        Raises:
+            OutputError: the log cannot be brought to the disk.
+        """
+        try:
+            with output_errors(self.out / LOG):
+                if self._log is not None:
+                    self._log.close()
+                self._folder.clear_temporary()
+        finally:
+            self._file_lock.release()
+
+    @property
+    def _open_log(self) -> RecordLog:
+        if self._log is None:
+            raise RuntimeError("begin() comes first")
+        return self._log
+
+    @property
+    def _open_stamp(self) -> Stamp:
+        if self._stamp is None:
+            raise RuntimeError("begin() comes first")
+        return self._stamp
+
+    def _append(self, record: ImageRecord | FailureRecord) -> None:
+        with output_errors(self.out / LOG):
+            self._open_log.append(record)
+
+    def _hash_length(self, locator: str) -> int:
+        with output_errors(self.out):
+            for length in (0, *names.HASH_LENGTHS):
+                if self._open_log.take_name(names.stem(locator, hash_length=length), locator):
+                    return length
+        raise OutputError(f"There is no name left for the results of {locator}.")
+
+    def _remove_outdated(self, locator: str) -> None:
+        with self._lock:
+            with output_errors(self.out / LOG):
+                outdated = self._open_log.outdate(locator)
+            for record in outdated:
+                self._remove_pictures(record)
+
+    def _remove_pictures(self, record: ImageRecord | FailureRecord) -> None:
+        if not isinstance(record, ImageRecord):
+            return
+        for relative in pictures(record.outputs):
+            try:
+                self._folder.remove(relative, below=_PICTURE_FOLDERS)
+            except ValueError as error:
+                raise OutputError(
+                    f"{LOG} in {self.out} names a file that clue did not write: {error}.",
+                    "Somebody changed the log. Choose another folder with --out.",
+                ) from error
+
+    def _remove_recorded(self) -> None:
+        with output_errors(self.out / LOG):
+            log = RecordLog(self.out / LOG, self.out / TORN)
+            try:
+                for record in log.history():
+                    self._remove_pictures(record)
+            finally:
+                log.close()
+        runs = self.out / "runs"
+        former = [f"runs/{path.name}" for path in runs.glob("*.json")] if runs.is_dir() else []
+        for relative in (*former, PAGE, SUMMARY, TORN, LOG):
+            self._folder.remove(relative)
+
+
+def _check_apart(out: Path, evidence: Sequence[Path]) -> None:
+    folder = Path(os.path.realpath(out))
+    for path in evidence:
+        if Path(os.path.realpath(path)).is_relative_to(folder):
+            raise UsageError(
+                f"The evidence {path} lies in the results folder {out}.",
+                "Evidence is never written to: choose a folder of its own with --out.",
+            )
+
+
+def _check_ours(out: Path) -> None:
+    """Refuse a folder that holds anything but results of clue."""
+    run, log = out / RUN, out / LOG
+    if _read_run(run) is not None or _starts_with_record(log):
+        return
+    foreign = next((path.name for path in out.iterdir() if path.name not in _SYSTEM_FILES | {LOCK, ".tmp"}), None)
+    if foreign is not None:
+        raise OutputError(
+            f"{out} holds something else than results of clue: {foreign}.",
+            "Nothing was changed there. Choose a new or an empty folder with --out.",
+        )
+
+
+def _starts_with_record(log: Path) -> bool:
+    if not log.is_file():
+        return False
+    with log.open("rb") as stream:
+        return stream.read(16).startswith((b'{"kind":"image"', b'{"kind":"failure'))
+
+
+def _read_run(path: Path) -> RunRecord | None:
+    """The run of an earlier scan, None if there is none that can be read.
+
+    Raises:
+        OutputError: it is of a newer version, whose results this one would damage.
+    """
+    if not path.is_file():
+        return None
+    content = path.read_bytes()
+    try:
+        written_by = _WrittenBy.model_validate_json(content)
+    except ValidationError:
+        return None
+    if written_by.numbers() > _WrittenBy().numbers():
+        raise OutputError(
+            f"{path.parent} holds results of a newer version of clue.",
+            "Update clue, or choose another folder with --out.",
+        )
+    try:
+        return RunRecord.model_validate_json(content)
+    except ValidationError:
+        return None
+
+
+class _WrittenBy(BaseModel):
+    """The two keys of `run.json` that no version changes."""
+
+    tool: Literal["clue"] = "clue"
+    schema_version: str = Field(default=SCHEMA_VERSION, pattern=r"^\d{1,6}\.\d{1,6}$")
+
+    def numbers(self) -> tuple[int, ...]:
+        return tuple(map(int, self.schema_version.split(".")))
+
+
+def _json(record: BaseModel) -> bytes:
+    return record.model_dump_json(indent=2).encode() + b"\n"
