@@ -7,6 +7,9 @@
      ├── OutputError              5   the results folder cannot be written
      └── ForgedFound              6   `--fail-on forged` and something was forged
 
+If several apply to a scan, the first of these wins: INTERRUPTED, FORGED_FOUND, SOME_FAILED, NOTHING_TO_SCAN, OK.
+An exception ends the run, so its code stands alone.
+
 Each exception carries its exit code and the advice that goes with it; `clue_cli.app.run` is the one place that
 turns an exception into a message on stderr and an exit code.
 """
@@ -36,7 +39,7 @@ class ExitCode(IntEnum):
     INTERNAL_ERROR = 70
     """A defect in clue itself; the message says where the details are."""
     INTERRUPTED = 130
-    """Ctrl-C. What was finished is recorded; the same command resumes."""
+    """Ctrl-C or SIGTERM. What was finished is recorded; the same command resumes."""
 
 
 class ClueError(Exception):

@@ -157,7 +157,7 @@ class Seconds(Model):
 class ImageRecord(Model):
     """One image (one page of a multi-page file) that was judged."""
 
-    kind: Literal["image"] = "image"
+    kind: Literal["image"] = Field(default="image", description="Tells an image's record from a failure's.")
     schema_version: str = Field(default=SCHEMA_VERSION, description="Version of this record's schema.")
     locator: str = Field(
         description="Where it is: path below the evidence root, `!/` between an archive and its member, e.g. "
@@ -195,7 +195,7 @@ class ImageRecord(Model):
 class FailureRecord(Model):
     """Something that could not be read or judged: what, where, why, and what to do about it."""
 
-    kind: Literal["failure"] = "failure"
+    kind: Literal["failure"] = Field(default="failure", description="Tells a failure's record from an image's.")
     schema_version: str = Field(default=SCHEMA_VERSION, description="Version of this record's schema.")
     locator: str = Field(description="Where it is, as in an image's record.")
     page: int | None = Field(default=None, ge=0, description="Page or frame number from 0, null for the whole file.")
@@ -238,8 +238,8 @@ class Counts(Model):
 class RunRecord(Model):
     """`run.json`: how the results in this folder came about."""
 
-    schema_version: str = SCHEMA_VERSION
-    tool: str = "clue"
+    schema_version: str = Field(default=SCHEMA_VERSION, description="Version of this record's schema.")
+    tool: str = Field(default="clue", description="Always `clue`.")
     run_id: str = Field(
         default="", description="Names the run: its start in UTC and a random part; records refer to it."
     )
@@ -262,4 +262,4 @@ class RunRecord(Model):
     evidence_unchanged: bool | None = Field(
         default=None, description="Whether every evidence file still had its first SHA-256 when the run ended."
     )
-    warnings: list[str] = []
+    warnings: list[str] = Field(default=[], description="What a reader should know about the run as a whole.")

@@ -1,0 +1,143 @@
+"""`clue`: the commands and their help, and the one place where an exception becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clue_cli import __version__
+from clue_cli.commands.scan import scan
+from clue_cli.errors import ClueError, ExitCode
+from clue_cli.terminal import complain, printable, write_stdout
+
+_debug: ContextVar[bool] = ContextVar("debug", default=False)
+
+_EXIT_CODES = "\n\n".join(
+    [
+        "[bold]Exit codes[/bold]",
+        "0 all read and judged · 1 some files failed · 2 wrong command line · 3 nothing to scan · 4 weights missing ·",
+        "5 results not writable · 6 with --fail-on forged: something is forged · 70 a defect in clue · 130 interrupted",
+    ]
+)
+
+app = typer.Typer(
+    name="clue",
+    help="Finds the forged regions of photographs. Evidence is only read; nothing is sent anywhere.",
+    epilog="[bold]Example[/bold]\n\nclue scan ./evidence --out results/\n\n" + _EXIT_CODES,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _example(*lines: str) -> str:
+    return "\n\n".join(["[bold]Examples[/bold]" if len(lines) > 1 else "[bold]Example[/bold]", *lines])
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        write_stdout(f"clue {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="On a defect, show the traceback instead of saving it.")
+    ] = False,
+) -> None:
+    """Options for every command."""
+    _debug.set(debug)
+
+
+app.command(
+    epilog=_example(
+        "clue scan ./evidence --out results/",
+        "clue scan case7.zip photo.jpg --out results/ --fail-on forged",
+        "clue scan ./evidence --out results/ --json-lines --quiet | jq -r .locator",
+        "The same command again goes on where it was interrupted; Ctrl-C once stops in good order.",
+    )
+    + "\n\n"
+    + _EXIT_CODES
+)(scan)
+
+
+@app.command(epilog=_example("clue sample ./evidence"))
+def sample(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write; new or empty.")],
+) -> None:
+    """Write sample evidence with known answers: authentic, spliced, copy-moved and inpainted pictures."""
+    from clue_cli.commands.sample import sample as write_sample
+
+    raise typer.Exit(write_sample(folder))
+
+
+@app.command(epilog=_example("clue schema > record.schema.json", "clue schema --run", "clue schema --fields"))
+def schema(
+    run: Annotated[bool, typer.Option("--run", help="The schema of run.json instead of that of a record.")] = False,
+    fields: Annotated[bool, typer.Option("--fields", help="A table of every field, in Markdown.")] = False,
+) -> None:
+    """Print the JSON Schema of what `clue scan` writes: verdict files and the lines of records.jsonl."""
+    from clue_cli.commands.schema import schema as print_schema
+
+    raise typer.Exit(print_schema(run=run, fields=fields))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code: the console script.
+
+    Args:
+        arguments: the words after `clue`; None for those the process was started with.
+    """
+    _debug.set(False)
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="clue")
+    except SystemExit as done:
+        # Typer always leaves like this; it has shown wrong usage (2) itself.
+        return done.code if isinstance(done.code, int) else ExitCode.OK
+    except ClueError as error:
+        complain(error.message, error.advice)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except Exception as error:
+        _report_defect(error)
+        return ExitCode.INTERNAL_ERROR
+    return ExitCode.OK
+
+
+def _report_defect(error: Exception) -> None:
+    details = "".join(traceback.format_exception(error))
+    summary = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    saved = None if _debug.get() else _save(details)
+    if saved is None:
+        for line in details.splitlines():
+            sys.stderr.write(printable(line) + "\n")
+        complain(f"A defect in clue: {summary}", "Please report it with the lines above.")
+    else:
+        complain(
+            f"A defect in clue: {summary}", f"Please report it with the file {saved}. What was finished is recorded."
+        )
+
+
+def _save(details: str) -> Path | None:
+    """Save the details in the folder for temporary files; None if that cannot be written, e.g. because it is full."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", errors="backslashreplace", prefix="clue-defect-", suffix=".txt", delete=False
+        ) as file:
+            file.write(f"clue {__version__}, Python {sys.version}\n{details}")
+    except OSError:
+        return None
+    return Path(file.name)
