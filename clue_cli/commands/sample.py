@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from clue_cli.errors import ExitCode
+from clue_cli.terminal import printable
 
 
 def sample(folder: Path) -> ExitCode:
@@ -22,6 +23,7 @@ def sample(folder: Path) -> ExitCode:
     labels = Counter(exhibit.picture.label for exhibit in written.exhibits)
     kinds = ", ".join(f"{count} {label}" for label, count in labels.items())
     talk = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
-    talk.print(f"{folder}: {len(written.evidence)} files with {len(written.exhibits)} images ({kinds}).")
-    talk.print(f"{truth_folder(folder)}: masks and truth.csv, what was done to each image.")
+    case, truth = printable(str(folder)), printable(str(truth_folder(folder)))
+    talk.print(f"{case}: {len(written.evidence)} files with {len(written.exhibits)} images ({kinds}).")
+    talk.print(f"{truth}: masks and truth.csv, what was done to each image.")
     return ExitCode.OK
