@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,38 @@ class Unreadable:
     advice: str | None = None
     file: FileIdentity | None = None
     page: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveOpened:
+    """An archive was recognised and its members follow; for the counts."""
+
+    locator: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Something that the options leave out, so that a report can say so.
+
+    Attributes:
+        reason: `hidden`, `link` (a link that is not followed, or leads to a folder that was followed before) or
+            `results` (the results folder of this run).
+    """
+
+    locator: str
+    reason: Literal["hidden", "link", "results"]
+
+
+@dataclass(frozen=True, slots=True)
+class NotAPicture:
+    """A file that is no picture and does not claim to be one.
+
+    Attributes:
+        extension: the ending of its name, lower case, without the dot; empty if there is none.
+    """
+
+    locator: str
+    extension: str
 
 
 @dataclass(frozen=True, slots=True)

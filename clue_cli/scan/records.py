@@ -42,6 +42,7 @@ class FailureCode(StrEnum):
     MISSING_EXTRA = "missing_extra"
     CORRUPT_IMAGE = "corrupt_image"
     TOO_MANY_PIXELS = "too_many_pixels"
+    TOO_MANY_PAGES = "too_many_pages"
     FILE_TOO_LARGE = "file_too_large"
     DECODER_CRASHED = "decoder_crashed"
     DECODER_TIMEOUT = "decoder_timeout"
@@ -200,6 +201,12 @@ class FailureRecord(Model):
     locator: str = Field(description="Where it is, as in an image's record.")
     page: int | None = Field(default=None, ge=0, description="Page or frame number from 0, null for the whole file.")
     page_count: int | None = Field(default=None, ge=1, description="How many pages the file holds, if that is known.")
+    other_pages: int | None = Field(
+        default=None,
+        ge=0,
+        description="For a failure of the whole file: how many of its pages were read all the same, and have records of "
+        "their own. Null if unknown; then a resumed scan reads the file again.",
+    )
     step: Step = Field(description="The step at which it failed.")
     code: FailureCode = Field(description="Why, as a stable name.")
     message: str = Field(description="Why, in words.")

@@ -1,0 +1,162 @@
+"""Archives: recognised by content, opened in place, walked member by member, archives in archives too.
+
+Nothing is unpacked beside the evidence, and no archive is held in memory. zip and 7z need to jump about; where one
+is a member of another archive, it is copied to an unnamed temporary file first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO, cast
+
+from clue_cli.evidence.containers import Member, single_member, tar_members, zip_members
+from clue_cli.evidence.formats import FORMATS, HEAD_SIZE, Kind, claimed_type, is_archive, is_picture, kind_of, sniff
+from clue_cli.evidence.item import ArchiveOpened, Item, Skipped, Unreadable
+from clue_cli.evidence.locator import MEMBER, UniqueNames, member_path
+from clue_cli.evidence.sevenzip import sevenzip_members
+from clue_cli.evidence.streams import (
+    ArchiveLimits,
+    Budget,
+    HeadedStream,
+    Metered,
+    ReadFailure,
+    decompressed,
+    failure_from,
+    spool,
+)
+from clue_cli.scan.records import FailureCode, Step
+
+Event = Item | Unreadable | ArchiveOpened | Skipped
+"""What a walk yields."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveOptions:
+    """How archives are walked: whether hidden members are wanted, how deep, and what an archive may cost."""
+
+    hidden: bool = False
+    depth: int = 3
+    limits: ArchiveLimits = field(default_factory=ArchiveLimits)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An opened file or member whose type is not known yet.
+
+    Attributes:
+        item: what to hand out if it is no archive.
+        stream: its bytes, from the start.
+        seekable: the same file, if it is one on disk.
+        name: its file name as it is, for what the name claims.
+        depth: how many archives it is in.
+        budget: of the archive it is in, None for a file on disk.
+    """
+
+    item: Item
+    stream: HeadedStream
+    seekable: BinaryIO | None
+    name: str
+    depth: int = 0
+    budget: Budget | None = None
+
+
+def unreadable(locator: str, step: Step, failure: ReadFailure) -> Unreadable:
+    """The failure of what stands at the locator."""
+    return Unreadable(locator, step, failure.code, failure.message, failure.advice)
+
+
+def source_events(source: Source, options: ArchiveOptions) -> Iterator[Event]:
+    """The item itself, or, if it is an archive, what is in it. Raises ReadFailure if not even its head can be read."""
+    head = source.stream.peek(HEAD_SIZE)
+    locator, type_name, claim = source.item.locator, sniff(head), claimed_type(source.name)
+    if kind_of(type_name) is Kind.OTHER and is_archive(claim):
+        if not head:
+            failure = ReadFailure(FailureCode.EMPTY_FILE, "The file is empty.")
+            yield unreadable(locator, Step.ARCHIVE, failure)
+            return
+        # Only a zip can be read when its start is damaged or something was put before it.
+        if claim != "zip":
+            message = f"It is named like a {claim} archive but its content is not one ({type_name})."
+            yield unreadable(locator, Step.ARCHIVE, ReadFailure(FailureCode.ARCHIVE_CORRUPT, message))
+            return
+        type_name = claim
+    match kind_of(type_name):
+        case Kind.ARCHIVE if source.depth >= options.depth:
+            failure = ReadFailure(
+                FailureCode.ARCHIVE_TOO_DEEP,
+                f"It is archive {source.depth + 1} of archives in archives, which are opened to depth {options.depth}.",
+                "Raise --archive-depth.",
+            )
+            yield unreadable(locator, Step.ARCHIVE, failure)
+        case Kind.ARCHIVE:
+            if is_picture(claim):
+                finding = f"The archive it is in is named like a picture ({claim})."
+                source = replace(source, item=replace(source.item, findings=(*source.item.findings, finding)))
+            yield from _archive_events(source, type_name, options)
+        case Kind.FOREIGN_ARCHIVE:
+            failure = ReadFailure(
+                FailureCode.UNSUPPORTED_FORMAT, f"clue cannot open {type_name} archives.", FORMATS[type_name].advice
+            )
+            yield unreadable(locator, Step.ARCHIVE, failure)
+        case _:
+            yield source.item
+
+
+def _archive_events(source: Source, type_name: str, options: ArchiveOptions) -> Iterator[Event]:
+    locator = source.item.locator
+    budget = source.budget or Budget(options.limits)
+    names = UniqueNames()
+    yield ArchiveOpened(locator)
+    try:
+        with closing(_members(source, type_name, budget)) as members:
+            for member in members:
+                budget.charge_member()
+                yield from _member_events(member, source, names, budget, options)
+    except Exception as error:  # an archive reader fed with hostile bytes raises whatever it likes
+        yield unreadable(locator, Step.ARCHIVE, failure_from(error))
+
+
+def _members(source: Source, type_name: str, budget: Budget) -> Generator[Member, None, None]:
+    """The members of an archive of the given type; whatever was copied for it is gone afterwards."""
+    stream = source.stream
+    if type_name in ("zip", "7z"):
+        read = zip_members if type_name == "zip" else sevenzip_members
+        if source.seekable is not None:
+            yield from read(source.seekable, budget)
+        else:
+            with spool(cast(BinaryIO, stream)) as copy:
+                yield from read(copy, budget)
+        return
+    if type_name == "tar":
+        if source.seekable is not None:
+            source.seekable.seek(0)
+        yield from tar_members(source.seekable or cast(BinaryIO, stream), budget)
+        return
+    inner = decompressed(cast(BinaryIO, stream), type_name)
+    unpacked = HeadedStream(cast(BinaryIO, Metered(inner, budget, lambda: stream.consumed)))
+    if sniff(unpacked.peek(HEAD_SIZE)) == "tar":
+        yield from tar_members(cast(BinaryIO, unpacked), budget)
+    else:
+        yield from single_member(unpacked, source.name.rsplit("/", 1)[-1])
+
+
+def _member_events(
+    member: Member, archive: Source, names: UniqueNames, budget: Budget, options: ArchiveOptions
+) -> Iterator[Event]:
+    path, oddities = member_path(member.name)
+    locator = archive.item.locator + MEMBER + names.take(path)
+    if not options.hidden and any(part.startswith(".") for part in path.split("/")):
+        yield Skipped(locator, "hidden")
+    elif member.is_link:
+        yield Skipped(locator, "link")
+    else:
+        findings = (*archive.item.findings, *oddities)
+        try:
+            with HeadedStream(member.open()) as stream:
+                item = Item(locator, member.size, None, lambda: cast(BinaryIO, stream), findings)
+                source = Source(item, stream, None, member.name, archive.depth + 1, budget)
+                yield from source_events(source, options)
+        except Exception as error:  # as above; the rest of the archive goes on
+            yield unreadable(locator, Step.ARCHIVE, failure_from(error))

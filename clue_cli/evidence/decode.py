@@ -1,0 +1,335 @@
+"""From bytes to pixels, with Pillow: 8-bit RGB as displayed, and a word on everything that was done to get there.
+
+This runs in the decoder's own process (see `decode_pool`), since the bytes are an attacker's. The type was sniffed
+before; Pillow gets exactly that one decoder and never tries others. Sizes are checked from the header before
+anything is decompressed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import AvifImagePlugin, Image, ImageChops, ImageFile
+
+from clue_cli.evidence.formats import FORMATS
+from clue_cli.evidence.metadata import clean_text, file_findings, read_exif
+from clue_cli.evidence.orientation import TRANSPOSES
+from clue_cli.scan.records import ExifBrief, FailureCode
+
+_ORIENTATION, _SUBFILE_TYPE, _BITS_PER_SAMPLE = 0x0112, 254, 258  # TIFF and EXIF tags
+_WARNINGS = 5  # at most so many of Pillow's own warnings are passed on
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeLimits:
+    """What one picture may cost.
+
+    Attributes:
+        max_megapixels: width × height of a page, millions of pixels.
+        max_pages: pages (frames) of one file.
+        seconds: wall-clock time of one page.
+        memory_mib: address space of a decoder's process, MiB; None: generous for `max_megapixels`.
+    """
+
+    max_megapixels: float = 250.0
+    max_pages: int = 1000
+    seconds: float = 60.0
+    memory_mib: int | None = None
+
+    def address_space(self) -> int:
+        """Bytes of address space a decoder may use.
+
+        Pillow keeps 4 bytes a pixel; with alpha or a turn there are three such copies, beside the file's bytes.
+        """
+        if self.memory_mib is not None:
+            return self.memory_mib << 20
+        return (4 << 30) + int(self.max_megapixels * 1e6 * 16)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One decoded page; `image` is 8-bit RGB as displayed. Other fields as in `Photo`."""
+
+    page: int
+    page_count: int
+    image: Image.Image
+    orientation: int
+    decoding: tuple[str, ...]
+    warnings: tuple[str, ...]
+    exif: ExifBrief
+
+
+@dataclass(frozen=True, slots=True)
+class PageFailure:
+    """One page that could not be decoded; `page` is None if it is the whole file."""
+
+    page: int | None
+    page_count: int | None
+    code: FailureCode
+    message: str
+    advice: str | None = None
+
+    def as_message(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return asdict(self)
+
+
+def decode_pages(
+    data: bytes, sniffed_type: str, limits: DecodeLimits, gif_all_frames: bool = False, first_page: int = 0
+) -> Iterator[Page | PageFailure]:
+    """Decode a picture page by page.
+
+    Args:
+        data: the file.
+        sniffed_type: a type of kind PICTURE.
+        limits: what a page may cost; the clock is the caller's.
+        gif_all_frames: each frame of a GIF is a page; else only the first one.
+        first_page: pages before this one are passed over.
+
+    Yields:
+        One `Page` or `PageFailure` per page, in order. Whatever the bytes hold, nothing is raised.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            image = _open(data, sniffed_type)
+        except Exception as error:  # Pillow fed with hostile bytes raises whatever it likes
+            yield _failure(None, None, error)
+            return
+        with image:
+            yield from _Pages(data, sniffed_type, image, limits, gif_all_frames, caught).decode(first_page)
+
+
+class _Refused(Exception):
+    """A picture that is not decoded, for a reason that is known."""
+
+    def __init__(self, code: FailureCode, message: str, advice: str | None = None) -> None:
+        super().__init__(message)
+        self.code, self.message, self.advice = code, message, advice
+
+
+def _failure(page: int | None, page_count: int | None, error: Exception) -> PageFailure:
+    if isinstance(error, _Refused):
+        return PageFailure(page, page_count, error.code, error.message, error.advice)
+    if isinstance(error, MemoryError):
+        advice = "Lower --max-megapixels, or use a machine with more memory."
+        message = "Decoding needs more memory than it was given."
+        return PageFailure(page, page_count, FailureCode.OUT_OF_MEMORY, message, advice)
+    reason = clean_text(error) or type(error).__name__
+    return PageFailure(page, page_count, FailureCode.CORRUPT_IMAGE, f"The picture is damaged or cut: {reason}.")
+
+
+def _open(data: bytes, sniffed_type: str) -> ImageFile.ImageFile:
+    Image.MAX_IMAGE_PIXELS = None  # ours is checked for each page, and its message names the option
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the pool is the parallelism
+    plugin = FORMATS[sniffed_type].pillow
+    assert plugin is not None, sniffed_type
+    if plugin == "HEIF":
+        try:
+            importlib.import_module("pillow_heif").register_heif_opener()
+        except ImportError as error:
+            raise _Refused(
+                FailureCode.MISSING_EXTRA,
+                "HEIC pictures need the extra `heic`, which is not installed.",
+                "pip install 'clue-forensics[heic]'",
+            ) from error
+    return Image.open(io.BytesIO(data), formats=[plugin])
+
+
+class _Pages:
+    """The pages of one opened file."""
+
+    def __init__(
+        self,
+        data: bytes,
+        sniffed_type: str,
+        image: ImageFile.ImageFile,
+        limits: DecodeLimits,
+        gif_all_frames: bool,
+        caught: list[warnings.WarningMessage],
+    ) -> None:
+        self._data, self._type, self._image = data, sniffed_type, image
+        self._limits, self._gif_all_frames, self._caught = limits, gif_all_frames, caught
+
+    def decode(self, first_page: int) -> Iterator[Page | PageFailure]:
+        count, surplus = 1, False
+        findings: list[str] = []
+        exif = ExifBrief()
+        try:
+            self._check_size()
+            exif, findings = self._about_file()
+            if self._type == "tiff" or (self._type == "gif" and self._gif_all_frames):
+                count, surplus = self._count_pages()
+        except Exception as error:  # as above
+            yield _failure(None, None, error)
+            return
+        for page in range(first_page, count):
+            try:
+                yield self._page(page, count, exif, findings)
+            except Exception as error:  # as above; the other pages go on
+                yield _failure(page, count, error)
+        if surplus:
+            yield PageFailure(
+                count,
+                count,
+                FailureCode.TOO_MANY_PAGES,
+                f"The file holds more than {count} pages; the rest was not examined.",
+                "Raise --max-pages.",
+            )
+
+    def _count_pages(self) -> tuple[int, bool]:
+        """How many pages there are, at most the limit, and whether there are more."""
+        count = 1
+        while count <= self._limits.max_pages:
+            try:
+                self._image.seek(count)
+            except EOFError:
+                return count, False
+            except (OSError, ValueError, SyntaxError, TypeError, KeyError):
+                return count + 1, False  # a page that cannot even be found is reported when its turn comes
+            count += 1
+        return self._limits.max_pages, True
+
+    def _check_size(self) -> None:
+        width, height = self._image.size
+        megapixels = width * height / 1e6
+        if megapixels > self._limits.max_megapixels:
+            raise _Refused(
+                FailureCode.TOO_MANY_PIXELS,
+                f"{width} × {height} are {megapixels:.1f} megapixels; the limit is {self._limits.max_megapixels:g}.",
+                "Raise --max-megapixels.",
+            )
+        if not megapixels:
+            raise _Refused(FailureCode.CORRUPT_IMAGE, f"The picture is {width} × {height} pixels large.")
+
+    def _about_file(self) -> tuple[ExifBrief, list[str]]:
+        info = self._image.info
+        block = self._data if self._type == "tiff" else info.get("exif", b"")
+        exif, findings = read_exif(block) if isinstance(block, bytes) else (ExifBrief(), [])
+        xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or b""
+        xmp = xmp.encode("utf-8", "replace") if isinstance(xmp, str) else bytes(xmp)
+        return exif, findings + file_findings(self._data, self._type, exif, xmp) + self._unseen_frames()
+
+    def _unseen_frames(self) -> list[str]:
+        frames = getattr(self._image, "n_frames", 1) if self._type in ("png", "webp", "avif", "heic") else 1
+        if self._type == "gif" and not self._gif_all_frames and getattr(self._image, "is_animated", False):
+            return ["It is animated; only its first frame was examined (--gif-frames all examines each)."]
+        what = "main picture" if self._type == "heic" else "first frame"
+        return [f"It holds {frames} pictures; only the {what} was examined."] if frames > 1 else []
+
+    def _page(self, page: int, count: int, exif: ExifBrief, findings: list[str]) -> Page:
+        if self._image.tell() != page and self._type in ("tiff", "gif"):
+            self._image.seek(page)
+        self._check_size()
+        image = self._image
+        if self._type == "tiff" and page and int(image.tag_v2.get(_SUBFILE_TYPE, 0)) & 1:  # type: ignore[attr-defined]
+            findings = [*findings, "This page is a reduced-size version of another one."]
+        orientation = self._orientation()
+        bits = self._bits_per_sample()
+        image.load()
+        self._check_size()  # a GIF frame or a HEIC picture may turn out larger than the header said
+        rgb, decoding = to_rgb(image, bits, "adobe" in image.info)
+        if self._type == "tiff":  # Pillow turns a TIFF itself when it loads it
+            turned = orientation != 1
+        elif turned := orientation in TRANSPOSES:
+            rgb = rgb.transpose(TRANSPOSES[orientation])
+        if turned:
+            decoding.append(f"EXIF orientation {orientation} applied")
+        if image.info.get("icc_profile"):
+            decoding.append("ICC profile present, not applied")
+        said = [f"Pillow: {clean_text(entry.message)}" for entry in self._caught[:_WARNINGS]]
+        return Page(page, count, rgb, orientation, tuple(decoding), (*findings, *dict.fromkeys(said)), exif)
+
+    def _orientation(self) -> int:
+        if self._type == "tiff":
+            value = self._image.tag_v2.get(_ORIENTATION, 1)  # type: ignore[attr-defined]
+        elif self._type == "heic":
+            value = 1  # libheif has turned it as the container says; EXIF does not count there
+        elif "exif" in self._image.info:
+            value = Image.Exif()
+            value.load(self._image.info["exif"])
+            value = value.get(_ORIENTATION, 1)
+        else:
+            value = 1
+        return value if isinstance(value, int) and value in TRANSPOSES else 1
+
+    def _bits_per_sample(self) -> int:
+        if self._type == "png":
+            return self._data[24]  # IHDR: signature 8, length and name 8, width and height 8, then the depth
+        if self._type == "tiff":
+            bits = self._image.tag_v2.get(_BITS_PER_SAMPLE, (8,))  # type: ignore[attr-defined]
+            return max(bits) if isinstance(bits, tuple) and bits else 8
+        bits = self._image.info.get("bit_depth", 8)
+        return bits if isinstance(bits, int) else 8
+
+
+def to_rgb(image: Image.Image, bits: int, has_adobe_marker: bool) -> tuple[Image.Image, list[str]]:
+    """8-bit RGB from any mode Pillow knows, and what was done, in words.
+
+    Args:
+        image: loaded.
+        bits: bits per sample in the file.
+        has_adobe_marker: of a CMYK JPEG: whether its inks are stored inverted, as Adobe does.
+    """
+    done = []
+    if bits > 8 and image.mode not in ("I", "F"):
+        done.append(f"{bits}-bit samples cut to their upper 8 bits")
+    if image.mode.startswith("I;16"):
+        # Pillow widens 10- and 12-bit samples to nothing: the upper 8 bits are those of the 16
+        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        pixels, low, high = _scaled(np.asarray(image))
+        image = Image.fromarray(pixels)
+        done.append(f"{'float' if bits == 32 else bits} samples scaled from {low:g}…{high:g} to 0…255")
+    if image.mode == "CMYK":
+        if image.format in ("JPEG", "MPO") and not has_adobe_marker:
+            image = ImageChops.invert(image)  # Pillow takes every CMYK JPEG for one of Adobe's
+            done.append("inks taken as they are: no Adobe marker")
+        done.append("CMYK converted to RGB without a colour profile")
+    elif image.mode in ("YCbCr", "LAB", "HSV"):
+        done.append(f"{image.mode} converted to RGB")
+    elif image.mode in ("P", "PA"):
+        done.append("palette applied")
+    elif image.mode in ("1", "L", "LA", "La"):
+        done.append("greyscale repeated in three channels")
+    if image.has_transparency_data:
+        image, note = _over_white(image)
+        done.append(note)
+    if image.mode != "RGB":
+        try:
+            image = image.convert("RGB")
+        except ValueError as error:
+            raise _Refused(
+                FailureCode.UNSUPPORTED_FORMAT, f"clue does not decode colours of type {image.mode}."
+            ) from error
+    return image, done
+
+
+def _scaled(samples: NDArray[Any]) -> tuple[NDArray[np.uint8], float, float]:
+    """Samples stretched to 0…255 by their extremes, which come with them; what is not finite counts as the smallest."""
+    values = samples.astype(np.float64)  # float32 could overflow below
+    finite = np.isfinite(values)
+    if not finite.any():
+        return np.zeros(values.shape, np.uint8), 0.0, 0.0
+    low, high = float(values[finite].min()), float(values[finite].max())
+    values[~finite] = low
+    values -= low
+    values *= 255.0 / (high - low) if high > low else 0.0
+    return np.rint(values).astype(np.uint8), low, high
+
+
+def _over_white(image: Image.Image) -> tuple[Image.Image, str]:
+    image = image.convert("RGBA")
+    alpha = image.getchannel("A")
+    if alpha.getextrema()[0] == 255:
+        return image.convert("RGB"), "alpha channel dropped, opaque everywhere"
+    flat = Image.new("RGB", image.size, "white")
+    flat.paste(image, mask=alpha)
+    return flat, "alpha composited over white"

@@ -1,0 +1,91 @@
+"""Names that can be printed, and that tell any two files apart.
+
+A locator is `root/folder/file`, with `!/` between an archive and its member. Names come from an attacker: a newline
+could forge a log line, ESC could repaint a terminal, a bidi override could turn `gpj.exe` around, and bytes that are
+not UTF-8 cannot be written to JSON. All of those are escaped, and so is everything that the locator itself gives a
+meaning (a backslash, a final `!`, a final `~2`, the component `..`), so that two files never share one.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+
+MEMBER = "!/"
+"""What stands between an archive and its member."""
+
+# Cc control, Cf format (bidi overrides, zero-width), Cs surrogates, Co private, Cn unassigned, Zl/Zp line separators.
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_PLAIN = re.compile(r"[ -\[\]-}]*", re.ASCII)  # printable ASCII but backslash and tilde
+_NUMBERED = re.compile(r"~(?=\d+\Z)")
+_DRIVE = re.compile(r"[A-Za-z]:")
+
+
+def escape_name(name: str) -> str:
+    """One component of a path (it holds no `/`), printable and reversible; `unescape_name` takes it back.
+
+    `\\` stands for a backslash, `\\xNN` for a byte that is not UTF-8 (as `os.fsdecode` marks it), `\\uNNNN` and
+    `\\UNNNNNNNN` for a character that must not be printed or that would be read as part of a locator.
+    """
+    if name == "..":
+        return r"\u002e\u002e"
+    if not _PLAIN.fullmatch(name):
+        name = _NUMBERED.sub(r"\\u007e", "".join(map(_escape_character, name)))
+    return name[:-1] + r"\u0021" if name.endswith("!") else name
+
+
+def _escape_character(character: str) -> str:
+    code = ord(character)
+    if character == "\\":
+        return r"\\"
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that os.fsdecode could not decode
+        return f"\\x{code - 0xDC00:02x}"
+    if unicodedata.category(character) in _UNPRINTABLE:
+        return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+    return character
+
+
+_ESCAPE = re.compile(r"\\(\\|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
+
+
+def unescape_name(escaped: str) -> str:
+    """The name that `escape_name` was given (bytes that are not UTF-8 as `os.fsdecode` marks them)."""
+
+    def restore(match: re.Match[str]) -> str:
+        code = match[1]
+        if code == "\\":
+            return "\\"
+        return chr(int(code[1:], 16) + (0xDC00 if code[0] == "x" else 0))
+
+    return _ESCAPE.sub(restore, escaped)
+
+
+def member_path(name: str) -> tuple[str, tuple[str, ...]]:
+    """The printable path of an archive member, and what is odd about the path it was given.
+
+    Nothing is ever written under a member's path, so a hostile one does no harm: the member is scanned, its path
+    shown without a way out of the archive, and the oddity becomes a finding.
+    """
+    findings = []
+    if "\\" in name:
+        findings.append("The path inside the archive contains backslashes.")
+    if name.startswith(("/", "\\")) or _DRIVE.match(name):
+        findings.append("The path inside the archive is absolute: an unpacker could write outside its folder.")
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in re.split(r"[/\\]", name):
+        findings.append("The path inside the archive contains '..': an unpacker could write outside its folder.")
+    return "/".join(map(escape_name, parts)) or "(no name)", tuple(findings)
+
+
+class UniqueNames:
+    """Tells equal names apart: the second `a` becomes `a~2`. A name that ends like that itself was escaped before."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[str] = Counter()
+
+    def take(self, name: str) -> str:
+        """The name, or the name with the first free number."""
+        self._seen[name] += 1
+        count = self._seen[name]
+        return name if count == 1 else f"{name}~{count}"

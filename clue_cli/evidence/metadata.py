@@ -1,0 +1,158 @@
+"""What a picture's file says about itself: EXIF in brief, and findings that a reader should know.
+
+All of it is the file's own word, easily changed or forged; the wording of the findings keeps to that. It runs in the
+decoder's process, under its time and memory limits.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+import exifread
+
+from clue_cli.scan.records import ExifBrief
+
+_TEXT_LIMIT = 200  # characters, as ExifBrief promises
+_READS = 100_000  # an honest EXIF block is read in a few thousand steps; a loop of overlapping folders never ends
+_BYTES = 16 << 20
+
+# Bidi controls, zero-width and the like count as control characters: they change what the eye sees.
+_CONTROL = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+# Programs whose name in a file means that it passed through an editor. Cameras name their firmware in that field.
+_EDITORS = re.compile(
+    r"photoshop|lightroom|gimp|affinity|paint\.net|pixelmator|snapseed|picsart|facetune|faceapp|luminar|capture one|"
+    r"canva|corel|paintshop|acdsee|photoscape|picasa|darktable|rawtherapee|krita|photopea|photoroom|meitu|beautyplus|"
+    r"firefly|midjourney|dall|stable diffusion|imagemagick|fotor|polarr|vsco|remini|topaz",
+    re.IGNORECASE,
+)
+_CREATOR_TOOL = re.compile(rb"xmp:CreatorTool(?:\s*=\s*[\"']([^\"'<>]{1,400})|>([^<]{1,400})<)")
+_GENERATED = re.compile(rb"(?:compositeWith)?[tT]rainedAlgorithmicMedia")  # IPTC DigitalSourceType
+_JUMBF_C2PA = b"jumdc2pa"  # JUMBF description box of a C2PA manifest store: box type, then the UUID's first bytes
+
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
+_SOI, _EOI, _SOS, _APP13, _APP2 = 0xD8, 0xD9, 0xDA, 0xED, 0xE2
+_PNG_END = b"IEND\xaeB`\x82"
+
+
+def clean_text(value: object) -> str | None:
+    """A string of the file, printable: control characters become U+FFFD; cut to 200 characters; None if empty."""
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    text = str(value)[: 4 * _TEXT_LIMIT].strip(" \0\t\r\n")[:_TEXT_LIMIT]
+    shown = "".join("\ufffd" if unicodedata.category(character) in _CONTROL else character for character in text)
+    return shown or None
+
+
+class _Bounded(io.BytesIO):
+    """A file that exifread may read so many times and no more."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._reads, self._bytes = _READS, _BYTES
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self._reads -= 1
+        self._bytes -= len(data)
+        if self._reads < 0 or self._bytes < 0:
+            raise ValueError("it does not end")
+        return data
+
+
+def read_exif(block: bytes) -> tuple[ExifBrief, list[str]]:
+    """EXIF in brief, and what was wrong with it.
+
+    Args:
+        block: EXIF as it stands in a file, from its TIFF header on (a TIFF file is such a block itself).
+    """
+    block = block.removeprefix(b"Exif\0\0")
+    if block[:4] not in (b"II*\0", b"MM\0*"):
+        return ExifBrief(), (["The EXIF block is damaged."] if block.strip(b"\0") else [])
+    logging.getLogger("exifread").disabled = True  # it logs what hostile files contain
+    try:
+        tags = exifread.process_file(_Bounded(block), details=False, extract_thumbnail=False)
+    except Exception as error:  # exifread fed with hostile bytes raises whatever it likes
+        return ExifBrief(), [f"The EXIF block is damaged ({type(error).__name__})."]
+    return _brief(tags), []
+
+
+def _brief(tags: Mapping[str, Any]) -> ExifBrief:
+    def text(*names: str) -> str | None:
+        found = (tags[name].values for name in names if name in tags)
+        return next((shown for value in found if (shown := clean_text(value))), None)
+
+    return ExifBrief(
+        camera_make=text("Image Make"),
+        camera_model=text("Image Model"),
+        software=text("Image Software"),
+        date_time_original=text("EXIF DateTimeOriginal", "Image DateTimeOriginal"),
+        date_time_digitized=text("EXIF DateTimeDigitized", "Image DateTimeDigitized"),
+        date_time_modified=text("Image DateTime"),
+        gps_present=any(name.startswith("GPS ") for name in tags),
+        thumbnail_present="Thumbnail JPEGInterchangeFormat" in tags or "Thumbnail StripOffsets" in tags,
+    )
+
+
+def file_findings(data: bytes, sniffed_type: str, exif: ExifBrief, xmp: bytes) -> list[str]:
+    """Findings about the file as a whole: programs it names, provenance data, bytes after its end."""
+    findings = []
+    if exif.software and _EDITORS.search(exif.software):
+        findings.append(f"EXIF says it was last saved by {exif.software}.")
+    tool = _CREATOR_TOOL.search(xmp)
+    if tool and (name := clean_text(tool[1] or tool[2])) and _EDITORS.search(name) and name != exif.software:
+        findings.append(f"XMP says it was made with {name}.")
+    if _GENERATED.search(xmp):
+        findings.append("XMP says that it was made, or changed, by a generative model.")
+    if _JUMBF_C2PA in data:
+        findings.append("It carries a C2PA manifest (content credentials); clue does not verify it.")
+    if sniffed_type == "jpeg":
+        findings += _jpeg_findings(data)
+    elif sniffed_type == "png" and (end := data.rfind(_PNG_END)) >= 0:
+        findings += _trailing(data[end + len(_PNG_END) :], "PNG")
+    return findings
+
+
+def _jpeg_findings(data: bytes) -> list[str]:
+    findings = []
+    photoshop = multi_picture = False
+    position = 2
+    while match := _JPEG_MARKER.search(data, position):
+        marker, start = match[0][1], match.end()
+        if marker == _EOI:
+            rest = data[start:]
+            findings += _further_pictures(rest) if multi_picture else _trailing(rest, "JPEG")
+            break
+        if marker == _SOI:
+            position = start
+            continue
+        length = int.from_bytes(data[start : start + 2], "big")
+        content = data[start + 2 : start + 16]
+        photoshop |= marker == _APP13 and content.startswith(b"Photoshop 3.0")
+        multi_picture |= marker == _APP2 and content.startswith(b"MPF\0")
+        position = start + max(length, 2)  # after SOS: into the entropy-coded data, where no marker stands
+    if photoshop:
+        findings.append("It carries a Photoshop resource block (APP13), as Photoshop and some other programs write.")
+    return findings
+
+
+def _further_pictures(rest: bytes) -> list[str]:
+    count = rest.count(b"\xff\xd8\xff")
+    return (
+        [f"It holds {count} further JPEG picture(s) after the main one (MPO), which were not examined."]
+        if count
+        else []
+    )
+
+
+def _trailing(rest: bytes, name: str) -> list[str]:
+    if not rest:
+        return []
+    if not rest.strip(b"\0"):
+        return [f"{len(rest)} zero bytes follow the end of the {name}."]
+    return [f"{len(rest)} bytes of other data follow the end of the {name}."]

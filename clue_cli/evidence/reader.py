@@ -1,0 +1,116 @@
+"""From an item to its bytes, read once, if they are a picture: the step between the walk and the decoder."""
+
+from __future__ import annotations
+
+import os
+from typing import BinaryIO
+
+from clue_cli.evidence.formats import FORMATS, HEAD_SIZE, Kind, claimed_type, extension_of, is_picture, kind_of, sniff
+from clue_cli.evidence.identity import identify
+from clue_cli.evidence.item import Item, NotAPicture, Unreadable
+from clue_cli.evidence.streams import ReadFailure, failure_from
+from clue_cli.scan.records import FailureCode, FileIdentity, Step
+
+_CHUNK = 1 << 20
+
+
+def read_item(item: Item, max_file_mib: float = 2048) -> tuple[bytes, FileIdentity] | Unreadable | NotAPicture:
+    """The item's bytes, read exactly once, if they are a picture that clue decodes.
+
+    A file that is no picture and does not claim to be one is not read beyond its head.
+
+    Args:
+        item: from `walk`.
+        max_file_mib: how large a picture file may be, MiB.
+
+    Returns:
+        The bytes with their identity; or `NotAPicture`; or `Unreadable` with EMPTY_FILE, NOT_AN_IMAGE,
+        UNSUPPORTED_FORMAT, FILE_TOO_LARGE, CHANGED_DURING_SCAN, UNREADABLE, or what the archive failed with.
+    """
+    try:
+        with item.open() as stream:
+            return _read(item, stream, int(max_file_mib * (1 << 20)))
+    except (ReadFailure, OSError, MemoryError) as error:
+        failure = _memory_failure() if isinstance(error, MemoryError) else failure_from(error)
+        step = Step.READ if item.path else Step.ARCHIVE
+        return Unreadable(item.locator, step, failure.code, failure.message, failure.advice)
+
+
+def _read(item: Item, stream: BinaryIO, limit: int) -> tuple[bytes, FileIdentity] | Unreadable | NotAPicture:
+    before = _status(item, stream)
+    head = _read_up_to(stream, HEAD_SIZE)
+    claim, kind = claimed_type(item.locator), kind_of(sniff(head))
+    if kind not in (Kind.PICTURE, Kind.FOREIGN_PICTURE) and not is_picture(claim):
+        return NotAPicture(item.locator, extension_of(item.locator))
+    if not head:
+        return Unreadable(
+            item.locator, Step.READ, FailureCode.EMPTY_FILE, "The file is empty.", file=identify(b"", item.locator)
+        )
+    if item.size is not None and item.size > limit:
+        return _too_large(item, limit)
+    data = b"".join(_pieces(head, stream, limit))
+    if len(data) > limit:
+        return _too_large(item, limit)
+    if _status(item, stream) != before:
+        return Unreadable(
+            item.locator,
+            Step.READ,
+            FailureCode.CHANGED_DURING_SCAN,
+            "The file changed while it was read.",
+            "Scan a copy that nothing writes to.",
+        )
+    identity = identify(data, item.locator)
+    return _refusal(item, identity) or (data, identity)
+
+
+def _pieces(head: bytes, stream: BinaryIO, limit: int) -> list[bytes]:
+    pieces, size = [head], len(head)
+    while size <= limit and (piece := stream.read(_CHUNK)):
+        pieces.append(piece)
+        size += len(piece)
+    return pieces
+
+
+def _read_up_to(stream: BinaryIO, size: int) -> bytes:
+    data = b""
+    while len(data) < size and (piece := stream.read(size - len(data))):
+        data += piece
+    return data
+
+
+def _status(item: Item, stream: BinaryIO) -> tuple[int, int] | None:
+    """Size and time of the last change of a file on disk, to notice that it changes while it is read."""
+    if item.path is None:
+        return None
+    status = os.fstat(stream.fileno())
+    return status.st_size, status.st_mtime_ns
+
+
+def _refusal(item: Item, identity: FileIdentity) -> Unreadable | None:
+    """Why bytes that are or claim to be a picture are not handed to the decoder, None if they are."""
+    sniffed = FORMATS[identity.sniffed_type]
+    if sniffed.kind is Kind.PICTURE:
+        return None
+    if sniffed.kind is Kind.FOREIGN_PICTURE:
+        message = f"clue does not decode {sniffed.name} pictures."
+        code, advice = FailureCode.UNSUPPORTED_FORMAT, sniffed.advice
+    else:
+        message = f"It is named like a {identity.claimed_type} picture but its content is not one ({sniffed.name})."
+        code, advice = FailureCode.NOT_AN_IMAGE, None
+    return Unreadable(item.locator, Step.READ, code, message, advice, identity)
+
+
+def _too_large(item: Item, limit: int) -> Unreadable:
+    return Unreadable(
+        item.locator,
+        Step.READ,
+        FailureCode.FILE_TOO_LARGE,
+        f"The file is larger than {limit / (1 << 20):g} MiB.",
+        "Raise --max-file-mib.",
+    )
+
+
+def _memory_failure() -> ReadFailure:
+    return ReadFailure(
+        FailureCode.OUT_OF_MEMORY, "There is not enough memory to read the file.", "Lower --max-file-mib."
+    )

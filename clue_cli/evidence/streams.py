@@ -1,0 +1,329 @@
+"""Streams over hostile bytes: decompressed piece by piece, counted against a budget, failing with a reason."""
+
+from __future__ import annotations
+
+import bz2
+import io
+import lzma
+import tempfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+
+from clue_cli.scan.records import FailureCode
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+CHUNK = 1 << 16
+_PIECE = 1 << 20  # most that is unpacked before the budget is asked again, bytes
+SPOOL_IN_MEMORY = 16 << 20
+"""Spooled members up to this many bytes stay in memory; larger ones go to an unnamed temporary file."""
+
+UNPACK_ADVICE = "If you trust the archive, unpack it yourself and scan the folder."
+
+XZ_MEMORY = 512 << 20
+"""How much memory an xz decoder may claim, in bytes. `xz -9` needs 65 MiB; only a hostile file needs gigabytes."""
+
+
+class ReadFailure(Exception):
+    """Bytes could not be read: why, as a stable name and in words."""
+
+    def __init__(self, code: FailureCode, message: str, advice: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.advice = advice
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveLimits:
+    """What one archive, with all that is nested in it, may cost.
+
+    Attributes:
+        members: members altogether.
+        gib: uncompressed size altogether, GiB.
+        ratio: uncompressed / compressed size of one member.
+        ratio_floor_mib: a member is not measured by its ratio below this uncompressed size, MiB.
+    """
+
+    members: int = 200_000
+    gib: float = 100.0
+    ratio: float = 250.0
+    ratio_floor_mib: float = 128.0
+
+
+class Budget:
+    """What is left of the limits for one top-level archive."""
+
+    def __init__(self, limits: ArchiveLimits) -> None:
+        self.limits = limits
+        self.members = 0
+        self._bytes = 0
+
+    def charge_member(self) -> None:
+        """Count one more member; raises ReadFailure if that is one too many."""
+        self.members += 1
+        if self.members > self.limits.members:
+            raise ReadFailure(
+                FailureCode.ARCHIVE_LIMIT,
+                f"The archive holds more than {self.limits.members} members; the rest was not read.",
+                UNPACK_ADVICE,
+            )
+
+    def charge_bytes(self, count: int) -> None:
+        """Count uncompressed bytes; raises ReadFailure if the archive is larger than allowed."""
+        self._bytes += count
+        if self._bytes > self.limits.gib * (1 << 30):
+            raise ReadFailure(
+                FailureCode.ARCHIVE_LIMIT,
+                f"The archive is larger than {self.limits.gib:g} GiB when unpacked; the rest was not read.",
+                UNPACK_ADVICE,
+            )
+
+    def check_ratio(self, unpacked: int, packed: int) -> None:
+        """Raises ReadFailure if so much came out of so little that it must be a bomb."""
+        if unpacked > self.limits.ratio_floor_mib * (1 << 20) and unpacked > self.limits.ratio * max(packed, 1):
+            raise ReadFailure(
+                FailureCode.ARCHIVE_LIMIT,
+                f"More than {self.limits.ratio:g} bytes come out of each byte of it: it looks like a zip bomb.",
+                UNPACK_ADVICE,
+            )
+
+
+class ByteSource(io.RawIOBase):
+    """A readable stream that is made of one method: `_next(size)`, at most so many bytes, none at the end."""
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Fill the buffer as far as the next piece goes."""
+        view = memoryview(buffer).cast("B")
+        data = self._next(len(view)) if len(view) else b""
+        view[: len(data)] = data
+        return len(data)
+
+    def _next(self, size: int) -> bytes:
+        raise NotImplementedError
+
+
+class Metered(ByteSource):
+    """A decompressing stream whose output is charged to the budget.
+
+    Args:
+        source: the uncompressed bytes.
+        packed: how many compressed bytes were consumed so far (or, if it is known, belong to the member).
+    """
+
+    def __init__(self, source: BinaryIO, budget: Budget, packed: Callable[[], int]) -> None:
+        self._source, self._budget, self._packed = source, budget, packed
+        self._unpacked = 0
+
+    def _next(self, size: int) -> bytes:
+        data = self._source.read(min(size, _PIECE))
+        self._unpacked += len(data)
+        self._budget.charge_bytes(len(data))
+        self._budget.check_ratio(self._unpacked, self._packed())
+        return data
+
+    def close(self) -> None:
+        """Close the source too."""
+        self._source.close()
+        super().close()
+
+
+class Decoder(Protocol):
+    """The interface that bz2, lzma and zstd decompressors share."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the compressed piece is complete."""
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether nothing more comes out without more going in."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """What followed the complete piece."""
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        """At most `max_length` bytes."""
+
+
+class Inflater:
+    """zlib with the interface of the other decompressors."""
+
+    def __init__(self, wbits: int) -> None:
+        self._inner = zlib.decompressobj(wbits)
+        self.needs_input = True
+
+    @property
+    def eof(self) -> bool:
+        """Whether the compressed piece is complete."""
+        return self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        """What followed the complete piece."""
+        return self._inner.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        """At most `max_length` bytes; what was not consumed is kept."""
+        out = self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
+        self.needs_input = not self._inner.unconsumed_tail and len(out) < max_length
+        return out
+
+
+class Decompressed(ByteSource):
+    """The uncompressed bytes of a stream of one or more compressed pieces (`cat a.gz b.gz` is one file).
+
+    What follows the last piece and is no further one is ignored, as gzip(1) does. Raises EOFError if the compressed
+    bytes end early, and what the decoder raises if they are damaged.
+    """
+
+    def __init__(self, source: BinaryIO, make_decoder: Callable[[], Decoder], magic: bytes = b"") -> None:
+        self._source, self._make_decoder, self._magic = source, make_decoder, magic
+        self._decoder = make_decoder()
+
+    def _next(self, size: int) -> bytes:
+        while True:
+            data = b""
+            if self._decoder.eof:
+                data = self._decoder.unused_data
+                if len(data) < len(self._magic):
+                    data += self._source.read(CHUNK)
+                if not self._magic or not data.startswith(self._magic):
+                    return b""
+                self._decoder = self._make_decoder()
+            elif self._decoder.needs_input and not (data := self._source.read(CHUNK)):
+                raise EOFError("the compressed data end early")
+            if out := self._decoder.decompress(data, size):
+                return out
+
+
+def decompressed(source: BinaryIO, type_name: str) -> BinaryIO:
+    """The uncompressed bytes of a gzip, bzip2, xz or zstd stream; raises ReadFailure if Python lacks the decoder."""
+    makers: dict[str, tuple[Callable[[], Decoder], bytes]] = {
+        "gzip": (lambda: Inflater(wbits=31), b"\x1f\x8b"),
+        "bzip2": (bz2.BZ2Decompressor, b"BZh"),
+        "xz": (lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, XZ_MEMORY), b"\xfd7zXZ"),
+    }
+    make, magic = makers[type_name] if type_name in makers else (_zstd_decoder(), b"\x28\xb5\x2f\xfd")
+    return cast(BinaryIO, Decompressed(source, make, magic))
+
+
+def _zstd_decoder() -> Callable[[], Decoder]:
+    try:
+        from compression.zstd import ZstdDecompressor  # type: ignore[import-not-found, unused-ignore]
+    except ImportError:
+        try:
+            from backports.zstd import ZstdDecompressor
+        except ImportError as error:
+            raise ReadFailure(
+                FailureCode.MISSING_EXTRA,
+                "Zstandard needs Python 3.14 or the extra `7z`, which is not installed.",
+                "pip install 'clue-forensics[7z]'",
+            ) from error
+    return cast("Callable[[], Decoder]", ZstdDecompressor)
+
+
+class Slice(ByteSource):
+    """Bytes `start` to `start + size` of a seekable stream; to its end if size is None."""
+
+    def __init__(self, source: BinaryIO, start: int, size: int | None = None) -> None:
+        self._source, self._position = source, start
+        self._end = None if size is None else start + size
+
+    def _next(self, size: int) -> bytes:
+        wanted = size if self._end is None else min(size, self._end - self._position)
+        self._source.seek(self._position)
+        data = self._source.read(wanted)
+        if wanted and not data and self._end is not None:
+            raise EOFError("the archive ends inside this member")
+        self._position += len(data)
+        return data
+
+
+def failure_from(error: Exception) -> ReadFailure:
+    """What a decoder's or an archive reader's exception means to a user."""
+    if isinstance(error, ReadFailure):
+        return error
+    if isinstance(error, MemoryError) or (isinstance(error, lzma.LZMAError) and "Memory usage" in str(error)):
+        return ReadFailure(
+            FailureCode.ARCHIVE_LIMIT,
+            "Unpacking needs more memory than allowed.",
+            UNPACK_ADVICE,
+        )
+    if isinstance(error, OSError) and error.errno is not None:
+        return ReadFailure(FailureCode.UNREADABLE, f"Reading failed: {error.strerror}.")
+    if isinstance(error, NotImplementedError):
+        return ReadFailure(
+            FailureCode.UNSUPPORTED_FORMAT,
+            f"The archive uses a method that clue cannot unpack: {error}.",
+            "Unpack it yourself and scan the folder.",
+        )
+    return ReadFailure(
+        FailureCode.ARCHIVE_CORRUPT, f"The archive is damaged ({type(error).__name__}: {error}).".replace(": )", ")")
+    )
+
+
+class HeadedStream(ByteSource):
+    """A stream whose first bytes can be looked at, and whose failures are ReadFailures. It is read once."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source, self._head = source, b""
+        self.consumed = 0
+        """How many bytes were taken from the source."""
+
+    def peek(self, size: int) -> bytes:
+        """The first `size` bytes, fewer only if there are no more. To be called before anything is read."""
+        while len(self._head) < size and (data := self._pull(size - len(self._head))):
+            self._head += data
+        return self._head
+
+    def _pull(self, size: int) -> bytes:
+        try:
+            data = self._source.read(size)
+        except Exception as error:  # an archive reader fed with hostile bytes raises whatever it likes
+            raise failure_from(error) from error
+        self.consumed += len(data)
+        return data
+
+    def _next(self, size: int) -> bytes:
+        if not self._head:
+            return self._pull(size)
+        data, self._head = self._head[:size], self._head[size:]
+        return data
+
+    def close(self) -> None:
+        """Close the source too."""
+        self._source.close()
+        super().close()
+
+
+def spool(source: BinaryIO) -> BinaryIO:
+    """A seekable copy of a stream: in memory, or, if it is large, in an unnamed file of the temporary folder.
+
+    Such a file has no name from the start (or loses it at once), so nothing of it stays behind, whatever happens.
+    Raises ReadFailure if it does not fit.
+    """
+    copy = tempfile.SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY)  # noqa: SIM115 - the caller closes it
+    try:
+        while data := source.read(CHUNK):
+            copy.write(data)
+        copy.seek(0)
+    except OSError as error:
+        copy.close()
+        raise ReadFailure(
+            FailureCode.UNREADABLE,
+            f"The member could not be copied to the temporary folder: {error.strerror}.",
+            "Let TMPDIR point to a folder with more room.",
+        ) from error
+    except BaseException:
+        copy.close()
+        raise
+    return cast(BinaryIO, copy)

@@ -1,0 +1,207 @@
+"""From paths to items: every file below them, lazily, in an order that does not change from run to run.
+
+Nothing here can stop the run: a folder that cannot be listed, a link that leads nowhere or in a circle, a pipe, a
+file that vanished, each becomes an `Unreadable` and the walk goes on. Only one folder's names are held at a time
+(and those of the folders above it), so memory does not grow with the size of the evidence.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from clue_cli.errors import NothingToScanError
+from clue_cli.evidence.archive import ArchiveOptions, Event, Source, source_events, unreadable
+from clue_cli.evidence.item import Item, Skipped
+from clue_cli.evidence.locator import UniqueNames, escape_name
+from clue_cli.evidence.streams import ArchiveLimits, HeadedStream, ReadFailure, failure_from
+from clue_cli.scan.records import FailureCode, Step
+
+
+@dataclass(frozen=True, slots=True)
+class WalkOptions:
+    """What a walk takes in.
+
+    Attributes:
+        hidden: also files and folders whose name starts with a dot, on disk and in archives.
+        follow_links: follow symbolic links found below the paths. A path that is itself a link is always followed.
+        archive_depth: archives in archives; 1 opens an archive but none inside it, 0 opens none.
+        exclude: a folder (the results of this run) that is left out if the walk comes upon it.
+        limits: what one archive may cost.
+    """
+
+    hidden: bool = False
+    follow_links: bool = False
+    archive_depth: int = 3
+    exclude: Path | None = None
+    limits: ArchiveLimits = field(default_factory=ArchiveLimits)
+
+
+def check_paths(paths: Sequence[Path]) -> None:
+    """Raises NothingToScanError if no path is given or one of them does not exist. Nothing is opened."""
+    if not paths:
+        raise NothingToScanError("No path to scan was given.")
+    missing = [str(path) for path in paths if not os.path.lexists(path)]
+    if missing:
+        shown = ", ".join(map(escape_name, missing))
+        raise NothingToScanError(f"Not found: {shown}.", "Check the spelling; nothing was scanned.")
+
+
+def walk(paths: Sequence[Path], options: WalkOptions | None = None) -> Iterator[Event]:
+    """Every file below the paths and in their archives, sorted by name folder by folder.
+
+    Yields:
+        `Item` for each file or member, `Unreadable` for what cannot be reached, `ArchiveOpened` before the members
+        of an archive, `Skipped` for what the options leave out. An item of an archive must be read before the next
+        one is asked for.
+    """
+    walker = _Walk(options or WalkOptions())
+    names = UniqueNames()
+    seen: set[str] = set()
+    for path in paths:
+        real = os.path.realpath(path)  # unlike Path.resolve, it survives a link loop
+        if real in seen:
+            continue
+        seen.add(real)
+        # The name as typed; `.`, `..` and `/` have none of their own.
+        name = path.name if path.name not in ("", "..") else Path(real).name or "root"
+        yield from walker.root(path, names.take(escape_name(name)), name)
+
+
+_FileId = tuple[int, int]
+
+
+@dataclass(slots=True)
+class _Folder:
+    path: Path
+    locator: str
+    file_id: _FileId
+    names: Iterator[str]
+
+
+class _Walk:
+    def __init__(self, options: WalkOptions) -> None:
+        self._options = options
+        self._archives = ArchiveOptions(options.hidden, options.archive_depth, options.limits)
+        self._folders: list[_Folder] = []
+        self._followed: set[_FileId] = set()
+
+    def root(self, path: Path, locator: str, name: str) -> Iterator[Event]:
+        """One PATH argument and everything below it."""
+        try:
+            yield from self._entry(path, locator, name, follow=True)
+            while self._folders:  # not recursion: an attacker may nest folders deeper than Python's stack
+                folder = self._folders[-1]
+                child = next(folder.names, None)
+                if child is None:
+                    self._folders.pop()
+                    continue
+                where = f"{folder.locator}/{escape_name(child)}"
+                if child.startswith(".") and not self._options.hidden:
+                    yield Skipped(where, "hidden")
+                else:
+                    yield from self._entry(folder.path / child, where, child, follow=self._options.follow_links)
+        finally:
+            self._folders.clear()
+
+    def _entry(self, path: Path, locator: str, name: str, *, follow: bool) -> Iterator[Event]:
+        try:
+            status = path.lstat()
+            is_link = stat.S_ISLNK(status.st_mode)
+            if is_link and not follow:
+                yield Skipped(locator, "link")
+                return
+            if is_link:
+                status = path.stat()
+        except OSError as error:
+            yield unreadable(locator, Step.WALK, _status_failure(error, path))
+            return
+        if stat.S_ISDIR(status.st_mode):
+            yield from self._folder(path, locator, (status.st_dev, status.st_ino), is_link)
+        elif stat.S_ISREG(status.st_mode):
+            yield from self._file(path, locator, name, status.st_size)
+        else:
+            failure = ReadFailure(FailureCode.UNREADABLE, f"It is {_special(status.st_mode)}, not a file.")
+            yield unreadable(locator, Step.WALK, failure)
+
+    def _folder(self, path: Path, locator: str, file_id: _FileId, is_link: bool) -> Iterator[Event]:
+        if self._is_excluded(file_id):
+            yield Skipped(locator, "results")
+            return
+        if any(folder.file_id == file_id for folder in self._folders):
+            failure = ReadFailure(FailureCode.LINK_LOOP, "The link leads back to a folder that it is in.")
+            yield unreadable(locator, Step.WALK, failure)
+            return
+        if is_link and file_id in self._followed:
+            yield Skipped(locator, "link")  # else links between n folders could make n! paths
+            return
+        if is_link:
+            self._followed.add(file_id)
+        try:
+            with os.scandir(path) as entries:
+                names = sorted((entry.name for entry in entries), key=os.fsencode)
+        except OSError as error:
+            failure = ReadFailure(FailureCode.UNREADABLE, f"The folder cannot be listed: {error.strerror}.")
+            yield unreadable(locator, Step.WALK, failure)
+            return
+        self._folders.append(_Folder(path, locator, file_id, iter(names)))
+
+    def _is_excluded(self, file_id: _FileId) -> bool:
+        if self._options.exclude is None:
+            return False
+        try:
+            status = self._options.exclude.stat()  # each time anew: it may be made while the walk is under way
+        except OSError:
+            return False
+        return file_id == (status.st_dev, status.st_ino)
+
+    def _file(self, path: Path, locator: str, name: str, size: int) -> Iterator[Event]:
+        item = Item(locator, size, path, partial(open_file, path))
+        try:
+            with open_file(path) as file:
+                yield from source_events(Source(item, HeadedStream(file), file, name), self._archives)
+        except ReadFailure as failure:
+            yield unreadable(locator, Step.READ, failure)
+        except OSError as error:
+            yield unreadable(locator, Step.READ, failure_from(error))
+
+
+def open_file(path: Path) -> BinaryIO:
+    """A regular file, for reading, unbuffered; leaves its access time alone where the system lets us.
+
+    Raises OSError if it cannot be opened, ReadFailure if it is not a regular file any more: a pipe put in its place
+    must not make us wait.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(path, flags | getattr(os, "O_NOATIME", 0))
+    except PermissionError:  # O_NOATIME is for the owner of the file
+        descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ReadFailure(FailureCode.CHANGED_DURING_SCAN, "It was a file when it was listed, and is none now.")
+    return cast(BinaryIO, os.fdopen(descriptor, "rb", buffering=0))
+
+
+def _status_failure(error: OSError, path: Path) -> ReadFailure:
+    if error.errno == errno.ELOOP:
+        return ReadFailure(FailureCode.LINK_LOOP, "The link leads in a circle.")
+    if error.errno == errno.ENOENT and path.is_symlink():
+        return ReadFailure(FailureCode.UNREADABLE, "The link leads to something that does not exist.")
+    if error.errno == errno.ENOENT:
+        return ReadFailure(FailureCode.UNREADABLE, "It vanished between listing and reading.")
+    return ReadFailure(FailureCode.UNREADABLE, f"It cannot be examined: {error.strerror}.")
+
+
+def _special(mode: int) -> str:
+    if stat.S_ISFIFO(mode):
+        return "a pipe"
+    if stat.S_ISSOCK(mode):
+        return "a socket"
+    return "a device"
