@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import threading
@@ -139,12 +138,6 @@ def scan(
         fail_on=frozenset(fail_on or ()),
         command_line=tuple(map(printable, ["clue", *sys.argv[1:]])),
     )
-    missing = [path for path in paths if not os.path.lexists(path)]
-    if missing:
-        raise NothingToScanError(
-            "There is no such file or folder: " + ", ".join(map(str, missing)) + ".",
-            "Nothing was scanned. Check the paths, and quote those that contain spaces.",
-        )
     with graceful_stop() as stop:
         run = _execute(paths, out, options, quiet=quiet, json_lines=json_lines, stop=stop)
     raise typer.Exit(_conclude(run, options))

@@ -108,7 +108,8 @@ class ScanOptions:
 
     def settings(self) -> dict[str, Setting]:
         """Every option that can change a result, for `run.json`."""
-        return {"model": self.model, "dtype": self.dtype.value} | self._judging() | self._reading()
+        walking: dict[str, Setting] = {"hidden": self.hidden, "follow_links": self.follow_links}
+        return {"model": self.model, "dtype": self.dtype.value} | self._judging() | walking | self._limits()
 
     def stamp(self, model_digest: str, dtype: str, settings: dict[str, Setting] | None = None) -> Stamp:
         """The stamp of a new run.
@@ -124,7 +125,7 @@ class ScanOptions:
             run_id=f"{started}-{secrets.token_hex(3)}",
             model_digest=model_digest,
             image_digest=digest(judging),
-            failure_digest=digest(judging | self._reading()),
+            failure_digest=digest(judging | self._limits()),
             gif_frames=self.gif_frames,
         )
 
@@ -135,10 +136,8 @@ class ScanOptions:
             "previews": self.previews,
         }
 
-    def _reading(self) -> dict[str, Setting]:
+    def _limits(self) -> dict[str, Setting]:
         return {
-            "hidden": self.hidden,
-            "follow_links": self.follow_links,
             "archive_depth": self.archive_depth,
             "gif_frames": self.gif_frames.value,
             "max_megapixels": self.max_megapixels,

@@ -24,7 +24,7 @@ def write_mask(to: BinaryIO, mask: NDArray[np.bool_]) -> None:
         OSError: writing failed.
     """
     _check(mask, np.bool_)
-    _save(to, np.multiply(mask, np.uint8(255), dtype=np.uint8), "L")
+    _save(to, np.multiply(mask, np.uint8(255), dtype=np.uint8, order="C"), "L")
 
 
 def write_heatmap(to: BinaryIO, heatmap: NDArray[np.float32]) -> None:

@@ -204,8 +204,8 @@ class FailureRecord(Model):
     other_pages: int | None = Field(
         default=None,
         ge=0,
-        description="For a failure of the whole file: how many of its pages were read all the same, and have records of "
-        "their own. Null if unknown; then a resumed scan reads the file again.",
+        description="For a failure of the whole file: how many of its pages were read all the same, and have records "
+        "of their own. Null if unknown; then a resumed scan reads the file again.",
     )
     step: Step = Field(description="The step at which it failed.")
     code: FailureCode = Field(description="Why, as a stable name.")

@@ -80,15 +80,17 @@ def pictures(outputs: OutputPaths) -> list[str]:
 
 
 def _complete(records: list[ImageRecord | FailureRecord], stamp: Stamp) -> bool:
-    """Whether these are all records that there will be.
+    """Whether these are all the records that there will be.
 
-    A failure of the whole file ends it: it stands alone, or (a limit on pages, a file that changed meanwhile) it is
-    recorded after the pages that could be read. If it is not known how many pages there are, the file is not
-    complete: scanning twice is cheaper than losing a page.
+    A failure of the whole file says how many pages were read besides: it may be in the log before they are. Whatever
+    is not known makes the file incomplete, because scanning twice is cheaper than losing a page.
     """
     pages = {record.page for record in records}
     if None in pages:
-        return pages == {None, *range(len(pages) - 1)}
+        return any(
+            record.page is None and isinstance(record, FailureRecord) and record.other_pages == len(pages) - 1
+            for record in records
+        )
     known = [record for record in records if record.page_count is not None]
     if not known:
         return False

@@ -217,7 +217,8 @@ class ResultStore:
     def write_failure(self, record: FailureRecord) -> FailureRecord:
         """Append a failure to the log.
 
-        What an earlier run recorded in the same words for the same settings is taken over and not said twice.
+        What an earlier run recorded in the same words for the same settings is taken over and not said twice, if
+        the failure is all there is about the file.
 
         Returns:
             The record as it is in the log.
@@ -228,7 +229,7 @@ class ResultStore:
         stamp = self._open_stamp
         written = record.model_copy(update={"run_id": stamp.run_id, "settings_digest": stamp.failure_digest})
         with self._lock:
-            known = self._open_log.current(record.locator)
+            known = self._open_log.current(record.locator) if record.other_pages == 0 else []
             if len(known) == 1 and known[0].model_copy(update={"run_id": stamp.run_id}) == written:
                 self._open_log.keep(record.locator)
                 return written.model_copy(update={"run_id": known[0].run_id})

@@ -1,0 +1,127 @@
+"""Records and stores as the tests of this folder need them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clue_cli.scan.options import ScanOptions, Stamp
+from clue_cli.scan.records import (
+    FailureCode,
+    FailureRecord,
+    FileIdentity,
+    ImageRecord,
+    ModelInfo,
+    OutputPaths,
+    RunRecord,
+    Seconds,
+    Step,
+    Tiles,
+    Verdict,
+)
+from clue_cli.scan.store import ResultStore
+
+SHA = "a" * 64
+OTHER_SHA = "b" * 64
+MODEL = "c" * 64
+HEIGHT, WIDTH = 4, 6
+
+
+def mask() -> NDArray[np.bool_]:
+    return np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) % 3 == 0
+
+
+def heatmap() -> NDArray[np.float32]:
+    return np.linspace(0, 1, HEIGHT * WIDTH, dtype=np.float32).reshape(HEIGHT, WIDTH)
+
+
+def pixels() -> NDArray[np.uint8]:
+    return np.full((HEIGHT, WIDTH, 3), 90, dtype=np.uint8)
+
+
+def identity(sha256: str = SHA, sniffed: str = "jpeg") -> FileIdentity:
+    return FileIdentity(sha256=sha256, byte_size=100, sniffed_type=sniffed, claimed_type="jpeg")
+
+
+def image(locator: str = "evidence/a.jpg", page: int = 0, page_count: int = 1, **changes: Any) -> ImageRecord:
+    fields: dict[str, Any] = {
+        "locator": locator,
+        "page": page,
+        "page_count": page_count,
+        "file": identity(),
+        "width": WIDTH,
+        "height": HEIGHT,
+        "verdict": Verdict.FORGED,
+        "reason": "One region.",
+        "forged_area_ratio": 0.25,
+        "score": 0.75,
+        "threshold": 0.5,
+        "score_threshold": 0.5,
+        "regions": [],
+        "region_count": 0,
+        "outputs": OutputPaths(mask="masks/m.png", heatmap=None, verdict="verdicts/v.json"),
+        "model": ModelInfo(
+            name="mini",
+            digest=MODEL,
+            device="cpu",
+            dtype="float32",
+            noise_schedule="rf",
+            noise_levels=[0.1],
+            seed=1,
+        ),
+        "tiles": Tiles(size=256, overlap=32, count=1),
+        "seconds": Seconds(read=0.1, decode=0.2, predict=0.3, write=0.4),
+    }
+    return ImageRecord(**{**fields, **changes})
+
+
+def failure(locator: str = "evidence/broken.jpg", **changes: Any) -> FailureRecord:
+    fields: dict[str, Any] = {
+        "locator": locator,
+        "step": Step.DECODE,
+        "code": FailureCode.CORRUPT_IMAGE,
+        "message": "It is cut short.",
+        "file": identity(),
+        "other_pages": 0,
+    }
+    return FailureRecord(**{**fields, **changes})
+
+
+def run(**changes: Any) -> RunRecord:
+    fields: dict[str, Any] = {
+        "version": "1",
+        "command_line": ["clue", "scan"],
+        "status": "running",
+        "started": "2026-01-01T00:00:00+00:00",
+        "evidence": ["evidence"],
+        "model": {"name": "mini", "device": "cpu"},
+        "settings": {},
+        "settings_digest": "",
+        "machine": {},
+    }
+    return RunRecord(**{**fields, **changes})
+
+
+def stamp(model: str = MODEL, dtype: str = "float32", **options: Any) -> Stamp:
+    return ScanOptions(**options).stamp(model, dtype)
+
+
+def open_store(out: Path, *, overwrite: bool = False, model: str = MODEL, **options: Any) -> ResultStore:
+    """A store in which a run has begun."""
+    store = ResultStore(out)
+    store.begin(run(), stamp(model, **options), overwrite=overwrite)
+    return store
+
+
+def put(store: ResultStore, record: ImageRecord) -> ImageRecord:
+    """Write an image with all its files, as the pipeline does."""
+    outputs = store.outputs(record.locator, record.page, record.page_count)
+    store.write_previews(outputs, pixels(), heatmap(), mask())
+    return store.write_image(record.model_copy(update={"outputs": outputs}), mask(), heatmap())
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
