@@ -49,15 +49,15 @@ class Stamp:
         run_id: names the run; later ids sort after earlier ones.
         model_digest: SHA-256 of the model, hex.
         image_digest: SHA-256 over all that an image's record depends on, hex.
+        gif_digest: the same for GIFs, of which an option chooses the frames.
         failure_digest: SHA-256 over all that a failure depends on, the limits included, hex.
-        gif_frames: which frames make a GIF complete.
     """
 
     run_id: str
     model_digest: str
     image_digest: str
+    gif_digest: str
     failure_digest: str
-    gif_frames: GifFrames = GifFrames.FIRST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +125,8 @@ class ScanOptions:
             run_id=f"{started}-{secrets.token_hex(3)}",
             model_digest=model_digest,
             image_digest=digest(judging),
+            gif_digest=digest(judging | {"gif_frames": self.gif_frames.value}),
             failure_digest=digest(judging | self._limits()),
-            gif_frames=self.gif_frames,
         )
 
     def _judging(self) -> dict[str, Setting]:

@@ -34,7 +34,7 @@ from clue_cli.scan.options import Stamp
 from clue_cli.scan.pictures import write_heatmap, write_mask
 from clue_cli.scan.record_log import MASKS, RecordLog
 from clue_cli.scan.records import SCHEMA_VERSION, FailureRecord, ImageRecord, OutputPaths, RunRecord
-from clue_cli.scan.resume import ResumeIndex, pictures
+from clue_cli.scan.resume import ResumeIndex, image_digest, pictures
 from clue_cli.scan.summary import write_summary
 
 LOG, TORN, SUMMARY, RUN, LOCK, PAGE = (
@@ -207,7 +207,7 @@ class ResultStore:
         stamp = self._open_stamp
         seconds = record.seconds.model_copy(update={"write": record.seconds.write + time.perf_counter() - started})
         written = record.model_copy(
-            update={"run_id": stamp.run_id, "settings_digest": stamp.image_digest, "seconds": seconds}
+            update={"run_id": stamp.run_id, "settings_digest": image_digest(record, stamp), "seconds": seconds}
         )
         with self._folder.create(record.outputs.verdict) as stream:
             stream.write(_json(written))

@@ -47,6 +47,7 @@ def pages(out: Path, sha256: str = SHA, *, retry_failed: bool = False, **options
         ([failure("x", page=0, page_count=1)], [0]),
         ([failure("x", page=0, page_count=2)], None),
         ([failure("x", page=0)], None),
+        ([image("x", 0, 1), failure("x", page=1, page_count=2)], None),
         # The file failed after some pages: none of them may be missing.
         ([failure("x", other_pages=2), image("x", 0, 9), image("x", 1, 9)], [None, 0, 1]),
         ([failure("x", other_pages=2), image("x", 0, 9)], None),
@@ -106,17 +107,19 @@ def test_failures_depend_on_the_limits_too(
 
 
 @pytest.mark.parametrize(
-    ("frames", "recorded", "expected"),
+    ("sniffed", "first", "second", "expected"),
     [
-        (GifFrames.FIRST, [0], [0]),
-        (GifFrames.FIRST, [0, 1, 2], None),
-        (GifFrames.ALL, [0], None),
-        (GifFrames.ALL, [0, 1, 2], [0, 1, 2]),
+        ("gif", GifFrames.FIRST, GifFrames.FIRST, [0]),
+        ("gif", GifFrames.FIRST, GifFrames.ALL, None),
+        ("gif", GifFrames.ALL, GifFrames.FIRST, None),
+        ("jpeg", GifFrames.FIRST, GifFrames.ALL, [0]),
     ],
 )
-def test_gif_frames(tmp_path: Path, frames: GifFrames, recorded: list[int], expected: list[int] | None) -> None:
-    first_run(tmp_path, [image("x", page, 3, file=identity(sniffed="gif")) for page in recorded])
-    assert pages(tmp_path, gif_frames=frames) == expected
+def test_which_frames_matters_to_gifs_alone(
+    tmp_path: Path, sniffed: str, first: GifFrames, second: GifFrames, expected: list[int] | None
+) -> None:
+    first_run(tmp_path, [image("x", file=identity(sniffed=sniffed))], gif_frames=first)
+    assert pages(tmp_path, gif_frames=second) == expected
 
 
 @pytest.mark.parametrize("name", list(OutputPaths.model_fields))
