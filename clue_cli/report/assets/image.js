@@ -1,0 +1,163 @@
+// ---- One image ----
+const find = (text, page) => images.findIndex((row) => row[NAME] === text && row[PAGE] === page);
+let blockNumber = -1, block = null;
+function detailOf(i) {
+  const wanted = Math.floor(i / shared.blockSize);
+  if (wanted !== blockNumber) [blockNumber, block] = [wanted, parse(`data-details-${wanted}`)];
+  return block[i % shared.blockSize];
+}
+let open = null; // number of the image in view, -1 for one that is not here
+
+function pairs(title, entries) {
+  const list = entries.filter(([, value]) => value !== null && value !== undefined);
+  return el("section", null, el("h2", null, title), el("dl", null, ...list.map(([label, value, style]) =>
+    el("div", null, el("dt", null, label), el("dd", { class: style }, typeof value === "string" ? name(value) : value)))));
+}
+function sentences(title, list) {
+  if (!list.length) return null;
+  return el("section", null, el("h2", null, title), el("ul", null, ...list.map((text) => el("li", null, name(text)))));
+}
+const link = (url, text) => (url ? el("a", { href: url }, text) : null);
+
+function showRecord(row, detail) {
+  const model = shared.models[detail.model];
+  const [sha, size, sniffed, claimed] = detail.file;
+  const exif = detail.exif;
+  const [read, decode, predict, write] = detail.seconds.map((value) => `${fixed(value, 3)} s`);
+  const sections = [
+    sentences("Warnings", detail.warnings),
+    pairs("File", [
+      ["SHA-256", sha, "code"], ["Size", bytes(size)], ["Type by content", sniffed],
+      ["Type by name", claimed === null ? "the name says nothing" : claimed],
+      ["Page", row[PAGES] > 1 ? `${row[PAGE] + 1} of ${row[PAGES]}` : null],
+      ["Pixels", `${number(row[WIDTH])} × ${number(row[HEIGHT])}, as displayed`],
+    ]),
+    pairs("The file says (EXIF, unverified)", [
+      ["Camera make", exif.camera_make], ["Camera model", exif.camera_model], ["Software", exif.software],
+      ["Taken", exif.date_time_original], ["Digitized", exif.date_time_digitized], ["Changed", exif.date_time_modified],
+      ["GPS position", exif.gps_present ? "present" : "none"],
+      ["Thumbnail", exif.thumbnail_present ? "present" : "none"],
+    ]),
+    pairs("Results as files", [
+      ["Mask", link(detail.urls.mask, "PNG, 0 or 255")],
+      ["Heatmap", link(detail.urls.heatmap, "PNG, 16 bit")],
+      ["Verdict", link(detail.urls.verdict, "JSON")],
+    ]),
+  ];
+  $("what").replaceChildren(...sections.filter(Boolean));
+  const how = [
+    pairs("Model and settings", [
+      ["Model", model.name], ["Digest", model.digest, "code"], ["Device", `${model.device}, ${model.dtype}`],
+      ["Noise", model.noise_schedule],
+      ["Noise levels", model.noise_levels.length ? model.noise_levels.join(", ") : null],
+      ["Seed", detail.seed, "code"],
+      ["Calibration", model.calibration === null ? "none" : model.calibration],
+      ["Threshold", `${detail.thresholds[0]} for a pixel, ${detail.thresholds[1]} for the score`],
+      ["Tiles", `${number(detail.tiles[2])} of ${detail.tiles[0]} px, overlap ${detail.tiles[1]} px`],
+    ]),
+    sentences("Decoding", detail.decoding),
+    pairs("Time", [["Reading", read], ["Decoding", decode], ["Model", predict], ["Writing", write]]),
+  ];
+  $("how").replaceChildren(...how.filter(Boolean));
+}
+function showRegions(row, detail) {
+  const rows = detail.regions.map(([x, y, width, height, area, ratio, mean, peak], i) => {
+    const line = el("tr", null, el("th", { scope: "row", class: "num" }, String(i + 1)),
+      ...[number(x), number(y), number(width), number(height), number(area), percent(ratio, 2), fixed(mean, 3), fixed(peak, 3)]
+        .map((text) => el("td", { class: "num" }, text)));
+    line.addEventListener("mouseenter", () => $("boxes").children[i].classList.add("picked"));
+    line.addEventListener("mouseleave", () => $("boxes").children[i].classList.remove("picked"));
+    return line;
+  });
+  $("region-rows").replaceChildren(...rows);
+  $("regions-box").hidden = !rows.length;
+  $("regions-text").textContent = !row[REGIONS] ? "No region is marked."
+    : `${number(row[REGIONS])} ${row[REGIONS] === 1 ? "region" : "regions"}` +
+      (rows.length < row[REGIONS] ? `; the ${rows.length} largest are listed.` : ".") +
+      " Positions and sizes in pixels of the image; mean and peak of the heatmap.";
+  $("boxes").replaceChildren(...detail.regions.map(([x, y, width, height], i) => {
+    const box = el("div", { class: y + height > 0.97 * row[HEIGHT] && y > 0.06 * row[HEIGHT] ? "box" : "box low" }, el("b", null, String(i + 1)));
+    box.style.left = `${(100 * x) / row[WIDTH]}%`;
+    box.style.top = `${(100 * y) / row[HEIGHT]}%`;
+    box.style.width = `${(100 * width) / row[WIDTH]}%`;
+    box.style.height = `${(100 * height) / row[HEIGHT]}%`;
+    return box;
+  }));
+}
+function setPicture(image, url) {
+  if (url) image.src = url;
+  else image.removeAttribute("src");
+}
+function showPictures(row, detail) {
+  const urls = detail.urls;
+  for (const stage of document.querySelectorAll(".stage")) {
+    stage.style.setProperty("--w", row[WIDTH]);
+    stage.style.setProperty("--h", row[HEIGHT]);
+    stage.classList.toggle("pixels", Math.max(row[WIDTH], row[HEIGHT]) <= 128);
+  }
+  $("pictures-missing").hidden = Boolean(urls.preview);
+  if (!urls.preview) $("pictures-missing").textContent = "There is no preview of this image in the results.";
+  $("base").alt = $("plain").alt = `The image ${shownName(row)}`;
+  for (const id of ["base", "plain"]) setPicture($(id), urls.preview);
+  setPicture($("heat"), urls.heat_overlay);
+  setPicture($("outline"), urls.outline);
+  $("mask").dataset.url = urls.mask;
+  $("mask").removeAttribute("src");
+  showLayers();
+  $("frame").scrollTo(0, 0);
+}
+function showLayers() {
+  const form = $("layers").elements;
+  const layer = form.layer.value, wipe = Number(form.wipe.value), opacity = Number(form.opacity.value);
+  // The mask is the result itself, at full size: it is loaded only when it is asked for.
+  if (layer === "mask" && !$("mask").hasAttribute("src")) setPicture($("mask"), $("mask").dataset.url);
+  $("black").hidden = !["heat", "mask"].includes(layer);
+  $("mask").hidden = layer !== "mask";
+  $("heat").hidden = !["over", "heat"].includes(layer) || !$("heat").hasAttribute("src");
+  $("heat").style.opacity = layer === "heat" ? 1 : opacity / 100;
+  $("outline").hidden = !form.outline.checked || !$("outline").hasAttribute("src");
+  $("boxes").hidden = !form.boxes.checked;
+  $("stage").style.setProperty("--wipe", `${wipe}%`);
+  $("stage").style.setProperty("--zoom", form.zoom.value);
+    form.opacity.disabled = layer !== "over";
+  $("wipe-text").textContent = `${wipe} %`;
+  form.wipe.setAttribute("aria-valuetext", `the first ${wipe} percent of the width without marks`);
+  $("opacity-text").textContent = `${opacity} %`;
+  $("caption").textContent = {
+    over: "The image with the heatmap", heat: "The heatmap alone", mask: "The mask alone", none: "The image",
+  }[layer] + (form.outline.checked ? " and the outline of the mask" : "") + ".";
+}
+function showDetail(i) {
+  if (i === open && i >= 0) return;
+  open = i;
+  $("missing").hidden = i >= 0;
+  $("detail-body").hidden = i < 0;
+  updateView();
+  const list = view.includes(i) ? view : images.map((_, j) => j);
+  const at = list.indexOf(i);
+  for (const [id, step] of [["before", -1], ["after", 1]]) {
+    const target = i < 0 ? undefined : list[at + step];
+    $(id).disabled = target === undefined;
+    $(id).dataset.image = target === undefined ? "" : target;
+  }
+  $("position").textContent = i < 0 ? "" : `${number(at + 1)} of ${number(list.length)}`;
+  if (i < 0) {
+    $("missing").textContent = `This page holds no image ${state.image}. It may be in another part of the report.`;
+    return;
+  }
+  const row = images[i], detail = detailOf(i);
+  $("detail-title").replaceChildren(name(shownName(row)));
+  $("detail-verdict").replaceChildren(verdict(row[VERDICT]), name(detail.reason));
+  const figures = [
+    ["Score", fixed(row[SCORE], 4), `threshold ${detail.thresholds[1]}`],
+    ["Confidence", confidence(row[CONFIDENCE]), row[CONFIDENCE] === null ? "not given" : "that the verdict is right"],
+    ["Forged area", percent(row[AREA], 2), "of the pixels"],
+    ["Regions", number(row[REGIONS]), "connected groups"],
+    ["Size", `${row[WIDTH]} × ${row[HEIGHT]}`, `pixels, ${fixed((row[WIDTH] * row[HEIGHT]) / 1e6, 2)} megapixels`],
+  ];
+  $("detail-numbers").replaceChildren(...figures.map(([label, value, note]) =>
+    el("div", null, el("dt", null, label), el("dd", null, value, el("small", null, note)))));
+  showRegions(row, detail);
+  showPictures(row, detail);
+  showRecord(row, detail);
+}

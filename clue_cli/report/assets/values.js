@@ -1,0 +1,41 @@
+// The order of the fields in a row of the table of images, and of failures: see page_data.py.
+const [NAME, PAGE, PAGES, VERDICT, SCORE, CONFIDENCE, AREA, REGIONS, WIDTH, HEIGHT, THUMB] = Array(11).keys();
+const [F_NAME, F_PAGE, F_STEP, F_CODE, F_MESSAGE, F_ADVICE, F_SHA] = Array(7).keys();
+const VERDICTS = { forged: "Forged", inconclusive: "Inconclusive", no_evidence: "No evidence" };
+const RANK = { forged: 0, inconclusive: 1, no_evidence: 2 };
+const FAILURES_AT_ONCE = 200;
+
+const $ = (id) => document.getElementById(id);
+const parse = (id) => JSON.parse($(id).textContent);
+const shared = parse("data-shared");
+const images = parse("data-rows");
+const failures = parse("data-failures");
+
+// Everything from the evidence goes through here: strings become text nodes, never markup.
+function el(tag, attributes, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (value !== null && value !== undefined) node.setAttribute(name, value);
+  }
+  node.append(...children.filter((child) => child !== null));
+  return node;
+}
+const name = (text) => el("bdi", null, text);
+const thousands = new Intl.NumberFormat("en");
+const number = (value) => thousands.format(value);
+const fixed = (value, digits) => value.toFixed(digits);
+
+function percent(ratio, digits) {
+  const smallest = 10 ** -digits;
+  const value = ratio * 100;
+  if (value > 0 && value < smallest) return `< ${smallest} %`;
+  if (value < 100 && value > 100 - smallest) return `> ${fixed(100 - smallest, digits)} %`;
+  return `${fixed(value, digits)} %`;
+}
+// A calibrated probability is an estimate; it is never shown as certainty.
+const confidence = (value) => (value === null ? "–" : value > 0.99 ? "> 99 %" : `${Math.round(value * 100)} %`);
+const shownName = (row) => row[NAME] + (row[PAGES] > 1 ? `, page ${row[PAGE] + 1} of ${row[PAGES]}` : "");
+const bytes = (count) => `${number(count)} bytes`;
+function verdict(code) {
+  return el("span", { class: `verdict ${code}` }, el("i", { class: "mark", "aria-hidden": "true" }), VERDICTS[code]);
+}

@@ -1,0 +1,298 @@
+"""`index.html`: one page for a person, which works from a USB stick with no network.
+
+The page is self-contained but for the pictures beside it. Its style and its script are in the page and allowed by
+their hashes alone; everything that comes from the evidence is data: JSON that the script shows as text.
+
+The records are read once and spooled to a temporary file, so memory stays flat. One page holds up to
+`ROWS_PER_PART` images. More images make more pages (`index-0002.html`, …), and then the strongest findings come
+first: whoever opens `index.html` sees those.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import tempfile
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from clue_cli.report.atomic import whole_file
+from clue_cli.report.page_data import embed, failure_row, image_detail, image_row, model_facts, printable
+from clue_cli.scan.records import FailureRecord, ImageRecord, RunRecord, Verdict
+
+ROWS_PER_PART = 25_000
+"""Images, and failures, in one page: a browser opens that many in about a second."""
+
+DETAILS_PER_BLOCK = 100
+"""Images whose details the script parses together, when the first of them is looked at."""
+
+VERDICT_ORDER = (Verdict.FORGED, Verdict.INCONCLUSIVE, Verdict.NO_EVIDENCE)
+
+_PART_NAME = re.compile(r"index-\d{4,}\.html")
+
+Scalar = str | int | float | bool | list[float] | None
+
+
+def write_report(
+    out: Path,
+    run: RunRecord,
+    records: Iterable[ImageRecord | FailureRecord],
+    rows_per_part: int = ROWS_PER_PART,
+) -> Path:
+    """Write `out/index.html` from the records of a run; memory does not grow with their number.
+
+    Each page appears whole or not at all, `index.html` last; pages of an earlier, longer report are removed.
+
+    Args:
+        out: the results folder, which exists and holds the pictures that the records name.
+        run: how the results came about.
+        records: in the order the page lists them by default, read once.
+        rows_per_part: most images and most failures in one page.
+
+    Returns:
+        The path of `index.html`.
+
+    Raises:
+        OSError: the folder cannot be written.
+        ValueError: a record names a file outside of the results folder, or a number that is not finite.
+    """
+    with tempfile.TemporaryFile(dir=out) as stream:
+        spool = _Spool(stream)
+        for record in records:
+            spool.add(record)
+        largest = max(len(spool.images), len(spool.failures))
+        count = max(1, -(-largest // rows_per_part))
+        ranking: Sequence[int] = range(len(spool.images)) if count == 1 else spool.strongest_first()
+        names = ["index.html", *(f"index-{number:04d}.html" for number in range(2, count + 1))]
+        for part in reversed(range(count)):
+            window = slice(part * rows_per_part, (part + 1) * rows_per_part)
+            page = _page(run, spool, ranking[window], range(len(spool.failures))[window], names, part)
+            with whole_file(out / names[part], sync=True) as file:
+                for piece in page:
+                    file.write(piece.encode())
+    for stale in out.glob("index-*.html"):
+        if _PART_NAME.fullmatch(stale.name) and stale.name not in names:
+            stale.unlink()
+    return out / names[0]
+
+
+@dataclass
+class _Lines:
+    """Where JSON texts are in the spool: 12 bytes of memory for each."""
+
+    start: array[int] = field(default_factory=lambda: array("q"))
+    length: array[int] = field(default_factory=lambda: array("I"))
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+
+@dataclass
+class _Spool:
+    """The records as JSON texts in a temporary file, and what is needed to rank and count them."""
+
+    stream: BinaryIO
+    images: _Lines = field(default_factory=_Lines)
+    details: _Lines = field(default_factory=_Lines)
+    failures: _Lines = field(default_factory=_Lines)
+    verdicts: array[int] = field(default_factory=lambda: array("b"))
+    scores: array[float] = field(default_factory=lambda: array("d"))
+    models: dict[str, int] = field(default_factory=dict)
+
+    def add(self, record: ImageRecord | FailureRecord) -> None:
+        if isinstance(record, FailureRecord):
+            self._put(self.failures, failure_row(record))
+            return
+        model = self.models.setdefault(embed(model_facts(record.model)), len(self.models))
+        self._put(self.images, image_row(record))
+        self._put(self.details, image_detail(record, model))
+        self.verdicts.append(VERDICT_ORDER.index(record.verdict))
+        self.scores.append(record.score)
+
+    def _put(self, lines: _Lines, value: Any) -> None:
+        text = embed(value).encode("ascii")
+        lines.start.append(self.stream.tell())
+        lines.length.append(len(text))
+        self.stream.write(text)
+
+    def strongest_first(self) -> Sequence[int]:
+        """Numbers of the images: forged before inconclusive before no evidence, then by falling score."""
+        order = np.lexsort((-np.asarray(self.scores), np.asarray(self.verdicts)))
+        return array("q", order.tobytes())
+
+    def count(self, verdict: Verdict) -> int:
+        return self.verdicts.count(VERDICT_ORDER.index(verdict))
+
+    def json_list(self, lines: _Lines, numbers: Sequence[int]) -> Iterator[Markup]:
+        """The texts of these numbers as one JSON list, piece by piece."""
+        separator = "["
+        for number in numbers:
+            self.stream.seek(lines.start[number])
+            yield Markup(separator + self.stream.read(lines.length[number]).decode("ascii"))
+            separator = ","
+        yield Markup("[]" if separator == "[" else "]")
+
+
+def _page(
+    run: RunRecord, spool: _Spool, images: Sequence[int], failures: Sequence[int], names: list[str], part: int
+) -> Iterator[str]:
+    """One page as pieces of HTML."""
+    style, script = _asset("page.css"), _script()
+    shown = {verdict.value: spool.count(verdict) for verdict in VERDICT_ORDER}
+    blocks = (images[start : start + DETAILS_PER_BLOCK] for start in range(0, len(images), DETAILS_PER_BLOCK))
+    shared = f'{{"blockSize":{DETAILS_PER_BLOCK},"models":[{",".join(spool.models)}]}}'
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .generate(
+            csp=_policy(style, script),
+            style=Markup(style),
+            script=Markup(script),
+            run=run,
+            status=_STATUS[run.status],
+            facts=_facts(run),
+            settings=[(name, _value(value)) for name, value in run.settings.items()],
+            model=[(name, _value(value)) for name, value in run.model.items()],
+            machine=[(name, _value(value)) for name, value in run.machine.items()],
+            others=sorted(run.not_pictures_by_type.items(), key=lambda pair: (-pair[1], pair[0])),
+            image_count=len(spool.images),
+            failure_count=len(spool.failures),
+            verdict_counts=shown,
+            disagreement=_disagreement(run, spool, shown),
+            names=names,
+            part=part,
+            shared=Markup(shared),
+            rows=spool.json_list(spool.images, images),
+            failures=spool.json_list(spool.failures, failures),
+            blocks=(spool.json_list(spool.details, block) for block in blocks),
+        )
+    )
+
+
+def _policy(style: str, script: str) -> str:
+    """The content-security policy: this style, this script, pictures beside the page, and nothing else.
+
+    Chromium gives each file its own origin, so `'self'` does not cover pictures on a stick and `file:` has to;
+    `'self'` is for the page on a web server.
+    """
+    return "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src 'sha256-{_hash(script)}'",
+            f"style-src 'sha256-{_hash(style)}'",
+            "img-src 'self' file:",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        ]
+    )
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+
+
+def _script() -> str:
+    """The script of the page: its files in this order, in one function, so that no name is global."""
+    parts = (_asset(name) for name in ("values.js", "table.js", "image.js", "page.js"))
+    return '"use strict";\n(() => {\n' + "\n".join(parts) + "})();\n"
+
+
+@cache
+def _asset(name: str) -> str:
+    return files("clue_cli.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("clue_cli.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
+    )
+
+
+_STATUS = {
+    "finished": "Finished.",
+    "running": "Not finished when this page was written: it shows what there was.",
+    "interrupted": "Interrupted before the end: the page shows what was finished until then.",
+    "failed": "Stopped by an error before the end: the page shows what was finished until then.",
+}
+
+_UNCHANGED = {
+    True: "Unchanged: at the end of the run every file still had the SHA-256 it was judged by.",
+    False: "CHANGED: at the end of the run at least one file no longer had the SHA-256 it was judged by.",
+    None: "Not checked again at the end of the run.",
+}
+
+
+def _facts(run: RunRecord) -> list[tuple[str, str]]:
+    """What stands at the top of the page about the run, as (label, text)."""
+    end = "" if run.finished is None else f" to {_moment(run.finished)}"
+    took = "" if run.seconds is None else f" ({_duration(run.seconds)})"
+    return [
+        ("Evidence", "\n".join(map(printable, run.evidence))),
+        ("Evidence after the run", _UNCHANGED[run.evidence_unchanged]),
+        ("Scanned", f"{_moment(run.started)}{end}{took}"),
+        ("Tool", f"{run.tool} {run.version}"),
+        ("Model", _value(run.model.get("name"))),
+        ("Model digest", _value(run.model.get("digest"))),
+    ]
+
+
+def _disagreement(run: RunRecord, spool: _Spool, shown: dict[str, int]) -> str | None:
+    """A sentence if the run counted something else than the page shows; a reader must not have to guess."""
+    here = {"images": len(spool.images), **shown, "failures": len(spool.failures)}
+    counted = run.counts.model_dump()
+    differences = [f"{name}: {counted[name]:,} in run.json, {value:,} here" for name, value in here.items()
+                   if counted[name] != value]  # fmt: skip
+    if not differences:
+        return None
+    return "The counts of the run differ from the records this page was made from (" + "; ".join(differences) + ")."
+
+
+def _value(value: Scalar) -> str:
+    match value:
+        case None:
+            return "–"
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return ", ".join(f"{number:g}" for number in value)
+        case float():
+            return f"{value:.6g}"
+        case _:
+            return str(value)
+
+
+def _moment(text: str) -> str:
+    """`2026-11-21T04:28:38+01:00` as `2026-11-21 04:28:38 (UTC+01:00)`; a text that is no time stays as it is."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    zone = moment.strftime("%z")
+    return f"{moment:%Y-%m-%d %H:%M:%S}" + (f" (UTC{zone[:3]}:{zone[3:5]})" if zone else "")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min {rest:02d} s" if hours else f"{minutes} min {rest:02d} s"

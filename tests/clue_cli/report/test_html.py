@@ -1,0 +1,285 @@
+"""The page as a file: complete, inert, one policy, written whole, in parts when it must be."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import tracemalloc
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clue_cli.report import html
+from clue_cli.report.html import write_report
+from clue_cli.report.previews import inferno
+from clue_cli.scan.records import Counts, ImageRecord, RunRecord, Verdict
+from tests.clue_cli.report.conftest import Demo
+from tests.clue_cli.report.demo import ATTACK, SHAPES, failures, many, record_of, run_of
+
+
+class Page(HTMLParser):
+    """The tags, the text, and the contents of script and style elements of a page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.scripts: list[str] = []
+        self.styles: list[str] = []
+        self.data: dict[str, Any] = {}
+        self._inside: tuple[str, dict[str, str | None]] | None = None
+        self.feed(path.read_text(encoding="utf-8"))
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag in ("script", "style"):
+            self._inside = self.tags[-1]
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = None
+        if tag in ("dt", "dd"):
+            self.text += " "
+
+    def handle_data(self, data: str) -> None:
+        if self._inside is None:
+            self.text += data
+            return
+        tag, attributes = self._inside
+        if tag == "style":
+            self.styles.append(data)
+        elif attributes.get("type") == "application/json":
+            self.data[str(attributes["id"])] = json.loads(data)
+        else:
+            self.scripts.append(data)
+
+    @property
+    def policy(self) -> str:
+        [content] = [a["content"] for tag, a in self.tags if a.get("http-equiv") == "Content-Security-Policy"]
+        return str(content)
+
+    @property
+    def words(self) -> str:
+        return re.sub(r"\s+", " ", self.text)
+
+
+@pytest.fixture(scope="module")
+def page(demo: Demo) -> Page:
+    return Page(demo.page)
+
+
+def write(folder: Path, images: list[ImageRecord], **changes: object) -> Page:
+    return Page(write_report(folder, run_of(images, 0, **changes), images))
+
+
+def test_the_policy_allows_this_script_and_this_style_only(page: Page) -> None:
+    def source(text: str) -> str:
+        return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+    [script], [style] = page.scripts, page.styles
+    rules = dict(rule.split(" ", 1) for rule in page.policy.split("; "))
+    assert rules["default-src"] == "'none'"
+    assert rules["script-src"] == source(script)
+    assert rules["style-src"] == source(style)
+    assert rules["img-src"] == "'self' file:"
+    assert "unsafe" not in page.policy and "*" not in page.policy and "http" not in page.policy
+
+
+def test_nothing_comes_from_anywhere_else(page: Page) -> None:
+    source = "".join(page.scripts + page.styles)
+    assert not re.search(r"https?:|url\(|@import|\bfetch\(|XMLHttp|innerHTML|document\.write|\beval\b", source)
+    for tag, attributes in page.tags:
+        assert tag not in ("iframe", "object", "embed", "link", "base"), tag
+        for name, value in attributes.items():
+            assert not name.startswith("on") and name != "style", (tag, name)
+            if name in ("href", "src"):
+                assert value is not None and not re.match(r"[a-z]+:|//", value), value
+
+
+def test_markup_from_the_evidence_stays_text(page: Page) -> None:
+    assert ATTACK in page.text, "the warning of the run shows the name"
+    assert "./evidence <b>" in page.text and ".pdf<i>" in page.text
+    assert not [tag for tag, attributes in page.tags if tag == "b" or attributes.get("src") == "x"]
+    assert len(page.scripts) == 1, "no script was smuggled in"
+    assert "case7.zip⟨U+202E⟩" in page.text and "\u202e" not in page.text
+
+
+def test_every_image_and_failure_is_in_the_data(demo: Demo, page: Page) -> None:
+    rows, shared = page.data["data-rows"], page.data["data-shared"]
+    assert [row[1:4] for row in rows] == [[r.page, r.page_count, r.verdict.value] for r in demo.images]
+    details = page.data["data-details-0"]
+    assert [detail["file"][0] for detail in details] == [record.file.sha256 for record in demo.images]
+    assert [model["name"] for model in shared["models"]] == ["mini"]
+    assert [row[3] for row in page.data["data-failures"]] == ["archive_encrypted", "corrupt_image"]
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Images judged 20",
+        "Forged 9",
+        "Inconclusive 4",
+        "No evidence 7",
+        "Failures 2",
+        "Not pictures 17",
+        "39 files met, 2 archives opened",
+        "extension: .txt 12, .pdf<i> 5.",
+        "2026-11-21 04:28:38 (UTC+01:00) to 2026-11-21 05:31:40 (UTC+01:00) (1 h 03 min 02 s)",
+        "clue 0.1.0",
+        "5e5e5e5e5e5e",
+        "Unchanged: at the end of the run every file still had the SHA-256",
+        "Finished. Exit code 1.",
+        "score_threshold 0.5",
+        "hidden no",
+        "noise_levels 0.25, 0.5",
+        "calibration –",
+        "summary.csv",
+        "A mark is a lead, not a proof.",
+        "This is not a finding that the image is authentic.",
+        "Images generated as a whole",
+    ],
+)
+def test_the_page_says(page: Page, sentence: str) -> None:
+    assert sentence in page.words
+
+
+def test_no_disagreement_where_there_is_none(page: Page) -> None:
+    assert "Counts differ" not in page.text and "not complete" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"status": "interrupted", "finished": None, "seconds": None}, "Run not complete. Interrupted before the end"),
+        ({"status": "running"}, "Run not complete. Not finished when this page was written"),
+        ({"status": "failed"}, "Run not complete. Stopped by an error"),
+        ({"evidence_unchanged": False}, "Evidence changed during the scan."),
+        ({"evidence_unchanged": None}, "Not checked again at the end of the run."),
+        ({"counts": Counts(images=3)}, "images: 3 in run.json, 1 here; forged: 0 in run.json, 1 here"),
+        ({"started": "yesterday"}, "Scanned yesterday to 2026"),
+        ({"started": "2026-11-21T04:28:38"}, "Scanned 2026-11-21 04:28:38 to"),
+        ({"seconds": 7.25}, "(7.2 s)"),
+        ({"seconds": 119.6}, "(2 min 00 s)"),
+        ({"warnings": []}, "None: everything that is a picture"),
+        ({"not_pictures_by_type": {}}, "counts several times."),
+    ],
+)
+def test_how_the_run_went(tmp_path: Path, changes: dict[str, object], sentence: str) -> None:
+    assert sentence in write(tmp_path, [record_of(SHAPES[0])], **changes).words
+
+
+def test_an_empty_run_has_a_page(tmp_path: Path) -> None:
+    page = write(tmp_path, [])
+    assert page.data == {"data-shared": {"blockSize": 100, "models": []}, "data-rows": [], "data-failures": []}
+
+
+def test_images_without_previews_are_listed(tmp_path: Path) -> None:
+    page = write(tmp_path, [record_of(SHAPES[0])])
+    assert page.data["data-rows"][0][10] is None
+    assert page.data["data-details-0"][0]["urls"]["preview"] is None
+
+
+def test_details_come_in_blocks(tmp_path: Path) -> None:
+    page = write(tmp_path, list(many(201)))
+    assert [len(page.data[f"data-details-{number}"]) for number in range(3)] == [100, 100, 1]
+    assert page.data["data-details-2"][0]["file"][0] == hashlib.sha256(b"200").hexdigest()
+
+
+def test_more_images_than_fit_make_parts_with_the_strongest_first(tmp_path: Path) -> None:
+    images = list(many(25))
+    (tmp_path / "index-0009.html").write_text("of an earlier run")
+    (tmp_path / "index-notes.html").write_text("somebody else's")
+    write_report(tmp_path, run_of(images, 2), [*images, *failures()], rows_per_part=10)
+    names = ["index.html", "index-0002.html", "index-0003.html"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "index-notes.html"])
+    parts = [Page(tmp_path / name) for name in names]
+    rows = [row for part in parts for row in part.data["data-rows"]]
+    assert [len(part.data["data-rows"]) for part in parts] == [10, 10, 5]
+    assert [len(part.data["data-failures"]) for part in parts] == [2, 0, 0]
+    rank = {"forged": 0, "inconclusive": 1, "no_evidence": 2}
+    assert [(rank[row[3]], -row[4]) for row in rows] == sorted((rank[row[3]], -row[4]) for row in rows)
+    assert len({row[0] for row in rows}) == 25
+    for number, part in enumerate(parts, start=1):
+        assert f"This is part {number} of 3" in part.words and "Forged 9" in part.words
+        details = part.data["data-details-0"]
+        assert len(details) == len(part.data["data-rows"])
+        for row, detail in zip(part.data["data-rows"], details, strict=True):
+            number_in_name = str(int(row[0][-10:-4]))
+            assert detail["file"][0] == hashlib.sha256(number_in_name.encode()).hexdigest()
+    write_report(tmp_path, run_of(images, 2), [*images, *failures()])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index-notes.html", "index.html"]
+
+
+def test_failures_alone_can_make_parts(tmp_path: Path) -> None:
+    write_report(tmp_path, run_of([], 2), failures(), rows_per_part=1)
+    assert [row[3] for row in Page(tmp_path / "index-0002.html").data["data-failures"]] == ["corrupt_image"]
+
+
+@pytest.mark.parametrize("moment", ["while reading", "while writing"])
+def test_an_error_leaves_the_old_page(tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [record_of(SHAPES[0])]
+    write(tmp_path, images)
+    before = (tmp_path / "index.html").read_bytes()
+
+    def broken() -> Iterator[ImageRecord]:
+        yield images[0]
+        raise OSError(5, "Input/output error")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    if moment == "while writing":
+        monkeypatch.setattr("clue_cli.report.atomic.os.fsync", full)
+    with pytest.raises(OSError, match=r"error|space"):
+        write_report(tmp_path, run_of([], 0), broken() if moment == "while reading" else [])
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+    assert (tmp_path / "index.html").read_bytes() == before
+
+
+def test_a_record_that_points_elsewhere_is_refused(tmp_path: Path) -> None:
+    record = record_of(SHAPES[0], "../../secret")
+    with pytest.raises(ValueError, match="results folder"):
+        write_report(tmp_path, run_of([record], 0), [record])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_does_not_grow_with_the_records(tmp_path: Path) -> None:
+    def peak(count: int) -> int:
+        run = run_of([], 0, counts=Counts(images=count))
+        write_report(tmp_path, run, many(10))
+        tracemalloc.start()
+        write_report(tmp_path, run, many(count))
+        _, top = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return top
+
+    per_record = (peak(1500) - peak(500)) / 1000
+    assert per_record < 100, "bytes; a record as JSON has more than a thousand"
+
+
+def test_the_page_is_readable_by_others(tmp_path: Path) -> None:
+    write(tmp_path, [])
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert (tmp_path / "index.html").stat().st_mode == plain.stat().st_mode
+
+
+def test_every_verdict_has_a_name_in_the_page() -> None:
+    script = html._script()
+    assert set(html.VERDICT_ORDER) == set(Verdict)
+    for verdict in Verdict:
+        assert f"{verdict.value}: " in script
+    assert set(html._STATUS) == set(RunRecord.model_fields["status"].annotation.__args__)  # type: ignore[union-attr]
+
+
+def test_the_legend_has_the_colours_of_the_heatmap() -> None:
+    [stops] = re.findall(r"linear-gradient\(90deg, ([^)]*)\)", html._asset("page.css"))
+    for share, stop in zip((0, 0.25, 0.5, 0.75, 1), stops.split(", "), strict=True):
+        colour = [int(stop[i : i + 2], 16) for i in (1, 3, 5)]
+        table = inferno()[round(share * 255)].astype(int)
+        assert max(abs(table - colour)) <= 8, stop
