@@ -31,8 +31,11 @@ from clue_cli.report.atomic import whole_file
 from clue_cli.report.page_data import embed, failure_row, image_detail, image_row, model_facts, printable
 from clue_cli.scan.records import FailureRecord, ImageRecord, RunRecord, Verdict
 
-ROWS_PER_PART = 25_000
-"""Images, and failures, in one page: a browser opens that many in about a second."""
+ROWS_PER_PART = 50_000
+"""Most images, and most failures, in one page: a browser opens that many in half a second."""
+
+BYTES_PER_PART = 80_000_000
+"""About the size at which a page is closed early; evidence can be made so that its records are large."""
 
 DETAILS_PER_BLOCK = 100
 """Images whose details the script parses together, when the first of them is looked at."""
@@ -71,13 +74,14 @@ def write_report(
         spool = _Spool(stream)
         for record in records:
             spool.add(record)
-        largest = max(len(spool.images), len(spool.failures))
-        count = max(1, -(-largest // rows_per_part))
-        ranking: Sequence[int] = range(len(spool.images)) if count == 1 else spool.strongest_first()
+        images = spool.split(range(len(spool.images)), [spool.images, spool.details], rows_per_part)
+        if len(images) > 1:
+            images = spool.split(spool.strongest_first(), [spool.images, spool.details], rows_per_part)
+        failures = spool.split(range(len(spool.failures)), [spool.failures], rows_per_part)
+        count = max(len(images), len(failures))
         names = ["index.html", *(f"index-{number:04d}.html" for number in range(2, count + 1))]
         for part in reversed(range(count)):
-            window = slice(part * rows_per_part, (part + 1) * rows_per_part)
-            page = _page(run, spool, ranking[window], range(len(spool.failures))[window], names, part)
+            page = _page(run, spool, [*images, *[()] * count][part], [*failures, *[()] * count][part], names, part)
             with whole_file(out / names[part], sync=True) as file:
                 for piece in page:
                     file.write(piece.encode())
@@ -130,6 +134,17 @@ class _Spool:
         """Numbers of the images: forged before inconclusive before no evidence, then by falling score."""
         order = np.lexsort((-np.asarray(self.scores), np.asarray(self.verdicts)))
         return array("q", order.tobytes())
+
+    def split(self, numbers: Sequence[int], lines: list[_Lines], most: int) -> list[Sequence[int]]:
+        """The numbers cut into parts of at most `most`, and of about `BYTES_PER_PART`; at least one part."""
+        starts, size = [0], 0
+        for place, number in enumerate(numbers):
+            own = sum(line.length[number] for line in lines)
+            if place > starts[-1] and (place - starts[-1] == most or size + own > BYTES_PER_PART):
+                starts.append(place)
+                size = 0
+            size += own
+        return [numbers[start:end] for start, end in zip(starts, [*starts[1:], len(numbers)], strict=True)]
 
     def count(self, verdict: Verdict) -> int:
         return self.verdicts.count(VERDICT_ORDER.index(verdict))

@@ -1,7 +1,6 @@
 // ---- Which of the two views ----
 const title = document.title;
 function show() {
-  readState();
   if (state.image) {
     if (document.readyState === "loading") return; // the details come after this script; shown when they are there
     const i = find(state.image, Math.trunc(bound(state.page, 0)));
@@ -48,8 +47,14 @@ function showFailures() {
 
 // ---- What a person does ----
 function listen(target, event, action) { target.addEventListener(event, action); }
-listen(window, "popstate", show);
-listen(window, "hashchange", show);
+function arrive() {
+  readState();
+  show();
+}
+listen(window, "popstate", arrive);
+listen(window, "hashchange", arrive);
+listen(window, "pagehide", settle);
+listen($("rows"), "click", settle); // before the browser follows the link
 listen(document, "DOMContentLoaded", () => { if (state.image) show(); });
 listen($("filters"), "input", (event) => go({ [event.target.name]: event.target.value, p: "1" }));
 listen($("filters"), "submit", (event) => event.preventDefault());
@@ -133,4 +138,4 @@ listen(window, "afterprint", () => { for (const details of unfolded) details.ope
 
 $("images").hidden = false;
 if (failures.length) showFailures();
-show();
+arrive();

@@ -16,10 +16,23 @@ function address(changes) {
   for (const [key, value] of Object.entries(next)) if (value !== DEFAULTS[key]) parts.set(key, value);
   return `#${parts}`;
 }
+// Typing changes the state with every key; browsers limit how often the address may follow.
+let settling = 0;
+function settle() {
+  if (!settling) return;
+  clearTimeout(settling);
+  settling = 0;
+  history.replaceState(null, "", address({}));
+}
 function go(changes, push) {
-  const target = address(changes);
-  if (push) history.pushState(null, "", target);
-  else history.replaceState(null, "", target);
+  if (push) settle();
+  state = { ...state, ...changes };
+  if (push) {
+    history.pushState(null, "", address({}));
+  } else {
+    clearTimeout(settling);
+    settling = setTimeout(settle, 200);
+  }
   show();
 }
 

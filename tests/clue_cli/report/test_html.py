@@ -215,6 +215,15 @@ def test_more_images_than_fit_make_parts_with_the_strongest_first(tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index-notes.html", "index.html"]
 
 
+def test_large_records_make_parts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(html, "BYTES_PER_PART", 10_000)
+    images = list(many(30))
+    write_report(tmp_path, run_of(images, 0), images)
+    counts = [len(Page(path).data["data-rows"]) for path in sorted(tmp_path.iterdir())]
+    assert sum(counts) == 30 and len(counts) > 2 and min(counts) >= 1
+    assert max(path.stat().st_size for path in tmp_path.iterdir()) < 80_000, "style, script and words are 50,000"
+
+
 def test_failures_alone_can_make_parts(tmp_path: Path) -> None:
     write_report(tmp_path, run_of([], 2), failures(), rows_per_part=1)
     assert [row[3] for row in Page(tmp_path / "index-0002.html").data["data-failures"]] == ["corrupt_image"]
