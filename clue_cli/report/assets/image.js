@@ -17,7 +17,18 @@ function sentences(title, list) {
   if (!list.length) return null;
   return el("section", null, el("h2", null, title), el("ul", null, ...list.map((text) => el("li", null, name(text)))));
 }
-const link = (url, text) => (url ? el("a", { href: url }, text) : null);
+// The path is shown too: a printed page has no links.
+function link(url, text) {
+  if (!url) return null;
+  return el("span", null, el("a", { href: url }, text), el("small", { class: "code" }, name(pathOf(url))));
+}
+function pathOf(url) {
+  try {
+    return decodeURIComponent(url);
+  } catch {
+    return url; // bytes that are not UTF-8 stay percent-encoded
+  }
+}
 
 function showRecord(row, detail) {
   const model = shared.models[detail.model];

@@ -123,7 +123,7 @@ listen($("stage"), "dragstart", (event) => event.preventDefault());
 for (const image of document.querySelectorAll("#stage img")) {
   listen(image, "error", () => {
     $("pictures-missing").hidden = false;
-    $("pictures-missing").textContent = `A picture cannot be shown: ${decodeURIComponent(image.getAttribute("src"))} is missing or damaged.`;
+    $("pictures-missing").textContent = `A picture cannot be shown: ${pathOf(image.getAttribute("src"))} is missing or damaged.`;
   });
 }
 if ($("failures-more")) listen($("failures-more").querySelector("button"), "click", showFailures);
