@@ -54,8 +54,15 @@ class DecodeLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class PageCount:
+    """Comes before the pages of a file that holds several, so that a crash costs one of them only."""
+
+    page_count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
-    """One decoded page; `image` is 8-bit RGB as displayed. Other fields as in `Photo`."""
+    """One decoded page; `image` is 8-bit RGB as displayed, until the next page is asked for. Else as in `Photo`."""
 
     page: int
     page_count: int
@@ -68,7 +75,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class PageFailure:
-    """One page that could not be decoded; `page` is None if it is the whole file."""
+    """One page that could not be decoded; `page` is None if it is the whole file, or all pages beyond the limit."""
 
     page: int | None
     page_count: int | None
@@ -81,9 +88,13 @@ class PageFailure:
         return asdict(self)
 
 
+Decoded = PageCount | Page | PageFailure
+"""What decoding a file yields."""
+
+
 def decode_pages(
     data: bytes, sniffed_type: str, limits: DecodeLimits, gif_all_frames: bool = False, first_page: int = 0
-) -> Iterator[Page | PageFailure]:
+) -> Iterator[Decoded]:
     """Decode a picture page by page.
 
     Args:
@@ -94,7 +105,8 @@ def decode_pages(
         first_page: pages before this one are passed over.
 
     Yields:
-        One `Page` or `PageFailure` per page, in order. Whatever the bytes hold, nothing is raised.
+        `PageCount` if there are several, then one `Page` or `PageFailure` per page, in order. Whatever the bytes
+        hold, nothing is raised.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -158,7 +170,7 @@ class _Pages:
         self._data, self._type, self._image = data, sniffed_type, image
         self._limits, self._gif_all_frames, self._caught = limits, gif_all_frames, caught
 
-    def decode(self, first_page: int) -> Iterator[Page | PageFailure]:
+    def decode(self, first_page: int) -> Iterator[Decoded]:
         count, surplus = 1, False
         findings: list[str] = []
         exif = ExifBrief()
@@ -170,6 +182,8 @@ class _Pages:
         except Exception as error:  # as above
             yield _failure(None, None, error)
             return
+        if count > 1:
+            yield PageCount(count)
         for page in range(first_page, count):
             try:
                 yield self._page(page, count, exif, findings)
@@ -177,7 +191,7 @@ class _Pages:
                 yield _failure(page, count, error)
         if surplus:
             yield PageFailure(
-                count,
+                None,
                 count,
                 FailureCode.TOO_MANY_PAGES,
                 f"The file holds more than {count} pages; the rest was not examined.",
@@ -213,6 +227,8 @@ class _Pages:
         info = self._image.info
         block = self._data if self._type == "tiff" else info.get("exif", b"")
         exif, findings = read_exif(block) if isinstance(block, bytes) else (ExifBrief(), [])
+        if self._type == "tiff":  # what exifread takes for a thumbnail there is the second page
+            exif = exif.model_copy(update={"thumbnail_present": False})
         xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or b""
         xmp = xmp.encode("utf-8", "replace") if isinstance(xmp, str) else bytes(xmp)
         return exif, findings + file_findings(self._data, self._type, exif, xmp) + self._unseen_frames()
@@ -303,12 +319,7 @@ def to_rgb(image: Image.Image, bits: int, has_adobe_marker: bool) -> tuple[Image
         image, note = _over_white(image)
         done.append(note)
     if image.mode != "RGB":
-        try:
-            image = image.convert("RGB")
-        except ValueError as error:
-            raise _Refused(
-                FailureCode.UNSUPPORTED_FORMAT, f"clue does not decode colours of type {image.mode}."
-            ) from error
+        image = image.convert("RGB")
     return image, done
 
 

@@ -100,7 +100,8 @@ class DecodePool:
             findings: what the walk noticed, for the warnings of each page.
 
         Yields:
-            A `Photo` per page, or an `Unreadable` for a page that failed (`page` is None if it is the whole file).
+            A `Photo` per page, or an `Unreadable` for a page that failed (`page` is None if it is the whole file, or
+            the rest of its pages).
         """
         process = self._free.get()
         job = _Job(process, locator, data, identity, findings, self._limits, self._gif_all_frames)
@@ -159,6 +160,9 @@ class _Job:
         self._process.send(request, self._data, self._limits.seconds)
         while not (reply := self._process.receive(self._limits.seconds)).get("done"):
             try:
+                if "page_count" in reply and "page" not in reply:
+                    self._page_count = _whole(reply["page_count"], 1)
+                    continue
                 yield self._failure(reply["failure"]) if "failure" in reply else self._photo(reply)
             except (KeyError, TypeError, ValueError, ValidationError) as error:
                 raise DecoderDied(f"sent nonsense ({type(error).__name__})") from error
@@ -212,10 +216,10 @@ class _Job:
     def _given_up(self) -> Unreadable:
         self.finished = True
         message = f"The file stopped {_RESTARTS + 1} decoders; its pages from {self._next_page} on were not tried."
-        return self._unreadable(FailureCode.DECODER_CRASHED, message, None, self._next_page)
+        return self._unreadable(FailureCode.DECODER_CRASHED, message, None, None)
 
     def _unreadable(self, code: FailureCode, message: str, advice: str | None, page: int | None) -> Unreadable:
-        return Unreadable(self._locator, Step.DECODE, code, message, advice, self._identity, page)
+        return Unreadable(self._locator, Step.DECODE, code, message, advice, self._identity, page, self._page_count)
 
 
 def _whole(value: object, least: int) -> int:

@@ -13,19 +13,20 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
-from clue_cli.evidence.decode import DecodeLimits, Page, PageFailure, decode_pages
+from clue_cli.evidence.decode import Decoded, DecodeLimits, Page, PageCount, PageFailure, decode_pages
 from clue_cli.evidence.wire import receive_header, receive_into, send_header
 
 _STRIP_BYTES = 1 << 20  # pixels leave in strips of about this size, so that they are never copied as a whole
 
-Decode = Callable[[bytes, str, DecodeLimits, bool, int], Iterator[Page | PageFailure]]
+Decode = Callable[[bytes, str, DecodeLimits, bool, int], Iterator[Decoded]]
 
 
 def serve(requests: BinaryIO, replies: BinaryIO, decode: Decode = decode_pages) -> None:
     """Answer requests until there are no more.
 
     A request is a header (`type`, `size`, `first_page`, `limits`, `gif_all_frames`) and the file's bytes. The answer
-    is one header per page, followed by its pixels (H×W×3 bytes) if it has any, and `{"done": true}`.
+    is one header per page, followed by its pixels (H×W×3 bytes) if it has any, and `{"done": true}`; several pages are
+    announced by their number.
     """
     send_header(replies, {"ready": True})
     replies.flush()
@@ -41,6 +42,8 @@ def serve(requests: BinaryIO, replies: BinaryIO, decode: Decode = decode_pages) 
             seconds = time.monotonic() - started
             if isinstance(page, PageFailure):
                 send_header(replies, {"failure": page.as_message()})
+            elif isinstance(page, PageCount):
+                send_header(replies, {"page_count": page.page_count})
             else:
                 _send_page(replies, page, seconds)
             replies.flush()

@@ -34,7 +34,12 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Something on the way that could not be read; becomes a `FailureRecord`."""
+    """Something on the way that could not be read; becomes a `FailureRecord`.
+
+    Attributes:
+        page: which page, None if it is the whole file or all of its pages that have no record of their own.
+        page_count: how many pages the file holds, None if that is not known.
+    """
 
     locator: str
     step: Step
@@ -43,6 +48,7 @@ class Unreadable:
     advice: str | None = None
     file: FileIdentity | None = None
     page: int | None = None
+    page_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

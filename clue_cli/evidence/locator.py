@@ -9,14 +9,11 @@ meaning (a backslash, a final `!`, a final `~2`, the component `..`), so that tw
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 
 MEMBER = "!/"
 """What stands between an archive and its member."""
 
-# Cc control, Cf format (bidi overrides, zero-width), Cs surrogates, Co private, Cn unassigned, Zl/Zp line separators.
-_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _PLAIN = re.compile(r"[ -\[\]-}]*", re.ASCII)  # printable ASCII but backslash and tilde
 _NUMBERED = re.compile(r"~(?=\d+\Z)")
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -41,7 +38,7 @@ def _escape_character(character: str) -> str:
         return r"\\"
     if 0xDC80 <= code <= 0xDCFF:  # a byte that os.fsdecode could not decode
         return f"\\x{code - 0xDC00:02x}"
-    if unicodedata.category(character) in _UNPRINTABLE:
+    if not character.isprintable():  # control, bidi and other format characters, separators but the space, unassigned
         return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
     return character
 

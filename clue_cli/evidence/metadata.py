@@ -21,9 +21,6 @@ _TEXT_LIMIT = 200  # characters, as ExifBrief promises
 _READS = 100_000  # an honest EXIF block is read in a few thousand steps; a loop of overlapping folders never ends
 _BYTES = 16 << 20
 
-# Bidi controls, zero-width and the like count as control characters: they change what the eye sees.
-_CONTROL = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-
 # Programs whose name in a file means that it passed through an editor. Cameras name their firmware in that field.
 _EDITORS = re.compile(
     r"photoshop|lightroom|gimp|affinity|paint\.net|pixelmator|snapseed|picsart|facetune|faceapp|luminar|capture one|"
@@ -41,12 +38,19 @@ _PNG_END = b"IEND\xaeB`\x82"
 
 
 def clean_text(value: object) -> str | None:
-    """A string of the file, printable: control characters become U+FFFD; cut to 200 characters; None if empty."""
+    """A string of the file, fit to be shown: at most 200 characters, control and bidi characters as U+FFFD.
+
+    None if nothing is left of it.
+    """
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     text = str(value)[: 4 * _TEXT_LIMIT].strip(" \0\t\r\n")[:_TEXT_LIMIT]
-    shown = "".join("\ufffd" if unicodedata.category(character) in _CONTROL else character for character in text)
+    shown = "".join(character if _is_shown(character) else "\ufffd" for character in text)
     return shown or None
+
+
+def _is_shown(character: str) -> bool:
+    return character.isprintable() or unicodedata.category(character) == "Zs"  # a space other than U+0020
 
 
 class _Bounded(io.BytesIO):
@@ -115,6 +119,8 @@ def file_findings(data: bytes, sniffed_type: str, exif: ExifBrief, xmp: bytes) -
         findings += _jpeg_findings(data)
     elif sniffed_type == "png" and (end := data.rfind(_PNG_END)) >= 0:
         findings += _trailing(data[end + len(_PNG_END) :], "PNG")
+    elif sniffed_type == "gif" and not data.rstrip(b"\0").endswith(b";"):
+        findings.append("The GIF lacks its end mark: it may have been cut, and hold fewer frames than it did.")
     return findings
 
 
@@ -142,12 +148,9 @@ def _jpeg_findings(data: bytes) -> list[str]:
 
 
 def _further_pictures(rest: bytes) -> list[str]:
-    count = rest.count(b"\xff\xd8\xff")
-    return (
-        [f"It holds {count} further JPEG picture(s) after the main one (MPO), which were not examined."]
-        if count
-        else []
-    )
+    if count := rest.count(b"\xff\xd8\xff"):
+        return [f"Pictures after the main one (MPO) that were not examined: {count}."]
+    return []
 
 
 def _trailing(rest: bytes, name: str) -> list[str]:
