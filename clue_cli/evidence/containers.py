@@ -81,7 +81,7 @@ def zip_members(stream: BinaryIO, budget: Budget) -> Iterator[Member]:
         infos = archive.infolist()
         overlapping = _overlapping(infos)
         for info in infos:
-            if not info.is_dir():
+            if info.file_size or not info.is_dir():  # a "folder" with content hides a file
                 yield _zip_member(archive, info, budget, overlaps=info.header_offset in overlapping)
 
 

@@ -206,8 +206,8 @@ class _Pages:
                 self._image.seek(count)
             except EOFError:
                 return count, False
-            except (OSError, ValueError, SyntaxError, TypeError, KeyError):
-                return count + 1, False  # a page that cannot even be found is reported when its turn comes
+            except Exception:  # as above; a page that cannot even be found is reported when its turn comes
+                return count + 1, False
             count += 1
         return self._limits.max_pages, True
 
@@ -245,7 +245,7 @@ class _Pages:
             self._image.seek(page)
         self._check_size()
         image = self._image
-        if self._type == "tiff" and page and int(image.tag_v2.get(_SUBFILE_TYPE, 0)) & 1:  # type: ignore[attr-defined]
+        if page and self._is_reduced():
             findings = [*findings, "This page is a reduced-size version of another one."]
         orientation = self._orientation()
         bits = self._bits_per_sample()
@@ -262,6 +262,10 @@ class _Pages:
             decoding.append("ICC profile present, not applied")
         said = [f"Pillow: {clean_text(entry.message)}" for entry in self._caught[:_WARNINGS]]
         return Page(page, count, rgb, orientation, tuple(decoding), (*findings, *dict.fromkeys(said)), exif)
+
+    def _is_reduced(self) -> bool:
+        kind = self._image.tag_v2.get(_SUBFILE_TYPE, 0) if self._type == "tiff" else 0  # type: ignore[attr-defined]
+        return isinstance(kind, int) and bool(kind & 1)
 
     def _orientation(self) -> int:
         if self._type == "tiff":
@@ -337,7 +341,7 @@ def _scaled(samples: NDArray[Any]) -> tuple[NDArray[np.uint8], float, float]:
 
 
 def _over_white(image: Image.Image) -> tuple[Image.Image, str]:
-    image = image.convert("RGBA")
+    image = image if image.mode == "RGBA" else image.convert("RGBA")
     alpha = image.getchannel("A")
     if alpha.getextrema()[0] == 255:
         return image.convert("RGB"), "alpha channel dropped, opaque everywhere"

@@ -21,6 +21,7 @@ if sys.platform == "linux":
 
 _WATCH_SECONDS = 0.2
 _PIPE_BYTES = 1 << 20  # what an unprivileged user may ask for
+_PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TZ")
 _START_SECONDS = 60.0  # Python, Pillow and numpy from a cold, slow disk
 
 
@@ -206,12 +207,13 @@ class Watchdog(threading.Thread):
 
 
 def _environment() -> dict[str, str]:
-    """The parent's, with its module path, and with libraries told to use one thread each."""
+    """What the process needs to find its modules and libraries, and nothing else: no keys, no proxies, no settings."""
     path = os.pathsep.join(entry for entry in sys.path if Path(entry).is_absolute())
     return {
-        **os.environ,
+        **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
         "PYTHONPATH": path,
-        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONUTF8": "1",
+        "OPENBLAS_NUM_THREADS": "1",  # the pool is the parallelism
         "OMP_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "2",  # glibc reserves address space for each thread's arena
     }

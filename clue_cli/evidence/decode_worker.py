@@ -1,7 +1,7 @@
 """The decoder's process: reads pictures from its standard input, writes pixels to what was its standard output.
 
-Started by `decode_pool` as `python -P -m clue_cli.evidence.decode_worker MEMORY_BYTES`. It imports no network, ignores
-Ctrl-C (the parent decides), may not write files, and ends when its input does.
+Started by `decode_pool` as `python -P -m clue_cli.evidence.decode_worker MEMORY_BYTES`. It does not import the
+neural network, ignores Ctrl-C (the parent decides), may not write files, and ends when its input does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 from clue_cli.evidence.decode import Decoded, DecodeLimits, Page, PageCount, PageFailure, decode_pages
-from clue_cli.evidence.wire import receive_header, receive_into, send_header
+from clue_cli.evidence.wire import receive_bytes, receive_header, send_header
 
 _STRIP_BYTES = 1 << 20  # pixels leave in strips of about this size, so that they are never copied as a whole
 
@@ -31,13 +31,13 @@ def serve(requests: BinaryIO, replies: BinaryIO, decode: Decode = decode_pages) 
     send_header(replies, {"ready": True})
     replies.flush()
     while (request := receive_header(requests)) is not None:
-        data = bytearray(request["size"])
-        if not receive_into(requests, memoryview(data)):
+        data = receive_bytes(requests, request["size"])
+        if data is None:
             return
         limits = DecodeLimits(**request["limits"])
         grant_cpu_seconds(limits.seconds)
         started = time.monotonic()
-        pages = decode(bytes(data), request["type"], limits, request["gif_all_frames"], request["first_page"])
+        pages = decode(data, request["type"], limits, request["gif_all_frames"], request["first_page"])
         for page in pages:
             seconds = time.monotonic() - started
             if isinstance(page, PageFailure):

@@ -33,7 +33,8 @@ _GENERATED = re.compile(rb"(?:compositeWith)?[tT]rainedAlgorithmicMedia")  # IPT
 _JUMBF_C2PA = b"jumdc2pa"  # JUMBF description box of a C2PA manifest store: box type, then the UUID's first bytes
 
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
-_SOI, _EOI, _SOS, _APP13, _APP2 = 0xD8, 0xD9, 0xDA, 0xED, 0xE2
+_SEGMENTS = 20_000  # an honest JPEG has some dozens; a hostile one could be made of nothing else
+_SOI, _EOI, _APP13, _APP2 = 0xD8, 0xD9, 0xED, 0xE2
 _PNG_END = b"IEND\xaeB`\x82"
 
 
@@ -128,7 +129,10 @@ def _jpeg_findings(data: bytes) -> list[str]:
     findings = []
     photoshop = multi_picture = False
     position = 2
-    while match := _JPEG_MARKER.search(data, position):
+    for _ in range(_SEGMENTS):
+        match = _JPEG_MARKER.search(data, position)
+        if match is None:
+            break
         marker, start = match[0][1], match.end()
         if marker == _EOI:
             rest = data[start:]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def sevenzip_members(stream: BinaryIO, budget: Budget) -> Iterator[Member]:
     """The members of a 7z archive; raises ReadFailure if py7zr is missing, or the archive damaged or encrypted."""
     archive = _open(stream)
-    files = [file for file in archive.files if not file.is_directory]
+    files = [file for file in archive.files if not (file.is_directory and file.emptystream)]
     unpacked = sum(file.uncompressed or 0 for file in files)
     budget.check_ratio(unpacked, stream.seek(0, 2))
     regular = []

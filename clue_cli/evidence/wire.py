@@ -53,3 +53,9 @@ def receive_into(stream: BinaryIO, view: memoryview) -> bool:
             return False
         view = view[count:]
     return True
+
+
+def receive_bytes(stream: BinaryIO, size: int) -> bytes | None:
+    """So many bytes, None if the stream ends before that."""
+    data = bytearray(size)
+    return bytes(data) if receive_into(stream, memoryview(data)) else None

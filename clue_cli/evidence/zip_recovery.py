@@ -44,7 +44,7 @@ def recovered_members(stream: BinaryIO, budget: Budget) -> Iterator[Recovered]:
             continue
         name = raw_name.decode("utf-8" if flags & _UTF8 else "cp437", "replace")
         known = not flags & _SIZES_FOLLOW
-        if not name.endswith("/"):
+        if size or not name.endswith("/"):
             sizes: tuple[int | None, int | None] = (packed, crc) if known else (None, None)
             yield name, size if known else None, _opener(stream, start, method, sizes, budget)
         position = start + (packed if known else 0)

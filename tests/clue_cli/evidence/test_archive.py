@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from clue_cli.evidence import streams
+from clue_cli.evidence import streams, zip_recovery
 from clue_cli.evidence.item import Item
 from clue_cli.evidence.streams import ArchiveLimits, Budget, ReadFailure, failure_from, spool
 from clue_cli.evidence.walk import walk
@@ -367,6 +367,20 @@ def test_a_recovered_member_may_have_its_size_behind_it(tmp_path: Path) -> None:
 
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_a_folder_with_content_hides_nothing(tmp_path: Path) -> None:
+    found = scan(tmp_path, archives.zip_of({"evil.jpg/": PHOTO, "folder/": b""}))
+    assert found.pictures == {"case.bin!/evil.jpg": PHOTO}
+    assert found.others == []
+
+
+def test_local_headers_are_found_wherever_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zip_recovery, "CHUNK", 7)
+    chance = b"PK\x03\x04 is no header here"
+    data = chance + archives.zip_of({"a.jpg": PHOTO, "b/": b"", "c.jpg": OTHER}, zipfile.ZIP_STORED)
+    found = scan(tmp_path, data[: data.find(b"PK\x01\x02")] + b"PK\x03\x04")
+    assert list(found.pictures.values()) == [PHOTO, OTHER]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts open files in /proc")

@@ -301,11 +301,9 @@ def test_further_pictures_of_an_mpo_are_told() -> None:
 
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
-@pytest.mark.parametrize(
-    "make", [pictures.jpeg, lambda: pictures.jpeg(progressive=True)], ids=["baseline", "progressive"]
-)
-def test_a_cut_jpeg_is_a_failure(make: Callable[[], bytes], part: float) -> None:
-    cut = failure(broken_pictures.truncated(make(), part))
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_cut_jpeg_is_a_failure(progressive: bool, part: float) -> None:
+    cut = failure(broken_pictures.truncated(pictures.jpeg(progressive=progressive), part))
     assert cut.code is FailureCode.CORRUPT_IMAGE
     assert "damaged or cut" in cut.message
 
@@ -328,7 +326,7 @@ def test_a_picture_above_the_pixel_limit_is_refused_by_its_header(width: int, he
 
 
 def test_the_pixel_limit_includes_itself() -> None:
-    assert page(pictures.jpeg(), DecodeLimits(max_megapixels=48 * 32 / 1e6))
+    assert pixels(page(pictures.jpeg(), DecodeLimits(max_megapixels=48 * 32 / 1e6))).size == 48 * 32 * 3
     assert failure(pictures.jpeg(), DecodeLimits(max_megapixels=48 * 31 / 1e6)).code is FailureCode.TOO_MANY_PIXELS
 
 

@@ -13,7 +13,7 @@ from clue_cli.evidence.raw_tiff import camera_raw_type
 from tests.faults import archives, pictures
 
 
-@pytest.mark.parametrize(("name", "data"), pictures.one_of_each().items(), ids=str)
+@pytest.mark.parametrize(("name", "data"), pictures.one_of_each().items(), ids=list(pictures.one_of_each()))
 def test_every_picture_type_is_sniffed(name: str, data: bytes) -> None:
     assert sniff(data[:4096]) == name
     assert kind_of(name) is Kind.PICTURE

@@ -156,6 +156,10 @@ def test_what_a_jpeg_carries_is_told(data: bytes, finding: str) -> None:
     assert bool(said) == bool(finding)
 
 
+def test_a_jpeg_of_nothing_but_segments_ends() -> None:
+    assert findings_of(b"\xff\xd8" + b"\xff\xc0\0\2" * 1_000_000 + b"\xff\xd9 hidden") == ""
+
+
 def test_a_gif_without_its_end_mark_is_told() -> None:
     data = pictures.gif(3)
     assert findings_of(data, "gif") == ""

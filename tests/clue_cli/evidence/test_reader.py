@@ -39,7 +39,7 @@ def failed(item: Item, max_file_mib: float = 2048) -> Unreadable:
     return failure
 
 
-@pytest.mark.parametrize(("name", "data"), pictures.one_of_each().items(), ids=str)
+@pytest.mark.parametrize(("name", "data"), pictures.one_of_each().items(), ids=list(pictures.one_of_each()))
 def test_a_picture_is_read_and_identified(tmp_path: Path, name: str, data: bytes) -> None:
     path = tmp_path / "picture.dat"
     path.write_bytes(data)
