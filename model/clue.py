@@ -1,8 +1,8 @@
 """CLUE: Capture Latent Uncovered Evidence (arXiv 2508.07413). The paper's forward pass on one page.
 
-    x ─┬─ VAE encoder ── z0 ── rectified-flow noise, several levels ── MM-DiT + LoRA ── F_sd3 ─┐
-       │                                                                                       ├─ fusion ── head ── M
-       └─ SAM image encoder + LoRA on q, k, v ──────────────────────────────────────── F_sam ──┘
+x ─┬─ VAE encoder ── z0 ── rectified-flow noise, several levels ── MM-DiT + LoRA ── F_sd3 ─┐
+   │                                                                                       ├─ fusion ── head ── M
+   └─ SAM image encoder + LoRA on q, k, v ──────────────────────────────────────── F_sam ──┘
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
 from model.presets.spec import LoraSpec
@@ -57,6 +56,8 @@ def freeze(module: nn.Module) -> None:
 
 
 def _inject(module: nn.Module, spec: LoraSpec, targets: list[str]) -> None:
+    from peft import LoraConfig, inject_adapter_in_model  # seconds to import, and a scan with mini has no adapters
+
     freeze(module)
     config = LoraConfig(
         r=spec.rank, lora_alpha=spec.alpha, lora_dropout=spec.dropout, target_modules=targets, bias="none"

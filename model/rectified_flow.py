@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 
 import numpy as np
 import torch
@@ -44,10 +45,12 @@ def add_noise(z0: Tensor, noise: Tensor, level: float, spec: NoiseSpec) -> Tenso
         return z0
     if spec.schedule == "rf":
         return (1.0 - level) * z0 + level * noise
-    angle = torch.tensor((level + 0.008) / 1.008 * torch.pi / 2, dtype=torch.float64)
-    start = torch.tensor(0.008 / 1.008 * torch.pi / 2, dtype=torch.float64)
-    alpha_bar = float(((angle.cos() / start.cos()) ** 2).clamp(1e-5, 1.0))
-    return alpha_bar**0.5 * z0 + (1.0 - alpha_bar) ** 0.5 * noise
+
+    def cosine(t: float) -> float:
+        return math.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
+
+    alpha_bar = min(max(cosine(level) / cosine(0.0), 1e-5), 1.0)
+    return math.sqrt(alpha_bar) * z0 + math.sqrt(1.0 - alpha_bar) * noise
 
 
 def content_seed(pixels: NDArray[np.uint8]) -> int:

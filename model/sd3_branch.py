@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from model.forensic_view import high_pass, luma
 from model.presets.spec import NoiseSpec, TransformerSpec, VaeSpec
@@ -17,7 +18,7 @@ def build_vae(spec: VaeSpec) -> AutoencoderKL:
     """AutoencoderKL without its decoder: nothing here ever decodes."""
     blocks = len(spec.block_out_channels)
     folded = 3 * spec.pixel_unshuffle**2
-    vae = AutoencoderKL(
+    vae: AutoencoderKL = AutoencoderKL(
         in_channels=folded + (spec.pixel_unshuffle**2 if spec.residual else 0),
         out_channels=3,
         down_block_types=("DownEncoderBlock2D",) * blocks,
@@ -32,13 +33,13 @@ def build_vae(spec: VaeSpec) -> AutoencoderKL:
         shift_factor=spec.shift_factor,
         scaling_factor=spec.scaling_factor,
     )
-    vae.decoder = nn.Identity()
+    vae.decoder = nn.Identity()  # type: ignore[assignment]
     return vae
 
 
 def build_transformer(spec: TransformerSpec, latent_channels: int) -> SD3Transformer2DModel:
     """SD3Transformer2DModel as SD3 configures it, at the size of the spec."""
-    return SD3Transformer2DModel(
+    model: SD3Transformer2DModel = SD3Transformer2DModel(
         sample_size=spec.sample_size,
         patch_size=spec.patch_size,
         in_channels=latent_channels,
@@ -53,6 +54,7 @@ def build_transformer(spec: TransformerSpec, latent_channels: int) -> SD3Transfo
         dual_attention_layers=spec.dual_attention_layers,
         qk_norm=spec.qk_norm,
     )
+    return model
 
 
 class SD3Branch(nn.Module):
@@ -91,7 +93,7 @@ class SD3Branch(nn.Module):
         if self.vae_spec.residual:
             residual = F.pixel_unshuffle(high_pass(luma(x)).to(x.dtype), self.vae_spec.pixel_unshuffle)
             pixels = torch.cat([pixels, residual], 1)
-        mean = self.vae.encoder(pixels.to(self.vae.encoder.conv_in.weight.dtype)).chunk(2, dim=1)[0]
+        mean: Tensor = self.vae.encoder(pixels.to(self.vae.encoder.conv_in.weight.dtype)).chunk(2, dim=1)[0]
         return (mean - self.vae_spec.shift_factor) * self.vae_spec.scaling_factor
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
@@ -118,7 +120,7 @@ class SD3Branch(nn.Module):
         tapped = []
         for index, block in enumerate(model.transformer_blocks[: max(self.spec.feature_blocks) + 1]):
             if torch.is_grad_enabled() and model.gradient_checkpointing:
-                context, hidden = model._gradient_checkpointing_func(block, hidden, context, temb, None)
+                context, hidden = checkpoint(block, hidden, context, temb, None, use_reentrant=False)
             else:
                 context, hidden = block(hidden_states=hidden, encoder_hidden_states=context, temb=temb)
             if index in self.spec.feature_blocks:

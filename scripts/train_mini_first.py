@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -25,14 +24,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from model.clue import CLUE, build
-from model.data.forge import forge
+from model.data.forge import forge, forge_plainly
 from model.data.history import whole_picture
 from model.data.photo_bank import PhotoBank, bank_of, held_out
-from model.losses import bce_loss, dice_loss
+from model.losses import clue_loss
 from model.presets import PRESETS
 
 SHAPES = ((256, 256), (256, 384), (384, 256), (320, 320))
-SHAPE_SHARES = (0.55, 0.2, 0.15, 0.1)
+SHAPE_SHARES = (0.7, 0.12, 0.12, 0.06)
+HARD_SHARE, HARD_FROM = 0.65, 2500
+"""From batch HARD_FROM on, this share of the samples is of every kind; before, it grows from none."""
 
 
 class Batches(Dataset[tuple[Tensor, Tensor]]):
@@ -53,7 +54,8 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
             if self.pairs and (height, width) == (256, 256) and rng.random() < 0.1:
                 pixels, mask = self.pair(rng)
             else:
-                sample = forge(self.bank, rng, height, width)
+                plainly = rng.random() > min(HARD_SHARE, HARD_SHARE * index / HARD_FROM)
+                sample = (forge_plainly if plainly else forge)(self.bank, rng, height, width)
                 pixels, mask = sample.pixels, sample.mask
             images.append(torch.from_numpy(pixels).permute(2, 0, 1))
             masks.append(torch.from_numpy(mask)[None])
@@ -100,9 +102,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=100)
-    parser.add_argument("--batch", type=int, default=24)
-    parser.add_argument("--lr", type=float, default=8e-4)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--lr", type=float, default=6e-4)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--init", type=Path, help="start from the weights of another run, where they fit")
     parser.add_argument("--workers", type=int, default=1)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -124,6 +127,11 @@ def main() -> None:
     validation = [validation_set[i] for i in range(len(validation_set))]
 
     model = build(PRESETS["mini"]).to(memory_format=torch.channels_last)
+    if args.init:
+        start, own = torch.load(args.init, weights_only=True)["average"], model.state_dict()
+        fitting = {name: tensor for name, tensor in start.items() if own[name].shape == tensor.shape}
+        model.load_state_dict(fitting, strict=False)
+        print(f"{len(fitting)} of {len(own)} tensors from {args.init}")
     average = build(PRESETS["mini"])
     average.load_state_dict(model.state_dict())
     decay = [p for p in model.parameters() if p.ndim > 1]
@@ -147,7 +155,7 @@ def main() -> None:
     )
     generator = torch.Generator().manual_seed(args.seed + step)
     budget, warmup, started, checked = args.minutes * 60, 90.0, time.monotonic(), time.monotonic()
-    log = open(args.out / "log.jsonl", "a", buffering=1)
+    log = (args.out / "log.jsonl").open("a", buffering=1)
     losses: list[float] = []
     for images, masks in loader:
         elapsed = spent + time.monotonic() - started
@@ -159,7 +167,7 @@ def main() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(x, noise)
         target = masks.float()
-        loss = bce_loss(logits, target) + 0.4 * dice_loss(logits, target)
+        loss = clue_loss(logits, target, 0.6, 0.8)
         if not torch.isfinite(loss):
             raise SystemExit(f"loss is {loss.item()} at step {step}")
         loss.backward()
@@ -169,7 +177,7 @@ def main() -> None:
         step += 1
         losses.append(loss.item())
         with torch.no_grad():
-            keep = min(0.9985, step / (step + 20))
+            keep = min(0.998, step / (step + 20))
             for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
                 slow.lerp_(fast, 1 - keep)
         done = progress >= 1.0
@@ -182,7 +190,7 @@ def main() -> None:
                 state = {"model": model.state_dict(), "average": average.state_dict()}
                 state |= {"optimizer": optimizer.state_dict(), "step": step, "spent": elapsed}
                 torch.save(state, args.out / "latest.tmp")
-                os.replace(args.out / "latest.tmp", latest)
+                (args.out / "latest.tmp").replace(latest)
             log.write(json.dumps(row) + "\n")
             print(json.dumps({k: round(v, 5) for k, v in row.items()}), flush=True)
         if done:

@@ -18,7 +18,7 @@ from model.data.photo_bank import PhotoBank
 from model.data.shapes import Mask, bounding_box, drawn_shape, region_area
 
 KINDS = ("authentic", "splice", "copy_move", "removal", "local_edit")
-SHARES = (0.24, 0.36, 0.22, 0.09, 0.09)
+SHARES = (0.20, 0.40, 0.24, 0.08, 0.08)
 
 
 @dataclass(slots=True)
@@ -53,6 +53,27 @@ def forge(bank: PhotoBank, rng: np.random.Generator, height: int, width: int, ki
             steps.append(f"resized by {1 / factor:.2f}")
         pixels, after = whole_picture(edited, rng)
         return Forgery(np.ascontiguousarray(pixels), np.ascontiguousarray(mask), kind, steps + after)
+    return forge(bank, rng, height, width, "authentic")
+
+
+def forge_plainly(bank: PhotoBank, rng: np.random.Generator, height: int, width: int) -> Forgery:
+    """The textbook case: a host compressed coarsely, edited, compressed again finely on the same grid.
+
+    Splice, copy-move or authentic. A network that starts with these finds the trace of double quantization within
+    hundreds of samples, and has something to hold on to when the harder ones come.
+    """
+    kind = str(rng.choice(["authentic", "splice", "copy_move"], p=[0.15, 0.55, 0.3]))
+    for _ in range(8):
+        before, after = float(rng.uniform(50, 88)), float(rng.uniform(88, 98.5))
+        steps = [f"jpeg {before:.0f}"]
+        host = jpeg(_crop(bank, rng, height, width, steps), rng, before)
+        edited, mask = host, np.zeros((height, width), bool)
+        if kind != "authentic":
+            edited, mask = _EDITS[kind](bank, rng, host, steps)
+            if mask.mean() < 0.02 or not _visible(host, edited, mask):
+                continue
+        steps.append(f"jpeg {after:.0f}")
+        return Forgery(jpeg(edited, rng, after), np.ascontiguousarray(mask), kind, steps)
     return forge(bank, rng, height, width, "authentic")
 
 
@@ -92,7 +113,7 @@ def _with_history(pixels: Pixels, rng: np.random.Generator, steps: list[str]) ->
     if rng.random() < 0.85:
         return jpeg(pixels, rng, quality)
     top, left = (int(v) for v in rng.integers(0, 8, 2))
-    padded = np.asarray(cv2.copyMakeBorder(pixels, top, 0, left, 0, cv2.BORDER_REFLECT_101))
+    padded = np.asarray(cv2.copyMakeBorder(pixels, top, 0, left, 0, cv2.BORDER_REFLECT_101), np.uint8)
     return jpeg(padded, rng, quality)[top : top + pixels.shape[0], left : left + pixels.shape[1]]
 
 
@@ -108,19 +129,21 @@ def _paste(host: Pixels, patch: Pixels, mask: Mask, rng: np.random.Generator, st
             steps.append("poisson")
             flags = cv2.NORMAL_CLONE
             weights = mask[box].astype(np.uint8) * 255
-            return np.asarray(cv2.seamlessClone(np.ascontiguousarray(patch[box]), host, weights, centre, flags))
+            clone = cv2.seamlessClone(np.ascontiguousarray(patch[box]), np.array(host), weights, centre, flags)
+            return np.asarray(clone, np.uint8)
         how = "feathered"
     alpha = mask.astype(np.float32)
     if how == "feathered":
-        alpha = cv2.GaussianBlur(alpha, (0, 0), float(rng.uniform(0.5, 2.5)))
+        alpha = np.asarray(cv2.GaussianBlur(alpha, (0, 0), float(rng.uniform(0.5, 2.5))), np.float32)
     steps.append(str(how))
     return (host + (patch.astype(np.float32) - host) * alpha[..., None] + 0.5).clip(0, 255).astype(np.uint8)
 
 
-def _affine(rng: np.random.Generator, scale: float, turn: float, source: tuple[float, float], target: tuple[float, float]):  # type: ignore[no-untyped-def]
+def _affine(scale: float, turn: float, source: tuple[float, float], target: tuple[float, float]) -> NDArray[np.float64]:
+    """Turn and scale about `source`, then bring it to `target`: a 2×3 matrix as OpenCV takes it."""
     matrix = cv2.getRotationMatrix2D(source, turn, scale)
     matrix[:, 2] += np.subtract(target, source)
-    return matrix
+    return np.asarray(matrix, np.float64)
 
 
 def _warp(pixels: NDArray[np.uint8], matrix: NDArray[np.float64], height: int, width: int, kernel: int) -> Pixels:
@@ -128,7 +151,9 @@ def _warp(pixels: NDArray[np.uint8], matrix: NDArray[np.float64], height: int, w
     return np.asarray(warped, dtype=np.uint8)
 
 
-def _place(rng: np.random.Generator, box: tuple[int, int, int, int], scale: float, height: int, width: int) -> tuple[float, float]:
+def _place(
+    rng: np.random.Generator, box: tuple[int, int, int, int], scale: float, height: int, width: int
+) -> tuple[float, float]:
     """Where the centre of a box of that scale goes so that most of it lies inside the canvas."""
     half_h, half_w = (box[2] - box[0]) * scale / 2, (box[3] - box[1]) * scale / 2
     x = rng.uniform(min(half_w * 0.8, width / 2), max(width - half_w * 0.8, width / 2))
@@ -148,7 +173,9 @@ def _splice(bank: PhotoBank, rng: np.random.Generator, host: Pixels, steps: list
         steps.append("splice of an object")
     else:
         donor = bank.photo(int(rng.integers(len(bank.paths))))
-        share = float(np.clip(area * height * width / (donor.shape[0] * donor.shape[1]) * rng.uniform(0.5, 3), 0.001, 0.5))
+        share = float(
+            np.clip(area * height * width / (donor.shape[0] * donor.shape[1]) * rng.uniform(0.5, 3), 0.001, 0.5)
+        )
         mask = drawn_shape(rng, donor.shape[0], donor.shape[1], share)
         if mask.sum() < 64:
             return host, np.zeros((height, width), bool)
@@ -156,7 +183,10 @@ def _splice(bank: PhotoBank, rng: np.random.Generator, host: Pixels, steps: list
     top, left, bottom, right = bounding_box(mask)
     margin = 24
     top, left = max(0, top - margin), max(0, left - margin)
-    donor, mask = donor[top : bottom + margin, left : right + margin], mask[top : bottom + margin, left : right + margin]
+    donor, mask = (
+        donor[top : bottom + margin, left : right + margin],
+        mask[top : bottom + margin, left : right + margin],
+    )
     scale = float(np.sqrt(area * height * width / max(1, mask.sum())))
     if 0.75 < scale < 1.33 and rng.random() < 0.6:
         scale = 1.0
@@ -191,7 +221,7 @@ def _transfer(
         target = (source[0] + round(target[0] - source[0]), source[1] + round(target[1] - source[1]))
     else:
         steps.append(f"scaled by {scale:.2f}, turned by {turn:.0f}°")
-    matrix = _affine(rng, scale, turn, source, target)
+    matrix = _affine(scale, turn, source, target)
     kernel = int(rng.choice([cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4]))
     patch = _warp(donor, matrix, height, width, kernel)
     soft = cv2.warpAffine(mask.astype(np.float32), matrix, (width, height), flags=cv2.INTER_LINEAR)
@@ -233,7 +263,8 @@ def _copy_move(bank: PhotoBank, rng: np.random.Generator, host: Pixels, steps: l
         if shape.sum() > 200:
             box = bounding_box(shape)
             scale = float(np.sqrt(area * height * width / shape.sum()))
-            matrix = _affine(rng, scale, 0.0, ((box[1] + box[3]) / 2, (box[0] + box[2]) / 2), _place(rng, box, scale, height, width))
+            source = ((box[1] + box[3]) / 2, (box[0] + box[2]) / 2)
+            matrix = _affine(scale, 0.0, source, _place(rng, box, scale, height, width))
             mask = cv2.warpAffine(shape.astype(np.float32), matrix, (width, height)) > 0.5
     if mask.sum() < 16:
         return host, np.zeros((height, width), bool)
@@ -277,7 +308,7 @@ def _local_edit(bank: PhotoBank, rng: np.random.Generator, host: Pixels, steps: 
     mask = drawn_shape(rng, height, width, region_area(rng))
     how = rng.choice(["blur", "median", "resample", "recolour", "sharpen", "grain", "resynthesis"])
     if how == "blur":
-        patch = np.asarray(cv2.GaussianBlur(host, (0, 0), float(rng.uniform(0.8, 4))))
+        patch: Pixels = np.asarray(cv2.GaussianBlur(host, (0, 0), float(rng.uniform(0.8, 4))))
     elif how == "median":
         patch = np.asarray(cv2.medianBlur(host, int(rng.choice([3, 5, 7]))))
     elif how in ("resample", "resynthesis"):  # an autoencoder's round trip: detail lost, then invented
@@ -291,7 +322,7 @@ def _local_edit(bank: PhotoBank, rng: np.random.Generator, host: Pixels, steps: 
         gain = 1 + rng.normal(0, 0.18, 3)
         patch = np.clip(host * gain + rng.normal(0, 15), 0, 255).astype(np.uint8)
     elif how == "sharpen":
-        patch = np.asarray(cv2.addWeighted(host, 2.2, cv2.GaussianBlur(host, (0, 0), 1.2), -1.2, 0))
+        patch = np.asarray(cv2.addWeighted(host, 2.2, cv2.GaussianBlur(host, (0, 0), 1.2), -1.2, 0), np.uint8)
     else:
         patch = add_grain(host, rng, float(rng.uniform(3, 12)))
     steps.append(f"local {how}")

@@ -96,7 +96,7 @@ def add_grain(pixels: Pixels, rng: np.random.Generator, deviation: float) -> Pix
 
 def first_quality(rng: np.random.Generator) -> float:
     """Quality of a camera's or a web site's JPEG: 55 to 98, most around 80 to 95."""
-    return float(np.clip(98 - rng.gamma(2.0, 7.0), 50, 98))
+    return float(np.clip(97 - rng.gamma(2.0, 8.0), 50, 97))
 
 
 def whole_picture(pixels: Pixels, rng: np.random.Generator) -> tuple[Pixels, list[str]]:
@@ -108,8 +108,8 @@ def whole_picture(pixels: Pixels, rng: np.random.Generator) -> tuple[Pixels, lis
         pixels = add_grain(pixels, rng, deviation)
         steps.append(f"grain {deviation:.1f}")
     if kind == "webp":
-        quality = int(rng.integers(60, 98))
-        return webp(pixels, quality), [f"webp {quality}"]
+        level = int(rng.integers(60, 98))
+        return webp(pixels, level), [f"webp {level}"]
     if kind == "shifted":  # a JPEG whose grid is cropped away: a screenshot, a crop saved as PNG
         top, left = (int(v) for v in rng.integers(0, 8, 2))
         padded = cv2.copyMakeBorder(pixels, top, 0, left, 0, cv2.BORDER_REFLECT_101)
@@ -119,7 +119,7 @@ def whole_picture(pixels: Pixels, rng: np.random.Generator) -> tuple[Pixels, lis
             f"jpeg {quality:.0f} grid +{left}+{top}"
         ]
     for _ in range({"jpeg": 1, "twice": 2, "grain": 1}.get(str(kind), 0)):
-        quality = float(np.clip(99 - rng.gamma(1.6, 7.0), 55, 99))
+        quality = float(np.clip(99 - rng.gamma(1.5, 5.0), 55, 99))
         pixels = jpeg(pixels, rng, quality)
         steps.append(f"jpeg {quality:.0f}")
     return pixels, steps

@@ -30,31 +30,35 @@ class PhotoBank:
     Attributes:
         paths: the photos.
         cutouts: object masks, white = object, the size of their photo.
+        cache: folder of the file that the photos are decoded into.
+        left_out: photos that `prepare` could not read, and why.
     """
 
     paths: list[Path]
     cutouts: list[Cutout]
     cache: Path
+    left_out: list[str] = field(default_factory=list)
     _shapes: list[tuple[int, int]] = field(default_factory=list)
     _offsets: list[int] = field(default_factory=list)
     _pixels: Pixels | None = None
 
     def prepare(self) -> None:
-        """Decode every photo into the cache; photos that cannot be read are left out of the bank, and counted.
+        """Decode every photo into the cache; photos that cannot be read are left out of the bank and listed.
 
         Raises:
             ValueError: no photo could be read.
         """
         self.cache.mkdir(parents=True, exist_ok=True)
-        offset, kept = 0, []
+        offset = 0
+        kept: list[Path] = []
         moved: dict[int, int] = {}
-        with open(self.cache / "pixels.bin", "wb") as file:
+        with (self.cache / "pixels.bin").open("wb") as file:
             for index, path in enumerate(self.paths):
                 try:
                     with Image.open(path) as image:
                         pixels = np.asarray(image.convert("RGB"))
                 except (OSError, ValueError) as error:
-                    print(f"left out {path}: {error}")
+                    self.left_out.append(f"{path}: {error}")
                     continue
                 moved[index] = len(kept)
                 kept.append(path)

@@ -8,10 +8,13 @@ from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
 
+SMALLEST, LARGEST = 0.006, 0.45
+"""Share of the picture that the smallest and the largest drawn region cover."""
+
 
 def region_area(rng: np.random.Generator) -> float:
     """Share of the picture a region covers: log-uniform, small ones as common as large ones."""
-    return float(np.exp(rng.uniform(np.log(0.003), np.log(0.4))))
+    return float(np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST))))
 
 
 def drawn_shape(rng: np.random.Generator, height: int, width: int, area: float) -> Mask:
@@ -19,8 +22,9 @@ def drawn_shape(rng: np.random.Generator, height: int, width: int, area: float) 
     radius = np.sqrt(area * height * width / np.pi)
     aspect = float(np.exp(rng.uniform(-0.7, 0.7)))
     rx, ry = min(radius * aspect, width * 0.48), min(radius / aspect, height * 0.48)
-    cx, cy = rng.uniform(min(rx, width / 2), max(width - rx, width / 2)), rng.uniform(
-        min(ry, height / 2), max(height - ry, height / 2)
+    cx, cy = (
+        rng.uniform(min(rx, width / 2), max(width - rx, width / 2)),
+        rng.uniform(min(ry, height / 2), max(height - ry, height / 2)),
     )
     canvas = np.zeros((height, width), np.uint8)
     kind = rng.choice(["blob", "polygon", "ellipse", "rectangle", "stroke"], p=[0.5, 0.2, 0.12, 0.1, 0.08])

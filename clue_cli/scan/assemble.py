@@ -1,0 +1,109 @@
+"""From what the steps found to the typed records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clue_cli.evidence.item import Photo, Unreadable
+from clue_cli.scan.records import (
+    BoundingBox,
+    FailureCode,
+    FailureRecord,
+    ImageRecord,
+    ModelInfo,
+    OutputPaths,
+    Region,
+    Seconds,
+    Step,
+    Tiles,
+    Verdict,
+)
+from model.calibration import Calibration
+from model.prediction import Prediction
+from model.presets.spec import TileSpec
+from model.verdict import Finding
+
+
+def image_record(
+    photo: Photo,
+    prediction: Prediction[Any],
+    finding: Finding,
+    *,
+    outputs: OutputPaths,
+    model: ModelInfo,
+    calibration: Calibration,
+    tile: TileSpec,
+    seconds_write: float,
+) -> ImageRecord:
+    """The record of one judged image, before the store adds what only it knows."""
+    height, width = photo.pixels.shape[:2]
+    return ImageRecord(
+        locator=photo.locator,
+        page=photo.page,
+        page_count=photo.page_count,
+        file=photo.file,
+        width=width,
+        height=height,
+        verdict=Verdict(finding.verdict),
+        reason=finding.reason,
+        forged_area_ratio=finding.forged_area_ratio,
+        score=finding.score,
+        confidence=finding.confidence,
+        threshold=calibration.pixel_threshold,
+        score_threshold=calibration.score_threshold,
+        regions=[
+            Region(
+                box=BoundingBox(x=region.x, y=region.y, width=region.width, height=region.height),
+                area=region.area,
+                area_ratio=region.area / (width * height),
+                mean_probability=region.mean_probability,
+                peak_probability=region.peak_probability,
+            )
+            for region in finding.regions
+        ],
+        region_count=finding.region_count,
+        outputs=outputs,
+        model=model.model_copy(update={"seed": prediction.seed}),
+        tiles=Tiles(size=tile.size, overlap=tile.overlap, count=prediction.tile_count),
+        exif=photo.exif,
+        decoding=list(photo.decoding),
+        warnings=list(photo.warnings),
+        seconds=Seconds(
+            read=photo.seconds_read, decode=photo.seconds_decode, predict=prediction.seconds, write=seconds_write
+        ),
+    )
+
+
+def failure_record(what: Unreadable, other_pages: int = 0) -> FailureRecord:
+    """The record of something that could not be read.
+
+    Args:
+        other_pages: how many pages of the file have records of their own.
+    """
+    return FailureRecord(
+        locator=what.locator,
+        page=what.page,
+        page_count=what.page_count,
+        other_pages=other_pages if what.page is None else None,
+        step=what.step,
+        code=what.code,
+        message=what.message,
+        advice=what.advice,
+        file=what.file,
+    )
+
+
+def photo_failure(
+    photo: Photo, step: Step, code: FailureCode, message: str, advice: str | None = None
+) -> FailureRecord:
+    """The record of an image that was read but could not be judged."""
+    return FailureRecord(
+        locator=photo.locator,
+        page=photo.page,
+        page_count=photo.page_count,
+        step=step,
+        code=code,
+        message=message,
+        advice=advice,
+        file=photo.file,
+    )

@@ -1,0 +1,131 @@
+"""What connects the steps of a scan: bounded channels between threads, and a budget of pixels in memory."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Generic, Self, TypeVar
+
+T = TypeVar("T")
+
+
+class Aborted(Exception):
+    """Another thread failed or the scan was cut short: whoever waits on a channel stops waiting."""
+
+
+class Channel(Generic[T]):
+    """A bounded first-in-first-out queue that knows when nothing more will come.
+
+    Args:
+        size: most things in it; `put` waits beyond that.
+        producers: how many threads will call `close`, each once, when they have no more.
+    """
+
+    def __init__(self, size: int, producers: int = 1) -> None:
+        self._size, self._open = size, producers
+        self._items: deque[T] = deque()
+        self._changed = threading.Condition()
+        self._aborted = False
+
+    def put(self, item: T) -> None:
+        """Add one thing, waiting for room.
+
+        Raises:
+            Aborted: the channel was cut.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._aborted or len(self._items) < self._size)
+            if self._aborted:
+                raise Aborted
+            self._items.append(item)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """One producer has no more."""
+        with self._changed:
+            self._open -= 1
+            self._changed.notify_all()
+
+    def abort(self) -> None:
+        """Drop everything and wake whoever waits."""
+        with self._changed:
+            self._aborted = True
+            self._items.clear()
+            self._changed.notify_all()
+
+    def __iter__(self) -> Iterator[T]:
+        """Everything that is put in, until all producers have closed. Several consumers share the things.
+
+        Raises:
+            Aborted: the channel was cut.
+        """
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._aborted or self._items or self._open <= 0)
+                if self._aborted:
+                    raise Aborted
+                if not self._items:
+                    return
+                item = self._items.popleft()
+                self._changed.notify_all()
+            yield item
+
+
+class Budget:
+    """How many bytes of pixels and heatmaps may be in memory at once; one image larger than that may, alone."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._used = limit, 0
+        self._changed = threading.Condition()
+        self._aborted = False
+
+    def acquire(self, size: int) -> None:
+        """Wait until `size` bytes fit, or nothing else is in memory.
+
+        Raises:
+            Aborted: the scan was cut short.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._aborted or self._used == 0 or self._used + size <= self._limit)
+            if self._aborted:
+                raise Aborted
+            self._used += size
+
+    def release(self, size: int) -> None:
+        """Give `size` bytes back."""
+        with self._changed:
+            self._used -= size
+            self._changed.notify_all()
+
+    def abort(self) -> None:
+        """Wake whoever waits."""
+        with self._changed:
+            self._aborted = True
+            self._changed.notify_all()
+
+
+class Pending:
+    """What of one file is still on its way; tells when nothing is.
+
+    Args:
+        finished: called once, when `done` has been called once for the file itself and once for each `add`.
+    """
+
+    def __init__(self, finished: Callable[[], None]) -> None:
+        self._finished, self._open = finished, 1
+        self._lock = threading.Lock()
+
+    def add(self) -> Self:
+        """One more page is on its way."""
+        with self._lock:
+            self._open += 1
+        return self
+
+    def done(self) -> None:
+        """A page, or the reading of the file, is finished."""
+        with self._lock:
+            self._open -= 1
+            last = self._open == 0
+        if last:
+            self._finished()

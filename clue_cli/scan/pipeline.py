@@ -1,0 +1,370 @@
+"""The whole flow of a scan, on one page.
+
+    walk ─ read and hash ─ known from an earlier run? ─┬─ yes: taken over
+     │                                                 └─ no:  decode ─ network ─ verdict ─ pictures ─ record
+     └─ what cannot be read ──────────────────────────────────────────────────────────────────────── record
+
+Four kinds of threads, joined by bounded channels, so that reading, decoding, the network and writing overlap and
+memory stays flat: one reads, some wait for decoding processes, the caller's runs the network, one or more write.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clue_cli.errors import OutputError, UsageError, WeightsError
+from clue_cli.evidence.decode import DecodeLimits
+from clue_cli.evidence.decode_pool import DecodePool
+from clue_cli.evidence.identity import sha256_file
+from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Photo, Skipped, Unreadable
+from clue_cli.evidence.orientation import displayed_view, stored_view
+from clue_cli.evidence.reader import read_item
+from clue_cli.evidence.walk import WalkOptions, check_paths, walk
+from clue_cli.report.html import write_report
+from clue_cli.scan.assemble import failure_record, image_record, photo_failure
+from clue_cli.scan.channel import Aborted, Budget, Channel, Pending
+from clue_cli.scan.options import GifFrames, ScanOptions
+from clue_cli.scan.progress import Progress
+from clue_cli.scan.records import FailureCode, FailureRecord, FileIdentity, ModelInfo, RunRecord, Step
+from clue_cli.scan.resume import ResumeIndex
+from clue_cli.scan.run_log import RunLog
+from clue_cli.scan.store import ResultStore
+from model.calibration import Calibration
+from model.checkpoint import Checkpoint, CheckpointError, inspect
+from model.device import DeviceError, resolve
+from model.prediction import OutOfMemory, Prediction
+from model.verdict import judge
+
+if TYPE_CHECKING:  # the libraries behind the network take seconds to import; a resumed scan may not need them
+    import torch
+
+    from model.predictor import Predictor
+
+PIXEL_BUDGET = 1200 * 1024 * 1024
+"""Bytes of pixels and heatmaps in memory at once, between decoding and writing."""
+
+BYTES_PER_PIXEL = 12
+"""Of one image on its way: 3 of pixels, 4 of heatmap, 1 of mask, and what encoders copy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The bytes of one picture file, read once, on their way to a decoder."""
+
+    item: Item
+    data: bytes
+    identity: FileIdentity
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """One page of a file, on its way to the network."""
+
+    photo: Photo
+    file: Pending
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """A page and what the network said of it, on their way to the writer."""
+
+    photo: Photo
+    file: Pending
+    prediction: Prediction[Decoded] | OutOfMemory[Decoded]
+
+
+def scan(
+    paths: list[Path], out: Path, options: ScanOptions, progress: Progress, stop: threading.Event | None = None
+) -> RunRecord:
+    """Scan evidence and write the results folder.
+
+    Args:
+        paths: files, folders and archives.
+        out: the results folder.
+        options: what the person chose.
+        progress: who is told.
+        stop: set to end the scan early; what is finished stays recorded, and the same call resumes.
+
+    Returns:
+        The run as `run.json` says it; `status` is `interrupted` if `stop` cut it short.
+
+    Raises:
+        NothingToScanError: a path does not exist.
+        WeightsError: the model is missing or damaged.
+        UsageError: no such device; evidence and results folder overlap.
+        OutputError: the results folder cannot be written.
+    """
+    check_paths(paths)
+    try:
+        checkpoint = inspect(options.model)
+        device, dtype = resolve(options.device, options.dtype.value)
+    except CheckpointError as error:
+        raise WeightsError(f"{error}.", "Name a model folder with --model, or leave --model out.") from error
+    except DeviceError as error:
+        raise UsageError(f"{error}.", "Choose another --device or --dtype, or leave them out.") from error
+    calibration = checkpoint.calibration
+    if options.threshold is not None:
+        calibration = replace(calibration, pixel_threshold=options.threshold)
+    stop = stop or threading.Event()
+    with ResultStore(out, paths) as store:
+        log = RunLog(paths, options, checkpoint, device, str(dtype).removeprefix("torch."), progress)
+        for warning in store.begin(log.run, log.stamp, overwrite=options.overwrite):
+            log.warn(warning)
+        progress.started(log.run)
+        flow = _Flow(paths, out, options, checkpoint, calibration, store, log, stop)
+        try:
+            flow.run(lambda: _predictor(checkpoint, device, dtype, options))
+        except CheckpointError as error:
+            log.close("failed")
+            store.write_run(log.run)
+            raise WeightsError(f"{error}.", "Install clue again, or name another model with --model.") from error
+        except BaseException:
+            log.close("failed")
+            store.write_run(log.run)
+            raise
+        log.close("interrupted" if stop.is_set() else "finished")
+        log.run = store.finish(log.run)
+        try:
+            write_report(out, log.run, store.records())
+        except OSError as error:
+            raise OutputError(f"The page could not be written to {out}: {error.strerror or error}.") from error
+    progress.ended(log.run)
+    return log.run
+
+
+def _predictor(checkpoint: Checkpoint, device: str, dtype: torch.dtype, options: ScanOptions) -> Predictor:
+    from model.predictor import Predictor
+    from model.storage import load
+
+    # One tile at a time on the CPU: larger batches are no faster there, and would change the last bits of a mask.
+    batch = 1 if device == "cpu" else options.batch or 4
+    return Predictor(load(checkpoint, device, dtype), batch)
+
+
+class _Flow:
+    """The threads of one scan and what they share."""
+
+    def __init__(
+        self,
+        paths: list[Path],
+        out: Path,
+        options: ScanOptions,
+        checkpoint: Checkpoint,
+        calibration: Calibration,
+        store: ResultStore,
+        log: RunLog,
+        stop: threading.Event,
+    ) -> None:
+        self.paths, self.out, self.options, self.stop = paths, out, options, stop
+        self.calibration, self.store, self.log = calibration, store, log
+        self.tile = checkpoint.preset.tile
+        self.model = ModelInfo(
+            name=checkpoint.preset.name,
+            digest=checkpoint.digest,
+            device=log.device,
+            dtype=log.dtype,
+            noise_schedule=checkpoint.preset.noise.schedule,
+            noise_levels=log.noise_levels,
+            seed=0,
+            calibration=calibration.name,
+        )
+        cores = os.cpu_count() or 1
+        self.decoders = options.workers or max(1, min(4, cores // 2))
+        self.writers = max(1, min(4, cores // 2))
+        self.encoded: Channel[Encoded] = Channel(2)
+        self.decoded: Channel[Decoded] = Channel(32, self.decoders)
+        self.predicted: Channel[Predicted] = Channel(32)
+        self.budget = Budget(PIXEL_BUDGET)
+        self.errors: list[BaseException] = []
+
+    def run(self, load_predictor: Callable[[], Predictor]) -> None:
+        """Run all steps to the end, or to the first error, which is raised."""
+        limits = DecodeLimits(max_megapixels=self.options.max_megapixels, max_pages=self.options.max_pages)
+        all_frames = self.options.gif_frames is GifFrames.ALL
+        with DecodePool(self.decoders, limits, gif_all_frames=all_frames) as pool:
+            threads = [self._start(self.read, self.encoded)]
+            threads += [self._start(lambda: self.decode(pool), self.decoded) for _ in range(self.decoders)]
+            threads += [self._start(self.write, None) for _ in range(self.writers)]
+            try:
+                self.predict(load_predictor)
+                self.predicted.close()
+            except Aborted:
+                pass  # the reason is in self.errors and raised below
+            except BaseException as error:
+                self._abort(error)
+            for thread in threads:
+                thread.join()
+        if self.errors:
+            raise self.errors[0]
+
+    def read(self) -> None:
+        """Walk the evidence, read every file once, and send on what is a picture and not known yet."""
+        resume = self.store.resume(retry_failed=self.options.retry_failed)
+        options = WalkOptions(
+            hidden=self.options.hidden,
+            follow_links=self.options.follow_links,
+            archive_depth=self.options.archive_depth,
+            exclude=self.out,
+        )
+        for thing in walk(self.paths, options):
+            if self.stop.is_set():
+                return
+            if isinstance(thing, ArchiveOpened):
+                self.log.archive_opened()
+            elif isinstance(thing, Skipped):
+                self.log.skipped(thing.reason)
+            elif isinstance(thing, Unreadable):
+                self.log.found()
+                self.fail(failure_record(thing))
+                self.log.file_done()
+            else:
+                self.log.found()
+                self._read_one(thing, resume)
+        self.log.found_all()
+
+    def _read_one(self, item: Item, resume: ResumeIndex) -> None:
+        started = time.perf_counter()
+        content = read_item(item, self.options.max_file_mib)
+        if isinstance(content, NotAPicture):
+            self.log.not_a_picture(content.extension)
+        elif isinstance(content, Unreadable):
+            self.fail(failure_record(content))
+            self.log.file_done()
+        else:
+            data, identity = content
+            known = resume.lookup(item.locator, identity.sha256)
+            if known is not None:
+                for record in known:
+                    self.log.record(record, resumed=True)
+                self.log.file_done()
+            else:
+                self.encoded.put(Encoded(item, data, identity, time.perf_counter() - started))
+
+    def decode(self, pool: DecodePool) -> None:
+        """Have files decoded in another process, page by page."""
+        for encoded in self.encoded:
+            item = encoded.item
+            file, pages = Pending(self.log.file_done), 0
+            for page in pool.decode(item.locator, encoded.data, encoded.identity, item.findings):
+                if isinstance(page, Unreadable):
+                    self.fail(failure_record(page, other_pages=pages))
+                else:
+                    self.budget.acquire(_cost(page))
+                    self.decoded.put(Decoded(replace(page, seconds_read=encoded.seconds), file.add()))
+                pages += 1
+            self._check_unchanged(item, encoded.identity, pages)
+            file.done()
+
+    def _check_unchanged(self, item: Item, identity: FileIdentity, pages: int) -> None:
+        """Evidence is read-only: hashed before, when it was read, and after."""
+        if item.path is None:
+            return
+        try:
+            after = sha256_file(item.path)
+        except OSError as error:
+            after = f"unreadable ({error.strerror})"
+        if after != identity.sha256:
+            self.log.evidence_changed(item.locator)
+            message = f"The file changed while it was being scanned: SHA-256 {identity.sha256} before, {after} after."
+            what = Unreadable(item.locator, Step.READ, FailureCode.CHANGED_DURING_SCAN, message, file=identity)
+            self.fail(failure_record(what, other_pages=pages))
+
+    def predict(self, load_predictor: Callable[[], Predictor]) -> None:
+        """Run the network over the photos, in the caller's thread. It is loaded when the first photo arrives."""
+        decoded = iter(self.decoded)
+        first = next(decoded, None)
+        if first is None:
+            return
+
+        def images() -> Iterator[tuple[Decoded, NDArray[np.uint8]]]:
+            for page in chain([first], decoded):
+                if self.stop.is_set():
+                    self.budget.release(_cost(page.photo))
+                else:
+                    # As stored, not as displayed: the network sees the 8×8 grid of a JPEG where the encoder put it.
+                    yield page, stored_view(page.photo.pixels, page.photo.orientation)
+
+        for prediction in load_predictor().predict(images()):
+            self.predicted.put(Predicted(prediction.key.photo, prediction.key.file, prediction))
+
+    def write(self) -> None:
+        """Judge, write the pictures, then the record."""
+        for predicted in self.predicted:
+            photo, prediction = predicted.photo, predicted.prediction
+            if isinstance(prediction, OutOfMemory):
+                advice = "Free memory or scan on a machine with more; everything else was scanned."
+                message = f"Out of memory: {prediction.message}"
+                self.fail(photo_failure(photo, Step.PREDICT, FailureCode.OUT_OF_MEMORY, message, advice))
+            else:
+                self._write_one(photo, prediction)
+            self.budget.release(_cost(photo))
+            predicted.file.done()
+
+    def _write_one(self, photo: Photo, prediction: Prediction[Decoded]) -> None:
+        started = time.perf_counter()
+        heatmap = displayed_view(prediction.heatmap, photo.orientation)
+        try:
+            finding = judge(photo.pixels, heatmap, self.calibration)
+        except ValueError as error:
+            self.fail(photo_failure(photo, Step.PREDICT, FailureCode.NOT_FINITE, f"No verdict: {error}."))
+            return
+        outputs = self.store.outputs(
+            photo.locator,
+            photo.page,
+            photo.page_count,
+            heatmap=self.options.heatmaps,
+            previews=self.options.previews,
+        )
+        self.store.write_previews(outputs, photo.pixels, heatmap, finding.mask)
+        record = image_record(
+            photo,
+            prediction,
+            finding,
+            outputs=outputs,
+            model=self.model,
+            calibration=self.calibration,
+            tile=self.tile,
+            seconds_write=time.perf_counter() - started,
+        )
+        self.log.record(self.store.write_image(record, finding.mask, heatmap))
+
+    def fail(self, record: FailureRecord) -> None:
+        """Record a failure and go on."""
+        self.log.record(self.store.write_failure(record))
+
+    def _start(self, work: Callable[[], None], feeds: Channel[Encoded] | Channel[Decoded] | None) -> threading.Thread:
+        def body() -> None:
+            try:
+                work()
+            except Aborted:
+                pass  # the reason is in self.errors
+            except BaseException as error:
+                self._abort(error)
+            finally:
+                if feeds is not None:
+                    feeds.close()
+
+        thread = threading.Thread(target=body, name=f"clue-{work.__name__}", daemon=True)
+        thread.start()
+        return thread
+
+    def _abort(self, error: BaseException) -> None:
+        self.errors.append(error)
+        for channel in (self.encoded, self.decoded, self.predicted):
+            channel.abort()
+        self.budget.abort()
+
+
+def _cost(photo: Photo) -> int:
+    return photo.pixels.size // 3 * BYTES_PER_PIXEL

@@ -1,0 +1,180 @@
+"""What is known of the run as a whole while it goes on: counts, warnings, and who is told.
+
+All threads of a scan report here; one lock puts their reports in a row, as `Progress` asks for.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from clue_cli import __version__
+from clue_cli.scan.options import ScanOptions
+from clue_cli.scan.outcome import exit_code
+from clue_cli.scan.progress import Progress
+from clue_cli.scan.records import Counts, FailureRecord, ImageRecord, RunRecord
+from model.checkpoint import Checkpoint
+from model.rectified_flow import noise_levels
+
+
+class RunLog:
+    """Collects what `run.json` will say, and passes every event on.
+
+    Args:
+        paths: the evidence.
+        options: what the person chose.
+        checkpoint: the model.
+        device, dtype: where and how the network runs.
+        progress: who is told.
+    """
+
+    def __init__(
+        self,
+        paths: list[Path],
+        options: ScanOptions,
+        checkpoint: Checkpoint,
+        device: str,
+        dtype: str,
+        progress: Progress,
+    ) -> None:
+        self.device, self.dtype = device, dtype
+        self.noise_levels = noise_levels(checkpoint.preset.noise)
+        self._options, self._progress = options, progress
+        self._lock = threading.RLock()
+        self._counts: Counter[str] = Counter()
+        self._not_pictures: Counter[str] = Counter()
+        self._skipped: Counter[str] = Counter()
+        self._changed = False
+        self._started = time.perf_counter()
+        tile = checkpoint.preset.tile
+        self.stamp = options.stamp(
+            checkpoint.digest, dtype, {"tile": tile.size, "overlap": tile.overlap, "device": device.split(":")[0]}
+        )
+        self.run = RunRecord(
+            version=__version__,
+            command_line=list(options.command_line),
+            status="running",
+            started=_now(),
+            evidence=[os.fsencode(path).decode("utf-8", "backslashreplace") for path in paths],
+            model={
+                "name": checkpoint.preset.name,
+                "digest": checkpoint.digest,
+                "device": device,
+                "dtype": dtype,
+                "noise_schedule": checkpoint.preset.noise.schedule,
+                "noise_levels": self.noise_levels,
+                "calibration": checkpoint.calibration.name,
+                "pixel_threshold": checkpoint.calibration.pixel_threshold,
+                "score_threshold": checkpoint.calibration.score_threshold,
+            },
+            settings=options.settings(),
+            settings_digest=self.stamp.failure_digest,
+            machine=_machine(),
+        )
+
+    def found(self) -> None:
+        """One more file or archive member was met."""
+        with self._lock:
+            self._counts["files"] += 1
+            self._progress.found(1)
+
+    def found_all(self) -> None:
+        """The walk is over."""
+        with self._lock:
+            self._progress.found_all()
+
+    def archive_opened(self) -> None:
+        """One more archive was opened."""
+        with self._lock:
+            self._counts["archives"] += 1
+
+    def not_a_picture(self, extension: str) -> None:
+        """A file is no picture and does not claim to be one."""
+        with self._lock:
+            self._counts["not_pictures"] += 1
+            self._not_pictures[extension or "(none)"] += 1
+            self._progress.done()
+
+    def skipped(self, reason: str) -> None:
+        """Something was left out because of an option."""
+        with self._lock:
+            self._skipped[reason] += 1
+
+    def file_done(self) -> None:
+        """A file needs no more work before the network."""
+        with self._lock:
+            self._progress.done()
+
+    def record(self, record: ImageRecord | FailureRecord, *, resumed: bool = False) -> None:
+        """A record is written, or taken over."""
+        with self._lock:
+            self._counts["resumed"] += resumed
+            if isinstance(record, ImageRecord):
+                self._counts["images"] += 1
+                self._counts[record.verdict.value] += 1
+                self._progress.finished(record, resumed=resumed)
+            else:
+                self._counts["failures"] += 1
+                self._progress.failed(record, resumed=resumed)
+
+    def evidence_changed(self, locator: str) -> None:
+        """A file did not have the same SHA-256 after its scan."""
+        with self._lock:
+            self._changed = True
+            self.warn(f"{locator} changed while it was being scanned.")
+
+    def warn(self, text: str) -> None:
+        """Something about the run as a whole that a reader should know."""
+        with self._lock:
+            self.run = self.run.model_copy(update={"warnings": [*self.run.warnings, text]})
+            self._progress.warning(text)
+
+    def close(self, status: Literal["finished", "interrupted", "failed"]) -> None:
+        """Fill in what is known at the end."""
+        with self._lock:
+            for reason, words in _SKIPPED.items():
+                if self._skipped[reason]:
+                    self.warn(words.format(n=self._skipped[reason]))
+            counts = Counts(**self._counts)
+            code = exit_code(counts, interrupted=status == "interrupted", fail_on=self._options.fail_on)
+            self.run = self.run.model_copy(
+                update={
+                    "status": status,
+                    "finished": _now(),
+                    "seconds": time.perf_counter() - self._started,
+                    "exit_code": None if status == "failed" else int(code),
+                    "counts": counts,
+                    "not_pictures_by_type": dict(self._not_pictures.most_common(100)),
+                    "evidence_unchanged": not self._changed,
+                }
+            )
+
+
+_SKIPPED = {
+    "hidden": "{n} hidden files or folders were not scanned; --hidden scans them.",
+    "link": "{n} links were not followed; --follow-links follows them.",
+    "results": "{n} folders of results lie in the evidence and were not scanned.",
+}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _machine() -> dict[str, str | int | float | None]:
+    return {
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "pillow": version("pillow"),
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+    }

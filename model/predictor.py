@@ -1,0 +1,137 @@
+"""From pixels to a heatmap: tiles, noise seeded from the content, batches across images, blending."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Generic
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.clue import CLUE
+from model.prediction import Key, OutOfMemory, Prediction
+from model.rectified_flow import content_seed, seeded_noise
+from model.tiling import Blend, Tile, padded, tiles
+
+
+@dataclass(slots=True)
+class _Work(Generic[Key]):
+    key: Key
+    pixels: NDArray[np.uint8]
+    seed: int
+    blend: Blend
+    tiles: list[Tile]
+    waiting: int
+    seconds: float = 0.0
+    failure: str | None = None
+
+
+class Predictor:
+    """Runs a CLUE over images of any size.
+
+    Every tile's result depends on its own pixels and the image's seed alone. On the CPU one tile is computed at a
+    time by default: larger batches are no faster there, and the arithmetic of a matrix product may be grouped
+    differently for another batch size, which would change the last bits.
+
+    Args:
+        model: in evaluation mode, on its device, in its dtype.
+        batch: tiles per batch; they are of one shape, and may come from several images.
+    """
+
+    def __init__(self, model: CLUE, batch: int = 1) -> None:
+        if batch < 1:
+            raise ValueError("a batch holds at least one tile")
+        self.model = model.to(memory_format=torch.channels_last)
+        self.spec = model.preset.tile
+        self.batch = batch
+        self.device = next(model.parameters()).device
+
+    def predict(self, images: Iterable[tuple[Key, NDArray[np.uint8]]]) -> Iterator[Prediction[Key] | OutOfMemory[Key]]:
+        """Predictions in the order of the images.
+
+        Where memory runs out, the batch is halved for good; an image of which not even one tile fits is given up
+        alone, and the rest goes on.
+
+        Args:
+            images: (key, H×W×3 uint8); pulled one at a time, only as far ahead as a batch needs.
+        """
+        queue: deque[_Work[Key]] = deque()
+        pending: deque[tuple[_Work[Key], Tile]] = deque()
+        for key, pixels in images:
+            try:
+                work = self._begin(key, pixels)
+            except MemoryError as error:
+                self._run(pending)
+                yield from self._finished(queue)
+                yield OutOfMemory(key, str(error) or "no memory for the heatmap")
+                continue
+            queue.append(work)
+            for tile in work.tiles:
+                if pending and self._shape(pending[0][1]) != self._shape(tile):
+                    self._run(pending)
+                pending.append((work, tile))
+                if len(pending) >= self.batch:
+                    self._run(pending)
+            yield from self._finished(queue)
+        self._run(pending)
+        yield from self._finished(queue)
+
+    def _begin(self, key: Key, pixels: NDArray[np.uint8]) -> _Work[Key]:
+        height, width = pixels.shape[:2]
+        cut = tiles(height, width, self.spec)
+        return _Work(key, pixels, content_seed(pixels), Blend(height, width, self.spec), cut, len(cut))
+
+    def _finished(self, queue: deque[_Work[Key]]) -> Iterator[Prediction[Key] | OutOfMemory[Key]]:
+        while queue and queue[0].waiting == 0:
+            work = queue.popleft()
+            if work.failure is not None:
+                yield OutOfMemory(work.key, work.failure)
+            else:
+                yield Prediction(work.key, work.blend.heatmap, work.seed, len(work.tiles), work.seconds)
+
+    def _shape(self, tile: Tile) -> tuple[int, int]:
+        multiple = self.spec.multiple
+        return -(-tile.height // multiple) * multiple, -(-tile.width // multiple) * multiple
+
+    def _run(self, pending: deque[tuple[_Work[Key], Tile]]) -> None:
+        """Compute all that is pending, in batches."""
+        while pending:
+            jobs = [pending.popleft() for _ in range(min(self.batch, len(pending)))]
+            try:
+                self._compute([job for job in jobs if job[0].failure is None])
+            except (MemoryError, RuntimeError) as error:
+                if not _ran_out_of_memory(error):
+                    raise
+                if len(jobs) > 1:
+                    self.batch = len(jobs) // 2
+                    pending.extendleft(reversed(jobs))
+                    continue
+                jobs[0][0].failure = str(error).splitlines()[0] if str(error) else "out of memory"
+            for work, _ in jobs:
+                work.waiting -= 1
+
+    @torch.inference_mode()
+    def _compute(self, jobs: list[tuple[_Work[Key], Tile]]) -> None:
+        if not jobs:
+            return
+        started = time.perf_counter()
+        pixels = np.stack([padded(work.pixels, tile, self.spec.multiple) for work, tile in jobs])
+        shape = self.model.latent_shape(pixels.shape[1], pixels.shape[2])
+        noise = torch.stack([seeded_noise(work.seed, tile.top, tile.left, shape) for work, tile in jobs])
+        # uint8 travels to the device; the division happens there. B×H×W×3 permuted is channels-last already.
+        x = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float().div(255)
+        logits = self.model(x, noise.to(self.device))
+        probability = torch.sigmoid(logits).squeeze(1).float().cpu().numpy()
+        share = (time.perf_counter() - started) / len(jobs)
+        for (work, tile), tile_probability in zip(jobs, probability, strict=True):
+            work.blend.add(tile, tile_probability)
+            work.seconds += share
+
+
+def _ran_out_of_memory(error: Exception) -> bool:
+    # On the CPU torch raises a bare RuntimeError for it.
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)

@@ -1,0 +1,125 @@
+"""From a heatmap to what the tool says: marked pixels, regions, score, verdict, confidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from model.calibration import Calibration, image_score
+
+Word = Literal["forged", "no_evidence", "inconclusive"]
+
+MAX_REGIONS = 100
+MIN_SIDE = 64
+"""Below this side, pixels, the network sees fewer than 8×8 blocks and its map means nothing."""
+MIN_DEVIATION = 2.0
+"""Below this standard deviation of the luma, grey levels, there is no content whose history could differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRegion:
+    """One 8-connected group of marked pixels: its box in pixels, its area in pixels, its probabilities."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    area: int
+    mean_probability: float
+    peak_probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is said of one image. `confidence` is None where the verdict is inconclusive."""
+
+    verdict: Word
+    reason: str
+    score: float
+    confidence: float | None
+    forged_area_ratio: float
+    regions: list[FoundRegion]
+    region_count: int
+    mask: NDArray[np.bool_]
+
+
+def judge(pixels: NDArray[np.uint8], heatmap: NDArray[np.float32], calibration: Calibration) -> Finding:
+    """The verdict on one image.
+
+    Args:
+        pixels: H×W×3 uint8.
+        heatmap: H×W float32 in [0, 1].
+
+    Raises:
+        ValueError: the heatmap holds a value that is not finite, or has another size than the image.
+    """
+    if heatmap.shape != pixels.shape[:2]:
+        raise ValueError(f"heatmap {heatmap.shape} does not fit the image {pixels.shape[:2]}")
+    total = float(heatmap.sum(dtype=np.float64))
+    if not np.isfinite(total):
+        raise ValueError("the heatmap holds values that are not finite")
+    mask = heatmap > calibration.pixel_threshold
+    regions, count = find_regions(mask, heatmap)
+    score = image_score(heatmap, calibration.score_cells)
+    verdict, reason, confidence = _decide(pixels, score, bool(count), calibration)
+    ratio = float(np.count_nonzero(mask)) / mask.size
+    return Finding(verdict, reason, score, confidence, ratio, regions, count, mask)
+
+
+def _decide(
+    pixels: NDArray[np.uint8], score: float, marked: bool, calibration: Calibration
+) -> tuple[Word, str, float | None]:
+    height, width = pixels.shape[:2]
+    if min(height, width) < MIN_SIDE:
+        return "inconclusive", f"too small: {width}×{height} pixels, {MIN_SIDE} on each side are needed", None
+    if _nearly_uniform(pixels):
+        return "inconclusive", "nearly uniform: there is no content whose history could differ", None
+    p = calibration.p_forged(score)
+    if score > calibration.score_threshold:
+        if not marked:
+            return "inconclusive", "the score is above its threshold, but no pixel is above the mask threshold", None
+        return "forged", f"score {score:.3f} is above the threshold {calibration.score_threshold:.3f}", p
+    if score > calibration.no_evidence_below:
+        low, high = calibration.no_evidence_below, calibration.score_threshold
+        return "inconclusive", f"score {score:.3f} lies between {low:.3f} and {high:.3f}, where errors are common", None
+    return "no_evidence", f"score {score:.3f} is not above {calibration.no_evidence_below:.3f}", 1 - p
+
+
+def _nearly_uniform(pixels: NDArray[np.uint8]) -> bool:
+    # Every n-th pixel is enough, and keeps 100 megapixels cheap.
+    step = max(1, int((pixels.shape[0] * pixels.shape[1] / 1e6) ** 0.5))
+    return float(pixels[::step, ::step].mean(2).std()) < MIN_DEVIATION
+
+
+def find_regions(mask: NDArray[np.bool_], heatmap: NDArray[np.float32]) -> tuple[list[FoundRegion], int]:
+    """The largest regions (at most `MAX_REGIONS`, largest first, ties by position), and how many there are."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if rows.size == 0:
+        return [], 0
+    top, left = int(rows[0]), int(columns[0])
+    window = np.s_[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
+    labels, count = ndimage.label(mask[window], structure=np.ones((3, 3), bool))
+    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    largest = np.argsort(-areas, kind="stable")[:MAX_REGIONS]
+    boxes = ndimage.find_objects(labels)
+    found = []
+    for index in largest:
+        box = boxes[index]
+        inside = labels[box] == index + 1
+        values = heatmap[window][box][inside]
+        found.append(
+            FoundRegion(
+                x=left + box[1].start,
+                y=top + box[0].start,
+                width=box[1].stop - box[1].start,
+                height=box[0].stop - box[0].start,
+                area=int(areas[index]),
+                mean_probability=float(np.clip(values.mean(dtype=np.float64), 0, 1)),
+                peak_probability=float(min(values.max(), 1.0)),
+            )
+        )
+    return found, int(count)

@@ -1,0 +1,81 @@
+"""Score and confidence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from model.calibration import Calibration, fit_logistic, image_score, reliability
+
+
+def test_score_is_the_mean_of_the_strongest_cells() -> None:
+    heatmap = np.zeros((83, 90), np.float32)
+    heatmap[8:16, 8:24] = 0.9  # two cells
+    heatmap[40:48, 40:48] = 0.3
+    assert image_score(heatmap, 3) == pytest.approx((0.9 + 0.9 + 0.3) / 3)
+    assert image_score(heatmap, 10**6) == pytest.approx(heatmap[:80, :88].mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 100), (8, 8), (9, 9)])
+def test_score_of_a_tiny_heatmap(shape: tuple[int, int]) -> None:
+    assert image_score(np.full(shape, 0.25, np.float32), 24) == pytest.approx(0.25)
+
+
+def test_score_does_not_depend_on_the_size_of_the_rest() -> None:
+    small, large = np.zeros((128, 128), np.float32), np.zeros((2048, 1024), np.float32)
+    for heatmap in (small, large):
+        heatmap[32:96, 32:96] = 0.8
+    assert image_score(small, 24) == image_score(large, 24) == pytest.approx(0.8)
+
+
+def test_fit_recovers_the_logistic_that_made_the_labels() -> None:
+    rng = np.random.default_rng(0)
+    truth = Calibration(slope=1.7, intercept=-0.6)
+    scores = rng.uniform(0.02, 0.98, 20_000)
+    forged = rng.random(20_000) < [truth.p_forged(s) for s in scores]
+    slope, intercept = fit_logistic(scores, forged)
+    assert slope == pytest.approx(1.7, abs=0.1)
+    assert intercept == pytest.approx(-0.6, abs=0.1)
+    fitted = Calibration(slope=slope, intercept=intercept)
+    figures = reliability(np.array([fitted.p_forged(s) for s in scores]), forged)
+    assert figures["expected_calibration_error"] < 0.02
+
+
+def test_fit_survives_perfect_separation() -> None:
+    scores = np.array([0.01, 0.1, 0.2, 0.8, 0.9, 0.99])
+    slope, intercept = fit_logistic(scores, scores > 0.5)
+    assert np.isfinite([slope, intercept]).all()
+    assert slope > 0
+
+
+def test_fit_needs_both_kinds() -> None:
+    with pytest.raises(ValueError, match="at least two"):
+        fit_logistic(np.array([0.1, 0.2, 0.3]), np.array([True, True, True]))
+
+
+def test_reliability_of_known_probabilities() -> None:
+    probability = np.array([0.95, 0.95, 0.05, 0.05])
+    figures = reliability(probability, np.array([True, True, False, True]))
+    assert figures["brier"] == pytest.approx((3 * 0.05**2 + 0.95**2) / 4)
+    assert figures["expected_calibration_error"] == pytest.approx(0.5 * 0.05 + 0.5 * 0.45)
+
+
+def test_probability_is_monotone_and_safe_at_the_ends() -> None:
+    calibration = Calibration(slope=2.0, intercept=0.5)
+    values = [calibration.p_forged(s) for s in (0.0, 0.1, 0.5, 0.9, 1.0)]
+    assert values == sorted(values)
+    assert 0 < values[0] < values[-1] < 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pixel_threshold": 1.2}, "pixel_threshold"),
+        ({"score_threshold": -0.1}, "score_threshold"),
+        ({"no_evidence_below": 0.9}, "must not exceed"),
+        ({"thresold": 0.5}, "unknown key 'thresold'"),
+    ],
+)
+def test_wrong_values_are_named(change: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Calibration.from_dict(Calibration().to_dict() | change)

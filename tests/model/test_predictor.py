@@ -1,0 +1,147 @@
+"""Same image, same mask; tiles as untiled; out of memory costs one image, not the run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from model.clue import CLUE
+from model.prediction import OutOfMemory, Prediction
+from model.predictor import Predictor
+from model.presets.spec import TileSpec
+from model.rectified_flow import content_seed, seeded_noise
+
+Images = list[tuple[int, NDArray[np.uint8]]]
+
+
+def pictures() -> Images:
+    rng = np.random.default_rng(0)
+    sizes = [(96, 128), (96, 128), (40, 50), (200, 300), (96, 128), (131, 77)]
+    return [(number, rng.integers(0, 256, (*size, 3), dtype=np.uint8)) for number, size in enumerate(sizes)]
+
+
+def heatmaps(predictor: Predictor, images: Images) -> dict[int, NDArray[np.float32]]:
+    found = {}
+    for prediction in predictor.predict(images):
+        assert isinstance(prediction, Prediction)
+        found[prediction.key] = prediction.heatmap
+    return found
+
+
+def test_alone_together_and_in_another_order_to_the_bit(network: CLUE) -> None:
+    images = pictures()
+    together = heatmaps(Predictor(network), images)
+    backwards = heatmaps(Predictor(network), images[::-1])
+    for key, pixels in images:
+        alone = heatmaps(Predictor(network), [(key, pixels)])
+        assert together[key].shape == pixels.shape[:2]
+        assert np.array_equal(together[key], alone[key])
+        assert np.array_equal(together[key], backwards[key])
+        assert together[key].std() > 0
+
+
+@pytest.mark.parametrize("batch", [2, 3, 16])
+def test_batches_agree_to_the_last_bits(network: CLUE, batch: int) -> None:
+    images = pictures()
+    single, batched = heatmaps(Predictor(network), images), heatmaps(Predictor(network, batch), images)
+    assert list(batched) == [key for key, _ in images]  # in the order of the images
+    for key in single:
+        assert batched[key] == pytest.approx(single[key], abs=2e-6)
+
+
+def test_bfloat16_agrees_within_the_stated_tolerance(network: CLUE) -> None:
+    key, pixels = pictures()[3]
+    full = heatmaps(Predictor(network), [(key, pixels)])[key]
+    half = heatmaps(Predictor(network.to(torch.bfloat16)), [(key, pixels)])[key]
+    assert half == pytest.approx(full, abs=0.02)
+
+
+def test_what_fits_in_one_tile_is_the_untiled_result(network: CLUE) -> None:
+    pixels = pictures()[0][1]
+    heatmap = heatmaps(Predictor(network), [(0, pixels)])[0]
+    x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+    noise = seeded_noise(content_seed(pixels), 0, 0, network.latent_shape(96, 128))[None]
+    with torch.inference_mode():
+        untiled = torch.sigmoid(network(x, noise))[0, 0].numpy()
+    assert heatmap == pytest.approx(untiled, abs=1e-6)
+
+
+class Smooth(nn.Module):
+    """Stands in for CLUE: says of each pixel its brightness, so that the right blend of any tiling is known."""
+
+    def __init__(self, network: CLUE) -> None:
+        super().__init__()
+        self.preset = dataclasses.replace(network.preset, tile=TileSpec(128, 32, 16))
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.latent_shape = network.latent_shape
+
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        return torch.logit(x.mean(1, keepdim=True).clamp(0.01, 0.99))
+
+
+def test_no_seams_on_a_smooth_target(network: CLUE) -> None:
+    y, x = np.mgrid[:300, :420]
+    brightness = (128 + 60 * np.sin(y / 40) + 50 * np.cos(x / 60)).astype(np.uint8)
+    pixels = np.repeat(brightness[..., None], 3, 2)
+    heatmap = heatmaps(Predictor(Smooth(network)), [(0, pixels)])[0]  # type: ignore[arg-type]
+    assert heatmap == pytest.approx(brightness / 255, abs=1e-5)
+
+
+def test_images_are_pulled_only_as_needed(network: CLUE) -> None:
+    pulled = []
+
+    def images() -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        for key, pixels in pictures():
+            pulled.append(key)
+            yield key, pixels
+
+    next(Predictor(network).predict(images()))
+    assert pulled == [0]
+
+
+class Starved(Smooth):
+    """Fails as torch does on the CPU when a batch is larger than `room`, or a tile is bright."""
+
+    room = 2
+
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        if x.shape[0] > self.room or float(x.mean()) > 0.9:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate too much")
+        return super().forward(x, noise)
+
+
+def test_out_of_memory_halves_the_batch_and_loses_nothing(network: CLUE) -> None:
+    images: Images = [(n, np.full((64, 64, 3), 20 * n, np.uint8)) for n in range(9)]
+    predictor = Predictor(Starved(network), batch=8)  # type: ignore[arg-type]
+    found = heatmaps(predictor, images)
+    assert predictor.batch == 2
+    for key, pixels in images:
+        assert found[key] == pytest.approx(np.clip(pixels[..., 0] / 255, 0.01, 0.99), abs=1e-5)
+
+
+def test_an_image_that_does_not_fit_is_given_up_alone(network: CLUE) -> None:
+    images: Images = [(n, np.full((64, 300, 3), 250 if n == 1 else 40, np.uint8)) for n in range(3)]
+    results = list(Predictor(Starved(network)).predict(images))  # type: ignore[arg-type]
+    assert [type(result) for result in results] == [Prediction, OutOfMemory, Prediction]
+    assert isinstance(results[1], OutOfMemory)
+    assert "allocate memory" in results[1].message
+
+
+def test_any_other_error_is_not_taken_for_memory(network: CLUE) -> None:
+    class Broken(Smooth):
+        def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+            raise RuntimeError("shape mismatch")
+
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        list(Predictor(Broken(network)).predict(pictures()))  # type: ignore[arg-type]
+
+
+def test_an_empty_batch_is_refused(network: CLUE) -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        Predictor(network, batch=0)

@@ -1,0 +1,106 @@
+"""From heatmaps drawn by hand to verdicts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from model.calibration import Calibration
+from model.verdict import MAX_REGIONS, find_regions, judge
+
+CALIBRATION = Calibration(name="test", score_threshold=0.6, no_evidence_below=0.4, slope=1.5, intercept=0.2)
+
+
+def photo(height: int = 128, width: int = 160) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def heatmap(value: float, height: int = 128, width: int = 160, background: float = 0.02) -> NDArray[np.float32]:
+    """`value` in a 64×64 square, `background` elsewhere."""
+    out = np.full((height, width), background, np.float32)
+    out[32:96, 40:104] = value
+    return out
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"), [(0.95, "forged"), (0.62, "forged"), (0.55, "inconclusive"), (0.3, "no_evidence")]
+)
+def test_verdict_follows_the_score(value: float, verdict: str) -> None:
+    finding = judge(photo(), heatmap(value), CALIBRATION)
+    assert finding.verdict == verdict
+    assert finding.score == pytest.approx(value, abs=1e-6)
+    p = CALIBRATION.p_forged(finding.score)
+    assert finding.confidence == {"forged": p, "no_evidence": 1 - p, "inconclusive": None}[verdict]
+
+
+def test_area_and_region_are_those_of_the_square() -> None:
+    finding = judge(photo(), heatmap(0.9), CALIBRATION)
+    assert finding.forged_area_ratio == 64 * 64 / (128 * 160)
+    (region,) = finding.regions
+    assert (region.x, region.y, region.width, region.height, region.area) == (40, 32, 64, 64, 4096)
+    assert region.mean_probability == pytest.approx(0.9)
+    assert region.peak_probability == pytest.approx(0.9)
+
+
+def test_the_threshold_is_strict() -> None:
+    assert not judge(photo(), heatmap(0.5), CALIBRATION).mask.any()
+    assert judge(photo(), heatmap(float(np.nextafter(np.float32(0.5), np.float32(1)))), CALIBRATION).mask.sum() == 4096
+
+
+@pytest.mark.parametrize(
+    ("pixels", "reason"),
+    [
+        (photo(63, 160), "too small"),
+        (photo(128, 1), "too small"),
+        (np.full((128, 160, 3), 77, np.uint8), "nearly uniform"),
+    ],
+)
+def test_inconclusive_says_why(pixels: NDArray[np.uint8], reason: str) -> None:
+    finding = judge(pixels, np.full(pixels.shape[:2], 0.9, np.float32), CALIBRATION)
+    assert finding.verdict == "inconclusive"
+    assert reason in finding.reason
+    assert finding.confidence is None
+
+
+def test_a_high_score_without_a_marked_pixel_is_no_forgery() -> None:
+    strict = Calibration(pixel_threshold=0.99, score_threshold=0.6, no_evidence_below=0.4)
+    finding = judge(photo(), heatmap(0.9), strict)
+    assert finding.verdict == "inconclusive"
+    assert "no pixel" in finding.reason
+
+
+def test_one_hot_pixel_is_not_a_forgery() -> None:
+    spot = np.full((128, 160), 0.01, np.float32)
+    spot[60, 60] = 1.0
+    assert judge(photo(), spot, CALIBRATION).verdict == "no_evidence"
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_refused(bad: float) -> None:
+    broken = heatmap(0.2)
+    broken[5, 5] = bad
+    with pytest.raises(ValueError, match="not finite"):
+        judge(photo(), broken, CALIBRATION)
+
+
+def test_a_heatmap_of_another_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not fit"):
+        judge(photo(), heatmap(0.2)[:-1], CALIBRATION)
+
+
+def test_regions_are_sorted_connected_diagonally_and_counted_beyond_the_list() -> None:
+    probability = np.zeros((400, 400), np.float32)
+    probability[::4, ::4] = 0.6  # 10,000 single pixels
+    probability[100:120, 100:140] = 0.7
+    probability[120:125, 140:145] = 0.8  # touches the corner of the block: one region with it
+    regions, count = find_regions(probability > 0.5, probability)
+    assert len(regions) == MAX_REGIONS
+    assert count > MAX_REGIONS
+    assert regions[0].peak_probability == pytest.approx(0.8)
+    assert regions[0].area >= 20 * 40 + 25
+    assert [r.area for r in regions] == sorted((r.area for r in regions), reverse=True)
+
+
+def test_no_regions_in_an_empty_mask() -> None:
+    assert find_regions(np.zeros((8, 8), bool), np.zeros((8, 8), np.float32)) == ([], 0)
