@@ -108,7 +108,7 @@ def _archive_events(source: Source, type_name: str, options: ArchiveOptions) -> 
     locator = source.item.locator
     budget = source.budget or Budget(options.limits)
     names = UniqueNames()
-    yield ArchiveOpened(locator)
+    yield ArchiveOpened(locator, source.item.path)
     try:
         with closing(_members(source, type_name, budget)) as members:
             for member in members:

@@ -53,9 +53,14 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveOpened:
-    """An archive was recognised and its members follow; for the counts."""
+    """An archive was recognised and its members follow.
+
+    Attributes:
+        path: the archive on disk, or None for one inside another.
+    """
 
     locator: str
+    path: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

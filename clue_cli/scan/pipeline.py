@@ -186,6 +186,7 @@ class _Flow:
         self.decoded: Channel[Decoded] = Channel(32, self.decoders)
         self.predicted: Channel[Predicted] = Channel(32)
         self.budget = Budget(PIXEL_BUDGET)
+        self.archives: list[tuple[ArchiveOpened, str]] = []
         self.errors: list[BaseException] = []
 
     def run(self, load_predictor: Callable[[], Predictor]) -> None:
@@ -203,6 +204,8 @@ class _Flow:
                 pass  # the reason is in self.errors and raised below
             except BaseException as error:
                 self._abort(error)
+            if self.errors:
+                pool.close()  # whoever waits for a decoder stops waiting
             for thread in threads:
                 thread.join()
         if self.errors:
@@ -222,6 +225,7 @@ class _Flow:
                 return
             if isinstance(thing, ArchiveOpened):
                 self.log.archive_opened()
+                self._hash_archive(thing)
             elif isinstance(thing, Skipped):
                 self.log.skipped(thing.reason)
             elif isinstance(thing, Unreadable):
@@ -232,6 +236,20 @@ class _Flow:
                 self.log.found()
                 self._read_one(thing, resume)
         self.log.found_all()
+        for archive, before in self.archives:
+            if archive.path is not None:
+                self._check_unchanged(archive.locator, archive.path, before)
+
+    def _hash_archive(self, archive: ArchiveOpened) -> None:
+        if archive.path is None:
+            return
+        try:
+            before = sha256_file(archive.path)
+        except OSError as error:
+            self.log.warn(f"{archive.locator} could not be hashed: {error.strerror}.")
+            return
+        self.archives.append((archive, before))
+        self.log.archive_hashed(archive.locator, before)
 
     def _read_one(self, item: Item, resume: ResumeIndex) -> None:
         started = time.perf_counter()
@@ -263,21 +281,22 @@ class _Flow:
                     self.budget.acquire(_cost(page))
                     self.decoded.put(Decoded(replace(page, seconds_read=encoded.seconds), file.add()))
                 pages += 1
-            self._check_unchanged(item, encoded.identity, pages)
+            if item.path is not None:
+                self._check_unchanged(item.locator, item.path, encoded.identity.sha256, encoded.identity, pages)
             file.done()
 
-    def _check_unchanged(self, item: Item, identity: FileIdentity, pages: int) -> None:
+    def _check_unchanged(
+        self, locator: str, path: Path, before: str, identity: FileIdentity | None = None, pages: int = 0
+    ) -> None:
         """Evidence is read-only: hashed before, when it was read, and after."""
-        if item.path is None:
-            return
         try:
-            after = sha256_file(item.path)
+            after = sha256_file(path)
         except OSError as error:
             after = f"unreadable ({error.strerror})"
-        if after != identity.sha256:
-            self.log.evidence_changed(item.locator)
-            message = f"The file changed while it was being scanned: SHA-256 {identity.sha256} before, {after} after."
-            what = Unreadable(item.locator, Step.READ, FailureCode.CHANGED_DURING_SCAN, message, file=identity)
+        if after != before:
+            self.log.evidence_changed(locator)
+            message = f"The file changed while it was being scanned: SHA-256 {before} before, {after} after."
+            what = Unreadable(locator, Step.READ, FailureCode.CHANGED_DURING_SCAN, message, file=identity)
             self.fail(failure_record(what, other_pages=pages))
 
     def predict(self, load_predictor: Callable[[], Predictor]) -> None:
@@ -341,6 +360,8 @@ class _Flow:
 
     def fail(self, record: FailureRecord) -> None:
         """Record a failure and go on."""
+        if self.errors:  # the run is being cut short: what fails now fails because of that
+            raise Aborted
         self.log.record(self.store.write_failure(record))
 
     def _start(self, work: Callable[[], None], feeds: Channel[Encoded] | Channel[Decoded] | None) -> threading.Thread:

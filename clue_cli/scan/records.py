@@ -266,7 +266,11 @@ class RunRecord(Model):
     machine: dict[str, str | int | float | None] = Field(description="Platform, Python, torch, cores, memory.")
     counts: Counts = Counts()
     not_pictures_by_type: dict[str, int] = Field(default={}, description="Files that are no pictures, by extension.")
+    archives: dict[str, str] = Field(
+        default={}, description="SHA-256, hex, of every archive on disk that was opened, by locator."
+    )
     evidence_unchanged: bool | None = Field(
-        default=None, description="Whether every evidence file still had its first SHA-256 when the run ended."
+        default=None,
+        description="Whether every picture file and archive that was read had the same SHA-256 after it was scanned.",
     )
     warnings: list[str] = Field(default=[], description="What a reader should know about the run as a whole.")

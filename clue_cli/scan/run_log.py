@@ -51,6 +51,7 @@ class RunLog:
         self._counts: Counter[str] = Counter()
         self._not_pictures: Counter[str] = Counter()
         self._skipped: Counter[str] = Counter()
+        self._archives: dict[str, str] = {}
         self._changed = False
         self._started = time.perf_counter()
         tile = checkpoint.preset.tile
@@ -94,6 +95,11 @@ class RunLog:
         """One more archive was opened."""
         with self._lock:
             self._counts["archives"] += 1
+
+    def archive_hashed(self, locator: str, sha256: str) -> None:
+        """Which bytes an archive on disk holds."""
+        with self._lock:
+            self._archives[locator] = sha256
 
     def not_a_picture(self, extension: str) -> None:
         """A file is no picture and does not claim to be one."""
@@ -152,6 +158,7 @@ class RunLog:
                     "exit_code": None if status == "failed" else int(code),
                     "counts": counts,
                     "not_pictures_by_type": dict(self._not_pictures.most_common(100)),
+                    "archives": self._archives,
                     "evidence_unchanged": not self._changed,
                 }
             )

@@ -1,0 +1,126 @@
+"""Channels, budget and pending files: bounded, complete, and never stuck."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from clue_cli.scan.channel import Aborted, Budget, Channel, Pending
+
+
+def in_thread(work: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_everything_comes_through_in_order_and_ends() -> None:
+    channel: Channel[int] = Channel(2)
+
+    def produce() -> None:
+        for number in range(100):
+            channel.put(number)
+        channel.close()
+
+    in_thread(produce)
+    assert list(channel) == list(range(100))
+
+
+def test_several_producers_and_consumers_lose_and_double_nothing() -> None:
+    channel: Channel[int] = Channel(3, producers=3)
+    taken: list[list[int]] = [[], []]
+
+    def produce(start: int) -> None:
+        for number in range(start, start + 50):
+            channel.put(number)
+        channel.close()
+
+    def consume(mine: list[int]) -> None:
+        mine.extend(channel)
+
+    consumers = [in_thread(lambda mine=mine: consume(mine)) for mine in taken]  # type: ignore[misc]
+    for start in (0, 50, 100):
+        in_thread(lambda start=start: produce(start))  # type: ignore[misc]
+    for consumer in consumers:
+        consumer.join(10)
+    assert sorted(taken[0] + taken[1]) == list(range(150))
+
+
+def test_a_full_channel_waits_for_room() -> None:
+    channel: Channel[int] = Channel(1)
+    channel.put(1)
+    second_is_in = threading.Event()
+
+    def put_second() -> None:
+        channel.put(2)
+        second_is_in.set()
+
+    in_thread(put_second)
+    assert not second_is_in.wait(0.05)
+    assert next(iter(channel)) == 1
+    assert second_is_in.wait(5)
+
+
+def test_abort_wakes_whoever_waits_to_put_or_to_take() -> None:
+    full: Channel[int] = Channel(1)
+    full.put(1)
+    empty: Channel[int] = Channel(1)
+    woken = []
+
+    def put() -> None:
+        try:
+            full.put(2)
+        except Aborted:
+            woken.append("put")
+
+    def take() -> None:
+        try:
+            list(empty)
+        except Aborted:
+            woken.append("take")
+
+    threads = [in_thread(put), in_thread(take)]
+    full.abort()
+    empty.abort()
+    for thread in threads:
+        thread.join(5)
+    assert sorted(woken) == ["put", "take"]
+    with pytest.raises(Aborted):
+        full.put(3)
+
+
+def test_budget_admits_one_that_is_larger_than_itself_but_only_alone() -> None:
+    budget = Budget(10)
+    budget.acquire(50)
+    admitted = threading.Event()
+
+    def next_one() -> None:
+        budget.acquire(4)
+        admitted.set()
+
+    in_thread(next_one)
+    assert not admitted.wait(0.05)
+    budget.release(50)
+    assert admitted.wait(5)
+    budget.acquire(6)  # 4 + 6 just fit
+
+
+def test_an_aborted_budget_lets_nobody_wait() -> None:
+    budget = Budget(10)
+    budget.acquire(10)
+    budget.abort()
+    with pytest.raises(Aborted):
+        budget.acquire(1)
+
+
+def test_a_file_is_finished_once_after_its_last_page() -> None:
+    finished: list[int] = []
+    file = Pending(lambda: finished.append(1))
+    pages = [file.add(), file.add()]
+    file.done()
+    pages[0].done()
+    assert finished == []
+    pages[1].done()
+    assert finished == [1]
