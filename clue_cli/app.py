@@ -15,7 +15,7 @@ import typer
 from clue_cli import __version__
 from clue_cli.commands.scan import scan
 from clue_cli.errors import ClueError, ExitCode
-from clue_cli.terminal import complain, printable, write_stdout
+from clue_cli.terminal import complain, printable, say, steady_streams, write_stdout
 
 _debug: ContextVar[bool] = ContextVar("debug", default=False)
 
@@ -101,6 +101,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after `clue`; None for those the process was started with.
     """
     _debug.set(False)
+    steady_streams()
     try:
         app(args=None if arguments is None else list(arguments), prog_name="clue")
     except SystemExit as done:
@@ -122,8 +123,7 @@ def _report_defect(error: Exception) -> None:
     summary = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     saved = None if _debug.get() else _save(details)
     if saved is None:
-        for line in details.splitlines():
-            sys.stderr.write(printable(line) + "\n")
+        say(*map(printable, details.splitlines()))
         complain(f"A defect in clue: {summary}", "Please report it with the lines above.")
     else:
         complain(

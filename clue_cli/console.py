@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TimeRemainingColumn
@@ -19,21 +19,19 @@ from rich.text import Text
 
 from clue_cli.scan.progress import Silent
 from clue_cli.scan.records import FailureRecord, ImageRecord, RunRecord, Verdict
-from clue_cli.terminal import printable
+from clue_cli.terminal import PatientStderr, printable
 
 PLAIN_SECONDS = 5.0
 """Seconds between two lines of progress where there is no terminal."""
 
 
 class StderrConsole(Console):
-    """Rich on stderr, that falls silent when nobody listens any more: the scan goes on without it."""
+    """Rich on stderr, that falls silent when it cannot be written any more: the scan goes on without it."""
 
     def __init__(self) -> None:
-        super().__init__(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
-
-    def on_broken_pipe(self) -> None:
-        """Fall silent; rich itself would end the program."""
-        self.quiet = True
+        super().__init__(
+            file=cast(IO[str], PatientStderr()), markup=False, highlight=False, emoji=False, soft_wrap=True
+        )
 
 
 class Tally:

@@ -5,10 +5,14 @@ Light on purpose: `clue --help` and a failing import come through here.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import unicodedata
+from collections.abc import Callable
 from typing import TextIO
+
+from clue_cli.errors import OutputError
 
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
@@ -21,25 +25,91 @@ def printable(text: str) -> str:
     )
 
 
+def steady_streams() -> None:
+    """Make stdin, stdout and stderr fit to be used, whatever the program was started with.
+
+    One that is closed becomes the null device: else the next file that is opened would take its number, and what a
+    library says on "stderr" would end up in the middle of the results. What stdout cannot encode is escaped.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it takes the lowest free number: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def write_stdout(text: str) -> bool:
-    """Write data to stdout at once. False if nobody reads it any more (`clue … | head`); that is no error."""
+    """Write data to stdout at once, as UTF-8 whatever the locale.
+
+    Returns:
+        False if nobody reads it any more (`clue … | head`); that is no error.
+
+    Raises:
+        OutputError: it cannot be written, e.g. because it is a file on a full disk.
+    """
     try:
-        sys.stdout.write(text)
         sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.flush()
     except BrokenPipeError:
         _discard(sys.stdout)
         return False
+    except OSError as error:
+        _discard(sys.stdout)
+        raise OutputError(
+            f"Cannot write to stdout: {error.strerror}.", "Send it elsewhere; without --json-lines a scan needs none."
+        ) from error
     return True
 
 
 def complain(message: str, advice: str | None = None) -> None:
     """Show an error on stderr, with what to do next."""
-    lines = [f"clue: {printable(message)}"] + ([f"      {printable(advice)}"] if advice else [])
+    say(f"clue: {printable(message)}", *([f"      {printable(advice)}"] if advice else []))
+
+
+def say(*lines: str) -> None:
+    """Show printable lines on stderr; where that cannot be written, nobody is told."""
     try:
-        sys.stderr.write("\n".join(lines) + "\n")
+        sys.stderr.write("".join(f"{line}\n" for line in lines))
         sys.stderr.flush()
-    except BrokenPipeError:
+    except OSError:
         _discard(sys.stderr)
+
+
+class PatientStderr(io.TextIOBase):
+    """stderr that falls silent where it cannot be written (a log on a full disk), for those who know no such thing."""
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """Of stderr."""
+        return sys.stderr.encoding
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return sys.stderr.isatty()
+
+    def fileno(self) -> int:
+        """Of stderr."""
+        return sys.stderr.fileno()
+
+    def write(self, text: str) -> int:
+        """Write, or drop."""
+        return self._attempt(lambda: sys.stderr.write(text))
+
+    def flush(self) -> None:
+        """Flush, or drop."""
+        self._attempt(sys.stderr.flush)
+
+    def _attempt(self, action: Callable[[], int | None]) -> int:
+        try:
+            return action() or 0
+        except OSError:
+            _discard(sys.stderr)
+            return 0
 
 
 def _discard(stream: TextIO) -> None:

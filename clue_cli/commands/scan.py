@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clue_cli.commands.stop import graceful_stop
-from clue_cli.errors import ExitCode, ForgedFound, NothingToScanError
+from clue_cli.errors import ExitCode, ForgedFound, NothingToScanError, UsageError
 from clue_cli.scan.options import DType, FailOn, GifFrames, ScanOptions
 from clue_cli.terminal import complain, printable, write_stdout
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _DEFAULT = ScanOptions()
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+
+_MOST = 1_000_000
+"""Of megapixels and MiB: beyond what any file holds, and within what the system can count as memory."""
 
 _READING, _MODEL, _RESULTS, _TALK = "What is read", "Model", "Results", "Messages"
 
@@ -30,12 +33,22 @@ def _device(name: str) -> str:
     return name
 
 
+def _path(word: str) -> Path:
+    if not word:  # a variable that is not set; pathlib would take it for the current folder
+        raise typer.BadParameter("an empty path")
+    return Path(word)
+
+
 def scan(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Evidence: files, folders and archives, in any mix.")
+        list[Path],
+        typer.Argument(parser=_path, metavar="PATH...", help="Evidence: files, folders and archives, in any mix."),
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="The results folder: new, empty, or of an earlier scan.")
+        Path,
+        typer.Option(
+            "--out", "-o", parser=_path, metavar="DIR", help="The results folder: new, empty, or of an earlier scan."
+        ),
     ],
     model: Annotated[
         str, typer.Option(help="A model of the package by name, or a path.", rich_help_panel=_MODEL)
@@ -76,13 +89,13 @@ def scan(
         GifFrames, typer.Option(help="Which frames of a GIF are scanned.", rich_help_panel=_READING)
     ] = _DEFAULT.gif_frames,
     max_megapixels: Annotated[
-        float, typer.Option(min=0.001, help="Larger images fail undecoded.", rich_help_panel=_READING)
+        float, typer.Option(min=0.001, max=_MOST, help="Larger images fail undecoded.", rich_help_panel=_READING)
     ] = _DEFAULT.max_megapixels,
     max_pages: Annotated[
         int, typer.Option(min=1, help="Further pages of one file fail unread.", rich_help_panel=_READING)
     ] = _DEFAULT.max_pages,
     max_file_mib: Annotated[
-        float, typer.Option(min=0.001, help="Larger files fail unread (MiB).", rich_help_panel=_READING)
+        float, typer.Option(min=0.001, max=_MOST, help="Larger files fail unread (MiB).", rich_help_panel=_READING)
     ] = _DEFAULT.max_file_mib,
     no_heatmaps: Annotated[
         bool, typer.Option("--no-heatmaps", help="Keep no heatmaps.", rich_help_panel=_RESULTS)
@@ -138,9 +151,17 @@ def scan(
         fail_on=frozenset(fail_on or ()),
         command_line=tuple(map(printable, ["clue", *sys.argv[1:]])),
     )
+    _check_current_folder()
     with graceful_stop() as stop:
         run = _execute(paths, out, options, quiet=quiet, json_lines=json_lines, stop=stop)
     raise typer.Exit(_conclude(run, options))
+
+
+def _check_current_folder() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:  # the network's libraries end the process without a word about it
+        raise UsageError("The current folder was deleted.", "Change to another one with cd.") from error
 
 
 def _execute(

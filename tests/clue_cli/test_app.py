@@ -132,7 +132,11 @@ class TestScan:
             ["evidence", "--out", "results", "--batch", "0"],
             ["evidence", "--out", "results", "--archive-depth", "-1"],
             ["evidence", "--out", "results", "--max-megapixels", "0"],
+            ["evidence", "--out", "results", "--max-megapixels", "inf"],
+            ["evidence", "--out", "results", "--max-file-mib", "inf"],
             ["evidence", "--out", "results", "--fail-on", "rain"],
+            ["", "--out", "results"],
+            ["evidence", "--out", ""],
             ["evidence", "--out", "results", "--unheard-of"],
         ],
     )
@@ -188,6 +192,17 @@ class TestScan:
         said = capsys.readouterr()
         assert [json.loads(line)["locator"] for line in said.out.splitlines()] == ["evidence/a.jpg", "evidence/b.jpg"]
         assert (said.err == "") == (words == ["--quiet"])
+
+    def test_a_deleted_current_folder(
+        self, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        folder = tmp_path / "gone"
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        folder.rmdir()
+        assert clue("scan", "/evidence", "--out", "/results") == ExitCode.BAD_USAGE
+        assert pipeline.asked is None
+        assert "current folder" in capsys.readouterr().err
 
     def test_the_command_line_is_recorded_printable(self, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "argv", ["/usr/bin/clue", "scan", "\udcff\x1b.jpg", "--out", "Köln"])

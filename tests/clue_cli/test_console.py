@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from clue_cli.scan.progress import JsonLines, Progress, Several, Silent
 from clue_cli.scan.records import RECORD, Counts, Verdict
 from clue_cli.terminal import printable
 from tests.clue_cli.scan.made import failure, image, run
+from tests.faults.streams import unwritable
 
 HOSTILE = "a[red]b[/red]\x1b[2J\nc\u202e:smile:\x9b.jpg"
 
@@ -123,16 +126,13 @@ def test_a_bar_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch, terminal: boo
     assert type(shown_progress(Path("results"))) is kind
 
 
-def test_the_scan_goes_on_when_nobody_listens() -> None:
-    class Closed(io.StringIO):
-        def write(self, _: str) -> int:
-            raise BrokenPipeError
-
-    talk = StderrConsole()
-    talk.file = Closed()
-    shown = PlainProgress(Path("results"), talk, Clock())
-    whole_scan(shown)
-    assert shown.console.quiet
+@pytest.mark.parametrize("full_disk", [False, True])
+def test_the_scan_goes_on_when_nobody_listens(monkeypatch: pytest.MonkeyPatch, full_disk: bool) -> None:
+    with unwritable(full_disk) as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        shown = PlainProgress(Path("results"), clock=Clock())
+        whole_scan(shown)
+        assert os.path.samestat(os.fstat(stream.fileno()), Path(os.devnull).stat()), "nothing was written at all"
     assert shown.tally.done == 4
 
 
