@@ -32,7 +32,7 @@ from model.presets import PRESETS
 
 SHAPES = ((256, 256), (256, 384), (384, 256), (320, 320))
 SHAPE_SHARES = (0.7, 0.12, 0.12, 0.06)
-HARD_SHARE, HARD_FROM = 0.65, 2500
+HARD_SHARE, HARD_FROM = 0.6, 1500
 """From batch HARD_FROM on, this share of the samples is of every kind; before, it grows from none."""
 
 

@@ -57,14 +57,17 @@ def forge(bank: PhotoBank, rng: np.random.Generator, height: int, width: int, ki
 
 
 def forge_plainly(bank: PhotoBank, rng: np.random.Generator, height: int, width: int) -> Forgery:
-    """The textbook case: a host compressed coarsely, edited, compressed again finely on the same grid.
+    """The textbook case: a host that was a JPEG, edited, and compressed again on the same grid.
+
+    The second compression is as often coarser than the first as it is finer: what people publish is rarely larger
+    than what they took, and a network that only knows the finer case finds nothing in the other.
 
     Splice, copy-move or authentic. A network that starts with these finds the trace of double quantization within
     hundreds of samples, and has something to hold on to when the harder ones come.
     """
     kind = str(rng.choice(["authentic", "splice", "copy_move"], p=[0.15, 0.55, 0.3]))
     for _ in range(8):
-        before, after = float(rng.uniform(50, 88)), float(rng.uniform(88, 98.5))
+        before, after = float(rng.uniform(55, 97)), float(rng.uniform(60, 98.5))
         steps = [f"jpeg {before:.0f}"]
         host = jpeg(_crop(bank, rng, height, width, steps), rng, before)
         edited, mask = host, np.zeros((height, width), bool)

@@ -95,8 +95,8 @@ def add_grain(pixels: Pixels, rng: np.random.Generator, deviation: float) -> Pix
 
 
 def first_quality(rng: np.random.Generator) -> float:
-    """Quality of a camera's or a web site's JPEG: 55 to 98, most around 80 to 95."""
-    return float(np.clip(97 - rng.gamma(2.0, 8.0), 50, 97))
+    """Quality of a camera's or a web site's JPEG: 50 to 97, most around 75 to 95."""
+    return float(np.clip(97 - rng.gamma(2.0, 7.0), 50, 97))
 
 
 def whole_picture(pixels: Pixels, rng: np.random.Generator) -> tuple[Pixels, list[str]]:
@@ -119,7 +119,7 @@ def whole_picture(pixels: Pixels, rng: np.random.Generator) -> tuple[Pixels, lis
             f"jpeg {quality:.0f} grid +{left}+{top}"
         ]
     for _ in range({"jpeg": 1, "twice": 2, "grain": 1}.get(str(kind), 0)):
-        quality = float(np.clip(99 - rng.gamma(1.5, 5.0), 55, 99))
+        quality = float(rng.uniform(60, 99))
         pixels = jpeg(pixels, rng, quality)
         steps.append(f"jpeg {quality:.0f}")
     return pixels, steps
