@@ -81,34 +81,40 @@ def say(*lines: str) -> None:
 
 
 class PatientStderr(io.TextIOBase):
-    """stderr that falls silent where it cannot be written (a log on a full disk), for those who know no such thing."""
+    """stderr that falls silent where it cannot be written (a log on a full disk), for those who know no such thing.
+
+    It is what stderr was when this was made: a live display puts something of its own in the place of `sys.stderr`.
+    """
+
+    def __init__(self) -> None:
+        self._stream = sys.stderr
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
         """Of stderr."""
-        return sys.stderr.encoding
+        return self._stream.encoding
 
     def isatty(self) -> bool:
         """Whether it is a terminal."""
-        return sys.stderr.isatty()
+        return self._stream.isatty()
 
     def fileno(self) -> int:
         """Of stderr."""
-        return sys.stderr.fileno()
+        return self._stream.fileno()
 
     def write(self, text: str) -> int:
         """Write, or drop."""
-        return self._attempt(lambda: sys.stderr.write(text))
+        return self._attempt(lambda: self._stream.write(text))
 
     def flush(self) -> None:
         """Flush, or drop."""
-        self._attempt(sys.stderr.flush)
+        self._attempt(self._stream.flush)
 
     def _attempt(self, action: Callable[[], int | None]) -> int:
         try:
             return action() or 0
         except OSError:
-            _discard(sys.stderr)
+            _discard(self._stream)
             return 0
 
 

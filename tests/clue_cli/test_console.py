@@ -126,6 +126,19 @@ def test_a_bar_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch, terminal: boo
     assert type(shown_progress(Path("results"))) is kind
 
 
+def test_a_live_display_and_others_share_stderr(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(StderrConsole, "is_terminal", True)
+    with shown_progress(Path("results")) as shown:
+        shown.started(run())
+        sys.stderr.write("a library has something to say\n")
+        shown.ended(run(status="finished", counts=Counts(files=1, images=1, forged=1)))
+    said = capsys.readouterr().err
+    assert said.count("a library has something to say") == 1
+    assert said.count("Scan finished") == 1
+
+
 @pytest.mark.parametrize("full_disk", [False, True])
 def test_the_scan_goes_on_when_nobody_listens(monkeypatch: pytest.MonkeyPatch, full_disk: bool) -> None:
     with unwritable(full_disk) as stream, monkeypatch.context() as patch:
