@@ -150,9 +150,15 @@ class RecordLog:
         return bool(owner == locator)
 
     def sync(self) -> None:
-        """Force what was written to the disk."""
+        """Force what was written to the disk.
+
+        Raises:
+            OSError: the disk is gone.
+            OutputError: the log is no longer where it was; what is written now would be lost.
+        """
         with self._lock:
             os.fsync(self._fd)
+            self._check_in_place()
             self._synced = time.monotonic()
 
     def close(self) -> None:
@@ -184,6 +190,17 @@ class RecordLog:
             (record.locator, page, self._end, length, self._run),
         )
         self._end += length
+
+    def _check_in_place(self) -> None:
+        try:
+            in_place = os.path.samestat(os.fstat(self._fd), self._path.stat())
+        except FileNotFoundError:
+            in_place = False
+        if not in_place:
+            raise OutputError(
+                f"{self._path.name} was deleted or moved by another program while clue was using it.",
+                "Leave the results folder alone during a scan, and run the command again.",
+            )
 
     def _set_torn_line_aside(self, torn: Path) -> None:
         size = os.fstat(self._fd).st_size

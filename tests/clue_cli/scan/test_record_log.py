@@ -189,6 +189,18 @@ def test_a_log_changed_under_way_is_noticed(folder: Folder) -> None:
         log.current("a")
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_log_deleted_or_replaced_under_way_is_noticed(folder: Folder, replaced: bool) -> None:
+    log = folder.open()
+    log.append(image("a"))
+    log.sync()
+    folder.path.unlink()
+    if replaced:
+        folder.path.write_bytes(b"")
+    with pytest.raises(OutputError, match="deleted or moved"):
+        log.sync()
+
+
 def test_names_belong_to_one_locator(folder: Folder) -> None:
     log = folder.open()
     assert log.take_name(PurePosixPath("A.jpg"), "A.jpg")
