@@ -4,12 +4,15 @@ JPEG rounds each DCT coefficient of each 8×8 block to a multiple of a step. A r
 another history of such roundings than its surroundings (Lin et al. 2009; Bianchi and Piva 2012). In pixels that
 trace is far below what a small network picks up by itself, so it is laid open here: for the low frequencies,
 cos(2π·c/q) is near 1 wherever a coefficient c is a multiple of the step q, and its local mean tells which steps a
-place has gone through. The learned layers start after that.
+place has gone through; and the histogram of each frequency over the whole tile, compared with smoother versions of
+itself, tells how well each block's coefficients fit in with all the others, whatever the steps were. The learned
+layers start after that.
 """
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +51,33 @@ def high_pass(y: Tensor) -> Tensor:
     return torch.tanh(residual / 8.0)
 
 
+BINS = 64
+SMOOTHING = (1, 3, 7, 15, 31)
+"""Widths, in grey levels, of the versions of a histogram that are compared; the first is the histogram itself."""
+
+
+def fit_to_histogram(c: Tensor) -> Tensor:
+    """How common each coefficient's value is in its tile, against what the shape of the distribution would suggest.
+
+    A second quantization leaves a periodic pattern of high and low counts in the histogram of what it found, and only
+    there (Lin et al. 2009): blocks that share it sit on the high counts, blocks of another history do not. No step
+    needs to be known for that.
+
+    Args:
+        c: coefficients, B×f×h×w float32.
+
+    Returns:
+        B×(4·f)×h×w: log-ratios of the histogram at successive widths of smoothing, at the coefficient's own bin.
+    """
+    shape = c.shape
+    bins = c.abs().round().clamp(max=BINS - 1).long().flatten(2)  # B×f×N
+    counts = torch.zeros(*shape[:2], BINS, device=c.device).scatter_add_(2, bins, torch.ones_like(c).flatten(2))
+    smooth = [F.avg_pool1d(counts, width, 1, width // 2, count_include_pad=False) for width in SMOOTHING]
+    logs = [torch.log(version + 0.5) for version in smooth]
+    ratios = [(sharp - blunt).clamp(-3, 3) / 2 for sharp, blunt in pairwise(logs)]
+    return torch.cat([ratio.gather(2, bins).reshape(shape) for ratio in ratios], 1)
+
+
 class ForensicView(nn.Module):
     """B×3×H×W in [0, 1] → B×channels×H/8×W/8. The grid of the blocks starts at the top left corner of the tile."""
 
@@ -57,7 +87,7 @@ class ForensicView(nn.Module):
         self.basis = dct_basis()
         self.steps = torch.tensor(spec.steps, dtype=torch.float32, device="cpu")
         self.tested = torch.tensor(zigzag()[1 : 1 + spec.frequencies], device="cpu")
-        inputs = 64 * 3 + spec.frequencies * len(spec.steps) + 3
+        inputs = 64 * 3 + spec.frequencies * (len(spec.steps) + len(SMOOTHING) - 1) + 3
         self.project = nn.Conv2d(inputs, spec.channels, 1)
         self.pool = nn.Sequential(
             nn.SiLU(),
@@ -68,7 +98,7 @@ class ForensicView(nn.Module):
 
     @torch.no_grad()
     def traces(self, x: Tensor) -> Tensor:
-        """The fixed part: coefficients at three ranges, their agreement with each step, mean colour; float32."""
+        """The fixed part, float32: coefficients at three ranges, votes for each step, mean colour, fit to the tile."""
         # B×64×h×w; in full precision even where the caller runs under autocast
         with torch.autocast(x.device.type, enabled=False):
             c = F.conv2d(luma(x), self.basis.to(x.device), stride=8)
@@ -78,7 +108,8 @@ class ForensicView(nn.Module):
         votes = torch.cos(2 * math.pi * phase) * (phase.abs() > 0.5)
         energy = torch.log1p(c.abs()) / 4.0
         colour = F.avg_pool2d(x.float(), 8) * 2 - 1
-        return torch.cat([torch.tanh(c / 2), torch.tanh(c / 32), energy, votes.flatten(1, 2), colour], 1)
+        ranges = [torch.tanh(c / 2), torch.tanh(c / 32), energy]
+        return torch.cat([*ranges, votes.flatten(1, 2), colour, fit_to_histogram(low)], 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""

@@ -50,18 +50,26 @@ class Predictor:
         self.batch = batch
         self.device = next(model.parameters()).device
 
-    def predict(self, images: Iterable[tuple[Key, NDArray[np.uint8]]]) -> Iterator[Prediction[Key] | OutOfMemory[Key]]:
+    def predict(
+        self, images: Iterable[tuple[Key, NDArray[np.uint8]] | None]
+    ) -> Iterator[Prediction[Key] | OutOfMemory[Key]]:
         """Predictions in the order of the images.
 
         Where memory runs out, the batch is halved for good; an image of which not even one tile fits is given up
         alone, and the rest goes on.
 
         Args:
-            images: (key, H×W×3 uint8); pulled one at a time, only as far ahead as a batch needs.
+            images: (key, H×W×3 uint8); pulled one at a time, only as far ahead as a batch needs. None says that the
+                next one is not there yet: what is begun is finished first.
         """
         queue: deque[_Work[Key]] = deque()
         pending: deque[tuple[_Work[Key], Tile]] = deque()
-        for key, pixels in images:
+        for image in images:
+            if image is None:
+                self._run(pending)
+                yield from self._finished(queue)
+                continue
+            key, pixels = image
             try:
                 work = self._begin(key, pixels)
             except MemoryError as error:

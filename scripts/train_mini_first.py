@@ -32,7 +32,7 @@ from model.presets import PRESETS
 
 SHAPES = ((256, 256), (256, 384), (384, 256), (320, 320))
 SHAPE_SHARES = (0.7, 0.12, 0.12, 0.06)
-HARD_SHARE, HARD_FROM = 0.6, 1500
+HARD_SHARE, HARD_FROM = 0.5, 1500
 """From batch HARD_FROM on, this share of the samples is of every kind; before, it grows from none."""
 
 
@@ -130,6 +130,11 @@ def main() -> None:
     if args.init:
         start, own = torch.load(args.init, weights_only=True)["average"], model.state_dict()
         fitting = {name: tensor for name, tensor in start.items() if own[name].shape == tensor.shape}
+        wider = start["view.project.weight"]  # a view that has more channels than before: the new ones start at zero
+        if wider.shape != own["view.project.weight"].shape:
+            weight = torch.zeros_like(own["view.project.weight"])
+            weight[:, : wider.shape[1]] = wider
+            fitting["view.project.weight"] = weight
         model.load_state_dict(fitting, strict=False)
         print(f"{len(fitting)} of {len(own)} tensors from {args.init}")
     average = build(PRESETS["mini"])

@@ -63,7 +63,8 @@ def scan(
         int | None, typer.Option(min=1, help="Tiles in one batch.", show_default="automatic", rich_help_panel=_MODEL)
     ] = _DEFAULT.batch,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Decoding processes.", show_default="automatic", rich_help_panel=_MODEL)
+        int | None,
+        typer.Option(min=1, max=64, help="Decoding processes.", show_default="automatic", rich_help_panel=_MODEL),
     ] = _DEFAULT.workers,
     threshold: Annotated[
         float | None,

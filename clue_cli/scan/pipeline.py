@@ -14,15 +14,15 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clue_cli.errors import OutputError, UsageError, WeightsError
+from clue_cli.errors import ClueError, ExitCode, OutputError, UsageError, WeightsError
 from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.decode_pool import DecodePool
 from clue_cli.evidence.identity import sha256_file
@@ -33,6 +33,7 @@ from clue_cli.evidence.walk import WalkOptions, check_paths, walk
 from clue_cli.report.html import write_report
 from clue_cli.scan.assemble import failure_record, image_record, photo_failure
 from clue_cli.scan.channel import Aborted, Budget, Channel, Pending
+from clue_cli.scan.folder import output_errors
 from clue_cli.scan.options import GifFrames, ScanOptions
 from clue_cli.scan.progress import Progress
 from clue_cli.scan.records import FailureCode, FailureRecord, FileIdentity, ModelInfo, RunRecord, Step
@@ -123,24 +124,31 @@ def scan(
             log.warn(warning)
         progress.started(log.run)
         flow = _Flow(paths, out, options, checkpoint, calibration, store, log, stop)
-        try:
+        with _failing_visibly(store, log):
             flow.run(lambda: _predictor(checkpoint, device, dtype, options))
-        except CheckpointError as error:
-            log.close("failed")
-            store.write_run(log.run)
-            raise WeightsError(f"{error}.", "Install clue again, or name another model with --model.") from error
-        except BaseException:
-            log.close("failed")
-            store.write_run(log.run)
-            raise
-        log.close("interrupted" if stop.is_set() else "finished")
-        log.run = store.finish(log.run)
-        try:
-            write_report(out, log.run, store.records())
-        except OSError as error:
-            raise OutputError(f"The page could not be written to {out}: {error.strerror or error}.") from error
+            log.close("interrupted" if stop.is_set() else "finished")
+            log.run = store.finish(log.run)
+            with output_errors(out):
+                write_report(out, log.run, store.records())
     progress.ended(log.run)
     return log.run
+
+
+@contextmanager
+def _failing_visibly(store: ResultStore, log: RunLog) -> Iterator[None]:
+    """Let `run.json` say how a run ended that did not come to its end."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            log.close("interrupted")
+        else:
+            log.close("failed", error.exit_code if isinstance(error, ClueError) else ExitCode.INTERNAL_ERROR)
+        try:
+            store.write_run(log.run)
+        except OutputError:
+            log.warn("run.json could not be written; it says less than this message.")
+        raise
 
 
 def _predictor(checkpoint: Checkpoint, device: str, dtype: torch.dtype, options: ScanOptions) -> Predictor:
@@ -149,7 +157,10 @@ def _predictor(checkpoint: Checkpoint, device: str, dtype: torch.dtype, options:
 
     # One tile at a time on the CPU: larger batches are no faster there, and would change the last bits of a mask.
     batch = 1 if device == "cpu" else options.batch or 4
-    return Predictor(load(checkpoint, device, dtype), batch)
+    try:
+        return Predictor(load(checkpoint, device, dtype), batch)
+    except CheckpointError as error:
+        raise WeightsError(f"{error}.", "Install clue again, or name another model with --model.") from error
 
 
 class _Flow:
@@ -306,13 +317,18 @@ class _Flow:
         if first is None:
             return
 
-        def images() -> Iterator[tuple[Decoded, NDArray[np.uint8]]]:
-            for page in chain([first], decoded):
+        def images() -> Iterator[tuple[Decoded, NDArray[np.uint8]] | None]:
+            page: Decoded | None = first
+            while page is not None:
                 if self.stop.is_set():
                     self.budget.release(_cost(page.photo))
                 else:
                     # As stored, not as displayed: the network sees the 8×8 grid of a JPEG where the encoder put it.
                     yield page, stored_view(page.photo.pixels, page.photo.orientation)
+                if not self.decoded.ready():
+                    # The next image may wait for the memory of this one: what is begun must not wait for the next.
+                    yield None
+                page = next(decoded, None)
 
         for prediction in load_predictor().predict(images()):
             self.predicted.put(Predicted(prediction.key.photo, prediction.key.file, prediction))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from clue_cli import __version__
+from clue_cli.errors import ExitCode
 from clue_cli.scan.options import ScanOptions
 from clue_cli.scan.outcome import exit_code
 from clue_cli.scan.progress import Progress
@@ -63,7 +64,7 @@ class RunLog:
             command_line=list(options.command_line),
             status="running",
             started=_now(),
-            evidence=[os.fsencode(path).decode("utf-8", "backslashreplace") for path in paths],
+            evidence=[_printable(str(path)) for path in paths],
             model={
                 "name": checkpoint.preset.name,
                 "digest": checkpoint.digest,
@@ -75,7 +76,7 @@ class RunLog:
                 "pixel_threshold": checkpoint.calibration.pixel_threshold,
                 "score_threshold": checkpoint.calibration.score_threshold,
             },
-            settings=options.settings(),
+            settings={**options.settings(), "model": _printable(options.model)},
             settings_digest=self.stamp.failure_digest,
             machine=_machine(),
         )
@@ -142,24 +143,30 @@ class RunLog:
             self.run = self.run.model_copy(update={"warnings": [*self.run.warnings, text]})
             self._progress.warning(text)
 
-    def close(self, status: Literal["finished", "interrupted", "failed"]) -> None:
-        """Fill in what is known at the end."""
+    def close(self, status: Literal["finished", "interrupted", "failed"], code: ExitCode | None = None) -> None:
+        """Fill in what is known at the end; the last call counts.
+
+        Args:
+            code: the exit code of a run that failed.
+        """
         with self._lock:
             for reason, words in _SKIPPED.items():
-                if self._skipped[reason]:
-                    self.warn(words.format(n=self._skipped[reason]))
+                if number := self._skipped.pop(reason, 0):
+                    self.warn(words.format(n=number))
             counts = Counts(**self._counts)
-            code = exit_code(counts, interrupted=status == "interrupted", fail_on=self._options.fail_on)
+            if code is None:
+                code = exit_code(counts, interrupted=status == "interrupted", fail_on=self._options.fail_on)
             self.run = self.run.model_copy(
                 update={
                     "status": status,
                     "finished": _now(),
                     "seconds": time.perf_counter() - self._started,
-                    "exit_code": None if status == "failed" else int(code),
+                    "exit_code": int(code),
                     "counts": counts,
                     "not_pictures_by_type": dict(self._not_pictures.most_common(100)),
                     "archives": self._archives,
-                    "evidence_unchanged": not self._changed,
+                    # An archive is hashed again when all is read; a run that was cut short did not come to that.
+                    "evidence_unchanged": False if self._changed else True if status == "finished" else None,
                 }
             )
 
@@ -169,6 +176,10 @@ _SKIPPED = {
     "link": "{n} links were not followed; --follow-links follows them.",
     "results": "{n} folders of results lie in the evidence and were not scanned.",
 }
+
+
+def _printable(path: str) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _now() -> str:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from scipy.fft import dctn
 
-from model.forensic_view import ForensicView, dct_basis, high_pass, luma, zigzag
+from model.forensic_view import ForensicView, dct_basis, fit_to_histogram, high_pass, luma, zigzag
 from model.presets.spec import ViewSpec
 
 SPEC = ViewSpec(channels=16)
@@ -52,7 +52,7 @@ def test_votes_are_for_the_step_that_a_jpeg_used(step: int) -> None:
     noisy = np.clip(smooth + rng.normal(0, 12, smooth.shape), 0, 255).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(noisy).save(buffer, "JPEG", qtables=[[step] * 64, [step] * 64], subsampling=0)
-    pixels = np.asarray(Image.open(buffer))
+    pixels = np.array(Image.open(buffer))
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
     traces = ForensicView(SPEC).traces(x)
     votes = traces[:, 192 : 192 + SPEC.frequencies * len(SPEC.steps)]
@@ -72,3 +72,31 @@ def test_traces_are_the_same_under_autocast() -> None:
 
 def test_output_has_stride_eight() -> None:
     assert ForensicView(SPEC)(torch.rand(2, 3, 64, 96)).shape == (2, 16, 8, 12)
+
+
+def through_jpeg(pixels: np.ndarray, step: int) -> np.ndarray:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", qtables=[[step] * 64, [step] * 64], subsampling=0)
+    return np.array(Image.open(buffer))
+
+
+@pytest.mark.parametrize(("first", "second"), [(9, 4), (6, 8), (5, 3), (10, 14)])
+def test_a_region_without_the_first_compression_fits_the_histogram_less(first: int, second: int) -> None:
+    """Whether the second quantization is finer or coarser than the first."""
+    rng = np.random.default_rng(0)
+    smooth = np.asarray(Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).resize((320, 320)))
+    pristine = np.clip(smooth + rng.normal(0, 14, smooth.shape), 0, 255).astype(np.uint8)
+    spliced = through_jpeg(pristine, first)
+    spliced[96:224, 96:224] = pristine[96:224, 96:224]
+    final = through_jpeg(spliced, second)
+    x = torch.from_numpy(final).permute(2, 0, 1)[None].float() / 255
+    c = torch.nn.functional.conv2d(luma(x), dct_basis(), stride=8)[:, zigzag()[1:21]]
+    fit = fit_to_histogram(c).reshape(4, 20, 40, 40).sum((0, 1))
+    region = torch.zeros(40, 40, dtype=torch.bool)
+    region[12:28, 12:28] = True
+    assert fit[~region].mean() > fit[region].mean()
+
+
+def test_fit_is_finite_for_a_single_block_and_a_flat_picture() -> None:
+    for picture in (torch.rand(1, 3, 8, 8), torch.full((1, 3, 64, 64), 0.5)):
+        assert bool(torch.isfinite(ForensicView(SPEC).traces(picture)).all())

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -20,8 +21,9 @@ from clue_cli.scan import pipeline
 from clue_cli.scan.options import ScanOptions
 from clue_cli.scan.progress import Silent
 from clue_cli.scan.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord
-from model.checkpoint import WEIGHTS_FILE
+from model.checkpoint import WEIGHTS_FILE, inspect
 from model.predictor import Predictor
+from model.storage import load
 from model.tiling import tiles
 from tests.faults.pictures import jpeg, oriented_jpeg, tiff
 from tests.tiny_model import TINY, write_tiny_model
@@ -267,8 +269,45 @@ def test_a_full_disk_ends_the_run_with_an_output_error(
     monkeypatch.setattr("clue_cli.scan.store.write_mask", full)
     with pytest.raises(OutputError, match="No space left"):
         scan()
+    ended = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert (ended["status"], ended["exit_code"]) == ("failed", 5)
     # What could not be written is not in the log: the next run computes it.
     monkeypatch.undo()
+    assert scan().counts.images == 6
+
+
+def test_a_page_that_cannot_be_written_is_a_failed_run(
+    scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pipeline, "write_report", full)
+    with pytest.raises(OutputError, match="No space left"):
+        scan()
+    ended = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert (ended["status"], ended["exit_code"]) == ("failed", 5)
+
+
+def test_a_second_signal_is_an_interruption(scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "_predictor", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        scan()
+    ended = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert (ended["status"], ended["exit_code"], ended["evidence_unchanged"]) == ("interrupted", 130, None)
+
+
+def test_a_batch_never_waits_for_an_image_that_waits_for_its_memory(
+    scan: Scan, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU tiles of several images share a batch; with room for one image only, that must not deadlock."""
+    monkeypatch.setattr(pipeline, "PIXEL_BUDGET", 1)
+    monkeypatch.setattr(
+        pipeline, "_predictor", lambda c, d, t, o: Predictor(load(inspect(str(model)), "cpu", torch.float32), 64)
+    )
     assert scan().counts.images == 6
 
 
