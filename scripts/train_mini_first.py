@@ -172,7 +172,7 @@ def main() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(x, noise)
         target = masks.float()
-        loss = clue_loss(logits, target, 0.6, 0.8)
+        loss = clue_loss(logits, target, 0.4, 1.0)
         if not torch.isfinite(loss):
             raise SystemExit(f"loss is {loss.item()} at step {step}")
         loss.backward()

@@ -250,9 +250,9 @@ _STATUS = {
 }
 
 _UNCHANGED = {
-    True: "Unchanged: at the end of the run every file still had the SHA-256 it was judged by.",
-    False: "CHANGED: at the end of the run at least one file no longer had the SHA-256 it was judged by.",
-    None: "Not checked again at the end of the run.",
+    True: "Unchanged: after its scan every file and archive still had the SHA-256 it was judged by.",
+    False: "CHANGED: after its scan at least one file or archive no longer had the SHA-256 it was judged by.",
+    None: "Not all of it was checked again.",
 }
 
 

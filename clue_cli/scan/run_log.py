@@ -46,7 +46,7 @@ class RunLog:
         progress: Progress,
     ) -> None:
         self.device, self.dtype = device, dtype
-        self.noise_levels = noise_levels(checkpoint.preset.noise)
+        self.noise_levels = [round(level, 6) for level in noise_levels(checkpoint.preset.noise)]
         self._options, self._progress = options, progress
         self._lock = threading.RLock()
         self._counts: Counter[str] = Counter()
