@@ -159,7 +159,7 @@ def test_no_disagreement_where_there_is_none(page: Page) -> None:
         ({"status": "running"}, "Run not complete. Not finished when this page was written"),
         ({"status": "failed"}, "Run not complete. Stopped by an error"),
         ({"evidence_unchanged": False}, "Evidence changed during the scan."),
-        ({"evidence_unchanged": None}, "Not checked again at the end of the run."),
+        ({"evidence_unchanged": None}, "Not all of it was checked again."),
         ({"counts": Counts(images=3)}, "images: 3 in run.json, 1 here; forged: 0 in run.json, 1 here"),
         ({"started": "yesterday"}, "Scanned yesterday to 2026"),
         ({"started": "2026-11-21T04:28:38"}, "Scanned 2026-11-21 04:28:38 to"),
