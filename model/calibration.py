@@ -25,7 +25,8 @@ class Calibration:
         no_evidence_below: the verdict is no_evidence if the score is at or below this; in between, inconclusive.
         score_cells: how many of the strongest cells make the score (`image_score`).
         slope, intercept: P(forged | score) = 1 / (1 + exp(-(slope·logit(score) + intercept))).
-        fitted_on: what the parameters were fitted on, in words.
+        fitted_on: what the parameters were fitted on, in words; empty: nothing, then there is no confidence.
+        fitted_megapixels: smallest and largest image of the fit; the score of larger images is larger by chance.
         figures: reliability figures of the fit (n, expected calibration error, Brier score, …).
     """
 
@@ -37,6 +38,7 @@ class Calibration:
     slope: float = 1.0
     intercept: float = 0.0
     fitted_on: str = ""
+    fitted_megapixels: tuple[float, float] = (0.0, 0.0)
     figures: dict[str, float] | None = None
 
     def p_forged(self, score: float) -> float:
@@ -47,7 +49,12 @@ class Calibration:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return asdict(self)
+        return asdict(self) | {"fitted_megapixels": list(self.fitted_megapixels)}
+
+    def covers(self, megapixels: float) -> bool:
+        """Whether the fit speaks for images of this size: up to half and double of what it saw."""
+        smallest, largest = self.fitted_megapixels
+        return bool(self.fitted_on) and smallest / 2 <= megapixels <= largest * 2
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> Calibration:
@@ -59,7 +66,7 @@ class Calibration:
         unknown = set(data) - {f.name for f in fields(Calibration)}
         if unknown:
             raise ValueError(f"calibration: unknown key {sorted(unknown)[0]!r}")
-        calibration = Calibration(**data)
+        calibration = Calibration(**(data | {"fitted_megapixels": tuple(data.get("fitted_megapixels", (0.0, 0.0)))}))
         for name in ("pixel_threshold", "score_threshold", "no_evidence_below"):
             if not 0 <= getattr(calibration, name) <= 1:
                 raise ValueError(f"calibration: {name} must lie in [0, 1]")

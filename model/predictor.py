@@ -33,9 +33,9 @@ class _Work(Generic[Key]):
 class Predictor:
     """Runs a CLUE over images of any size.
 
-    Every tile's result depends on its own pixels and the image's seed alone. On the CPU one tile is computed at a
-    time by default: larger batches are no faster there, and the arithmetic of a matrix product may be grouped
-    differently for another batch size, which would change the last bits.
+    Every tile's result depends on its own pixels, the image's seed and the size of the batch, which is constant: the
+    arithmetic of a matrix product may be grouped differently for another size, which changes the last bits. What else
+    is in the batch does not matter. On the CPU larger batches are no faster than single tiles.
 
     Args:
         model: in evaluation mode, on its device, in its dtype.
@@ -99,6 +99,8 @@ class Predictor:
             if work.failure is not None:
                 yield OutOfMemory(work.key, work.failure)
             else:
+                # The weights of a blend are rounded: a sum of ones may come out above one.
+                np.clip(work.blend.heatmap, 0.0, 1.0, out=work.blend.heatmap)
                 yield Prediction(work.key, work.blend.heatmap, work.seed, len(work.tiles), work.seconds)
 
     def _shape(self, tile: Tile) -> tuple[int, int]:
@@ -131,11 +133,15 @@ class Predictor:
         shape = self.model.latent_shape(pixels.shape[1], pixels.shape[2])
         noise = torch.stack([seeded_noise(work.seed, tile.top, tile.left, shape) for work, tile in jobs])
         # uint8 travels to the device; the division happens there. B×H×W×3 permuted is channels-last already.
+        if len(jobs) < self.batch:  # a constant shape: other kernels for a last, smaller batch would change last bits
+            missing = self.batch - len(jobs)
+            pixels = np.concatenate([pixels, np.repeat(pixels[-1:], missing, 0)])
+            noise = torch.cat([noise, noise[-1:].expand(missing, -1, -1, -1)])
         x = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float().div(255)
         logits = self.model(x, noise.to(self.device))
         probability = torch.sigmoid(logits).squeeze(1).float().cpu().numpy()
         share = (time.perf_counter() - started) / len(jobs)
-        for (work, tile), tile_probability in zip(jobs, probability, strict=True):
+        for (work, tile), tile_probability in zip(jobs, probability[: len(jobs)], strict=True):
             work.blend.add(tile, tile_probability)
             work.seconds += share
 

@@ -17,7 +17,7 @@ MAX_REGIONS = 100
 MIN_SIDE = 64
 """Below this side, pixels, the network sees fewer than 8×8 blocks and its map means nothing."""
 MIN_DEVIATION = 2.0
-"""Below this standard deviation of the luma, grey levels, there is no content whose history could differ."""
+"""Below this standard deviation of the brightness (mean of R, G and B), grey levels, there is next to no content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +77,22 @@ def _decide(
     if min(height, width) < MIN_SIDE:
         return "inconclusive", f"too small: {width}×{height} pixels, {MIN_SIDE} on each side are needed", None
     if _nearly_uniform(pixels):
-        return "inconclusive", "nearly uniform: there is no content whose history could differ", None
-    p = calibration.p_forged(score)
+        return "inconclusive", f"nearly uniform: brightness varies by less than {MIN_DEVIATION:g} grey levels", None
+    # A probability is stated only for what the calibration was fitted on.
+    p = calibration.p_forged(score) if calibration.covers(height * width / 1e6) else None
     if score > calibration.score_threshold:
         if not marked:
             return "inconclusive", "the score is above its threshold, but no pixel is above the mask threshold", None
         return "forged", f"score {score:.3f} is above the threshold {calibration.score_threshold:.3f}", p
     if score > calibration.no_evidence_below:
         low, high = calibration.no_evidence_below, calibration.score_threshold
-        return "inconclusive", f"score {score:.3f} lies between {low:.3f} and {high:.3f}, where errors are common", None
-    return "no_evidence", f"score {score:.3f} is not above {calibration.no_evidence_below:.3f}", 1 - p
+        return (
+            "inconclusive",
+            f"score {score:.3f} lies between {low:.3f} and {high:.3f}, no verdict there",
+            None,
+        )
+    confidence = None if p is None else 1 - p
+    return "no_evidence", f"score {score:.3f} is not above {calibration.no_evidence_below:.3f}", confidence
 
 
 def _nearly_uniform(pixels: NDArray[np.uint8]) -> bool:
@@ -103,7 +109,10 @@ def find_regions(mask: NDArray[np.bool_], heatmap: NDArray[np.float32]) -> tuple
     top, left = int(rows[0]), int(columns[0])
     window = np.s_[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
     labels, count = ndimage.label(mask[window], structure=np.ones((3, 3), bool))
-    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    areas = np.zeros(count + 1, np.int64)
+    for strip in range(0, labels.shape[0], 1024):  # bincount copies what it counts to 64 bit
+        areas += np.bincount(labels[strip : strip + 1024].ravel(), minlength=count + 1)
+    areas = areas[1:]
     largest = np.argsort(-areas, kind="stable")[:MAX_REGIONS]
     boxes = ndimage.find_objects(labels)
     found = []

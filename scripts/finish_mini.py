@@ -2,13 +2,14 @@
 
     python scripts/finish_mini.py --run runs/first --data DATA --out model/weights/mini
 
-The pictures are made from photos that training never saw; half of them fit the calibration, the other half measure it.
-Forged and authentic ones go through the same histories, so that compression alone tells nothing.
+The pictures are made from photos that training never saw; half of those photos fit the calibration, the other half
+measure it. Forged and authentic ones have the same sizes and go through the same histories.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,24 +21,38 @@ from numpy.typing import NDArray
 
 from model.calibration import Calibration, fit_logistic, image_score, reliability
 from model.clue import build
-from model.data.forge import Forgery, forge
-from model.data.photo_bank import PhotoBank, bank_of
+from model.data.forge import KINDS, Forgery, forge
+from model.data.photo_bank import Cutout, PhotoBank, bank_of
 from model.prediction import Prediction
 from model.predictor import Predictor
 from model.presets import PRESETS
 from model.storage import save
 
-SIZES = ((256, 384), (384, 256), (480, 640), (320, 320))
+SIZES = ((256, 384), (384, 256), (320, 320), (480, 640), (768, 1024))
 FALSE_POSITIVE_RATE = 0.05
+REGIONS = (("under 1 %", 0.0, 0.01), ("1 to 10 %", 0.01, 0.1), ("over 10 %", 0.1, 1.0))
 
 
-def samples(bank: PhotoBank, seed: int, count: int) -> Iterator[tuple[Forgery, NDArray[np.uint8]]]:
-    """Half authentic, half forged, of several sizes."""
+def halves(bank: PhotoBank, cache: Path) -> list[PhotoBank]:
+    """Two banks that share no photo."""
+    banks = []
+    for half in (0, 1):
+        paths = [path for path in bank.paths if hashlib.sha256(path.name.encode()).digest()[31] % 2 == half]
+        index = {path: number for number, path in enumerate(paths)}
+        cutouts = [Cutout(index[bank.paths[c.photo]], c.path) for c in bank.cutouts if bank.paths[c.photo] in index]
+        banks.append(PhotoBank(paths, cutouts, cache / str(half)))
+        banks[-1].prepare()
+    return banks
+
+
+def samples(banks: list[PhotoBank], seed: int, count: int) -> Iterator[tuple[tuple[int, Forgery], NDArray[np.uint8]]]:
+    """((half, sample), pixels): of each half and each size as many authentic as forged ones, of every kind."""
     for index in range(count):
         rng = np.random.default_rng([seed, index])
-        kind = "authentic" if index % 2 else str(rng.choice(["splice", "copy_move", "removal"], p=[0.5, 0.3, 0.2]))
-        sample = forge(bank, rng, *SIZES[index % len(SIZES)], kind)
-        yield sample, sample.pixels
+        forged, half, size = index % 2 == 1, index // 2 % 2, SIZES[index // 4 % len(SIZES)]
+        kind = str(rng.choice(KINDS[1:], p=[0.45, 0.25, 0.15, 0.15])) if forged else "authentic"
+        sample = forge(banks[half], rng, *size, kind)
+        yield (half, sample), sample.pixels
 
 
 def auc(forged: NDArray[np.float64], authentic: NDArray[np.float64]) -> float:
@@ -51,7 +66,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=400)
+    parser.add_argument("--count", type=int, default=600)
     args = parser.parse_args()
     cv2.setNumThreads(1)
 
@@ -65,24 +80,24 @@ def main() -> None:
     photos = args.data / "photos"
     folders = [photos / name for name in ("coco", "people", "web", "nature", "scenes")]
     mask_folders = [(photos / "coco_instances", "train2017_"), (photos / "people_masks", "")]
-    bank = bank_of(folders, mask_folders, args.run / "cache-held-out", share=0.08, validation=True)
-    bank.prepare()
+    bank = bank_of(folders, mask_folders, args.run / "cache-calibration", share=0.08, validation=True)
+    banks = halves(bank, args.run / "cache-calibration")
 
     defaults = Calibration()
-    scores, forged, f1, marked = [], [], [], []
-    for result in predictor.predict(samples(bank, seed=77, count=args.count)):
+    rows = []
+    for result in predictor.predict(samples(banks, seed=77, count=args.count)):
         if not isinstance(result, Prediction):
             raise SystemExit(result.message)
-        sample = result.key
-        scores.append(image_score(result.heatmap, defaults.score_cells))
-        forged.append(sample.kind != "authentic")
+        half, sample = result.key
         mask = result.heatmap > defaults.pixel_threshold
-        if sample.mask.any():
-            f1.append(2 * (mask & sample.mask).sum() / (mask.sum() + sample.mask.sum()))
-        else:
-            marked.append(mask.mean())
-    score, truth = np.array(scores), np.array(forged)
-    fit = np.arange(len(score)) // 2 % 2 == 0
+        f1 = 2 * (mask & sample.mask).sum() / max(1, mask.sum() + sample.mask.sum())
+        score = image_score(result.heatmap, defaults.score_cells)
+        rows.append((score, sample.kind, half, mask.size, float(sample.mask.mean()), float(f1), float(mask.mean())))
+    score = np.array([row[0] for row in rows])
+    kinds = np.array([row[1] for row in rows])
+    fit = np.array([row[2] == 0 for row in rows])
+    pixels, region, f1s, marked = (np.array([row[column] for row in rows]) for column in (3, 4, 5, 6))
+    truth = kinds != "authentic"
     slope, intercept = fit_logistic(score[fit], truth[fit])
     even = 1 / (1 + np.exp(intercept / slope))  # the score at which P(forged) is one half
     strict = max(even, float(np.quantile(score[fit & ~truth], 1 - FALSE_POSITIVE_RATE)))
@@ -92,7 +107,8 @@ def main() -> None:
         no_evidence_below=round(float(even), 6),
         slope=slope,
         intercept=intercept,
-        fitted_on=f"{int(fit.sum())} made pictures from held-out photos, half of them forged",
+        fitted_on=f"{int(fit.sum())} made pictures from held-out photos, {float(truth[fit].mean()):.0%} of them forged",
+        fitted_megapixels=(round(float(pixels.min()) / 1e6, 3), round(float(pixels.max()) / 1e6, 3)),
     )
     test = ~fit
     p = np.array([calibration.p_forged(s) for s in score[test]])
@@ -105,8 +121,14 @@ def main() -> None:
     minutes = round(state["spent"] / 60)
     training = {"recipe": "scripts/train_mini_first.py", "steps": state["step"], "minutes": minutes}
     save(args.out, model, calibration, training)
-    held_out = {"f1_held_out": float(np.mean(f1)), "n": len(f1), "marked_on_authentic": float(np.mean(marked))}
-    print(json.dumps({"calibration": calibration.to_dict(), "training": training} | held_out, indent=1))
+    held_out: dict[str, dict[str, float]] = {}
+    groups = {kind: kinds == kind for kind in KINDS[1:]}
+    groups |= {f"region {name}": truth & (region > low) & (region <= high) for name, low, high in REGIONS}
+    groups |= {f"{height}×{width}": truth & (pixels == height * width) for height, width in SIZES[2:]}
+    for name, group in ({"all forged": truth} | groups).items():
+        held_out[name] = {"n": float(group.sum()), "f1": float(f1s[group].mean()) if group.any() else float("nan")}
+    held_out["authentic"] = {"n": float((~truth).sum()), "marked_area": float(marked[~truth].mean())}
+    print(json.dumps({"calibration": calibration.to_dict(), "training": training, "held_out": held_out}, indent=1))
 
 
 if __name__ == "__main__":

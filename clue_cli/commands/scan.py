@@ -60,7 +60,10 @@ def scan(
         DType, typer.Option(help="Number format of the network.", rich_help_panel=_MODEL)
     ] = _DEFAULT.dtype,
     batch: Annotated[
-        int | None, typer.Option(min=1, help="Tiles in one batch.", show_default="automatic", rich_help_panel=_MODEL)
+        int | None,
+        typer.Option(
+            min=1, help="Tiles in one batch on a GPU; on the CPU one.", show_default="automatic", rich_help_panel=_MODEL
+        ),
     ] = _DEFAULT.batch,
     workers: Annotated[
         int | None,

@@ -278,7 +278,13 @@ def _disagreement(run: RunRecord, spool: _Spool, shown: dict[str, int]) -> str |
                    if counted[name] != value]  # fmt: skip
     if not differences:
         return None
-    return "The counts of the run differ from the records this page was made from (" + "; ".join(differences) + ")."
+    text = "The counts of the run differ from the records this page was made from (" + "; ".join(differences) + ")."
+    if run.counts.not_met:
+        text += (
+            f" {run.counts.not_met:,} of the records here are of earlier runs: their evidence was not met by this one"
+            " (moved, deleted, or not among its paths), and was not checked again."
+        )
+    return text
 
 
 def _value(value: Scalar) -> str:

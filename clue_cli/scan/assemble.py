@@ -51,6 +51,7 @@ def image_record(
         confidence=finding.confidence,
         threshold=calibration.pixel_threshold,
         score_threshold=calibration.score_threshold,
+        no_evidence_below=calibration.no_evidence_below,
         regions=[
             Region(
                 box=BoundingBox(x=region.x, y=region.y, width=region.width, height=region.height),
@@ -67,11 +68,21 @@ def image_record(
         tiles=Tiles(size=tile.size, overlap=tile.overlap, count=prediction.tile_count),
         exif=photo.exif,
         decoding=list(photo.decoding),
-        warnings=list(photo.warnings),
+        warnings=[*photo.warnings, *_size_warning(width * height / 1e6, calibration)],
         seconds=Seconds(
             read=photo.seconds_read, decode=photo.seconds_decode, predict=prediction.seconds, write=seconds_write
         ),
     )
+
+
+def _size_warning(megapixels: float, calibration: Calibration) -> list[str]:
+    smallest, largest = calibration.fitted_megapixels
+    if not calibration.fitted_on or calibration.covers(megapixels):
+        return []
+    return [
+        f"The score threshold was fitted on images of {smallest:.2g} to {largest:.2g} megapixels; this one has "
+        f"{megapixels:.2g}. Larger images have larger scores by chance: false alarms are more frequent."
+    ]
 
 
 def failure_record(what: Unreadable, other_pages: int = 0) -> FailureRecord:

@@ -88,7 +88,7 @@ class OutputFolder:
                 _sync_folder(target.parent)
 
     def remove(self, relative: str | PurePosixPath, below: Collection[str] | None = None) -> None:
-        """Remove a file that an earlier run wrote, and the folders that this leaves empty.
+        """Remove a file that an earlier run wrote. Folders stay: another thread may be about to write there.
 
         Only regular files are removed, and only if no symbolic link leads out of the folder on the way: the path
         comes from a log that somebody may have edited.
@@ -109,11 +109,20 @@ class OutputFolder:
                 return
             if not target.resolve().is_relative_to(self.root.resolve()):
                 raise ValueError(f"a symbolic link leads out of the results folder: {str(relative)!r}")
-            target.unlink()
-            for parent in target.parents:
-                if parent == self.root or any(parent.iterdir()):
-                    return
-                parent.rmdir()
+            target.unlink(missing_ok=True)
+
+    def prune(self, folders: Collection[str]) -> None:
+        """Remove the empty folders below these; only while nobody writes.
+
+        Raises:
+            OutputError: a folder cannot be removed.
+        """
+        for folder in folders:
+            with output_errors(self.root / folder):
+                # Links are listed as folders and not entered; a link is no empty folder.
+                for path, _, _ in os.walk(self.root / folder, topdown=False):
+                    if not Path(path).is_symlink() and not any(Path(path).iterdir()):
+                        Path(path).rmdir()
 
     def inside(self, relative: str | PurePosixPath) -> Path:
         """The path on disk of a path below the folder.

@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,16 +46,17 @@ from model.device import DeviceError, resolve
 from model.prediction import OutOfMemory, Prediction
 from model.verdict import judge
 
-if TYPE_CHECKING:  # the libraries behind the network take seconds to import; a resumed scan may not need them
+if TYPE_CHECKING:  # diffusers and segment_anything take seconds to import; a resumed scan may not need them
     import torch
 
     from model.predictor import Predictor
 
 PIXEL_BUDGET = 1200 * 1024 * 1024
-"""Bytes of pixels and heatmaps in memory at once, between decoding and writing."""
+"""Bytes of pixels and heatmaps in memory at once, from behind the decoder to the writer; each decoder may hold the
+pixels of one more image that waits to be let in."""
 
-BYTES_PER_PIXEL = 12
-"""Of one image on its way: 3 of pixels, 4 of heatmap, 1 of mask, and what encoders copy."""
+BYTES_PER_PIXEL = 20
+"""Of one image on its way: 3 of pixels, 4 of heatmap, 1 of mask, up to 4 of region labels, and what encoders copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ def scan(
         calibration = replace(calibration, pixel_threshold=options.threshold)
     stop = stop or threading.Event()
     with ResultStore(out, paths) as store:
-        log = RunLog(paths, options, checkpoint, device, str(dtype).removeprefix("torch."), progress)
+        log = RunLog(paths, options, checkpoint, calibration, device, str(dtype).removeprefix("torch."), progress)
         for warning in store.begin(log.run, log.stamp, overwrite=options.overwrite):
             log.warn(warning)
         progress.started(log.run)
@@ -209,10 +210,9 @@ class _Flow:
             threads += [self._start(lambda: self.decode(pool), self.decoded) for _ in range(self.decoders)]
             threads += [self._start(self.write, None) for _ in range(self.writers)]
             try:
-                self.predict(load_predictor)
-                self.predicted.close()
-            except Aborted:
-                pass  # the reason is in self.errors and raised below
+                with suppress(Aborted):  # the reason is in self.errors and raised below
+                    self.predict(load_predictor)
+                    self.predicted.close()
             except BaseException as error:
                 self._abort(error)
             if self.errors:
@@ -232,7 +232,7 @@ class _Flow:
             exclude=self.out,
         )
         for thing in walk(self.paths, options):
-            if self.stop.is_set():
+            if self.stop.is_set() or self.errors:
                 return
             if isinstance(thing, ArchiveOpened):
                 self.log.archive_opened()
@@ -248,7 +248,7 @@ class _Flow:
                 self._read_one(thing, resume)
         self.log.found_all()
         for archive, before in self.archives:
-            if archive.path is not None:
+            if archive.path is not None and not self.errors:
                 self._check_unchanged(archive.locator, archive.path, before)
 
     def _hash_archive(self, archive: ArchiveOpened) -> None:
@@ -257,7 +257,7 @@ class _Flow:
         try:
             before = sha256_file(archive.path)
         except OSError as error:
-            self.log.warn(f"{archive.locator} could not be hashed: {error.strerror}.")
+            self.log.not_hashed(archive.locator, error.strerror or str(error))
             return
         self.archives.append((archive, before))
         self.log.archive_hashed(archive.locator, before)
@@ -272,6 +272,8 @@ class _Flow:
             self.log.file_done()
         else:
             data, identity = content
+            if resume.holds_other_bytes(item.locator, identity.sha256):
+                self.log.replaced(item.locator)
             known = resume.lookup(item.locator, identity.sha256)
             if known is not None:
                 for record in known:
@@ -342,7 +344,11 @@ class _Flow:
                 message = f"Out of memory: {prediction.message}"
                 self.fail(photo_failure(photo, Step.PREDICT, FailureCode.OUT_OF_MEMORY, message, advice))
             else:
-                self._write_one(photo, prediction)
+                try:
+                    self._write_one(photo, prediction)
+                except MemoryError:
+                    message, advice = "Out of memory while the results were written.", "Scan it on a machine with more."
+                    self.fail(photo_failure(photo, Step.WRITE, FailureCode.OUT_OF_MEMORY, message, advice))
             self.budget.release(_cost(photo))
             predicted.file.done()
 
@@ -383,9 +389,8 @@ class _Flow:
     def _start(self, work: Callable[[], None], feeds: Channel[Encoded] | Channel[Decoded] | None) -> threading.Thread:
         def body() -> None:
             try:
-                work()
-            except Aborted:
-                pass  # the reason is in self.errors
+                with suppress(Aborted):  # the reason is in self.errors
+                    work()
             except BaseException as error:
                 self._abort(error)
             finally:

@@ -129,8 +129,11 @@ class ModelInfo(Model):
 class Tiles(Model):
     """How the image was cut."""
 
-    size: int = Field(gt=0, description="Side of a full tile in pixels; smaller images are one tile of their own size.")
-    overlap: int = Field(ge=0, description="Overlap of neighbouring tiles in pixels.")
+    size: int = Field(
+        gt=0,
+        description="Largest side of a tile in pixels; a larger image is cut into equal tiles, no larger than needed.",
+    )
+    overlap: int = Field(ge=0, description="Least overlap of neighbouring tiles in pixels.")
     count: int = Field(gt=0, description="Number of tiles the image was cut into.")
 
 
@@ -174,10 +177,19 @@ class ImageRecord(Model):
     forged_area_ratio: float = Field(ge=0, le=1, description="Pixels above `threshold` / all pixels, 0 to 1.")
     score: float = Field(ge=0, le=1, description="Raw image-level score, 0 to 1: larger, more evidence of an edit.")
     confidence: float | None = Field(
-        default=None, ge=0, le=1, description="Calibrated probability that the verdict is right; null if inconclusive."
+        default=None,
+        ge=0,
+        le=1,
+        description="Calibrated probability that the verdict is right, for evidence like that of the calibration "
+        "(described in `run.json`); null if inconclusive, or if the image is of another size than those.",
     )
     threshold: float = Field(ge=0, le=1, description="A pixel is marked if its probability is above this.")
-    score_threshold: float = Field(ge=0, le=1, description="The image counts as forged if `score` is above this.")
+    score_threshold: float = Field(
+        ge=0, le=1, description="The verdict is `forged` if `score` is above this and a pixel is marked."
+    )
+    no_evidence_below: float = Field(
+        ge=0, le=1, description="The verdict is `no_evidence` if `score` is not above this; in between, `inconclusive`."
+    )
     regions: list[Region] = Field(description="Marked regions, largest first, at most 100.")
     region_count: int = Field(ge=0, description="How many regions there are, the unlisted ones included.")
     outputs: OutputPaths

@@ -51,6 +51,10 @@ class ResumeIndex:
         self._log.keep(locator)
         return records
 
+    def holds_other_bytes(self, locator: str, sha256: str) -> bool:
+        """Whether an earlier run recorded another file under this locator, whose results this run will replace."""
+        return any(record.file is not None and record.file.sha256 != sha256 for record in self._log.current(locator))
+
     def _holds(self, record: ImageRecord | FailureRecord, sha256: str) -> bool:
         if record.file is None or record.file.sha256 != sha256:
             return False

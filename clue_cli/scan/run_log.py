@@ -21,6 +21,7 @@ from clue_cli.scan.options import ScanOptions
 from clue_cli.scan.outcome import exit_code
 from clue_cli.scan.progress import Progress
 from clue_cli.scan.records import Counts, FailureRecord, ImageRecord, RunRecord
+from model.calibration import Calibration
 from model.checkpoint import Checkpoint
 from model.rectified_flow import noise_levels
 
@@ -32,6 +33,7 @@ class RunLog:
         paths: the evidence.
         options: what the person chose.
         checkpoint: the model.
+        calibration: as used, the options of the person applied.
         device, dtype: where and how the network runs.
         progress: who is told.
     """
@@ -41,6 +43,7 @@ class RunLog:
         paths: list[Path],
         options: ScanOptions,
         checkpoint: Checkpoint,
+        calibration: Calibration,
         device: str,
         dtype: str,
         progress: Progress,
@@ -53,7 +56,8 @@ class RunLog:
         self._not_pictures: Counter[str] = Counter()
         self._skipped: Counter[str] = Counter()
         self._archives: dict[str, str] = {}
-        self._changed = False
+        self._changed = self._not_hashed = False
+        self._replaced = 0
         self._started = time.perf_counter()
         tile = checkpoint.preset.tile
         self.stamp = options.stamp(
@@ -72,9 +76,12 @@ class RunLog:
                 "dtype": dtype,
                 "noise_schedule": checkpoint.preset.noise.schedule,
                 "noise_levels": self.noise_levels,
-                "calibration": checkpoint.calibration.name,
-                "pixel_threshold": checkpoint.calibration.pixel_threshold,
-                "score_threshold": checkpoint.calibration.score_threshold,
+                "calibration": calibration.name,
+                "calibration_fitted_on": calibration.fitted_on,
+                "calibration_megapixels": list(calibration.fitted_megapixels),
+                "pixel_threshold": calibration.pixel_threshold,
+                "score_threshold": calibration.score_threshold,
+                "no_evidence_below": calibration.no_evidence_below,
             },
             settings={**options.settings(), "model": _printable(options.model)},
             settings_digest=self.stamp.failure_digest,
@@ -137,6 +144,17 @@ class RunLog:
             self._changed = True
             self.warn(f"{locator} changed while it was being scanned.")
 
+    def not_hashed(self, locator: str, reason: str) -> None:
+        """An archive could be read but not hashed."""
+        with self._lock:
+            self._not_hashed = True
+            self.warn(f"{locator} could not be hashed: {reason}.")
+
+    def replaced(self, locator: str) -> None:
+        """An earlier run recorded other bytes under this locator."""
+        with self._lock:
+            self._replaced += 1
+
     def warn(self, text: str) -> None:
         """Something about the run as a whole that a reader should know."""
         with self._lock:
@@ -153,6 +171,12 @@ class RunLog:
             for reason, words in _SKIPPED.items():
                 if number := self._skipped.pop(reason, 0):
                     self.warn(words.format(n=number))
+            if self._replaced:
+                self.warn(
+                    f"{self._replaced} files have the name of others that an earlier run recorded here; the results of "
+                    "those were replaced. Use a results folder of its own for each body of evidence."
+                )
+                self._replaced = 0
             counts = Counts(**self._counts)
             if code is None:
                 code = exit_code(counts, interrupted=status == "interrupted", fail_on=self._options.fail_on)
@@ -165,10 +189,15 @@ class RunLog:
                     "counts": counts,
                     "not_pictures_by_type": dict(self._not_pictures.most_common(100)),
                     "archives": self._archives,
-                    # An archive is hashed again when all is read; a run that was cut short did not come to that.
-                    "evidence_unchanged": False if self._changed else True if status == "finished" else None,
+                    "evidence_unchanged": self._unchanged(status == "finished"),
                 }
             )
+
+    def _unchanged(self, finished: bool) -> bool | None:
+        # Archives are hashed again when all is read; a run that was cut short did not come to that.
+        if self._changed:
+            return False
+        return True if finished and not self._not_hashed else None
 
 
 _SKIPPED = {

@@ -340,6 +340,7 @@ class ResultStore:
         former = [f"runs/{path.name}" for path in runs.glob("*.json")] if runs.is_dir() else []
         for relative in (*former, PAGE, SUMMARY, TORN, LOG):
             self._folder.remove(relative)
+        self._folder.prune((*_PICTURE_FOLDERS, "runs"))
 
 
 def _check_apart(out: Path, evidence: Sequence[Path]) -> None:

@@ -58,7 +58,6 @@ def jpeg(pixels: Pixels, rng: np.random.Generator, quality: float) -> Pixels:
     """Through JPEG and back, H×W×3 uint8: random tables of that quality and random chroma subsampling."""
     buffer = io.BytesIO()
     subsampling = int(rng.choice(3, p=[0.4, 0.15, 0.45]))  # 4:4:4, 4:2:2, 4:2:0
-    # quality=-1: "keep" would need a JPEG source; the tables alone decide
     Image.fromarray(pixels).save(buffer, "JPEG", qtables=quantizers(rng, quality), subsampling=subsampling)
     return _decoded(buffer)
 

@@ -46,6 +46,14 @@ def test_alone_together_and_in_another_order_to_the_bit(network: CLUE) -> None:
         assert together[key].std() > 0
 
 
+def test_what_else_is_in_a_batch_does_not_matter(network: CLUE) -> None:
+    """To the bit: a batch always has its full size, whether other tiles fill it or repetitions."""
+    images = pictures()
+    together = heatmaps(Predictor(network, 4), images)
+    for key, pixels in images:
+        assert np.array_equal(heatmaps(Predictor(network, 4), [(key, pixels)])[key], together[key])
+
+
 @pytest.mark.parametrize("batch", [2, 3, 16])
 def test_batches_agree_to_the_last_bits(network: CLUE, batch: int) -> None:
     images = pictures()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -9,7 +11,15 @@ from numpy.typing import NDArray
 from model.calibration import Calibration
 from model.verdict import MAX_REGIONS, find_regions, judge
 
-CALIBRATION = Calibration(name="test", score_threshold=0.6, no_evidence_below=0.4, slope=1.5, intercept=0.2)
+CALIBRATION = Calibration(
+    name="test",
+    score_threshold=0.6,
+    no_evidence_below=0.4,
+    slope=1.5,
+    intercept=0.2,
+    fitted_on="numbers",
+    fitted_megapixels=(0.02, 0.1),
+)
 
 
 def photo(height: int = 128, width: int = 160) -> NDArray[np.uint8]:
@@ -32,6 +42,17 @@ def test_verdict_follows_the_score(value: float, verdict: str) -> None:
     assert finding.score == pytest.approx(value, abs=1e-6)
     p = CALIBRATION.p_forged(finding.score)
     assert finding.confidence == {"forged": p, "no_evidence": 1 - p, "inconclusive": None}[verdict]
+
+
+@pytest.mark.parametrize(
+    "calibration",
+    [dataclasses.replace(CALIBRATION, fitted_on=""), dataclasses.replace(CALIBRATION, fitted_megapixels=(1.0, 12.0))],
+    ids=["not fitted", "fitted on larger images"],
+)
+def test_no_confidence_beyond_the_calibration(calibration: Calibration) -> None:
+    finding = judge(photo(), heatmap(0.95), calibration)
+    assert finding.verdict == "forged"
+    assert finding.confidence is None
 
 
 def test_area_and_region_are_those_of_the_square() -> None:

@@ -141,6 +141,7 @@ def record_of(shape: Shape, stem: str | None = None, regions: list[Region] | Non
         confidence=None if shape.verdict is Verdict.INCONCLUSIVE else 0.5 + abs(shape.score - 0.5),
         threshold=0.5,
         score_threshold=0.5,
+        no_evidence_below=0.4,
         regions=listed,
         region_count=len(listed),
         outputs=OutputPaths(

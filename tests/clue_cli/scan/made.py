@@ -60,6 +60,7 @@ def image(locator: str = "evidence/a.jpg", page: int = 0, page_count: int = 1, *
         "score": 0.75,
         "threshold": 0.5,
         "score_threshold": 0.5,
+        "no_evidence_below": 0.4,
         "regions": [],
         "region_count": 0,
         "outputs": OutputPaths(mask="masks/m.png", heatmap=None, verdict="verdicts/v.json"),

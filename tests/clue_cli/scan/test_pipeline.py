@@ -115,7 +115,7 @@ def test_outputs_have_the_size_of_the_image_and_agree_with_the_record(scan: Scan
         assert record.tiles.count == len(tiles(record.height, record.width, TINY.tile))
 
 
-@pytest.mark.parametrize("options", [{"workers": 3}, {"batch": 8}, {"heatmaps": False, "previews": False}])
+@pytest.mark.parametrize("options", [{"workers": 3}, {"heatmaps": False, "previews": False}])
 def test_masks_do_not_depend_on_how_the_scan_was_run(scan: Scan, tmp_path: Path, options: dict[str, Any]) -> None:
     scan("first")
     scan("second", **options)
@@ -207,6 +207,45 @@ def test_an_image_that_does_not_fit_memory_is_recorded_and_the_rest_goes_on(
     assert isinstance(record, FailureRecord)
     assert record.code is FailureCode.OUT_OF_MEMORY
     assert run.counts.images == 5
+
+
+def test_out_of_memory_while_writing_costs_one_image(
+    scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = pipeline.judge
+
+    def starved(pixels: NDArray[np.uint8], *others: Any) -> Any:
+        if pixels.shape == (100, 150, 3):
+            raise MemoryError
+        return judge(pixels, *others)
+
+    monkeypatch.setattr(pipeline, "judge", starved)
+    assert scan().counts.images == 5
+    record = records(tmp_path / "out")["evidence/sub/b.png", 0]
+    assert isinstance(record, FailureRecord)
+    assert record.code is FailureCode.OUT_OF_MEMORY
+
+
+def test_results_that_give_way_to_those_of_another_file_are_told(scan: Scan, evidence: Path) -> None:
+    assert not scan().warnings
+    (evidence / "a.jpg").write_bytes(jpeg(96, 80, quality=20))
+    assert any("1 files have the name of others" in warning for warning in scan().warnings)
+
+
+def test_an_archive_that_cannot_be_hashed_leaves_open_whether_it_changed(
+    scan: Scan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha256_file = pipeline.sha256_file
+
+    def unreadable(path: Path) -> str:
+        if path.suffix == ".zip":
+            raise OSError(5, "Input/output error")
+        return sha256_file(path)
+
+    monkeypatch.setattr(pipeline, "sha256_file", unreadable)
+    run = scan()
+    assert run.evidence_unchanged is None
+    assert any("could not be hashed" in warning for warning in run.warnings)
 
 
 def test_a_heatmap_that_is_not_finite_is_no_verdict(
