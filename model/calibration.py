@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def image_score(heatmap: NDArray[np.float32], cells: int) -> float:
 
 
 def fit_logistic(scores: NDArray[np.float64], forged: NDArray[np.bool_]) -> tuple[float, float]:
-    """Slope and intercept of Platt's logistic on logit(score), with his smoothed targets, by Newton's method.
+    """Slope and intercept of Platt's logistic on logit(score), with his smoothed targets.
 
     Raises:
         ValueError: fewer than two pictures of either kind.
@@ -107,16 +109,15 @@ def fit_logistic(scores: NDArray[np.float64], forged: NDArray[np.bool_]) -> tupl
     clipped = np.clip(scores, 1e-6, 1 - 1e-6)
     features = np.stack([np.log(clipped / (1 - clipped)), np.ones_like(clipped)], 1)
     target = np.where(forged, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    weights = np.array([1.0, 0.0])
-    for _ in range(100):
-        p = 1 / (1 + np.exp(-np.clip(features @ weights, -30, 30)))
-        gradient = features.T @ (p - target) + 1e-3 * weights
-        hessian = (features * (p * (1 - p))[:, None]).T @ features + 1e-3 * np.eye(2)
-        step = np.linalg.solve(hessian, gradient)
-        weights = weights - step
-        if np.abs(step).max() < 1e-9:
-            break
-    return float(weights[0]), float(weights[1])
+
+    def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        z = features @ weights
+        # log(1 + e^z) - target·z, and a breath of regularization for classes that are perfectly apart
+        value = np.logaddexp(0, z).mean() - (target * z).mean() + 5e-4 * float(weights @ weights)
+        return float(value), features.T @ (expit(z) - target) / len(z) + 1e-3 * weights
+
+    found = minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS")
+    return float(found.x[0]), float(found.x[1])
 
 
 def reliability(probability: NDArray[np.float64], forged: NDArray[np.bool_], bins: int = 10) -> dict[str, float]:

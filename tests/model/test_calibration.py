@@ -48,6 +48,17 @@ def test_fit_survives_perfect_separation() -> None:
     assert slope > 0
 
 
+def test_fit_converges_where_scores_are_saturated() -> None:
+    """A network's scores crowd near one for both classes; Newton's method ran away there."""
+    rng = np.random.default_rng(1)
+    forged = np.arange(240) % 2 == 0
+    scores = np.clip(np.where(forged, rng.beta(6, 0.4, 240), rng.beta(4, 0.7, 240)), 0.2, 1.0)
+    slope, intercept = fit_logistic(scores, forged)
+    assert 0 < slope < 2
+    fitted = Calibration(slope=slope, intercept=intercept)
+    assert reliability(np.array([fitted.p_forged(s) for s in scores]), forged)["expected_calibration_error"] < 0.12
+
+
 def test_fit_needs_both_kinds() -> None:
     with pytest.raises(ValueError, match="at least two"):
         fit_logistic(np.array([0.1, 0.2, 0.3]), np.array([True, True, True]))
