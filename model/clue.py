@@ -39,19 +39,21 @@ class CLUE(nn.Module):
         )
         self.localization = Localization(preset.head.channels)
 
-    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+    def forward(self, x: Tensor, noise: Tensor, matches: Tensor | None = None) -> Tensor:
         """Logits of the mask, B×1×H×W float32; sigmoid gives M.
 
         Args:
             x: B×3×H×W in [0, 1], float32 whatever the network's dtype: eight bits of grey need more than bfloat16
                 has. H and W are multiples of `preset.tile.multiple`.
             noise: ε ~ N(0, I), B×16×H/8×W/8 (`latent_shape`).
+            matches: maps of self-similarity of the whole picture, cut to this tile, B×C×H/8×W/8, for presets whose
+                early view has them (`model.self_match`); None: nothing matches.
         """
         size = (x.shape[-2], x.shape[-1])
         f_sd3 = self.sd3(x, noise) if self.sd3 is not None else None
         f_sam = None
         if self.sam is not None:
-            f_sam = self.sam(self.view(x) if self.view is not None else x)
+            f_sam = self.sam(self.view(x, matches) if self.view is not None else x)
         stride = self.preset.head.stride
         fused = self.fusion(f_sd3, f_sam, (size[0] // stride, size[1] // stride))
         logits: Tensor = self.localization(fused, size)

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.presets.spec import ViewSpec
+from model.self_match import CHANNELS as MATCHES
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as JFIF prescribes
 
@@ -88,6 +89,8 @@ class ForensicView(nn.Module):
         self.steps = torch.tensor(spec.steps, dtype=torch.float32, device="cpu")
         self.tested = torch.tensor(zigzag()[1 : 1 + spec.frequencies], device="cpu")
         inputs = 64 * 3 + spec.frequencies * (len(spec.steps) + len(SMOOTHING) - 1) + 3
+        self.matches = MATCHES if spec.matches else 0
+        inputs += self.matches
         self.project = nn.Conv2d(inputs, spec.channels, 1)
         self.pool = nn.Sequential(
             nn.SiLU(),
@@ -111,7 +114,12 @@ class ForensicView(nn.Module):
         ranges = [torch.tanh(c / 2), torch.tanh(c / 32), energy]
         return torch.cat([*ranges, votes.flatten(1, 2), colour, fit_to_histogram(low)], 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
-        view: Tensor = self.pool(self.project(self.traces(x).to(self.project.weight.dtype)))
+    def forward(self, x: Tensor, matches: Tensor | None = None) -> Tensor:
+        """See the class. `matches`: B×CHANNELS×H/8×W/8 from `self_match`, where the spec asks for them."""
+        traces = self.traces(x)
+        if self.matches:
+            if matches is None:
+                matches = traces.new_zeros(x.shape[0], self.matches, *traces.shape[-2:])
+            traces = torch.cat([traces, matches.to(traces)], 1)
+        view: Tensor = self.pool(self.project(traces.to(self.project.weight.dtype)))
         return view

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from model.clue import CLUE
 from model.prediction import Key, OutOfMemory, Prediction
 from model.rectified_flow import content_seed, seeded_noise
+from model.self_match import self_match
 from model.tiling import Blend, Tile, padded, tiles
 
 
@@ -26,6 +27,7 @@ class _Work(Generic[Key]):
     blend: Blend
     tiles: list[Tile]
     waiting: int
+    matches: NDArray[np.float32] | None = None
     seconds: float = 0.0
     failure: str | None = None
 
@@ -49,6 +51,8 @@ class Predictor:
         self.spec = model.preset.tile
         self.batch = batch
         self.device = next(model.parameters()).device
+        view = model.preset.view
+        self.matching = bool(view.channels and view.matches)
 
     def predict(
         self, images: Iterable[tuple[Key, NDArray[np.uint8]] | None]
@@ -91,7 +95,12 @@ class Predictor:
     def _begin(self, key: Key, pixels: NDArray[np.uint8]) -> _Work[Key]:
         height, width = pixels.shape[:2]
         cut = tiles(height, width, self.spec)
-        return _Work(key, pixels, content_seed(pixels), Blend(height, width, self.spec), cut, len(cut))
+        work = _Work(key, pixels, content_seed(pixels), Blend(height, width, self.spec), cut, len(cut))
+        if self.matching:
+            started = time.perf_counter()
+            work.matches = self_match(pixels)  # of the whole image: a copy may lie tiles away from its source
+            work.seconds = time.perf_counter() - started
+        return work
 
     def _finished(self, queue: deque[_Work[Key]]) -> Iterator[Prediction[Key] | OutOfMemory[Key]]:
         while queue and queue[0].waiting == 0:
@@ -133,17 +142,27 @@ class Predictor:
         shape = self.model.latent_shape(pixels.shape[1], pixels.shape[2])
         noise = torch.stack([seeded_noise(work.seed, tile.top, tile.left, shape) for work, tile in jobs])
         # uint8 travels to the device; the division happens there. B×H×W×3 permuted is channels-last already.
+        matches = [_part(work.matches, tile, pixels.shape[1:3]) for work, tile in jobs if work.matches is not None]
         if len(jobs) < self.batch:  # a constant shape: other kernels for a last, smaller batch would change last bits
             missing = self.batch - len(jobs)
             pixels = np.concatenate([pixels, np.repeat(pixels[-1:], missing, 0)])
             noise = torch.cat([noise, noise[-1:].expand(missing, -1, -1, -1)])
+            matches += matches[-1:] * missing
         x = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float().div(255)
-        logits = self.model(x, noise.to(self.device))
+        seen = torch.from_numpy(np.stack(matches)).to(self.device) if matches else None
+        logits = self.model(x, noise.to(self.device), seen)
         probability = torch.sigmoid(logits).squeeze(1).float().cpu().numpy()
         share = (time.perf_counter() - started) / len(jobs)
         for (work, tile), tile_probability in zip(jobs, probability[: len(jobs)], strict=True):
             work.blend.add(tile, tile_probability)
             work.seconds += share
+
+
+def _part(maps: NDArray[np.float32], tile: Tile, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """The cells of one tile, zero where the tile is padded: C×shape/8."""
+    rows, columns = shape[0] // 8, shape[1] // 8
+    part = maps[:, tile.top // 8 : tile.top // 8 + rows, tile.left // 8 : tile.left // 8 + columns]
+    return np.pad(part, ((0, 0), (0, rows - part.shape[1]), (0, columns - part.shape[2])))
 
 
 def _ran_out_of_memory(error: Exception) -> bool:

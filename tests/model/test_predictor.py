@@ -11,11 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model.clue import CLUE
+from model.clue import CLUE, build
 from model.prediction import OutOfMemory, Prediction
 from model.predictor import Predictor
 from model.presets.spec import TileSpec
 from model.rectified_flow import content_seed, seeded_noise
+from model.self_match import self_match
+from model.tiling import tiles
+from tests.tiny_model import TINY
 
 Images = list[tuple[int, NDArray[np.uint8]]]
 
@@ -76,7 +79,8 @@ def test_what_fits_in_one_tile_is_the_untiled_result(network: CLUE) -> None:
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
     noise = seeded_noise(content_seed(pixels), 0, 0, network.latent_shape(96, 128))[None]
     with torch.inference_mode():
-        untiled = torch.sigmoid(network(x, noise))[0, 0].numpy()
+        matches = torch.from_numpy(self_match(pixels))[None]
+        untiled = torch.sigmoid(network(x, noise, matches))[0, 0].numpy()
     assert heatmap == pytest.approx(untiled, abs=1e-6)
 
 
@@ -89,7 +93,7 @@ class Smooth(nn.Module):
         self.weight = nn.Parameter(torch.zeros(1))
         self.latent_shape = network.latent_shape
 
-    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+    def forward(self, x: Tensor, noise: Tensor, matches: Tensor | None = None) -> Tensor:
         return torch.logit(x.mean(1, keepdim=True).clamp(0.01, 0.99))
 
 
@@ -118,7 +122,7 @@ class Starved(Smooth):
 
     room = 2
 
-    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+    def forward(self, x: Tensor, noise: Tensor, matches: Tensor | None = None) -> Tensor:
         if x.shape[0] > self.room or float(x.mean()) > 0.9:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate too much")
         return super().forward(x, noise)
@@ -143,7 +147,7 @@ def test_an_image_that_does_not_fit_is_given_up_alone(network: CLUE) -> None:
 
 def test_any_other_error_is_not_taken_for_memory(network: CLUE) -> None:
     class Broken(Smooth):
-        def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        def forward(self, x: Tensor, noise: Tensor, matches: Tensor | None = None) -> Tensor:
             raise RuntimeError("shape mismatch")
 
     with pytest.raises(RuntimeError, match="shape mismatch"):
@@ -153,3 +157,28 @@ def test_any_other_error_is_not_taken_for_memory(network: CLUE) -> None:
 def test_an_empty_batch_is_refused(network: CLUE) -> None:
     with pytest.raises(ValueError, match="at least one"):
         Predictor(network, batch=0)
+
+
+def test_tiles_get_their_part_of_the_matches_of_the_whole_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cell (i, j) of the picture reaches the network as cell (i, j), whichever tile it lies in."""
+    rows, columns = 25, 38  # of a picture of 200×300, tiles of 128
+    maps = np.arange(6 * rows * columns, dtype=np.float32).reshape(6, rows, columns)
+    monkeypatch.setattr("model.predictor.self_match", lambda pixels: maps)
+    model = build(TINY).eval()
+    seen: list[torch.Tensor] = []
+    forward = model.forward
+
+    def spy(x: Tensor, noise: Tensor, matches: Tensor) -> Tensor:
+        seen.append(matches)
+        return forward(x, noise, matches)
+
+    monkeypatch.setattr(model, "forward", spy)
+    pixels = np.zeros((200, 300, 3), np.uint8)
+    list(Predictor(model).predict([("a", pixels)]))
+    cut = tiles(200, 300, TINY.tile)
+    assert len(seen) == len(cut) > 1
+    for tile, matches in zip(cut, seen, strict=True):
+        top, left = tile.top // 8, tile.left // 8
+        part = maps[:, top : top + matches.shape[2], left : left + matches.shape[3]]
+        assert np.array_equal(matches[0, :, : part.shape[1], : part.shape[2]].numpy(), part)
+        assert matches[0, :, part.shape[1] :].sum() == 0 and matches[0, :, :, part.shape[2] :].sum() == 0

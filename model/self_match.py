@@ -1,0 +1,230 @@
+"""Where a picture repeats itself: the evidence of copy-move, computed once per image and handed to the early view.
+
+A region that was moved within a picture matches another place of it at one offset, shared by all of the region
+(Fridrich, Soukal and Lukáš 2003). Natural texture repeats too, but each patch at an offset of its own. So every cell
+looks for its best match elsewhere by low-frequency DCT coefficients; the match is refined to the pixel; neighbours
+that agree on an offset vote for it; and the strongest offsets are held against every cell. What comes out is not a
+decision but maps for the network, which knows the other half: which of two equal places is the foreign one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+CHANNELS = 6
+"""Maps per cell: texture; own match; agreement of the neighbours; match at a shared offset; its votes; their share."""
+LARGEST = 262_144
+"""Pixels. Larger pictures are averaged down by a whole factor first, so that the search costs the same for all."""
+
+_CELL, _BLOCK, _KEY = 8, 16, 4  # pixels: a cell, the block that is compared around it, and how densely blocks are tried
+_NEAR = 20  # pixels: closer than this everything resembles itself
+_ORDER = 6  # frequencies with u + v below this describe a block
+_TEXTURED = 25.0  # grey levels²: a flat block matches anything and says nothing
+_ALIKE = 0.35  # difference over variance
+_OFFSETS = 3
+_REACH = 2  # pixels a match is refined by, each way: half of _KEY
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+
+def _basis() -> Tensor:
+    n = np.arange(_BLOCK)
+    rows = np.cos((2 * n[None] + 1) * n[:, None] * np.pi / (2 * _BLOCK)) * np.sqrt(2 / _BLOCK)
+    rows[0] /= np.sqrt(2)
+    pairs = [(v, u) for v in range(_ORDER) for u in range(_ORDER) if 0 < u + v < _ORDER]
+    return torch.tensor(np.stack([np.outer(rows[v], rows[u]) for v, u in pairs]), dtype=torch.float32)[:, None]
+
+
+_BASIS = _basis()
+
+
+def self_match(pixels: NDArray[np.uint8]) -> Floats:
+    """Maps of self-similarity.
+
+    Args:
+        pixels: H×W×3 uint8.
+
+    Returns:
+        CHANNELS×⌈H/8⌉×⌈W/8⌉ float32, each about 0 to 1; all zero where the picture is too small to hold two blocks.
+    """
+    height, width = pixels.shape[:2]
+    rows, columns = -(-height // _CELL), -(-width // _CELL)
+    factor = 1
+    while (height // factor) * (width // factor) > LARGEST:
+        factor += 1
+    y = _luma(pixels, factor)
+    h, w = y.shape[0] // _CELL, y.shape[1] // _CELL
+    if min(h, w) < 4:
+        return np.zeros((CHANNELS, rows, columns), np.float32)
+    maps = _maps(y[: h * _CELL, : w * _CELL])
+    if factor > 1:
+        maps = maps.repeat(factor, 1).repeat(factor, 2)
+    below, right = max(0, rows - maps.shape[1]), max(0, columns - maps.shape[2])
+    return np.pad(maps[:, :rows, :columns], ((0, 0), (0, below), (0, right)))
+
+
+def _luma(pixels: NDArray[np.uint8], factor: int) -> Floats:
+    """Luma, averaged over factor × factor pixels, strip by strip so that a large picture is never held as floats."""
+    weights = np.array([0.299, 0.587, 0.114], np.float32)
+    height, width = pixels.shape[0] // factor, pixels.shape[1] // factor
+    if factor == 1:
+        return np.asarray(pixels.astype(np.float32) @ weights)
+    out = np.empty((height, width), np.float32)
+    for row in range(height):
+        strip = pixels[row * factor : (row + 1) * factor, : width * factor] @ weights
+        out[row] = strip.reshape(factor, width, factor).mean((0, 2))
+    return out
+
+
+def _maps(y: Floats) -> Floats:
+    h, w = y.shape[0] // _CELL, y.shape[1] // _CELL
+    blocks = _Blocks(y)
+    textured = blocks.variance > _TEXTURED
+    offsets, likeness = _best_elsewhere(y, textured)
+    own = np.full((h, w), 1.0, np.float32)
+    index = np.flatnonzero(textured & (likeness > 0.5))
+    if index.size:
+        found, refined = blocks.refine(index, offsets.reshape(-1, 2)[index])
+        own.ravel()[index] = found
+        offsets.reshape(-1, 2)[index] = refined
+    alike = own < _ALIKE
+    agreement = _agreement(offsets, alike)
+    votes = np.where(alike & (agreement >= 2), 1 - own, 0).astype(np.float32)
+    shared, strength = _shared(blocks, offsets, votes)
+    total = max(float(votes.sum()), 1.0)
+    return np.stack(
+        [
+            np.tanh(np.log1p(blocks.variance) / 5),
+            1 - np.minimum(own, 1),
+            agreement / 24,
+            1 - np.minimum(shared, 1),
+            np.log1p(strength) / 5,
+            np.minimum(strength / total, 1),
+        ]
+    ).astype(np.float32)
+
+
+class _Blocks:
+    """The block around each cell, sampled at every second pixel, to be compared with the picture at an offset."""
+
+    def __init__(self, y: Floats) -> None:
+        self.height, self.width = y.shape
+        self.h, self.w = self.height // _CELL, self.width // _CELL
+        self.pad = (_BLOCK - _CELL) // 2 + _REACH
+        padded = np.pad(y, self.pad, mode="reflect")
+        side = _BLOCK + 2 * _REACH
+        self.windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side))  # [i, j]: around cell pixel i, j
+        inner = self.windows[::_CELL, ::_CELL, _REACH:-_REACH:2, _REACH:-_REACH:2].reshape(self.h * self.w, -1)
+        self.samples = inner - inner.mean(1, keepdims=True)  # cells×64
+        self.variance = (self.samples**2).mean(1).reshape(self.h, self.w)
+        grid = np.mgrid[: self.h, : self.w].reshape(2, -1).T * _CELL
+        self.corners: Ints = grid.astype(np.int64)  # cells×2
+
+    def refine(self, index: Ints, offsets: Ints) -> tuple[Floats, Ints]:
+        """Least difference over variance within ±_REACH pixels of each cell's offset, and the offset that has it."""
+        at = self.corners[index] + offsets
+        at = np.clip(at, 0, [self.height - _CELL, self.width - _CELL])
+        there = self.windows[at[:, 0], at[:, 1]]  # n×20×20
+        mine, scale = self.samples[index], self.variance.ravel()[index] + 10
+        best, chosen = np.full(index.size, np.inf, np.float32), np.zeros((index.size, 2), np.int64)
+        for dy in range(2 * _REACH + 1):
+            for dx in range(2 * _REACH + 1):
+                other = there[:, dy : dy + _BLOCK : 2, dx : dx + _BLOCK : 2].reshape(index.size, -1)
+                difference = mine - other
+                error = np.einsum("ij,ij->i", difference, difference) / difference.shape[1]
+                error = (error - difference.mean(1) ** 2) / scale
+                better = error < best
+                best[better] = error[better]
+                chosen[better] = (dy - _REACH, dx - _REACH)
+        return best, at - self.corners[index] + chosen
+
+    def at_offset(self, dy: int, dx: int) -> Floats:
+        """Difference over variance of every cell with the place at one offset; 1.5 where that is outside."""
+        out = np.full(self.h * self.w, 1.5, np.float32)
+        at = self.corners + np.array([dy, dx])
+        inside = np.flatnonzero(
+            (at[:, 0] >= 0) & (at[:, 0] <= self.height - _CELL) & (at[:, 1] >= 0) & (at[:, 1] <= self.width - _CELL)
+        )
+        there = self.windows[at[inside, 0], at[inside, 1], _REACH:-_REACH:2, _REACH:-_REACH:2]
+        difference = self.samples[inside] - there.reshape(inside.size, -1)
+        out[inside] = difference.var(1) / (self.variance.ravel()[inside] + 10)
+        return out.reshape(self.h, self.w)
+
+
+def _best_elsewhere(y: Floats, textured: NDArray[np.bool_]) -> tuple[Ints, Floats]:
+    """Offset (dy, dx) in pixels of each textured cell's most similar block, h×w×2, and the similarity, h×w."""
+    with torch.autocast("cpu", enabled=False):
+        return _search(y, textured)
+
+
+def _search(y: Floats, textured: NDArray[np.bool_]) -> tuple[Ints, Floats]:
+    h, w = textured.shape
+    margin = (_BLOCK - _CELL) // 2
+    padded = F.pad(torch.from_numpy(y)[None, None], (margin, margin, margin, margin), mode="reflect")
+    coefficients = F.conv2d(padded, _BASIS, stride=_KEY)[0]  # f×keys
+    coefficients /= torch.sqrt((coefficients**2).sum(0) + 4.0 * _BLOCK**2)  # flat blocks are like nothing
+    count, key_rows, key_columns = coefficients.shape
+    keys = coefficients.reshape(count, -1)
+    step = _CELL // _KEY
+    cells = coefficients[:, ::step, ::step].permute(1, 2, 0).contiguous()
+    offsets, likeness = np.zeros((h, w, 2), np.int64), np.zeros((h, w), np.float32)
+    reach = _NEAR // _KEY
+    near = np.abs(np.arange(w)[:, None] * step - np.arange(key_columns)) <= reach
+    for row in range(h):
+        which = np.flatnonzero(textured[row])
+        if not which.size:
+            continue
+        similar = (cells[row, which] @ keys).numpy().reshape(which.size, key_rows, key_columns)
+        band = similar[:, max(0, row * step - reach) : row * step + reach + 1]
+        band[np.broadcast_to(near[which][:, None], band.shape)] = -2
+        flat = similar.reshape(which.size, -1)
+        found = flat.argmax(1)
+        likeness[row, which] = flat[np.arange(which.size), found]
+        offsets[row, which, 0] = found // key_columns * _KEY - row * _CELL
+        offsets[row, which, 1] = found % key_columns * _KEY - which * _CELL
+    return offsets, likeness
+
+
+def _agreement(offsets: Ints, alike: NDArray[np.bool_]) -> Floats:
+    """How many of the 24 neighbours of each cell match well at the same offset, give or take a pixel."""
+    h, w = alike.shape
+    around = np.pad(offsets, ((2, 2), (2, 2), (0, 0)))
+    well = np.pad(alike, 2)
+    out = np.zeros((h, w), np.float32)
+    for dy in range(5):
+        for dx in range(5):
+            if (dy, dx) != (2, 2):
+                same = (np.abs(around[dy : dy + h, dx : dx + w] - offsets) <= 1).all(2)
+                out += same & well[dy : dy + h, dx : dx + w]
+    return out * alike
+
+
+def _shared(blocks: _Blocks, offsets: Ints, votes: Floats) -> tuple[Floats, Floats]:
+    """Every cell against the offsets with the most votes: least difference over variance, and that offset's votes."""
+    h, w = votes.shape
+    shared, strength = np.full((h, w), 1.5, np.float32), np.zeros((h, w), np.float32)
+    voting = np.flatnonzero(votes.ravel())
+    chosen, weight = offsets.reshape(-1, 2)[voting], votes.ravel()[voting].copy()
+    for _ in range(_OFFSETS):
+        if weight.sum() < 1.5:
+            break
+        # A cell and the place it matches vote for opposite offsets: the same evidence.
+        values, inverse = np.unique(chosen, axis=0, return_inverse=True)
+        counts = np.bincount(inverse.ravel(), weight)
+        closeness = [(np.minimum(np.abs(values - v).max(1), np.abs(values + v).max(1)) <= 1) @ counts for v in values]
+        top = int(np.argmax(closeness))
+        value, support = values[top], float(closeness[top])
+        if support < 1.5:
+            break
+        for dy, dx in (value, -value):
+            error = blocks.at_offset(int(dy), int(dx))
+            better = (error < shared) & (support >= 0.3 * strength)
+            shared, strength = np.where(better, error, shared), np.where(better, np.float32(support), strength)
+        far = np.minimum(np.abs(chosen - value).max(1), np.abs(chosen + value).max(1)) > 3
+        chosen, weight = chosen[far], weight[far]
+    return shared, strength

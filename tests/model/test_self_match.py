@@ -1,0 +1,89 @@
+"""A copy within the picture shows at one offset; texture, flat sky and tiny pictures do not."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from model import self_match as module
+from model.self_match import CHANNELS, self_match
+
+Pixels = NDArray[np.uint8]
+
+
+def textured(height: int, width: int, seed: int = 0) -> Pixels:
+    """Coloured noise with structure of several sizes, as photographs have."""
+    rng = np.random.default_rng(seed)
+    layers = [gaussian_filter(rng.normal(0, 1, (height, width, 3)), (s, s, 0)) * s * 30 for s in (1.0, 2.5, 6.0)]
+    return np.clip(sum(layers) + 128, 0, 255).astype(np.uint8)
+
+
+def with_copy(pixels: Pixels, side: int, source: tuple[int, int], target: tuple[int, int]) -> Pixels:
+    out = pixels.copy()
+    piece = pixels[source[0] : source[0] + side, source[1] : source[1] + side]
+    out[target[0] : target[0] + side, target[1] : target[1] + side] = piece
+    return out
+
+
+def jpeg(pixels: Pixels, quality: int) -> Pixels:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer))
+
+
+SHARED, VOTES = 3, 4
+
+
+@pytest.mark.parametrize("quality", [None, 90, 70])
+@pytest.mark.parametrize("target", [(24, 150), (131, 141), (99, 30)])
+def test_both_places_of_a_copy_match_and_the_rest_does_not(target: tuple[int, int], quality: int | None) -> None:
+    pixels = with_copy(textured(224, 256), 64, (16, 16), target)
+    maps = self_match(pixels if quality is None else jpeg(pixels, quality))
+    copied = np.zeros((28, 32), bool)
+    for top, left in ((16, 16), target):
+        copied[-(-top // 8) + 1 : (top + 64) // 8 - 1, -(-left // 8) + 1 : (left + 64) // 8 - 1] = True
+    elsewhere = np.ones_like(copied)
+    for top, left in ((16, 16), target):
+        elsewhere[max(0, top // 8 - 2) : (top + 64) // 8 + 2, max(0, left // 8 - 2) : (left + 64) // 8 + 2] = False
+    assert maps[SHARED][copied].mean() > 0.7
+    assert maps[VOTES][copied].mean() > 0.3
+    assert maps[SHARED][elsewhere].mean() < 0.1
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [textured(160, 160, 3), np.full((160, 160, 3), 90, np.uint8), jpeg(textured(160, 160, 4), 60)],
+    ids=["texture", "flat", "jpeg"],
+)
+def test_without_a_copy_nothing_gathers_votes(pixels: Pixels) -> None:
+    assert self_match(pixels)[VOTES].mean() < 0.05
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (8, 400), (31, 31), (32, 33), (100, 77), (257, 255)])
+def test_shape_range_and_determinism(shape: tuple[int, int]) -> None:
+    pixels = textured(*shape)
+    maps = self_match(pixels)
+    assert maps.shape == (CHANNELS, -(-shape[0] // 8), -(-shape[1] // 8))
+    assert maps.dtype == np.float32 and np.isfinite(maps).all()
+    assert maps.min() >= 0 and maps.max() < 2
+    assert np.array_equal(maps, self_match(pixels.copy()))
+
+
+def test_a_view_of_memory_gives_what_its_copy_gives() -> None:
+    pixels = textured(96, 120)
+    assert np.array_equal(self_match(pixels[:, ::-1]), self_match(np.ascontiguousarray(pixels[:, ::-1])))
+
+
+def test_large_pictures_are_searched_reduced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LARGEST", 100 * 130)
+    small = textured(96, 128)
+    large = np.asarray(Image.fromarray(with_copy(small, 40, (8, 8), (48, 72))).resize((262, 197), Image.Resampling.BOX))
+    maps = self_match(large)
+    assert maps.shape == (CHANNELS, 25, 33)
+    assert maps[SHARED, 14:20, 20:26].mean() > 0.6  # the copy, at twice the size
+    assert maps[SHARED, 16:22, 2:8].mean() < 0.3
