@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from model import device
 from model.device import DeviceError, resolve
 
 
-def test_cpu_is_float32_unless_asked_otherwise() -> None:
-    assert resolve("cpu", "auto") == ("cpu", torch.float32)
+@pytest.fixture(autouse=True)
+def plain_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A CPU without bfloat16, whatever this machine has; the file stands for /proc/cpuinfo."""
+    monkeypatch.setattr(device, "_CPUINFO", tmp_path / "cpuinfo")
+    return tmp_path / "cpuinfo"
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "dtype"),
+    [
+        (None, torch.float32),
+        ("processor\t: 0\nflags\t\t: fpu sse2 avx512f\n", torch.float32),
+        ("processor\t: 0\nflags\t\t: fpu avx512f avx512_bf16\n", torch.bfloat16),
+        ("processor\t: 0\nflags\t\t: fpu amx_bf16 amx_tile\n", torch.bfloat16),
+        ("Features\t: fp asimd avx512_bf16\n", torch.float32),
+    ],
+)
+def test_cpu_computes_in_bfloat16_where_it_can(plain_cpu: Path, cpuinfo: str | None, dtype: torch.dtype) -> None:
+    if cpuinfo is not None:
+        plain_cpu.write_text(cpuinfo)
+    assert resolve("cpu", "auto") == ("cpu", dtype)
+    assert resolve("cpu", "float32") == ("cpu", torch.float32)
     assert resolve("cpu", "bfloat16") == ("cpu", torch.bfloat16)
 
 
