@@ -1,6 +1,7 @@
 """From a heatmap to an image-level score, and from the score to a calibrated confidence.
 
-The score is a fixed statistic of the probability map. The confidence is Platt's logistic of the score (Platt 1999),
+The score is the mean of the strongest cells of the probability map, or a logistic regression of a few statistics of
+it, fitted with the rest. The confidence is Platt's logistic of the score (Platt 1999),
 fitted on pictures that were neither trained on nor tested on; its parameters travel with the weights.
 """
 
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
 from scipy.optimize import minimize
 from scipy.special import expit
 
@@ -25,7 +27,8 @@ class Calibration:
         pixel_threshold: a pixel is marked if its probability is above this.
         score_threshold: the verdict is forged if the score is above this.
         no_evidence_below: the verdict is no_evidence if the score is at or below this; in between, inconclusive.
-        score_cells: how many of the strongest cells make the score (`image_score`).
+        score_cells: how many of the strongest cells make the score (`image_score`) where there are no weights.
+        score_weights: of `FEATURES` and a constant: the score is the logistic of their weighted sum.
         slope, intercept: P(forged | score) = 1 / (1 + exp(-(slope·logit(score) + intercept))).
         fitted_on: what the parameters were fitted on, in words; empty: nothing, then there is no confidence.
         fitted_megapixels: smallest and largest image of the fit; the score of larger images is larger by chance.
@@ -37,11 +40,18 @@ class Calibration:
     score_threshold: float = 0.5
     no_evidence_below: float = 0.5
     score_cells: int = 24
+    score_weights: tuple[float, ...] = ()
     slope: float = 1.0
     intercept: float = 0.0
     fitted_on: str = ""
     fitted_megapixels: tuple[float, float] = (0.0, 0.0)
     figures: dict[str, float] | None = None
+
+    def score(self, heatmap: NDArray[np.float32]) -> float:
+        """Raw image-level score of a heatmap, 0 to 1."""
+        if not self.score_weights:
+            return image_score(heatmap, self.score_cells)
+        return float(expit(np.dot(self.score_weights[:-1], image_features(heatmap)) + self.score_weights[-1]))
 
     def p_forged(self, score: float) -> float:
         """Calibrated probability that a picture with this score was forged, 0 to 1."""
@@ -51,7 +61,8 @@ class Calibration:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return asdict(self) | {"fitted_megapixels": list(self.fitted_megapixels)}
+        lists = {"fitted_megapixels": list(self.fitted_megapixels), "score_weights": list(self.score_weights)}
+        return asdict(self) | lists
 
     def covers(self, megapixels: float) -> bool:
         """Whether the fit speaks for images of this size: up to half and double of what it saw."""
@@ -68,7 +79,10 @@ class Calibration:
         unknown = set(data) - {f.name for f in fields(Calibration)}
         if unknown:
             raise ValueError(f"calibration: unknown key {sorted(unknown)[0]!r}")
-        calibration = Calibration(**(data | {"fitted_megapixels": tuple(data.get("fitted_megapixels", (0.0, 0.0)))}))
+        lists = {name: tuple(data[name]) for name in ("fitted_megapixels", "score_weights") if name in data}
+        calibration = Calibration(**(data | lists))
+        if len(calibration.score_weights) not in (0, len(FEATURES) + 1):
+            raise ValueError(f"calibration: score_weights must be {len(FEATURES) + 1} numbers, or none")
         for name in ("pixel_threshold", "score_threshold", "no_evidence_below"):
             if not 0 <= getattr(calibration, name) <= 1:
                 raise ValueError(f"calibration: {name} must lie in [0, 1]")
@@ -83,18 +97,84 @@ def image_score(heatmap: NDArray[np.float32], cells: int) -> float:
     A fixed number of cells, not a share of the picture: a small edit in a large photo weighs as much as in a small
     one. A single bright pixel does not: the cell's mean counts.
     """
-    height, width = heatmap.shape
-    rows, columns = max(1, height // 8), max(1, width // 8)
-    if height < 8 or width < 8:
+    if min(heatmap.shape) < 8:
         return float(heatmap.mean())
-    # Row by row of cells, so that a 100-megapixel heatmap is never copied.
+    flat = _cells(heatmap).ravel()
+    return float(np.clip(_strongest(flat, cells).mean(), 0.0, 1.0))
+
+
+def image_features(heatmap: NDArray[np.float32]) -> NDArray[np.float64]:
+    """`FEATURES` of a heatmap: how strong, how large and how compact what it marks is, and how large the picture is.
+
+    Strongest cells alone grow by chance with the number of cells; so the number is one of the features.
+    """
+    cells = _cells(heatmap) if min(heatmap.shape) >= 8 else np.full((1, 1), heatmap.mean(), np.float32)
+    flat = cells.ravel()
+    strongest = [_logit(float(_strongest(flat, count).mean())) for count in (8, 24, 96)]
+    block = uniform_filter(cells, 3, mode="constant")
+    marked = np.count_nonzero(flat > 0.5)
+    return np.array(
+        [
+            *strongest,
+            _logit(float(block.max())),
+            math.log1p(marked),
+            _logit(float(flat.mean(dtype=np.float64))),
+            math.log(flat.size),
+        ]
+    )
+
+
+FEATURES = ("strongest 8", "strongest 24", "strongest 96", "strongest block", "log marked", "mean", "log cells")
+"""Of the 8×8 cells of a heatmap: mean of the 8, 24 and 96 strongest, of the strongest 3×3 block, and of all (as
+log-odds); the logarithms of one and how many are above one half, and of how many there are."""
+
+
+def _cells(heatmap: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Means of the whole 8×8 cells; row by row of cells, so that a 100-megapixel heatmap is never copied."""
+    rows, columns = heatmap.shape[0] // 8, heatmap.shape[1] // 8
     means = np.empty((rows, columns), np.float32)
     for row in range(rows):
         strip = heatmap[row * 8 : row * 8 + 8, : columns * 8]
         means[row] = strip.reshape(8, columns, 8).mean((0, 2))
-    flat = means.ravel()
-    count = min(cells, flat.size)
-    return float(np.clip(np.partition(flat, flat.size - count)[flat.size - count :].mean(), 0.0, 1.0))
+    return means
+
+
+def _strongest(flat: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    count = min(count, flat.size)
+    return np.asarray(np.partition(flat, flat.size - count)[flat.size - count :])
+
+
+def _logit(p: float) -> float:
+    clipped = min(max(p, 1e-4), 1 - 1e-4)
+    return math.log(clipped / (1 - clipped))
+
+
+def fit_score(features: NDArray[np.float64], forged: NDArray[np.bool_], penalty: float = 0.02) -> tuple[float, ...]:
+    """Weights of `FEATURES` and a constant: ridge logistic regression on scaled features, both classes weighing alike.
+
+    Args:
+        features: n×len(FEATURES).
+        forged: n.
+
+    Raises:
+        ValueError: fewer than two pictures of either kind.
+    """
+    positives, negatives = int(forged.sum()), int((~forged).sum())
+    if min(positives, negatives) < 2:
+        raise ValueError("a score needs forged and authentic pictures, at least two of each")
+    centre, scale = features.mean(0), features.std(0) + 1e-6
+    x = np.concatenate([(features - centre) / scale, np.ones((len(features), 1))], 1)
+    share = np.where(forged, 0.5 / positives, 0.5 / negatives)
+
+    def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        z = x @ weights
+        ridge = penalty * np.append(weights[:-1], 0.0)
+        value = (share * (np.logaddexp(0, z) - forged * z)).sum() + 0.5 * float(ridge @ weights)
+        return float(value), x.T @ (share * (expit(z) - forged)) + ridge
+
+    found = minimize(loss, np.zeros(x.shape[1]), jac=True, method="BFGS").x
+    weights = found[:-1] / scale
+    return (*(float(w) for w in weights), float(found[-1] - weights @ centre))
 
 
 def fit_logistic(scores: NDArray[np.float64], forged: NDArray[np.bool_]) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from model.calibration import Calibration, image_score
+from model.calibration import Calibration
 
 Word = Literal["forged", "no_evidence", "inconclusive"]
 
@@ -64,7 +64,7 @@ def judge(pixels: NDArray[np.uint8], heatmap: NDArray[np.float32], calibration: 
         raise ValueError("the heatmap holds values that are not finite")
     mask = heatmap > calibration.pixel_threshold
     regions, count = find_regions(mask, heatmap)
-    score = image_score(heatmap, calibration.score_cells)
+    score = calibration.score(heatmap)
     verdict, reason, confidence = _decide(pixels, score, bool(count), calibration)
     ratio = float(np.count_nonzero(mask)) / mask.size
     return Finding(verdict, reason, score, confidence, ratio, regions, count, mask)

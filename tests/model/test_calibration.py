@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from model.calibration import Calibration, fit_logistic, image_score, reliability
+from model.calibration import FEATURES, Calibration, fit_logistic, fit_score, image_features, image_score, reliability
 
 
 def test_score_is_the_mean_of_the_strongest_cells() -> None:
@@ -84,9 +85,59 @@ def test_probability_is_monotone_and_safe_at_the_ends() -> None:
         ({"pixel_threshold": 1.2}, "pixel_threshold"),
         ({"score_threshold": -0.1}, "score_threshold"),
         ({"no_evidence_below": 0.9}, "must not exceed"),
+        ({"score_weights": [1.0, 2.0]}, "score_weights must be"),
         ({"thresold": 0.5}, "unknown key 'thresold'"),
     ],
 )
 def test_wrong_values_are_named(change: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Calibration.from_dict(Calibration().to_dict() | change)
+
+
+def blob(shape: tuple[int, int], side: int, strength: float) -> NDArray[np.float32]:
+    heatmap = np.full(shape, 0.02, np.float32)
+    heatmap[16 : 16 + side, 24 : 24 + side] = strength
+    return heatmap
+
+
+def test_features_say_what_they_are_called() -> None:
+    values = dict(zip(FEATURES, image_features(blob((160, 240), 32, 0.9)), strict=True))
+    assert values["strongest 8"] == pytest.approx(np.log(9), rel=1e-3)
+    assert values["strongest block"] == pytest.approx(np.log(9), rel=1e-3)
+    assert values["strongest 24"] < values["strongest 8"]
+    assert values["log marked"] == pytest.approx(np.log(17))
+    assert values["log cells"] == pytest.approx(np.log(600))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 100), (8, 8), (23, 9)])
+def test_features_of_a_tiny_heatmap_are_finite(shape: tuple[int, int]) -> None:
+    for value in (0.0, 0.25, 1.0):
+        assert np.isfinite(image_features(np.full(shape, value, np.float32))).all()
+
+
+def test_a_fitted_score_tells_blobs_from_specks_of_equal_strength() -> None:
+    rng = np.random.default_rng(0)
+    heatmaps, forged = [], []
+    for index in range(120):
+        heatmap = blob((160, 240), 40, 0.9) if index % 2 else np.full((160, 240), 0.02, np.float32)
+        if index % 2 == 0:  # as many strong cells, all apart
+            for top in range(0, 160, 32):
+                for left in range(0, 240, 48):
+                    heatmap[top : top + 8, left : left + 8] = 0.9
+        heatmaps.append(np.clip(heatmap + rng.normal(0, 0.02, heatmap.shape), 0, 1).astype(np.float32))
+        forged.append(bool(index % 2))
+    labels = np.array(forged)
+    weights = fit_score(np.array([image_features(h) for h in heatmaps[:60]]), labels[:60])
+    calibration = Calibration.from_dict(Calibration(score_weights=weights).to_dict())
+    scores = np.array([calibration.score(h) for h in heatmaps[60:]])
+    assert scores[labels[60:]].min() > 0.5 > scores[~labels[60:]].max()
+
+
+def test_a_score_needs_both_kinds() -> None:
+    with pytest.raises(ValueError, match="at least two"):
+        fit_score(np.zeros((3, len(FEATURES))), np.array([True, True, True]))
+
+
+def test_without_weights_the_score_is_that_of_the_strongest_cells() -> None:
+    heatmap = blob((80, 80), 16, 0.7)
+    assert Calibration().score(heatmap) == image_score(heatmap, 24)
