@@ -1,0 +1,130 @@
+"""Pictures and masks from files nobody vouches for: a few formats, a limit on pixels, one kind of error."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
+"""What Pillow may recognize (MPO is a JPEG to it), whatever a file is called. Its EPS reader, for one, would start Ghostscript."""
+
+MASK_THRESHOLD = 127
+"""Grey values above this are white, which is forged."""
+
+
+class DamagedFileError(ValueError):
+    """A picture or mask that cannot be used; the message names the file and what is wrong."""
+
+
+@contextmanager
+def opened(path: Path, max_megapixels: float) -> Iterator[Image.Image]:
+    """A picture whose header was read, its size within the limit.
+
+    Raises:
+        DamagedFileError: not readable, not a picture, too large; also when what is done with it fails.
+    """
+    try:
+        # A pipe or a device would be waited for without end
+        if not path.is_file():
+            raise DamagedFileError(f"{path}: not a file")
+        with Image.open(path, formats=FORMATS) as image:
+            megapixels = image.width * image.height / 1e6
+            if megapixels > max_megapixels:
+                raise DamagedFileError(
+                    f"{path}: {image.width}×{image.height} pixels, more than max_megapixels {max_megapixels:g}"
+                )
+            yield image
+    except DamagedFileError:
+        raise
+    except Exception as error:  # decoders raise anything on damaged bytes
+        raise DamagedFileError(f"{path}: {_reason(path, error)}") from error
+
+
+def picture_size(path: Path, max_megapixels: float) -> tuple[int, int]:
+    """Height and width of a picture, from its header."""
+    with opened(path, max_megapixels) as image:
+        return image.height, image.width
+
+
+def rgb(image: Image.Image, box: tuple[int, int, int, int] | None = None) -> Pixels:
+    """The pixels, H×W×3 uint8, of a box (left, top, right, bottom) or of all. Orientation tags are not applied."""
+    part = image.crop(box) if box is not None else image
+    if part.mode.startswith("I;16"):  # 16-bit grey: Pillow would clip it
+        return np.repeat((np.asarray(part) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    return np.asarray(part.convert("RGB"))
+
+
+def read_mask(
+    path: Path,
+    max_megapixels: float,
+    *,
+    inverted: bool = False,
+    size: tuple[int, int] | None = None,
+    fit: bool = False,
+) -> Mask:
+    """A mask, H×W bool, True = forged.
+
+    Args:
+        path: a picture, white = forged (a mask of only the values 0 and 1 counts 1 as white), or an `.npz` with one
+            array of labels, everything but 0 = forged.
+        max_megapixels: the limit on its size.
+        inverted: black is forged.
+        size: height and width of the image it belongs to; None: not compared.
+        fit: scale a mask of another size instead of refusing it.
+
+    Raises:
+        DamagedFileError: not readable, too large, or of another size than its image.
+    """
+    if path.suffix == ".npz":
+        mask = _labels(path, max_megapixels) > 0
+    else:
+        with opened(path, max_megapixels) as image:
+            if image.mode.startswith("I;16"):
+                grey = (np.asarray(image) >> 8).astype(np.uint8)
+            else:
+                grey = np.asarray(image.convert("L"))
+        mask = grey > (MASK_THRESHOLD if grey.max() > 1 else 0)
+    if inverted:
+        mask = ~mask
+    if size is not None and mask.shape != size:
+        if not fit:
+            raise DamagedFileError(
+                f"{path}: the mask has {mask.shape[1]}×{mask.shape[0]} pixels, its image {size[1]}×{size[0]}"
+            )
+        scaled = Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST)
+        mask = np.asarray(scaled, dtype=np.bool_)
+    return mask
+
+
+def _labels(path: Path, max_megapixels: float) -> NDArray[np.integer]:
+    """The array of an `.npz`, H×W; nothing is unpickled, and its size is looked at before it is unpacked."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if len(members) != 1 or members[0].file_size > max_megapixels * 1e6 * 8 + 4096:
+                raise DamagedFileError(f"{path}: not one array within max_megapixels {max_megapixels:g}")
+        with np.load(path, allow_pickle=False) as arrays:
+            labels = np.squeeze(arrays[arrays.files[0]])
+        if labels.ndim != 2 or labels.dtype.kind not in "iub" or labels.size > max_megapixels * 1e6:
+            raise DamagedFileError(f"{path}: an array of {labels.shape} {labels.dtype}, not a mask")
+    except DamagedFileError:
+        raise
+    except Exception as error:  # as above
+        raise DamagedFileError(f"{path}: {_reason(path, error)}") from error
+    return labels
+
+
+def _reason(path: Path, error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    words = str(error).replace(str(path), "").replace("''", "").strip() or type(error).__name__
+    return "not a picture of a known format" if "cannot identify image file" in words else words
