@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from model.data.datasets import Entry, list_entries, photos_to_forge, side_of
 from model.data.mix import Forge, Masks, Mix, Source
-from model.data.picture_files import DamagedFileError, mask_size, picture_size, read_mask
+from model.data.picture_files import DamagedFileError, picture_size, read_mask
 from model.data.yaml_reader import legible
 
 AREA_EDGES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -137,7 +138,7 @@ def _lines(told: SourceDescription, most: int) -> list[str]:
         lines.append("  sizes " + ", ".join(f"{n} {w}×{h}" for n, (w, h) in zip(_NAMES, told.sizes, strict=True)))
     if any(told.forged_area):
         lines.append(f"  forged area, of {sum(told.forged_area)} masks:")
-        bins = ["nothing", *(f"{a:.1%} to {b:.1%}" for a, b in zip(AREA_EDGES, AREA_EDGES[1:], strict=False))]
+        bins = ["nothing", *(f"{a:.1%} to {b:.1%}" for a, b in pairwise(AREA_EDGES))]
         longest = max(told.forged_area)
         for name, count in zip(bins, told.forged_area, strict=True):
             lines.append(f"    {name:>14} {count:7} {'█' * round(30 * count / longest)}".rstrip())

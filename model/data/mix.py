@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -34,6 +34,9 @@ __all__ = [
 
 Layout = Literal["casia2", "imd2020", "fantastic-reality", "tampcoco", "defacto"]
 """Public sets that are read as they are published."""
+
+LARGEST_PICTURE = 80.0
+"""Millions of pixels, if the mix does not say otherwise: below what Pillow warns of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +197,8 @@ class Mix:
     sources: tuple[Source, ...]
     validation: Validation = Validation()
     shapes: tuple[Shape, ...] = (Shape(256, 256),)
-    augment: Augment = field(default_factory=Augment)
-    max_megapixels: float = 80.0
+    augment: Augment = Augment()
+    max_megapixels: float = LARGEST_PICTURE
     digest: str = ""
 
 
@@ -209,8 +212,17 @@ def load_mix(path: Path | str) -> Mix:
     values = top.mapping(["sources", "validation", "shapes", "augment", "max_megapixels"])
     if "sources" not in values:
         raise top.error("a list of sources", "the key `sources` is missing")
-    mix = {name: read(values[name]) for name, read in _PARTS.items() if name in values}
-    return Mix(path=Path(path), sources=_sources(values["sources"]), digest=hashlib.sha256(data).hexdigest(), **mix)
+    # Pillow itself refuses more than 178 million pixels
+    limit = values["max_megapixels"].number(0.01, 178) if "max_megapixels" in values else LARGEST_PICTURE
+    return Mix(
+        path=Path(path),
+        sources=_sources(values["sources"]),
+        validation=_validation(values["validation"]) if "validation" in values else Validation(),
+        shapes=_shapes(values["shapes"]) if "shapes" in values else (Shape(256, 256),),
+        augment=_augment(values["augment"]) if "augment" in values else Augment(),
+        max_megapixels=limit,
+        digest=hashlib.sha256(data).hexdigest(),
+    )
 
 
 def _sources(value: Value) -> tuple[Source, ...]:
@@ -394,11 +406,4 @@ _KINDS: dict[str, Callable[[Value], Pairs | ListFile | NamedSet | Authentic | Fo
     **{layout: _named(layout) for layout in get_args(Layout)},
     "authentic": _authentic,
     "forge": _forge,
-}
-_PARTS: dict[str, Callable[[Value], object]] = {
-    "validation": _validation,
-    "shapes": _shapes,
-    "augment": _augment,
-    # Pillow itself refuses more than 178 million pixels
-    "max_megapixels": lambda value: value.number(0.01, 178),
 }

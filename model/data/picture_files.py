@@ -15,7 +15,8 @@ Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
-"""What Pillow may recognize (MPO is a JPEG to it), whatever a file is called. Its EPS reader, for one, would start Ghostscript."""
+"""What Pillow may recognize, whatever a file is called: its EPS reader, for one, would start Ghostscript.
+(MPO, as phones write it, counts as JPEG.)"""
 
 MASK_THRESHOLD = 127
 """Grey values above this are white, which is forged."""
@@ -113,7 +114,7 @@ def _labels(path: Path, max_megapixels: float) -> NDArray[np.integer]:
             if len(members) != 1 or members[0].file_size > max_megapixels * 1e6 * 8 + 4096:
                 raise DamagedFileError(f"{path}: not one array within max_megapixels {max_megapixels:g}")
         with np.load(path, allow_pickle=False) as arrays:
-            labels = np.squeeze(arrays[arrays.files[0]])
+            labels: NDArray[np.integer] = np.squeeze(arrays[arrays.files[0]])
         if labels.ndim != 2 or labels.dtype.kind not in "iub" or labels.size > max_megapixels * 1e6:
             raise DamagedFileError(f"{path}: an array of {labels.shape} {labels.dtype}, not a mask")
     except DamagedFileError:

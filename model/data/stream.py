@@ -99,8 +99,7 @@ class Stream:
             if source.weight == 0:
                 continue
             if isinstance(source.data, Forge):
-                bank = self._bank(source.data, number)
-                part: _Files | _Forgeries | None = bank and _Forgeries(source.name, bank, source.data.plain_share)
+                part: _Files | _Forgeries | None = self._forgeries(source.name, source.data, number)
             else:
                 part = self._files(number)
             if part is None:
@@ -127,7 +126,7 @@ class Stream:
         reading = getattr(source.data, "reading", Masks())
         return _Files(source.name, entries, reading) if entries else None
 
-    def _bank(self, data: Forge, number: int) -> PhotoBank | None:
+    def _forgeries(self, name: str, data: Forge, number: int) -> _Forgeries | None:
         if self._cache is None:
             folder = tempfile.TemporaryDirectory(prefix="clue-photos-", ignore_cleanup_errors=True)
             weakref.finalize(self, _remove, folder, os.getpid())
@@ -137,7 +136,7 @@ class Stream:
             return None
         bank.prepare()
         self.problems += bank.left_out
-        return bank
+        return _Forgeries(name, bank, data.plain_share)
 
     def __getstate__(self) -> dict[str, Any]:
         # A map of the photos' file would be pickled as all of its bytes; each worker makes its own
@@ -179,7 +178,7 @@ class Stream:
                 continue
             return Sample(pixels, mask, part.name)
         raise DamagedFileError(
-            f"{TRIES} images in a row could not be read (batch {index} of the {self.side} side); the last: {damaged[-1]}"
+            f"{TRIES} images in a row could not be read (batch {index}, {self.side} side); the last: {damaged[-1]}"
         )
 
     def _crop(self, entry: Entry, reading: Masks, shape: Shape, rng: np.random.Generator) -> tuple[Pixels, Mask]:

@@ -132,7 +132,7 @@ class Value:
         """True or false."""
         if not isinstance(self.node, yaml.ScalarNode) or not self._tag_is("bool"):
             raise self.error("true or false")
-        return bool(SafeConstructor().construct_object(self.node))  # type: ignore[no-untyped-call]
+        return bool(SafeConstructor().construct_object(self.node))
 
     def folder(self) -> Path:
         """A folder that exists: variables expanded, relative to the file."""
