@@ -2,57 +2,102 @@
 
     python scripts/finish_mini.py --run runs/first --data DATA --out model/weights/mini
 
-The pictures are made from photos that training never saw; half of those photos fit the calibration, the other half
-measure it. Forged and authentic ones have the same sizes and go through the same histories.
+The pictures are made from photos that training never saw; half of those photos fit the score and its confidence, the
+other half measure them. Forged and authentic ones have the same sizes and go through the same histories; large ones are
+made of photos that need not be enlarged for it.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
+from scipy.special import expit
 
-from model.calibration import Calibration, fit_logistic, image_score, reliability
+from model.calibration import FEATURES, Calibration, fit_logistic, fit_score, image_features, reliability
 from model.clue import build
 from model.data.forge import KINDS, Forgery, forge
 from model.data.photo_bank import Cutout, PhotoBank, bank_of
+from model.device import resolve
 from model.prediction import Prediction
 from model.predictor import Predictor
 from model.presets import PRESETS
 from model.storage import save
 
-SIZES = ((256, 384), (384, 256), (320, 320), (480, 640), (768, 1024))
+SIZES = ((256, 384), (384, 256), (320, 320), (480, 640), (768, 1024), (1072, 1600))
 FALSE_POSITIVE_RATE = 0.05
+Sample = tuple[tuple[int, Forgery], NDArray[np.uint8]]
 REGIONS = (("under 1 %", 0.0, 0.01), ("1 to 10 %", 0.01, 0.1), ("over 10 %", 0.1, 1.0))
 
 
-def halves(bank: PhotoBank, cache: Path) -> list[PhotoBank]:
-    """Two banks that share no photo."""
-    banks = []
-    for half in (0, 1):
-        paths = [path for path in bank.paths if hashlib.sha256(path.name.encode()).digest()[31] % 2 == half]
-        index = {path: number for number, path in enumerate(paths)}
-        cutouts = [Cutout(index[bank.paths[c.photo]], c.path) for c in bank.cutouts if bank.paths[c.photo] in index]
-        banks.append(PhotoBank(paths, cutouts, cache / str(half)))
-        banks[-1].prepare()
-    return banks
+def part(bank: PhotoBank, keep: Callable[[Path], bool], cache: Path) -> PhotoBank:
+    """The photos of a bank that are to be kept, and their cut-outs."""
+    paths = [path for path in bank.paths if keep(path)]
+    index = {path: number for number, path in enumerate(paths)}
+    cutouts = [Cutout(index[bank.paths[c.photo]], c.path) for c in bank.cutouts if bank.paths[c.photo] in index]
+    chosen = PhotoBank(paths, cutouts, cache)
+    chosen.prepare()
+    return chosen
 
 
-def samples(banks: list[PhotoBank], seed: int, count: int) -> Iterator[tuple[tuple[int, Forgery], NDArray[np.uint8]]]:
+def half_of(path: Path) -> int:
+    """0 or 1, from the name alone."""
+    return hashlib.sha256(path.name.encode()).digest()[31] % 2
+
+
+def covers(path: Path, pixels: int) -> bool:
+    """Whether the photo has about as many pixels or more."""
+    with Image.open(path) as image:
+        return image.width * image.height >= 0.8 * pixels
+
+
+def samples(bank: PhotoBank, cache: Path, seed: int, count: int) -> Iterator[Sample]:
     """((half, sample), pixels): of each half and each size as many authentic as forged ones, of every kind."""
+    banks: dict[tuple[int, tuple[int, int]], PhotoBank] = {}
+    for half in (0, 1):
+        mine = part(bank, lambda path, half=half: half_of(path) == half, cache / f"{half}")
+        for size in SIZES:
+            large = size[0] * size[1] > 400_000
+            name = cache / f"{half}-{size[0]}x{size[1]}"
+            banks[half, size] = (
+                part(mine, lambda path, size=size: covers(path, size[0] * size[1]), name) if large else mine
+            )
     for index in range(count):
         rng = np.random.default_rng([seed, index])
         forged, half, size = index % 2 == 1, index // 2 % 2, SIZES[index // 4 % len(SIZES)]
         kind = str(rng.choice(KINDS[1:], p=[0.45, 0.25, 0.15, 0.15])) if forged else "authentic"
-        sample = forge(banks[half], rng, *size, kind)
+        sample = forge(banks[half, size], rng, *size, kind)
         yield (half, sample), sample.pixels
+
+
+def fitted(features: NDArray[np.float64], truth: NDArray[np.bool_]) -> Calibration:
+    """Score weights, confidence and thresholds; the latter two from scores of pictures held out from those."""
+    folds = np.arange(len(truth)) // 2 % 4
+    score = np.zeros(len(truth))
+    for fold in range(4):
+        weights = np.array(fit_score(features[folds != fold], truth[folds != fold]))
+        score[folds == fold] = expit(features[folds == fold] @ weights[:-1] + weights[-1])
+    slope, intercept = fit_logistic(score, truth)
+    even = float(expit(-intercept / slope))  # the score at which P(forged) is one half
+    strict = max(even, float(np.quantile(score[~truth], 1 - FALSE_POSITIVE_RATE, method="higher")))
+    return Calibration(
+        name="mini-held-out-forgeries",
+        score_weights=fit_score(features, truth),
+        score_threshold=round(strict, 6),
+        no_evidence_below=round(even, 6),
+        slope=slope,
+        intercept=intercept,
+    )
 
 
 def auc(forged: NDArray[np.float64], authentic: NDArray[np.float64]) -> float:
@@ -75,49 +120,47 @@ def main() -> None:
     model.load_state_dict(state["average"])
     # What is shipped is rounded to half precision: measure that, not what it was rounded from.
     model.load_state_dict({name: tensor.half().float() for name, tensor in model.state_dict().items()})
-    predictor = Predictor(model.eval())
+    predictor = Predictor(copy.deepcopy(model).to(resolve("cpu", "auto")[1]).eval())
 
     photos = args.data / "photos"
     folders = [photos / name for name in ("coco", "people", "web", "nature", "scenes")]
     mask_folders = [(photos / "coco_instances", "train2017_"), (photos / "people_masks", "")]
-    bank = bank_of(folders, mask_folders, args.run / "cache-calibration", share=0.08, validation=True)
-    banks = halves(bank, args.run / "cache-calibration")
+    cache = args.run / "cache-calibration"
+    bank = bank_of(folders, mask_folders, cache, share=0.08, validation=True)
 
     defaults = Calibration()
-    rows = []
-    for result in predictor.predict(samples(banks, seed=77, count=args.count)):
+    rows, features = [], []
+    for result in predictor.predict(samples(bank, cache, seed=77, count=args.count)):
         if not isinstance(result, Prediction):
             raise SystemExit(result.message)
         half, sample = result.key
         mask = result.heatmap > defaults.pixel_threshold
         f1 = 2 * (mask & sample.mask).sum() / max(1, mask.sum() + sample.mask.sum())
-        score = image_score(result.heatmap, defaults.score_cells)
-        rows.append((score, sample.kind, half, mask.size, float(sample.mask.mean()), float(f1), float(mask.mean())))
-    score = np.array([row[0] for row in rows])
-    kinds = np.array([row[1] for row in rows])
-    fit = np.array([row[2] == 0 for row in rows])
-    pixels, region, f1s, marked = (np.array([row[column] for row in rows]) for column in (3, 4, 5, 6))
-    truth = kinds != "authentic"
-    slope, intercept = fit_logistic(score[fit], truth[fit])
-    even = 1 / (1 + np.exp(intercept / slope))  # the score at which P(forged) is one half
-    strict = max(even, float(np.quantile(score[fit & ~truth], 1 - FALSE_POSITIVE_RATE)))
-    calibration = Calibration(
-        name="mini-held-out-forgeries",
-        score_threshold=round(float(strict), 6),
-        no_evidence_below=round(float(even), 6),
-        slope=slope,
-        intercept=intercept,
+        features.append(image_features(result.heatmap))
+        rows.append((sample.kind, half, mask.size, float(sample.mask.mean()), float(f1), float(mask.mean())))
+    kinds = np.array([row[0] for row in rows])
+    fit = np.array([row[1] == 0 for row in rows])
+    pixels, region, f1s, marked = (np.array([row[column] for row in rows]) for column in (2, 3, 4, 5))
+    truth, x = kinds != "authentic", np.array(features)
+    calibration = fitted(x[fit], truth[fit])
+    calibration = replace(
+        calibration,
         fitted_on=f"{int(fit.sum())} made pictures from held-out photos, {float(truth[fit].mean()):.0%} of them forged",
         fitted_megapixels=(round(float(pixels.min()) / 1e6, 3), round(float(pixels.max()) / 1e6, 3)),
     )
     test = ~fit
+    weights = np.array(calibration.score_weights)
+    score = expit(x @ weights[:-1] + weights[-1])
+    strict = calibration.score_threshold
     p = np.array([calibration.p_forged(s) for s in score[test]])
+    strongest = x[:, FEATURES.index("strongest 24")]
     figures = reliability(p, truth[test]) | {
         "auc": auc(score[test & truth], score[test & ~truth]),
+        "auc_strongest_24": auc(strongest[test & truth], strongest[test & ~truth]),
         "forged_called_forged": float((score[test & truth] > strict).mean()),
         "authentic_called_forged": float((score[test & ~truth] > strict).mean()),
     }
-    calibration = Calibration(**(calibration.to_dict() | {"figures": figures}))
+    calibration = replace(calibration, figures=figures)
     minutes = round(state["spent"] / 60)
     training = {"recipe": "scripts/train_mini_first.py", "steps": state["step"], "minutes": minutes}
     save(args.out, model, calibration, training)
