@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, Literal, cast, get_type_hints
 
+from model.presets.check import check, fits, in_words
+
 NoiseSchedule = Literal["rf", "ddpm", "none"]
 Adapt = Literal["lora", "full", "frozen"]
 
@@ -195,9 +197,11 @@ class Preset:
         """The inverse of `to_dict`.
 
         Raises:
-            ValueError: naming an unknown key.
+            ValueError: naming an unknown key, or a key whose value is of another type or outside its range.
         """
-        return cast(Preset, _build(Preset, data, "preset"))
+        preset = cast(Preset, _build(Preset, data, "preset"))
+        check(preset)
+        return preset
 
 
 def _plain(value: Any) -> Any:
@@ -206,14 +210,20 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-def _build(kind: type, data: dict[str, Any], where: str) -> Any:
+def _build(kind: type, data: Any, where: str) -> Any:
     hints = get_type_hints(kind)
+    if not isinstance(data, dict):
+        raise ValueError(f"{where} is {str(data)[:80]!r}; expected a mapping with {', '.join(sorted(hints))}")
     unknown = set(data) - {f.name for f in fields(kind)}
     if unknown:
-        raise ValueError(f"{where}: unknown key {sorted(unknown)[0]!r}; known: {', '.join(sorted(hints))}")
+        raise ValueError(f"{where}: unknown key {sorted(map(str, unknown))[0]!r}; known: {', '.join(sorted(hints))}")
+    if kind is Preset and "name" not in data:
+        raise ValueError(f"{where}.name is missing")
     values = {}
     for name, value in data.items():
         if is_dataclass(hints[name]):
             value = _build(cast(type, hints[name]), value, f"{where}.{name}")
+        elif not fits(value, hints[name]):
+            raise ValueError(f"{where}.{name} is {str(value)[:80]!r}; expected {in_words(hints[name])}")
         values[name] = tuple(value) if isinstance(value, list) else value
     return kind(**values)

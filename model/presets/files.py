@@ -1,0 +1,59 @@
+"""A person's own preset: a YAML or JSON file of the shape that `Preset.to_dict` writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from model.presets import PRESETS, Preset
+
+LARGEST_FILE = 1 << 20
+"""Bytes: a description of a network that is larger than this is something else."""
+
+
+class PresetError(ValueError):
+    """A preset that does not exist or cannot be used; the message names the file, the key and what was expected."""
+
+
+def preset_of(name_or_path: str) -> Preset:
+    """A preset by name, or from a YAML or JSON file.
+
+    The file holds what `Preset.to_dict` writes, or only some of it: `base: mini` names the preset that the rest is
+    taken from; without it that is the paper's. The name is the file's where the file gives none.
+
+    Raises:
+        PresetError: neither a preset nor a readable file, or a file with a wrong key or value.
+    """
+    if name_or_path in PRESETS:
+        return PRESETS[name_or_path]
+    path = Path(name_or_path)
+    try:
+        if not path.is_file():
+            raise PresetError(f"there is no preset {name_or_path!r}; known: {', '.join(PRESETS)}, or a YAML file")
+        if path.stat().st_size > LARGEST_FILE:
+            raise PresetError(f"{path} is larger than 1 MiB; expected a description of a network")
+        data = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
+        raise PresetError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise PresetError(f"{path} cannot be read: {error.strerror}") from error
+    if not isinstance(data, dict):
+        raise PresetError(f"{path}: expected keys such as base, name, sam, transformer")
+    base = data.pop("base", "sd3-medium")
+    if not isinstance(base, str) or base not in PRESETS:
+        raise PresetError(f"{path}: base is {base!r}; known: {', '.join(PRESETS)}")
+    data.setdefault("name", path.stem)
+    try:
+        return Preset.from_dict(_merged(PRESETS[base].to_dict(), data))
+    except ValueError as error:
+        raise PresetError(f"{path}: {error}") from error
+
+
+def _merged(base: dict[str, Any], change: dict[Any, Any]) -> dict[Any, Any]:
+    merged: dict[Any, Any] = dict(base)
+    for key, value in change.items():
+        old = merged.get(key)
+        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
