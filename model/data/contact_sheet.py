@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from model.data.picture_files import Mask, Pixels
+from model.data.picture_files import DamagedFileError, Mask, Pixels
 from model.data.stream import Sample, Stream
 from model.data.yaml_reader import legible
 
@@ -30,8 +30,11 @@ def contact_sheet(stream: Stream, path: Path, count: int = 48, columns: int = 8,
         DamagedFileError: no sample can be read.
         OSError: the file cannot be written.
     """
-    samples = [sample for index in range(count) for sample in stream.batch(index, 1).samples]
-    rows = -(-count // columns)
+    batches = [stream.batch(index, 1) for index in range(count)]
+    samples = [sample for batch in batches for sample in batch.samples]
+    if not samples:
+        raise DamagedFileError(f"no image can be read; the last: {batches[-1].damaged[-1]}")
+    rows = -(-len(samples) // columns)
     sheet = Image.new("RGB", (columns * (side + 4), rows * (side + CAPTION + 4)), "white")
     draw = ImageDraw.Draw(sheet)
     for number, sample in enumerate(samples):

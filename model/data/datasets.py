@@ -96,11 +96,22 @@ def side_of(entry: Entry, validation: Validation) -> Side | None:
     return None if len(sides) > 1 else "validation" if sides.pop() else "train"
 
 
-def photos_to_forge(data: Forge, side: Side, validation: Validation, cache: Path) -> PhotoBank:
-    """One side of the photos of a `forge` source and their cut-outs, not decoded yet (`PhotoBank.prepare`)."""
+def photos_to_forge(
+    data: Forge, side: Side, validation: Validation, cache: Path, keep: Callable[[Path], bool] = lambda path: True
+) -> PhotoBank:
+    """One side of the photos of a `forge` source and their cut-outs, not decoded yet (`PhotoBank.prepare`).
+
+    Args:
+        data: the source.
+        side: the side that is wanted.
+        validation: how the sides are split.
+        cache: folder that `prepare` decodes the photos into.
+        keep: asked for each photo of the side whether it is wanted.
+    """
     masks = [(m.folder, m.prefix) for m in data.masks]
     bank = bank_of(data.photos, masks, cache, share=0.0, validation=False)
-    kept = [i for i, p in enumerate(bank.paths) if held_out(p.stem, validation) == (side == "validation")]
+    wanted = side == "validation"
+    kept = [i for i, p in enumerate(bank.paths) if held_out(p.stem, validation) == wanted and keep(p)]
     place = {old: new for new, old in enumerate(kept)}
     bank.cutouts = [replace(c, photo=place[c.photo]) for c in bank.cutouts if c.photo in place]
     bank.paths = [bank.paths[i] for i in kept]

@@ -82,8 +82,7 @@ def describe(mix: Mix, most: int = 2000) -> Description:
 
 
 def _describe(mix: Mix, source: Source, most: int) -> SourceDescription:
-    kind = source.where.rpartition(".")[2]
-    told = SourceDescription(source.name, kind, source.weight)
+    told = SourceDescription(source.name, source.kind, source.weight)
     if isinstance(source.data, Forge):
         photos: list[Path] = []
         for side in ("train", "validation"):

@@ -146,6 +146,13 @@ class Source:
     data: Pairs | ListFile | NamedSet | Authentic | Forge
     where: str = ""
 
+    @property
+    def kind(self) -> str:
+        """Its key in the file, such as `pairs` or `casia2`."""
+        if isinstance(self.data, NamedSet):
+            return self.data.layout
+        return {Pairs: "pairs", ListFile: "list", Authentic: "authentic", Forge: "forge"}[type(self.data)]
+
 
 @dataclass(frozen=True, slots=True)
 class Validation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import weakref
 from collections.abc import Sequence
@@ -19,10 +20,10 @@ from model.data.forge import forge, forge_plainly
 from model.data.history import resize, whole_picture
 from model.data.mix import Augment, Curriculum, Forge, Masks, Mix, MixError, Shape
 from model.data.photo_bank import PhotoBank
-from model.data.picture_files import DamagedFileError, Mask, Pixels, opened, read_mask, rgb
+from model.data.picture_files import DamagedFileError, Mask, Pixels, opened, picture_size, read_mask, rgb
 
-TRIES = 64
-"""So many damaged files in a row end the training: the data is not what the mix says."""
+TRIES = 16
+"""So many damaged files in a row, and a sample is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Samples of one size, and a line for each damaged file that was passed over to get them."""
+    """Samples of one size.
+
+    Attributes:
+        samples: as many as were asked for; fewer, or none, where `TRIES` files in a row were damaged.
+        damaged: a line for each file that was passed over.
+    """
 
     samples: list[Sample]
     damaged: list[str] = field(default_factory=list)
@@ -111,8 +117,8 @@ class Stream:
             seen = f" ({'; '.join(self.problems[:3])})" if self.problems else ""
             raise MixError(str(mix.path), f"no source has an image on the {side} side{seen}", "at least one image")
         self._shares = np.asarray(weights) / np.sum(weights)
-        heights = np.asarray([shape.weight for shape in self.shapes], np.float64)
-        self._shape_shares = heights / heights.sum()
+        often = np.asarray([shape.weight for shape in self.shapes], np.float64)
+        self._shape_shares = often / often.sum()
 
     def _files(self, number: int) -> _Files | None:
         source = self.mix.sources[number]
@@ -128,15 +134,24 @@ class Stream:
 
     def _forgeries(self, name: str, data: Forge, number: int) -> _Forgeries | None:
         if self._cache is None:
-            folder = tempfile.TemporaryDirectory(prefix="clue-photos-", ignore_cleanup_errors=True)
-            weakref.finalize(self, _remove, folder, os.getpid())
-            self._cache = Path(folder.name)
-        bank = photos_to_forge(data, self.side, self.mix.validation, self._cache / f"{self.side}-{number}")
+            self._cache = Path(tempfile.mkdtemp(prefix="clue-photos-"))
+            weakref.finalize(self, _remove, self._cache, os.getpid())
+        folder = self._cache / f"{self.side}-{number}"
+        bank = photos_to_forge(data, self.side, self.mix.validation, folder, keep=self._is_readable)
         if not bank.paths:
             return None
         bank.prepare()
         self.problems += bank.left_out
         return _Forgeries(name, bank, data.plain_share)
+
+    def _is_readable(self, photo: Path) -> bool:
+        """Whether a photo's header is; the bank itself knows no limits."""
+        try:
+            picture_size(photo, self.mix.max_megapixels)
+        except DamagedFileError as error:
+            self.problems.append(str(error))
+            return False
+        return True
 
     def __getstate__(self) -> dict[str, Any]:
         # A map of the photos' file would be pickled as all of its bytes; each worker makes its own
@@ -149,19 +164,18 @@ class Stream:
     def batch(self, index: int, count: int) -> Batch:
         """Batch number `index`: `count` samples of one size. The first samples do not depend on `count`.
 
-        Raises:
-            DamagedFileError: sample after sample cannot be read.
+        A damaged file is replaced by the next draw for the same sample, so that it changes no other sample.
         """
         rng = self._generator(index)
         shape = self.shapes[int(rng.choice(len(self.shapes), p=self._shape_shares))]
         damaged: list[str] = []
         samples = [self._sample(index, number, shape, damaged) for number in range(count)]
-        return Batch(samples, damaged)
+        return Batch([sample for sample in samples if sample is not None], damaged)
 
     def _generator(self, *numbers: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, int(self.side == "validation"), *numbers])
 
-    def _sample(self, index: int, number: int, shape: Shape, damaged: list[str]) -> Sample:
+    def _sample(self, index: int, number: int, shape: Shape, damaged: list[str]) -> Sample | None:
         cv2.setNumThreads(1)  # the workers are the threads
         rng = self._generator(index, number)
         for _ in range(TRIES):
@@ -177,9 +191,7 @@ class Stream:
                 damaged.append(str(error))
                 continue
             return Sample(pixels, mask, part.name)
-        raise DamagedFileError(
-            f"{TRIES} images in a row could not be read (batch {index}, {self.side} side); the last: {damaged[-1]}"
-        )
+        return None
 
     def _crop(self, entry: Entry, reading: Masks, shape: Shape, rng: np.random.Generator) -> tuple[Pixels, Mask]:
         """A crop of a picture and of its mask, augmented on the training side."""
@@ -204,7 +216,7 @@ class Stream:
         return np.ascontiguousarray(pixels), np.ascontiguousarray(region)
 
 
-_AS_IT_IS = Augment(flip=0, rescale=0, history=0, aligned=1, focus=0.75)
+_AS_IT_IS = Augment(flip=0, rescale=0, history=0, aligned=1, focus=1)
 
 
 def crop_box(
@@ -220,18 +232,23 @@ def crop_box(
         scale = max(fit, float(np.exp(rng.uniform(np.log(0.5), np.log(1.5)))))
     h = min(height, max(1, round(shape.height / scale)))
     w = min(width, max(1, round(shape.width / scale)))
-    tops, lefts = (0, height - h), (0, width - w)
+    tops, lefts = (0, height - h), (0, width - w)  # first and last
     if mask is not None and rng.random() < augment.focus:
         forged = np.flatnonzero(mask)
         if len(forged):
             y, x = divmod(int(forged[rng.integers(len(forged))]), width)
             tops = (max(0, y - h + 1), min(y, height - h))
             lefts = (max(0, x - w + 1), min(x, width - w))
-    top = int(rng.integers(tops[0], tops[1] + 1))
-    left = int(rng.integers(lefts[0], lefts[1] + 1))
-    if rng.random() < augment.aligned:
-        top, left = top // 8 * 8, left // 8 * 8
+    step = 8 if rng.random() < augment.aligned else 1
+    top, left = _start(*tops, step, rng), _start(*lefts, step, rng)
     return left, top, left + w, top + h
+
+
+def _start(first: int, last: int, step: int, rng: np.random.Generator) -> int:
+    """A random multiple of `step` from first to last; where there is none, any number."""
+    if -(-first // step) > last // step:
+        step = 1
+    return step * int(rng.integers(-(-first // step), last // step + 1))
 
 
 def _resized(region: Mask, shape: Shape) -> Mask:
@@ -239,9 +256,7 @@ def _resized(region: Mask, shape: Shape) -> Mask:
     return np.asarray(grey.resize((shape.width, shape.height), Image.Resampling.BOX)) > 127
 
 
-def _remove(folder: tempfile.TemporaryDirectory[str], owner: int) -> None:
-    """Remove the decoded photos, unless this is a forked worker's copy of the stream."""
+def _remove(folder: Path, owner: int) -> None:
+    """Remove the decoded photos, unless this is a forked worker, whose stream is only a copy."""
     if os.getpid() == owner:
-        folder.cleanup()
-    else:
-        folder._finalizer.detach()  # type: ignore[attr-defined]
+        shutil.rmtree(folder, ignore_errors=True)
