@@ -1,4 +1,4 @@
-"""What happens to a picture between camera and evidence: JPEG with many quantizers, WebP, resizing, noise.
+"""What happens to a picture between camera and evidence: JPEG with many quantizers, WebP, resizing, screenshots, noise.
 
 Forged and authentic pictures go through the same histories, so that compression alone never means forged.
 """
@@ -6,6 +6,7 @@ Forged and authentic pictures go through the same histories, so that compression
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -32,6 +33,9 @@ STANDARD_CHROMA = np.full((8, 8), 99.0)
 STANDARD_CHROMA[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
 SUM_OF_INDEXES = np.add.outer(np.arange(8), np.arange(8)).astype(np.float64)
 
+WEBP_SIDE = 16383
+"""Pixels; the format holds no longer side."""
+
 
 def quantizers(rng: np.random.Generator, quality: float) -> list[list[int]]:
     """A luminance and a chrominance table of about the given quality (1 to 100), 64 integers each.
@@ -54,24 +58,29 @@ def quantizers(rng: np.random.Generator, quality: float) -> list[list[int]]:
     return tables
 
 
-def jpeg(pixels: Pixels, rng: np.random.Generator, quality: float) -> Pixels:
-    """Through JPEG and back, H×W×3 uint8: random tables of that quality and random chroma subsampling."""
+def encode_jpeg(pixels: Pixels, rng: np.random.Generator, quality: float) -> bytes:
+    """A JPEG file without metadata: random tables of that quality and random chroma subsampling."""
     buffer = io.BytesIO()
     subsampling = int(rng.choice(3, p=[0.4, 0.15, 0.45]))  # 4:4:4, 4:2:2, 4:2:0
     Image.fromarray(pixels).save(buffer, "JPEG", qtables=quantizers(rng, quality), subsampling=subsampling)
-    return _decoded(buffer)
+    return buffer.getvalue()
+
+
+def jpeg(pixels: Pixels, rng: np.random.Generator, quality: float) -> Pixels:
+    """Through JPEG and back, H×W×3 uint8; see `encode_jpeg`."""
+    return decode(encode_jpeg(pixels, rng, quality))
 
 
 def webp(pixels: Pixels, quality: int) -> Pixels:
     """Through lossy WebP and back."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "WEBP", quality=quality, method=2)
-    return _decoded(buffer)
+    return decode(buffer.getvalue())
 
 
-def _decoded(buffer: io.BytesIO) -> Pixels:
-    buffer.seek(0)
-    with Image.open(buffer) as image:
+def decode(data: bytes) -> Pixels:
+    """The pixels of a file that was made here, H×W×3 uint8."""
+    with Image.open(io.BytesIO(data)) as image:
         return np.asarray(image.convert("RGB"))
 
 
@@ -98,27 +107,71 @@ def first_quality(rng: np.random.Generator) -> float:
     return float(np.clip(97 - rng.gamma(2.0, 7.0), 50, 97))
 
 
-def whole_picture(pixels: Pixels, rng: np.random.Generator) -> tuple[Pixels, list[str]]:
-    """One history for the whole picture after the edit, the size unchanged; and its steps in words."""
-    steps: list[str] = []
+def last_quality(rng: np.random.Generator) -> float:
+    """Quality of the JPEG that is published: 50 to 98, one in ten below 60."""
+    return float(rng.uniform(50, 60) if rng.random() < 0.1 else rng.uniform(60, 98.5))
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A picture as it is published.
+
+    Attributes:
+        pixels: H×W×3 uint8.
+        steps: what was done, in words.
+        jpeg: the file, if the last step was a JPEG and nothing was cut off after it; it decodes to `pixels`.
+    """
+
+    pixels: Pixels
+    steps: list[str]
+    jpeg: bytes | None = None
+
+
+def publish(pixels: Pixels, rng: np.random.Generator) -> Published:
+    """One history for the whole picture after the edit, the size unchanged."""
     kind = rng.choice(["jpeg", "shifted", "twice", "webp", "grain", "none"], p=[0.66, 0.07, 0.08, 0.04, 0.05, 0.10])
-    if kind == "grain":
-        deviation = float(rng.uniform(0.5, 4))
-        pixels = add_grain(pixels, rng, deviation)
-        steps.append(f"grain {deviation:.1f}")
-    if kind == "webp":
-        level = int(rng.integers(60, 98))
-        return webp(pixels, level), [f"webp {level}"]
-    if kind == "shifted":  # a JPEG whose grid is cropped away: a screenshot, a crop saved as PNG
-        top, left = (int(v) for v in rng.integers(0, 8, 2))
-        padded = cv2.copyMakeBorder(pixels, top, 0, left, 0, cv2.BORDER_REFLECT_101)
-        quality = float(rng.uniform(65, 97))
-        height, width = pixels.shape[:2]
-        return jpeg(np.asarray(padded), rng, quality)[top : top + height, left : left + width], [
-            f"jpeg {quality:.0f} grid +{left}+{top}"
-        ]
-    for _ in range({"jpeg": 1, "twice": 2, "grain": 1}.get(str(kind), 0)):
-        quality = float(rng.uniform(60, 99))
-        pixels = jpeg(pixels, rng, quality)
-        steps.append(f"jpeg {quality:.0f}")
-    return pixels, steps
+    if kind == "webp" and max(pixels.shape) > WEBP_SIDE:
+        kind = "jpeg"
+    steps: list[str] = []
+    match str(kind):
+        case "none":
+            return Published(pixels, steps)
+        case "webp":
+            level = int(rng.integers(60, 98))
+            return Published(webp(pixels, level), [f"webp {level}"])
+        case "shifted":  # a JPEG whose grid is cropped away: a crop saved as PNG
+            return Published(_off_grid_jpeg(pixels, rng, steps), steps)
+        case "twice":  # half of them were cropped in between, so that the second grid is not the first
+            off = rng.random() < 0.5
+            pixels = _off_grid_jpeg(pixels, rng, steps) if off else _jpeg_step(pixels, rng, steps).pixels
+        case "grain":
+            deviation = float(rng.uniform(0.5, 4))
+            pixels = add_grain(pixels, rng, deviation)
+            steps.append(f"grain {deviation:.1f}")
+    return _jpeg_step(pixels, rng, steps)
+
+
+def whole_picture(pixels: Pixels, rng: np.random.Generator) -> tuple[Pixels, list[str]]:
+    """`publish`, for those who need no file: the pixels and the steps in words."""
+    published = publish(pixels, rng)
+    return published.pixels, published.steps
+
+
+def _jpeg_step(pixels: Pixels, rng: np.random.Generator, steps: list[str]) -> Published:
+    quality = last_quality(rng)
+    data = encode_jpeg(pixels, rng, quality)
+    steps.append(f"jpeg {quality:.0f}")
+    return Published(decode(data), steps, data)
+
+
+def _off_grid_jpeg(pixels: Pixels, rng: np.random.Generator, steps: list[str]) -> Pixels:
+    top, left = (int(v) for v in rng.integers(0, 8, 2))
+    quality = last_quality(rng)
+    steps.append(f"jpeg {quality:.0f} grid +{left}+{top}")
+    return off_grid(pixels, rng, quality, top, left)
+
+
+def off_grid(pixels: Pixels, rng: np.random.Generator, quality: float, top: int, left: int) -> Pixels:
+    """Through a JPEG whose 8×8 grid lies `top` and `left` pixels outside of the picture's corner."""
+    padded = np.asarray(cv2.copyMakeBorder(pixels, top, 0, left, 0, cv2.BORDER_REFLECT_101), np.uint8)
+    return jpeg(padded, rng, quality)[top : top + pixels.shape[0], left : left + pixels.shape[1]]

@@ -1,0 +1,71 @@
+"""A piece of another photo, with its own compression, scale, colour and grain."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from model.data.edits.scene import Scene, around
+from model.data.edits.transfer import restyle, transfer
+from model.data.history import Pixels, first_quality, jpeg, resize
+from model.data.shapes import Mask, drawn_shape, superpixel_shape
+
+MARGIN = 24
+"""Pixels of its surroundings that a donor's region brings along."""
+
+
+def splice(scene: Scene) -> tuple[Pixels, Mask]:
+    """Put an object, or else a drawn piece or superpixels, of another photo into the host; returns pixels and mask."""
+    rng, steps = scene.rng, scene.steps
+    height, width = scene.host.shape[:2]
+    area = scene.area()
+    if scene.photos.cutouts and rng.random() < 0.75:
+        cutout = scene.photos.cutouts[int(rng.integers(len(scene.photos.cutouts)))]
+        number, donor = cutout.photo, scene.photos.photo(cutout.photo)
+        mask = scene.photos.object_mask(cutout)
+        if mask.sum() < 200:
+            return scene.nothing()
+        steps.append("splice of an object")
+    else:
+        number = _another_photo(scene)
+        donor = scene.photos.photo(number)
+        canvas = height * width / (donor.shape[0] * donor.shape[1])
+        share = float(np.clip(area * canvas * rng.uniform(0.5, 3), 0.001, 0.5))
+        if not scene.plain and rng.random() < 0.15:
+            mask = superpixel_shape(rng, donor, share)
+            steps.append("splice of superpixels")
+        else:
+            mask = drawn_shape(rng, donor.shape[0], donor.shape[1], share)
+            steps.append("splice of a drawn shape")
+        if mask.sum() < 64:
+            return scene.nothing()
+    window = around(mask, MARGIN).slices
+    donor, mask = donor[window], mask[window]
+    scale = float(np.sqrt(area * height * width / max(1, mask.sum())))
+    if 0.75 < scale < 1.33 and rng.random() < 0.6:
+        scale = 1.0
+    if scale < 0.9 and rng.random() < 0.7:  # what is shrunk much has lost its history: shrink most of the way first
+        before = max(scale, float(rng.uniform(scale, 1.0)))
+        size = (max(8, round(donor.shape[1] * before)), max(8, round(donor.shape[0] * before)))
+        donor = resize(np.ascontiguousarray(donor), *size, rng)
+        mask = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+        scale = 1.0 if rng.random() < 0.5 else scale / before
+        if not mask.any():
+            return scene.nothing()
+    if rng.random() < 0.8:
+        quality = first_quality(rng)
+        donor = jpeg(np.ascontiguousarray(donor), rng, quality)
+        steps.append(f"donor jpeg {quality:.0f}")
+    donor = restyle(np.ascontiguousarray(donor), rng, steps)
+    if rng.random() < 0.4:
+        donor, mask = np.ascontiguousarray(donor[:, ::-1]), np.ascontiguousarray(mask[:, ::-1])
+    turn = float(rng.normal(0, 12)) if rng.random() < 0.3 else 0.0
+    scene.used.append(number)
+    return transfer(scene, donor, mask, scale, turn)
+
+
+def _another_photo(scene: Scene) -> int:
+    """A photo's number, not the host's if there is a choice."""
+    count = len(scene.photos.paths)
+    number = int(scene.rng.integers(count))
+    return (number + 1) % count if number == scene.used[0] else number

@@ -1,0 +1,209 @@
+"""Painting regions out: OpenCV's two methods, patches of the picture itself, or a diffusion pipeline of the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from model.data.history import Pixels
+from model.data.shapes import Mask, bounding_box
+
+PATCH = 9
+"""Side in pixels of a patch, at the scale at which patches are compared (Criminisi et al., section III)."""
+HOLE = 96
+"""Longest side of the hole at that scale: larger ones are shrunk for the comparison, not for the copying."""
+CANDIDATES, STEPS = 4000, 600
+"""Most patches that are compared in one step, and most steps: what one region may cost."""
+
+
+class ToolError(ValueError):
+    """A model of the user's cannot be loaded, or does not do what it is for."""
+
+
+def opencv_inpaint(pixels: Pixels, mask: Mask, telea: bool) -> Pixels:
+    """Fast marching (Telea, 2004) or diffusion (Bertalmio et al., 2001), H×W×3 uint8."""
+    method = cv2.INPAINT_TELEA if telea else cv2.INPAINT_NS
+    return np.asarray(cv2.inpaint(np.ascontiguousarray(pixels), mask.astype(np.uint8), 3, method), np.uint8)
+
+
+def patch_inpaint(pixels: Pixels, mask: Mask) -> Pixels:
+    """Fill a region with patches of its surroundings, the strongest continuing edges first.
+
+    Criminisi, Pérez, Toyama, *Region Filling and Object Removal by Exemplar-Based Image Inpainting*, 2004. Where the
+    region is large, patches are compared in a reduced picture and copied in the full one, so that the texture stays
+    that of the photo and the time bounded.
+
+    Args:
+        pixels: H×W×3 uint8.
+        mask: H×W bool, not empty, True where to fill.
+
+    Returns:
+        H×W×3 uint8, changed inside of the mask only.
+    """
+    box = bounding_box(mask)
+    side = max(box[2] - box[0], box[3] - box[1])
+    shrink = -(-side // HOLE)
+    reach = max(side // 2, 2 * PATCH * shrink)
+    top, left = max(0, box[0] - reach), max(0, box[1] - reach)
+    rows, columns = (min(pixels.shape[0], box[2] + reach) - top), (min(pixels.shape[1], box[3] + reach) - left)
+    window = np.s_[top : top + rows, left : left + columns]
+    small_size = (-(-columns // shrink), -(-rows // shrink))
+    part, hole = np.array(pixels[window]), mask[window]
+    # Whole cells of shrink × shrink pixels: beyond the edge the picture is mirrored, and nothing is copied from there.
+    grown = ((0, small_size[1] * shrink - rows), (0, small_size[0] * shrink - columns))
+    part, hole = np.pad(part, (*grown, (0, 0)), mode="edge"), np.pad(hole, grown)
+    small = np.asarray(cv2.resize(part, small_size, interpolation=cv2.INTER_AREA), np.uint8)
+    small_hole = np.asarray(hole.reshape(small_size[1], shrink, small_size[0], shrink).any((1, 3)), np.bool_)
+    filled = (
+        opencv_inpaint(part, hole, telea=True)
+        if min(small_size) <= PATCH
+        else _copied(part, hole, shrink, _copies(small, small_hole))
+    )
+    result = np.array(pixels)
+    result[window] = np.where(mask[window][..., None], filled[:rows, :columns], pixels[window])
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """Copy the pixels of a patch that are unknown: target and source are top left corners (y, x)."""
+
+    target: tuple[int, int]
+    source: tuple[int, int]
+
+
+def _copies(pixels: Pixels, hole: Mask) -> list[_Copy]:
+    """What to copy from where, in order. Ends early where no patch is wholly known."""
+    half = PATCH // 2
+    work, unknown = pixels.astype(np.float32), hole.copy()
+    height, width = hole.shape
+    windows = np.lib.stride_tricks.sliding_window_view(work.copy(), (PATCH, PATCH), (0, 1))
+    whole = np.lib.stride_tricks.sliding_window_view(~hole, (PATCH, PATCH)).all((2, 3))
+    corners = np.argwhere(whole)
+    corners = corners[:: -(-len(corners) // CANDIDATES) or 1]
+    if not len(corners):
+        return []
+    patches = windows[corners[:, 0], corners[:, 1]].transpose(0, 2, 3, 1).reshape(len(corners), -1)
+    squares = patches**2
+    confidence = (~hole).astype(np.float32)
+    copies: list[_Copy] = []
+    while unknown.any() and len(copies) < STEPS:
+        priority, trust = _priority(work, unknown, confidence)
+        y, x = np.unravel_index(int(priority.argmax()), priority.shape)
+        ty, tx = int(np.clip(y - half, 0, height - PATCH)), int(np.clip(x - half, 0, width - PATCH))
+        target = np.s_[ty : ty + PATCH, tx : tx + PATCH]
+        known = np.repeat(~unknown[target].ravel(), 3).astype(np.float32)
+        wanted = work[target].ravel() * known
+        error = squares @ known - 2 * (patches @ wanted)  # the squared distance, less what is the same for all
+        sy, sx = (int(v) for v in corners[int(error.argmin())])
+        copies.append(_Copy((ty, tx), (sy, sx)))
+        missing = unknown[target]
+        work[target][missing] = work[sy : sy + PATCH, sx : sx + PATCH][missing]
+        confidence[target][missing] = trust[y, x]
+        unknown[target] = False
+    return copies
+
+
+def _priority(
+    pixels: NDArray[np.float32], unknown: Mask, confidence: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Criminisi's priority on the rim of the hole (-1 elsewhere), and the confidence term, both H×W."""
+    inside = unknown.astype(np.uint8)
+    rim = unknown & (np.asarray(cv2.erode(inside, np.ones((3, 3), np.uint8), borderValue=1)) == 0)
+    trusted = cv2.boxFilter(confidence * ~unknown, -1, (PATCH, PATCH), borderType=cv2.BORDER_CONSTANT)
+    trust = np.asarray(trusted, np.float32)
+    grey = np.where(unknown, 0, pixels.mean(2)).astype(np.float32)
+    clean = np.asarray(cv2.dilate(inside, np.ones((3, 3), np.uint8))) == 0  # where no derivative reaches the hole
+    dx, dy = (np.asarray(cv2.Sobel(grey, cv2.CV_32F, *order)) * clean for order in ((1, 0), (0, 1)))
+    spread = np.ones((5, 5), np.uint8)  # the strongest gradient beside the rim
+    dx, dy = np.asarray(cv2.dilate(np.abs(dx), spread)), np.asarray(cv2.dilate(np.abs(dy), spread))
+    nx, ny = (np.abs(np.asarray(cv2.Sobel(inside, cv2.CV_32F, *order))) for order in ((1, 0), (0, 1)))
+    norm = np.maximum(np.hypot(nx, ny), 1e-6)
+    data = (dy * nx + dx * ny) / norm / 255  # the isophote is perpendicular to the gradient
+    # Their product starves regions without edges and lets errors grow; Cheng et al. (2005) add the two instead.
+    return np.where(rim, trust + 0.3 * data, -1).astype(np.float32), trust
+
+
+def _copied(pixels: Pixels, hole: Mask, shrink: int, copies: list[_Copy]) -> Pixels:
+    """Do the copies in the full picture; what they leave is filled by fast marching."""
+    filled, unknown, side = np.array(pixels), hole.copy(), PATCH * shrink
+    for copy in copies:
+        (ty, tx), (sy, sx) = ((v * shrink for v in corner) for corner in (copy.target, copy.source))
+        missing = unknown[ty : ty + side, tx : tx + side]
+        filled[ty : ty + side, tx : tx + side][missing] = filled[sy : sy + side, sx : sx + side][missing]
+        unknown[ty : ty + side, tx : tx + side] = False
+    return opencv_inpaint(filled, unknown, telea=True) if unknown.any() else filled
+
+
+def load_inpainter(path: Path, device: str = "cpu", side: int = 512) -> Callable[[Pixels, Mask, int], Pixels]:
+    """A diffusers inpainting pipeline from a local folder, as a function (pixels, mask, seed) → pixels.
+
+    Nothing is downloaded, and only safetensors are read.
+
+    Args:
+        path: the folder, as `save_pretrained` writes it.
+        device: where it runs.
+        side: size in pixels that the surroundings of the region are brought to.
+
+    Raises:
+        ToolError: it cannot be loaded; says why.
+    """
+    try:
+        from diffusers import AutoPipelineForInpainting
+
+        load: Any = AutoPipelineForInpainting.from_pretrained  # untyped
+        pipeline = load(str(model_folder(path)), local_files_only=True, use_safetensors=True)
+    except ToolError:
+        raise
+    except Exception as error:  # a folder of somebody's: anything can be wrong with it
+        raise ToolError(f"{path} is no inpainting pipeline that diffusers can load: {reason(error)}") from error
+    pipeline.set_progress_bar_config(disable=True)
+    return _Pipeline(pipeline.to(device), side)
+
+
+class _Pipeline:
+    def __init__(self, pipeline: Any, side: int) -> None:
+        self._pipeline, self._side = pipeline, side
+
+    def __call__(self, pixels: Pixels, mask: Mask, seed: int) -> Pixels:
+        import torch
+        from PIL import Image
+
+        box = bounding_box(mask)
+        reach = max(32, (max(box[2] - box[0], box[3] - box[1])) // 2)
+        top, left = max(0, box[0] - reach), max(0, box[1] - reach)
+        window = np.s_[top : box[2] + reach, left : box[3] + reach]
+        part, hole = Image.fromarray(np.ascontiguousarray(pixels[window])), Image.fromarray(mask[window])
+        size = (self._side, self._side)
+        painted = self._pipeline(
+            prompt="",
+            image=part.resize(size, Image.Resampling.LANCZOS),
+            mask_image=hole.convert("L").resize(size, Image.Resampling.NEAREST),
+            height=self._side,
+            width=self._side,
+            num_inference_steps=20,
+            generator=torch.Generator().manual_seed(seed),
+        ).images[0]
+        back = np.asarray(painted.convert("RGB").resize(part.size, Image.Resampling.LANCZOS))
+        result = np.array(pixels)
+        result[window] = np.where(mask[window][..., None], back, pixels[window])
+        return result
+
+
+def model_folder(path: Path) -> Path:
+    """The path, if it is a folder: anything else would be taken for the name of a model on the network."""
+    if not path.is_dir():
+        raise ToolError(f"{path} is no folder; expected a model as diffusers' save_pretrained writes it")
+    return path.resolve()
+
+
+def reason(error: Exception) -> str:
+    """The first line of what an exception says."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

@@ -1,0 +1,30 @@
+"""A small bank of photos with object masks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.data.photo_bank import PhotoBank, bank_of
+
+
+@pytest.fixture(scope="session")
+def bank(tmp_path_factory: pytest.TempPathFactory) -> PhotoBank:
+    """Four photos of 400×300 with a mask of 150×120 each; one file beside them is damaged."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    (folder / "photos").mkdir()
+    (folder / "masks").mkdir()
+    for number in range(4):
+        coarse = rng.integers(0, 256, (15, 20, 3), dtype=np.uint8)
+        grain = rng.normal(0, 10, (300, 400, 3))
+        pixels = np.asarray(Image.fromarray(coarse).resize((400, 300)), np.float64) + grain
+        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(folder / "photos" / f"p{number}.png")
+        mask = np.zeros((300, 400), np.uint8)
+        mask[80:200, 100:250] = 255
+        Image.fromarray(mask).save(folder / "masks" / f"m_p{number}_7.png")
+    (folder / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    made = bank_of([folder / "photos"], [(folder / "masks", "m_")], folder / "cache", share=0.0, validation=False)
+    made.prepare()
+    return made
