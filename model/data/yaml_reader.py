@@ -20,6 +20,9 @@ from yaml.constructor import SafeConstructor
 LARGEST_FILE = 1 << 20
 """Bytes: a description of data that is larger than this is something else."""
 
+_USUAL_TAGS = [
+    f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp", "merge")
+]
 _VARIABLE = re.compile(r"\$(?:(\$)|(\w+)|\{([^}]*)\})")
 
 
@@ -77,7 +80,7 @@ class Value:
         Raises:
             MixError: not a mapping, a key that is not in `known`, or the same key twice.
         """
-        if not isinstance(self.node, yaml.MappingNode):
+        if not isinstance(self.node, yaml.MappingNode) or not self._tag_is("map"):
             raise self.error(expected or f"a mapping with {_either(known)}")
         values: dict[str, Value] = {}
         for key_node, node in self.node.value:
@@ -94,7 +97,7 @@ class Value:
 
     def items(self, expected: str) -> list[Value]:
         """The values of a list."""
-        if not isinstance(self.node, yaml.SequenceNode):
+        if not isinstance(self.node, yaml.SequenceNode) or not self._tag_is("seq"):
             raise self.error(expected)
         return [Value(self.file, node, f"{self.key}[{i}]") for i, node in enumerate(self.node.value)]
 
@@ -165,12 +168,12 @@ class Value:
         return self.node.tag in [f"tag:yaml.org,2002:{name}" for name in names]
 
     def _in_words(self) -> str:
+        tagged = "" if self.node.tag in _USUAL_TAGS else f" tagged `{_short(self.node.tag)}`"
         if isinstance(self.node, yaml.MappingNode):
-            return "a mapping"
+            return f"a mapping{tagged}"
         if isinstance(self.node, yaml.SequenceNode):
-            return f"a list of {len(self.node.value)}"
-        tag = "" if self.node.tag.startswith("tag:yaml.org,2002:") else f"{_short(self.node.tag)} "
-        return "nothing" if self._tag_is("null") else f"{tag}`{_short(str(self.node.value))}`"
+            return f"a list of {len(self.node.value)}{tagged}"
+        return "nothing" if self._tag_is("null") else f"`{_short(str(self.node.value))}`{tagged}"
 
 
 def read_yaml(path: Path) -> tuple[Value, bytes]:
