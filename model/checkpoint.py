@@ -36,6 +36,7 @@ class Checkpoint:
         calibration: from the heatmap to score, verdict and confidence.
         training: summary of how it was trained.
         digest: SHA-256 over both files, hex.
+        branches: `both`, or the only one the model has (ablation).
     """
 
     folder: Path
@@ -43,6 +44,7 @@ class Checkpoint:
     calibration: Calibration
     training: dict[str, Any]
     digest: str
+    branches: str = "both"
 
 
 def locate(name_or_path: str) -> Path:
@@ -80,7 +82,10 @@ def inspect(name_or_path: str) -> Checkpoint:
             raise ValueError(f"format {config['format']}, this version reads {FORMAT}")
         preset = Preset.from_dict(config["preset"])
         calibration = Calibration.from_dict(config["calibration"])
-        return Checkpoint(folder, preset, calibration, config["training"], digest_of(folder))
+        branches = config.get("branches", "both")
+        if branches not in ("both", "sd3", "sam"):
+            raise ValueError(f"branches is {branches!r}")
+        return Checkpoint(folder, preset, calibration, config["training"], digest_of(folder), branches)
     except OSError as error:
         raise CheckpointError(f"{folder} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

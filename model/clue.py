@@ -29,7 +29,7 @@ class CLUE(nn.Module):
 
     def __init__(self, preset: Preset, branches: str = "both") -> None:
         super().__init__()
-        self.preset = preset
+        self.preset, self.branches = preset, branches
         self.view = ForensicView(preset.view) if preset.view.channels else None
         self.sd3 = SD3Branch(preset.vae, preset.transformer, preset.noise) if branches in ("both", "sd3") else None
         in_chans = preset.view.channels if preset.sam.input == "view" else 3

@@ -49,6 +49,30 @@ def adapt_sam(encoder: nn.Module, spec: LoraSpec) -> None:
     _inject(encoder, spec, ["qkv.q", "qkv.k", "qkv.v"])
 
 
+@torch.no_grad()
+def merged_state(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict of the same model without adapters: W + (alpha / rank)·B·A, and q, k, v fused again.
+
+    The model itself is left as it is. Tensors without an adapter are its own, not copies.
+    """
+    state: dict[str, Tensor] = dict(model.state_dict())
+    for name, module in model.named_modules():
+        if hasattr(module, "get_delta_weight"):  # a layer of peft
+            weight = state.pop(f"{name}.base_layer.weight")
+            state[f"{name}.weight"] = weight + module.get_delta_weight(ADAPTER).to(weight)
+            if f"{name}.base_layer.bias" in state:
+                state[f"{name}.bias"] = state.pop(f"{name}.base_layer.bias")
+            for key in [key for key in state if key.startswith(f"{name}.lora_")]:
+                del state[key]
+    for name, module in model.named_modules():
+        if isinstance(module, FusedQKV):
+            for part in ("weight", "bias"):
+                thirds = [state.pop(f"{name}.{letter}.{part}", None) for letter in "qkv"]
+                if all(third is not None for third in thirds):
+                    state[f"{name}.{part}"] = torch.cat(cast(list[Tensor], thirds))
+    return state
+
+
 def freeze(module: nn.Module) -> None:
     """No gradient for any parameter of the module."""
     for parameter in module.parameters():

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
+from model import lora
 from model.calibration import Calibration
 from model.checkpoint import CONFIG_FILE, FORMAT, WEIGHTS_FILE, Checkpoint, CheckpointError
 from model.clue import CLUE, build
+from model.whole_file import write_text, write_whole
 
 
 def load(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> CLUE:
@@ -29,7 +29,7 @@ def load(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> CLUE:
         state = load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
-    model = build(checkpoint.preset, "meta")
+    model = build(checkpoint.preset, "meta", checkpoint.branches)
     expected = model.state_dict()
     problems = [f"{name} is missing" for name in expected.keys() - state.keys()]
     problems += [f"{name} is unknown" for name in state.keys() - expected.keys()]
@@ -44,7 +44,7 @@ def load(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> CLUE:
             f"({len(problems)} differences)"
         )
     # Buffers that are not saved are constants computed at construction, so the network is built for real, once.
-    model = build(checkpoint.preset, "cpu")
+    model = build(checkpoint.preset, "cpu", checkpoint.branches)
     model.load_state_dict({name: tensor.float() for name, tensor in state.items()})
     return model.to(device=device, dtype=dtype).eval()
 
@@ -58,6 +58,8 @@ def save(
 ) -> None:
     """Write a model, each file atomically: an interrupted save leaves the previous file whole.
 
+    Adapters are merged into the weights they adapt: what is written is a plain model.
+
     Args:
         dtype: number format of the stored weights.
 
@@ -65,29 +67,20 @@ def save(
         OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.detach().to(dtype).contiguous() for name, tensor in model.state_dict().items()}
+    state = {name: tensor.detach().to(dtype).contiguous() for name, tensor in lora.merged_state(model).items()}
     config = {
         "format": FORMAT,
         "preset": model.preset.to_dict(),
+        "branches": model.branches,
         "calibration": calibration.to_dict(),
         "training": training,
     }
-    _replace(folder / WEIGHTS_FILE, lambda path: save_file(state, path))
-    text = json.dumps(config, indent=1, ensure_ascii=False) + "\n"
-    _replace(folder / CONFIG_FILE, lambda path: _write_text(path, text))
+    write_whole(folder / WEIGHTS_FILE, lambda path: _write_tensors(path, state))
+    write_text(folder / CONFIG_FILE, json.dumps(config, indent=1, ensure_ascii=False) + "\n")
 
 
-def _write_text(path: str, text: str) -> None:
-    Path(path).write_text(text, "utf-8")
-
-
-def _replace(target: Path, write: Callable[[str], None]) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-    os.close(handle)
+def _write_tensors(path: str, state: dict[str, Tensor]) -> None:
     try:
-        write(temporary)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        save_file(state, path)
+    except SafetensorError as error:  # what safetensors makes of a full disk
+        raise OSError(str(error)) from error

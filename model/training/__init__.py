@@ -1,0 +1,1 @@
+"""The training loop: options, feed, schedule, state, validation, log."""

@@ -1,0 +1,40 @@
+"""What can end a training early, each with what to do about it.
+
+TrainingError
+ ├── OptionsError         an option, a preset or the data cannot be trained with
+ ├── OtherSettingsError   the runs folder belongs to a training with other settings
+ ├── NotFiniteError       a loss or a gradient was NaN or infinite; the batch is saved
+ ├── CannotWriteError     a full disk, missing permissions; what was written before is whole
+ └── ResourcesError       no memory, or a worker that died
+"""
+
+from __future__ import annotations
+
+
+class TrainingError(Exception):
+    """A training that cannot start or go on: a sentence, and what to do next."""
+
+    def __init__(self, message: str, advice: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = advice
+
+
+class OptionsError(TrainingError):
+    """An option, a preset or the data cannot be trained with."""
+
+
+class OtherSettingsError(TrainingError):
+    """The runs folder belongs to a training with other settings."""
+
+
+class NotFiniteError(TrainingError):
+    """A loss or a gradient was NaN or infinite."""
+
+
+class CannotWriteError(TrainingError):
+    """The runs folder cannot be written. The last checkpoint is whole."""
+
+
+class ResourcesError(TrainingError):
+    """The machine gave out: no memory, or a worker that died."""

@@ -1,0 +1,164 @@
+"""From samples to the tensors of a batch, made in worker processes ahead of time.
+
+Everything in batch number i, the noise included, is made from the seed and i alone: how many workers there are, and
+whether the training was interrupted, changes nothing.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from model.presets.spec import Preset
+from model.rectified_flow import seeded_noise
+from model.self_match import self_match
+
+ATTEMPTS = 8
+_FAR = 2**40
+"""Where the substitutes of a batch without a readable sample are taken from: no training gets there."""
+
+
+class SampleLike(Protocol):
+    """A picture and its truth."""
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """H×W×3."""
+        ...
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """H×W, True = forged."""
+        ...
+
+
+class BatchLike(Protocol):
+    """Samples of one size, and what could not be read on the way, in words."""
+
+    @property
+    def samples(self) -> Sequence[SampleLike]:
+        """As many as were asked for, or fewer."""
+        ...
+
+    @property
+    def damaged(self) -> Sequence[str]:
+        """Pictures that were skipped."""
+        ...
+
+
+class StreamLike(Protocol):
+    """An endless, numbered sequence of batches (`model.data.stream.Stream`)."""
+
+    def batch(self, index: int, count: int) -> BatchLike:
+        """Batch number `index`, always the same."""
+        ...
+
+
+class FeedBatch(NamedTuple):
+    """One batch.
+
+    Attributes:
+        number: in the stream.
+        images: B×3×H×W uint8.
+        masks: B×1×H×W bool, True = forged.
+        noise: ε, B×C×h×w float32.
+        matches: maps of self-similarity, B×C×⌈H/8⌉×⌈W/8⌉ float32, for presets that look at them.
+        damaged: pictures that were skipped.
+        problem: why there is no sample at all; empty: there are some.
+    """
+
+    number: int
+    images: Tensor
+    masks: Tensor
+    noise: Tensor
+    matches: Tensor | None
+    damaged: list[str]
+    problem: str = ""
+
+    def to(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What the network takes, on `device`: pixels in [0, 1], noise, matches."""
+        images = self.images.to(device, non_blocking=True).float().div(255)
+        matches = None if self.matches is None else self.matches.to(device, non_blocking=True)
+        noise = self.noise.to(device, non_blocking=True)
+        return images.contiguous(memory_format=torch.channels_last), noise, matches
+
+
+class Feed(Dataset[FeedBatch]):
+    """The batches of a stream, as tensors.
+
+    Args:
+        stream: where the samples come from.
+        preset: says the shape of the noise, and whether self-similarity is looked at.
+        batch: samples in a batch.
+        seed: of the noise.
+    """
+
+    def __init__(self, stream: StreamLike, preset: Preset, batch: int, seed: int) -> None:
+        self.stream, self.preset, self.batch, self.seed = stream, preset, batch, seed
+
+    def __getitem__(self, index: int) -> FeedBatch:
+        """Batch number `index`. One without a readable sample is replaced by another one from far away."""
+        damaged: list[str] = []
+        for attempt in range(ATTEMPTS):
+            found = self.stream.batch(index + attempt * _FAR, self.batch)
+            damaged += found.damaged
+            if found.samples:
+                return self._tensors(index, found.samples, damaged)
+        nothing = torch.zeros(0)
+        problem = f"{ATTEMPTS} batches in a row had no readable sample; the last: {damaged[-1] if damaged else 'empty'}"
+        return FeedBatch(index, nothing, nothing, nothing, None, damaged, problem)
+
+    def _tensors(self, index: int, samples: Sequence[SampleLike], damaged: list[str]) -> FeedBatch:
+        images = torch.stack([torch.from_numpy(_writable(s.pixels)).permute(2, 0, 1) for s in samples])
+        masks = torch.stack([torch.from_numpy(_writable(s.mask))[None] for s in samples])
+        stride = self.preset.vae.stride
+        latent = (self.preset.vae.latent_channels, images.shape[-2] // stride, images.shape[-1] // stride)
+        noise = torch.stack([seeded_noise(self.seed, index, number, latent) for number in range(len(samples))])
+        matches = None
+        if self.preset.view.channels and self.preset.view.matches:
+            matches = torch.stack([torch.from_numpy(self_match(s.pixels)) for s in samples])
+        return FeedBatch(index, images, masks, noise, matches, damaged)
+
+
+def batches(feed: Feed, indexes: Sequence[int], workers: int, pin_memory: bool = False) -> Iterator[FeedBatch]:
+    """The batches of these numbers, in this order, made ahead of time by `workers` processes."""
+    several: dict[str, Any] = {"prefetch_factor": 4, "worker_init_fn": _prepare_worker} if workers else {}
+    return iter(
+        DataLoader(
+            feed,
+            batch_size=None,
+            sampler=indexes,
+            num_workers=workers,
+            collate_fn=_as_it_is,
+            pin_memory=pin_memory,
+            **several,
+        )
+    )
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _writable(array: NDArray[Any]) -> NDArray[Any]:
+    # torch warns about memory that it could not write to
+    return np.array(array, order="C")
+
+
+def _prepare_worker(number: int) -> None:
+    # Ctrl-C goes to every process of the terminal; the training ends its workers itself, when it has saved.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    try:
+        import cv2
+    except ImportError:  # pragma: no cover - the `train` extra is not installed, then nothing here uses it
+        return
+    cv2.setNumThreads(1)

@@ -1,0 +1,72 @@
+"""One line on stderr that tells a person how the training goes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+from model.training.log import Row
+
+
+class Display:
+    """A listener with a tqdm line: done, time left, pictures a second, losses, validation F1.
+
+    Args:
+        stream: where the line goes; stderr.
+        escape: makes text of unknown origin (names of files) fit for a terminal.
+    """
+
+    def __init__(self, stream: TextIO | None = None, escape: Any = str) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._escape = escape
+        self._bar: Any = None
+        self._seconds = False
+        self._f1 = float("nan")
+        self._images, self._since, self._speed = 0, time.monotonic(), 0.0
+
+    def started(self, total: int, done: int, unit: str) -> None:
+        """Show the line."""
+        self._seconds = unit == "seconds"
+        self._since = time.monotonic()
+        self._bar = tqdm(
+            total=total,
+            initial=min(done, total),
+            file=self._stream,
+            dynamic_ncols=True,
+            mininterval=0.5 if self._stream.isatty() else 30,  # a file of thousands of lines helps nobody
+            bar_format="{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} " + unit + " [{elapsed}<{remaining}{postfix}]",
+        )
+
+    def stepped(self, row: Row) -> None:
+        """Move the line."""
+        self._images += row["images"]
+        now = time.monotonic()
+        if now - self._since > 2 or not self._speed:
+            self._speed = self._images / max(now - self._since, 1e-6)
+            self._images, self._since = 0, now
+        told = f"{self._speed:.1f} images/s, loss {row['loss']:.4f} (BCE {row['bce']:.4f}, Dice {row['dice']:.4f})"
+        self._bar.set_postfix_str(told + f", F1 {self._f1:.3f}" * (self._f1 == self._f1), refresh=False)
+        position = int(row["seconds"]) if self._seconds else row["step"]
+        self._bar.update(max(0, min(position, self._bar.total) - self._bar.n))
+
+    def validated(self, row: Row) -> None:
+        """Say what came of a validation, on a line that stays."""
+        self._f1 = row["f1"]
+        self._images, self._since = 0, time.monotonic()
+        self.told(
+            f"step {row['step']}: F1 {row['f1']:.4f} on {row['forged']} forged, {row['marked_on_authentic']:.2%} marked"
+            f" on {row['authentic']} authentic; weights BCE {row['bce_weight']:.3f}, Dice {row['dice_weight']:.3f}"
+            + (" (best so far)" if row["best"] else "")
+        )
+
+    def told(self, text: str) -> None:
+        """Say something on a line that stays."""
+        tqdm.write(self._escape(text), file=self._stream)
+
+    def ended(self) -> None:
+        """Leave the line as it is."""
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,144 @@
+"""The runs folder: the settings, the state that a training goes on from, and who is training in it.
+
+`state.pt` holds all that a training is at the end of a step: weights, their average, optimizer, scaler of fp16, loss
+weights, counts, time. There is no state of random generators, as there is none to lose: every step seeds them from
+the seed, its own number and the process (`seed_step`), and every batch is made from its number (`model.training.feed`).
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+
+from model.training.errors import CannotWriteError, OptionsError, OtherSettingsError
+from model.training.network import differences
+from model.whole_file import write_text, write_whole
+
+FORMAT = 1
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a failed write inside the block into what a person can be told.
+
+    Raises:
+        CannotWriteError: with the reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise CannotWriteError(
+            f"{path} cannot be written: {error.strerror or error}.",
+            "The last checkpoint is whole. Make room or choose another folder; the same command goes on from there.",
+        ) from error
+
+
+class RunFolder:
+    """The folder of one training.
+
+    Args:
+        path: new, empty, or of this very training.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.settings, self.state, self.log = path / "settings.json", path / "state.pt", path / "log.jsonl"
+        self.best, self.last, self.samples = path / "best", path / "last", path / "samples"
+
+    def open(self, settings: dict[str, Any]) -> None:
+        """Make the folder, or see whether it is of a training with the same settings.
+
+        Raises:
+            OtherSettingsError: it is of another one; the message says what differs.
+            CannotWriteError: it cannot be made.
+        """
+        if self.settings.is_file():
+            self._compare(settings)
+            return
+        text = json.dumps(settings, indent=1, ensure_ascii=False) + "\n"
+        with writing(self.settings):
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_text(self.settings, text)
+
+    def _compare(self, settings: dict[str, Any]) -> None:
+        try:
+            there = json.loads(self.settings.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise OtherSettingsError(f"{self.settings} cannot be read: {error}") from error
+        found = differences(there, json.loads(json.dumps(settings)))
+        if found:
+            raise OtherSettingsError(
+                f"{self.path} is a training with other settings: {'; '.join(found)}.",
+                "Give the settings it was started with, or another --out.",
+            )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else trains in this folder inside the block.
+
+        Raises:
+            OptionsError: somebody does, or the folder holds something else than a training.
+        """
+        with writing(self.path):
+            if self.path.exists() and not self.settings.exists() and {p.name for p in self.path.iterdir()} - {".lock"}:
+                raise OptionsError(f"{self.path} is not the folder of a training, and not empty.", "Take a new --out.")
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout as error:
+                raise OptionsError(f"Another training runs in {self.path}.", "Wait for it, or stop it.") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def save_state(self, state: dict[str, Any]) -> None:
+        """Replace the state, atomically.
+
+        Raises:
+            CannotWriteError: the former state is as it was.
+        """
+
+        def write(path: str) -> None:
+            try:
+                with Path(path).open("wb") as file:
+                    torch.save({"format": FORMAT} | state, file)
+            except RuntimeError as error:  # what torch makes of a full disk
+                cause = error.__context__
+                raise (cause if isinstance(cause, OSError) else OSError(str(error).splitlines()[0])) from error
+
+        with writing(self.state):
+            write_whole(self.state, write)
+
+    def load_state(self) -> dict[str, Any] | None:
+        """The state to go on from, on the CPU; None: there is none yet.
+
+        Raises:
+            OtherSettingsError: it is damaged, or of another version.
+        """
+        if not self.state.is_file():
+            return None
+        try:
+            state = torch.load(self.state, map_location="cpu", weights_only=True)
+        except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+            raise OtherSettingsError(
+                f"{self.state} is damaged: {str(error).splitlines()[0] if str(error) else type(error).__name__}.",
+                "Start anew in another --out, with --init for the best model so far.",
+            ) from error
+        if not isinstance(state, dict) or state.get("format") != FORMAT:
+            raise OtherSettingsError(f"{self.state} is of another version of clue.", "Start anew in another --out.")
+        return state
+
+
+def seed_step(seed: int, step: int, process: int) -> None:
+    """Seed torch's generators for one step: what dropout draws depends on nothing that came before."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, step, process]).generate_state(1, np.uint64)[0] >> 1))

@@ -1,0 +1,131 @@
+"""Validation: F1 at 0.5 per forged picture, the marked area of authentic ones, and a picture of fixed samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from model.training.feed import FeedBatch
+from model.whole_file import write_whole
+
+THRESHOLD = 0.5
+SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Pixels of one picture at the threshold: marked and forged, marked only, forged only, and all."""
+
+    both: int
+    marked_only: int
+    forged_only: int
+    pixels: int
+
+    @property
+    def forged(self) -> bool:
+        """Whether anything in the picture is forged."""
+        return self.both + self.forged_only > 0
+
+    @property
+    def f1(self) -> float:
+        """Of a forged picture."""
+        return 2 * self.both / (2 * self.both + self.marked_only + self.forged_only)
+
+    @property
+    def iou(self) -> float:
+        """Of a forged picture."""
+        return self.both / (self.both + self.marked_only + self.forged_only)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Of a validation.
+
+    Attributes:
+        f1, iou: mean over the forged pictures, at 0.5.
+        forged, authentic: how many pictures of each there were.
+        marked_on_authentic: mean share of the area that is marked on authentic pictures; NaN without any.
+        precision, recall: over all pixels of all pictures, each count one larger, so that both are above 0.
+    """
+
+    f1: float
+    iou: float
+    forged: int
+    authentic: int
+    marked_on_authentic: float
+    precision: float
+    recall: float
+
+
+@torch.inference_mode()
+def measure(
+    model: nn.Module, batches: Sequence[FeedBatch], device: torch.device, shown: int = 0
+) -> tuple[list[Counts], list[NDArray[np.float32]]]:
+    """Run the network over batches.
+
+    Args:
+        model: its mode (training or evaluation) is put back afterwards.
+        batches: of the validation.
+        device: where the network is.
+        shown: how many probability maps to return.
+
+    Returns:
+        The counts of every picture, and the maps of the first `shown` ones, H×W in [0, 1].
+    """
+    former = model.training
+    model.eval()
+    counts: list[Counts] = []
+    maps: list[NDArray[np.float32]] = []
+    for batch in batches:
+        probability = torch.sigmoid(model(*batch.to(device)).float()).squeeze(1).cpu()
+        maps += [p.numpy() for p in probability[: max(0, shown - len(maps))]]
+        counts += [_count(p > THRESHOLD, truth) for p, truth in zip(probability, batch.masks.squeeze(1), strict=True)]
+    model.train(former)
+    return counts, maps
+
+
+def _count(marked: Tensor, truth: Tensor) -> Counts:
+    both = int((marked & truth).sum())
+    return Counts(both, int(marked.sum()) - both, int(truth.sum()) - both, truth.numel())
+
+
+def summarize(counts: Sequence[Counts]) -> Summary:
+    """Means over the pictures. There is at least one forged picture (`require_forged`)."""
+    forged = [c for c in counts if c.forged]
+    authentic = [c for c in counts if not c.forged]
+    both = sum(c.both for c in counts) + 1
+    return Summary(
+        f1=float(np.mean([c.f1 for c in forged])),
+        iou=float(np.mean([c.iou for c in forged])),
+        forged=len(forged),
+        authentic=len(authentic),
+        marked_on_authentic=float(np.mean([c.marked_only / c.pixels for c in authentic])) if authentic else np.nan,
+        precision=both / (both + sum(c.marked_only for c in counts)),
+        recall=both / (both + sum(c.forged_only for c in counts)),
+    )
+
+
+def write_samples(path: Path, batches: Sequence[FeedBatch], maps: Sequence[NDArray[np.float32]]) -> None:
+    """A PNG with a row for each of the first validation samples: picture, truth, probability.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    pictures = [image.permute(1, 2, 0).numpy() for batch in batches for image in batch.images][: len(maps)]
+    truths = [mask[0].numpy() for batch in batches for mask in batch.masks][: len(maps)]
+    height, width = max(p.shape[0] for p in pictures), max(p.shape[1] for p in pictures)
+    sheet = np.full((len(maps) * (height + 4), 3 * (width + 4), 3), 128, np.uint8)
+    for row, (picture, truth, probability) in enumerate(zip(pictures, truths, maps, strict=True)):
+        grey = [np.repeat((m * 255).astype(np.uint8)[..., None], 3, 2) for m in (truth, probability)]
+        for column, part in enumerate([picture, *grey]):
+            top, left = row * (height + 4), column * (width + 4)
+            sheet[top : top + part.shape[0], left : left + part.shape[1]] = part
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda part: Image.fromarray(sheet).save(part, "PNG"))

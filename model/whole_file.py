@@ -1,0 +1,40 @@
+"""Files that are either there and whole, or as they were before."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write_whole(target: Path, write: Callable[[str], None]) -> None:
+    """Make or replace a file so that it is either there and whole, on the disk, or as it was before.
+
+    Args:
+        target: the file.
+        write: writes the content to the path it is given, beside the target.
+
+    Raises:
+        OSError: the file cannot be written; the former one is untouched.
+    """
+    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
+    os.close(handle)
+    try:
+        write(temporary)
+        with Path(temporary).open("rb") as file:
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_text(target: Path, text: str) -> None:
+    """`write_whole` for text, as UTF-8."""
+    write_whole(target, lambda path: _write(path, text))
+
+
+def _write(path: str, text: str) -> None:
+    Path(path).write_text(text, "utf-8")

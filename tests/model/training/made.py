@@ -1,0 +1,78 @@
+"""A stream of samples that costs nothing, a preset that learns within seconds, and a task made of both."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.presets.spec import Preset
+from model.training.options import TrainingOptions
+from model.training.trainer import Task
+from tests.tiny_model import TINY
+
+QUICK: Preset = dataclasses.replace(
+    TINY, name="quick", view=dataclasses.replace(TINY.view, matches=False), head=dataclasses.replace(TINY.head)
+)
+
+
+@dataclass
+class Sample:
+    pixels: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+
+
+@dataclass
+class Batch:
+    samples: list[Sample]
+    damaged: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Squares:
+    """Grain with a brighter, finer square in two of three pictures.
+
+    Attributes:
+        damaged: per batch number, how many of its samples cannot be read.
+        forged: whether any picture is.
+    """
+
+    seed: int = 0
+    damaged: dict[int, int] = field(default_factory=dict)
+    forged: bool = True
+    size: tuple[int, int] = (64, 64)
+
+    def batch(self, index: int, count: int) -> Batch:
+        rng = np.random.default_rng([self.seed, index])
+        samples = []
+        for number in range(count):
+            pixels = rng.normal(100, 20, (*self.size, 3))
+            mask = np.zeros(self.size, bool)
+            top, left = rng.integers(0, 32, 2)
+            if self.forged and number % 3 < 2:
+                mask[top : top + 24, left : left + 24] = True
+                pixels[mask] = rng.normal(180, 3, (int(mask.sum()), 3))
+            samples.append(Sample(pixels.clip(0, 255).astype(np.uint8), mask))
+        bad = self.damaged.get(index, 0)
+        return Batch(samples[: max(0, count - bad)], [f"photo {index}.jpg: truncated"] * min(bad, 1))
+
+
+def options(**changes: Any) -> TrainingOptions:
+    """Six steps on one thread."""
+    quick: dict[str, Any] = {"batch": 3, "lr": 3e-3, "workers": 0, "device": "cpu", "validation_samples": 6}
+    quick |= {"validate_every": 4, "save_every": 2}
+    if "minutes" not in changes:
+        quick["steps"] = 6
+    return TrainingOptions(**(quick | changes))
+
+
+def task(out: Path, preset: Preset = QUICK, **changes: Any) -> Task:
+    """The default training of these tests; `changes` are of the options or of the task."""
+    ours = {f.name for f in dataclasses.fields(Task)}
+    parts: dict[str, Any] = {"out": out, "preset": preset, "training": Squares(1), "validation": Squares(2)}
+    parts |= {key: value for key, value in changes.items() if key in ours}
+    return Task(**({"options": options(**{k: v for k, v in changes.items() if k not in ours})} | parts))

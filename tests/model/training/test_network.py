@@ -1,0 +1,138 @@
+"""From a preset and options to a network that learns, and from adapters back to a plain one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from model import lora
+from model.calibration import Calibration
+from model.checkpoint import CheckpointError, inspect
+from model.clue import CLUE, adapt, build
+from model.storage import load, save
+from model.training.network import (
+    count_parameters,
+    differences,
+    parameter_groups,
+    prepare_network,
+    with_options,
+)
+from tests.model.training.made import QUICK, options
+from tests.tiny_model import TINY, write_tiny_model
+
+
+def run(model: CLUE) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.rand(2, 3, 64, 64, generator=generator)
+    return model(x, torch.randn(2, 16, 8, 8, generator=generator))
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "value"),
+    [
+        ({"noise": "ddpm"}, "noise.schedule", "ddpm"),
+        ({"shift": 6.0}, "noise.shift", 6.0),
+        ({"levels": (0.2,)}, "noise.levels", [0.2]),
+        ({"adapt_sd3": "frozen"}, "adapt_sd3", "frozen"),
+        ({"adapt_sam": "lora"}, "adapt_sam", "lora"),
+    ],
+)
+def test_options_change_the_preset(changes: dict[str, Any], path: str, value: object) -> None:
+    assert with_options(QUICK, options()) == QUICK
+    found: Any = with_options(QUICK, options(**changes)).to_dict()
+    for key in path.split("."):
+        found = found[key]
+    assert found == value
+
+
+@pytest.mark.parametrize(("sd3", "sam"), [("lora", "lora"), ("full", "lora"), ("lora", "frozen")])
+def test_adapters_merge_into_a_plain_model_with_the_same_outputs(tmp_path: Path, sd3: Any, sam: Any) -> None:
+    torch.manual_seed(0)
+    model = build(QUICK)
+    adapt(model, sd3, sam)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:  # zero at first: an adapter that changes nothing
+                parameter.normal_(std=0.3)
+    model.eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    expected = run(model)
+    plain = build(QUICK).eval()
+    plain.load_state_dict(lora.merged_state(model))
+    with torch.no_grad():
+        assert torch.allclose(run(plain), expected, atol=1e-5)
+        save(tmp_path / "model", model, Calibration(), {}, torch.float32)
+        assert torch.allclose(run(load(inspect(str(tmp_path / "model")), "cpu", torch.float32)), expected, atol=1e-5)
+    after = model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_adapters_change_something() -> None:
+    model = build(QUICK)
+    adapt(model, "lora", "lora")
+    state = lora.merged_state(model)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.fill_(0.1)
+    changed = {name for name, tensor in lora.merged_state(model).items() if not torch.equal(tensor, state[name])}
+    assert any(name.endswith("attn.qkv.weight") for name in changed)
+    assert any(name.endswith("attn.to_q.weight") for name in changed)
+
+
+def test_only_matrices_decay() -> None:
+    model = prepare_network(QUICK, options())
+    decaying, rest = parameter_groups(model, 0.03)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert (decaying["weight_decay"], rest["weight_decay"]) == (0.03, 0.0)
+    assert all(parameter.ndim > 1 for parameter in decaying["params"])
+    still = {names[id(parameter)] for parameter in rest["params"]}
+    assert "sd3.prompt" in still
+    assert all(p.ndim == 1 or not names[id(p)].endswith("weight") for p in rest["params"])
+    assert len(decaying["params"]) + len(rest["params"]) == len(names)
+
+
+def test_counts() -> None:
+    frozen = with_options(QUICK, options(adapt_sd3="frozen", adapt_sam="frozen"))
+    learn, everything = count_parameters(prepare_network(frozen, options()))
+    assert count_parameters(prepare_network(QUICK, options())) == (everything, everything)
+    assert learn < everything
+
+
+def test_gradient_checkpointing_gives_the_same_gradients() -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        model = prepare_network(QUICK, options(gradient_checkpointing=checkpointing))
+        run(model).square().mean().backward()
+        gradients.append([p.grad for p in model.parameters() if p.grad is not None])
+    assert len(gradients[0]) == len(gradients[1])
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*gradients, strict=True))
+
+
+def test_another_preset_is_refused_with_what_differs(tmp_path: Path) -> None:
+    folder = write_tiny_model(tmp_path / "tiny")
+    with pytest.raises(CheckpointError) as caught:
+        prepare_network(QUICK, options(), str(folder))
+    said = str(caught.value)
+    assert str(folder) in said
+    assert "of another preset, tiny" in said
+    assert "view.matches is True there, False here" in said
+    with pytest.raises(CheckpointError, match=r"noise\.levels is \[0\.01, 0\.05\] there, \[0\.1\] here"):
+        prepare_network(with_options(TINY, options(levels=(0.1,))), options(), str(folder))
+    with pytest.raises(CheckpointError, match="no model at"):
+        prepare_network(QUICK, options(), str(tmp_path / "absent"))
+
+
+def test_what_differs() -> None:
+    there = {"a": 1, "b": {"c": [1], "d": 2}, "gone": 3}
+    here = {"a": 1, "b": {"c": [2], "d": 2}, "new": 4}
+    assert differences(there, here) == [
+        "b.c is [1] there, [2] here",
+        "gone is 3 there, None here",
+        "new is None there, 4 here",
+    ]
+    assert differences(there, there) == []

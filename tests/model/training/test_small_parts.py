@@ -1,0 +1,284 @@
+"""Schedule, loss weights, average, options, feed, display, validation: each by itself."""
+
+from __future__ import annotations
+
+import io
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from model.training.average import Average
+from model.training.errors import OptionsError
+from model.training.feed import Feed, batches
+from model.training.finish import finish
+from model.training.log import Log, Silent, read_log
+from model.training.loss_weights import LossWeights
+from model.training.options import TrainingOptions
+from model.training.progress import Display
+from model.training.schedule import FLOOR, learning_rate
+from model.training.state import RunFolder, seed_step
+from model.training.validation import Counts, measure, summarize, write_samples
+from tests.model.training.made import QUICK, Squares, options
+from tests.tiny_model import write_tiny_model
+
+
+class TestSchedule:
+    @pytest.mark.parametrize(
+        ("progress", "warmup", "share"),
+        [(0, 0.1, FLOOR), (0.1, 0.1, 1), (0.55, 0.1, (1 + FLOOR) / 2), (1, 0.1, FLOOR), (0, 0, 1), (1, 1, FLOOR)],
+    )
+    def test_known_points(self, progress: float, warmup: float, share: float) -> None:
+        assert learning_rate(2e-3, progress, warmup) == pytest.approx(2e-3 * share)
+
+    def test_up_then_down(self) -> None:
+        rates = [learning_rate(1, p / 100, 0.2) for p in range(101)]
+        assert rates[:21] == sorted(rates[:21])
+        assert rates[20:] == sorted(rates[20:], reverse=True)
+
+
+class TestLossWeights:
+    @pytest.mark.parametrize(
+        ("precision", "recall", "gains"),
+        [(0.8, 0.4, "dice"), (0.4, 0.8, "bce"), (0.5, 0.5, "neither")],
+    )
+    def test_what_lags_gains(self, precision: float, recall: float, gains: str) -> None:
+        before = LossWeights(0.4, 1.0)
+        after = before.after(precision, recall, 0.2)
+        assert after.bce + after.dice == pytest.approx(1.4)
+        moved = after.dice - before.dice
+        assert {"dice": moved > 0.01, "bce": moved < -0.01, "neither": abs(moved) < 1e-12}[gains]
+
+    def test_one_validation_moves_only_so_far(self) -> None:
+        after = LossWeights(1.0, 1.0).after(1.0, 1e-9, 0.2)
+        assert math.log(after.dice / after.bce) == pytest.approx(0.2)
+
+    @pytest.mark.parametrize(("precision", "recall", "share"), [(1.0, 1e-9, 0.9), (1e-9, 1.0, 0.1)])
+    def test_neither_loss_disappears(self, precision: float, recall: float, share: float) -> None:
+        weights = LossWeights(0.4, 1.0)
+        for _ in range(100):
+            weights = weights.after(precision, recall, 1.0)
+        assert weights.dice / 1.4 == pytest.approx(share)
+
+    @pytest.mark.parametrize(("start", "rate"), [((0.0, 1.0), 0.2), ((1.0, 0.0), 0.2), ((0.4, 1.0), 0.0)])
+    def test_what_is_fixed_stays(self, start: tuple[float, float], rate: float) -> None:
+        assert LossWeights(*start).after(1.0, 0.1, rate) == LossWeights(*start)
+
+    def test_a_start_beyond_the_limits_is_kept_and_can_come_back(self) -> None:
+        start = LossWeights(0.99, 0.01)
+        assert start.after(0.1, 1.0, 0.2).dice == pytest.approx(0.01)
+        assert start.after(1.0, 0.1, 0.2).dice > 0.01
+
+
+class TestAverage:
+    def test_against_the_formula(self) -> None:
+        torch.manual_seed(0)
+        model = nn.Linear(3, 2)
+        model.bias.requires_grad_(False)
+        average = Average(model, 0.9)
+        assert list(average.tensors) == ["weight"]
+        expected = model.weight.detach().clone()
+        for step in range(1, 300):
+            with torch.no_grad():
+                model.weight += 1
+            average.update(step)
+            keep = min(0.9, step / (step + 20))
+            expected = keep * expected + (1 - keep) * model.weight.detach()
+        assert torch.allclose(average.tensors["weight"], expected)
+        own = model.weight.detach().clone()
+        with average.applied():
+            assert torch.allclose(model.weight, expected)
+        assert torch.equal(model.weight, own)
+
+    def test_without(self) -> None:
+        model = nn.Linear(3, 2)
+        average = Average(model, 0.0)
+        before = model.weight.detach().clone()
+        average.update(1)
+        with average.applied():
+            assert torch.equal(model.weight, before)
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({"steps": 5, "minutes": 5.0}, "Exactly one of --steps and --minutes"),
+            ({"steps": None}, "Exactly one"),
+            ({"steps": 0}, "--steps is 0; expected at least 1"),
+            ({"batch": 0}, "--batch is 0"),
+            ({"workers": -1}, "--workers is -1; expected at least 0"),
+            ({"lr": 0.0}, "--lr is 0.0; expected above 0"),
+            ({"lr": math.nan}, "--lr is nan"),
+            ({"lr": math.inf}, "--lr is inf"),
+            ({"warmup": 1.5}, "--warmup is 1.5; expected 0 or more, at most 1"),
+            ({"ema": 1.0}, "--ema is 1"),
+            ({"steps": None, "minutes": 0.0}, "--minutes is 0.0; expected above 0"),
+            ({"bce_weight": 0.0, "dice_weight": 0.0}, "both 0"),
+            ({"bce_weight": -1.0}, "--bce-weight is -1.0"),
+            ({"levels": ()}, "--levels is"),
+            ({"levels": (0.1, 2.0)}, "--levels is"),
+            ({"levels": (math.nan,)}, "--levels is"),
+            ({"shift": 0.0}, "--shift is 0.0"),
+            ({"noise": "pink"}, "--noise is 'pink'; expected one of rf, ddpm, none"),
+            ({"adapt_sam": "half"}, "--adapt-sam is 'half'"),
+            ({"branches": "none"}, "--branches is 'none'"),
+            ({"precision": "fp8"}, "--precision is 'fp8'"),
+        ],
+        ids=str,
+    )
+    def test_what_is_refused(self, changes: dict[str, Any], said: str) -> None:
+        with pytest.raises(OptionsError) as caught:
+            TrainingOptions(**({"steps": 5} | changes))
+        assert said in caught.value.message
+
+    def test_progress(self) -> None:
+        assert TrainingOptions(steps=10).progress(5, 1e9) == 0.5
+        assert TrainingOptions(minutes=2).progress(10**9, 60) == 0.5
+        assert TrainingOptions(steps=10).progress(11, 0) == 1
+
+    def test_what_has_no_effect_is_not_part_of_the_settings(self) -> None:
+        one = TrainingOptions(steps=1, levels=(0.1,))
+        assert one.to_dict() == TrainingOptions(steps=1, levels=(0.1,), workers=9, save_every=3).to_dict()
+        assert one.to_dict()["levels"] == [0.1]
+
+
+class TestFeed:
+    def test_a_batch_is_made_of_the_seed_and_its_number(self) -> None:
+        feed = Feed(Squares(1), QUICK, 3, seed=4)
+        first, again, other = feed[7], feed[7], Feed(Squares(1), QUICK, 3, seed=5)[7]
+        assert all(torch.equal(a, b) for a, b in zip(first[1:4], again[1:4], strict=True))
+        assert torch.equal(first.images, other.images)
+        assert not torch.equal(first.noise, other.noise)
+        assert not torch.equal(first.noise[0], first.noise[1])
+        assert not torch.equal(first.noise, feed[8].noise)
+        assert (first.images.shape, first.masks.shape) == ((3, 3, 64, 64), (3, 1, 64, 64))
+        assert (first.noise.shape, first.matches) == ((3, 16, 8, 8), None)
+        assert (first.images.dtype, first.masks.dtype) == (torch.uint8, torch.bool)
+
+    def test_what_the_network_takes(self) -> None:
+        batch = Feed(Squares(1), QUICK, 2, seed=4)[0]
+        x, noise, matches = batch.to(torch.device("cpu"))
+        assert torch.equal((x * 255).round().byte(), batch.images)
+        assert torch.equal(noise, batch.noise)
+        assert matches is None
+
+    def test_workers_change_nothing_and_ignore_ctrl_c(self) -> None:
+        feed = Feed(Squares(1), QUICK, 1, seed=4)
+        alone = list(batches(feed, range(3, 12, 4), 0))
+        helped = list(batches(feed, range(3, 12, 4), 2))
+        assert [batch.number for batch in helped] == [3, 7, 11]
+        assert all(torch.equal(a.images, b.images) for a, b in zip(alone, helped, strict=True))
+
+    def test_a_batch_without_a_sample_is_replaced(self) -> None:
+        batch = Feed(Squares(1, damaged={5: 2}), QUICK, 2, seed=4)[5]
+        assert (batch.number, len(batch.images), batch.problem) == (5, 2, "")
+        assert batch.damaged == ["photo 5.jpg: truncated"]
+
+
+class TestValidation:
+    def test_counts_against_hand(self) -> None:
+        counts = [Counts(30, 10, 20, 100), Counts(0, 0, 40, 100), Counts(0, 25, 0, 100)]
+        found = summarize(counts)
+        assert (found.forged, found.authentic) == (2, 1)
+        assert found.f1 == pytest.approx((2 * 30 / (60 + 30) + 0) / 2)
+        assert found.iou == pytest.approx((30 / 60 + 0) / 2)
+        assert found.marked_on_authentic == 0.25
+        assert found.precision == pytest.approx(31 / 66)
+        assert found.recall == pytest.approx(31 / 91)
+
+    def test_without_authentic_pictures(self) -> None:
+        assert math.isnan(summarize([Counts(1, 0, 0, 4)]).marked_on_authentic)
+
+    def test_measure_and_samples(self, tmp_path: Path) -> None:
+        class Bright(nn.Module):
+            def forward(self, x: torch.Tensor, noise: torch.Tensor, matches: None) -> torch.Tensor:
+                assert not self.training
+                return (x.mean(1, keepdim=True) - 0.55) * 100
+
+        model, made = Bright().train(), list(batches(Feed(Squares(3), QUICK, 3, seed=1), range(2), 0))
+        counts, maps = measure(model, made, torch.device("cpu"), shown=4)
+        assert model.training
+        assert len(counts) == 6
+        assert summarize(counts).f1 > 0.9
+        assert len(maps) == 4
+        write_samples(tmp_path / "new" / "sheet.png", made, maps)
+        assert (tmp_path / "new" / "sheet.png").read_bytes().startswith(b"\x89PNG")
+
+
+class TestDisplay:
+    ROW = {"kind": "step", "step": 3, "loss": 0.5, "bce": 0.2, "dice": 0.3, "images": 8, "seconds": 61.0}
+    CHECK = {"step": 3, "f1": 0.25, "forged": 4, "authentic": 2, "marked_on_authentic": 0.01} | {
+        "bce_weight": 0.4,
+        "dice_weight": 1.0,
+        "best": True,
+    }
+
+    @pytest.mark.parametrize(("unit", "total", "shown"), [("steps", 10, "3/10"), ("seconds", 120, "61/120")])
+    def test_the_line(self, unit: str, total: int, shown: str) -> None:
+        stream = io.StringIO()
+        display = Display(stream, escape=lambda text: text.replace("\x1b", "?"))
+        display.ended()
+        display.started(total, 0, unit)
+        display.validated(self.CHECK)
+        display.stepped(self.ROW)
+        display.told("a \x1b[31m name")
+        display.ended()
+        said = stream.getvalue()
+        assert all(part in said for part in (shown, "images/s", "loss 0.5000", "F1 0.250", "(best so far)", "a ?[31m"))
+
+
+class TestLog:
+    def test_rows_after_the_state_are_dropped_and_broken_ends_too(self, tmp_path: Path) -> None:
+        folder = RunFolder(tmp_path)
+        for step, kept in ((0, []), (2, [1, 2])):
+            folder.log.write_text("".join(f'{{"kind": "step", "step": {n}}}\n' for n in (1, 2, 3)) + '{"kind": "st')
+            with Log(folder, step, Silent()) as log:
+                log.write({"kind": "validation", "step": 9, "f1": math.nan, "best": True})
+            rows = read_log(folder.log)
+            assert [row["step"] for row in rows] == [*kept, 9]
+            assert rows[-1]["f1"] is None
+
+    def test_tensorboard_may_be_absent(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+        said: list[str] = []
+
+        class Listener(Silent):
+            def told(self, text: str) -> None:
+                said.append(text)
+
+        with Log(RunFolder(tmp_path), 0, Listener()) as log:
+            log.write({"kind": "step", "step": 1, "loss": 0.5})
+        assert len(said) == 1
+        assert "extra `train`" in said[0]
+        assert [path.name for path in tmp_path.iterdir()] == ["log.jsonl"]
+
+
+def test_dropout_depends_on_the_step_alone() -> None:
+    draws = []
+    for step, process in ((3, 0), (4, 0), (3, 1), (3, 0)):
+        seed_step(1, step, process)
+        draws.append(tuple(torch.rand(4).tolist()))
+    assert draws[0] == draws[3]
+    assert len(set(draws)) == 3
+
+
+def test_finish_stores_a_calibration(tmp_path: Path) -> None:
+    from model.calibration import Calibration
+    from model.checkpoint import inspect
+
+    folder = write_tiny_model(tmp_path / "model")
+    finish(folder, Calibration(name="fitted", slope=2.0))
+    assert inspect(str(folder)).calibration.slope == 2.0
+    finish(folder)
+    assert inspect(str(folder)).calibration == Calibration()
+
+
+def test_defaults_are_those_of_the_recipe() -> None:
+    assert options().ema == 0.998
+    assert np.isclose(options().bce_weight + options().dice_weight, 1.4)
