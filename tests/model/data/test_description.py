@@ -1,0 +1,98 @@
+"""What a dry run says of a mix."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.data.description import AREA_EDGES, describe
+from model.data.mix import Authentic, Forge, MaskFolder, Mix, Pairs, Source, Validation
+
+
+@pytest.fixture(scope="module")
+def mix(tmp_path_factory: pytest.TempPathFactory) -> Mix:
+    root = tmp_path_factory.mktemp("data")
+    for name in ("images", "masks", "photos", "objects"):
+        (root / name).mkdir()
+    for number in range(20):
+        Image.new("RGB", (40 + number, 50)).save(root / "images" / f"c{number}.png")
+        mask = np.zeros((50, 40 + number), np.uint8)
+        mask[: number if number < 5 else 0] = 255
+        Image.fromarray(mask).save(root / "masks" / f"c{number}.png")
+        Image.new("RGB", (64, 48)).save(root / "photos" / f"p{number}.png")
+        Image.new("L", (64, 48)).save(root / "objects" / f"p{number}_1.png")
+    (root / "images" / "c18.png").write_bytes(b"broken")
+    Image.new("L", (9, 9)).save(root / "masks" / "c19.png")
+    Image.new("L", (9, 9)).save(root / "images" / "alone\x1b[2J\n.png")
+    sources = (
+        Source("own", 2, Pairs(root / "images", root / "masks")),
+        Source("photos", 1, Authentic((root / "photos",))),
+        Source("made", 1, Forge((root / "photos",), (MaskFolder(root / "objects"),))),
+    )
+    return Mix(root / "mix.yaml", sources, Validation(0.3, 2))
+
+
+def test_counts_sizes_areas_and_damage(mix: Mix) -> None:
+    own, photos, made = describe(mix).sources
+    assert (own.kind, own.train + own.validation, own.authentic, own.looked_at) == ("pairs", 20, 0, 20)
+    assert own.validation > 0
+    assert own.sizes == [[40, 50], [49, 50], [57, 50]]
+    areas = [0.0] * 14 + [number / 50 for number in range(1, 5)]
+    bins = [
+        sum(a == 0 for a in areas),
+        *(sum(lo < a <= hi for a in areas) for lo, hi in pairwise(AREA_EDGES)),
+    ]
+    assert own.forged_area == bins
+    assert [Path(line.split(": ")[0]).name for line in own.damaged] == ["c18.png", "c19.png"]
+    assert len(own.problems) == 1
+    assert (photos.authentic, photos.sizes[0], sum(photos.forged_area)) == (20, [64, 48], 0)
+    assert (made.kind, made.train + made.validation, made.cutouts) == ("forge", 20, 20)
+    assert (made.train, made.validation) == (photos.train, photos.validation)
+
+
+def test_lines_are_for_a_terminal(mix: Mix) -> None:
+    lines = describe(mix).lines(most=1)
+    assert all(line.isprintable() for line in lines)
+    text = "\n".join(lines)
+    for expected in (
+        "own (pairs, weight 2): 20 images",
+        "sizes smallest 40×50, median 49×50, largest 57×50",
+        "forged area, of 18 masks:",
+        "        nothing      14 " + "█" * 30,
+        "damaged, of 20 that were opened: 2",
+        "and 1 more",
+        "left out: 1",
+        "alone\\x1b[2J\\n.png: no mask",
+        "made (forge, weight 1): 20 photos to forge from",
+        "object masks 20",
+    ):
+        assert expected in text
+
+
+def test_a_large_set_is_looked_at_evenly(mix: Mix) -> None:
+    own = describe(mix, most=5).sources[0]
+    assert own.looked_at == 5
+    assert own.train + own.validation == 20
+    assert describe(mix, most=0).sources[0].looked_at == 20
+
+
+def test_everything_goes_into_json(mix: Mix) -> None:
+    told = json.loads(json.dumps(describe(mix).to_dict()))
+    assert told["area_edges"] == list(AREA_EDGES)
+    assert [source["name"] for source in told["sources"]] == ["own", "photos", "made"]
+
+
+def test_an_empty_mix_is_told(tmp_path: Path) -> None:
+    mix = Mix(
+        tmp_path / "mix.yaml",
+        (Source("a", 1, Forge((tmp_path,))), Source("b", 1, Authentic((tmp_path,)))),
+        Validation(),
+    )
+    lines = describe(mix).lines()
+    assert "    no photo to forge from" in lines
+    assert "    b: no image that can be used" in lines
