@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -12,7 +13,7 @@ import numpy as np
 
 from model.data.datasets import Entry, list_entries, photos_to_forge, side_of
 from model.data.mix import Forge, Masks, Mix, Source
-from model.data.picture_files import DamagedFileError, picture_size, read_mask
+from model.data.picture_files import DamagedFileError, check_mask_size, picture_size, read_mask
 from model.data.yaml_reader import legible
 
 AREA_EDGES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -29,9 +30,8 @@ class SourceDescription:
         between_sides: images that are in neither side, being made from photos of both.
         authentic: images without a mask.
         cutouts: object masks of a `forge` source.
-        sizes: smallest, median and largest width × height of the images that were looked at, as `[width, height]`.
-        forged_area: number of masks in each bin of `AREA_EDGES`, of those that were looked at; bin 0: nothing.
-        looked_at: number of images whose file was opened.
+        sizes: smallest, median and largest width × height, as `[width, height]`.
+        forged_area: number of masks in each bin of `AREA_EDGES`, of those that were decoded; bin 0: nothing.
         damaged: images that cannot be used, and why.
         problems: what else is left out, and why.
     """
@@ -46,7 +46,6 @@ class SourceDescription:
     cutouts: int = 0
     sizes: list[list[int]] = field(default_factory=list)
     forged_area: list[int] = field(default_factory=lambda: [0] * len(AREA_EDGES))
-    looked_at: int = 0
     damaged: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -73,7 +72,8 @@ def describe(mix: Mix, most: int = 2000) -> Description:
 
     Args:
         mix: the mix.
-        most: so many images a source are opened, spread evenly over it, with their masks. 0: all of them.
+        most: so many masks a source are decoded, spread evenly over it. 0: all of them. The headers of all images
+            and masks are read.
 
     Raises:
         MixError: a list file or a named set that cannot be read.
@@ -105,19 +105,22 @@ def _describe(mix: Mix, source: Source, most: int) -> SourceDescription:
 
 
 def _look_at(entries: list[Entry], reading: Masks, limit: float, told: SourceDescription, most: int) -> None:
-    step = max(1.0, len(entries) / most) if most else 1.0
-    chosen = [entries[int(i * step)] for i in range(int(len(entries) / step))]
+    step = max(1, math.ceil(sum(entry.mask is not None for entry in entries) / most)) if most else 1
     sizes: list[tuple[int, int]] = []
-    for entry in chosen:
+    masks = 0
+    for entry in entries:
         try:
             size = picture_size(entry.image, limit)
             if entry.mask is not None:
-                mask = read_mask(entry.mask, limit, inverted=reading.inverted, size=size, fit=reading.fit)
-                told.forged_area[int(np.searchsorted(AREA_EDGES, mask.mean(), "left"))] += 1
+                masks += 1
+                if masks % step == 0:
+                    mask = read_mask(entry.mask, limit, inverted=reading.inverted, size=size, fit=reading.fit)
+                    told.forged_area[int(np.searchsorted(AREA_EDGES, mask.mean(), "left"))] += 1
+                elif not reading.fit and entry.mask.suffix != ".npz":  # arrays have no header to look at
+                    check_mask_size(entry.mask, picture_size(entry.mask, limit), size)
             sizes.append(size)
         except DamagedFileError as error:
             told.damaged.append(str(error))
-    told.looked_at = len(chosen)
     sizes.sort(key=lambda size: size[0] * size[1])
     if sizes:
         told.sizes = [[w, h] for h, w in (sizes[0], sizes[len(sizes) // 2], sizes[-1])]
@@ -141,7 +144,7 @@ def _lines(told: SourceDescription, most: int) -> list[str]:
         longest = max(told.forged_area)
         for name, count in zip(bins, told.forged_area, strict=True):
             lines.append(f"    {name:>14} {count:7} {'█' * round(30 * count / longest)}".rstrip())
-    lines += _some(f"damaged, of {told.looked_at} that were opened", told.damaged, most)
+    lines += _some("damaged", told.damaged, most)
     return lines + _some("left out", told.problems, most)
 
 

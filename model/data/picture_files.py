@@ -64,6 +64,16 @@ def rgb(image: Image.Image, box: tuple[int, int, int, int] | None = None) -> Pix
     return np.asarray(part.convert("RGB"))
 
 
+def check_mask_size(path: Path, found: tuple[int, ...], image: tuple[int, int]) -> None:
+    """Compare the height and width of a mask with those of its image.
+
+    Raises:
+        DamagedFileError: they differ.
+    """
+    if found != image:
+        raise DamagedFileError(f"{path}: the mask has {found[1]}×{found[0]} pixels, its image {image[1]}×{image[0]}")
+
+
 def read_mask(
     path: Path,
     max_megapixels: float,
@@ -98,9 +108,7 @@ def read_mask(
         mask = ~mask
     if size is not None and mask.shape != size:
         if not fit:
-            raise DamagedFileError(
-                f"{path}: the mask has {mask.shape[1]}×{mask.shape[0]} pixels, its image {size[1]}×{size[0]}"
-            )
+            check_mask_size(path, mask.shape, size)
         scaled = Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST)
         mask = np.asarray(scaled, dtype=np.bool_)
     return mask

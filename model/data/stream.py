@@ -140,7 +140,11 @@ class Stream:
         bank = photos_to_forge(data, self.side, self.mix.validation, folder, keep=self._is_readable)
         if not bank.paths:
             return None
-        bank.prepare()
+        try:
+            bank.prepare()
+        except ValueError:  # not one of them could be read
+            self.problems += bank.left_out
+            return None
         self.problems += bank.left_out
         return _Forgeries(name, bank, data.plain_share)
 

@@ -10,7 +10,7 @@ import difflib
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,22 +133,24 @@ class Value:
 
     def flag(self) -> bool:
         """True or false."""
-        if not isinstance(self.node, yaml.ScalarNode) or not self._tag_is("bool"):
+        known = SafeConstructor.bool_values
+        word = self.node.value.lower() if isinstance(self.node, yaml.ScalarNode) else ""
+        if not self._tag_is("bool") or word not in known:
             raise self.error("true or false")
-        return bool(SafeConstructor().construct_object(self.node))
+        return known[word]
 
     def folder(self) -> Path:
         """A folder that exists: variables expanded, relative to the file."""
         path = self._path("a folder")
-        if not path.is_dir():
-            raise self.error("a folder that exists", f"there is no folder {path}")
+        if not _exists(path.is_dir):
+            raise self.error("a folder that exists", f"there is no folder {_short(str(path))}")
         return path
 
     def regular_file(self) -> Path:
         """A file that exists: variables expanded, relative to the file."""
         path = self._path("a file")
-        if not path.is_file():
-            raise self.error("a file that exists", f"there is no file {path}")
+        if not _exists(path.is_file):
+            raise self.error("a file that exists", f"there is no file {_short(str(path))}")
         return path
 
     def _path(self, what: str) -> Path:
@@ -162,7 +164,10 @@ class Value:
             return os.environ[name]
 
         written = self.text(f"the path of {what}")
-        return self.file.parent / Path(_VARIABLE.sub(expand, written)).expanduser()
+        try:
+            return self.file.parent / Path(_VARIABLE.sub(expand, written)).expanduser()
+        except RuntimeError:
+            raise self.error("the path of " + what, f"`{_short(written)}`: there is no such home folder") from None
 
     def _tag_is(self, *names: str) -> bool:
         return self.node.tag in [f"tag:yaml.org,2002:{name}" for name in names]
@@ -206,9 +211,16 @@ def read_yaml(path: Path) -> tuple[Value, bytes]:
     return Value(path, node, ""), data
 
 
+def _exists(check: Callable[[], bool]) -> bool:
+    try:
+        return check()
+    except (OSError, ValueError):  # a name too long, or with a null byte
+        return False
+
+
 def _either(names: Sequence[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:79]}…"
+def _short(text: str, most: int = 200) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

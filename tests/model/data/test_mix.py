@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 import re
 from pathlib import Path
 
@@ -142,6 +143,8 @@ WRONG = {
     "no folders": ("sources: [{authentic: []}]", 1, "a list of 0", "a folder or a list"),
     "empty path": ("sources: [{authentic: ''}]", 1, "``", "the path of a folder"),
     "null byte": ('sources: [{authentic: "a\\0b"}]', 1, "there is no folder", "a folder that exists"),
+    "long path": (f"sources: [{{authentic: {'x' * 500}}}]", 1, "there is no folder", "a folder that exists"),
+    "home": ("sources: [{authentic: ~nobody-of-this-name/x}]", 1, "no such home folder", "the path of a folder"),
     "variable": ("sources: [{authentic: $NOT_SET/a}]", 1, "'NOT_SET' is not set", "variables that are set"),
     "empty variable": ("sources: [{authentic: '${EMPTY}/a'}]", 1, "'EMPTY' is not set", "$$"),
     "no variable": ("sources: [{authentic: '${}/a'}]", 1, "'' is not set", "$$"),
@@ -152,6 +155,7 @@ WRONG = {
     "one folder": ("sources: [{pairs: {images: images, masks: images}}]", 1, "images", "a `suffix`"),
     "pairs path": ("sources: [{pairs: images}]", 1, "`images`", "a mapping with `images`, `masks`"),
     "inverted": ("sources: [{pairs: {images: images, masks: masks, inverted: 1}}]", 1, "`1`", "true or false"),
+    "no truth": ("sources: [{pairs: {images: images, masks: masks, inverted: !!bool maybe}}]", 1, "maybe", "true or"),
     "python tag": ("sources: !!python/object/apply:os.system ['true']", 1, "os.system", "a list of sources"),
     "tagged mapping": ("sources: [!!set {authentic: photos}]", 1, "tagged", "a mapping with"),
     "python value": (
@@ -212,6 +216,37 @@ def test_a_file_that_may_not_be_read(folder: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(MixError, match="Permission denied"):
         load_mix(path)
+
+
+TOKENS = [
+    b"!!binary ", b"null", b"*x", b"&x ", b"<<: ", b"? ", b"{", b"}", b"[", b"]", b": ", b"- ", b"\n", b"'", b'"', b"|",
+    b"---", b"...", b"\xff", b"\x00", b"\xc2\x85", b"!!python/object/new:os.system [x]", b"!!float x", b"!!bool x",
+    b"0x10", b"1:30", b".inf", b"9" * 400, b"$", b"${", b"~x/", b"!<", b"!!seq {}", b"\xf0\x9f\x98\x80", b"/" * 5000,
+]  # fmt: skip
+
+
+def test_files_with_random_damage_are_read_or_refused(folder: Path) -> None:
+    text = b"""
+shapes: [256, {height: 64, width: 96, weight: 0.5}]
+augment: {flip: 0, history: 1e-1}
+sources:
+  - pairs: {images: images, masks: $DATA/masks, inverted: yes, photo: '^(.+)_'}
+    name: own
+  - authentic: [photos, casia]
+  - forge: {photos: photos, masks: [masks, {folder: masks, prefix: t_}], plain_share: {start: 1, end: 0, batches: 9}}
+"""
+    rng = random.Random(0)
+    refused = 0
+    for _ in range(150):
+        data = bytearray(text)
+        at = rng.randrange(len(data))
+        data[at : at + rng.choice([0, 0, 1, 9])] = rng.choice([*TOKENS, bytes([rng.randrange(256)])])
+        try:
+            load_mix(write(folder, bytes(data)))
+        except MixError as error:
+            assert str(error).isprintable()
+            refused += 1
+    assert 75 < refused < 150
 
 
 def test_an_alias_bomb_stays_small(folder: Path) -> None:

@@ -246,6 +246,13 @@ def test_photos_to_forge_from_that_cannot_be_read_are_left_out(folder: Path, tmp
     assert len(stream.batch(0, 2).samples) == 2
 
 
+def test_photos_that_are_all_damaged_are_no_source(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.png").write_bytes((folder / "photos" / "p4.png").read_bytes()[:5000])
+    stream = Stream(mix_of(pairs(folder), Forge((tmp_path,)), share=0))
+    assert [problem.split(": ")[0] for problem in stream.problems] == [str(tmp_path / "cut.png"), "1"]
+    assert {sample.source for sample in stream.batch(0, 3).samples} == {"0"}
+
+
 def test_what_is_left_out_is_told(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     both = mix_of(pairs(folder), Authentic((tmp_path / "empty",)), Forge((tmp_path / "empty",)))
