@@ -46,8 +46,12 @@ class SamBranch(nn.Module):
         super().__init__()
         self.spec = spec
         self.encoder = build_encoder(spec, in_chans)
-        self.register_buffer("mean", torch.tensor(PIXEL_MEAN).reshape(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(PIXEL_STD).reshape(1, 3, 1, 1), persistent=False)
+        self.place_constants()
+
+    def place_constants(self, device: str | None = None) -> None:
+        """Compute what is not saved; again where the branch was built on the meta device."""
+        self.register_buffer("mean", torch.tensor(PIXEL_MEAN, device=device).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(PIXEL_STD, device=device).reshape(1, 3, 1, 1), persistent=False)
 
     @property
     def channels(self) -> int:

@@ -1,0 +1,201 @@
+"""The files of base weights as others lay them out: a diffusers folder of SD3, a checkpoint of SAM.
+
+Only tensors are ever read from them. A pickle is loaded with `weights_only=True`: code in it is refused, not run.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from model.registry import BasesError
+
+STEM = "diffusion_pytorch_model"
+CLASSES = {
+    "transformer": "SD3Transformer2DModel",
+    "vae": "AutoencoderKL",
+    "scheduler": "FlowMatchEulerDiscreteScheduler",
+}
+"""What each folder of SD3 holds, by the name that diffusers writes into its configuration."""
+
+SAM_PREFIX = "image_encoder."
+SAM_OTHERS = ("prompt_encoder.", "mask_decoder.", "pixel_mean", "pixel_std")
+VAE_OTHERS = ("decoder.", "post_quant_conv.")
+LARGEST_JSON = 1 << 26
+"""Bytes: the index of a model with a hundred thousand tensors is smaller."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a file.
+
+    Raises:
+        BasesError: missing, unreadable, too large, or something else.
+    """
+    try:
+        if path.stat().st_size > LARGEST_JSON:
+            raise BasesError(f"{path} is too large for what it should be")
+        document = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise BasesError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise BasesError(f"{path} is damaged: {error}") from error
+    if not isinstance(document, dict):
+        raise BasesError(f"{path} is damaged: expected a JSON object")
+    return document
+
+
+def component_config(folder: Path, component: str) -> dict[str, Any]:
+    """The configuration of a part of a diffusers folder.
+
+    Raises:
+        BasesError: the folder is not one of SD3; the message says what it looks like.
+    """
+    if not folder.is_dir():
+        raise BasesError(f"{folder} is not a folder")
+    path = folder / component / ("scheduler_config.json" if component == "scheduler" else "config.json")
+    if not path.is_file():
+        found = ", ".join(sorted(p.name for p in folder.iterdir())[:12]) or "nothing"
+        raise BasesError(
+            f"{folder} is not a diffusers folder of SD3: {component}/{path.name} is missing (there is: {found})"
+        )
+    config = read_json(path)
+    kind = config.get("_class_name", CLASSES[component])
+    if kind != CLASSES[component]:
+        raise BasesError(f"{path} is of another model: {str(kind)[:80]!r}, expected {CLASSES[component]}")
+    return config
+
+
+def component_files(folder: Path, component: str) -> tuple[Path, ...]:
+    """The safetensors files of a part, in the order of their names: one, or the shards that an index names.
+
+    Raises:
+        BasesError: there are none, a shard is missing, or the index names what is not a file beside it.
+    """
+    place = folder / component
+    for variant in ("", ".fp16"):
+        single = place / f"{STEM}{variant}.safetensors"
+        if single.is_file():
+            return (single,)
+        names = (f"{STEM}.safetensors.index{variant}.json", f"{STEM}{variant}.safetensors.index.json")
+        for index in (place / name for name in names):
+            if index.is_file():
+                return _shards(index)
+    pickles = sorted(path.name for path in place.glob("*.bin")) if place.is_dir() else []
+    hint = f"; {pickles[0]} is a pickle, which is not read: get the safetensors" if pickles else ""
+    raise BasesError(f"{place / STEM}.safetensors is missing, and so is an index of shards{hint}")
+
+
+def _shards(index: Path) -> tuple[Path, ...]:
+    names = read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise BasesError(f"{index} is damaged: no weight_map")
+    shards = sorted({str(name) for name in names.values()})
+    for name in shards:
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise BasesError(f"{index} names {name[:80]!r}; expected a safetensors file beside it")
+    missing = [name for name in shards if not (index.parent / name).is_file()]
+    if missing:
+        raise BasesError(f"{index.parent}: {len(missing)} of {len(shards)} shards are missing: {', '.join(missing)}")
+    return tuple(index.parent / name for name in shards)
+
+
+def safetensors_shapes(files: tuple[Path, ...]) -> dict[str, list[int]]:
+    """Shape of every tensor, from the headers alone.
+
+    Raises:
+        BasesError: a file is damaged (a truncated one, too) or a tensor is in two of them.
+    """
+    shapes: dict[str, list[int]] = {}
+    for path in files:
+        with opened(path) as file:
+            for name in sorted(file.keys()):
+                if name in shapes:
+                    raise BasesError(f"{path}: the tensor {name!r} is in another shard as well")
+                shapes[name] = list(file.get_slice(name).get_shape())
+    return shapes
+
+
+@contextmanager
+def opened(path: Path, device: str = "cpu") -> Iterator[Any]:
+    """`safe_open` whose failures name the file.
+
+    Args:
+        path: a safetensors file.
+        device: where its tensors go, without a stay in main memory.
+
+    Raises:
+        BasesError: it is damaged or cannot be read.
+    """
+    try:
+        with safe_open(path, framework="pt", device=device) as file:
+            yield file
+    except SafetensorError as error:
+        raise BasesError(f"{path} is damaged or no safetensors file: {error}") from error
+    except OSError as error:
+        raise BasesError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def safetensors_tensors(
+    files: tuple[Path, ...], device: str, dtype: torch.dtype | None
+) -> Iterator[tuple[str, Tensor]]:
+    """The tensors one by one, straight on the device and in the dtype; None leaves it.
+
+    Raises:
+        BasesError: a file is damaged.
+    """
+    for path in files:
+        with opened(path, device) as file:
+            for name in sorted(file.keys()):
+                tensor = file.get_tensor(name)
+                yield name, tensor if dtype is None else tensor.to(dtype)
+
+
+def sam_tensors(path: Path, device: str, dtype: torch.dtype | None) -> Iterator[tuple[str, Tensor]]:
+    """All tensors of a SAM checkpoint one by one: a .pth of segment_anything's, or safetensors with the same names.
+
+    Args:
+        path: the file; its kind is told from its content.
+        device: where they go; `meta` for their shapes alone.
+        dtype: None leaves it.
+
+    Raises:
+        BasesError: damaged, or a pickle with anything but tensors in it, which is not executed.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(2)
+    except OSError as error:
+        raise BasesError(f"{path} cannot be read: {error.strerror}") from error
+    if head not in (b"PK", b"\x80\x02"):
+        if device == "meta":
+            shapes = safetensors_shapes((path,))
+            yield from ((name, torch.empty(shape, device="meta")) for name, shape in shapes.items())
+        else:
+            yield from safetensors_tensors((path,), device, dtype)
+        return
+    for name, tensor in _unpickled(path, head == b"PK").items():
+        yield name, tensor.to(device=device, dtype=dtype or tensor.dtype)
+
+
+def _unpickled(path: Path, zipped: bool) -> dict[str, Tensor]:
+    try:
+        # Mapped into memory: what is not asked for is never read, and nothing is held twice.
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except pickle.UnpicklingError as error:
+        raise BasesError(
+            f"{path} was refused and nothing of it was executed: it holds more than tensors, or is damaged"
+        ) from error
+    except Exception as error:  # whatever hostile bytes make of it: it is no checkpoint
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BasesError(f"{path} is damaged or no checkpoint: {reason}") from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise BasesError(f"{path} is no checkpoint of SAM: expected names and tensors")
+    return {str(name): tensor for name, tensor in state.items()}

@@ -1,0 +1,241 @@
+"""Which base weights a person has, and where: `models.json` in the config folder. Nothing is copied.
+
+The weights of SD3 and SAM are large and not ours to hand on, so a base model is a note: the files of each part, with
+size, time and SHA-256. Torch-free: a resumed scan with nothing left to compute reads this and nothing else.
+
+Parts are `transformer`, `vae` and `sam`, and `prompt`: the embeddings of the empty prompt (`model.empty_prompt`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from model.presets import Preset
+from model.whole_file import write_text
+
+FORMAT = 1
+REGISTRY_FILE = "models.json"
+PARTS = ("transformer", "vae", "sam", "prompt")
+_CHUNK = 1 << 22
+
+
+class BasesError(Exception):
+    """Base weights that are missing, damaged, changed, or of another model.
+
+    Attributes:
+        problems: one line for each thing that is wrong, where there are several.
+    """
+
+    def __init__(self, message: str, problems: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file as it was when it was hashed: absolute path, size in bytes, time in ns, SHA-256 in hex."""
+
+    path: str
+    bytes: int
+    mtime_ns: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A registered base model.
+
+    Attributes:
+        name: of the preset it was added as.
+        preset: the sizes it was checked against.
+        parts: the files of each part, in the order in which they are read.
+        tokens: how many tokens of the empty prompt came from which encoder.
+        added: when, ISO 8601.
+        sd3: the folder it was found in.
+    """
+
+    name: str
+    preset: Preset
+    parts: dict[str, tuple[StoredFile, ...]]
+    tokens: dict[str, int] = field(default_factory=dict)
+    added: str = ""
+    sd3: str = ""
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each part, hex: that of its file, or of the list of theirs where it has several."""
+        return {part: part_digest([file.sha256 for file in files]) for part, files in self.parts.items()}
+
+    def paths(self, part: str) -> tuple[Path, ...]:
+        """The files of a part."""
+        return tuple(Path(file.path) for file in self.parts[part])
+
+
+def part_digest(digests: list[str]) -> str:
+    """One SHA-256 for the files of a part, hex."""
+    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def config_folder() -> Path:
+    """The person's config folder for clue: $CLUE_CONFIG, or where the platform keeps such things."""
+    chosen = os.environ.get("CLUE_CONFIG")
+    if chosen:
+        return Path(chosen).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "clue"
+    if sys.platform == "win32":
+        return Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming") / "clue"
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "clue"
+
+
+def registered() -> dict[str, Base]:
+    """All registered base models by name.
+
+    Raises:
+        BasesError: the registry is damaged, or of another version.
+    """
+    path = config_folder() / REGISTRY_FILE
+    try:
+        document = json.loads(path.read_text("utf-8"))
+        if document["format"] != FORMAT:
+            raise ValueError(f"format {document['format']!r}, this version reads {FORMAT}")
+        return {name: _base(name, entry) for name, entry in document["models"].items()}
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise BasesError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BasesError(f"{path} cannot be understood: {error}; add the models again after deleting it") from error
+
+
+def find(name: str) -> Base:
+    """A registered base model, its files there and unchanged since they were hashed.
+
+    A file whose time changed is hashed again; what has the same size and time is taken for the same.
+
+    Raises:
+        BasesError: not registered, or a file is missing or changed.
+    """
+    base = registered().get(name)
+    if base is None:
+        raise BasesError(f"the base weights of {name} are not registered; add them with `clue models add {name}`")
+    for part, file in ((part, file) for part, files in base.parts.items() for file in files):
+        path = Path(file.path)
+        try:
+            status = path.stat()
+            same = status.st_size == file.bytes and (
+                status.st_mtime_ns == file.mtime_ns or sha256_of(path) == file.sha256
+            )
+        except OSError as error:
+            raise BasesError(f"the {part} of {name} cannot be read: {path}: {error.strerror}") from error
+        if not same:
+            raise BasesError(f"the {part} of {name} changed since it was added: {path}")
+    return base
+
+
+def verify(base: Base, hashed: Callable[[int], None] = lambda _: None) -> list[str]:
+    """Hash every file again; one line for each that is missing or changed, with both digests.
+
+    Args:
+        base: what was registered.
+        hashed: told how many bytes were just read.
+    """
+    problems = []
+    for part, file in ((part, file) for part, files in base.parts.items() for file in files):
+        try:
+            now = sha256_of(Path(file.path), hashed)
+        except OSError as error:
+            problems.append(f"{part}: {file.path}: {error.strerror}")
+            continue
+        if now != file.sha256:
+            problems.append(f"{part}: {file.path}: SHA-256 was {file.sha256} when added, is {now}")
+    return problems
+
+
+def stored(path: Path, hashed: Callable[[int], None] = lambda _: None) -> StoredFile:
+    """A file's note: it is read once, from beginning to end.
+
+    Raises:
+        BasesError: it cannot be read.
+    """
+    path = path.absolute()
+    try:
+        status = path.stat()
+        return StoredFile(str(path), status.st_size, status.st_mtime_ns, sha256_of(path, hashed))
+    except OSError as error:
+        raise BasesError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def sha256_of(path: Path, hashed: Callable[[int], None] = lambda _: None) -> str:
+    """SHA-256 of a file, hex.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            hashed(len(chunk))
+    return digest.hexdigest()
+
+
+def put(base: Base) -> None:
+    """Register a base model, in the place of one of the same name.
+
+    Raises:
+        OSError: the config folder cannot be written; the registry is as before.
+        BasesError: the registry is damaged.
+    """
+    with _locked():
+        _write(registered() | {base.name: base})
+
+
+def drop(name: str) -> None:
+    """Forget a base model. Its weights stay where they are.
+
+    Raises:
+        OSError: the config folder cannot be written; the registry is as before.
+        BasesError: there is none of this name, or the registry is damaged.
+    """
+    with _locked():
+        bases = registered()
+        if name not in bases:
+            raise BasesError(f"{name} is not registered; registered: {', '.join(bases) or 'nothing'}")
+        _write({other: base for other, base in bases.items() if other != name})
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    folder = config_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f".{REGISTRY_FILE}.lock"):
+        yield
+
+
+def _write(bases: dict[str, Base]) -> None:
+    entries = {name: asdict(replace(base, preset=Preset("-"))) for name, base in bases.items()}
+    for name, base in bases.items():
+        entries[name]["preset"] = base.preset.to_dict()
+    text = json.dumps({"format": FORMAT, "models": entries}, indent=1, ensure_ascii=False) + "\n"
+    write_text(config_folder() / REGISTRY_FILE, text)
+
+
+def _base(name: str, entry: dict[str, Any]) -> Base:
+    if set(entry["parts"]) != set(PARTS):
+        raise ValueError(f"{name} has the parts {', '.join(entry['parts'])}; expected {', '.join(PARTS)}")
+    parts = {part: tuple(StoredFile(**file) for file in entry["parts"][part]) for part in PARTS}
+    for part, file in ((part, file) for part, files in parts.items() for file in files):
+        if not file.path or len(file.sha256) != 64:
+            raise ValueError(f"{name}: a file of {part} has no path or no SHA-256")
+    tokens = {str(encoder): int(count) for encoder, count in entry["tokens"].items()}
+    return Base(name, Preset.from_dict(entry["preset"]), parts, tokens, str(entry["added"]), str(entry["sd3"]))

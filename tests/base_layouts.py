@@ -1,0 +1,146 @@
+"""Tiny random base models in the layouts that the real ones are published in.
+
+A diffusers folder of SD3 (transformer, vae with its decoder, scheduler, three text encoders with their tokenizers)
+and a checkpoint of segment_anything's, with the true names of everything.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from torch import nn
+
+from model import registry
+from model.bases import examine
+from model.empty_prompt import EmptyPrompt, write_prompt
+from model.presets.spec import HeadSpec, LoraSpec, NoiseSpec, Preset, SamSpec, TileSpec, TransformerSpec, VaeSpec
+from model.sam_branch import build_encoder
+from model.sd3_branch import build_transformer
+
+SMALL = Preset(
+    name="small-sd3",
+    vae=VaeSpec(block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=4),
+    transformer=TransformerSpec(
+        num_layers=3,
+        num_attention_heads=2,
+        attention_head_dim=16,
+        joint_attention_dim=48,
+        pooled_projection_dim=24,
+        sample_size=16,
+        pos_embed_max_size=24,
+        dual_attention_layers=(0,),
+        qk_norm="rms_norm",
+        feature_blocks=(0, 1),
+        prompt_tokens=5,
+    ),
+    sam=SamSpec(
+        img_size=128, embed_dim=32, depth=2, num_heads=2, window_size=3, global_attn_indexes=(1,), out_chans=16
+    ),
+    noise=NoiseSpec(levels=(0.1, 0.5)),
+    lora=LoraSpec(rank=2, alpha=4),
+    head=HeadSpec(channels=16, groups=4),
+    tile=TileSpec(size=128, overlap=32),
+)
+"""The paper's model with everything it has, small enough for a test. SD3.5's dual attention is in its first block."""
+
+
+def write_sd3(folder: Path, preset: Preset = SMALL, shard_size: str = "10GB") -> Path:
+    """A diffusers folder without text encoders, random weights, the same every time."""
+    torch.manual_seed(0)
+    spec = preset.vae
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * len(spec.block_out_channels),
+        up_block_types=("UpDecoderBlock2D",) * len(spec.block_out_channels),
+        block_out_channels=spec.block_out_channels,
+        layers_per_block=spec.layers_per_block,
+        latent_channels=spec.latent_channels,
+        norm_num_groups=spec.norm_num_groups,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+        shift_factor=spec.shift_factor,
+        scaling_factor=spec.scaling_factor,
+    )
+    transformer = build_transformer(preset.transformer, spec.latent_channels)
+    transformer.save_pretrained(folder / "transformer", max_shard_size=shard_size)
+    vae.save_pretrained(folder / "vae")
+    FlowMatchEulerDiscreteScheduler(shift=3.0).save_pretrained(folder / "scheduler")
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusion3Pipeline"}))
+    return folder
+
+
+def write_text_encoders(folder: Path, preset: Preset = SMALL, t5: bool = True) -> Path:
+    """The two CLIPs (together half of the joint width wide) and T5, with tokenizers of a few words."""
+    from tokenizers import Tokenizer, models
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection, PreTrainedTokenizerFast, T5Config
+    from transformers import T5EncoderModel as T5
+
+    torch.manual_seed(0)
+    width, pooled = preset.transformer.joint_attention_dim, preset.transformer.pooled_projection_dim
+    words = {"<|startoftext|>": 0, "<|endoftext|>": 1, "!": 2}
+    for suffix, pad in (("", "<|endoftext|>"), ("_2", "!")):
+        config = CLIPTextConfig(
+            vocab_size=8, hidden_size=width // 4, intermediate_size=16, projection_dim=pooled // 2,
+            num_hidden_layers=2, num_attention_heads=2, bos_token_id=0, eos_token_id=1, pad_token_id=words[pad],
+        )  # fmt: skip
+        CLIPTextModelWithProjection(config).save_pretrained(folder / f"text_encoder{suffix}")
+        _tokenizer(Tokenizer(models.WordLevel(words, unk_token="!")), PreTrainedTokenizerFast, pad).save_pretrained(
+            folder / f"tokenizer{suffix}"
+        )
+    if t5:
+        t5_config = T5Config(vocab_size=8, d_model=width, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+        T5(t5_config).save_pretrained(folder / "text_encoder_3")
+        simple = Tokenizer(models.WordLevel({"<pad>": 0, "</s>": 1, "<unk>": 2}, unk_token="<unk>"))
+        PreTrainedTokenizerFast(tokenizer_object=simple, pad_token="<pad>", eos_token="</s>").save_pretrained(
+            folder / "tokenizer_3"
+        )
+    return folder
+
+
+def _tokenizer(tokenizer, kind, pad):  # type: ignore[no-untyped-def]
+    from tokenizers.processors import TemplateProcessing
+
+    template = "<|startoftext|> $A <|endoftext|>"
+    special = [("<|startoftext|>", 0), ("<|endoftext|>", 1)]
+    tokenizer.post_processor = TemplateProcessing(single=template, special_tokens=special)
+    return kind(tokenizer_object=tokenizer, pad_token=pad)
+
+
+def sam_state(preset: Preset = SMALL) -> dict[str, torch.Tensor]:
+    """A SAM checkpoint's tensors, positions included, and a little of the decoder that nobody needs here."""
+    torch.manual_seed(1)
+    encoder = build_encoder(preset.sam, 3)
+    for parameter in encoder.parameters():
+        nn.init.normal_(parameter, std=0.1)  # the tables of relative positions begin with zeros, which test nothing
+    state = {f"image_encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
+    return state | {"prompt_encoder.not_a_point_embed.weight": torch.zeros(1, 4), "mask_decoder.x": torch.zeros(1)}
+
+
+def write_sam(path: Path, preset: Preset = SMALL) -> Path:
+    """A .pth as segment_anything publishes it."""
+    torch.save(sam_state(preset), path)
+    return path
+
+
+def write_prompt_file(path: Path, preset: Preset = SMALL) -> Path:
+    """Stored embeddings of the empty prompt, random."""
+    torch.manual_seed(2)
+    spec = preset.transformer
+    prompt = torch.randn(1, spec.prompt_tokens, spec.joint_attention_dim)
+    write_prompt(path, EmptyPrompt(prompt, torch.randn(1, spec.pooled_projection_dim), {"clip": 5}), {})
+    return path
+
+
+def register_small(folder: Path, preset: Preset = SMALL) -> registry.Base:
+    """Write all of it into a folder and register it in the config folder of the test."""
+    sd3, sam = write_sd3(folder / "sd3", preset), write_sam(folder / "sam.pth", preset)
+    found = examine(preset, sd3, sam)
+    files = {"transformer": found.transformer, "vae": found.vae, "sam": found.sam}
+    files["prompt"] = (write_prompt_file(folder / "prompt.safetensors", preset),)
+    parts = {part: tuple(registry.stored(path) for path in paths) for part, paths in files.items()}
+    base = registry.Base(preset.name, preset, parts, {"clip": 5}, "2026-01-01T00:00:00+00:00", str(sd3))
+    registry.put(base)
+    return base
