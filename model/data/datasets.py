@@ -134,6 +134,8 @@ def _pictures(folder: Path, problems: list[str], suffixes: set[str] = SUFFIXES) 
 
     for top, folders, names in os.walk(folder, onerror=failed):
         folders[:] = [name for name in folders if not name.startswith(".") and name != "__MACOSX"]
+        links = [Path(top, name) for name in folders if Path(top, name).is_symlink()]  # os.walk stays out of them
+        problems.extend(f"{link}: a link to a folder, which is not followed" for link in links)
         for name in names:
             suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - a Path for each of a million names is slow
             if suffix in suffixes and not name.startswith("."):

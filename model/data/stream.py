@@ -115,7 +115,8 @@ class Stream:
             weights.append(source.weight)
         if not self._parts:
             seen = f" ({'; '.join(self.problems[:3])})" if self.problems else ""
-            raise MixError(str(mix.path), f"no source has an image on the {side} side{seen}", "at least one image")
+            expected = "at least one image" if side == "train" else "more images, or a larger validation.share"
+            raise MixError(str(mix.path), f"no source has an image on the {side} side{seen}", expected)
         self._shares = np.asarray(weights) / np.sum(weights)
         often = np.asarray([shape.weight for shape in self.shapes], np.float64)
         self._shape_shares = often / often.sum()
@@ -165,13 +166,16 @@ class Stream:
         ]
         return {**self.__dict__, "_parts": parts}
 
+    def shape(self, index: int) -> Shape:
+        """The size of the samples of batch number `index`."""
+        return self.shapes[int(self._generator(index).choice(len(self.shapes), p=self._shape_shares))]
+
     def batch(self, index: int, count: int) -> Batch:
         """Batch number `index`: `count` samples of one size. The first samples do not depend on `count`.
 
         A damaged file is replaced by the next draw for the same sample, so that it changes no other sample.
         """
-        rng = self._generator(index)
-        shape = self.shapes[int(rng.choice(len(self.shapes), p=self._shape_shares))]
+        shape = self.shape(index)
         damaged: list[str] = []
         samples = [self._sample(index, number, shape, damaged) for number in range(count)]
         return Batch([sample for sample in samples if sample is not None], damaged)

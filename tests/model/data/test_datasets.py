@@ -67,6 +67,15 @@ def test_images_and_masks_in_one_folder(tmp_path: Path) -> None:
     assert not found.problems
 
 
+def test_links_to_folders_are_told_not_followed(tmp_path: Path) -> None:
+    touch(tmp_path, "p/a.jpg", "q/b.jpg")
+    (tmp_path / "p" / "loop").symlink_to(tmp_path / "p")
+    (tmp_path / "p" / "c.jpg").symlink_to(tmp_path / "q" / "b.jpg")
+    found = list_entries(Source("s", 1, Authentic((tmp_path / "p",))))
+    assert [entry.image.name for entry in found.entries] == ["a.jpg", "c.jpg"]
+    assert found.problems == [f"{tmp_path}/p/loop: a link to a folder, which is not followed"]
+
+
 def test_an_empty_set_is_told(tmp_path: Path) -> None:
     (tmp_path / "i").mkdir()
     (tmp_path / "m").mkdir()
