@@ -1,0 +1,78 @@
+"""Measuring: the field's benchmarks, metrics with intervals, baselines, and comparisons.
+
+    from model.data.attacks import parse
+    from model.evaluation import TRIVIAL, compare, digest, find, measure, read_pixels, summarize
+
+    found = find("casia1", Path("/data/forensics"))  # or find_at(path); absent: the error says where to get it
+    (attack,) = parse("jpeg:70")
+    rows = []
+    for entry in found.entries:
+        pixels = attack.apply(read_pixels(entry.image), seed=0)
+        heatmap = TRIVIAL["centre box"](pixels)  # any method: H×W×3 uint8 → H×W float32 in [0, 1]
+        rows.append(measure(entry, heatmap, score=float(heatmap.mean()), seen=pixels.shape[:2]))
+    summary = summarize(rows, seed=0)
+    print(summary.pixel["f1"], summary.groups["edited area"], found.problems, summary.problems, digest(found.entries))
+
+One image at a time: a row keeps numbers only. `compare(rows_a, rows_b, "f1")` tests two results on the same images.
+`ImageRow.to_dict` and `from_dict` carry rows through a file, for resuming. In strict mode (`strict=True` of `find`,
+`find_at`, `measure`) a problem is an error.
+
+Figures are per image, at the size of the ground truth, at `p > 0.5` on floats, averaged over forged images. They are
+comparable neither with figures pooled over pixels (PhotoHolmes), nor with those at network size (IMDL-BenCo), nor with
+the better of map and inverse (TruFor), which is `f1_permute` here.
+
+| module | what |
+|---|---|
+| `registry` `benchmarks` `layouts` `lists` | the sets: counts, sources, terms, damage; finding and checking them |
+| `truth` `maps` | pictures, ground truth and predictions from files |
+| `pixel_scores` `rows` | one image: exact metrics, what is kept of it, what was wrong with it |
+| `image_scores` `bootstrap` `metrics` | all images: figures with n and interval, groups, comparison |
+| `baselines` `classical` | what stands beside a method in every table |
+| `problems` | what can be wrong, and the exceptions |
+"""
+
+from model.evaluation.baselines import CLASSICAL, TRIVIAL
+from model.evaluation.benchmarks import Found, Status, digest, find, find_at, how_to_get, status
+from model.evaluation.bootstrap import Cell, Comparison
+from model.evaluation.layouts import Entry
+from model.evaluation.maps import read_map, to_size
+from model.evaluation.metrics import IMAGE_METRICS, PIXEL_METRICS, Summary, compare, summarize
+from model.evaluation.problems import BenchmarkNotFound, EvaluationError, Kind, Problem, StrictError, UnreadablePicture
+from model.evaluation.registry import BENCHMARKS, Benchmark
+from model.evaluation.rows import FIELDS, ImageRow, measure
+from model.evaluation.truth import read_pixels, read_truth
+
+__all__ = [
+    "BENCHMARKS",
+    "CLASSICAL",
+    "FIELDS",
+    "IMAGE_METRICS",
+    "PIXEL_METRICS",
+    "TRIVIAL",
+    "Benchmark",
+    "BenchmarkNotFound",
+    "Cell",
+    "Comparison",
+    "Entry",
+    "EvaluationError",
+    "Found",
+    "ImageRow",
+    "Kind",
+    "Problem",
+    "Status",
+    "StrictError",
+    "Summary",
+    "UnreadablePicture",
+    "compare",
+    "digest",
+    "find",
+    "find_at",
+    "how_to_get",
+    "measure",
+    "read_map",
+    "read_pixels",
+    "read_truth",
+    "status",
+    "summarize",
+    "to_size",
+]

@@ -1,0 +1,247 @@
+"""The field's benchmarks by name: whether they are here, what they hold, and what is wrong with them.
+
+    found = find("coverage", Path("/data/forensics"))
+    for entry in found.entries: ...
+
+A set is looked for in the root, in a folder of one of its names (case, blanks and punctuation do not matter), and a
+folder in a folder, as archives unpack, is seen through. The registry itself is in `registry.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.evaluation.layouts import Entry, Listing
+from model.evaluation.lists import find_path
+from model.evaluation.problems import (
+    BenchmarkNotFound,
+    EvaluationError,
+    Kind,
+    Problem,
+    UnreadablePicture,
+    raise_if_any,
+)
+from model.evaluation.registry import BENCHMARKS, Benchmark
+from model.evaluation.truth import looks_inverted, read_header, read_truth
+
+SUSPECT_SHARE = 0.5
+"""A set is reported as inverted if more than this share of its masks, and at least three, look inverted."""
+
+Tick = Callable[[Entry], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A data set as it lies on this disk.
+
+    Attributes:
+        name: of the benchmark, or the path that was given.
+        layout: name of the layout it was found in.
+        folder: where it lies.
+        benchmark: its entry in the registry; None for a path.
+        entries: the images, sorted by key.
+        problems: what is wrong with it.
+        ignored: how many files were no pictures.
+    """
+
+    name: str
+    layout: str
+    folder: Path
+    benchmark: Benchmark | None
+    entries: list[Entry]
+    problems: list[Problem]
+    ignored: int
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Forged and authentic images."""
+        forged = sum(entry.forged for entry in self.entries)
+        return forged, len(self.entries) - forged
+
+    @property
+    def complete(self) -> bool | None:
+        """Whether the counts are those of a known edition of the set; None where nothing is known of it."""
+        return None if self.benchmark is None else self.counts in self.benchmark.counts
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One line of `clue eval --list`. `found` is None where the set is not here."""
+
+    benchmark: Benchmark
+    found: Found | None
+
+    @property
+    def words(self) -> str:
+        """`not here`, `complete`, or `incomplete` with the counts."""
+        if self.found is None:
+            return "not here"
+        forged, authentic = self.found.counts
+        counts = f"{forged} forged, {authentic} authentic"
+        return f"complete: {counts}" if self.found.complete else f"incomplete: {counts}, {self.benchmark.expected}"
+
+
+def find(name: str, root: Path, *, deep: bool = True, strict: bool = False, tick: Tick | None = None) -> Found:
+    """A benchmark by name below `root`, with all that is wrong with it.
+
+    Args:
+        deep: decode every mask, to find empty ones and an inverted set; otherwise only sizes are compared.
+        strict: raise if there is any problem.
+        tick: called after each image that was checked.
+
+    Raises:
+        BenchmarkNotFound: unknown name, or not there; says where to get it and how to lay it out.
+        StrictError: see `strict`.
+    """
+    benchmark = BENCHMARKS.get(name)
+    if benchmark is None:
+        raise BenchmarkNotFound(f"there is no benchmark named {name!r}; known are {', '.join(BENCHMARKS)}")
+    found = _locate(benchmark, root)
+    if found is None:
+        raise BenchmarkNotFound(f"{name} was not found in {root}.\n{how_to_get(benchmark)}")
+    return _checked(found, deep, strict, tick)
+
+
+def find_at(path: Path, *, deep: bool = True, strict: bool = False, tick: Tick | None = None) -> Found:
+    """Any folder or list as a benchmark (`lists.find_path`); the rest as in `find`.
+
+    Raises:
+        EvaluationError: the path is laid out in no way that is known.
+    """
+    layout, listing = find_path(path)
+    folder = path if path.is_dir() else path.parent
+    found = Found(str(path), layout, folder, None, listing.entries, listing.problems, listing.ignored)
+    return _checked(found, deep, strict, tick)
+
+
+def status(root: Path | None) -> list[Status]:
+    """All benchmarks, and which are here; nothing is decoded."""
+    return [Status(benchmark, _locate(benchmark, root) if root else None) for benchmark in BENCHMARKS.values()]
+
+
+def how_to_get(benchmark: Benchmark) -> str:
+    """Where a set is obtained, on what terms, and how to lay it out, as text of several lines."""
+    trees = "\n".join(f"  {line}" for layout in benchmark.layouts for line in layout.describe())
+    return (
+        f"Obtained from: {benchmark.obtained}\nTerms: {benchmark.terms}\n"
+        f"Expected: {benchmark.expected}\nLay it out as <root>/{benchmark.folders[0]}/ with one of:\n{trees}"
+    )
+
+
+def digest(entries: Sequence[Entry], tick: Tick | None = None) -> str:
+    """SHA-256, hex, over the sorted keys, classes, and sizes and contents of images and masks; files are streamed.
+
+    Raises:
+        UnreadablePicture: a file cannot be read.
+    """
+    total = hashlib.sha256(b"clue data set 1\n")
+    for entry in sorted(entries, key=lambda entry: os.fsencode(entry.key)):
+        total.update(b"%s\0%d\0%s\n" % (os.fsencode(entry.key), entry.forged, entry.style.encode()))
+        for path in (entry.image, *entry.masks):
+            try:
+                with path.open("rb") as file:
+                    content = hashlib.file_digest(file, "sha256").hexdigest()
+                    size = os.fstat(file.fileno()).st_size
+            except OSError as error:
+                raise UnreadablePicture(f"{path}: {error}") from error
+            total.update(f"{size} {content}\n".encode())
+        if tick:
+            tick(entry)
+    return total.hexdigest()
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.casefold())
+
+
+def _candidates(benchmark: Benchmark, root: Path) -> list[Path]:
+    """Folders of the set's names, and what a wrapper folder of an archive holds."""
+    names = {_normal(name) for name in benchmark.folders}
+    if not root.is_dir():
+        return []
+    here = [root] if _normal(root.resolve().name) in names or "." in benchmark.folders else []
+    here += [path for path in sorted(root.iterdir()) if path.is_dir() and _normal(path.name) in names]
+    for path in list(here):
+        for _ in range(2):
+            inside = [sub for sub in path.iterdir() if sub.is_dir() and not sub.name.startswith((".", "__"))]
+            if len(inside) != 1:
+                break
+            path = inside[0]
+            here.append(path)
+    return here
+
+
+def _locate(benchmark: Benchmark, root: Path) -> Found | None:
+    """The candidate with the most images, the first of several."""
+    best: Found | None = None
+    try:
+        for folder in _candidates(benchmark, root):
+            for layout in benchmark.layouts:
+                listing: Listing | None = layout.read(folder)
+                if listing is None:
+                    continue
+                if best is None or len(listing.entries) > len(best.entries):
+                    best = Found(
+                        benchmark.name,
+                        layout.name,
+                        folder,
+                        benchmark,
+                        listing.entries,
+                        listing.problems,
+                        listing.ignored,
+                    )
+                break
+    except OSError as error:
+        raise EvaluationError(f"{root} cannot be read: {error}") from error
+    return best
+
+
+def _checked(found: Found, deep: bool, strict: bool, tick: Tick | None) -> Found:
+    masks = suspects = 0
+    for entry in found.entries:
+        if deep and entry.masks:
+            inverted = _check(entry, found.problems, deep)
+            masks += inverted is not None
+            suspects += bool(inverted)
+        else:
+            _check(entry, found.problems, deep)
+        if tick:
+            tick(entry)
+    if suspects >= 3 and suspects > SUSPECT_SHARE * masks:
+        found.problems.append(Problem(Kind.SET_INVERTED, found.name, f"{suspects} of {masks} masks"))
+    if strict:
+        raise_if_any(found.problems)
+    return found
+
+
+def _check(entry: Entry, problems: list[Problem], deep: bool) -> bool | None:
+    """Size, readability, emptiness; whether the mask looks inverted, None where there is none that can be read."""
+    size = None
+    try:
+        header = read_header(entry.image)
+        size = (header.height, header.width)
+    except UnreadablePicture as error:
+        problems.append(Problem(Kind.IMAGE_UNREADABLE, entry.key, str(error)))
+    if not entry.masks:
+        return None
+    try:
+        if deep:
+            truth = read_truth(entry.masks, entry.style)
+            shape, empty, inverted = truth.shape, not truth.any(), looks_inverted(truth)
+        else:
+            first = read_header(entry.masks[0])
+            shape, empty, inverted = (first.height, first.width), False, False
+    except UnreadablePicture as error:
+        problems.append(Problem(Kind.MASK_UNREADABLE, entry.key, str(error)))
+        return None
+    if size is not None and shape != size:
+        detail = f"image {size[1]}×{size[0]}, mask {shape[1]}×{shape[0]}"
+        problems.append(Problem(Kind.MASK_SIZE, entry.key, detail))
+    if empty:
+        problems.append(Problem(Kind.MASK_EMPTY, entry.key))
+    return inverted

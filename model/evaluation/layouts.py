@@ -1,0 +1,330 @@
+"""How the sets are laid out on disk: from a folder to entries, each image with its masks, paired by name.
+
+A layout is a function from the folder of a set to a `Listing`, or to None where the folder is not laid out that way.
+Nothing is paired by order, nothing is left out without a word: what does not fit is listed as a problem.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from model.evaluation.problems import Kind, Problem
+from model.evaluation.truth import SUFFIXES, MaskStyle
+
+MASK_ENDINGS = ("", "_gt", "_mask", "_edgemask")
+"""What published masks append to the stem of their image, in the order in which it is tried."""
+
+TAMPERED = ("Tp", "tampered", "forged", "fake")
+GROUND_TRUTH = ("Gt", "groundtruth", "ground-truth", "masks", "mask")
+AUTHENTIC = ("Au", "authentic", "pristine", "real")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One image of a set.
+
+    Attributes:
+        key: path of the image below the folder of the set, with `/`; names it in every result.
+        masks: its ground truth, mostly one file; none for authentic images, or where it is missing.
+        forged: its class.
+        manipulation: `splice`, `copy-move`, `removal`, `inpainting`, or empty where the set does not say.
+        style: how its masks mark forged pixels.
+    """
+
+    key: str
+    image: Path
+    masks: tuple[Path, ...]
+    forged: bool
+    manipulation: str = ""
+    style: MaskStyle = "white"
+
+
+@dataclass(slots=True)
+class Listing:
+    """What a layout found: entries sorted by key, problems, and how many files were no pictures."""
+
+    entries: list[Entry] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    ignored: int = 0
+
+    def sort(self) -> Listing:
+        """Itself, entries by key."""
+        self.entries.sort(key=lambda entry: entry.key)
+        return self
+
+
+Layout = Callable[[Path], Listing | None]
+Manipulation = Callable[[str], str]
+MaskStems = Callable[[str], Sequence[str]]
+
+
+def plain_stems(stem: str) -> list[str]:
+    """The stems a mask of this image can have, best first."""
+    return [stem + ending for ending in MASK_ENDINGS]
+
+
+def child(folder: Path, *names: str) -> Path | None:
+    """The first of these sub-folders that exists, `a/b` for deeper ones; case does not matter."""
+    for name in names:
+        here: Path | None = folder
+        for part in name.split("/"):
+            here = here and next(
+                (sub for sub in sorted(here.iterdir()) if sub.name.casefold() == part.casefold() and sub.is_dir()), None
+            )
+        if here:
+            return here
+    return None
+
+
+def pictures(folder: Path, listing: Listing, leave_out: Path | None = None, *, deep: bool = True) -> list[Path]:
+    """The pictures in a folder by file extension, sorted; hidden files are passed over, others counted as ignored."""
+    found = []
+    for path in sorted(folder.rglob("*") if deep else folder.iterdir()):
+        inside = path.relative_to(folder).parts
+        if any(part.startswith(".") or part == "__MACOSX" for part in inside) or not path.is_file():
+            continue
+        if leave_out and path.is_relative_to(leave_out):
+            continue
+        if path.suffix.lower() in SUFFIXES:
+            found.append(path)
+        else:
+            listing.ignored += 1
+    return found
+
+
+class MaskIndex:
+    """Masks by their stem. `below` names them in problems."""
+
+    def __init__(self, masks: Iterable[Path], below: Path) -> None:
+        self.below = below
+        self.by_stem: dict[str, list[Path]] = {}
+        for path in masks:
+            self.by_stem.setdefault(path.stem, []).append(path)
+        self.used: set[Path] = set()
+
+    def find(self, image: Path, stems: Sequence[str], key: str, problems: list[Problem]) -> tuple[Path, ...]:
+        """The mask of an image, or nothing and a problem. Of several, the one in a sub-folder of the same name."""
+        for stem in stems:
+            hits = self.by_stem.get(stem, [])
+            self.used.update(hits)
+            if len(hits) > 1:
+                hits = [path for path in hits if path.parent.name == image.parent.name] or hits
+            if len(hits) > 1:
+                names = ", ".join(path.relative_to(self.below).as_posix() for path in hits)
+                problems.append(Problem(Kind.MASK_AMBIGUOUS, key, names))
+                return ()
+            if hits:
+                return (hits[0],)
+        problems.append(Problem(Kind.MASK_MISSING, key, f"expected a picture named {stems[0]}" if stems else ""))
+        return ()
+
+    def report_unused(self, problems: list[Problem]) -> None:
+        """Masks that no image asked for."""
+        for paths in self.by_stem.values():
+            problems.extend(
+                Problem(Kind.MASK_WITHOUT_IMAGE, path.relative_to(self.below).as_posix())
+                for path in paths
+                if path not in self.used
+            )
+
+
+def three_folders(
+    tampered: Sequence[str] = TAMPERED,
+    ground_truth: Sequence[str] = GROUND_TRUTH,
+    authentic: Sequence[str] = AUTHENTIC,
+    *,
+    style: MaskStyle = "white",
+    manipulation: Manipulation = lambda stem: "",
+    stems: MaskStems = plain_stems,
+) -> Layout:
+    """Forged images, their masks, and authentic images, each in a folder of its own; the last may be absent."""
+
+    def layout(folder: Path) -> Listing | None:
+        forged, masks, untouched = child(folder, *tampered), child(folder, *ground_truth), child(folder, *authentic)
+        if forged is None or masks is None:
+            return None
+        listing = Listing()
+        index = MaskIndex(pictures(masks, listing), folder)
+        for path in pictures(forged, listing, leave_out=masks):
+            key = path.relative_to(folder).as_posix()
+            found = index.find(path, stems(path.stem), key, listing.problems)
+            listing.entries.append(Entry(key, path, found, True, manipulation(path.stem), style))
+        for path in pictures(untouched, listing) if untouched else []:
+            listing.entries.append(Entry(path.relative_to(folder).as_posix(), path, (), False))
+        index.report_unused(listing.problems)
+        return listing.sort()
+
+    return layout
+
+
+def one_folder(
+    images: Sequence[str],
+    masks: Sequence[str],
+    is_forged: Callable[[str], bool | None],
+    *,
+    stems: MaskStems,
+    is_mask: Callable[[str], bool] = lambda stem: True,
+    style: MaskStyle = "white",
+    kind: str = "",
+) -> Layout:
+    """Both classes in one folder, told apart by their names.
+
+    Args:
+        is_forged: class from the stem; None where the name does not say.
+        is_mask: which stems of the mask folder are ground truth.
+        kind: manipulation of the forged images.
+    """
+
+    def layout(folder: Path) -> Listing | None:
+        together, truth = child(folder, *images), child(folder, *masks)
+        if together is None or truth is None:
+            return None
+        listing = Listing()
+        index = MaskIndex((path for path in pictures(truth, listing) if is_mask(path.stem)), folder)
+        for path in pictures(together, listing, leave_out=truth):
+            key = path.relative_to(folder).as_posix()
+            forged = is_forged(path.stem)
+            if forged is None:
+                listing.problems.append(Problem(Kind.NAME_UNKNOWN, key))
+            elif forged:
+                found = index.find(path, stems(path.stem), key, listing.problems)
+                listing.entries.append(Entry(key, path, found, True, kind, style))
+            else:
+                listing.entries.append(Entry(key, path, (), False))
+        index.report_unused(listing.problems)
+        return listing.sort()
+
+    return layout
+
+
+def casia_manipulation(stem: str) -> str:
+    """CASIA: `Sp_D…` took the region from a different image, `Sp_S…` from the same."""
+    return {"D": "splice", "S": "copy-move"}.get(stem.split("_")[1] if stem.count("_") else "", "")
+
+
+def cocoglide_stems(folder: Path) -> MaskStems:
+    """CocoGlide names a mask after the category and number of the COCO photo, the forged image after the number."""
+    by_number: dict[str, list[str]] = {}
+    for path in sorted(folder.iterdir()):
+        if found := re.fullmatch(r".*_(\d+)_mask", path.stem):
+            by_number.setdefault(found[1], []).append(path.stem)
+
+    def stems(stem: str) -> list[str]:
+        found = re.fullmatch(r"glide_inpainting_val2017_(\d+)_up", stem)
+        return (by_number.get(found[1], []) if found else []) or plain_stems(stem)
+
+    return stems
+
+
+def cocoglide(folder: Path) -> Listing | None:
+    """`fake/`, `mask/`, `real/` as downloaded (file lists of TruFor's test code)."""
+    masks = child(folder, "mask")
+    if masks is None:
+        return None
+    return three_folders(
+        ("fake",), ("mask",), ("real",), stems=cocoglide_stems(masks), manipulation=lambda stem: "inpainting"
+    )(folder)
+
+
+def korus(folder: Path) -> Listing | None:
+    """A folder for each of four cameras, each with `tampered-realistic/`, `ground-truth/`, `pristine/`."""
+    each = three_folders(("tampered-realistic",), ("ground-truth",), ("pristine",), style="grey")
+    listing = Listing()
+    for camera in sorted(path for path in folder.iterdir() if path.is_dir()):
+        part = each(camera)
+        if part is None:
+            continue
+        listing.ignored += part.ignored
+        listing.problems += [Problem(p.kind, f"{camera.name}/{p.name}", p.detail) for p in part.problems]
+        listing.entries += [
+            Entry(f"{camera.name}/{e.key}", e.image, e.masks, e.forged, e.manipulation, e.style) for e in part.entries
+        ]
+    return listing.sort() if listing.entries else None
+
+
+def imd2020(folder: Path) -> Listing | None:
+    """A folder for each original: `<id>_orig.jpg`, forgeries of it, and `<forgery>_mask.png` for each."""
+    listing = Listing()
+    for group in sorted(path for path in folder.iterdir() if path.is_dir()):
+        inside = pictures(group, listing, deep=False)
+        index = MaskIndex((path for path in inside if path.stem.endswith("_mask")), folder)
+        for path in inside:
+            key = path.relative_to(folder).as_posix()
+            if path.stem.endswith("_orig"):
+                listing.entries.append(Entry(key, path, (), False))
+            elif not path.stem.endswith("_mask"):
+                found = index.find(path, [f"{path.stem}_mask"], key, listing.problems)
+                listing.entries.append(Entry(key, path, found, True))
+        index.report_unused(listing.problems)
+    return listing.sort() if any(not entry.forged for entry in listing.entries) else None
+
+
+def misd(folder: Path) -> Listing | None:
+    """`Au/`, `Sp/`, and `Ground Truth Masks/<image>/masks/` with one mask for each spliced object."""
+    forged, masks, untouched = child(folder, "Sp"), child(folder, "Ground Truth Masks"), child(folder, "Au")
+    if forged is None or masks is None:
+        return None
+    listing = Listing()
+    by_stem = {path.name: path for path in sorted(masks.iterdir()) if path.is_dir()}
+    for path in pictures(forged, listing):
+        key = path.relative_to(folder).as_posix()
+        home = by_stem.pop(path.stem, None)
+        parts = child(home, "masks") if home else None
+        found = tuple(pictures(parts, listing)) if parts else ()
+        if not found:
+            expected = f"expected {masks.name}/{path.stem}/masks/"
+            listing.problems.append(Problem(Kind.MASK_MISSING, key, expected))
+        listing.entries.append(Entry(key, path, found, True, "splice"))
+    listing.problems += [Problem(Kind.MASK_WITHOUT_IMAGE, f"{masks.name}/{name}/") for name in by_stem]
+    for path in pictures(untouched, listing) if untouched else []:
+        listing.entries.append(Entry(path.relative_to(folder).as_posix(), path, (), False))
+    return listing.sort()
+
+
+NIST_TABLE = "reference/manipulation/NC2016-manipulation-ref.csv"
+NIST_TYPES = (
+    ("IsManipulationTypeSplice", "splice"),
+    ("IsManipulationTypeCopyClone", "copy-move"),
+    ("IsManipulationTypeRemoval", "removal"),
+)
+
+
+def nist16(folder: Path) -> Listing | None:
+    """As NIST distributes it: a table, `|` between columns, pairs `probe/` with `reference/…/mask/`; black = forged."""
+    table = folder / NIST_TABLE
+    if not table.is_file():
+        return None
+    listing = Listing()
+    seen: set[str] = set()
+    with table.open(encoding="utf-8", errors="replace", newline="") as file:
+        for number, row in enumerate(csv.DictReader(file, delimiter="|"), 2):
+            key, target = row.get("ProbeFileName") or "", row.get("IsTarget") or ""
+            image, mask = _below(folder, key), _below(folder, row.get("ProbeMaskFileName") or "")
+            if image is None or target not in ("Y", "N"):
+                listing.problems.append(Problem(Kind.LIST_LINE, f"{NIST_TABLE}:{number}"))
+                continue
+            if key in seen:
+                continue  # one line for each donor
+            seen.add(key)
+            if not image.is_file():
+                listing.problems.append(Problem(Kind.IMAGE_MISSING, key))
+                continue
+            if target == "Y" and (mask is None or not mask.is_file()):
+                listing.problems.append(Problem(Kind.MASK_MISSING, key, row.get("ProbeMaskFileName") or ""))
+                mask = None
+            kind = next((word for column, word in NIST_TYPES if row.get(column) == "Y"), "")
+            masks = (mask,) if target == "Y" and mask else ()
+            listing.entries.append(Entry(key, image, masks, target == "Y", kind if target == "Y" else "", "black"))
+    return listing.sort()
+
+
+def _below(folder: Path, name: str) -> Path | None:
+    """A path from a table of the set, unless it is empty or leaves the set."""
+    path = Path(name.strip())
+    if not name.strip() or path.is_absolute() or ".." in path.parts or "\0" in name:
+        return None
+    return folder / path

@@ -1,0 +1,110 @@
+"""Any set of pictures as a benchmark: a folder with sub-folders, two folders, or a list file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from model.evaluation.layouts import Entry, Listing, MaskIndex, pictures, plain_stems, three_folders
+from model.evaluation.problems import EvaluationError, Kind, Problem
+
+AUTHENTIC_WORDS = frozenset({"", "-", "none", "negative"})
+"""What stands in a list in place of a mask where the image is authentic (case does not matter)."""
+HEADINGS = frozenset({"image", "img", "path", "image_path", "img_path"})
+LIST_SUFFIXES = frozenset({".txt", ".csv", ".tsv", ".json"})
+
+FOLDERS = "Tp/ (forged), Gt/ (masks of the same stem, white = forged), Au/ (authentic)"
+PAIR = "images/ and masks/ (of the same stem), all forged"
+LISTS = "a .txt, .csv, .tsv or .json list of image, mask (or None) and, if given, label (1 = forged)"
+
+
+def find_pair(images: Path, masks: Path, authentic: Path | None = None) -> Listing:
+    """Forged images in one folder, masks of the same stem in another, authentic images in a third."""
+    listing = Listing()
+    index = MaskIndex(pictures(masks, listing), masks)
+    for path in pictures(images, listing, leave_out=masks):
+        key = path.relative_to(images.parent).as_posix()
+        found = index.find(path, plain_stems(path.stem), key, listing.problems)
+        listing.entries.append(Entry(key, path, found, True))
+    if authentic:
+        for path in pictures(authentic, listing):
+            listing.entries.append(Entry(path.relative_to(authentic.parent).as_posix(), path, (), False))
+    index.report_unused(listing.problems)
+    return listing.sort()
+
+
+def find_list(path: Path) -> Listing:
+    """The images named in a list; relative names count from the folder of the list.
+
+    In a `.txt`, columns are separated by a comma, else a tab, else blanks (MVSS-Net's `image mask label`); a `.json`
+    is a list of lists (IMDL-BenCo's, with `Negative` in place of a mask).
+
+    Raises:
+        EvaluationError: the list cannot be read, or is not one.
+    """
+    listing = Listing()
+    seen: set[str] = set()
+    for where, columns in _rows(path):
+        name, mask, label = (*columns, "", "", "")[:3]
+        authentic = label == "0" or mask.casefold() in AUTHENTIC_WORDS
+        if not name or "\0" in name + mask or label not in ("", "0", "1"):
+            listing.problems.append(Problem(Kind.LIST_LINE, where, " ".join(columns)[:200]))
+            continue
+        image = path.parent / name
+        if name in seen:
+            listing.problems.append(Problem(Kind.LIST_LINE, where, f"{name} a second time"))
+        elif not image.is_file():
+            listing.problems.append(Problem(Kind.IMAGE_MISSING, name, where))
+        else:
+            forged = label == "1" if label else not authentic
+            masks: tuple[Path, ...] = () if authentic else (path.parent / mask,)
+            if forged and not (masks and masks[0].is_file()):
+                listing.problems.append(Problem(Kind.MASK_MISSING, name, mask or where))
+                masks = ()
+            listing.entries.append(Entry(name, image, masks, forged))
+        seen.add(name)
+    return listing.sort()
+
+
+def find_path(path: Path) -> tuple[str, Listing]:
+    """The layout's name and what a path holds.
+
+    Raises:
+        EvaluationError: the path does not exist, or is laid out in no way that is known; says which are.
+    """
+    if path.is_file() and path.suffix.lower() in LIST_SUFFIXES:
+        return "list", find_list(path)
+    if path.is_dir():
+        for name, layout in (
+            ("Tp/Gt/Au", three_folders()),
+            ("images and masks", three_folders(("images", "image", "imgs", "img"))),
+        ):
+            listing = layout(path)
+            if listing is not None:
+                return name, listing
+    what = "does not exist" if not path.exists() else "is laid out in no way that is known"
+    raise EvaluationError(f"{path} {what}; expected one of: a folder with {FOLDERS}; a folder with {PAIR}; {LISTS}")
+
+
+def _rows(path: Path) -> Iterator[tuple[str, list[str]]]:
+    try:
+        text = path.read_text("utf-8-sig")
+        if path.suffix.lower() == ".json":
+            data = json.loads(text)
+            if not isinstance(data, list):
+                raise EvaluationError(f"{path}: expected a JSON list of [image, mask] pairs")
+            for number, row in enumerate(data, 1):
+                fits = isinstance(row, list) and 1 <= len(row) <= 3 and all(isinstance(v, str | int) for v in row)
+                yield f"{path.name}[{number}]", [str(v).strip() for v in row] if fits else []
+            return
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, EvaluationError):
+            raise
+        raise EvaluationError(f"{path} cannot be read: {error}") from error
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            separator = next((sign for sign in (",", "\t") if sign in line), None)
+            columns = [column.strip() for column in line.split(separator)]
+            if number > 1 or columns[0].casefold() not in HEADINGS:
+                yield f"{path.name}:{number}", columns

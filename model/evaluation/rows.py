@@ -1,0 +1,202 @@
+"""What is kept of one measured image: a few numbers, never a map. The rows are `per_image.csv`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.evaluation.layouts import Entry
+from model.evaluation.maps import Map, to_size
+from model.evaluation.pixel_scores import THRESHOLD, pixel_scores
+from model.evaluation.problems import Kind, Problem, UnreadablePicture, raise_if_any
+from model.evaluation.truth import Header, Mask, read_header, read_truth
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    """One image of a result. None: not defined, not known, or not measured because of one of the problems.
+
+    Attributes:
+        key, forged, manipulation: from the entry.
+        format, width, height: of the file, in pixels as stored.
+        forged_area: forged pixels / all pixels of the ground truth.
+        marked_area: marked pixels / all pixels of the map; on an authentic image, its false-positive area.
+        f1 … f1_permute: see `pixel_scores.PixelScores`; forged images with a ground truth only.
+        score: raw image-level score.
+        probability: calibrated probability that the image was forged.
+        decided: whether it was called forged, at the threshold that ships.
+        problems: all that was wrong with this image.
+    """
+
+    key: str
+    forged: bool
+    manipulation: str = ""
+    format: str = ""
+    width: int | None = None
+    height: int | None = None
+    forged_area: float | None = None
+    marked_area: float | None = None
+    f1: float | None = None
+    iou: float | None = None
+    pixel_auc: float | None = None
+    pixel_ap: float | None = None
+    f1_best: float | None = None
+    f1_best_threshold: float | None = None
+    f1_permute: float | None = None
+    score: float | None = None
+    probability: float | None = None
+    decided: bool | None = None
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def megapixels(self) -> float | None:
+        """Size of the file's picture in millions of pixels."""
+        return self.width * self.height / 1e6 if self.width and self.height else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; the problems as a list of objects."""
+        data = {field.name: getattr(self, field.name) for field in fields(self)}
+        return data | {"problems": [problem.to_dict() for problem in self.problems]}
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> ImageRow:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: an unknown field, or one that is missing.
+        """
+        try:
+            problems = tuple(Problem(Kind(p["kind"]), p["name"], p["detail"]) for p in data["problems"])
+            return ImageRow(**{**data, "problems": problems})
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"not a row of a result: {error}") from error
+
+
+FIELDS = tuple(field.name for field in fields(ImageRow))
+"""Columns of `per_image.csv`."""
+
+
+def measure(
+    entry: Entry,
+    heatmap: NDArray[np.floating[Any]] | None,
+    *,
+    score: float | None = None,
+    probability: float | None = None,
+    decided: bool | None = None,
+    seen: tuple[int, int] | None = None,
+    threshold: float = THRESHOLD,
+    strict: bool = False,
+) -> ImageRow:
+    """Score one prediction against its ground truth; only numbers are kept.
+
+    Args:
+        heatmap: H×W, probabilities in [0, 1]; None where the method gave none.
+        score, probability, decided: of the whole image, if the method says them.
+        seen: height and width of what the method was shown, where an attack changed the size.
+        threshold: a pixel is marked above this, strictly.
+        strict: raise instead of noting a problem.
+
+    Raises:
+        StrictError: see `strict`.
+    """
+    problems: list[Problem] = []
+    header = _header(entry, problems)
+    truth = _truth(entry, header, problems)
+    usable = _usable(entry, heatmap, header, truth, seen, problems)
+    values: dict[str, Any] = {}
+    if truth is not None:
+        values["forged_area"] = float(np.count_nonzero(truth)) / truth.size
+        if not truth.any():
+            problems.append(Problem(Kind.MASK_EMPTY, entry.key))
+            truth = None
+    if usable is not None and truth is not None:
+        scored = pixel_scores(to_size(usable, *truth.shape), truth, threshold)
+        values |= {
+            "marked_area": scored.marked_area,
+            "f1": scored.f1,
+            "iou": scored.iou,
+            "pixel_auc": scored.auc,
+            "pixel_ap": scored.ap,
+            "f1_best": scored.f1_best,
+            "f1_best_threshold": scored.f1_best_threshold,
+            "f1_permute": scored.f1_permute,
+        }
+    elif usable is not None:
+        height, width = (header.height, header.width) if header else usable.shape
+        sized = to_size(usable, height, width)
+        values["marked_area"] = float(np.count_nonzero(sized > threshold)) / sized.size
+    if strict:
+        raise_if_any(problems)
+    return ImageRow(
+        entry.key,
+        entry.forged,
+        entry.manipulation,
+        header.format if header else "",
+        header.width if header else None,
+        header.height if header else None,
+        score=score,
+        probability=probability,
+        decided=decided,
+        problems=tuple(problems),
+        **values,
+    )
+
+
+def _header(entry: Entry, problems: list[Problem]) -> Header | None:
+    try:
+        return read_header(entry.image)
+    except UnreadablePicture as error:
+        problems.append(Problem(Kind.IMAGE_UNREADABLE, entry.key, str(error)))
+        return None
+
+
+def _truth(entry: Entry, header: Header | None, problems: list[Problem]) -> Mask | None:
+    """The ground truth of a forged image, empty ones included."""
+    if not entry.forged:
+        return None
+    if not entry.masks:
+        problems.append(Problem(Kind.MASK_MISSING, entry.key))
+        return None
+    try:
+        truth = read_truth(entry.masks, entry.style)
+    except UnreadablePicture as error:
+        problems.append(Problem(Kind.MASK_UNREADABLE, entry.key, str(error)))
+        return None
+    if header and truth.shape != (header.height, header.width):
+        detail = f"image {header.width}×{header.height}, mask {truth.shape[1]}×{truth.shape[0]}"
+        problems.append(Problem(Kind.MASK_SIZE, entry.key, detail))
+    return truth
+
+
+def _usable(
+    entry: Entry,
+    heatmap: NDArray[np.floating[Any]] | None,
+    header: Header | None,
+    truth: Mask | None,
+    seen: tuple[int, int] | None,
+    problems: list[Problem],
+) -> Map | None:
+    """The map if it can be scored."""
+    if heatmap is None:
+        problems.append(Problem(Kind.MAP_MISSING, entry.key))
+        return None
+    if heatmap.ndim != 2 or heatmap.size == 0:
+        problems.append(Problem(Kind.MAP_UNREADABLE, entry.key, f"expected H×W, found {heatmap.shape}"))
+        return None
+    values = np.asarray(heatmap, np.float32)
+    if not np.isfinite(values.sum(dtype=np.float64)):
+        count = int(np.count_nonzero(~np.isfinite(values)))
+        problems.append(Problem(Kind.MAP_NOT_FINITE, entry.key, f"{count} pixels"))
+        return None
+    if values.min() < -1e-6 or values.max() > 1 + 1e-6:
+        detail = f"from {values.min():.4g} to {values.max():.4g}"
+        problems.append(Problem(Kind.MAP_OUT_OF_RANGE, entry.key, detail))
+        return None
+    fitting = {seen, (header.height, header.width) if header else None, truth.shape if truth is not None else None}
+    if fitting != {None} and values.shape not in fitting:
+        problems.append(Problem(Kind.MAP_SIZE, entry.key, f"{values.shape[1]}×{values.shape[0]}"))
+    return values

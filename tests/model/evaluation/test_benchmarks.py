@@ -1,0 +1,272 @@
+"""Every benchmark in its published layout, the common one, and what is wrong with real sets."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.evaluation import (
+    BENCHMARKS,
+    BenchmarkNotFound,
+    Kind,
+    StrictError,
+    UnreadablePicture,
+    digest,
+    find,
+    find_at,
+    how_to_get,
+    read_truth,
+    status,
+)
+from tests.model.evaluation.trees import BOX, PUBLISHED, casia1, cocoglide, coverage, dso1, mask, picture, tp_gt_au
+
+
+def kinds(found: object) -> list[str]:
+    return sorted(problem.kind.value for problem in found.problems)
+
+
+def test_every_benchmark_of_the_registry_has_a_tree() -> None:
+    assert PUBLISHED.keys() == BENCHMARKS.keys()
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_layout(name: str, tmp_path: Path) -> None:
+    write, forged, authentic, layout, manipulations = PUBLISHED[name]
+    write(tmp_path)
+    found = find(name, tmp_path)
+    assert (found.counts, found.layout, found.problems) == ((forged, authentic), layout, [])
+    assert found.complete is False
+    assert [entry.key for entry in found.entries] == sorted(entry.key for entry in found.entries)
+    for entry in found.entries:
+        assert (found.folder / entry.key).samefile(entry.image)
+        assert bool(entry.masks) == entry.forged
+        if entry.forged:
+            assert np.array_equal(read_truth(entry.masks, entry.style), BOX)
+    assert {entry.manipulation for entry in found.entries if entry.forged} == manipulations
+
+
+@pytest.mark.parametrize("name", [name for name in BENCHMARKS if "-" not in name or name.startswith(("auto", "in-"))])
+def test_common_layout(name: str, tmp_path: Path) -> None:
+    tp_gt_au(tmp_path / BENCHMARKS[name].folders[0].upper())
+    found = find(name, tmp_path)
+    assert (found.counts, found.layout, found.problems) == ((3, 2), "Tp/Gt/Au", [])
+
+
+def test_social_network_images_take_the_masks_of_the_original_set(tmp_path: Path) -> None:
+    dso1(tmp_path)
+    picture(tmp_path / "OSN_dataset" / "DSO_Weibo" / "splicing-02.jpg")
+    picture(tmp_path / "OSN_dataset" / "DSO_Weibo" / "splicing-77.jpg")
+    found = find("dso1-weibo", tmp_path)
+    assert found.layout == "images alone"
+    assert kinds(found) == ["mask missing"]
+    (entry,) = (entry for entry in found.entries if entry.masks)
+    assert np.array_equal(read_truth(entry.masks, entry.style), BOX)
+
+
+@pytest.mark.parametrize("name", ["misd", "nist16-wechat", "no such set"])
+def test_absent_set_says_where_to_get_it_and_how_to_lay_it_out(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkNotFound) as caught:
+        find(name, tmp_path / "nowhere")
+    if name in BENCHMARKS:
+        assert str(caught.value).endswith(how_to_get(BENCHMARKS[name]))
+        assert BENCHMARKS[name].obtained in str(caught.value)
+        assert BENCHMARKS[name].layouts[0].tree in str(caught.value)
+    else:
+        assert "casia1" in str(caught.value)
+
+
+def test_registry_says_all_there_is_to_say() -> None:
+    for benchmark in BENCHMARKS.values():
+        assert benchmark.obtained and benchmark.terms and benchmark.layouts and benchmark.title
+        assert all(layout.source for layout in benchmark.layouts)
+        assert re.search(r"\d+ forged", benchmark.expected)
+    assert "9 of the 100" in BENCHMARKS["coverage"].damage[0]
+
+
+def test_status_counts_what_is_here(tmp_path: Path) -> None:
+    coverage(tmp_path)
+    lines = {line.benchmark.name: line for line in status(tmp_path)}
+    assert lines.keys() == BENCHMARKS.keys()
+    assert lines["coverage"].words.startswith("incomplete: 2 forged, 2 authentic, expected 100 forged and 100")
+    assert lines["dso1"].words == "not here"
+    assert all(line.found is None for line in status(None))
+
+
+def test_complete_set(tmp_path: Path) -> None:
+    tp_gt_au(tmp_path / "DSO-1", 100, 100)
+    found = find("dso1", tmp_path, deep=False)
+    assert found.complete
+    assert next(line for line in status(tmp_path) if line.benchmark.name == "dso1").words.startswith("complete: 100")
+
+
+def test_the_root_may_be_the_set_itself(tmp_path: Path) -> None:
+    casia1(tmp_path)
+    assert find("casia1", tmp_path / "CASIA 1.0 dataset").counts == (2, 1)
+
+
+def broken_size(root: Path) -> None:
+    mask(root / "Gt" / "f0.png", np.pad(BOX, 1))
+
+
+def empty_mask(root: Path) -> None:
+    mask(root / "Gt" / "f0.png", np.zeros_like(BOX))
+
+
+def missing_mask(root: Path) -> None:
+    (root / "Gt" / "f0.png").unlink()
+
+
+def orphan_mask(root: Path) -> None:
+    mask(root / "Gt" / "f9.png")
+
+
+def two_masks(root: Path) -> None:
+    mask(root / "Gt" / "f0.tif")
+
+
+def damaged_image(root: Path) -> None:
+    (root / "Au" / "a0.jpg").write_bytes(b"no picture")
+
+
+def damaged_mask(root: Path) -> None:
+    data = (root / "Gt" / "f0.png").read_bytes()
+    (root / "Gt" / "f0.png").write_bytes(data[:40])
+
+
+def inverted(root: Path) -> None:
+    for path in (root / "Gt").iterdir():
+        mask(path, inverted=True)
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind", "name", "detail"),
+    [
+        (broken_size, Kind.MASK_SIZE, "Tp/f0.jpg", "image 32×24, mask 34×26"),
+        (empty_mask, Kind.MASK_EMPTY, "Tp/f0.jpg", ""),
+        (missing_mask, Kind.MASK_MISSING, "Tp/f0.jpg", "expected a picture named f0"),
+        (orphan_mask, Kind.MASK_WITHOUT_IMAGE, "Gt/f9.png", ""),
+        (two_masks, Kind.MASK_AMBIGUOUS, "Tp/f0.jpg", "Gt/f0.png, Gt/f0.tif"),
+        (damaged_image, Kind.IMAGE_UNREADABLE, "Au/a0.jpg", ""),
+        (damaged_mask, Kind.MASK_UNREADABLE, "Tp/f0.jpg", ""),
+        (inverted, Kind.SET_INVERTED, None, "3 of 3 masks"),
+    ],
+)
+def test_what_is_wrong_is_named_and_strict_mode_raises(
+    damage: object, kind: Kind, name: str | None, detail: str, tmp_path: Path
+) -> None:
+    tp_gt_au(tmp_path)
+    damage(tmp_path)
+    found = find_at(tmp_path)
+    (problem,) = found.problems
+    assert problem.kind == kind
+    assert problem.name == (name or str(tmp_path))
+    assert detail in problem.detail
+    assert found.counts == (3, 2), "nothing is dropped"
+    with pytest.raises(StrictError, match=kind.value):
+        find_at(tmp_path, strict=True)
+
+
+def test_a_published_set_whose_masks_were_already_turned_round_is_reported(tmp_path: Path) -> None:
+    dso1(tmp_path)
+    for path in (tmp_path / "tifs-database" / "DSO-1-Fake-Images-Masks").iterdir():
+        mask(path)
+    assert kinds(find("dso1", tmp_path)) == ["set looks inverted"]
+
+
+def test_pairs_by_stem_never_by_order(tmp_path: Path) -> None:
+    for number, name in enumerate(("b", "c", "d")):
+        picture(tmp_path / "Tp" / f"{name}.jpg", number)
+    for name in ("a", "c", "d"):
+        mask(tmp_path / "Gt" / f"{name}.png")
+    found = find_at(tmp_path)
+    assert {entry.image.stem: [path.stem for path in entry.masks] for entry in found.entries} == {
+        "b": [],
+        "c": ["c"],
+        "d": ["d"],
+    }
+    assert kinds(found) == ["mask missing", "mask without an image"]
+
+
+def test_names_that_say_no_class_and_numbers_that_pair_with_nothing(tmp_path: Path) -> None:
+    coverage(tmp_path)
+    picture(tmp_path / "COVERAGE" / "image" / "notes.tif")
+    assert kinds(find("coverage", tmp_path)) == ["name not understood"]
+    cocoglide(tmp_path)
+    picture(tmp_path / "CocoGlide" / "fake" / "glide_inpainting_val2017_1_up.png")
+    assert kinds(find("cocoglide", tmp_path)) == ["mask missing"]
+
+
+def test_nist_table_cannot_lead_out_of_the_set(tmp_path: Path) -> None:
+    PUBLISHED["nist16"][0](tmp_path)
+    picture(tmp_path / "secret.jpg")
+    table = tmp_path / "NC2016_Test0613" / "reference" / "manipulation" / "NC2016-manipulation-ref.csv"
+    lines = [
+        "m|../secret.jpg|../secret.jpg|Y||",
+        f"m|{tmp_path}/secret.jpg||N||",
+        "m|probe/gone.jpg||N||",
+        "m|probe/NC2016_0003.jpg|x|?||",
+    ]
+    picture(table.parents[2] / "probe" / "NC2016_0004.jpg")
+    lines.append("m|probe/NC2016_0004.jpg|../secret.jpg|Y||")
+    table.write_text(table.read_text() + "\n".join(lines) + "\n")
+    found = find("nist16", tmp_path)
+    assert kinds(found) == ["image missing", "line not understood", "line not understood", "line not understood",
+                            "mask missing"]  # fmt: skip
+    assert not any("secret" in str(path) for entry in found.entries for path in (entry.image, *entry.masks))
+
+
+def test_misd_without_its_masks(tmp_path: Path) -> None:
+    PUBLISHED["misd"][0](tmp_path)
+    here = tmp_path / "Multiple Image Splicing Dataset (MISD)"
+    picture(here / "Sp" / "Sp_D_2.png")
+    mask(here / "Ground Truth Masks" / "Sp_D_3" / "masks" / "0.png")
+    assert kinds(find("misd", tmp_path)) == ["mask missing", "mask without an image"]
+
+
+def test_hidden_files_and_other_files(tmp_path: Path) -> None:
+    tp_gt_au(tmp_path)
+    (tmp_path / "Tp" / "Thumbs.db").write_bytes(b"")
+    picture(tmp_path / "Tp" / ".hidden.jpg")
+    picture(tmp_path / "Tp" / "__MACOSX" / "x.jpg")
+    found = find_at(tmp_path)
+    assert (found.counts, found.ignored, found.problems) == ((3, 2), 1, [])
+
+
+def test_digest_depends_on_names_classes_and_contents_alone(tmp_path: Path) -> None:
+    one, two = tp_gt_au(tmp_path / "one"), tp_gt_au(tmp_path / "two")
+    first = digest(find_at(one).entries)
+    ticks: list[str] = []
+    assert first == digest(list(reversed(find_at(two).entries)), lambda entry: ticks.append(entry.key))
+    assert len(ticks) == 5
+    mask(two / "Gt" / "f0.png", ~BOX)
+    second = digest(find_at(two).entries)
+    (two / "Au" / "a0.jpg").rename(two / "Au" / "a00.jpg")
+    third = digest(find_at(two).entries)
+    assert len({first, second, third}) == 3
+    entries = find_at(two).entries
+    (two / "Au" / "a00.jpg").unlink()
+    with pytest.raises(UnreadablePicture):
+        digest(entries)
+
+
+def test_ticks_while_checking(tmp_path: Path) -> None:
+    ticks: list[str] = []
+    find_at(tp_gt_au(tmp_path), tick=lambda entry: ticks.append(entry.key))
+    assert ticks == ["Au/a0.jpg", "Au/a1.jpg", "Tp/f0.jpg", "Tp/f1.jpg", "Tp/f2.jpg"]
+
+
+def test_casia1_as_it_lies_here() -> None:
+    root = os.environ.get("CLUE_DATA")
+    folder = Path(root, "CASIA1") if root else None
+    if folder is None or not folder.is_dir():
+        pytest.skip("CLUE_DATA names no folder with CASIA1")
+    found = find("casia1", folder.parent)
+    forged, authentic = found.counts
+    assert found.problems == []
+    assert forged > 0 and authentic > 0
+    assert {entry.manipulation for entry in found.entries if entry.forged} == {"splice", "copy-move"}
+    assert all(entry.masks or not entry.forged for entry in found.entries)

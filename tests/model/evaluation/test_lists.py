@@ -1,0 +1,96 @@
+"""Folder pairs and list files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from model.evaluation import EvaluationError, find_at
+from model.evaluation.lists import find_pair
+from tests.model.evaluation.trees import mask, picture
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    picture(tmp_path / "a.jpg")
+    picture(tmp_path / "b b.jpg")
+    picture(tmp_path / "c.jpg")
+    mask(tmp_path / "a.png")
+    mask(tmp_path / "b b.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("l.txt", "a.jpg a.png 1\nc.jpg None 0\n"),
+        ("l.txt", "a.jpg,a.png\nb b.jpg,b b.png\nc.jpg,None\n"),
+        ("l.tsv", "a.jpg\ta.png\nb b.jpg\tb b.png\n\n# a comment\nc.jpg\t\n"),
+        ("l.csv", "\ufeffimage,mask,label\na.jpg, a.png, 1\nc.jpg, a.png, 0\n"),
+        ("l.json", json.dumps([["a.jpg", "a.png"], ["b b.jpg", "b b.png"], ["c.jpg", "Negative"]])),
+    ],
+)
+def test_list(name: str, text: str, files: Path) -> None:
+    (files / name).write_text(text, "utf-8")
+    found = find_at(files / name)
+    assert found.problems == []
+    assert {entry.key: entry.forged for entry in found.entries} == {
+        key: key != "c.jpg" for key in ("a.jpg", "b b.jpg", "c.jpg") if key in text
+    }
+    assert found.layout == "list"
+    assert found.complete is None
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("gone.jpg,a.png", "image missing"),
+        ("c.jpg,gone.png", "mask missing"),
+        ("c.jpg,,1", "mask missing"),
+        ("c.jpg,a.png,forged", "line not understood"),
+        (",a.png", "line not understood"),
+        ("a.jpg,a.png", "line not understood"),
+        ("c\0.jpg,a.png", "line not understood"),
+    ],
+)
+def test_lines_that_do_not_fit_are_named(line: str, kind: str, files: Path) -> None:
+    (files / "l.txt").write_text(f"a.jpg,a.png\n{line}\n")
+    (problem,) = find_at(files / "l.txt").problems
+    assert problem.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("l.json", b"{"),
+        ("l.json", b'{"a": 1}'),
+        ("l.json", b"[" * 100_000),
+        ("l.txt", b"\xff\xfe\xff"),
+        ("l.doc", b"a"),
+        ("gone.txt", None),
+    ],
+)
+def test_what_is_no_list(name: str, content: bytes | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(EvaluationError):
+        find_at(tmp_path / name)
+
+
+def test_rows_of_a_json_list_that_are_none(files: Path) -> None:
+    (files / "l.json").write_text(json.dumps([["a.jpg", "a.png"], 7, [], ["a", None], ["a", "b", "c", "d"]]))
+    assert [problem.kind.value for problem in find_at(files / "l.json").problems] == ["line not understood"] * 4
+
+
+def test_folders(tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "a.jpg")
+    mask(tmp_path / "masks" / "a_mask.png")
+    picture(tmp_path / "clean" / "c.jpg")
+    found = find_at(tmp_path)
+    assert (found.layout, found.counts, found.problems) == ("images and masks", (1, 0), [])
+    listing = find_pair(tmp_path / "images", tmp_path / "masks", tmp_path / "clean")
+    assert [(entry.key, entry.forged) for entry in listing.entries] == [("clean/c.jpg", False), ("images/a.jpg", True)]
+    with pytest.raises(EvaluationError, match="Tp/"):
+        find_at(tmp_path / "clean")

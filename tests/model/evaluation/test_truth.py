@@ -1,0 +1,140 @@
+"""Masks of every convention become True = forged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.evaluation import UnreadablePicture, read_map, read_pixels, read_truth, to_size
+from model.evaluation.truth import MaskStyle, looks_inverted, read_header, read_mask
+from tests.model.evaluation.trees import BOX, mask, picture
+
+
+def image_of(mode: str) -> Image.Image:
+    if mode == "I;16":
+        return Image.fromarray((BOX * 65535).astype(np.uint16))
+    if mode == "zeros and ones":
+        return Image.fromarray(BOX.astype(np.uint8))
+    return Image.fromarray((BOX * 255).astype(np.uint8)).convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA", "P", "I;16", "zeros and ones"])
+@pytest.mark.parametrize("style", ["white", "grey", "black"])
+def test_modes_and_styles(mode: str, style: MaskStyle, tmp_path: Path) -> None:
+    image_of(mode).save(tmp_path / "m.png")
+    assert np.array_equal(read_mask(tmp_path / "m.png", style), ~BOX if style == "black" else BOX)
+
+
+def test_threshold_is_half(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 10, 11, 127, 128, 255]], np.uint8)).save(tmp_path / "m.png")
+    assert read_mask(tmp_path / "m.png").tolist() == [[False, False, False, False, True, True]]
+    assert read_mask(tmp_path / "m.png", "grey").tolist() == [[False, False, True, True, True, True]]
+
+
+@pytest.mark.parametrize("band", [1, 3, 100])
+@pytest.mark.parametrize("quality", [95, 75])
+def test_edge_masks_are_filled_from_the_colours_on_either_side(band: int, quality: int, tmp_path: Path) -> None:
+    """Only pixels within `band` of the cut have a colour."""
+    truth = np.zeros((64, 96), bool)
+    truth[:, 40:] = True
+    columns = np.abs(np.arange(96) - 39.5) < band
+    colours = np.zeros((64, 96, 3), np.uint8)
+    colours[:, columns & ~truth[0]] = (255, 0, 0)
+    colours[:, columns & truth[0]] = (0, 255, 0)
+    Image.fromarray(colours).save(tmp_path / "e.jpg", quality=quality, subsampling=0)
+    assert np.mean(read_mask(tmp_path / "e.jpg", "two-coloured") != truth) < 0.02
+
+
+def test_bare_outline_is_filled(tmp_path: Path) -> None:
+    outline = np.zeros((40, 40), np.uint8)
+    outline[8:31, 8:31] = 255
+    outline[9:30, 9:30] = 0
+    Image.fromarray(outline).save(tmp_path / "e.png")
+    assert read_mask(tmp_path / "e.png", "two-coloured").sum() == 23 * 23
+
+
+def test_union_of_parts(tmp_path: Path) -> None:
+    left, right = BOX.copy(), BOX.copy()
+    left[:, 8:], right[:, :8] = False, False
+    paths = [mask(tmp_path / "l.png", left), mask(tmp_path / "r.png", right)]
+    assert np.array_equal(read_truth(paths), BOX)
+    with pytest.raises(UnreadablePicture):
+        read_truth([*paths, mask(tmp_path / "x.png", np.pad(BOX, 1))])
+    with pytest.raises(ValueError, match="without a mask"):
+        read_truth([])
+
+
+def test_inverted_is_mostly_marked_and_framed() -> None:
+    assert looks_inverted(~BOX)
+    assert not looks_inverted(BOX)
+    large = np.ones((40, 40), bool)
+    large[[0, -1]] = large[:, [0, -1]] = False
+    assert not looks_inverted(large), "a large object that does not touch the border"
+
+
+def test_pictures(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png")
+    pixels = read_pixels(path)
+    assert (pixels.shape, pixels.dtype) == ((24, 32, 3), np.uint8)
+    assert (read_header(path).width, read_header(path).height, read_header(path).format) == (32, 24, "PNG")
+    Image.fromarray(np.full((4, 4), 0x1234, np.uint16)).save(tmp_path / "deep.png")
+    assert read_pixels(tmp_path / "deep.png").tolist() == [[[0x12] * 3] * 4] * 4
+    rotated = Image.fromarray(pixels)
+    exif = rotated.getexif()
+    exif[0x0112] = 6
+    rotated.save(tmp_path / "rotated.png", exif=exif)
+    assert read_pixels(tmp_path / "rotated.png").shape == (24, 32, 3), "masks lie on the stored pixels"
+
+
+@pytest.mark.parametrize("content", [b"", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"\x89PNG\r\n\x1a\n" + bytes(30)])
+def test_what_is_no_picture(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(content)
+    for read in (read_header, read_pixels, read_mask, read_map):
+        with pytest.raises(UnreadablePicture, match=r"x\.png"):
+            read(tmp_path / "x.png")
+
+
+def test_truncated_picture(tmp_path: Path) -> None:
+    data = picture(tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(data[: len(data) // 2])
+    for read in (read_pixels, read_mask):
+        with pytest.raises(UnreadablePicture):
+            read(tmp_path / "a.png")
+
+
+VALUES = np.linspace(0, 1, 24 * 32, dtype=np.float32).reshape(24, 32)
+
+
+def test_maps_from_files(tmp_path: Path) -> None:
+    np.save(tmp_path / "m.npy", VALUES.astype(np.float64)[None])
+    assert np.array_equal(read_map(tmp_path / "m.npy"), VALUES)
+    Image.fromarray(np.rint(VALUES * 65535).astype(np.uint16)).save(tmp_path / "m.png")
+    assert np.abs(read_map(tmp_path / "m.png") - VALUES).max() < 1e-5
+    Image.fromarray(np.rint(VALUES * 255).astype(np.uint8)).save(tmp_path / "m.png")
+    assert np.abs(read_map(tmp_path / "m.png") - VALUES).max() < 0.5 / 255 + 1e-6
+    mask(tmp_path / "m.png")
+    assert np.array_equal(read_map(tmp_path / "m.png"), BOX)
+
+
+def test_files_that_are_no_maps(tmp_path: Path) -> None:
+    np.save(tmp_path / "pickled.npy", np.array([{}], object), allow_pickle=True)
+    np.save(tmp_path / "deep.npy", np.zeros((2, 3, 4)))
+    np.save(tmp_path / "words.npy", np.array([["a"]]))
+    np.save(tmp_path / "empty.npy", np.zeros((0, 4)))
+    (tmp_path / "cut.npy").write_bytes(b"\x93NUMPY")
+    picture(tmp_path / "colour.png")
+    for path in sorted(tmp_path.iterdir()):
+        with pytest.raises(UnreadablePicture):
+            read_map(path)
+
+
+def test_resizing_keeps_constants_and_aligns_areas() -> None:
+    assert to_size(VALUES, 24, 32) is VALUES
+    assert np.allclose(to_size(np.full((5, 7), 0.3, np.float32), 50, 31), 0.3)
+    halves = np.repeat(np.array([[0.0, 1.0]], np.float32), 2, 0)
+    large = to_size(halves, 8, 8)
+    assert large[0, 0] == 0 and large[0, -1] == 1 and np.allclose(large + large[:, ::-1], 1)
+    assert to_size(VALUES, 12, 16).mean() == pytest.approx(VALUES.mean(), abs=1e-3)
