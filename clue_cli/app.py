@@ -14,6 +14,7 @@ import typer
 
 from clue_cli import __version__
 from clue_cli.commands.scan import scan
+from clue_cli.commands.train import train
 from clue_cli.errors import ClueError, ExitCode
 from clue_cli.terminal import complain, printable, say, steady_streams, write_stdout
 
@@ -23,7 +24,8 @@ _EXIT_CODES = "\n\n".join(
     [
         "[bold]Exit codes[/bold]",
         "0 all read and judged · 1 some files failed · 2 wrong command line · 3 nothing to scan · 4 weights missing ·",
-        "5 results not writable · 6 with --fail-on forged: something is forged · 70 a defect in clue · 130 interrupted",
+        "5 results not writable · 6 with --fail-on forged: something is forged ·",
+        "7 a training cannot go on · 70 a defect in clue · 130 interrupted",
     ]
 )
 
@@ -71,6 +73,16 @@ app.command(
     + "\n\n"
     + _EXIT_CODES
 )(scan)
+
+
+app.command(
+    epilog=_example(
+        "clue train --data mix.yaml --out runs/first --dry-run",
+        "clue train --data mix.yaml --out runs/first --minutes 60 --precision bf16",
+        "clue train --data mix.yaml --out runs/second --steps 2000 --init runs/first/best --lr 1e-4",
+        "accelerate launch -m clue_cli train --data mix.yaml --out runs/third --preset sd3-medium --steps 20000",
+    )
+)(train)
 
 
 @app.command(epilog=_example("clue sample ./evidence"))

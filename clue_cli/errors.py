@@ -5,7 +5,8 @@
      ├── NothingToScanError       3   a missing path, or no picture in the evidence
      ├── WeightsError             4   weights missing, damaged or of another model
      ├── OutputError              5   the results folder cannot be written
-     └── ForgedFound              6   `--fail-on forged` and something was forged
+     ├── ForgedFound              6   `--fail-on forged` and something was forged
+     └── TrainingFailed           7   a training that cannot go on: a loss that is no number, no memory
 
 If several apply to a scan, the first of these wins: INTERRUPTED, FORGED_FOUND, SOME_FAILED, NOTHING_TO_SCAN, OK.
 An exception ends the run, so its code stands alone.
@@ -36,6 +37,8 @@ class ExitCode(IntEnum):
     """The results folder could not be written (permissions, a full disk)."""
     FORGED_FOUND = 6
     """With `--fail-on forged`: at least one image has the verdict `forged`."""
+    TRAINING_FAILED = 7
+    """A training cannot go on (a loss that is no number, no memory); its last checkpoint is whole."""
     INTERNAL_ERROR = 70
     """A defect in clue itself; the message says where the details are."""
     INTERRUPTED = 130
@@ -81,3 +84,9 @@ class ForgedFound(ClueError):
     """`--fail-on forged` was asked for and something was forged."""
 
     exit_code = ExitCode.FORGED_FOUND
+
+
+class TrainingFailed(ClueError):
+    """A training cannot go on: a loss that is not finite, or not enough memory."""
+
+    exit_code = ExitCode.TRAINING_FAILED

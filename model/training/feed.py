@@ -53,8 +53,31 @@ class BatchLike(Protocol):
         ...
 
 
+class ShapeLike(Protocol):
+    """A size in pixels."""
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        ...
+
+
 class StreamLike(Protocol):
     """An endless, numbered sequence of batches (`model.data.stream.Stream`)."""
+
+    @property
+    def shapes(self) -> Sequence[ShapeLike]:
+        """The sizes that samples have; those of one batch have the same."""
+        ...
+
+    def shape(self, index: int) -> ShapeLike:
+        """The size of the samples of batch number `index`."""
+        ...
 
     def batch(self, index: int, count: int) -> BatchLike:
         """Batch number `index`, always the same."""
@@ -96,18 +119,25 @@ class Feed(Dataset[FeedBatch]):
     Args:
         stream: where the samples come from.
         preset: says the shape of the noise, and whether self-similarity is looked at.
-        batch: samples in a batch.
+        batch: samples in a batch of the stream's smallest shape; of a larger one so many that the pixels are no more.
         seed: of the noise.
     """
 
     def __init__(self, stream: StreamLike, preset: Preset, batch: int, seed: int) -> None:
         self.stream, self.preset, self.batch, self.seed = stream, preset, batch, seed
 
+    def count(self, index: int) -> int:
+        """How many samples batch number `index` has, if none is damaged."""
+        smallest = min(shape.height * shape.width for shape in self.stream.shapes)
+        shape = self.stream.shape(index)
+        return max(1, self.batch * smallest // (shape.height * shape.width))
+
     def __getitem__(self, index: int) -> FeedBatch:
         """Batch number `index`. One without a readable sample is replaced by another one from far away."""
         damaged: list[str] = []
         for attempt in range(ATTEMPTS):
-            found = self.stream.batch(index + attempt * _FAR, self.batch)
+            number = index + attempt * _FAR
+            found = self.stream.batch(number, self.count(number))
             damaged += found.damaged
             if found.samples:
                 return self._tensors(index, found.samples, damaged)

@@ -24,7 +24,8 @@ class TrainingOptions:
         steps, minutes: how long, in optimizer steps or in minutes by the clock; exactly one is given. Over the clock
             the learning rate follows the time, so that the training ends annealed on any machine; only over steps do
             two trainings give the same losses.
-        batch: pictures in a batch, in each process.
+        batch: pictures in a batch, in each process; of larger shapes than the mix's smallest fewer, so that the
+            pixels are no more.
         accumulate: batches whose gradients make one step. BCE and Dice are of each batch, then averaged.
         lr: highest learning rate of AdamW.
         weight_decay: on weight matrices only.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from io import TextIOBase
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -19,13 +20,14 @@ class Display:
         escape: makes text of unknown origin (names of files) fit for a terminal.
     """
 
-    def __init__(self, stream: TextIO | None = None, escape: Any = str) -> None:
+    def __init__(self, stream: TextIO | TextIOBase | None = None, escape: Any = str) -> None:
         self._stream = sys.stderr if stream is None else stream
         self._escape = escape
         self._bar: Any = None
         self._seconds = False
         self._f1 = float("nan")
         self._images, self._since, self._speed = 0, time.monotonic(), 0.0
+        self._waited, self._starved = 0.0, 0.0
 
     def started(self, total: int, done: int, unit: str) -> None:
         """Show the line."""
@@ -43,11 +45,15 @@ class Display:
     def stepped(self, row: Row) -> None:
         """Move the line."""
         self._images += row["images"]
+        self._waited += row["waited"]
         now = time.monotonic()
         if now - self._since > 2 or not self._speed:
-            self._speed = self._images / max(now - self._since, 1e-6)
-            self._images, self._since = 0, now
-        told = f"{self._speed:.1f} images/s, loss {row['loss']:.4f} (BCE {row['bce']:.4f}, Dice {row['dice']:.4f})"
+            seconds = max(now - self._since, 1e-6)
+            self._speed, self._starved = self._images / seconds, self._waited / seconds
+            self._images, self._waited, self._since = 0, 0.0, now
+        waiting = f" ({self._starved:.0%} waiting for them)" if self._starved > 0.1 else ""
+        told = f"{self._speed:.1f} images/s{waiting}, loss {row['loss']:.4f}"
+        told += f" (BCE {row['bce']:.4f}, Dice {row['dice']:.4f})"
         self._bar.set_postfix_str(told + f", F1 {self._f1:.3f}" * (self._f1 == self._f1), refresh=False)
         position = int(row["seconds"]) if self._seconds else row["step"]
         self._bar.update(max(0, min(position, self._bar.total) - self._bar.n))
@@ -55,12 +61,12 @@ class Display:
     def validated(self, row: Row) -> None:
         """Say what came of a validation, on a line that stays."""
         self._f1 = row["f1"]
-        self._images, self._since = 0, time.monotonic()
-        self.told(
-            f"step {row['step']}: F1 {row['f1']:.4f} on {row['forged']} forged, {row['marked_on_authentic']:.2%} marked"
-            f" on {row['authentic']} authentic; weights BCE {row['bce_weight']:.3f}, Dice {row['dice_weight']:.3f}"
-            + (" (best so far)" if row["best"] else "")
-        )
+        self._images, self._waited, self._since = 0, 0.0, time.monotonic()
+        told = f"step {row['step']}: F1 {row['f1']:.4f} on {row['forged']} forged pictures"
+        if row["authentic"]:
+            told += f", {row['marked_on_authentic']:.2%} of the area marked on {row['authentic']} authentic ones"
+        told += f"; weights of BCE {row['bce_weight']:.3f}, of Dice {row['dice_weight']:.3f}"
+        self.told(told + (" (best so far)" if row["best"] else ""))
 
     def told(self, text: str) -> None:
         """Say something on a line that stays."""

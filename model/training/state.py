@@ -23,6 +23,8 @@ from model.training.network import differences
 from model.whole_file import write_text, write_whole
 
 FORMAT = 1
+_OURS = {".lock", "contact-sheet.png"}
+"""What may lie in the folder before a training begins: the sheet is of its dry run."""
 
 
 @contextmanager
@@ -88,7 +90,7 @@ class RunFolder:
             OptionsError: somebody does, or the folder holds something else than a training.
         """
         with writing(self.path):
-            if self.path.exists() and not self.settings.exists() and {p.name for p in self.path.iterdir()} - {".lock"}:
+            if self.path.exists() and not self.settings.exists() and {p.name for p in self.path.iterdir()} - _OURS:
                 raise OptionsError(f"{self.path} is not the folder of a training, and not empty.", "Take a new --out.")
             self.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / ".lock")

@@ -257,9 +257,11 @@ class _Trainer:
         seed_step(options.seed, position.step, self.rank)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        losses, images = [], 0
+        losses, images, waited = [], 0, 0.0
         for part in range(options.accumulate):
+            asked = time.monotonic()
             batch = self._next(supply)
+            waited += time.monotonic() - asked
             last = part == options.accumulate - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.network):
                 logits = self.network(*batch.to(self.accelerator.device))
@@ -279,7 +281,7 @@ class _Trainer:
         mean = torch.stack(losses).mean(0).tolist()
         row: Row = {"kind": "step", "step": position.step, "loss": mean[0], "bce": mean[1], "dice": mean[2]}
         row |= {"lr": rate, "gradient": float(norm), "bce_weight": weights.bce, "dice_weight": weights.dice}
-        return row | {"images": images * self.world}
+        return row | {"images": images * self.world, "waited": round(waited, 3)}
 
     def _finite(self, values: Tensor, batch: FeedBatch, what: str = "the loss") -> Tensor:
         """The mean of the values over the processes, on the CPU.
@@ -306,8 +308,11 @@ class _Trainer:
     def _validation_batches(self, preset: Preset) -> list[FeedBatch]:
         """This process's part of the validation, made once and kept."""
         options = self.options
-        count = math.ceil(options.validation_samples / options.batch)
         feed = Feed(self.task.validation, preset, options.batch, options.seed)
+        count, pictures = 0, 0
+        while pictures < options.validation_samples:
+            pictures += feed.count(count)
+            count += 1
         made = list(batches(feed, range(self.rank, count, self.world), options.workers))
         problems = [batch.problem for batch in made if batch.problem]
         if problems:
@@ -315,7 +320,7 @@ class _Trainer:
         forged = sum(int(batch.masks.flatten(1).any(1).sum()) for batch in made)
         if sum(gather_object([forged])) == 0:
             raise OptionsError(
-                f"None of the {options.validation_samples} validation samples is forged.",
+                f"None of the {pictures} validation samples is forged.",
                 "Give the mix a source of forged pictures, or raise its validation share.",
             )
         return made

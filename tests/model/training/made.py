@@ -27,6 +27,12 @@ class Sample:
 
 
 @dataclass
+class Shape:
+    height: int
+    width: int
+
+
+@dataclass
 class Batch:
     samples: list[Sample]
     damaged: list[str] = field(default_factory=list)
@@ -44,14 +50,21 @@ class Squares:
     seed: int = 0
     damaged: dict[int, int] = field(default_factory=dict)
     forged: bool = True
-    size: tuple[int, int] = (64, 64)
+    sizes: tuple[tuple[int, int], ...] = ((64, 64),)
+
+    @property
+    def shapes(self) -> list[Shape]:
+        return [Shape(*size) for size in self.sizes]
+
+    def shape(self, index: int) -> Shape:
+        return self.shapes[index % len(self.sizes)]
 
     def batch(self, index: int, count: int) -> Batch:
-        rng = np.random.default_rng([self.seed, index])
+        rng, size = np.random.default_rng([self.seed, index]), self.sizes[index % len(self.sizes)]
         samples = []
         for number in range(count):
-            pixels = rng.normal(100, 20, (*self.size, 3))
-            mask = np.zeros(self.size, bool)
+            pixels = rng.normal(100, 20, (*size, 3))
+            mask = np.zeros(size, bool)
             top, left = rng.integers(0, 32, 2)
             if self.forged and number % 3 < 2:
                 mask[top : top + 24, left : left + 24] = True

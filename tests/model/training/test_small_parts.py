@@ -175,6 +175,11 @@ class TestFeed:
         assert [batch.number for batch in helped] == [3, 7, 11]
         assert all(torch.equal(a.images, b.images) for a, b in zip(alone, helped, strict=True))
 
+    def test_larger_pictures_are_fewer(self) -> None:
+        feed = Feed(Squares(1, sizes=((64, 64), (64, 96), (128, 128), (512, 512))), QUICK, 6, seed=4)
+        assert [feed.count(index) for index in range(5)] == [6, 4, 1, 1, 6]
+        assert [len(feed[index].images) for index in range(3)] == [6, 4, 1]
+
     def test_a_batch_without_a_sample_is_replaced(self) -> None:
         batch = Feed(Squares(1, damaged={5: 2}), QUICK, 2, seed=4)[5]
         assert (batch.number, len(batch.images), batch.problem) == (5, 2, "")
@@ -212,7 +217,7 @@ class TestValidation:
 
 
 class TestDisplay:
-    ROW = {"kind": "step", "step": 3, "loss": 0.5, "bce": 0.2, "dice": 0.3, "images": 8, "seconds": 61.0}
+    ROW = {"kind": "step", "step": 3, "loss": 0.5, "bce": 0.2, "dice": 0.3, "images": 8, "seconds": 61.0, "waited": 0.0}
     CHECK = {"step": 3, "f1": 0.25, "forged": 4, "authentic": 2, "marked_on_authentic": 0.01} | {
         "bce_weight": 0.4,
         "dice_weight": 1.0,

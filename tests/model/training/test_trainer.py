@@ -49,7 +49,7 @@ def rows(folder: Path, kind: str) -> list[Row]:
 def figures(folder: Path) -> list[Row]:
     """All rows about steps and validations, without the clock."""
     return [
-        {k: v for k, v in row.items() if k != "seconds"}
+        {k: v for k, v in row.items() if k not in ("seconds", "waited")}
         for row in read_log(folder / "log.jsonl")
         if row["kind"] in ("step", "validation")
     ]

@@ -1,0 +1,302 @@
+"""`clue train`: the options, one call, and the exit code."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from clue_cli.commands.stop import graceful_stop
+from clue_cli.errors import ClueError, ExitCode, OutputError, TrainingFailed, UsageError, WeightsError
+from clue_cli.terminal import PatientStderr, complain, printable, say, write_stdout
+from model.presets.spec import Adapt, NoiseSchedule
+from model.training.errors import CannotWriteError, NotFiniteError, OptionsError, ResourcesError, TrainingError
+from model.training.options import Branches, Precision, TrainingOptions
+
+if TYPE_CHECKING:
+    from model.data.mix import Mix
+    from model.presets import Preset
+    from model.training.log import Listener
+    from model.training.trainer import Outcome
+
+_DEFAULT = TrainingOptions(steps=1)
+_DATA, _LENGTH, _MODEL, _OPTIMIZER = "Data and place", "How long", "Network", "Optimizer and losses"
+_CHECKS, _MACHINE = "Checks and saves", "Machine"
+
+SHEET = "contact-sheet.png"
+
+
+def _levels(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter("expected numbers from 0 to 1 with commas, such as 0.01,0.05") from error
+
+
+def train(
+    data: Annotated[Path, typer.Option(metavar="FILE", help="What to learn from: mix.yaml.", rich_help_panel=_DATA)],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="The runs folder: new, or of this training.", rich_help_panel=_DATA
+        ),
+    ],
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help=f"Look through the data, write DIR/{SHEET}, count parameters; train nothing.",
+            rich_help_panel=_DATA,
+        ),
+    ] = False,
+    steps: Annotated[int | None, typer.Option(help="Steps of the optimizer.", rich_help_panel=_LENGTH)] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="By the clock, pauses left out.", rich_help_panel=_LENGTH)
+    ] = None,
+    preset: Annotated[str, typer.Option(help="A preset by name, or a YAML file.", rich_help_panel=_MODEL)] = "mini",
+    init: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="First weights: a name or a path.", rich_help_panel=_MODEL)
+    ] = None,
+    adapt_sd3: Annotated[
+        Adapt | None,
+        typer.Option(help="What of it learns; else as the preset says.", rich_help_panel=_MODEL),
+    ] = _DEFAULT.adapt_sd3,
+    adapt_sam: Annotated[
+        Adapt | None,
+        typer.Option(help="What of it learns; else as the preset says.", rich_help_panel=_MODEL),
+    ] = _DEFAULT.adapt_sam,
+    branches: Annotated[Branches, typer.Option(help="Both, or one alone.", rich_help_panel=_MODEL)] = _DEFAULT.branches,
+    noise: Annotated[
+        NoiseSchedule | None,
+        typer.Option(help="On the latent; else as the preset says.", rich_help_panel=_MODEL),
+    ] = _DEFAULT.noise,
+    shift: Annotated[
+        float | None, typer.Option(help="Of the noise levels; 3 in the paper.", rich_help_panel=_MODEL)
+    ] = _DEFAULT.shift,
+    levels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="T,T", help="Noise levels before the shift, 0 to 1.", show_default=False, rich_help_panel=_MODEL
+        ),
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Pictures, in each process.", rich_help_panel=_OPTIMIZER)] = _DEFAULT.batch,
+    accumulate: Annotated[int, typer.Option(help="Batches in a step.", rich_help_panel=_OPTIMIZER)] = (
+        _DEFAULT.accumulate
+    ),
+    lr: Annotated[float, typer.Option(help="Highest learning rate.", rich_help_panel=_OPTIMIZER)] = _DEFAULT.lr,
+    weight_decay: Annotated[float, typer.Option(help="Of matrices only.", rich_help_panel=_OPTIMIZER)] = (
+        _DEFAULT.weight_decay
+    ),
+    warmup: Annotated[float, typer.Option(help="Share of the training.", rich_help_panel=_OPTIMIZER)] = _DEFAULT.warmup,
+    clip: Annotated[float, typer.Option(help="Largest norm of the gradient.", rich_help_panel=_OPTIMIZER)] = (
+        _DEFAULT.clip
+    ),
+    ema: Annotated[float, typer.Option(help="Of the weights; 0: none.", rich_help_panel=_OPTIMIZER)] = _DEFAULT.ema,
+    bce_weight: Annotated[float, typer.Option(help="λ1 at the start.", rich_help_panel=_OPTIMIZER)] = (
+        _DEFAULT.bce_weight
+    ),
+    dice_weight: Annotated[float, typer.Option(help="λ2 at the start.", rich_help_panel=_OPTIMIZER)] = (
+        _DEFAULT.dice_weight
+    ),
+    weights_rate: Annotated[
+        float, typer.Option(help="How fast λ1, λ2 follow the validation; 0: fixed.", rich_help_panel=_OPTIMIZER)
+    ] = _DEFAULT.weights_rate,
+    seed: Annotated[int, typer.Option(help="Of weights, samples, noise.", rich_help_panel=_OPTIMIZER)] = _DEFAULT.seed,
+    validate_every: Annotated[int, typer.Option(help="In steps.", rich_help_panel=_CHECKS)] = _DEFAULT.validate_every,
+    validation_samples: Annotated[int, typer.Option(help="At least so many.", rich_help_panel=_CHECKS)] = (
+        _DEFAULT.validation_samples
+    ),
+    save_every: Annotated[int, typer.Option(help="In steps.", rich_help_panel=_CHECKS)] = _DEFAULT.save_every,
+    precision: Annotated[
+        Precision, typer.Option(help="Mixed precision.", rich_help_panel=_MACHINE)
+    ] = _DEFAULT.precision,
+    device: Annotated[
+        Literal["auto", "cpu"], typer.Option(help="auto: a GPU.", rich_help_panel=_MACHINE)
+    ] = _DEFAULT.device,
+    workers: Annotated[
+        int, typer.Option(help="Processes that make batches.", rich_help_panel=_MACHINE)
+    ] = _DEFAULT.workers,
+    gradient_checkpointing: Annotated[
+        bool, typer.Option("--gradient-checkpointing", help="Less memory, more time.", rich_help_panel=_MACHINE)
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress; errors only.", rich_help_panel=_MACHINE)
+    ] = False,
+) -> None:
+    """Train a model on a mix of data, or go on with a training.
+
+    The same command again goes on exactly where it stopped. DIR/best is the best model by validation F1, for
+    `clue scan --model`; DIR/last the last one. On several GPUs: accelerate launch -m clue_cli train …
+    """
+    if data == Path() or out == Path():  # a variable that is not set
+        raise UsageError("An empty path.", "Give a file with --data and a folder with --out.")
+    words: dict[str, Any] = {
+        "steps": steps,
+        "minutes": minutes,
+        "adapt_sd3": adapt_sd3,
+        "adapt_sam": adapt_sam,
+        "branches": branches,
+        "noise": noise,
+        "shift": shift,
+        "levels": None if levels is None else _levels(levels),
+        "batch": batch,
+        "accumulate": accumulate,
+        "lr": lr,
+        "weight_decay": weight_decay,
+        "warmup": warmup,
+        "clip": clip,
+        "ema": ema,
+        "bce_weight": bce_weight,
+        "dice_weight": dice_weight,
+        "weights_rate": weights_rate,
+        "seed": seed,
+        "validate_every": validate_every,
+        "validation_samples": validation_samples,
+        "save_every": save_every,
+        "precision": precision,
+        "device": device,
+        "workers": workers,
+        "gradient_checkpointing": gradient_checkpointing,
+    }
+    if dry_run and steps is None and minutes is None:
+        words["steps"] = 1
+    with _told():
+        options = TrainingOptions(**words)
+        if dry_run:
+            raise typer.Exit(_look(data, out, preset, options))
+        with graceful_stop() as stop:
+            outcome = _execute(data, out, preset, init, options, quiet=quiet, stop=stop)
+    raise typer.Exit(_conclude(outcome, out, quiet))
+
+
+def _execute(
+    data: Path,
+    out: Path,
+    preset: str,
+    init: str | None,
+    options: TrainingOptions,
+    *,
+    quiet: bool,
+    stop: threading.Event,
+) -> Outcome:
+    # Heavy: only here, so that `clue --help` answers at once.
+    from model.data.stream import Stream
+    from model.training.log import Silent
+    from model.training.progress import Display
+    from model.training.trainer import Task, train
+
+    mix, network = _read(data, preset)
+    listener: Listener = Silent() if quiet else Display(PatientStderr(), printable)
+    if _first_process() and not quiet:
+        say("Reading the data.")
+    task = Task(
+        out=out,
+        preset=network,
+        options=options,
+        training=Stream(mix, "train", options.seed),
+        validation=Stream(mix, "validation", options.seed),
+        data={"mix": mix.digest},
+        init=init,
+    )
+    return train(task, listener, stop)
+
+
+def _look(data: Path, out: Path, preset: str, options: TrainingOptions) -> ExitCode:
+    from model.data.contact_sheet import contact_sheet
+    from model.data.description import describe
+    from model.data.stream import Stream
+    from model.training.network import count_parameters, prepare_network, with_options
+
+    mix, network = _read(data, preset)
+    for line in describe(mix).lines():
+        write_stdout(line + "\n")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        contact_sheet(Stream(mix, "train", options.seed), out / SHEET)
+    except OSError as error:
+        raise OutputError(f"{out / SHEET} cannot be written: {error.strerror}.") from error
+    write_stdout(f"samples as training sees them: {printable(str(out / SHEET))}\n")
+    learn, everything = count_parameters(prepare_network(with_options(network, options), options))
+    write_stdout(f"{network.name}: {learn:,} of {everything:,} parameters learn\n")
+    return ExitCode.OK
+
+
+def _read(data: Path, preset: str) -> tuple[Mix, Preset]:
+    from model.data.mix import load_mix
+    from model.presets.files import preset_of
+
+    mix, network = load_mix(data), preset_of(preset)
+    multiple = network.tile.multiple
+    for shape in mix.shapes:
+        if shape.height % multiple or shape.width % multiple:
+            raise OptionsError(
+                f"{data}: the shape {shape.height}×{shape.width} does not fit the preset {network.name}.",
+                f"Its sides must be multiples of {multiple} pixels.",
+            )
+    return mix, network
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn what can go wrong in a training into what `clue_cli.app.run` shows, with its exit code."""
+    try:
+        yield
+    except TrainingError as error:
+        kinds: dict[type[TrainingError], type[ClueError]] = {
+            CannotWriteError: OutputError,
+            NotFiniteError: TrainingFailed,
+            ResourcesError: TrainingFailed,
+        }
+        raise kinds.get(type(error), UsageError)(error.message, error.advice) from error
+    except ModuleNotFoundError as error:
+        if error.name not in ("accelerate", "cv2"):
+            raise
+        raise UsageError(
+            f"Training needs {error.name}, which is not installed.", "Install the extra: clue-forensics[train]."
+        ) from error
+    except Exception as error:
+        advice = _advice(error)
+        if advice is None:
+            raise
+        kind, words = advice
+        raise kind(f"{error}.".replace("..", "."), words) from error
+
+
+def _advice(error: Exception) -> tuple[type[ClueError], str] | None:
+    """Errors of modules that only a training imports, told apart where they have been imported."""
+    from model.checkpoint import CheckpointError
+    from model.data.picture_files import DamagedFileError
+    from model.data.yaml_reader import MixError
+    from model.presets.files import PresetError
+
+    if isinstance(error, CheckpointError):
+        return WeightsError, "Give --init a folder with model.json and model.safetensors of the same preset."
+    if isinstance(error, MixError):
+        return UsageError, "model/data/MIX.md describes the file; --dry-run shows what is found."
+    if isinstance(error, DamagedFileError):
+        return UsageError, "Look at the pictures of the mix."
+    return (UsageError, "model/presets/spec.py says what each key means.") if isinstance(error, PresetError) else None
+
+
+def _first_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"  # set by `accelerate launch`
+
+
+def _conclude(outcome: Outcome, out: Path, quiet: bool) -> ExitCode:
+    if not _first_process():
+        return ExitCode.INTERRUPTED if outcome.interrupted else ExitCode.OK
+    if outcome.damaged and not quiet:
+        say(f"{outcome.damaged} times a damaged picture was skipped; log.jsonl lists them.")
+    if outcome.interrupted:
+        complain(f"Interrupted at step {outcome.step}.", "All is saved; the same command goes on from there.")
+        return ExitCode.INTERRUPTED
+    if quiet:
+        return ExitCode.OK
+    best = printable(str(out / "best"))
+    say(f"Finished after {outcome.step} steps. Best validation F1 {outcome.best_f1:.4f}: clue scan --model {best}")
+    return ExitCode.OK

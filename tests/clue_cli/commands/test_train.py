@@ -1,0 +1,234 @@
+"""`clue train` as a person meets it: a mix on the disk, a runs folder, exit codes and what is said."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from PIL import Image
+
+from clue_cli.app import run
+from clue_cli.errors import ExitCode
+from model.checkpoint import inspect
+from model.training.errors import (
+    CannotWriteError,
+    NotFiniteError,
+    OptionsError,
+    OtherSettingsError,
+    ResourcesError,
+    TrainingError,
+)
+from model.training.log import Row, read_log
+from model.training.progress import Display
+from tests.model.training.made import QUICK
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerate() -> Iterator[None]:
+    """Accelerate keeps its choices for the whole process; a training is one process."""
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with pairs, one of them damaged, authentic pictures, a mix and a preset."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for name in ("images", "masks", "authentic"):
+        (root / name).mkdir()
+    for number in range(16):
+        pixels, mask = rng.normal(100, 20, (64, 80, 3)), np.zeros((64, 80), np.uint8)
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / "authentic" / f"{number}.png")
+        mask[8:40, 8:48] = 255
+        pixels[mask > 0] += 60
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / "images" / f"pair {number}.png")
+        Image.fromarray(mask).save(root / "masks" / f"pair {number}.png")
+    broken = root / "images" / "broken.png"
+    broken.write_bytes(b"\x89PNG, and no more")
+    Image.fromarray(mask).save(root / "masks" / "broken.png")
+    sources = [{"pairs": {"images": "images", "masks": "masks"}, "weight": 3}, {"authentic": "authentic"}]
+    mix = {"sources": sources, "shapes": [64], "validation": {"share": 0.4}}
+    (root / "mix.yaml").write_text(json.dumps(mix))
+    (root / "odd.yaml").write_text(json.dumps(mix | {"shapes": [72]}))
+    (root / "wrong.yaml").write_text("sources:\n  - pears: {}\n")
+    (root / "quick.yaml").write_text(json.dumps(QUICK.to_dict()))
+    return root
+
+
+def clue(data: Path, out: Path, *words: str, mix: str = "mix.yaml") -> int:
+    small = ["--preset", str(data / "quick.yaml"), "--batch", "4", "--workers", "0", "--device", "cpu"]
+    small += ["--validation-samples", "8", "--validate-every", "2", "--save-every", "2"]
+    return run(["train", "--data", str(data / mix), "--out", str(out), *small, *words])
+
+
+def test_from_a_mix_to_a_model(data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert clue(data, out, "--steps", "3") == ExitCode.OK
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert "Finished after 3 steps" in said.err
+    assert f"clue scan --model {out / 'best'}" in said.err
+    assert "3/3 steps" in said.err
+    assert [row["step"] for row in read_log(out / "log.jsonl") if row["kind"] == "validation"] == [2, 3]
+    assert inspect(str(out / "best")).preset == QUICK
+    assert inspect(str(out / "best")).training["data"]["mix"]
+
+
+def test_dry_run(data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert clue(data, out, "--dry-run") == ExitCode.OK
+    said = capfd.readouterr().out
+    for words in ("17 images", "authentic", "broken.png", "forged area", "parameters learn", "contact-sheet.png"):
+        assert words in said
+    with Image.open(out / "contact-sheet.png") as sheet:
+        assert sheet.size[0] > 100
+    assert clue(data, out, "--steps", "1", "--quiet") == ExitCode.OK  # into the same folder
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_and_continued(
+    data: Path,
+    tmp_path: Path,
+    number: signal.Signals,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert clue(data, tmp_path / "unbroken", "--steps", "4") == ExitCode.OK
+    with monkeypatch.context() as patch:
+        stepped = Display.stepped
+
+        def stepped_and_stopped(self: Display, row: Row) -> None:
+            stepped(self, row)
+            if row["step"] == 3:
+                signal.raise_signal(number)
+
+        patch.setattr(Display, "stepped", stepped_and_stopped)
+        assert clue(data, tmp_path / "run", "--steps", "4") == ExitCode.INTERRUPTED
+    assert "Interrupted at step 3" in capfd.readouterr().err
+    assert clue(data, tmp_path / "run", "--steps", "4") == ExitCode.OK
+    assert "Going on from step 3" in capfd.readouterr().err
+    losses = [
+        [row["loss"] for row in read_log(tmp_path / name / "log.jsonl") if row["kind"] == "step"]
+        for name in ("run", "unbroken")
+    ]
+    assert losses[0] == losses[1]
+    last = [(tmp_path / name / "last" / "model.safetensors").read_bytes() for name in ("run", "unbroken")]
+    assert last[0] == last[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "mix", "code", "said"),
+    [
+        ([], "mix.yaml", 2, "Exactly one of --steps and --minutes"),
+        (["--steps", "1", "--minutes", "1"], "mix.yaml", 2, "Exactly one"),
+        (["--steps", "0"], "mix.yaml", 2, "--steps is 0"),
+        (["--steps", "1", "--levels", "0.1,x"], "mix.yaml", 2, "numbers from 0 to 1 with commas"),
+        (["--steps", "1", "--levels", "0.1,2"], "mix.yaml", 2, "--levels is (0.1, 2.0)"),
+        (["--steps", "1", "--noise", "pink"], "mix.yaml", 2, "pink"),
+        (["--steps", "1"], "wrong.yaml", 2, "pears"),
+        (["--steps", "1"], "absent.yaml", 2, "absent.yaml"),
+        (["--steps", "1"], "odd.yaml", 2, "72×72 does not fit"),
+        (["--steps", "1", "--preset", "maxi"], "mix.yaml", 2, "no preset 'maxi'"),
+        (["--steps", "1", "--init", "absent"], "mix.yaml", 4, "no model at absent"),
+        (["--steps", "1", "--init", "mini"], "mix.yaml", 4, "checkpoint of another preset, mini"),
+        (["--steps", "1", "--precision", "fp16"], "mix.yaml", 2, "fp16 needs a GPU"),
+        (["--steps", "1", "--out", ""], "mix.yaml", 2, "empty path"),
+    ],
+)
+def test_what_cannot_be_trained(
+    data: Path, tmp_path: Path, words: list[str], mix: str, code: int, said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert clue(data, tmp_path / "run", *words, mix=mix) == code
+    err = capfd.readouterr().err
+    assert said in " ".join(err.replace("│", " ").split())
+    assert "defect" not in err
+    assert not (tmp_path / "run" / "state.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OptionsError, 2),
+        (OtherSettingsError, 2),
+        (CannotWriteError, 5),
+        (NotFiniteError, 7),
+        (ResourcesError, 7),
+    ],
+)
+def test_exit_codes(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    error: type[TrainingError],
+    code: int,
+) -> None:
+    def fail(*_: object) -> None:
+        raise error("It is \x1b[31mred.", "Do this.")
+
+    monkeypatch.setattr("model.training.trainer.train", fail)
+    assert clue(data, tmp_path / "run", "--steps", "1", "--quiet") == code
+    assert capfd.readouterr().err == "clue: It is \\x1b[31mred.\n      Do this.\n"
+
+
+@pytest.mark.parametrize("name", ["accelerate", "cv2"])
+def test_without_the_extra(
+    data: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    for module in ("model.training.trainer", "model.data.stream"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    assert clue(data, tmp_path / "run", "--steps", "1") == ExitCode.BAD_USAGE
+    assert "clue-forensics[train]" in capfd.readouterr().err
+
+
+def test_a_sheet_that_cannot_be_written(data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert clue(data, tmp_path / "file" / "run", "--dry-run") == ExitCode.OUTPUT_NOT_WRITABLE
+    assert "cannot be written" in capfd.readouterr().err
+
+
+def test_every_option_arrives(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def note(task: Any, *_: object) -> Any:
+        seen.append(task)
+        raise OptionsError("enough")
+
+    monkeypatch.setattr("model.training.trainer.train", note)
+    words = {
+        "minutes": 2.0, "accumulate": 2, "lr": 0.1, "weight_decay": 0.2, "warmup": 0.3, "clip": 0.4, "ema": 0.5,
+        "seed": 6, "precision": "bf16", "adapt_sd3": "lora", "adapt_sam": "frozen", "noise": "ddpm", "shift": 6.0,
+        "branches": "sd3", "bce_weight": 0.7, "dice_weight": 0.8, "weights_rate": 0.9, "validate_every": 10,
+        "save_every": 11, "validation_samples": 12, "workers": 1, "batch": 3,
+    }  # fmt: skip
+    line = [part for name, value in words.items() for part in ("--" + name.replace("_", "-"), str(value))]
+    line += ["--levels", "0.01,0.5", "--gradient-checkpointing", "--init", "mini"]
+    assert clue(data, tmp_path / "run", *line) == 2
+    (task,) = seen
+    assert {name: getattr(task.options, name) for name in words} == words
+    assert (task.options.levels, task.options.gradient_checkpointing, task.init) == ((0.01, 0.5), True, "mini")
+
+
+def test_other_processes_of_a_launch_say_nothing(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from model.training.trainer import Outcome
+
+    monkeypatch.setenv("RANK", "1")
+    for interrupted, code in ((False, ExitCode.OK), (True, ExitCode.INTERRUPTED)):
+        outcome = Outcome(1, 0.5, interrupted, 0)
+        monkeypatch.setattr("model.training.trainer.train", lambda *_, outcome=outcome: outcome)
+        assert clue(data, tmp_path / "run", "--steps", "1") == code
+    assert capfd.readouterr().err == ""
+    assert torch.is_grad_enabled()
