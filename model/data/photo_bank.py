@@ -57,7 +57,7 @@ class PhotoBank:
                 try:
                     with Image.open(path) as image:
                         pixels = np.asarray(image.convert("RGB"))
-                except (OSError, ValueError) as error:
+                except Exception as error:  # decoders raise anything on damaged bytes
                     self.left_out.append(f"{path}: {error}")
                     continue
                 moved[index] = len(kept)
