@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from clue_cli import __version__
+from clue_cli.commands.forge import forge
 from clue_cli.commands.scan import scan
 from clue_cli.commands.train import train
 from clue_cli.errors import ClueError, ExitCode
@@ -83,6 +84,14 @@ app.command(
         "accelerate launch -m clue_cli train --data mix.yaml --out runs/third --preset sd3-medium --steps 20000",
     )
 )(train)
+
+app.command(
+    epilog=_example(
+        "clue forge ./my-photos --out forged/ -n 500",
+        "clue forge ./my-photos --masks ./objects --out forged/ -n 500 --size 512x512 --kinds splice,copy_move",
+        "The same command again goes on where it was interrupted; a larger -n adds pictures.",
+    )
+)(forge)
 
 
 @app.command(epilog=_example("clue sample ./evidence"))

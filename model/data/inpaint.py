@@ -154,13 +154,12 @@ def load_inpainter(path: Path, device: str = "cpu", side: int = 512) -> Callable
     Raises:
         ToolError: it cannot be loaded; says why.
     """
+    folder = model_folder(path)
     try:
         from diffusers import AutoPipelineForInpainting
 
         load: Any = AutoPipelineForInpainting.from_pretrained  # untyped
-        pipeline = load(str(model_folder(path)), local_files_only=True, use_safetensors=True)
-    except ToolError:
-        raise
+        pipeline = load(str(folder), local_files_only=True, use_safetensors=True)
     except Exception as error:  # a folder of somebody's: anything can be wrong with it
         raise ToolError(f"{path} is no inpainting pipeline that diffusers can load: {reason(error)}") from error
     pipeline.set_progress_bar_config(disable=True)

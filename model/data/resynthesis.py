@@ -81,13 +81,12 @@ def load_autoencoder(path: Path, device: str = "cpu") -> Callable[[Pixels], Pixe
     Raises:
         ToolError: it cannot be loaded; says why.
     """
+    folder = model_folder(path)
     try:
         from diffusers import AutoencoderKL
 
         load: Any = AutoencoderKL.from_pretrained  # untyped
-        network = load(str(model_folder(path)), local_files_only=True, use_safetensors=True)
-    except ToolError:
-        raise
+        network = load(str(folder), local_files_only=True, use_safetensors=True)
     except Exception as error:  # a folder of somebody's: anything can be wrong with it
         raise ToolError(f"{path} is no AutoencoderKL that diffusers can load: {reason(error)}") from error
     return _Autoencoder(network.to(device).eval(), device)

@@ -1,0 +1,211 @@
+"""`clue forge`: the options, one call, and the exit code."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clue_cli.commands.stop import graceful_stop
+from clue_cli.errors import ExitCode, UsageError, WeightsError
+from clue_cli.forging.options import DEFAULT_KINDS, KINDS, ForgeOptions
+from clue_cli.terminal import PatientStderr, complain, printable, say
+
+if TYPE_CHECKING:
+    from clue_cli.forging.run import ForgeRun, Told
+
+_DEFAULT = ForgeOptions()
+_DEFAULT_KINDS = ",".join(DEFAULT_KINDS)
+_SIZE = re.compile(r"(\d{1,5})[x×](\d{1,5})")
+_SIDES = range(64, 8193)
+
+_PICTURES, _MODELS = "What is made", "Models of your own"
+
+
+def _path(word: str) -> Path:
+    if not word:  # a variable that is not set; pathlib would take it for the current folder
+        raise typer.BadParameter("an empty path")
+    return Path(word)
+
+
+def _size(word: str) -> tuple[int, int]:
+    match = _SIZE.fullmatch(word)
+    if match is None or not all(int(side) in _SIDES for side in match.groups()):
+        raise typer.BadParameter(f"{word!r}; expected WIDTHxHEIGHT such as 512x384, sides from 64 to {_SIDES[-1]}")
+    return int(match[1]), int(match[2])
+
+
+def _kinds(word: str) -> tuple[str, ...]:
+    kinds = tuple(dict.fromkeys(part.strip() for part in word.split(",")))
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]!r}; expected some of {','.join(KINDS)}, separated by commas")
+    return kinds
+
+
+def forge(
+    photos: Annotated[
+        list[Path],
+        typer.Argument(parser=_path, metavar="PHOTOS...", help="Authentic photos: files and folders. Only read."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", parser=_path, metavar="DIR", help="Folder to write: new, empty, or to go on in."),
+    ],
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=1, max=10_000_000, help="How many pictures DIR is to hold.")
+    ] = _DEFAULT.count,
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            parser=_path,
+            metavar="DIR",
+            help="Masks of objects, white on black, named after their photos: cat_2.png for cat.jpg.",
+            rich_help_panel=_PICTURES,
+        ),
+    ] = _DEFAULT.masks,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="The same seed, the same pictures.", rich_help_panel=_PICTURES)
+    ] = _DEFAULT.seed,
+    size: Annotated[
+        Any,
+        typer.Option(
+            parser=_size,
+            metavar="WxH",
+            help="Cut and scale the photos to this size.",
+            show_default="whole photos",
+            rich_help_panel=_PICTURES,
+        ),
+    ] = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Whole photos at their own resolution.", rich_help_panel=_PICTURES)
+    ] = False,
+    kinds: Annotated[
+        Any,
+        typer.Option(
+            parser=_kinds, metavar="LIST", help=f"Some of {', '.join(KINDS)}, with commas.", rich_help_panel=_PICTURES
+        ),
+    ] = _DEFAULT_KINDS,
+    authentic: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of authentic pictures.", rich_help_panel=_PICTURES)
+    ] = _DEFAULT.authentic,
+    max_megapixels: Annotated[
+        float, typer.Option(min=0.01, max=1000, help="Larger photos are left out.", rich_help_panel=_PICTURES)
+    ] = _DEFAULT.max_megapixels,
+    hidden: Annotated[
+        bool, typer.Option("--hidden", help="Also hidden files and folders.", rich_help_panel=_PICTURES)
+    ] = _DEFAULT.hidden,
+    inpainter: Annotated[
+        Path | None,
+        typer.Option(
+            parser=_path, metavar="PATH", help="A diffusers inpainting pipeline, a folder.", rich_help_panel=_MODELS
+        ),
+    ] = _DEFAULT.inpainter,
+    autoencoder: Annotated[
+        Path | None,
+        typer.Option(
+            parser=_path, metavar="PATH", help="A diffusers AutoencoderKL, a folder.", rich_help_panel=_MODELS
+        ),
+    ] = _DEFAULT.autoencoder,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Processes.", show_default="one a core")
+    ] = _DEFAULT.workers,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; errors only.")] = False,
+) -> None:
+    """Make forgeries with masks from authentic photos, and authentic pictures with the same histories.
+
+    DIR gets images/, masks/ (255 = forged), forgeries.jsonl (what was done to each) and forge.json. The photos are
+    only read, and nothing is sent anywhere.
+    """
+    if size is not None and whole:
+        raise UsageError("--size and --whole exclude each other.", "Give one of them.")
+    if importlib.util.find_spec("cv2") is None:
+        raise UsageError(
+            "`clue forge` needs OpenCV, which the extra `train` brings.", "pip install 'clue-forensics[train]'"
+        )
+    options = ForgeOptions(
+        count=count,
+        masks=masks,
+        seed=seed,
+        size=size,
+        kinds=kinds,
+        authentic=authentic,
+        workers=workers,
+        inpainter=inpainter,
+        autoencoder=autoencoder,
+        max_megapixels=max_megapixels,
+        hidden=hidden,
+    )
+    raise typer.Exit(_conclude(_execute(photos, out, options, quiet=quiet), out, quiet=quiet))
+
+
+def _execute(photos: list[Path], out: Path, options: ForgeOptions, *, quiet: bool) -> ForgeRun:
+    from clue_cli.forging.run import forge_folder  # OpenCV: only here, so that `clue --help` answers at once
+    from model.data.inpaint import ToolError
+
+    with graceful_stop() as stop, _shown(quiet) as told:
+        try:
+            return forge_folder(photos, out, options, told, stop)
+        except ToolError as error:
+            raise WeightsError(
+                f"{error}.", "Nothing is downloaded: give the folder that save_pretrained wrote, with safetensors."
+            ) from error
+
+
+def _conclude(run: ForgeRun, out: Path, *, quiet: bool) -> ExitCode:
+    if not quiet:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(run.kinds.items()))
+        before = f", {run.before} of them from before" if run.before else ""
+        say(printable(f"{out}: {run.made + run.before} pictures{before} ({kinds})."))
+    if run.status == "interrupted":
+        complain("Interrupted.", "What was finished is kept; the same command goes on from there.")
+        return ExitCode.INTERRUPTED
+    if run.failures:
+        some = "1 photo or mask" if len(run.failures) == 1 else f"{len(run.failures)} photos or masks"
+        complain(f"{some} could not be used; forge.json lists them with reasons.")
+        return ExitCode.SOME_FAILED
+    return ExitCode.OK
+
+
+@contextmanager
+def _shown(quiet: bool) -> Iterator[Told]:
+    """A bar on stderr and a line for each photo that cannot be used; nothing if quiet."""
+    from tqdm import tqdm
+
+    from clue_cli.forging.run import Told
+
+    class Shown(Told):
+        bar: tqdm[Any] | None = None
+
+        def started(self, photos: int, cutouts: int, before: int, count: int) -> None:
+            masks = f" with {cutouts} object masks" if cutouts else ""
+            say(f"{photos} photos{masks}")
+            stderr = PatientStderr()
+            pace = 0.1 if stderr.isatty() else 10.0
+            self.bar = tqdm(total=max(count, before), initial=before, unit="picture", file=stderr, mininterval=pace)
+
+        def failed(self, photo: str, reason: str) -> None:
+            line = f"unusable: {printable(photo)}: {printable(reason)}"
+            if self.bar is None:
+                say(line)
+            else:
+                self.bar.write(line, file=PatientStderr())
+
+        def made(self) -> None:
+            if self.bar is not None:
+                self.bar.update()
+
+    if quiet:
+        yield Told()
+        return
+    told = Shown()
+    try:
+        yield told
+    finally:
+        if told.bar is not None:
+            told.bar.close()

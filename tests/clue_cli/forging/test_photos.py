@@ -1,0 +1,117 @@
+"""Which photos are found, which masks belong to them, and what cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clue_cli.errors import NothingToScanError
+from clue_cli.evidence.decode import DecodeLimits
+from clue_cli.evidence.decode_pool import DecodePool
+from clue_cli.forging import photos as module
+from clue_cli.forging.photos import Found, PhotoFailure, PhotoFolder, find, match_masks
+from model.data.photo_bank import Cutout
+from tests.clue_cli.forging.conftest import write_mask, write_photo
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[DecodePool]:
+    with DecodePool(1, DecodeLimits(max_megapixels=0.1, max_pages=1)) as made:
+        yield made
+
+
+def test_find_lists_pictures_in_order_and_nothing_else(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / ".hidden.jpg").write_bytes(b"x")
+    found = find([photos, tmp_path], hidden=False, exclude=None)
+    assert [locator for locator, _, _ in found.items] == [
+        "photos/more/cat.png",
+        "photos/p0.jpg",
+        "photos/p1.jpg",
+        "photos/p2.jpg",
+    ]
+    assert found.failures == ()
+    assert found.digest() == find([photos], hidden=False, exclude=None).digest()
+    assert len(find([tmp_path], hidden=True, exclude=None).items) == 1
+
+
+@pytest.mark.parametrize(("name", "said"), [("absent", "Not found"), ("", "no picture to forge from")])
+def test_nothing_to_forge_from(name: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(NothingToScanError, match=said):
+        find([tmp_path / name], hidden=False, exclude=None)
+
+
+@pytest.mark.parametrize(
+    ("mask", "photo"),
+    [
+        ("m/p0.png", "a/p0.jpg"),
+        ("m/p0_17.png", "a/p0.jpg"),
+        ("m/train_p0_17.png", "a/p0.jpg"),
+        ("m/p0_b.png", "a/p0_b.jpg"),
+        ("m/x_p0_b_2.png", "a/p0_b.jpg"),
+        ("m/p00.png", None),
+        ("m/same.png", None),
+        ("m/one/same.png", "a/one/same.jpg"),
+        ("m/" + "_" * 200 + ".png", None),
+    ],
+)
+def test_masks_belong_to_photos_by_name(mask: str, photo: str | None) -> None:
+    names = ["a/p0.jpg", "a/p0_b.jpg", "a/one/same.jpg", "a/two/same.jpg"]
+    found = Found(tuple((name, Path(name), 1) for name in names), ())
+    cutouts = match_masks(found, Found(((mask, Path(mask), 1),), ()))
+    assert [names[c.photo] for c in cutouts] == ([] if photo is None else [photo])
+
+
+def test_photos_are_decoded_once_and_few_are_kept(
+    photos: Path, pool: DecodePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = PhotoFolder(find([photos], hidden=False, exclude=None), [], pool)
+    first = folder.photo(1)
+    assert first.shape == (120, 160, 3)
+    assert folder.photo(1) is first
+    assert not first.flags.writeable
+    monkeypatch.setattr(module, "KEPT_PIXELS", 30_000)
+    folder.photo(2)
+    assert folder.photo(1) is not first
+    assert len(folder._kept) == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [((500, 300), "0.1 megapixels|limit is 0.1"), ((200, 40), "at least 64×64"), (None, "damaged|not one")],
+)
+def test_photos_that_cannot_be_used(size: tuple[int, int] | None, said: str, pool: DecodePool, tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"\xff\xd8\xff nothing") if size is None else write_photo(path, 0, *size)
+    folder = PhotoFolder(find([tmp_path], hidden=False, exclude=None), [], pool)
+    with pytest.raises(PhotoFailure, match=said) as caught:
+        folder.photo(0)
+    assert caught.value.args[0].endswith("a.jpg")
+
+
+def test_too_long_a_side(pool: DecodePool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LARGEST_SIDE", 100)
+    write_photo(tmp_path / "a.jpg", 0)
+    with pytest.raises(PhotoFailure, match="a side may have 100"):
+        PhotoFolder(find([tmp_path], hidden=False, exclude=None), [], pool).photo(0)
+
+
+def test_a_vanished_photo(pool: DecodePool, tmp_path: Path) -> None:
+    write_photo(tmp_path / "a.jpg", 0)
+    folder = PhotoFolder(find([tmp_path], hidden=False, exclude=None), [], pool)
+    (tmp_path / "a.jpg").unlink()
+    with pytest.raises(PhotoFailure):
+        folder.photo(0)
+
+
+def test_object_masks(photos: Path, pool: DecodePool, tmp_path: Path) -> None:
+    write_mask(tmp_path / "half.png", 80, 60)
+    write_mask(tmp_path / "wide.png", 160, 60)
+    folder = PhotoFolder(find([photos], hidden=False, exclude=None), [], pool)
+    mask = folder.object_mask(Cutout(1, tmp_path / "half.png"))
+    assert mask.shape == (120, 160)
+    assert mask.any()
+    with pytest.raises(PhotoFailure, match="The mask is 160×60, the photo 160×120"):
+        folder.object_mask(Cutout(1, tmp_path / "wide.png"))
