@@ -1,0 +1,135 @@
+"""`scripts/ablate.py`: the paper's rows, the commands they become, and a whole table on the tiny model."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from accelerate.state import AcceleratorState
+from PIL import Image
+
+from clue_cli.app import run
+from tests.model.training.made import QUICK
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "ablate.py"
+
+
+@pytest.fixture(scope="module")
+def ablate() -> Iterator[ModuleType]:
+    spec = importlib.util.spec_from_file_location("ablate", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["ablate"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["ablate"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for name in ("Tp", "Gt", "Au"):
+        (root / name).mkdir()
+    for number in range(12):
+        pixels, mask = rng.normal(100, 20, (64, 64, 3)), np.zeros((64, 64), np.uint8)
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / "Au" / f"{number}.png")
+        mask[8:40, 8:48] = 255
+        pixels[mask > 0] += 60
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / "Tp" / f"pair {number}.png")
+        Image.fromarray(mask).save(root / "Gt" / f"pair {number}.png")
+    mix = {"sources": [{"pairs": {"images": "Tp", "masks": "Gt"}}], "shapes": [64], "validation": {"share": 0.5}}
+    (root / "mix.yaml").write_text(json.dumps(mix))
+    (root / "quick.yaml").write_text(json.dumps(QUICK.to_dict()))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("table", "titles"),
+    [
+        (
+            "branches",
+            [
+                "SD3 tuned, SAM frozen",
+                "SD3 tuned, no SAM",
+                "no SD3, SAM tuned",
+                "SD3 frozen, SAM tuned",
+                "both tuned (CLUE)",
+            ],
+        ),
+        ("noise", ["noise: none", "noise: DDPM", "noise: rectified flow"]),
+        ("shift", ["shift 0.5", "shift 1.0", "shift 3.0", "shift 4.0", "shift 6.0"]),
+    ],
+)
+def test_the_rows_are_the_papers(ablate: ModuleType, table: str, titles: list[str]) -> None:
+    rows = ablate.rows_of(table, "lora", "full")
+    assert [row.title for row in rows] == titles
+    assert len({row.folder for row in rows}) == len({row.words for row in rows}) == len(rows)
+    if table == "branches":
+        assert rows[-1].words == ("--branches", "both", "--adapt-sd3", "lora", "--adapt-sam", "full")
+
+
+@pytest.mark.parametrize("on_a_set", [False, True])
+def test_a_table(
+    ablate: ModuleType,
+    data: Path,
+    tmp_path: Path,
+    on_a_set: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    commands: list[list[str]] = []
+
+    def train_here(words: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        commands.append(words)
+        assert words[:4] == ["starter", "-m", "clue_cli", "train"]
+        code = run(words[3:])
+        AcceleratorState._reset_state(reset_partial_state=True)
+        return subprocess.CompletedProcess(words, code)
+
+    monkeypatch.setattr(ablate.subprocess, "run", train_here)
+    words = ["--table", "noise", "--data", str(data / "mix.yaml"), "--out", str(tmp_path), "--steps", "2"]
+    words += ["--preset", str(data / "quick.yaml"), "--pictures", "5", "--workers", "0", "--device", "cpu"]
+    words += ["--launch", "starter"] + ["--set", f"made={data}"] * on_a_set
+    words += ["--", "--batch", "2", "--workers", "0", "--device", "cpu", "--validation-samples", "2", "--quiet"]
+    assert ablate.main(words) == 0
+    assert [command[command.index("--noise") + 1] for command in commands] == ["none", "ddpm", "rf"]
+    name, n = ("made", 12) if on_a_set else (ablate.VALIDATION, 5)
+    written = json.loads((tmp_path / "noise.json").read_text())
+    for row in written["rows"].values():
+        assert row[name]["f1"]["n"] == n
+        assert 0 <= row[name]["iou"]["value"] <= row[name]["f1"]["value"] <= 1
+    table = (tmp_path / "noise.md").read_text()
+    assert f"| what | {name} |" in table
+    assert "| noise: DDPM |" in table
+    assert ("validation pictures" in table) != on_a_set
+    assert table in capsys.readouterr().out
+
+
+def test_a_row_that_fails_ends_it(ablate: ModuleType, data: Path, tmp_path: Path) -> None:
+    words = ["--table", "shift", "--data", str(data / "mix.yaml"), "--out", str(tmp_path), "--steps", "2"]
+    assert ablate.main([*words, "--launch", "false"]) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_set_needs_a_name_and_a_folder(ablate: ModuleType, data: Path) -> None:
+    assert ablate.chosen_set(f"made={data}") == ("made", data)
+    for word in ("made", "=x", "made=", "made=/absent/folder"):
+        with pytest.raises(Exception, match="expected NAME=FOLDER"):
+            ablate.chosen_set(word)
+
+
+def test_figures_as_the_paper_writes_them(ablate: ModuleType) -> None:
+    cell = ablate.Cell(0.8471, 920, 0.83, 0.861)
+    assert (ablate.short(cell), ablate.between(cell)) == (".847", "0.830–0.861")
+    assert (ablate.short(ablate.Cell(None, 0)), ablate.between(ablate.Cell(None, 0))) == ("n/a", "")
+    assert ablate.short(ablate.Cell(1.0, 1)) == "1.000"
