@@ -7,7 +7,7 @@ the file, on the device and in the dtype it is wanted in: nothing is ever held t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from model import base_files
-from model.clue import CLUE, build
+from model.clue import CLUE, build, place_constants
 from model.empty_prompt import read_prompt
 from model.presets import PRESETS, Preset
 from model.presets.spec import TransformerSpec, VaeSpec
-from model.registry import Base, BasesError
+from model.registry import Base, BasesError, find, registered
 
 _SAM_NAMES = {768: "ViT-B", 1024: "ViT-L", 1280: "ViT-H"}
 """segment_anything's encoders by the width of their tokens."""
@@ -139,6 +139,27 @@ def _sam_problems(preset: Preset, path: Path, encoder: nn.Module) -> list[str]:
     return _differences("sam", ours, encoder)
 
 
+def find_base(preset: Preset) -> Base:
+    """The registered base weights for a preset: those of its name, or else the first that fit.
+
+    Raises:
+        BasesError: there are none, or a file is missing or changed.
+    """
+    bases = registered()
+    fitting = [name for name, base in bases.items() if preset.name == name or not _misfit(base.preset, preset)]
+    return find(preset.name if preset.name in bases or not fitting else fitting[0])
+
+
+def _misfit(base: Preset, preset: Preset) -> str | None:
+    """The first part of which the weights are others; where features are taken makes no difference."""
+    own = {"feature_blocks", "prompt_tokens"}
+    for part in ("vae", "transformer", "sam"):
+        one, other = base.to_dict()[part], preset.to_dict()[part]
+        if any(one[key] != other[key] for key in one if key not in own):
+            return part
+    return None
+
+
 def with_bases(preset: Preset, base: Base, device: str, dtype: torch.dtype, branches: str = "both") -> CLUE:
     """A network with base weights, and with new, random weights where nothing is learned yet (fusion, head).
 
@@ -152,18 +173,20 @@ def with_bases(preset: Preset, base: Base, device: str, dtype: torch.dtype, bran
     Raises:
         BasesError: a file is damaged or does not fit.
     """
-    for part in ("vae", "transformer", "sam"):
-        if getattr(base.preset, part) != getattr(preset, part):
-            taps = part == "transformer" and _same_weights(base.preset, preset)
-            if not taps:
-                raise BasesError(f"{preset.name} has another {part} than the base weights of {base.name}")
+    part = _misfit(base.preset, preset)
+    if part is not None:
+        raise BasesError(f"{preset.name} has another {part} than the base weights of {base.name}")
+    prompt = read_prompt(base.paths("prompt")[0], preset) if branches != "sam" else None
+    if prompt is not None:  # stored embeddings may be shorter than what the text encoders give
+        length = replace(preset.transformer, prompt_tokens=prompt.prompt.shape[1])
+        preset = replace(preset, transformer=length)
     model = build(preset, "meta", branches)
-    if model.sd3 is not None:
+    model.base = base
+    if model.sd3 is not None and prompt is not None:
         mmdit = base_files.safetensors_tensors(base.paths("transformer"), device, dtype)
         _fill(model.sd3.transformer, "transformer", mmdit)
         vae = base_files.safetensors_tensors(base.paths("vae"), device, dtype)
         _fill(model.sd3.vae, "vae", ((n, t) for n, t in vae if not n.startswith(base_files.VAE_OTHERS)))
-        prompt = read_prompt(base.paths("prompt")[0], preset)
         model.sd3.prompt, model.sd3.pooled = prompt.prompt.to(device, dtype), prompt.pooled.to(device, dtype)
     if model.sam is not None:
         prefix = base_files.SAM_PREFIX
@@ -174,13 +197,6 @@ def with_bases(preset: Preset, base: Base, device: str, dtype: torch.dtype, bran
             _initialize(new, device, dtype)
     place_constants(model, device)
     return model
-
-
-def _same_weights(one: Preset, other: Preset) -> bool:
-    """Whether the transformers differ in nothing but where features are taken and how long the prompt is."""
-    own = {"feature_blocks", "prompt_tokens"}
-    left, right = one.to_dict()["transformer"], other.to_dict()["transformer"]
-    return all(left[key] == right[key] for key in left if key not in own)
 
 
 def _fill(network: nn.Module, part: str, tensors: Iterator[tuple[str, Tensor]]) -> None:
@@ -196,16 +212,3 @@ def _initialize(module: nn.Module, device: str, dtype: torch.dtype) -> None:
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.GroupNorm | nn.Linear):
             layer.reset_parameters()
-
-
-def place_constants(model: CLUE, device: str) -> None:
-    """Give a network from the meta device the constants that are computed and not saved.
-
-    Raises:
-        RuntimeError: something else is still without values: a defect.
-    """
-    if model.sam is not None:
-        model.sam.place_constants(device)
-    empty = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
-    if empty:
-        raise RuntimeError(f"{empty[0]} has no values ({len(empty)} in all)")

@@ -1,7 +1,9 @@
-"""A model on disk: `model.safetensors` and `model.json` in one folder. Here: what can be known without its network.
+"""A model on disk, one folder. Here: what can be known without its network.
 
-`model.json` holds the preset, the calibration and a training summary; the digest covers both files, so that a
-record's digest stands for everything that can change a result. Loading and saving weights is in `model.storage`:
+A whole model is `model.safetensors` and `model.json`; an adapter checkpoint (`model.adapter`) has what was learned on
+top of others' weights in several small files. `model.json` holds the preset, the calibration and a training summary,
+for adapters the digests of the bases, too; the digest covers all files, so that a record's digest stands for
+everything that can change a result. Loading and saving weights is in `model.storage`:
 a resumed scan with nothing left to compute never imports the libraries behind the network.
 """
 
@@ -9,16 +11,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from model.calibration import Calibration
 from model.presets import Preset
+from model.registry import BasesError, find
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "model.json"
+HEAD_FILE = "head.safetensors"
+LORA_FOLDERS = {"sd3": "lora_sd3", "sam": "lora_sam"}
 FORMAT = 1
+ADAPTER_FORMAT = 2
 EMBEDDED = Path(__file__).parent / "weights" / "mini"
 
 
@@ -35,8 +41,10 @@ class Checkpoint:
         preset: the sizes of everything.
         calibration: from the heatmap to score, verdict and confidence.
         training: summary of how it was trained.
-        digest: SHA-256 over both files, hex.
+        digest: SHA-256 over all its files, hex.
         branches: `both`, or the only one the model has (ablation).
+        base: name of the registered base model that an adapter checkpoint stands on; empty for a whole model.
+        bases: SHA-256 of each part of it, hex.
     """
 
     folder: Path
@@ -45,6 +53,8 @@ class Checkpoint:
     training: dict[str, Any]
     digest: str
     branches: str = "both"
+    base: str = ""
+    bases: dict[str, str] = field(default_factory=dict)
 
 
 def locate(name_or_path: str) -> Path:
@@ -54,39 +64,69 @@ def locate(name_or_path: str) -> Path:
         CheckpointError: there is no such model.
     """
     folder = EMBEDDED if name_or_path == "mini" else Path(name_or_path)
-    missing = [name for name in (CONFIG_FILE, WEIGHTS_FILE) if not (folder / name).is_file()]
+    weights = HEAD_FILE if (folder / HEAD_FILE).is_file() else WEIGHTS_FILE
+    missing = [name for name in (CONFIG_FILE, weights) if not (folder / name).is_file()]
     if missing:
         raise CheckpointError(f"no model at {folder}: {' and '.join(missing)} not found")
     return folder
 
 
 def digest_of(folder: Path) -> str:
-    """SHA-256 over the two files' own SHA-256, hex."""
+    """SHA-256 over the SHA-256 of each file of the model, hex."""
     total = hashlib.sha256()
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
+    adapters = [path for name in LORA_FOLDERS.values() for path in sorted((folder / name).glob("adapter_*"))]
+    files = [HEAD_FILE, *(path.relative_to(folder).as_posix() for path in adapters)]
+    whole = not (folder / HEAD_FILE).is_file()
+    for name in [CONFIG_FILE, WEIGHTS_FILE] if whole else [CONFIG_FILE, *files]:
+        total.update(b"" if whole else name.encode())
         with (folder / name).open("rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
 
 
-def inspect(name_or_path: str) -> Checkpoint:
+def inspect(name_or_path: str, *, check_bases: bool = True) -> Checkpoint:
     """Read a model's description and digest, without building its network.
 
+    Args:
+        name_or_path: `mini`, or a folder.
+        check_bases: whether the base weights of an adapter checkpoint must be there, and the same.
+
     Raises:
-        CheckpointError: missing, or its configuration cannot be understood.
+        CheckpointError: missing, its configuration cannot be understood, or its bases are missing or others.
     """
     folder = locate(name_or_path)
     try:
         config = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
-        if config["format"] != FORMAT:
-            raise ValueError(f"format {config['format']}, this version reads {FORMAT}")
+        wanted = ADAPTER_FORMAT if (folder / HEAD_FILE).is_file() else FORMAT
+        if config["format"] != wanted:
+            raise ValueError(f"format {config['format']}, this version reads {wanted}")
         preset = Preset.from_dict(config["preset"])
         calibration = Calibration.from_dict(config["calibration"])
         branches = config.get("branches", "both")
         if branches not in ("both", "sd3", "sam"):
             raise ValueError(f"branches is {branches!r}")
-        return Checkpoint(folder, preset, calibration, config["training"], digest_of(folder), branches)
+        base = str(config["base"]) if wanted == ADAPTER_FORMAT else ""
+        bases = {str(part): str(digest) for part, digest in config["bases"].items()} if base else {}
+        checkpoint = Checkpoint(
+            folder, preset, calibration, config["training"], digest_of(folder), branches, base, bases
+        )
     except OSError as error:
         raise CheckpointError(f"{folder} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{folder / CONFIG_FILE} cannot be understood: {error}") from error
+    if checkpoint.base and check_bases:
+        _compare_bases(checkpoint)
+    return checkpoint
+
+
+def _compare_bases(checkpoint: Checkpoint) -> None:
+    try:
+        here = find(checkpoint.base).digests()
+    except BasesError as error:
+        raise CheckpointError(f"{checkpoint.folder} was trained on base weights: {error}") from error
+    for part, digest in checkpoint.bases.items():
+        if here.get(part) != digest:
+            raise CheckpointError(
+                f"{checkpoint.folder} was trained on another {part} of {checkpoint.base}: "
+                f"SHA-256 {digest} there, {here.get(part, 'none')} registered"
+            )

@@ -15,6 +15,7 @@ from model.forensic_view import ForensicView
 from model.fusion import FeatureFusion
 from model.localization import Localization
 from model.presets.spec import Adapt, Preset
+from model.registry import Base
 from model.sam_branch import SamBranch
 from model.sd3_branch import SD3Branch
 
@@ -30,6 +31,7 @@ class CLUE(nn.Module):
     def __init__(self, preset: Preset, branches: str = "both") -> None:
         super().__init__()
         self.preset, self.branches = preset, branches
+        self.base: Base | None = None  # whose weights it stands on; set by `model.bases.with_bases`
         self.view = ForensicView(preset.view) if preset.view.channels else None
         self.sd3 = SD3Branch(preset.vae, preset.transformer, preset.noise) if branches in ("both", "sd3") else None
         in_chans = preset.view.channels if preset.sam.input == "view" else 3
@@ -69,6 +71,19 @@ def build(preset: Preset, device: str = "cpu", branches: str = "both") -> CLUE:
     """A CLUE of the preset's sizes with random weights, on `device` (`meta` allocates nothing)."""
     with torch.device(device):
         return CLUE(preset, branches)
+
+
+def place_constants(model: CLUE, device: str) -> None:
+    """Give a network from the meta device the constants that are computed and not saved.
+
+    Raises:
+        RuntimeError: something else is still without values: a defect.
+    """
+    if model.sam is not None:
+        model.sam.place_constants(device)
+    empty = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
+    if empty:
+        raise RuntimeError(f"{empty[0]} has no values ({len(empty)} in all)")
 
 
 def adapt(model: CLUE, sd3: Adapt, sam: Adapt) -> None:

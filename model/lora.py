@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from model.presets.spec import LoraSpec
 
 ADAPTER = "clue"
+SAM_TARGETS = ("qkv.q", "qkv.k", "qkv.v")
 
 
 class FusedQKV(nn.Module):
@@ -46,7 +47,7 @@ def adapt_sam(encoder: nn.Module, spec: LoraSpec) -> None:
     for block in cast(nn.ModuleList, encoder.blocks):
         attention = cast(nn.Module, block.attn)
         attention.qkv = FusedQKV(cast(nn.Linear, attention.qkv))
-    _inject(encoder, spec, ["qkv.q", "qkv.k", "qkv.v"])
+    _inject(encoder, spec, list(SAM_TARGETS))
 
 
 @torch.no_grad()

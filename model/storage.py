@@ -8,13 +8,15 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from model import lora
+from model.base_files import safetensors_shapes, safetensors_tensors
 from model.calibration import Calibration
 from model.checkpoint import CONFIG_FILE, FORMAT, WEIGHTS_FILE, Checkpoint, CheckpointError
-from model.clue import CLUE, build
+from model.clue import CLUE, build, place_constants
+from model.registry import BasesError
 from model.whole_file import write_text, write_whole
 
 
@@ -24,29 +26,32 @@ def load(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> CLUE:
     Raises:
         CheckpointError: the weights are damaged or belong to another preset.
     """
+    if checkpoint.base:
+        from model.adapter import load_adapter
+
+        return load_adapter(checkpoint, device, dtype)
     path = checkpoint.folder / WEIGHTS_FILE
-    try:
-        state = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
     model = build(checkpoint.preset, "meta", checkpoint.branches)
-    expected = model.state_dict()
-    problems = [f"{name} is missing" for name in expected.keys() - state.keys()]
-    problems += [f"{name} is unknown" for name in state.keys() - expected.keys()]
-    problems += [
-        f"{name} is {list(state[name].shape)}, not {list(expected[name].shape)}"
-        for name in expected.keys() & state.keys()
-        if state[name].shape != expected[name].shape
-    ]
-    if problems:
-        raise CheckpointError(
-            f"{path} does not fit the preset {checkpoint.preset.name}: {sorted(problems)[0]} "
-            f"({len(problems)} differences)"
-        )
-    # Buffers that are not saved are constants computed at construction, so the network is built for real, once.
-    model = build(checkpoint.preset, "cpu", checkpoint.branches)
-    model.load_state_dict({name: tensor.float() for name, tensor in state.items()})
-    return model.to(device=device, dtype=dtype).eval()
+    expected = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    try:
+        shapes = safetensors_shapes((path,))
+        problems = [f"{name} is missing" for name in expected.keys() - shapes.keys()]
+        problems += [f"{name} is unknown" for name in shapes.keys() - expected.keys()]
+        problems += [
+            f"{name} is {shapes[name]}, not {expected[name]}"
+            for name in expected.keys() & shapes.keys()
+            if shapes[name] != expected[name]
+        ]
+        if problems:
+            raise CheckpointError(
+                f"{path} does not fit the preset {checkpoint.preset.name}: {sorted(problems)[0]} "
+                f"({len(problems)} differences)"
+            )
+        model.load_state_dict(dict(safetensors_tensors((path,), device, dtype)), assign=True)
+    except BasesError as error:
+        raise CheckpointError(str(error)) from error
+    place_constants(model, device)
+    return model.eval()
 
 
 def save(
@@ -58,7 +63,8 @@ def save(
 ) -> None:
     """Write a model, each file atomically: an interrupted save leaves the previous file whole.
 
-    Adapters are merged into the weights they adapt: what is written is a plain model.
+    What stands on others' weights is written as adapters (`model.adapter`), in the place of the folder. Else adapters
+    are merged into the weights they adapt: what is written is a plain model.
 
     Args:
         dtype: number format of the stored weights.
@@ -66,6 +72,11 @@ def save(
     Raises:
         OSError: the folder cannot be written.
     """
+    if model.base is not None and "full" not in (model.preset.adapt_sd3, model.preset.adapt_sam):
+        from model.adapter import save_adapter
+
+        save_adapter(folder, model, model.base, calibration, training)
+        return
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.detach().to(dtype).contiguous() for name, tensor in lora.merged_state(model).items()}
     config = {

@@ -1,10 +1,12 @@
-"""Files that are either there and whole, or as they were before."""
+"""Files and folders that are either there and whole, or as they were before."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -38,3 +40,38 @@ def write_text(target: Path, text: str) -> None:
 
 def _write(path: str, text: str) -> None:
     Path(path).write_text(text, "utf-8")
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A new folder to write into, which becomes `target` when the block ends without an exception.
+
+    A folder that was there is replaced. After an exception the new one is removed, and `target` is as before.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        yield part
+        for path in sorted(part.rglob("*")):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+                path.chmod(0o644)
+        part.chmod(0o755)
+        if target.exists():
+            former = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+            target.replace(former)
+            try:
+                part.replace(target)
+            except OSError:
+                former.replace(target)
+                raise
+            shutil.rmtree(former, ignore_errors=True)
+        else:
+            part.replace(target)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise

@@ -1,0 +1,223 @@
+"""An adapter checkpoint: what was learned on top of others' weights, and nothing of theirs.
+
+    model.json                                preset, calibration, training summary, the bases with their digests
+    head.safetensors                          fusion, localization, and the early view where there is one
+    lora_sd3/adapter_{config.json,model.safetensors}      in peft's own format; absent where the branch is frozen
+    lora_sam/adapter_{config.json,model.safetensors}
+
+For inference each W becomes W + (alpha / rank)·B·A once, when it is loaded: no adapter costs anything at run time.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from model.base_files import read_json, safetensors_tensors
+from model.bases import with_bases
+from model.calibration import Calibration
+from model.checkpoint import ADAPTER_FORMAT, CONFIG_FILE, HEAD_FILE, LORA_FOLDERS, Checkpoint, CheckpointError
+from model.clue import CLUE
+from model.lora import ADAPTER
+from model.presets import Preset
+from model.registry import Base, BasesError, find
+from model.whole_file import whole_folder
+
+LORA_CONFIG, LORA_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PREFIX = "base_model.model."
+"""What peft puts before the names of a model's modules in a file of adapters."""
+
+PARTS = {"both": ("transformer", "vae", "prompt", "sam"), "sd3": ("transformer", "vae", "prompt"), "sam": ("sam",)}
+"""The parts of a base model that each choice of branches stands on."""
+
+_HEADS = ("fusion.", "localization.", "view.")
+_PLAIN = {"use_dora": False, "use_rslora": False, "rank_pattern": {}, "alpha_pattern": {}, "bias": "none"}
+"""Settings of peft's under which an adapter is W + (alpha / rank)·B·A and nothing else."""
+
+
+def save_adapter(folder: Path, model: CLUE, base: Base, calibration: Calibration, training: dict[str, Any]) -> None:
+    """Write what a model has learned on top of a base, in the place of an earlier checkpoint: all of it or nothing.
+
+    Raises:
+        ValueError: a branch was trained as a whole, which is no adapter.
+        OSError: the folder cannot be written; what was there is as before.
+    """
+    branches = {"sd3": model.sd3.transformer if model.sd3 else None, "sam": model.sam.encoder if model.sam else None}
+    config = {
+        "format": ADAPTER_FORMAT,
+        "preset": model.preset.to_dict(),
+        "branches": model.branches,
+        "base": base.name,
+        "bases": {part: base.digests()[part] for part in PARTS[model.branches]},
+        "calibration": calibration.to_dict(),
+        "training": training,
+    }
+    state = model.state_dict()
+    learned = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    foreign = [name for name in learned if "lora_" not in name and not name.startswith(_HEADS)]
+    if foreign:
+        raise ValueError(f"{foreign[0]} was trained itself, which no adapter can hold; a whole model can")
+    with whole_folder(folder) as place:
+        head = {name: tensor.detach().contiguous() for name, tensor in state.items() if name.startswith(_HEADS)}
+        _write(place / HEAD_FILE, head)
+        for branch, network in branches.items():
+            adapters = _adapters(network) if network is not None else {}
+            if adapters:
+                (place / LORA_FOLDERS[branch]).mkdir()
+                _write(place / LORA_FOLDERS[branch] / LORA_WEIGHTS, adapters)
+                _write_config(place / LORA_FOLDERS[branch], model.preset, branch)
+        text = json.dumps(config, indent=1, ensure_ascii=False) + "\n"
+        (place / CONFIG_FILE).write_text(text, "utf-8")
+
+
+def _adapters(network: nn.Module) -> dict[str, Tensor]:
+    return {
+        PREFIX + name.replace(f".{ADAPTER}.", "."): tensor.detach().contiguous()
+        for name, tensor in network.state_dict().items()
+        if ".lora_" in name
+    }
+
+
+def _write(path: Path, tensors: dict[str, Tensor]) -> None:
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:  # what safetensors makes of a full disk
+        raise OSError(str(error)) from error
+
+
+def _write_config(folder: Path, preset: Preset, branch: str) -> None:
+    from peft import LoraConfig  # seconds to import, and only a training gets here
+
+    from model.lora import SAM_TARGETS
+
+    spec = preset.lora
+    targets = list(spec.sd3_targets) if branch == "sd3" else list(SAM_TARGETS)
+    LoraConfig(
+        r=spec.rank, lora_alpha=spec.alpha, lora_dropout=spec.dropout, target_modules=targets, bias="none"
+    ).save_pretrained(str(folder))
+
+
+def load_adapter(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> CLUE:
+    """The network for inference: base weights with the adapters merged into them.
+
+    Raises:
+        CheckpointError: something is damaged, or does not fit.
+    """
+    try:
+        base = find(checkpoint.base)
+        model = with_bases(checkpoint.preset, base, device, dtype, checkpoint.branches)
+        head = dict(safetensors_tensors((checkpoint.folder / HEAD_FILE,), device, dtype))
+        _load_head(model, head, checkpoint.folder)
+        if model.sd3 is not None:
+            _merge(model.sd3.transformer, checkpoint.folder / LORA_FOLDERS["sd3"])
+        if model.sam is not None:
+            _merge(model.sam.encoder, checkpoint.folder / LORA_FOLDERS["sam"])
+    except BasesError as error:
+        raise CheckpointError(str(error)) from error
+    return model.eval()
+
+
+def load_learned(model: CLUE, checkpoint: Checkpoint) -> None:
+    """Put what a checkpoint learned into a network that has adapters (`model.clue.adapt`), to go on learning.
+
+    Raises:
+        CheckpointError: something is damaged, or the network has other adapters.
+    """
+    own = dict(model.named_parameters())
+    device = str(next(model.parameters()).device)
+    try:
+        state = dict(safetensors_tensors((checkpoint.folder / HEAD_FILE,), device, None))
+        for branch, inside in (("sd3", "sd3.transformer."), ("sam", "sam.encoder.")):
+            path = checkpoint.folder / LORA_FOLDERS[branch] / LORA_WEIGHTS
+            if path.is_file():
+                for name, tensor in safetensors_tensors((path,), device, None):
+                    plain = name.removeprefix(PREFIX).replace(".weight", f".{ADAPTER}.weight")
+                    state[inside + plain] = tensor
+    except BasesError as error:
+        raise CheckpointError(str(error)) from error
+    wrong = sorted(name for name in state if name not in own or own[name].shape != state[name].shape)
+    wrong += sorted(name for name in own if ".lora_" in name and name not in state)
+    if wrong:
+        raise CheckpointError(f"{checkpoint.folder} has other adapters than this network: {wrong[0]} does not fit")
+    with torch.no_grad():
+        for name, tensor in state.items():
+            own[name].copy_(tensor)
+
+
+def _load_head(model: CLUE, head: dict[str, Tensor], folder: Path) -> None:
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items() if name.startswith(_HEADS)}
+    wrong = sorted(
+        name for name in expected.keys() | head.keys() if name not in head or expected.get(name) != head[name].shape
+    )
+    if wrong:
+        raise CheckpointError(f"{folder / HEAD_FILE} does not fit the preset {model.preset.name}: {wrong[0]}")
+    model.load_state_dict(head, strict=False, assign=True)
+
+
+@torch.no_grad()
+def _merge(network: nn.Module, folder: Path) -> None:
+    """Add (alpha / rank)·B·A to the weights that a file of peft's adapts, computed in float32."""
+    if not folder.is_dir():
+        return
+    scale = _scale(folder / LORA_CONFIG)
+    path = folder / LORA_WEIGHTS
+    device = str(next(network.parameters()).device)
+    pairs = dict(safetensors_tensors((path,), device, torch.float32))
+    weights = dict(network.named_parameters())
+    names = {name.removeprefix(PREFIX).rsplit(".lora_", 1)[0] for name in pairs}
+    for name in sorted(names):
+        down, up = (pairs.pop(f"{PREFIX}{name}.lora_{letter}.weight", None) for letter in "AB")
+        weight, rows = _target(weights, name)
+        if down is None or up is None or weight is None or weight[rows].shape != (up.shape[0], down.shape[-1]):
+            raise CheckpointError(f"{path} does not fit the network: {name}")
+        weight[rows] = (weight[rows].float() + scale * (up @ down)).to(weight.dtype)
+    if pairs:
+        raise CheckpointError(f"{path} holds {next(iter(pairs))}, which is no LoRA")
+
+
+def _target(weights: dict[str, nn.Parameter], name: str) -> tuple[nn.Parameter | None, slice]:
+    """The weight an adapter changes, and which of its rows: q, k and v of SAM are thirds of one."""
+    parent, _, last = name.rpartition(".")
+    fused = weights.get(f"{parent}.weight")
+    if parent.endswith("qkv") and last in "qkv" and fused is not None:
+        third = fused.shape[0] // 3
+        return fused, slice("qkv".index(last) * third, ("qkv".index(last) + 1) * third)
+    return weights.get(f"{name}.weight"), slice(None)
+
+
+def _scale(path: Path) -> float:
+    config = read_json(path)
+    other = [key for key, plain in _PLAIN.items() if config.get(key, plain) not in (plain, None)]
+    if other:
+        raise CheckpointError(f"{path}: {other[0]} is {config[other[0]]!r}, which is not supported")
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if not isinstance(rank, int) or not isinstance(alpha, int | float) or rank < 1:
+        raise CheckpointError(f"{path}: r is {rank!r} and lora_alpha is {alpha!r}; expected numbers")
+    return alpha / rank
+
+
+def merge(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype) -> None:
+    """Write a whole model for deployment: base weights with the adapters merged. All of it or nothing.
+
+    Raises:
+        CheckpointError: not an adapter checkpoint, or its bases are missing or others.
+        OSError: the folder cannot be written (it exists, the disk is full); nothing is left behind.
+    """
+    from model.storage import save
+
+    if not checkpoint.base:
+        raise CheckpointError(f"{checkpoint.folder} is a whole model already")
+    if folder.exists():
+        raise FileExistsError(17, "it exists already", str(folder))
+    model = load_adapter(checkpoint, "cpu", dtype)
+    model.base = None
+    source = {"adapter": checkpoint.digest, "base": checkpoint.base, "bases": checkpoint.bases}
+    training = checkpoint.training | {"merged_from": source}
+    with whole_folder(folder) as place:
+        save(place, model, checkpoint.calibration, training, dtype)

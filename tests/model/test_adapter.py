@@ -1,0 +1,290 @@
+"""An adapter checkpoint holds what was learned; with its bases it is the trained network again, with others nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from model import registry
+from model.adapter import LORA_CONFIG, LORA_WEIGHTS, load_learned, merge
+from model.bases import find_base, with_bases
+from model.calibration import Calibration
+from model.checkpoint import CONFIG_FILE, HEAD_FILE, CheckpointError, digest_of, inspect
+from model.clue import CLUE, adapt
+from model.prediction import Prediction
+from model.predictor import Predictor
+from model.registry import BasesError
+from model.storage import load, save
+from tests.base_layouts import SMALL, register_small, write_sam
+
+
+@pytest.fixture(autouse=True)
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CLUE_CONFIG", str(tmp_path / "config"))
+    return tmp_path / "config"
+
+
+def trained(base: registry.Base, branches: str = "both", sam: str = "lora") -> CLUE:
+    """A network whose adapters are not zero any more."""
+    torch.manual_seed(3)
+    preset = dataclasses.replace(SMALL, adapt_sam=sam)
+    model = with_bases(preset, base, "cpu", torch.float32, branches)
+    adapt(model, "lora", sam)  # type: ignore[arg-type]
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.normal_(std=0.2)
+    return model.eval()
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> registry.Base:
+    return register_small(tmp_path / "bases")
+
+
+@pytest.fixture
+def folder(base: registry.Base, tmp_path: Path) -> Path:
+    save(tmp_path / "adapter", trained(base), Calibration(name="test"), {"steps": 7})
+    return tmp_path / "adapter"
+
+
+def logits(model: CLUE, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    torch.manual_seed(5)
+    with torch.inference_mode():
+        result: torch.Tensor = model(torch.rand(1, 3, 96, 128), torch.randn(1, *model.latent_shape(96, 128)))
+    return result
+
+
+def test_it_holds_what_was_learned_and_nothing_of_the_base(base: registry.Base, folder: Path) -> None:
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    lora = {f"lora_{b}/adapter_{f}" for b in ("sd3", "sam") for f in ("config.json", "model.safetensors")}
+    assert files == {CONFIG_FILE, HEAD_FILE} | lora
+    names = [name for path in folder.rglob("*.safetensors") for name in load_file(path)]
+    assert all(name.startswith(("fusion.", "localization.")) or ".lora_" in name for name in names)
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    assert (config["base"], config["bases"]) == ("small-sd3", base.digests())
+    assert config["training"] == {"steps": 7}
+
+
+@pytest.mark.parametrize("branches", ["both", "sd3", "sam"])
+def test_loaded_and_merged_it_computes_what_was_trained(base: registry.Base, tmp_path: Path, branches: str) -> None:
+    model = trained(base, branches)
+    save(tmp_path / "a", model, Calibration(), {})
+    loaded = load(inspect(str(tmp_path / "a")), "cpu", torch.float32)
+    assert not any("lora_" in name for name, _ in loaded.named_parameters())
+    assert not loaded.training
+    torch.testing.assert_close(logits(loaded), logits(model), atol=1e-4, rtol=1e-4)
+
+
+def test_without_the_adapters_it_would_be_another(base: registry.Base, folder: Path) -> None:
+    loaded = load(inspect(str(folder)), "cpu", torch.float32)
+    for name in ("lora_sd3", "lora_sam"):
+        shutil.rmtree(folder / name)
+        without = load(inspect(str(folder)), "cpu", torch.float32)
+        assert (logits(loaded) - logits(without)).abs().max() > 1e-3
+
+
+def test_a_frozen_branch_has_no_adapters(base: registry.Base, tmp_path: Path) -> None:
+    model = trained(base, sam="frozen")
+    save(tmp_path / "a", model, Calibration(), {})
+    assert not (tmp_path / "a" / "lora_sam").exists()
+    torch.testing.assert_close(
+        logits(load(inspect(str(tmp_path / "a")), "cpu", torch.float32)), logits(model), atol=1e-4, rtol=1e-4
+    )
+
+
+def test_bfloat16_marks_the_same(folder: Path) -> None:
+    """The stated tolerance: probabilities differ by less than 0.05, and at most 2 % of the pixels change sides."""
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    maps = []
+    for dtype in (torch.float32, torch.bfloat16):
+        (result,) = Predictor(load(inspect(str(folder)), "cpu", dtype)).predict([(0, pixels)])
+        assert isinstance(result, Prediction)
+        maps.append(result.heatmap)
+    assert np.abs(maps[0] - maps[1]).max() < 0.05
+    assert ((maps[0] > 0.5) != (maps[1] > 0.5)).mean() < 0.02
+
+
+def test_peft_reads_its_own_format(base: registry.Base, folder: Path) -> None:
+    from peft import PeftModel
+
+    from model.lora import FusedQKV
+
+    bare = with_bases(SMALL, base, "cpu", torch.float32)
+    assert bare.sd3 is not None
+    assert bare.sam is not None
+    for block in bare.sam.encoder.blocks:
+        block.attn.qkv = FusedQKV(block.attn.qkv)
+    for network, name in ((bare.sd3.transformer, "lora_sd3"), (bare.sam.encoder, "lora_sam")):
+        theirs = PeftModel.from_pretrained(network, folder / name).state_dict()
+        stored = load_file(folder / name / LORA_WEIGHTS)
+        assert stored
+        for key, tensor in stored.items():
+            assert torch.equal(theirs[key.replace(".weight", ".default.weight")], tensor), key
+
+
+def test_training_goes_on_from_it(base: registry.Base, folder: Path) -> None:
+    before, fresh = trained(base), with_bases(SMALL, base, "cpu", torch.float32)
+    adapt(fresh, "lora", "lora")
+    load_learned(fresh, inspect(str(folder)))
+    for (name, ours), (_, theirs) in zip(before.named_parameters(), fresh.named_parameters(), strict=True):
+        if ours.requires_grad and "lora_" in name:
+            assert torch.equal(ours, theirs), name
+    torch.testing.assert_close(logits(fresh.eval()), logits(load(inspect(str(folder)), "cpu", torch.float32)))
+    other = with_bases(SMALL, base, "cpu", torch.float32)
+    adapt(other, "lora", "frozen")
+    with pytest.raises(CheckpointError, match="other adapters than this network"):
+        load_learned(other, inspect(str(folder)))
+
+
+def test_a_branch_trained_as_a_whole_is_no_adapter(base: registry.Base, tmp_path: Path) -> None:
+    model = trained(base)
+    assert model.sam is not None
+    next(model.sam.encoder.parameters()).requires_grad_(True)
+    with pytest.raises(ValueError, match="no adapter can hold"):
+        save(tmp_path / "a", model, Calibration(), {})
+    assert not (tmp_path / "a").exists()
+
+
+class TestBases:
+    def test_others_are_refused_with_both_digests(self, base: registry.Base, folder: Path, tmp_path: Path) -> None:
+        path = write_sam(tmp_path / "other.pth")
+        state = torch.load(path, weights_only=True)
+        torch.save({name: tensor + 1 for name, tensor in state.items()}, path)
+        there = base.digests()["sam"]
+        now = dataclasses.replace(base, parts=base.parts | {"sam": (registry.stored(path),)})
+        registry.put(now)
+        with pytest.raises(CheckpointError, match=f"another sam of small-sd3: SHA-256 {there} there, ") as raised:
+            inspect(str(folder))
+        assert now.digests()["sam"] in str(raised.value)
+        assert inspect(str(folder), check_bases=False).base == "small-sd3"
+
+    def test_none_registered(self, folder: Path) -> None:
+        registry.drop("small-sd3")
+        with pytest.raises(CheckpointError, match="add them with `clue models add small-sd3`"):
+            inspect(str(folder))
+
+    def test_they_are_found_by_name_or_by_what_they_are(self, base: registry.Base) -> None:
+        assert find_base(SMALL).name == "small-sd3"
+        assert find_base(dataclasses.replace(SMALL, name="mine")).name == "small-sd3"
+        other = dataclasses.replace(SMALL, name="mine", vae=dataclasses.replace(SMALL.vae, layers_per_block=2))
+        with pytest.raises(BasesError, match="the base weights of mine are not registered"):
+            find_base(other)
+
+
+def _edit(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def _retensor(path: Path, **changes: torch.Tensor) -> None:
+    save_file(load_file(path) | changes, path)
+
+
+@pytest.mark.parametrize(
+    ("what", "named"),
+    [
+        (lambda f: (f / HEAD_FILE).write_bytes(b"x"), f"{HEAD_FILE} is damaged"),
+        (lambda f: _retensor(f / HEAD_FILE, more=torch.zeros(1)), "does not fit the preset small-sd3: more"),
+        (lambda f: (f / "lora_sd3" / LORA_WEIGHTS).unlink(), f"{LORA_WEIGHTS} cannot be read"),
+        (lambda f: (f / "lora_sam" / LORA_CONFIG).unlink(), f"{LORA_CONFIG} cannot be read"),
+        (lambda f: _edit(f / "lora_sam" / LORA_CONFIG, r="2"), "r is '2' and lora_alpha is 4"),
+        (lambda f: _edit(f / "lora_sam" / LORA_CONFIG, use_dora=True), "use_dora is True, which is not supported"),
+        (lambda f: _retensor(f / "lora_sd3" / LORA_WEIGHTS, odd=torch.zeros(1)), "does not fit the network: odd"),
+        (
+            lambda f: _retensor(f / "lora_sd3" / LORA_WEIGHTS, **{"base_model.model.x.lora_A.weight": torch.zeros(1)}),
+            "does not fit the network: x",
+        ),
+        (lambda f: _edit(f / CONFIG_FILE, format=1), "format 1, this version reads 2"),
+        (lambda f: _edit(f / CONFIG_FILE, bases=[]), f"{CONFIG_FILE} cannot be understood"),
+    ],
+)
+def test_what_is_damaged_is_named(folder: Path, what, named: str) -> None:  # type: ignore[no-untyped-def]
+    what(folder)
+    with pytest.raises(CheckpointError, match=named):
+        load(inspect(str(folder)), "cpu", torch.float32)
+
+
+def test_the_digest_covers_every_file(folder: Path) -> None:
+    digests = {digest_of(folder)}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        path.write_bytes(path.read_bytes() + b" ")
+        digests.add(digest_of(folder))
+    assert len(digests) == 7
+
+
+class TestMerge:
+    @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.2)])
+    def test_a_whole_model_that_needs_no_base(self, folder: Path, dtype: torch.dtype, tolerance: float) -> None:
+        expected = logits(load(inspect(str(folder)), "cpu", torch.float32))
+        checkpoint = inspect(str(folder))
+        merge(checkpoint, folder.with_name("whole"), dtype)
+        registry.drop("small-sd3")
+        whole = inspect(str(folder.with_name("whole")))
+        assert whole.base == ""
+        assert whole.training["merged_from"]["adapter"] == checkpoint.digest
+        assert whole.calibration == checkpoint.calibration
+        torch.testing.assert_close(logits(load(whole, "cpu", torch.float32)), expected, atol=tolerance, rtol=tolerance)
+
+    def test_a_full_disk_leaves_nothing(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(state: object, path: str) -> None:
+            Path(path).write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("model.storage.save_file", full)
+        before = sorted(folder.parent.iterdir())
+        with pytest.raises(OSError, match="No space"):
+            merge(inspect(str(folder)), folder.with_name("whole"), torch.float32)
+        assert sorted(folder.parent.iterdir()) == before
+
+    def test_what_exists_is_not_replaced(self, folder: Path) -> None:
+        with pytest.raises(FileExistsError):
+            merge(inspect(str(folder)), folder, torch.float32)
+
+    def test_a_whole_model_is_no_adapter(self, folder: Path) -> None:
+        with pytest.raises(CheckpointError, match="a whole model already"):
+            merge(inspect("mini"), folder.with_name("whole"), torch.float32)
+
+
+class TestSaving:
+    def test_an_earlier_checkpoint_is_replaced_as_a_whole(self, base: registry.Base, folder: Path) -> None:
+        (folder / "lora_sam" / "left-over").write_text("x")
+        first = digest_of(folder)
+        save(folder, trained(base), Calibration(name="second"), {})
+        assert inspect(str(folder)).calibration.name == "second"
+        assert digest_of(folder) != first
+        assert not (folder / "lora_sam" / "left-over").exists()
+
+    @pytest.mark.parametrize("how", ["write", "rename"])
+    def test_a_failure_leaves_the_former_one_whole(
+        self, base: registry.Base, folder: Path, monkeypatch: pytest.MonkeyPatch, how: str
+    ) -> None:
+        before = digest_of(folder)
+        around = sorted(folder.parent.iterdir())
+        if how == "write":
+
+            def full(*_: object) -> None:
+                raise OSError(28, "No space left on device")
+
+            monkeypatch.setattr("model.adapter.save_file", full)
+        else:
+            calls: Iterator[int] = iter(range(9))
+            real = Path.replace
+
+            def second_fails(self: Path, target: Path) -> Path:
+                if next(calls) == 1:
+                    raise OSError(28, "No space left on device")
+                return real(self, target)
+
+            monkeypatch.setattr(Path, "replace", second_fails)
+        with pytest.raises(OSError, match="No space"):
+            save(folder, trained(base), Calibration(name="new"), {})
+        assert digest_of(folder) == before
+        assert sorted(folder.parent.iterdir()) == around
