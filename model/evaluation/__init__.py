@@ -23,20 +23,22 @@ the better of map and inverse (TruFor), which is `f1_permute` here.
 
 | module | what |
 |---|---|
-| `registry` `benchmarks` `layouts` `lists` | the sets: counts, sources, terms, damage; finding and checking them |
+| `registry` `benchmarks` `layouts` `published_layouts` `lists` | the sets: what is known, finding, checking |
 | `truth` `maps` | pictures, ground truth and predictions from files |
 | `pixel_scores` `rows` | one image: exact metrics, what is kept of it, what was wrong with it |
 | `image_scores` `bootstrap` `metrics` | all images: figures with n and interval, groups, comparison |
-| `baselines` `classical` | what stands beside a method in every table |
+| `baselines` `classical` `metadata_probe` | what stands beside a method in every table |
 | `problems` | what can be wrong, and the exceptions |
 """
 
 from model.evaluation.baselines import CLASSICAL, TRIVIAL
-from model.evaluation.benchmarks import Found, Status, digest, find, find_at, how_to_get, status
+from model.evaluation.benchmarks import Found, Status, digest, expand, find, find_at, how_to_get, limited, status
 from model.evaluation.bootstrap import Cell, Comparison
 from model.evaluation.layouts import Entry
-from model.evaluation.maps import read_map, to_size
+from model.evaluation.maps import RESIZE, read_map, to_size
+from model.evaluation.metadata_probe import metadata_scores
 from model.evaluation.metrics import IMAGE_METRICS, PIXEL_METRICS, Summary, compare, summarize
+from model.evaluation.pixel_scores import THRESHOLD
 from model.evaluation.problems import BenchmarkNotFound, EvaluationError, Kind, Problem, StrictError, UnreadablePicture
 from model.evaluation.registry import BENCHMARKS, Benchmark
 from model.evaluation.rows import FIELDS, ImageRow, measure
@@ -48,6 +50,8 @@ __all__ = [
     "FIELDS",
     "IMAGE_METRICS",
     "PIXEL_METRICS",
+    "RESIZE",
+    "THRESHOLD",
     "TRIVIAL",
     "Benchmark",
     "BenchmarkNotFound",
@@ -65,10 +69,13 @@ __all__ = [
     "UnreadablePicture",
     "compare",
     "digest",
+    "expand",
     "find",
     "find_at",
     "how_to_get",
+    "limited",
     "measure",
+    "metadata_scores",
     "read_map",
     "read_pixels",
     "read_truth",

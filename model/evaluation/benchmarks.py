@@ -86,6 +86,32 @@ class Status:
         return f"complete: {counts}" if self.found.complete else f"incomplete: {counts}, {self.benchmark.expected}"
 
 
+def expand(name: str) -> list[str]:
+    """The benchmarks that a word of the command line means: one, `all`, all versions of a set, or of a network.
+
+    Raises:
+        BenchmarkNotFound: it means none.
+    """
+    named = [known for known in BENCHMARKS if name in ("all", known)]
+    named = named or [
+        known for known in BENCHMARKS if name == known.rpartition("-")[0] or name == known.rpartition("-")[2]
+    ]
+    if not named:
+        raise BenchmarkNotFound(f"there is no benchmark named {name!r}; known are all, {', '.join(BENCHMARKS)}")
+    return named
+
+
+def limited(entries: Sequence[Entry], limit: int | None, seed: int) -> list[Entry]:
+    """A random part of a set, sorted by key: the seed and the keys decide, so that it survives added files mostly."""
+    if limit is None or limit >= len(entries):
+        return list(entries)
+
+    def draw(entry: Entry) -> bytes:
+        return hashlib.sha256(b"%d %s" % (seed, os.fsencode(entry.key))).digest()
+
+    return sorted(sorted(entries, key=draw)[:limit], key=lambda entry: entry.key)
+
+
 def find(name: str, root: Path, *, deep: bool = True, strict: bool = False, tick: Tick | None = None) -> Found:
     """A benchmark by name below `root`, with all that is wrong with it.
 

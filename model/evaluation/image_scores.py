@@ -31,6 +31,14 @@ def roc_curve(scores: Values, forged: Classes, weight: Values) -> tuple[Values, 
     )
 
 
+def precision_recall_curve(scores: Values, forged: Classes, weight: Values) -> tuple[Values, Values]:
+    """Precision and recall, one point for each distinct score, falling scores; empty where a class has no weight."""
+    fpr, tpr, _ = roc_curve(scores, forged, weight)
+    true, false = tpr[1:] * weight[forged].sum(), fpr[1:] * weight[~forged].sum()
+    found = true + false
+    return np.divide(true, found, out=np.ones_like(true), where=found > 0), tpr[1:]
+
+
 def auc(scores: Values, forged: Classes, weight: Values) -> float:
     """Probability that a forged image scores above an authentic one, ties as one half; NaN without both classes."""
     fpr, tpr, _ = roc_curve(scores, forged, weight)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from model.evaluation.layouts import Entry, Listing, MaskIndex, pictures, plain_stems, three_folders
+from model.evaluation.layouts import Entry, Listing, MaskIndex, pictures, plain_stems, three_folders, unshared
 from model.evaluation.problems import EvaluationError, Kind, Problem
 
 AUTHENTIC_WORDS = frozenset({"", "-", "none", "negative"})
@@ -31,7 +31,7 @@ def find_pair(images: Path, masks: Path, authentic: Path | None = None) -> Listi
         for path in pictures(authentic, listing):
             listing.entries.append(Entry(path.relative_to(authentic.parent).as_posix(), path, (), False))
     index.report_unused(listing.problems)
-    return listing.sort()
+    return unshared(listing.sort())
 
 
 def find_list(path: Path) -> Listing:

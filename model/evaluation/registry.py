@@ -6,12 +6,22 @@ none was found, it says "layout not confirmed", and the common `Tp/Gt/Au` is wha
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.evaluation import layouts
-from model.evaluation.layouts import Entry, Listing, MaskIndex, child, one_folder, pictures, plain_stems, three_folders
+from model.evaluation import published_layouts
+from model.evaluation.layouts import (
+    Entry,
+    Layout,
+    Listing,
+    Manipulation,
+    MaskIndex,
+    child,
+    one_folder,
+    pictures,
+    plain_stems,
+    three_folders,
+)
 
 NOT_CONFIRMED = "layout not confirmed"
 PHOTOHOLMES = "as PhotoHolmes reads it"
@@ -25,7 +35,7 @@ class PublishedLayout:
     name: str
     tree: str
     source: str
-    read: Callable[[Path], Listing | None]
+    read: Layout
 
     def describe(self) -> list[str]:
         """Lines for a person."""
@@ -62,12 +72,12 @@ class Benchmark:
         )
 
 
-def _common(manipulation: layouts.Manipulation = lambda stem: "", source: str = "IMDL-BenCo") -> PublishedLayout:
+def _common(manipulation: Manipulation = lambda stem: "", source: str = "IMDL-BenCo") -> PublishedLayout:
     tree = "Tp/ forged, Gt/ masks of the same stem (also with _gt, _mask), white = forged, Au/ authentic"
     return PublishedLayout("Tp/Gt/Au", tree, source, three_folders(manipulation=manipulation))
 
 
-def _always(kind: str) -> layouts.Manipulation:
+def _always(kind: str) -> Manipulation:
     return lambda stem: kind
 
 
@@ -112,14 +122,14 @@ def _autosplice(quality: int) -> Benchmark:
 
 
 SOCIAL_SETS = {
-    "casia1": (("Casia", "CASIAv1"), "CASIA_GT", layouts.casia_manipulation, 920),
+    "casia1": (("Casia", "CASIAv1"), "CASIA_GT", published_layouts.casia_manipulation, 920),
     "columbia": (("Columbia",), "Columbia_GT", _always("splice"), 160),
     "dso1": (("DSO",), "DSO_GT", _always("splice"), 100),
     "nist16": (("NIST",), "NIST_GT", lambda stem: "", 564),
 }
 
 
-def _social_layout(base: str, network: str) -> Callable[[Path], Listing | None]:
+def _social_layout(base: str, network: str) -> Layout:
     prefixes, truth, manipulation, _ = SOCIAL_SETS[base]
     folders = tuple(f"{prefix}_{network}" for prefix in prefixes)
 
@@ -131,7 +141,7 @@ def _social_layout(base: str, network: str) -> Callable[[Path], Listing | None]:
     return with_masks
 
 
-def _social_without_masks(base: str, network: str) -> Callable[[Path], Listing | None]:
+def _social_without_masks(base: str, network: str) -> Layout:
     """The images alone, with the masks of the original set beside them, by stem."""
 
     def read(folder: Path) -> Listing | None:
@@ -141,7 +151,7 @@ def _social_without_masks(base: str, network: str) -> Callable[[Path], Listing |
         names = {name.casefold() for name in BENCHMARKS[base].folders}
         originals: list[Entry] = []
         for beside in (folder, folder.parent):
-            for place in sorted(path for path in beside.iterdir() if path.is_dir() and path.name.casefold() in names):
+            for place in (path for path in _subfolders(beside) if path.name.casefold() in names):
                 found = (layout.read(place) for layout in BENCHMARKS[base].layouts)
                 originals = originals or next((listing.entries for listing in found if listing), [])
         by_stem = {entry.image.stem: entry for entry in originals if entry.forged and entry.masks}
@@ -158,6 +168,14 @@ def _social_without_masks(base: str, network: str) -> Callable[[Path], Listing |
         return listing.sort()
 
     return read
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    """Sorted; none where the folder, perhaps one above the root, may not be read."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir())
+    except OSError:
+        return []
 
 
 def _social(base: str, network: str) -> Benchmark:
@@ -201,9 +219,11 @@ _ALL = (
                 "published",
                 "Tp/{CM,Sp}/, CASIA 1.0 groundtruth/{CM,Sp}/ masks named <image>_gt.png, Au/",
                 PHOTOHOLMES,
-                three_folders(("Tp",), ("CASIA 1.0 groundtruth",), ("Au",), manipulation=layouts.casia_manipulation),
+                three_folders(
+                    ("Tp",), ("CASIA 1.0 groundtruth",), ("Au",), manipulation=published_layouts.casia_manipulation
+                ),
             ),
-            _common(layouts.casia_manipulation),
+            _common(published_layouts.casia_manipulation),
         ),
         (
             "one forged image has no mask: 921 images, 920 are measured",
@@ -245,9 +265,9 @@ _ALL = (
         (
             PublishedLayout(
                 "published",
-                f"probe/, reference/…/mask/, paired by {layouts.NIST_TABLE}; black = forged",
+                f"probe/, reference/…/mask/, paired by {published_layouts.NIST_TABLE}; black = forged",
                 "as NIST's own scorer and public code read it",
-                layouts.nist16,
+                published_layouts.nist16,
             ),
             _common(),
         ),
@@ -302,7 +322,7 @@ _ALL = (
                 "published",
                 "fake/glide_inpainting_val2017_<n>_up.png, mask/<category>_<n>_mask.png, real/<category>_<n>.png",
                 "file lists in TruFor's repository",
-                layouts.cocoglide,
+                published_layouts.cocoglide,
             ),
             _common(_always("inpainting")),
         ),
@@ -320,7 +340,7 @@ _ALL = (
                 "published",
                 "Sp/, Ground Truth Masks/<image>/masks/ one mask for each object, Au/",
                 "the set's own README",
-                layouts.misd,
+                published_layouts.misd,
             ),
             _common(_always("splice")),
         ),
@@ -375,7 +395,7 @@ _ALL = (
                 "published",
                 "<id>/<id>_orig.jpg, <id>/<forgery>.{png,jpg}, <id>/<forgery>_mask.png",
                 "as CAT-Net and TruFor read it",
-                layouts.imd2020,
+                published_layouts.imd2020,
             ),
             _common(),
         ),
@@ -393,7 +413,7 @@ _ALL = (
                 "published",
                 "<camera>/tampered-realistic/, <camera>/ground-truth/, <camera>/pristine/",
                 PHOTOHOLMES,
-                layouts.korus,
+                published_layouts.korus,
             ),
             _common(),
         ),

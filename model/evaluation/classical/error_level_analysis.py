@@ -21,7 +21,11 @@ WINDOW = 9
 
 def error_level_analysis(pixels: NDArray[np.uint8], quality: int = QUALITY) -> NDArray[np.float32]:
     """Change through JPEG at `quality`, largest channel, averaged locally, over its largest: H×W float32 in [0, 1]."""
-    change = np.abs(pixels.astype(np.int16) - recompressed(pixels, quality)).max(2).astype(np.float32)
+    again = recompressed(pixels, quality)
+    change = np.empty(pixels.shape[:2], np.float32)
+    for row in range(0, pixels.shape[0], 256):  # strips: a large picture needs no copy of 16 bits a channel
+        difference = np.abs(pixels[row : row + 256].astype(np.int16) - again[row : row + 256])
+        change[row : row + 256] = difference.max(2)
     level = ndimage.uniform_filter(change, WINDOW, mode="nearest")
     return np.asarray(np.clip(level / max(float(level.max()), 1.0), 0, 1), np.float32)
 

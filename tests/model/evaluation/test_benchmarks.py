@@ -16,9 +16,11 @@ from model.evaluation import (
     StrictError,
     UnreadablePicture,
     digest,
+    expand,
     find,
     find_at,
     how_to_get,
+    limited,
     read_truth,
     status,
 )
@@ -225,6 +227,45 @@ def test_misd_without_its_masks(tmp_path: Path) -> None:
     picture(here / "Sp" / "Sp_D_2.png")
     mask(here / "Ground Truth Masks" / "Sp_D_3" / "masks" / "0.png")
     assert kinds(find("misd", tmp_path)) == ["mask missing", "mask without an image"]
+
+
+def test_images_of_one_stem_do_not_share_a_mask(tmp_path: Path) -> None:
+    tp_gt_au(tmp_path)
+    picture(tmp_path / "Tp" / "f0.png", 7)
+    found = find_at(tmp_path)
+    assert [(p.kind, p.name) for p in found.problems] == [
+        (Kind.MASK_AMBIGUOUS, "Tp/f0.jpg"),
+        (Kind.MASK_AMBIGUOUS, "Tp/f0.png"),
+    ]
+    assert [entry.key for entry in found.entries if entry.masks] == ["Tp/f1.jpg", "Tp/f2.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("word", "names"),
+    [
+        ("casia1", ["casia1"]),
+        ("autosplice", ["autosplice-100", "autosplice-90", "autosplice-75"]),
+        ("weibo", ["casia1-weibo", "columbia-weibo", "dso1-weibo", "nist16-weibo"]),
+        ("all", list(BENCHMARKS)),
+        ("in-the-wild", ["in-the-wild"]),
+    ],
+)
+def test_words_for_several(word: str, names: list[str]) -> None:
+    assert expand(word) == names
+
+
+def test_words_for_nothing() -> None:
+    with pytest.raises(BenchmarkNotFound, match="all, casia1"):
+        expand("casia3")
+
+
+def test_limit_takes_a_part_that_the_seed_decides(tmp_path: Path) -> None:
+    entries = find_at(tp_gt_au(tmp_path, 12, 8), deep=False).entries
+    part = limited(entries, 7, 0)
+    assert part == limited(list(reversed(entries)), 7, 0)
+    assert (len(part), part == sorted(part, key=lambda entry: entry.key)) == (7, True)
+    assert part != limited(entries, 7, 1)
+    assert limited(entries, None, 0) == limited(entries, 99, 0) == entries
 
 
 def test_hidden_files_and_other_files(tmp_path: Path) -> None:

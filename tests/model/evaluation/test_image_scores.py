@@ -54,6 +54,18 @@ def test_against_scikit_learn(sample: Sample) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(samples())
+def test_precision_and_recall(sample: Sample) -> None:
+    scores, forged, _ = sample
+    assume(forged.any() and not forged.all())
+    precision, recall = image_scores.precision_recall_curve(scores, forged, np.ones(scores.size))
+    expected, expected_recall, _ = sklearn.precision_recall_curve(forged, scores)
+    # scikit-learn goes the other way round and ends with a point of its own
+    assert np.allclose(precision[::-1], expected[:-1])
+    assert np.allclose(recall[::-1], expected_recall[:-1])
+
+
+@settings(max_examples=60, deadline=None)
+@given(samples())
 def test_weights_are_repetitions(sample: Sample) -> None:
     scores, forged, weight = sample
     assume(weight.sum() > 0)
