@@ -111,6 +111,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--started-from", default="random weights", help="in words, for the training summary")
     parser.add_argument("--count", type=int, default=600)
     args = parser.parse_args()
     cv2.setNumThreads(1)
@@ -162,7 +163,12 @@ def main() -> None:
     }
     calibration = replace(calibration, figures=figures)
     minutes = round(state["spent"] / 60)
-    training = {"recipe": "scripts/train_mini_first.py", "steps": state["step"], "minutes": minutes}
+    training = {
+        "recipe": "scripts/train_mini.py",
+        "steps": state["step"],
+        "minutes": minutes,
+        "started_from": args.started_from,
+    }
     save(args.out, model, calibration, training)
     held_out: dict[str, dict[str, float]] = {}
     groups = {kind: kinds == kind for kind in KINDS[1:]}

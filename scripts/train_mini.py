@@ -1,10 +1,11 @@
-"""First training of the embedded model: made forgeries from a folder of photos, for a fixed time on the CPU.
+"""The recipe of the embedded model: made forgeries from a folder of photos, for a fixed time on the CPU.
 
-    python scripts/train_mini_first.py --data DATA --out runs/first --minutes 100
+    python scripts/train_mini.py --data DATA --out runs/next --init model/weights/mini/model.safetensors --minutes 100
 
 DATA holds `photos/{coco,people,web,nature,scenes}` with masks in `photos/{coco_instances,people_masks}` and
 `composites/{images,masks}`. Resumable: the same command goes on from the last checkpoint. The learning rate follows
-the clock, so the training ends annealed whatever else the machine does.
+the clock, so the training ends annealed whatever else the machine does. `clue train` is the tool for everything else;
+this script stays because the figures in the model card come from it.
 """
 
 from __future__ import annotations
@@ -20,23 +21,29 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from model.clue import CLUE, build
 from model.data.forge import forge, forge_plainly
-from model.data.history import whole_picture
+from model.data.history import jpeg, whole_picture
 from model.data.photo_bank import PhotoBank, bank_of, held_out
 from model.losses import clue_loss
 from model.presets import PRESETS
+from model.self_match import self_match
 
-SHAPES = ((256, 256), (256, 384), (384, 256), (320, 320))
-SHAPE_SHARES = (0.7, 0.12, 0.12, 0.06)
+SHAPES = ((256, 256), (256, 384), (384, 256), (320, 320), (512, 512))
+SHAPE_SHARES = (0.58, 0.13, 0.13, 0.06, 0.10)
+LARGE = 200_000
+"""Pictures with at least this many pixels come a quarter as many to a batch."""
 HARD_SHARE, HARD_FROM = 0.5, 1500
 """From batch HARD_FROM on, this share of the samples is of every kind; before, it grows from none."""
+AGAIN = 0.2
+"""Share of the samples that are compressed once more in the end, as what is passed on is."""
 
 
-class Batches(Dataset[tuple[Tensor, Tensor]]):
+class Batches(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Batch number i, made from nothing but the seed and i: any worker makes the same one."""
 
     def __init__(self, bank: PhotoBank, pairs: list[tuple[Path, Path]], seed: int, batch: int, count: int) -> None:
@@ -45,21 +52,25 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         cv2.setNumThreads(1)
         rng = np.random.default_rng([self.seed, index])
         height, width = SHAPES[int(rng.choice(len(SHAPES), p=SHAPE_SHARES))]
-        images, masks = [], []
-        for _ in range(self.batch):
+        images, masks, matches = [], [], []
+        count = self.batch if height * width < LARGE else max(1, self.batch // 4)
+        for _ in range(count):
             if self.pairs and (height, width) == (256, 256) and rng.random() < 0.1:
                 pixels, mask = self.pair(rng)
             else:
                 plainly = rng.random() > min(HARD_SHARE, HARD_SHARE * index / HARD_FROM)
                 sample = (forge_plainly if plainly else forge)(self.bank, rng, height, width)
                 pixels, mask = sample.pixels, sample.mask
+            if rng.random() < AGAIN:
+                pixels = jpeg(np.ascontiguousarray(pixels), rng, float(rng.uniform(60, 92)))
             images.append(torch.from_numpy(pixels).permute(2, 0, 1))
             masks.append(torch.from_numpy(mask)[None])
-        return torch.stack(images), torch.stack(masks)
+            matches.append(torch.from_numpy(self_match(pixels)))
+        return torch.stack(images), torch.stack(masks), torch.stack(matches)
 
     def pair(self, rng: np.random.Generator) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """A composite found on the web, 256×256, with one more history on top."""
@@ -80,14 +91,14 @@ def network_input(images: Tensor, model: CLUE, generator: torch.Generator) -> tu
     return x, torch.randn(x.shape[0], *shape, generator=generator)
 
 
-def f1_scores(model: CLUE, batches: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
+def f1_scores(model: CLUE, batches: list[tuple[Tensor, Tensor, Tensor]]) -> dict[str, float]:
     """Mean F1 at 0.5 over forged pictures, mean marked area on authentic ones."""
     model.eval()
     generator = torch.Generator().manual_seed(0)
     f1, area = [], []
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        for images, masks in batches:
-            marked = torch.sigmoid(model(*network_input(images, model, generator))) > 0.5
+        for images, masks, matches in batches:
+            marked = torch.sigmoid(model(*network_input(images, model, generator), matches)) > 0.5
             for m, g in zip(marked, masks, strict=True):
                 if g.any():
                     f1.append(float(2 * (m & g).sum() / (m.sum() + g.sum())))
@@ -105,7 +116,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=6e-4)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--init", type=Path, help="start from the weights of another run, where they fit")
+    parser.add_argument("--init", type=Path, help="start from the weights of another run or model, where they fit")
     parser.add_argument("--workers", type=int, default=1)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -128,7 +139,9 @@ def main() -> None:
 
     model = build(PRESETS["mini"]).to(memory_format=torch.channels_last)
     if args.init:
-        start, own = torch.load(args.init, weights_only=True)["average"], model.state_dict()
+        stored = args.init.suffix == ".safetensors"
+        start = load_file(args.init) if stored else torch.load(args.init, weights_only=True)["average"]
+        own = model.state_dict()
         fitting = {name: tensor for name, tensor in start.items() if own[name].shape == tensor.shape}
         wider = start["view.project.weight"]  # a view that has more channels than before: the new ones start at zero
         if wider.shape != own["view.project.weight"].shape:
@@ -156,13 +169,18 @@ def main() -> None:
 
     samples = Batches(banks[False], pairs, args.seed, args.batch, count=10**7)
     loader = DataLoader(
-        samples, batch_size=None, sampler=range(step, len(samples)), num_workers=args.workers, prefetch_factor=6
+        samples,
+        batch_size=None,
+        sampler=range(step, len(samples)),
+        num_workers=args.workers,
+        prefetch_factor=6,
+        worker_init_fn=lambda _: torch.set_num_threads(1),
     )
     generator = torch.Generator().manual_seed(args.seed + step)
     budget, warmup, started, checked = args.minutes * 60, 90.0, time.monotonic(), time.monotonic()
     log = (args.out / "log.jsonl").open("a", buffering=1)
     losses: list[float] = []
-    for images, masks in loader:
+    for images, masks, matches in loader:
         elapsed = spent + time.monotonic() - started
         progress = min(elapsed / budget, 1.0)
         rate = args.lr * min(1.0, elapsed / warmup + 0.02) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
@@ -170,7 +188,7 @@ def main() -> None:
             group["lr"] = rate
         x, noise = network_input(images, model, generator)
         with torch.autocast("cpu", torch.bfloat16):
-            logits = model(x, noise)
+            logits = model(x, noise, matches)
         target = masks.float()
         loss = clue_loss(logits, target, 0.4, 1.0)
         if not torch.isfinite(loss):
@@ -189,7 +207,7 @@ def main() -> None:
         if step % 50 == 0 or done:
             row: dict[str, float] = {"step": step, "minutes": elapsed / 60, "loss": float(np.mean(losses)), "lr": rate}
             losses.clear()
-            if time.monotonic() - checked > 480 or done:
+            if time.monotonic() - checked > 420 or done:
                 checked = time.monotonic()
                 row |= f1_scores(average, validation)
                 state = {"model": model.state_dict(), "average": average.state_dict()}
