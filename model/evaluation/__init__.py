@@ -1,7 +1,7 @@
 """Measuring: the field's benchmarks, metrics with intervals, baselines, and comparisons.
 
     from model.data.attacks import parse
-    from model.evaluation import TRIVIAL, compare, digest, find, measure, read_pixels, summarize
+    from model.evaluation import TRIVIAL, find, measure, merged, read_pixels, summarize
 
     found = find("casia1", Path("/data/forensics"))  # or find_at(path); absent: the error says where to get it
     (attack,) = parse("jpeg:70")
@@ -11,9 +11,10 @@
         heatmap = TRIVIAL["centre box"](pixels)  # any method: H×W×3 uint8 → H×W float32 in [0, 1]
         rows.append(measure(entry, heatmap, score=float(heatmap.mean()), seen=pixels.shape[:2]))
     summary = summarize(rows, seed=0)
-    print(summary.pixel["f1"], summary.groups["edited area"], found.problems, summary.problems, digest(found.entries))
+    print(summary.pixel["f1"], summary.groups["edited area"], merged(found.problems, summary.problems))
 
-One image at a time: a row keeps numbers only. `compare(rows_a, rows_b, "f1")` tests two results on the same images.
+One image at a time: a row keeps numbers only. `compare(rows_a, rows_b, "f1")` tests two results on the same images;
+`digest(found.entries)` names the data.
 `ImageRow.to_dict` and `from_dict` carry rows through a file, for resuming. In strict mode (`strict=True` of `find`,
 `find_at`, `measure`) a problem is an error.
 
@@ -39,7 +40,15 @@ from model.evaluation.maps import RESIZE, read_map, to_size
 from model.evaluation.metadata_probe import metadata_scores
 from model.evaluation.metrics import IMAGE_METRICS, PIXEL_METRICS, Summary, compare, summarize
 from model.evaluation.pixel_scores import THRESHOLD
-from model.evaluation.problems import BenchmarkNotFound, EvaluationError, Kind, Problem, StrictError, UnreadablePicture
+from model.evaluation.problems import (
+    BenchmarkNotFound,
+    EvaluationError,
+    Kind,
+    Problem,
+    StrictError,
+    UnreadablePicture,
+    merged,
+)
 from model.evaluation.registry import BENCHMARKS, Benchmark
 from model.evaluation.rows import FIELDS, ImageRow, measure
 from model.evaluation.truth import read_pixels, read_truth
@@ -75,6 +84,7 @@ __all__ = [
     "how_to_get",
     "limited",
     "measure",
+    "merged",
     "metadata_scores",
     "read_map",
     "read_pixels",

@@ -79,6 +79,14 @@ class StrictError(EvaluationError):
     """Strict mode met a problem."""
 
 
+def merged(*lists: Iterable[Problem]) -> list[Problem]:
+    """Each kind once for each name, with the first details: what finding a set said, measuring it says again."""
+    first: dict[tuple[Kind, str], Problem] = {}
+    for problem in (problem for problems in lists for problem in problems):
+        first.setdefault((problem.kind, problem.name), problem)
+    return list(first.values())
+
+
 def raise_if_any(problems: Iterable[Problem]) -> None:
     """Strict mode.
 

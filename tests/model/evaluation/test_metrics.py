@@ -23,6 +23,7 @@ from model.evaluation import (
     compare,
     find_at,
     measure,
+    merged,
     read_pixels,
     summarize,
 )
@@ -239,6 +240,16 @@ def test_comparisons_name_what_they_leave_out() -> None:
         compare(a, b, "f2")
     with pytest.raises(ValueError, match="too few"):
         compare(a, [], "f1")
+
+
+def test_what_was_said_when_the_set_was_found_is_not_said_twice(tmp_path: Path) -> None:
+    tp_gt_au(tmp_path)
+    (tmp_path / "Gt" / "f0.png").unlink()
+    mask(tmp_path / "Gt" / "f1.png", np.zeros_like(BOX))
+    found = find_at(tmp_path)
+    rows = [measure(entry, PERFECT) for entry in found.entries]
+    assert merged(found.problems, summarize(rows, resamples=5).problems) == found.problems
+    assert len(found.problems) == 2
 
 
 def test_ten_lines_of_the_page(tmp_path: Path) -> None:
