@@ -10,6 +10,9 @@ ordinary runs folder below --out: the same command goes on where it was interrup
 row, never the best one: the best is chosen on the validation pictures. Without --set these are what is measured, and
 the table says so. Figures are F1/IoU per image at 0.5, averaged over the forged images, with bootstrap 95 % intervals.
 
+A frozen branch is worth something only if it was trained before: give `-- --init MODEL --fresh-head`, or a preset that
+stands on weights of others.
+
 Writes OUT/<table>.md and OUT/<table>.json.
 """
 

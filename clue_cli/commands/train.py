@@ -84,6 +84,10 @@ def train(
             metavar="T,T", help="Noise levels before the shift, 0 to 1.", show_default=False, rich_help_panel=_MODEL
         ),
     ] = None,
+    fresh_head: Annotated[
+        bool,
+        typer.Option("--fresh-head", help="Of --init take the branches only, not the head.", rich_help_panel=_MODEL),
+    ] = False,
     batch: Annotated[int, typer.Option(help="Pictures, in each process.", rich_help_panel=_OPTIMIZER)] = _DEFAULT.batch,
     accumulate: Annotated[int, typer.Option(help="Batches in a step.", rich_help_panel=_OPTIMIZER)] = (
         _DEFAULT.accumulate
@@ -161,6 +165,7 @@ def train(
         "precision": precision,
         "device": device,
         "workers": workers,
+        "fresh_head": fresh_head,
         "gradient_checkpointing": gradient_checkpointing,
     }
     if dry_run and steps is None and minutes is None:
@@ -273,9 +278,12 @@ def _advice(error: Exception) -> tuple[type[ClueError], str] | None:
     from model.data.picture_files import DamagedFileError
     from model.data.yaml_reader import MixError
     from model.presets.files import PresetError
+    from model.registry import BasesError
 
     if isinstance(error, CheckpointError):
         return WeightsError, "Give --init a folder with model.json and model.safetensors of the same preset."
+    if isinstance(error, BasesError):
+        return WeightsError, "`clue models add` registers the weights of SD3 and SAM; --init starts from a model."
     if isinstance(error, MixError):
         return UsageError, "model/data/MIX.md describes the file; --dry-run shows what is found."
     if isinstance(error, DamagedFileError):

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from model.bases import find_base, needs_bases, with_bases
 from model.checkpoint import CheckpointError, inspect
 from model.clue import CLUE, adapt, build
 from model.presets import Preset
@@ -35,7 +36,10 @@ def with_options(preset: Preset, options: TrainingOptions) -> Preset:
 
 
 def prepare_network(preset: Preset, options: TrainingOptions, init: str | None = None) -> CLUE:
-    """The network on the CPU, in training mode, its weights from the seed or from a checkpoint.
+    """The network on the CPU, in training mode.
+
+    Its first weights are those of a checkpoint; or, for a preset that stands on weights of others, these, with new
+    ones in fusion and localization; or new ones.
 
     Args:
         preset: with the options applied (`with_options`).
@@ -44,27 +48,33 @@ def prepare_network(preset: Preset, options: TrainingOptions, init: str | None =
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, or of another preset; the message says what differs.
+        BasesError: the weights of others are not registered, damaged, or do not fit.
     """
     torch.manual_seed(options.seed)
-    model = build(preset, "cpu", options.branches)
+    if init is None and needs_bases(preset):
+        model = with_bases(preset, find_base(preset), "cpu", torch.float32, options.branches)
+    else:
+        model = build(preset, "cpu", options.branches)
     if init is not None:
-        _load_weights(model, init)
+        _load_weights(model, init, keep_head=not options.fresh_head)
     adapt(model, preset.adapt_sd3, preset.adapt_sam)
     if options.gradient_checkpointing:
         keep_less(model)
     return model.to(memory_format=torch.channels_last).train()
 
 
-def _load_weights(model: CLUE, init: str) -> None:
+def _load_weights(model: CLUE, init: str, *, keep_head: bool) -> None:
     source = inspect(init)
     theirs = load(source, "cpu", torch.float32).state_dict()
     ours = model.state_dict()
+    if not keep_head:
+        ours = {name: tensor for name, tensor in ours.items() if not name.startswith(("fusion.", "localization."))}
     wrong = sorted(name for name in ours if name not in theirs or theirs[name].shape != ours[name].shape)
     if wrong:
         differ = differences(source.preset.to_dict(), model.preset.to_dict())
         told = "; ".join(differ) if differ else f"its {wrong[0]} is missing or of another shape"
         raise CheckpointError(f"{source.folder} is a checkpoint of another preset, {source.preset.name}: {told}")
-    model.load_state_dict({name: theirs[name] for name in ours})
+    model.load_state_dict({name: theirs[name] for name in ours}, strict=keep_head)
 
 
 def differences(there: Any, here: Any, path: str = "") -> list[str]:

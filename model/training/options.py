@@ -38,6 +38,8 @@ class TrainingOptions:
         adapt_sd3, adapt_sam: what of each branch learns; None: as the preset says.
         noise, shift, levels: of the latent (`NoiseSpec`); None: as the preset says.
         branches: `both`, or one alone.
+        fresh_head: of a model to start from, take the branches only; fusion and localization start anew. For ablations,
+            whose rows differ in what the fusion joins.
         gradient_checkpointing: compute the blocks of both branches twice, and keep less.
         bce_weight, dice_weight: λ1 and λ2 at the start.
         weights_rate: how fast these follow the validation (`model.training.loss_weights`); 0: not at all.
@@ -64,6 +66,7 @@ class TrainingOptions:
     shift: float | None = None
     levels: tuple[float, ...] | None = None
     branches: Branches = "both"
+    fresh_head: bool = False
     gradient_checkpointing: bool = False
     bce_weight: float = 0.4
     dice_weight: float = 1.0

@@ -20,6 +20,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, gather_object
 from torch import Tensor
 
+from model.bases import find_base, needs_bases
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint, inspect
 from model.losses import bce_loss, dice_loss
@@ -103,6 +104,7 @@ def train(task: Task, listener: Listener | None = None, stop: threading.Event | 
     Raises:
         TrainingError: see `model.training.errors`; the last checkpoint is whole.
         CheckpointError: `init` is missing, damaged or of another preset.
+        BasesError: the preset stands on weights of others, which are not registered, damaged, or do not fit.
     """
     accelerator = make_accelerator(task.options)
     told: Listener = listener if listener is not None and accelerator.is_main_process else Silent()
@@ -147,6 +149,7 @@ def _settings(task: Task, preset: Preset, source: Checkpoint | None, processes: 
         "preset": preset.to_dict(),
         "data": task.data,
         "init": source.digest if source is not None else None,
+        "bases": find_base(preset).digests() if source is None and needs_bases(preset) else None,
         "processes": processes,
     }
 
@@ -218,7 +221,8 @@ class _Trainer:
             ("SD3", self.model.sd3, self.model.preset.adapt_sd3),
             ("SAM", self.model.sam, self.model.preset.adapt_sam),
         ):
-            if branch is not None and how != "full" and self.task.init is None:
+            trained = self.task.init is not None or needs_bases(self.model.preset)
+            if branch is not None and how != "full" and not trained:
                 self.listener.told(f"The {name} branch is {how} on random weights: give --init for trained ones.")
         if options.steps is not None:
             self.listener.started(options.steps, position.step, "steps")

@@ -141,13 +141,22 @@ def test_stopped_and_continued(
         (["--steps", "1", "--preset", "maxi"], "mix.yaml", 2, "no preset 'maxi'"),
         (["--steps", "1", "--init", "absent"], "mix.yaml", 4, "no model at absent"),
         (["--steps", "1", "--init", "mini"], "mix.yaml", 4, "checkpoint of another preset, mini"),
+        (["--steps", "1", "--preset", "sd3-medium"], "mix.yaml", 4, "clue models add"),
         (["--steps", "1", "--precision", "fp16"], "mix.yaml", 2, "fp16 needs a GPU"),
         (["--steps", "1", "--out", ""], "mix.yaml", 2, "empty path"),
     ],
 )
 def test_what_cannot_be_trained(
-    data: Path, tmp_path: Path, words: list[str], mix: str, code: int, said: str, capfd: pytest.CaptureFixture[str]
+    data: Path,
+    tmp_path: Path,
+    words: list[str],
+    mix: str,
+    code: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setenv("CLUE_CONFIG", str(tmp_path / "config"))  # no weights of others are registered
     assert clue(data, tmp_path / "run", *words, mix=mix) == code
     err = capfd.readouterr().err
     assert said in " ".join(err.replace("│", " ").split())
@@ -213,11 +222,13 @@ def test_every_option_arrives(data: Path, tmp_path: Path, monkeypatch: pytest.Mo
         "save_every": 11, "validation_samples": 12, "workers": 1, "batch": 3,
     }  # fmt: skip
     line = [part for name, value in words.items() for part in ("--" + name.replace("_", "-"), str(value))]
-    line += ["--levels", "0.01,0.5", "--gradient-checkpointing", "--init", "mini"]
+    line += ["--levels", "0.01,0.5", "--gradient-checkpointing", "--fresh-head", "--init", "mini"]
     assert clue(data, tmp_path / "run", *line) == 2
     (task,) = seen
     assert {name: getattr(task.options, name) for name in words} == words
-    assert (task.options.levels, task.options.gradient_checkpointing, task.init) == ((0.01, 0.5), True, "mini")
+    assert (task.options.levels, task.init) == ((0.01, 0.5), "mini")
+    assert task.options.gradient_checkpointing
+    assert task.options.fresh_head
 
 
 def test_other_processes_of_a_launch_say_nothing(

@@ -127,6 +127,21 @@ def test_another_preset_is_refused_with_what_differs(tmp_path: Path) -> None:
         prepare_network(QUICK, options(), str(tmp_path / "absent"))
 
 
+def test_the_branches_of_another_model_under_a_fresh_head(tmp_path: Path) -> None:
+    folder = str(write_tiny_model(tmp_path / "tiny"))
+    theirs = load(inspect(folder), "cpu", torch.float32).state_dict()
+    for changes in ({"noise": "none"}, {"branches": "sam"}, {"branches": "sd3"}):
+        chosen = options(fresh_head=True, seed=9, **changes)
+        ours = prepare_network(with_options(TINY, chosen), chosen, folder).state_dict()
+        for name, tensor in ours.items():
+            if name.startswith(("sd3.", "sam.", "view.")):
+                assert torch.equal(tensor, theirs[name]), name
+        assert not torch.equal(ours["localization.head.0.weight"], theirs["localization.head.0.weight"])
+        with pytest.raises(CheckpointError):
+            kept = options(seed=9, **changes)
+            prepare_network(with_options(TINY, kept), kept, folder)
+
+
 def test_what_differs() -> None:
     there = {"a": 1, "b": {"c": [1], "d": 2}, "gone": 3}
     here = {"a": 1, "b": {"c": [2], "d": 2}, "new": 4}
