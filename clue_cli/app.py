@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from clue_cli import __version__
+from clue_cli.commands.calibrate import calibrate
 from clue_cli.commands.forge import forge
 from clue_cli.commands.scan import scan
 from clue_cli.commands.train import train
@@ -74,6 +75,14 @@ app.command(
     + "\n\n"
     + _EXIT_CODES
 )(scan)
+
+app.command(
+    epilog=_example(
+        "clue calibrate --authentic ./my-photos --out calib.json",
+        "clue calibrate --authentic ./my-photos --forged ./my-forgeries --out calib.json --fpr 0.05",
+        "clue scan ./evidence --out results/ --calibration calib.json",
+    )
+)(calibrate)
 
 
 app.command(

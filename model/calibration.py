@@ -65,9 +65,13 @@ class Calibration:
         return asdict(self) | lists
 
     def covers(self, megapixels: float) -> bool:
-        """Whether the fit speaks for images of this size: up to half and double of what it saw."""
+        """Whether the fit speaks for images of this size."""
+        return bool(self.fitted_on) and self.knows_size(megapixels)
+
+    def knows_size(self, megapixels: float) -> bool:
+        """Whether images of this size were among what was measured: from half of the smallest to double the largest."""
         smallest, largest = self.fitted_megapixels
-        return bool(self.fitted_on) and smallest / 2 <= megapixels <= largest * 2
+        return smallest / 2 <= megapixels <= largest * 2
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> Calibration:
@@ -79,7 +83,9 @@ class Calibration:
         unknown = set(data) - {f.name for f in fields(Calibration)}
         if unknown:
             raise ValueError(f"calibration: unknown key {sorted(unknown)[0]!r}")
-        lists = {name: tuple(data[name]) for name in ("fitted_megapixels", "score_weights") if name in data}
+        lists: dict[str, Any] = {
+            name: tuple(data[name]) for name in ("fitted_megapixels", "score_weights") if name in data
+        }
         calibration = Calibration(**(data | lists))
         if len(calibration.score_weights) not in (0, len(FEATURES) + 1):
             raise ValueError(f"calibration: score_weights must be {len(FEATURES) + 1} numbers, or none")
@@ -200,16 +206,54 @@ def fit_logistic(scores: NDArray[np.float64], forged: NDArray[np.bool_]) -> tupl
     return float(found.x[0]), float(found.x[1])
 
 
-def reliability(probability: NDArray[np.float64], forged: NDArray[np.bool_], bins: int = 10) -> dict[str, float]:
-    """Expected calibration error over equal-width bins (Guo et al. 2017) and Brier score."""
+def fit_even(scores: NDArray[np.float64], forged: NDArray[np.bool_]) -> tuple[float, float]:
+    """Platt's logistic for evidence half of which is forged, whatever the shares in the fit were.
+
+    Its one half is where a score is as likely for a forged as for an authentic picture.
+
+    Raises:
+        ValueError: fewer than two pictures of either kind.
+    """
+    slope, intercept = fit_logistic(scores, forged)
+    return slope, intercept - math.log(int(forged.sum()) / int((~forged).sum()))
+
+
+def cross_validated(scores: NDArray[np.float64], forged: NDArray[np.bool_], folds: int = 5) -> NDArray[np.float64]:
+    """P(forged) of each picture by `fit_even` on the other folds; each fold holds its share of both kinds.
+
+    Raises:
+        ValueError: fewer than two pictures of either kind in what a fold is left with.
+    """
+    fold = np.empty(scores.size, np.int64)
+    for kind in (forged, ~forged):
+        fold[kind] = np.random.default_rng(0).permutation(int(kind.sum())) % folds
+    probability = np.empty(scores.size)
+    for number in range(folds):
+        out = fold == number
+        slope, intercept = fit_even(scores[~out], forged[~out])
+        fitted = Calibration(slope=slope, intercept=intercept)
+        probability[out] = [fitted.p_forged(float(score)) for score in scores[out]]
+    return probability
+
+
+def reliability(
+    probability: NDArray[np.float64], forged: NDArray[np.bool_], bins: int = 10, *, even: bool = False
+) -> dict[str, float]:
+    """Expected calibration error over equal-width bins (Guo et al. 2017) and Brier score.
+
+    Args:
+        even: both kinds weigh alike, however many there are of each.
+    """
+    weight = np.full(forged.size, 1 / forged.size)
+    if even:
+        weight = np.where(forged, 0.5 / forged.sum(), 0.5 / (~forged).sum())
     index = np.minimum((probability * bins).astype(int), bins - 1)
     gap = 0.0
     for number in range(bins):
         inside = index == number
-        if inside.any():
-            gap += float(inside.mean()) * abs(float(probability[inside].mean()) - float(forged[inside].mean()))
+        gap += abs(float((weight[inside] * (probability[inside] - forged[inside])).sum()))
     return {
         "n": float(forged.size),
         "expected_calibration_error": gap,
-        "brier": float(((probability - forged) ** 2).mean()),
+        "brier": float((weight * (probability - forged) ** 2).sum()),
     }

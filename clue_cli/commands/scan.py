@@ -28,12 +28,14 @@ _READING, _MODEL, _RESULTS, _TALK = "What is read", "Model", "Results", "Message
 
 
 def _device(name: str) -> str:
+    """The callback of `--device`; raises typer.BadParameter for what names no device."""
     if not _DEVICE.fullmatch(name):
         raise typer.BadParameter("expected auto, cpu, cuda or cuda:N")
     return name
 
 
 def _path(word: str) -> Path:
+    """The parser of a path; raises typer.BadParameter for an empty one."""
     if not word:  # a variable that is not set; pathlib would take it for the current folder
         raise typer.BadParameter("an empty path")
     return Path(word)
@@ -47,7 +49,11 @@ def scan(
     out: Annotated[
         Path,
         typer.Option(
-            "--out", "-o", parser=_path, metavar="DIR", help="The results folder: new, empty, or of an earlier scan."
+            "--out",
+            "-o",
+            parser=_path,
+            metavar="DIR",
+            help="The results folder: new, empty, or of an earlier scan.",
         ),
     ],
     model: Annotated[
@@ -79,6 +85,16 @@ def scan(
             rich_help_panel=_MODEL,
         ),
     ] = _DEFAULT.threshold,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            parser=_path,
+            metavar="FILE",
+            help="Thresholds from your own photos: what `clue calibrate` wrote.",
+            show_default="the model's own",
+            rich_help_panel=_MODEL,
+        ),
+    ] = _DEFAULT.calibration,
     hidden: Annotated[
         bool, typer.Option("--hidden", help="Also scan hidden files and folders.", rich_help_panel=_READING)
     ] = _DEFAULT.hidden,
@@ -107,6 +123,14 @@ def scan(
     no_previews: Annotated[
         bool, typer.Option("--no-previews", help="Write no pictures for the page.", rich_help_panel=_RESULTS)
     ] = not _DEFAULT.previews,
+    panels: Annotated[
+        bool,
+        typer.Option(
+            "--panels",
+            help="Also write maps of three classical methods: aids for an examiner, no part of the verdict.",
+            rich_help_panel=_RESULTS,
+        ),
+    ] = _DEFAULT.panels,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -141,6 +165,7 @@ def scan(
         batch=batch,
         workers=workers,
         threshold=threshold,
+        calibration=calibration,
         hidden=hidden,
         follow_links=follow_links,
         archive_depth=archive_depth,
@@ -150,6 +175,7 @@ def scan(
         max_file_mib=max_file_mib,
         heatmaps=not no_heatmaps,
         previews=not no_previews,
+        panels=panels,
         overwrite=overwrite,
         retry_failed=retry_failed,
         fail_on=frozenset(fail_on or ()),

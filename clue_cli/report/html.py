@@ -177,6 +177,7 @@ def _page(
             run=run,
             status=_STATUS[run.status],
             facts=_facts(run),
+            promised=bool(_promise(run)),
             settings=[(name, _value(value)) for name, value in run.settings.items()],
             model=[(name, _value(value)) for name, value in run.model.items()],
             machine=[(name, _value(value)) for name, value in run.machine.items()],
@@ -267,7 +268,17 @@ def _facts(run: RunRecord) -> list[tuple[str, str]]:
         ("Tool", f"{run.tool} {run.version}"),
         ("Model", _value(run.model.get("name"))),
         ("Model digest", _value(run.model.get("digest"))),
+        *_promise(run),
     ]
+
+
+def _promise(run: RunRecord) -> list[tuple[str, str]]:
+    """What a calibration on one's own photos promises; nothing for the model's own."""
+    promise, digest = run.model.get("calibration_promise"), run.model.get("calibration_sha256")
+    if not promise:
+        return []
+    name = _value(run.model.get("calibration"))
+    return [("Promised error rate", f"{promise}\n(calibration {name}, SHA-256 {digest})")]
 
 
 def _disagreement(run: RunRecord, spool: _Spool, shown: dict[str, int]) -> str | None:

@@ -87,6 +87,7 @@ def image_detail(record: ImageRecord, model: int) -> dict[str, Any]:
             None if record.file.claimed_type is None else printable(record.file.claimed_type),
         ],
         "reason": printable(record.reason),
+        "p": None if record.p_value is None else round(record.p_value, DIGITS),
         "thresholds": [round(record.threshold, DIGITS), round(record.score_threshold, DIGITS)],
         "regions": [
             [
@@ -96,7 +97,11 @@ def image_detail(record: ImageRecord, model: int) -> dict[str, Any]:
             ]
             for region in record.regions
         ],
-        "urls": {name: local_url(path) for name, path in record.outputs.model_dump().items() if name != "thumbnail"},
+        "urls": {
+            name: local_url(path)
+            for name, path in record.outputs.model_dump(exclude_none=True).items()
+            if name != "thumbnail"
+        },
         "model": model,
         # A 64-bit integer: a number in JavaScript would lose its last digits.
         "seed": str(record.model.seed),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,6 +112,25 @@ def write_previews(
     _save_palette(line, _OUTLINE_PALETTE, _OUTLINE_ALPHA, folder / files.outline)
     _save_jpeg(_thumbnail(preview, marked, thumb_side), folder / files.thumbnail, quality=82)
     return files
+
+
+def write_panel(to: BinaryIO, values: NDArray[np.float32], max_side: int = 1600) -> None:
+    """Write the map of a classical method as an opaque PNG in the colours of the heatmap, shrunk like a preview.
+
+    Args:
+        to: where to.
+        values: H×W float32 in [0, 1].
+        max_side: longest side in pixels; nothing is enlarged.
+
+    Raises:
+        ValueError: the map is not within [0, 1] (NaN is not).
+        OSError: writing failed.
+    """
+    height, width = values.shape
+    small = _resize(_reduce(values, max(1, max(width, height) // max_side)), _fit(width, height, max_side))
+    image = Image.fromarray(_levels(small)).copy()
+    image.putpalette(_HEAT_PALETTE)
+    image.save(to, "PNG", compress_level=1)
 
 
 def _fit(width: int, height: int, side: int) -> tuple[int, int]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from clue_cli.evidence.item import Photo, Unreadable
+from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.scan.records import (
     BoundingBox,
     FailureCode,
@@ -32,10 +34,18 @@ def image_record(
     outputs: OutputPaths,
     model: ModelInfo,
     calibration: Calibration,
+    own: OwnCalibration | None = None,
     tile: TileSpec,
+    missing: Sequence[str] = (),
     seconds_write: float,
 ) -> ImageRecord:
-    """The record of one judged image, before the store adds what only it knows."""
+    """The record of one judged image, before the store adds what only it knows.
+
+    Args:
+        calibration: as used.
+        own: the calibration file that it came from, if it is not the model's.
+        missing: which panels could not be made, in words.
+    """
     height, width = photo.pixels.shape[:2]
     return ImageRecord(
         locator=photo.locator,
@@ -52,6 +62,7 @@ def image_record(
         threshold=calibration.pixel_threshold,
         score_threshold=calibration.score_threshold,
         no_evidence_below=calibration.no_evidence_below,
+        p_value=own.p_value(finding.score) if own and calibration.knows_size(width * height / 1e6) else None,
         regions=[
             Region(
                 box=BoundingBox(x=region.x, y=region.y, width=region.width, height=region.height),
@@ -68,7 +79,7 @@ def image_record(
         tiles=Tiles(size=tile.size, overlap=tile.overlap, count=prediction.tile_count),
         exif=photo.exif,
         decoding=list(photo.decoding),
-        warnings=[*photo.warnings, *_size_warning(width * height / 1e6, calibration)],
+        warnings=[*photo.warnings, *_size_warning(width * height / 1e6, calibration), *missing],
         seconds=Seconds(
             read=photo.seconds_read, decode=photo.seconds_decode, predict=prediction.seconds, write=seconds_write
         ),
@@ -77,7 +88,7 @@ def image_record(
 
 def _size_warning(megapixels: float, calibration: Calibration) -> list[str]:
     smallest, largest = calibration.fitted_megapixels
-    if not calibration.fitted_on or calibration.covers(megapixels):
+    if not largest or calibration.knows_size(megapixels):
         return []
     return [
         f"The score threshold was fitted on images of {smallest:.2g} to {largest:.2g} megapixels; this one has "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clue_cli.errors import ExitCode
+from clue_cli.scan.calibration_file import CalibrationFile
 from clue_cli.scan.records import RECORD, SCHEMA_VERSION, RunRecord
 from clue_cli.scan.summary import COLUMNS
 
@@ -24,6 +25,7 @@ Files in the results folder:
 | `heatmaps/….png` | One 16-bit channel; value / 65535 = probability. Not with `--no-heatmaps`. |
 | `verdicts/….json` | One `ImageRecord`. |
 | `previews/…` | Pictures for the page. Not with `--no-previews`. |
+| `panels/….png` | Maps of classical methods, in colour, for looking at. With `--panels`. |
 | `records.jsonl` | Append-only; one `ImageRecord` or `FailureRecord` per line. Of one locator, the lines with the \
 `run_id` of its last line are the current ones; older ones are history. |
 | `records.torn` | What a crash left of a line, if one ever did. |
@@ -53,8 +55,10 @@ def run_schema() -> _Schema:
 def fields_document() -> str:
     """`RECORDS.md`: every field of every record, with type, unit and meaning."""
     records, run = record_schema(), run_schema()
-    types: dict[str, _Schema] = {**records["$defs"], "RunRecord": run, **run.get("$defs", {})}
-    first = ["ImageRecord", "FailureRecord", "RunRecord"]
+    own = CalibrationFile.model_json_schema(mode="serialization")
+    types: dict[str, _Schema] = {**records["$defs"], "RunRecord": run, "CalibrationFile": own}
+    types |= run.get("$defs", {}) | own["$defs"]
+    first = ["ImageRecord", "FailureRecord", "RunRecord", "CalibrationFile"]
     sections = [_section(name, types[name], types) for name in [*first, *sorted(types.keys() - set(first))]]
     return "\n".join([_INTRODUCTION, *sections, _columns(), _exit_codes()])
 

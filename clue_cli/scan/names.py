@@ -25,7 +25,17 @@ MAX_COMPONENT = 143
 MAX_PATH = 700
 """Bytes in a whole name; leaves room for the results folder below macOS' limit of 1024 for a path."""
 
-SUFFIXES = (".png", ".json", ".preview.jpg", ".heat.png", ".outline.png", ".thumb.jpg")
+SUFFIXES = (
+    ".png",
+    ".json",
+    ".preview.jpg",
+    ".heat.png",
+    ".outline.png",
+    ".thumb.jpg",
+    ".ela.png",
+    ".ghosts.png",
+    ".noise.png",
+)
 """Suffixes of output files. No folder ends in one, so a file `b` and a folder `b.png` cannot want the same name."""
 
 HASH_LENGTHS = (12, 32, 64)

@@ -14,6 +14,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 
 from clue_cli import __version__
 
@@ -71,6 +72,7 @@ class ScanOptions:
         batch: tiles in one batch, None for automatic.
         workers: decoding processes, None for automatic.
         threshold: a pixel is marked above this probability; None for the model's own.
+        calibration: the file that `clue calibrate` wrote; None for the model's own calibration.
         hidden: whether hidden files and folders are scanned.
         follow_links: whether symbolic links are followed.
         archive_depth: how deep archives in archives are opened; 0 opens none.
@@ -80,6 +82,7 @@ class ScanOptions:
         max_file_mib: larger files and members are not read (2²⁰ bytes).
         heatmaps: whether heatmaps are kept.
         previews: whether pictures for the page are written.
+        panels: whether the maps of classical methods are written.
         overwrite: start anew, removing what an earlier run recorded in the results folder.
         retry_failed: try again what failed before.
         fail_on: what gets an exit code of its own.
@@ -92,6 +95,7 @@ class ScanOptions:
     batch: int | None = None
     workers: int | None = None
     threshold: float | None = None
+    calibration: Path | None = None
     hidden: bool = False
     follow_links: bool = False
     archive_depth: int = 3
@@ -101,6 +105,7 @@ class ScanOptions:
     max_file_mib: float = 2048.0
     heatmaps: bool = True
     previews: bool = True
+    panels: bool = False
     overwrite: bool = False
     retry_failed: bool = False
     fail_on: frozenset[FailOn] = frozenset()
@@ -134,6 +139,7 @@ class ScanOptions:
             "threshold": self.threshold,
             "heatmaps": self.heatmaps,
             "previews": self.previews,
+            "panels": self.panels,
         }
 
     def _limits(self) -> dict[str, Setting]:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from clue_cli.errors import ClueError, ExitCode, OutputError, UsageError, WeightsError
+from clue_cli.errors import ClueError, ExitCode, OutputError
 from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.decode_pool import DecodePool
 from clue_cli.evidence.identity import sha256_file
@@ -32,23 +32,25 @@ from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
 from clue_cli.report.html import write_report
 from clue_cli.scan.assemble import failure_record, image_record, photo_failure
+from clue_cli.scan.calibration_file import OwnCalibration
+from clue_cli.scan.calibration_file import load as load_calibration
 from clue_cli.scan.channel import Aborted, Budget, Channel, Pending
 from clue_cli.scan.folder import output_errors
+from clue_cli.scan.network import find_device, find_model, load_predictor
 from clue_cli.scan.options import GifFrames, ScanOptions
+from clue_cli.scan.panels import BYTES_PER_PIXEL as PANEL_BYTES_PER_PIXEL
+from clue_cli.scan.panels import MAX_MEGAPIXELS as PANEL_MEGAPIXELS
 from clue_cli.scan.progress import Progress
 from clue_cli.scan.records import FailureCode, FailureRecord, FileIdentity, ModelInfo, RunRecord, Step
 from clue_cli.scan.resume import ResumeIndex
 from clue_cli.scan.run_log import RunLog
 from clue_cli.scan.store import ResultStore
 from model.calibration import Calibration
-from model.checkpoint import Checkpoint, CheckpointError, inspect
-from model.device import DeviceError, resolve
+from model.checkpoint import Checkpoint
 from model.prediction import OutOfMemory, Prediction
 from model.verdict import judge
 
 if TYPE_CHECKING:  # diffusers and segment_anything take seconds to import; a resumed scan may not need them
-    import torch
-
     from model.predictor import Predictor
 
 PIXEL_BUDGET = 1200 * 1024 * 1024
@@ -104,29 +106,28 @@ def scan(
     Raises:
         NothingToScanError: a path does not exist.
         WeightsError: the model is missing or damaged.
-        UsageError: no such device; evidence and results folder overlap.
+        UsageError: no such device; a calibration that cannot be used; evidence and results folder overlap.
         OutputError: the results folder cannot be written.
     """
     check_paths(paths)
-    try:
-        checkpoint = inspect(options.model)
-        device, dtype = resolve(options.device, options.dtype.value)
-    except CheckpointError as error:
-        raise WeightsError(f"{error}.", "Name a model folder with --model, or leave --model out.") from error
-    except DeviceError as error:
-        raise UsageError(f"{error}.", "Choose another --device or --dtype, or leave them out.") from error
-    calibration = checkpoint.calibration
+    checkpoint = find_model(options.model)
+    own = None if options.calibration is None else load_calibration(options.calibration, checkpoint.digest)
+    device, dtype = find_device(options.device, options.dtype if own is None else own.dtype(options.dtype))
+    calibration = checkpoint.calibration if own is None else own.applied_to(checkpoint.calibration)
     if options.threshold is not None:
         calibration = replace(calibration, pixel_threshold=options.threshold)
     stop = stop or threading.Event()
     with ResultStore(out, paths) as store:
-        log = RunLog(paths, options, checkpoint, calibration, device, str(dtype).removeprefix("torch."), progress)
-        for warning in store.begin(log.run, log.stamp, overwrite=options.overwrite):
+        log = RunLog(paths, options, checkpoint, calibration, device, str(dtype).removeprefix("torch."), progress, own)
+        for warning in [
+            *store.begin(log.run, log.stamp, overwrite=options.overwrite),
+            *(own.warnings(device) if own else []),
+        ]:
             log.warn(warning)
         progress.started(log.run)
-        flow = _Flow(paths, out, options, checkpoint, calibration, store, log, stop)
+        flow = _Flow(paths, out, options, checkpoint, calibration, own, store, log, stop)
         with _failing_visibly(store, log):
-            flow.run(lambda: _predictor(checkpoint, device, dtype, options))
+            flow.run(lambda: load_predictor(checkpoint, device, dtype, options))
             log.close("interrupted" if stop.is_set() else "finished")
             log.run = store.finish(log.run)
             with output_errors(out):
@@ -152,18 +153,6 @@ def _failing_visibly(store: ResultStore, log: RunLog) -> Iterator[None]:
         raise
 
 
-def _predictor(checkpoint: Checkpoint, device: str, dtype: torch.dtype, options: ScanOptions) -> Predictor:
-    from model.predictor import Predictor
-    from model.storage import load
-
-    # One tile at a time on the CPU: larger batches are no faster there, and would change the last bits of a mask.
-    batch = 1 if device == "cpu" else options.batch or 4
-    try:
-        return Predictor(load(checkpoint, device, dtype), batch)
-    except CheckpointError as error:
-        raise WeightsError(f"{error}.", "Install clue again, or name another model with --model.") from error
-
-
 class _Flow:
     """The threads of one scan and what they share."""
 
@@ -174,12 +163,13 @@ class _Flow:
         options: ScanOptions,
         checkpoint: Checkpoint,
         calibration: Calibration,
+        own: OwnCalibration | None,
         store: ResultStore,
         log: RunLog,
         stop: threading.Event,
     ) -> None:
         self.paths, self.out, self.options, self.stop = paths, out, options, stop
-        self.calibration, self.store, self.log = calibration, store, log
+        self.calibration, self.own, self.store, self.log = calibration, own, store, log
         self.tile = checkpoint.preset.tile
         self.model = ModelInfo(
             name=checkpoint.preset.name,
@@ -190,6 +180,7 @@ class _Flow:
             noise_levels=log.noise_levels,
             seed=0,
             calibration=calibration.name,
+            calibration_sha256=None if own is None else own.sha256,
         )
         cores = os.cpu_count() or 1
         self.decoders = options.workers or max(1, min(4, cores // 2))
@@ -291,7 +282,7 @@ class _Flow:
                 if isinstance(page, Unreadable):
                     self.fail(failure_record(page, other_pages=pages))
                 else:
-                    self.budget.acquire(_cost(page))
+                    self.budget.acquire(self._cost(page))
                     self.decoded.put(Decoded(replace(page, seconds_read=encoded.seconds), file.add()))
                 pages += 1
             if item.path is not None:
@@ -323,7 +314,7 @@ class _Flow:
             page: Decoded | None = first
             while page is not None:
                 if self.stop.is_set():
-                    self.budget.release(_cost(page.photo))
+                    self.budget.release(self._cost(page.photo))
                 else:
                     # As stored, not as displayed: the network sees the 8×8 grid of a JPEG where the encoder put it.
                     yield page, stored_view(page.photo.pixels, page.photo.orientation)
@@ -349,7 +340,7 @@ class _Flow:
                 except MemoryError:
                     message, advice = "Out of memory while the results were written.", "Scan it on a machine with more."
                     self.fail(photo_failure(photo, Step.WRITE, FailureCode.OUT_OF_MEMORY, message, advice))
-            self.budget.release(_cost(photo))
+            self.budget.release(self._cost(photo))
             predicted.file.done()
 
     def _write_one(self, photo: Photo, prediction: Prediction[Decoded]) -> None:
@@ -366,8 +357,10 @@ class _Flow:
             photo.page_count,
             heatmap=self.options.heatmaps,
             previews=self.options.previews,
+            panels=self.options.panels,
         )
         self.store.write_previews(outputs, photo.pixels, heatmap, finding.mask)
+        outputs, missing = self.store.write_panels(outputs, photo)
         record = image_record(
             photo,
             prediction,
@@ -375,7 +368,9 @@ class _Flow:
             outputs=outputs,
             model=self.model,
             calibration=self.calibration,
+            own=self.own,
             tile=self.tile,
+            missing=missing,
             seconds_write=time.perf_counter() - started,
         )
         self.log.record(self.store.write_image(record, finding.mask, heatmap))
@@ -407,6 +402,7 @@ class _Flow:
             channel.abort()
         self.budget.abort()
 
-
-def _cost(photo: Photo) -> int:
-    return photo.pixels.size // 3 * BYTES_PER_PIXEL
+    def _cost(self, photo: Photo) -> int:
+        pixels = photo.pixels.size // 3
+        own = PANEL_BYTES_PER_PIXEL if self.options.panels and pixels <= PANEL_MEGAPIXELS * 1e6 else 0
+        return pixels * (BYTES_PER_PIXEL + own)

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
 
 class Model(BaseModel):
@@ -123,7 +123,14 @@ class ModelInfo(Model):
     noise_schedule: str = Field(description="`rf` (rectified flow), `ddpm` or `none`.")
     noise_levels: list[float] = Field(description="Noise levels t after the shift, 0 (clean) to 1 (pure noise).")
     seed: int = Field(ge=0, description="Seed of the noise, taken from the pixels; unsigned 64-bit.")
-    calibration: str | None = Field(default=None, description="Name of the calibration behind `confidence`.")
+    calibration: str | None = Field(
+        default=None, description="Name of the calibration behind the thresholds and `confidence`."
+    )
+    calibration_sha256: str | None = Field(
+        default=None,
+        pattern="^[0-9a-f]{64}$",
+        description="SHA-256, hex, of the file given with `--calibration`; null for the model's own calibration.",
+    )
 
 
 class Tiles(Model):
@@ -147,6 +154,15 @@ class OutputPaths(Model):
     heat_overlay: str | None = Field(default=None, description="The heatmap in colour, transparent where it is low.")
     outline: str | None = Field(default=None, description="The outline of the mask, transparent elsewhere.")
     thumbnail: str | None = Field(default=None, description="A small picture for the table.")
+    error_level_analysis: str | None = Field(
+        default=None, description="With `--panels`: map of error level analysis, an aid and no verdict."
+    )
+    jpeg_ghosts: str | None = Field(
+        default=None, description="With `--panels`: map of JPEG ghosts, an aid and no verdict."
+    )
+    noise_inconsistency: str | None = Field(
+        default=None, description="With `--panels`: map of noise inconsistency, an aid and no verdict."
+    )
 
 
 class Seconds(Model):
@@ -189,6 +205,14 @@ class ImageRecord(Model):
     )
     no_evidence_below: float = Field(
         ge=0, le=1, description="The verdict is `no_evidence` if `score` is not above this; in between, `inconclusive`."
+    )
+    p_value: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Conformal p-value among the authentic photos of `--calibration`: the share of them, this image "
+        "counted in, that scores at least as high. Null for the model's own calibration, and for images of another "
+        "size than those photos.",
     )
     regions: list[Region] = Field(description="Marked regions, largest first, at most 100.")
     region_count: int = Field(ge=0, description="How many regions there are, the unlisted ones included.")

@@ -17,6 +17,7 @@ from typing import Literal
 
 from clue_cli import __version__
 from clue_cli.errors import ExitCode
+from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.scan.options import ScanOptions
 from clue_cli.scan.outcome import exit_code
 from clue_cli.scan.progress import Progress
@@ -36,6 +37,7 @@ class RunLog:
         calibration: as used, the options of the person applied.
         device, dtype: where and how the network runs.
         progress: who is told.
+        own: the calibration file that was given, if any.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class RunLog:
         device: str,
         dtype: str,
         progress: Progress,
+        own: OwnCalibration | None = None,
     ) -> None:
         self.device, self.dtype = device, dtype
         self.noise_levels = [round(level, 6) for level in noise_levels(checkpoint.preset.noise)]
@@ -61,7 +64,14 @@ class RunLog:
         self._started = time.perf_counter()
         tile = checkpoint.preset.tile
         self.stamp = options.stamp(
-            checkpoint.digest, dtype, {"tile": tile.size, "overlap": tile.overlap, "device": device.split(":")[0]}
+            checkpoint.digest,
+            dtype,
+            {
+                "tile": tile.size,
+                "overlap": tile.overlap,
+                "device": device.split(":")[0],
+                "calibration": None if own is None else own.sha256,
+            },
         )
         self.run = RunRecord(
             version=__version__,
@@ -77,13 +87,19 @@ class RunLog:
                 "noise_schedule": checkpoint.preset.noise.schedule,
                 "noise_levels": self.noise_levels,
                 "calibration": calibration.name,
+                "calibration_sha256": None if own is None else own.sha256,
+                "calibration_promise": None if own is None else own.content.words(),
                 "calibration_fitted_on": calibration.fitted_on,
                 "calibration_megapixels": list(calibration.fitted_megapixels),
                 "pixel_threshold": calibration.pixel_threshold,
                 "score_threshold": calibration.score_threshold,
                 "no_evidence_below": calibration.no_evidence_below,
             },
-            settings={**options.settings(), "model": _printable(options.model)},
+            settings={
+                **options.settings(),
+                "model": _printable(options.model),
+                "calibration": None if options.calibration is None else _printable(str(options.calibration)),
+            },
             settings_digest=self.stamp.failure_digest,
             machine=_machine(),
         )

@@ -1,6 +1,6 @@
 """Everything that `clue scan` writes to its results folder.
 
-    DIR/masks/…  heatmaps/…  verdicts/…  previews/…   the tree of the evidence, mirrored (see `names`)
+    DIR/masks/…  heatmaps/…  verdicts/…  previews/…  panels/…   the tree of the evidence, mirrored (see `names`)
     DIR/records.jsonl     one line per image or failure, append-only; of a locator the latest run's lines count
     DIR/summary.csv       one row per current record
     DIR/run.json          the latest run; earlier ones in DIR/runs/
@@ -27,10 +27,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
 from clue_cli.errors import OutputError, UsageError
-from clue_cli.report.previews import write_previews
+from clue_cli.evidence.item import Photo
+from clue_cli.report.previews import write_panel, write_previews
 from clue_cli.scan import names
 from clue_cli.scan.folder import OutputFolder, output_errors
 from clue_cli.scan.options import Stamp
+from clue_cli.scan.panels import SUFFIXES, panels
 from clue_cli.scan.pictures import write_heatmap, write_mask
 from clue_cli.scan.record_log import MASKS, RecordLog
 from clue_cli.scan.records import SCHEMA_VERSION, FailureRecord, ImageRecord, OutputPaths, RunRecord
@@ -45,8 +47,8 @@ LOG, TORN, SUMMARY, RUN, LOCK, PAGE = (
     ".clue.lock",
     "index.html",
 )
-_HEATMAPS, _VERDICTS, _PREVIEWS = "heatmaps", "verdicts", "previews"
-_PICTURE_FOLDERS = frozenset({MASKS, _HEATMAPS, _VERDICTS, _PREVIEWS})
+_HEATMAPS, _VERDICTS, _PREVIEWS, _PANELS = "heatmaps", "verdicts", "previews", "panels"
+_PICTURE_FOLDERS = frozenset({MASKS, _HEATMAPS, _VERDICTS, _PREVIEWS, _PANELS})
 
 # Written by desktops into any folder they show, and by mkfs into the root of a disk.
 _SYSTEM_FILES = frozenset({".DS_Store", "desktop.ini", "Thumbs.db", "lost+found", "System Volume Information"})
@@ -125,7 +127,14 @@ class ResultStore:
         return ResumeIndex(self._open_log, self.out, self._open_stamp, retry_failed=retry_failed)
 
     def outputs(
-        self, locator: str, page: int = 0, page_count: int = 1, *, heatmap: bool = True, previews: bool = True
+        self,
+        locator: str,
+        page: int = 0,
+        page_count: int = 1,
+        *,
+        heatmap: bool = True,
+        previews: bool = True,
+        panels: bool = False,
     ) -> OutputPaths:
         """The names of a page's files, reserved for it; to be asked for before the first of them is written.
 
@@ -149,6 +158,7 @@ class ResultStore:
             heat_overlay=name(_PREVIEWS, ".heat.png") if previews else None,
             outline=name(_PREVIEWS, ".outline.png") if previews else None,
             thumbnail=name(_PREVIEWS, ".thumb.jpg") if previews else None,
+            **{panel: name(_PANELS, suffix) for panel, suffix in (SUFFIXES if panels else {}).items()},
         )
 
     def write_previews(
@@ -176,6 +186,27 @@ class ResultStore:
         with output_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_previews(pixels, heatmap, mask, path.parent, path.name.removesuffix(".preview.jpg"))
+
+    def write_panels(self, outputs: OutputPaths, photo: Photo) -> tuple[OutputPaths, list[str]]:
+        """Make and write the maps of the classical methods, before `write_image`; nothing if `outputs` names none.
+
+        Returns:
+            The names without those of maps that could not be made, and why not, in words.
+
+        Raises:
+            OutputError: writing failed.
+        """
+        if outputs.error_level_analysis is None:
+            return outputs, []
+        missing: dict[str, str] = {}
+        for panel, found in panels(photo):
+            if isinstance(found, str):
+                missing[panel] = found
+                continue
+            with self._folder.create(getattr(outputs, panel)) as stream:
+                write_panel(stream, found)
+        words = [f"No panel of {panel.replace('_', ' ')}: {why}." for panel, why in missing.items()]
+        return outputs.model_copy(update=dict.fromkeys(missing)), words
 
     def write_image(
         self, record: ImageRecord, mask: NDArray[np.bool_], heatmap: NDArray[np.float32] | None = None

@@ -95,6 +95,8 @@ class TestScan:
             (["--batch", "4"], {"batch": 4}),
             (["--workers", "2"], {"workers": 2}),
             (["--threshold", "0.25"], {"threshold": 0.25}),
+            (["--calibration", "calib.json"], {"calibration": Path("calib.json")}),
+            (["--panels"], {"panels": True}),
             (["--hidden"], {"hidden": True}),
             (["--follow-links"], {"follow_links": True}),
             (["--archive-depth", "0"], {"archive_depth": 0}),

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.calibration import FEATURES, Calibration, fit_logistic, fit_score, image_features, image_score, reliability
+from model.calibration import (
+    FEATURES,
+    Calibration,
+    cross_validated,
+    fit_even,
+    fit_logistic,
+    fit_score,
+    image_features,
+    image_score,
+    reliability,
+)
 
 
 def test_score_is_the_mean_of_the_strongest_cells() -> None:
@@ -141,3 +151,41 @@ def test_a_score_needs_both_kinds() -> None:
 def test_without_weights_the_score_is_that_of_the_strongest_cells() -> None:
     heatmap = blob((80, 80), 16, 0.7)
     assert Calibration().score(heatmap) == image_score(heatmap, 24)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.8])
+def test_even_odds_do_not_depend_on_the_shares_in_the_fit(share: float) -> None:
+    """Scores whose log-odds are N(±1, 1): as likely for either kind at one half, with slope 2."""
+    rng = np.random.default_rng(2)
+    forged = np.arange(8000) < 8000 * share
+    scores = 1 / (1 + np.exp(-rng.normal(np.where(forged, 1.0, -1.0), 1.0)))
+    slope, intercept = fit_even(scores, forged)
+    assert slope == pytest.approx(2, abs=0.15)
+    assert intercept == pytest.approx(0, abs=0.15)
+    figures = reliability(cross_validated(scores, forged), forged, even=True)
+    assert figures["expected_calibration_error"] < 0.05
+    assert figures["n"] == 8000
+
+
+def test_cross_validation_never_judges_what_it_was_fitted_on() -> None:
+    """Another score of one picture changes what is said of the other folds, and nothing else in its own."""
+    rng = np.random.default_rng(4)
+    forged, scores = np.arange(60) % 2 == 0, rng.random(60)
+    first = cross_validated(scores, forged)
+    assert np.array_equal(first, cross_validated(scores, forged))
+    scores[7] = 0.999
+    same = first == cross_validated(scores, forged)
+    assert same.sum() == 60 // 5 - 1 and not same[7]
+
+
+def test_both_kinds_weigh_alike_if_asked() -> None:
+    probability, forged = np.array([0.95, 0.05, 0.05, 0.05]), np.array([False, False, False, True])
+    figures = reliability(probability, forged, even=True)
+    assert figures["brier"] == pytest.approx(0.5 * 0.95**2 + 0.5 * (0.95**2 + 2 * 0.05**2) / 3)
+
+
+@pytest.mark.parametrize(("megapixels", "known"), [(0.4, False), (0.5, True), (8.0, True), (8.1, False)])
+def test_a_size_is_known_without_a_fitted_confidence(megapixels: float, known: bool) -> None:
+    calibration = Calibration(fitted_megapixels=(1.0, 4.0))
+    assert calibration.knows_size(megapixels) is known
+    assert not calibration.covers(megapixels)

@@ -63,6 +63,8 @@ function showRecord(row, detail) {
       ["Noise levels", model.noise_levels.length ? model.noise_levels.join(", ") : null],
       ["Seed", detail.seed, "code"],
       ["Calibration", model.calibration === null ? "none" : model.calibration],
+      ["Calibration digest", model.calibration_sha256, "code"],
+      ["p-value", detail.p === null ? null : `${detail.p}, among the authentic photos of the calibration`],
       ["Threshold", `${detail.thresholds[0]} for a pixel, ${detail.thresholds[1]} for the score`],
       ["Tiles", `${number(detail.tiles[2])} of ${detail.tiles[0]} px, overlap ${detail.tiles[1]} px`],
     ]),
@@ -94,6 +96,18 @@ function showRegions(row, detail) {
     box.style.height = `${(100 * height) / row[HEIGHT]}%`;
     return box;
   }));
+}
+const PANELS = {
+  error_level_analysis: "Error level analysis (Krawetz 2007)",
+  jpeg_ghosts: "JPEG ghosts (Farid 2009)",
+  noise_inconsistency: "Noise inconsistency",
+};
+function showPanels(row, detail) {
+  const shown = Object.entries(PANELS).filter(([key]) => detail.urls[key]);
+  $("panels").hidden = !shown.length;
+  $("panel-figures").replaceChildren(...shown.map(([key, title]) => el("figure", { class: "panel" },
+    el("a", { href: detail.urls[key] }, el("img", { src: detail.urls[key], alt: `${title} of ${shownName(row)}` })),
+    el("figcaption", null, `${title}: an aid, not a verdict`))));
 }
 function setPicture(image, url) {
   if (url) image.src = url;
@@ -170,5 +184,6 @@ function showDetail(i) {
     el("div", null, el("dt", null, label), el("dd", null, value, el("small", null, note)))));
   showRegions(row, detail);
   showPictures(row, detail);
+  showPanels(row, detail);
   showRecord(row, detail);
 }

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 
 from clue_cli.report.html import write_report
 from clue_cli.report.page_data import printable
+from clue_cli.report.previews import write_panel
 from clue_cli.scan.records import Verdict
 from tests.clue_cli.report.conftest import Demo
 from tests.clue_cli.report.demo import ATTACK, HOSTILE, failures, many, run_of
@@ -411,6 +413,24 @@ def test_missing_pictures_are_named(chromium: Any, tmp_path: Path) -> None:
     reader.open(image(images[0].locator))
     reader.until("!document.getElementById('pictures-missing').hidden")
     assert "is missing or damaged" in reader.text("#pictures-missing")
+
+
+def test_panels_are_shown_as_aids(chromium: Any, tmp_path: Path) -> None:
+    first, second = list(many(2))
+    names = {"error_level_analysis": "panels/a #.ela.png", "noise_inconsistency": "panels/a.noise.png"}
+    (tmp_path / "panels").mkdir()
+    for name in names.values():
+        with (tmp_path / name).open("wb") as stream:
+            write_panel(stream, np.zeros((30, 40), np.float32))
+    first = first.model_copy(update={"outputs": first.outputs.model_copy(update=names), "p_value": 0.004})
+    reader = Reader(chromium, write_report(tmp_path, run_of([first, second], 0), [first, second]))
+    reader.open(image(first.locator))
+    reader.until("[...document.querySelectorAll('#panels img')].filter((i) => i.naturalWidth === 40).length === 2")
+    assert reader.visible("#panels") and "aid, not a verdict" in reader.text("#panel-figures")
+    assert "0.004, among the authentic photos" in reader.text("#how")
+    reader.open(image(second.locator))
+    reader.until("!document.getElementById('detail').hidden")
+    assert not reader.visible("#panels")
 
 
 def test_twenty_thousand_images_open_fast_and_come_in_pages(chromium: Any, tmp_path: Path) -> None:

@@ -181,7 +181,52 @@ def test_an_empty_run_has_a_page(tmp_path: Path) -> None:
 def test_images_without_previews_are_listed(tmp_path: Path) -> None:
     page = write(tmp_path, [record_of(SHAPES[0])])
     assert page.data["data-rows"][0][10] is None
-    assert page.data["data-details-0"][0]["urls"]["preview"] is None
+    assert "preview" not in page.data["data-details-0"][0]["urls"]
+
+
+PROMISE = {
+    "calibration": "ours.json<b>",
+    "calibration_sha256": "7a" * 32,
+    "calibration_promise": "At most 1 % of authentic photos are called forged by mistake.",
+    "calibration_fitted_on": "",
+}
+FITTED = {**PROMISE, "calibration_fitted_on": "40 forged and 199 authentic images of one's own"}
+
+
+@pytest.mark.parametrize(
+    ("model", "said", "not_said"),
+    [
+        ({}, ["made images of which half were forged"], ["Promised error rate", "p-value"]),
+        (
+            PROMISE,
+            [
+                "Promised error rate At most 1 % of authentic photos are called forged by mistake.",
+                f"(calibration ours.json<b>, SHA-256 {'7a' * 32})",
+                "not the probability that one forged verdict is wrong",
+                "no forged images were at hand for the calibration",
+            ],
+            ["made images"],
+        ),
+        (FITTED, ["one’s own images of which half were forged, or weighed so"], ["made images", "at hand"]),
+    ],
+)
+def test_a_calibration_states_its_promise(
+    tmp_path: Path, model: dict[str, str | None], said: list[str], not_said: list[str]
+) -> None:
+    words = write(tmp_path, [record_of(SHAPES[0])], model={"name": "mini", **model}).words
+    assert [text for text in said if text not in words] == []
+    assert [text for text in not_said if text in words] == []
+
+
+def test_panels_and_p_values_reach_the_page(tmp_path: Path) -> None:
+    record = record_of(SHAPES[0], "a")
+    outputs = record.outputs.model_copy(update={"jpeg_ghosts": "panels/a #.ghosts.png"})
+    page = write(tmp_path, [record.model_copy(update={"outputs": outputs, "p_value": 0.0123456789})])
+    detail = page.data["data-details-0"][0]
+    assert detail["urls"]["jpeg_ghosts"] == "panels/a%20%23.ghosts.png"
+    assert "noise_inconsistency" not in detail["urls"]
+    assert detail["p"] == 0.012346
+    assert "Panels: aids, not verdicts" in page.words and "took no part in the verdict" in page.words
 
 
 def test_details_come_in_blocks(tmp_path: Path) -> None:

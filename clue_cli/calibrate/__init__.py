@@ -1,0 +1,1 @@
+"""From a person's own photos to a threshold with a promise."""

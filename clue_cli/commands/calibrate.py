@@ -1,0 +1,215 @@
+"""`clue calibrate`: the options, one call, and the exit code."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clue_cli.commands.scan import _device, _path
+from clue_cli.errors import ExitCode, NothingToScanError, OutputError, UsageError
+from clue_cli.scan.options import DType, ScanOptions
+from clue_cli.terminal import printable, say
+
+if TYPE_CHECKING:
+    from clue_cli.calibrate.scores import Measured
+    from clue_cli.scan.calibration_file import CalibrationFile
+
+_DEFAULT = ScanOptions()
+_SECONDS = 5.0
+"""Between two lines of progress."""
+
+_READING, _MODEL = "What is read", "Model"
+
+
+def calibrate(
+    authentic: Annotated[
+        list[Path],
+        typer.Option(
+            parser=_path, metavar="PATH", help="Untouched photos: a folder, archive or file; can be repeated."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", parser=_path, metavar="FILE", help="The calibration file to write.")
+    ],
+    forged: Annotated[
+        list[Path] | None,
+        typer.Option(
+            parser=_path,
+            metavar="PATH",
+            help="Forged images, to fit the confidence and measure how many are found; can be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    fpr: Annotated[
+        float, typer.Option(help="The share of authentic photos that may be called forged, at most.")
+    ] = 0.01,
+    inconclusive: Annotated[
+        float | None,
+        typer.Option(
+            help="Without --forged: the share of authentic photos that may be denied `no_evidence`, at most.",
+            show_default="0.05, or --fpr if that is more",
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing FILE.")] = False,
+    model: Annotated[
+        str, typer.Option(help="A model of the package by name, or a path.", rich_help_panel=_MODEL)
+    ] = _DEFAULT.model,
+    device: Annotated[
+        str, typer.Option(callback=_device, help="auto, cpu, cuda or cuda:N.", rich_help_panel=_MODEL)
+    ] = _DEFAULT.device,
+    dtype: Annotated[
+        DType, typer.Option(help="Number format of the network.", rich_help_panel=_MODEL)
+    ] = _DEFAULT.dtype,
+    hidden: Annotated[
+        bool, typer.Option("--hidden", help="Also read hidden files and folders.", rich_help_panel=_READING)
+    ] = _DEFAULT.hidden,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Follow symbolic links.", rich_help_panel=_READING)
+    ] = _DEFAULT.follow_links,
+    archive_depth: Annotated[
+        int, typer.Option(min=0, help="How deep archives in archives are opened; 0: none.", rich_help_panel=_READING)
+    ] = _DEFAULT.archive_depth,
+    max_megapixels: Annotated[
+        float, typer.Option(min=0.001, max=1e6, help="Larger images are left out.", rich_help_panel=_READING)
+    ] = _DEFAULT.max_megapixels,
+    max_file_mib: Annotated[
+        float, typer.Option(min=0.001, max=1e6, help="Larger files are left out (MiB).", rich_help_panel=_READING)
+    ] = _DEFAULT.max_file_mib,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
+) -> None:
+    """Set the threshold of `forged` from your own untouched photos, with a promised false-positive rate.
+
+    The photos should come about like the evidence: the same kinds of cameras, processing and compression. Take them as
+    they come, and none that trained the model. With n photos the smallest rate that can be promised is 1/(n+1).
+    """
+    level = max(0.05, fpr) if inconclusive is None else inconclusive
+    for name, rate in (("--fpr", fpr), ("--inconclusive", level)):
+        if not 0 < rate < 1:  # NaN is neither
+            raise typer.BadParameter(f"{rate:g} does not lie between 0 and 1", param_hint=name)
+    if level < fpr:
+        raise typer.BadParameter(f"{level:g} is less than --fpr {fpr:g}", param_hint="--inconclusive")
+    _check_out(out, [*authentic, *(forged or [])], overwrite)
+    options = ScanOptions(
+        model=model,
+        device=device,
+        dtype=dtype,
+        hidden=hidden,
+        follow_links=follow_links,
+        archive_depth=archive_depth,
+        max_megapixels=max_megapixels,
+        max_file_mib=max_file_mib,
+    )
+    made = _execute(authentic, forged or [], options, fpr, level, quiet=quiet)
+    _write(made, out)
+    if not quiet:
+        say("", made.statement, "", *_summary(made, out))
+    failed = any(left.code not in _NO_FAILURE for left in made.left_out)
+    raise typer.Exit(ExitCode.SOME_FAILED if failed else ExitCode.OK)
+
+
+_NO_FAILURE = frozenset({"duplicate", "further_page", "not_judged"})
+
+
+def _check_out(out: Path, photos: list[Path], overwrite: bool) -> None:
+    """Refuse, before any work, a file that cannot be written, that is there, or that lies among the photos."""
+    shown = printable(str(out))
+    real = Path(os.path.realpath(out))
+    if any(real.is_relative_to(os.path.realpath(path)) for path in photos):
+        raise UsageError(f"{shown} lies among the photos.", "They are only read: choose another place with --out.")
+    if out.is_dir() or not real.parent.is_dir():
+        raise OutputError(f"{shown} cannot be written: {'it' if out.is_dir() else 'its folder'} is "
+                          f"{'a folder' if out.is_dir() else 'not there'}.", "Name a file with --out.")  # fmt: skip
+    if not overwrite and os.path.lexists(out):
+        raise OutputError(f"{shown} is there already.", "Choose another name with --out, or replace it: --overwrite.")
+
+
+def _execute(
+    authentic: list[Path], forged: list[Path], options: ScanOptions, fpr: float, level: float, *, quiet: bool
+) -> CalibrationFile:
+    # Heavy: only here, so that `clue --help` answers at once.
+    from clue_cli.calibrate.fit import check_enough, fit
+    from clue_cli.calibrate.scores import measure
+    from clue_cli.evidence.walk import check_paths
+    from clue_cli.scan.network import find_device, find_model, load_predictor
+
+    check_paths([*authentic, *forged])
+    checkpoint = find_model(options.model)
+    device, dtype = find_device(options.device, options.dtype)
+    predictor = load_predictor(checkpoint, device, dtype, options)
+    found: list[Measured] = []
+    for kind, paths in (("authentic", authentic), ("forged", forged)):
+        if paths:
+            shown = _Shown(kind, quiet=quiet)
+            found.append(measure(paths, options, predictor, checkpoint.calibration, shown))
+            shown.end(found[-1])
+            if not found[-1].images:
+                raise NothingToScanError(
+                    f"No {kind} photo could be used ({len(found[-1].left_out)} left out, {found[-1].not_pictures} "
+                    "files are no pictures).",
+                    "Hidden files and links are left out unless you ask for them: --hidden, --follow-links.",
+                )
+            check_enough(len(found[0].images), fpr)
+    return fit(
+        found[0],
+        found[1] if forged else None,
+        fpr=fpr,
+        inconclusive_rate=level,
+        checkpoint=checkpoint,
+        device=device,
+        dtype=str(dtype).removeprefix("torch."),
+        paths=([printable(str(path)) for path in authentic], [printable(str(path)) for path in forged]),
+    )
+
+
+class _Shown:
+    """Tells on stderr what is left out as it comes, and now and then how far the work is."""
+
+    def __init__(self, kind: str, *, quiet: bool) -> None:
+        self._kind, self._quiet = kind, quiet
+        self._left_out, self._said = 0, time.monotonic()
+
+    def __call__(self, found: Measured) -> None:
+        for left in found.left_out[self._left_out :]:
+            self._say(f"left out: {printable(left.locator)}: {printable(left.message)}")
+        self._left_out = len(found.left_out)
+        if time.monotonic() - self._said >= _SECONDS:
+            self._said = time.monotonic()
+            self._say(self._count(found))
+
+    def end(self, found: Measured) -> None:
+        self(found)
+        self._say(f"{self._count(found)}, {found.not_pictures:,} files that are no pictures")
+        if found.skipped:
+            self._say(f"{found.skipped:,} hidden files, folders or links were not read: --hidden, --follow-links.")
+
+    def _count(self, found: Measured) -> str:
+        return f"{self._kind}: {len(found.images):,} images, {len(found.left_out):,} left out"
+
+    def _say(self, line: str) -> None:
+        if not self._quiet:
+            say(line)
+
+
+def _write(made: CalibrationFile, out: Path) -> None:
+    from clue_cli.report.atomic import whole_file
+    from clue_cli.scan.folder import output_errors
+
+    with output_errors(out), whole_file(out, sync=True) as stream:
+        stream.write(made.model_dump_json(indent=1).encode() + b"\n")
+
+
+def _summary(made: CalibrationFile, out: Path) -> list[str]:
+    lines = [
+        f"forged if the score is above {made.score_threshold:.6g}, no evidence if it is not above "
+        f"{made.no_evidence_below:.6g}, inconclusive in between",
+    ]
+    if made.forged is not None:
+        lines.append(
+            f"confidence refitted: expected calibration error {made.forged.expected_calibration_error:.3f}, "
+            f"Brier score {made.forged.brier:.3f} (5-fold cross-validation)"
+        )
+    return [*lines, f"{printable(str(out))}: use it with `clue scan --calibration`."]

@@ -1,0 +1,189 @@
+"""`calib.json`: nothing in it is believed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clue_cli.errors import UsageError
+from clue_cli.scan.calibration_file import MAX_BYTES, CalibrationFile, OwnCalibration, load, parse, thresholds
+from clue_cli.scan.options import DType
+from model.calibration import Calibration
+from tests.clue_cli.calibrate.made import DIGEST, content, high, low, made
+
+Change = Callable[[dict[str, Any]], object]
+
+ALONE, BOTH = content(made()), content(made(forged=high()))
+
+
+def text(data: dict[str, Any]) -> bytes:
+    return json.dumps(data).encode()
+
+
+@pytest.mark.parametrize("calibration", [made(), made(forged=high()), made(low(30), fpr=0.2, inconclusive_rate=0.2)])
+def test_what_is_written_is_read_again(tmp_path: Path, calibration: CalibrationFile) -> None:
+    path = tmp_path / "calib.json"
+    path.write_bytes(calibration.model_dump_json(indent=1).encode())
+    found = load(path, DIGEST)
+    assert found.content == calibration
+    assert found.name == "calib.json" and len(found.sha256) == 64
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(score_threshold=0.1), "score_threshold is 0.1, but the scores make it"),
+        (lambda d: d.update(score_threshold=d["score_threshold"] - 1e-13), "lower than the promise allows"),
+        (lambda d: d.update(no_evidence_below=0.0), "no_evidence_below"),
+        (lambda d: d.update(fpr=0.001), "needs 999 authentic photos"),
+        (lambda d: d.update(fpr=0.5), "inconclusive rate is below"),
+        (lambda d: d.update(promised_rate=0.001), "promised_rate"),
+        (lambda d: d.update(rate_bound=0.01), "rate_bound"),
+        (lambda d: d.update(n=200), "there are 199 scores"),
+        (lambda d: d.update(scores=d["scores"][::-1]), "must ascend"),
+        (lambda d: d["scores"].__setitem__(3, 0.0001), "must ascend"),
+        (lambda d: d["scores"].__setitem__(198, 1.5), "must ascend"),
+        (lambda d: d["scores"].__setitem__(198, 0.9), "scores_digest"),
+        (lambda d: d["scores"].__setitem__(198, "0.9"), "scores.198"),
+        (lambda d: d["scores"].__setitem__(198, True), "scores.198"),
+        (lambda d: d.update(scores=[]), "scores"),
+        (lambda d: d.update(megapixels=[3, 1]), "smallest and a largest"),
+        (lambda d: d.update(megapixels=[-1, 1]), "smallest and a largest"),
+        (lambda d: d.update(schema_version="2.0"), "schema_version"),
+        (lambda d: d.update(kind="image"), "kind"),
+        (lambda d: d.update(dtype="float16"), "dtype"),
+        (lambda d: d.update(model_digest="x"), "model_digest"),
+        (lambda d: d.update(surprise=1), "surprise: Extra inputs"),
+        (lambda d: d.pop("fpr"), "fpr: Field required"),
+        (lambda d: d.update(fpr="0.01"), "fpr: Input should be a valid number"),
+        (lambda d: d.update(version="x" * 101), "version"),
+    ],
+)
+def test_a_changed_file_is_refused(change: Change, message: str) -> None:
+    data = json.loads(text(ALONE))
+    change(data)
+    with pytest.raises(ValueError, match=message):
+        parse(text(data))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.update(above=40), "above is 40"),
+        (lambda f: f.update(interval=[0.99, 1.0]), "interval is not"),
+        (lambda f: f.update(slope=-1.0), "slope"),
+        (lambda f: f.update(intercept=-50.0), "score_threshold"),
+        (lambda f: f.update(brier=2.0), "brier"),
+        (lambda f: f.update(scores=[0.9, 0.1]), "must ascend"),
+    ],
+)
+def test_a_changed_forged_part_is_refused(change: Change, message: str) -> None:
+    data = json.loads(text(BOTH))
+    change(data["forged"])
+    with pytest.raises(ValueError, match=message):
+        parse(text(data))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "Expecting value"),
+        (b"\xff\xfe{}", "not UTF-8"),
+        (b"null", "Input should be an object"),
+        (b"[]", "Input should be an object"),
+        (b"{}", "Field required"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"fpr": NaN}', "NaN is no number"),
+        (b'{"fpr": -Infinity}', "-Infinity is no number"),
+        (text(ALONE).replace(b'"fpr": 0.01', b'"fpr": 1e999'), "fpr: Input should be a finite number"),
+        (b'{"n": ' + b"9" * 5000 + b"}", "4300"),
+        (b'{"fpr": 0.01, "fpr": 0.5}', "'fpr' occurs twice"),
+        (text(ALONE).replace(b'"fpr": 0.01', b'"fpr": 0.01, "fpr": 0.01'), "'fpr' occurs twice"),
+        (text(BOTH).replace(b'"above"', b'"slope": 1.0, "above"'), "'slope' occurs twice"),
+    ],
+)
+def test_hostile_bytes_are_refused(data: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse(data)
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "huge.json"
+    with path.open("wb") as stream:
+        stream.truncate(MAX_BYTES + 10)
+    with pytest.raises(UsageError, match="larger than 64 MiB"):
+        load(path, DIGEST)
+
+
+def test_another_model_is_refused_with_both_digests(tmp_path: Path) -> None:
+    path = tmp_path / "calib.json"
+    path.write_bytes(text(ALONE))
+    with pytest.raises(UsageError, match=f"{DIGEST}, this scan uses {'e' * 64}"):
+        load(path, "e" * 64)
+
+
+@pytest.mark.parametrize("name", ["nothing.json", "folder"])
+def test_a_file_that_is_none(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UsageError, match="no calibration file"):
+        load(tmp_path / name, DIGEST)
+
+
+def test_the_words_shown_are_not_those_of_the_file(tmp_path: Path) -> None:
+    found = parse(text({**ALONE, "statement": "No authentic photo is ever called forged."}))
+    assert "ever" not in found.words()
+    assert found.words() == made().statement
+
+
+def own(calibration: CalibrationFile) -> OwnCalibration:
+    return OwnCalibration("calib.json", "a" * 64, calibration)
+
+
+def test_it_takes_the_place_of_the_models_own() -> None:
+    model = Calibration(
+        name="tiny", pixel_threshold=0.4, score_cells=7, fitted_on="made pictures", fitted_megapixels=(0.1, 0.2)
+    )
+    applied = own(made()).applied_to(model)
+    assert applied.name == "calib.json"
+    assert (applied.pixel_threshold, applied.score_cells) == (0.4, 7), "what makes the score stays"
+    assert (applied.score_threshold, applied.no_evidence_below) == (197 / 398, 189 / 398)
+    assert not applied.covers(2.0) and applied.knows_size(2.0), "no confidence without forged images"
+    both = made(forged=high())
+    applied = own(both).applied_to(model)
+    assert both.forged is not None
+    assert applied.covers(2.0) and not applied.covers(20.0)
+    assert applied.p_forged(both.forged.even) == pytest.approx(0.5)
+    assert applied.fitted_on == "40 forged and 199 authentic images of one's own, weighing alike"
+    assert applied.figures is not None and applied.figures["n"] == 239
+
+
+def test_p_values() -> None:
+    calibration = own(made())
+    assert calibration.p_value(1.0) == 1 / 200
+    assert calibration.p_value(0.0) == 1.0
+    threshold = calibration.content.score_threshold
+    assert calibration.p_value(threshold) > 0.01 >= calibration.p_value(threshold + 1e-9)
+
+
+def test_a_number_format_must_be_the_calibrations() -> None:
+    calibration = own(made())
+    assert calibration.dtype(DType.AUTO) is calibration.dtype(DType.FLOAT32) is DType.FLOAT32
+    with pytest.raises(UsageError, match="made in float32, this scan was to use bfloat16"):
+        calibration.dtype(DType.BFLOAT16)
+
+
+def test_what_weakens_the_promise_is_said() -> None:
+    assert own(made()).warnings("cpu") == []
+    old = made().model_copy(update={"version": "0.0.1\u202e"})
+    version, device = own(old).warnings("cuda:0")
+    assert "made with clue 0.0.1\\u202e" in version
+    assert "made on cpu, this scan runs on cuda:0" in device
+
+
+def test_the_band_cannot_be_narrower_than_nothing() -> None:
+    with pytest.raises(ValueError, match="below the false-positive rate"):
+        thresholds(made().scores, 0.05, 0.01, None)
