@@ -141,8 +141,8 @@ def _results(job: Job, tools: Tools, numbers: list[int], workers: int, stop: thr
     waiting = iter(numbers)
     try:
         while True:
-            while len(under_way) < 2 * workers and not stop.is_set() and (number := next(waiting, None)) is not None:
-                under_way.append(pool.submit(make, number))
+            while len(under_way) < 2 * workers and not stop.is_set() and (following := next(waiting, None)) is not None:
+                under_way.append(pool.submit(make, following))
             if not under_way:
                 return
             yield under_way.popleft().result()
@@ -156,11 +156,11 @@ def _results(job: Job, tools: Tools, numbers: list[int], workers: int, stop: thr
 
 
 def _workers(options: ForgeOptions, missing: int) -> int:
-    automatic: int | None = 1
+    automatic = 1
     if options.inpainter is None and options.autoencoder is None:
-        affinity = hasattr(os, "sched_getaffinity")
-        automatic = len(os.sched_getaffinity(0)) if affinity else os.cpu_count()
-    return max(1, min(options.workers or automatic or 1, missing))
+        known = hasattr(os, "sched_getaffinity")
+        automatic = len(os.sched_getaffinity(0)) if known else (os.cpu_count() or 1)
+    return max(1, min(options.workers or automatic, missing))
 
 
 def _device(options: ForgeOptions) -> str:
