@@ -1,0 +1,219 @@
+"""`clue eval`: the options, one call, and the exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clue_cli.commands.scan import _check_current_folder, _device, _path
+from clue_cli.commands.stop import graceful_stop
+from clue_cli.errors import ExitCode, UsageError
+from clue_cli.eval.options import FUNCTIONS, METHODS, EvalOptions
+from clue_cli.scan.options import DType
+from clue_cli.terminal import complain, printable, write_stdout
+
+if TYPE_CHECKING:
+    from clue_cli.eval.results import Results
+
+_DEFAULT = EvalOptions()
+_WHAT, _MODEL, _RESULTS, _OTHER, _TALK = "What is measured", "Model", "Results", "Instead of measuring", "Messages"
+_WIDE = 160
+"""Columns of a table that is not shown on a terminal."""
+
+
+def _method(words: list[str] | None) -> list[str]:
+    found = [part.strip() for word in words or [] for part in word.split(",") if part.strip()]
+    wrong = next((word for word in found if word not in METHODS), None)
+    if wrong is not None:
+        raise typer.BadParameter(f"{wrong!r}; expected {', '.join(METHODS)}")
+    return found
+
+
+def evaluate(
+    bench: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--bench",
+            "-b",
+            metavar="NAME[,NAME…]|all|PATH",
+            help="Benchmarks by name, all that are here, or a folder or list of your own.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(parser=_path, metavar="DIR", envvar="CLUE_DATA", help="Where they lie.", rich_help_panel=_WHAT),
+    ] = None,
+    attack: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:VALUE",
+            help="What is done to the pictures first, e.g. jpeg:70, grid:imdl-jpeg, none; may be given several times.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            callback=_method,
+            metavar="NAME",
+            help=f"Which methods: {', '.join(METHODS)}. Baselines are in every table.",
+            show_default="mini",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            parser=_path,
+            metavar="DIR",
+            help="Score another method's maps (PNG of 8 or 16 bit, NPY), named like the images.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many images of each set.", rich_help_panel=_WHAT)
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of attacks, choice and bootstrap.", rich_help_panel=_WHAT)
+    ] = _DEFAULT.seed,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="A problem in data or predictions is an error.", rich_help_panel=_WHAT)
+    ] = False,
+    max_megapixels: Annotated[
+        float, typer.Option(min=0.001, max=1_000_000, help="Larger images are not decoded.", rich_help_panel=_WHAT)
+    ] = _DEFAULT.max_megapixels,
+    model: Annotated[
+        str, typer.Option(help="A model of the package by name, or a path.", rich_help_panel=_MODEL)
+    ] = _DEFAULT.model,
+    device: Annotated[
+        str, typer.Option(callback=_device, help="auto, cpu, cuda or cuda:N.", rich_help_panel=_MODEL)
+    ] = _DEFAULT.device,
+    dtype: Annotated[
+        DType, typer.Option(help="Number format of the network.", rich_help_panel=_MODEL)
+    ] = _DEFAULT.dtype,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            parser=_path,
+            metavar="DIR",
+            help="The results folder: new, empty, or of an earlier measurement.",
+            rich_help_panel=_RESULTS,
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Start anew in DIR.", rich_help_panel=_RESULTS)
+    ] = False,
+    show: Annotated[
+        bool, typer.Option("--list", help="Show all benchmarks, and which are here.", rich_help_panel=_OTHER)
+    ] = False,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="A B", help="Whether two results on the same images differ.", rich_help_panel=_OTHER),
+    ] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of results.json.", rich_help_panel=_OTHER)
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress and no table; errors only.", rich_help_panel=_TALK)
+    ] = False,
+) -> None:
+    """Measure methods on benchmarks: figures with intervals, beside baselines and the paper's figures.
+
+    What DIR already holds for the same content, model, attack and settings is not computed again.
+    """
+    _check_current_folder()
+    chosen = [name for name, given in (("--list", show), ("--compare", compare), ("--schema", schema)) if given]
+    if len(chosen) > 1:
+        raise UsageError(f"{' and '.join(chosen)} exclude each other.", "Ask for one of them.")
+    if show:
+        _show_list(root)
+    elif schema:
+        _show_schema()
+    elif compare:
+        _compare(*compare, method or [], seed)
+    else:
+        if not bench or out is None:
+            raise UsageError(
+                f"{'--bench' if not bench else '--out'} is missing.",
+                "Example: clue eval --bench coverage --root DIR --out results/",
+            )
+        options = EvalOptions(
+            bench=tuple(bench),
+            root=root,
+            model=model,
+            device=device,
+            dtype=dtype,
+            attacks=tuple(attack or ()),
+            methods=tuple(method or ()),
+            predictions=predictions,
+            limit=limit,
+            seed=seed,
+            strict=strict,
+            max_megapixels=max_megapixels,
+            overwrite=overwrite,
+            command_line=tuple(map(printable, ["clue", *sys.argv[1:]])),
+        )
+        raise typer.Exit(_measure(out, options, quiet=quiet))
+
+
+def _measure(out: Path, options: EvalOptions, *, quiet: bool) -> ExitCode:
+    # Heavy: only here, so that `clue --help` answers at once
+    from clue_cli.eval.progress import EvalProgress
+    from clue_cli.eval.session import evaluate as run
+    from clue_cli.eval.table import render
+
+    with graceful_stop() as stop, EvalProgress(quiet=quiet) as progress:
+        results = run(out, options, progress, stop)
+    if not quiet:
+        write_stdout(render(results, width=_width(), colour=_colour()))
+        progress.say(f"page: {out / 'index.html'}")
+    return _conclude(results)
+
+
+def _conclude(results: Results) -> ExitCode:
+    if results.status == "interrupted":
+        complain("Interrupted.", "What was finished is recorded; the same command goes on from there.")
+        return ExitCode.INTERRUPTED
+    without = sum(one.unmeasured for one in results.outcomes)
+    if without:
+        complain(
+            f"{without} figures of single images could not be had.", "The result and per_image.csv name them and why."
+        )
+        return ExitCode.SOME_FAILED
+    return ExitCode.OK
+
+
+def _show_list(root: Path | None) -> None:
+    from clue_cli.eval.listing import listing
+
+    write_stdout(listing(root, width=_width(), colour=_colour()))
+
+
+def _show_schema() -> None:
+    from clue_cli.eval.results import Results
+
+    write_stdout(json.dumps(Results.model_json_schema(), indent=2) + "\n")
+
+
+def _compare(a: Path, b: Path, methods: list[str], seed: int) -> None:
+    from clue_cli.eval.compare import compare_folders, describe
+
+    names = [FUNCTIONS[word] for word in methods if word in FUNCTIONS]
+    write_stdout(describe(compare_folders(a, b, method=names[0] if names else None, seed=seed)))
+
+
+def _colour() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def _width() -> int:
+    return shutil.get_terminal_size((_WIDE, 24)).columns if sys.stdout.isatty() else _WIDE

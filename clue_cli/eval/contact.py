@@ -1,0 +1,97 @@
+"""The contact sheet: the best, the median and the worst images of a method, each with ground truth and heatmap."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from clue_cli.report.previews import inferno
+from clue_cli.terminal import printable
+from model.evaluation import Entry, ImageRow, UnreadablePicture, read_truth
+from model.evaluation.maps import Map
+
+EACH = 3
+"""Images of each kind."""
+SIDE = 200
+"""Longer side of a picture, pixels."""
+GAP, LABEL = 8, 34
+QUALITY = 88
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """One image of the sheet: its key, its F1, and why it is there."""
+
+    key: str
+    f1: float
+    words: str
+
+
+def pick(rows: Iterable[ImageRow]) -> list[Pick]:
+    """The best, median and worst by F1, `EACH` of each, ties by key; no image twice."""
+    scored = sorted((row for row in rows if row.f1 is not None), key=lambda row: (-(row.f1 or 0.0), row.key))
+    middle = max(0, (len(scored) - EACH) // 2)
+    groups = (("best", scored[:EACH]), ("median", scored[middle : middle + EACH]), ("worst", scored[-EACH:][::-1]))
+    found: dict[str, Pick] = {}
+    # The extremes come first: where there are few images, they are not shown as the median
+    for words, part in (groups[0], groups[2], groups[1]):
+        for row in part:
+            found.setdefault(row.key, Pick(row.key, row.f1 or 0.0, words))
+    order = {"best": 0, "median": 1, "worst": 2}
+    return sorted(found.values(), key=lambda one: (order[one.words], -one.f1, one.key))
+
+
+def sheet(tiles: Iterable[tuple[Pick, Entry, Pixels, Map]], count: int) -> bytes:
+    """A JPEG: a row for each image, from left to right the picture, its ground truth, the heatmap.
+
+    Args:
+        tiles: pixels H×W×3 and map h×w of each, one at a time; the map may be of another size.
+        count: at most so many.
+    """
+    width, height = 3 * SIDE + 4 * GAP, count * (SIDE + LABEL + GAP) + GAP
+    canvas = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(size=13)
+    top = GAP
+    for one, entry, pixels, heatmap in tiles:
+        text = f"{one.words}, F1 {one.f1:.3f}"
+        draw.text((GAP, top), text, fill="black", font=font)
+        draw.text((GAP, top + 15), _fitting(printable(one.key)), fill="#555555", font=font)
+        for column, picture in enumerate((Image.fromarray(pixels), _truth(entry), _heat(heatmap))):
+            if picture is not None:
+                canvas.paste(_small(picture), (GAP + column * (SIDE + GAP), top + LABEL))
+        top += SIDE + LABEL + GAP
+    buffer = io.BytesIO()
+    canvas.save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()
+
+
+def _small(picture: Image.Image) -> Image.Image:
+    scale = SIDE / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    return picture.convert("RGB").resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST)
+
+
+def _truth(entry: Entry) -> Image.Image | None:
+    try:
+        return Image.fromarray(read_truth(entry.masks, entry.style).astype(np.uint8) * 255)
+    except (UnreadablePicture, ValueError):
+        return None
+
+
+def _heat(heatmap: Map) -> Image.Image:
+    step = max(1, max(heatmap.shape) // (4 * SIDE))
+    return Image.fromarray(inferno()[(np.clip(heatmap[::step, ::step], 0, 1) * 255).astype(np.uint8)])
+
+
+def _fitting(text: str, characters: int = 88) -> str:
+    # The built-in font has Latin letters only
+    plain = text.encode("ascii", "replace").decode()
+    return plain if len(plain) <= characters else f"...{plain[-characters + 3 :]}"

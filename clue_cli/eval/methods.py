@@ -1,0 +1,83 @@
+"""What is measured, and which settings its figures depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from clue_cli.eval.options import EvalOptions
+from model.data.attacks import Attack
+from model.evaluation import CLASSICAL, TRIVIAL
+from model.evaluation.baselines import Method as MapFunction
+from model.evaluation.maps import RESIZE
+from model.evaluation.pixel_scores import THRESHOLD
+
+Kind = Literal["network", "predictions", "classical", "baseline", "probe"]
+
+METADATA = "metadata alone"
+PREDICTIONS = "predictions"
+SCORE_CELLS = 24
+"""Score of an image where a method gives only a map: the mean of its strongest 24 cells of 8×8 pixels."""
+MEASURE = {"threshold": THRESHOLD, "resize": RESIZE, "score_cells": SCORE_CELLS, "version": 1}
+"""How everything is measured; part of each settings digest."""
+
+_ELA = "error level analysis"
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One line of a table.
+
+    Attributes:
+        name: as it is shown.
+        digest: SHA-256 of a model, or of the maps of a set; None for functions.
+        details: what else its figures depend on, such as the number format.
+        function: from pixels to a map; None for the network, predictions and the probe.
+        sees_pixels: whether an attack can change its figures.
+    """
+
+    name: str
+    kind: Kind
+    digest: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    function: MapFunction | None = None
+    sees_pixels: bool = True
+
+    @property
+    def subject(self) -> bool:
+        """Whether it is what the measurement is about, not what stands beside it."""
+        return self.kind in ("network", "predictions", "classical")
+
+    def settings(self, attack: Attack, seed: int) -> str:
+        """SHA-256, hex, over all that the figures depend on apart from the image."""
+        attacked = self.sees_pixels and bool(attack.steps)
+        parts = {
+            "measure": MEASURE,
+            "method": self.name,
+            "kind": self.kind,
+            "digest": self.digest,
+            "details": self.details,
+            "attack": attack.name if attacked else "none",
+            "seed": seed if attacked else None,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def baselines() -> list[Method]:
+    """What stands in every table: all forged, none forged, centre box, error level analysis, and metadata alone."""
+    trivial = [Method(name, "baseline", function=function, sees_pixels=False) for name, function in TRIVIAL.items()]
+    ela = Method(_ELA, "baseline", function=CLASSICAL[_ELA])
+    return [*trivial, ela, Method(METADATA, "probe", sees_pixels=False)]
+
+
+def classical(options: EvalOptions) -> list[Method]:
+    """The classical methods that were asked for."""
+    return [Method(name, "classical", function=CLASSICAL[name]) for name in options.functions]
+
+
+def table_of(subjects: list[Method]) -> list[Method]:
+    """The subjects and what stands beside them, each name once."""
+    names = {method.name for method in subjects}
+    return [*subjects, *(method for method in baselines() if method.name not in names)]

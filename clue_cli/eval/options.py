@@ -1,0 +1,67 @@
+"""What a person can choose about a measurement. Light: the command line is declared with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from clue_cli.scan.options import DType
+
+NETWORK = "mini"
+"""The word of `--method` for the network, whichever `--model` names."""
+FUNCTIONS = {
+    "ela": "error level analysis",
+    "ghosts": "JPEG ghosts",
+    "noise": "noise inconsistency",
+}
+"""Words of `--method` for the classical methods, and their full names."""
+SETS_OF_METHODS = {"classical": tuple(FUNCTIONS), "baselines": ()}
+"""Words for several at once. The baselines are in every table anyway."""
+METHODS = (NETWORK, *FUNCTIONS, *SETS_OF_METHODS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalOptions:
+    """Everything `clue eval` can be told about a measurement, apart from where to write and how to talk.
+
+    Attributes:
+        bench: names of benchmarks, `all`, or paths.
+        root: where the benchmarks lie.
+        model: name of a model of the package, or a path.
+        device, dtype: of the network.
+        attacks: as `model.data.attacks` reads them; none: the pictures as they are.
+        methods: words of `METHODS`; none: the network, or the predictions alone.
+        predictions: a folder with another method's maps.
+        limit: at most so many images of each set.
+        seed: of the attacks, of the choice of images, and of the bootstrap.
+        strict: whether a problem ends the run.
+        max_megapixels: larger images are not decoded (10⁶ pixels).
+        overwrite: start anew.
+        command_line: the words as they were typed, printable.
+    """
+
+    bench: tuple[str, ...] = ()
+    root: Path | None = None
+    model: str = "mini"
+    device: str = "auto"
+    dtype: DType = DType.AUTO
+    attacks: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    predictions: Path | None = None
+    limit: int | None = None
+    seed: int = 0
+    strict: bool = False
+    max_megapixels: float = 250.0
+    overwrite: bool = False
+    command_line: tuple[str, ...] = ()
+
+    @property
+    def network(self) -> bool:
+        """Whether the network is measured."""
+        return NETWORK in self.methods or (not self.methods and self.predictions is None)
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """Full names of the classical methods that were asked for, each once."""
+        words = [word for name in self.methods for word in SETS_OF_METHODS.get(name, (name,))]
+        return tuple(dict.fromkeys(FUNCTIONS[word] for word in words if word in FUNCTIONS))

@@ -1,0 +1,129 @@
+"""`index.html`: the whole result on one self-contained page, without a script, for a browser with no network.
+
+Its style is allowed by its hash, pictures only as data within the page, and nothing else at all; what comes from the
+data sets is escaped text. The charts are the page's own SVG.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from clue_cli.eval.plots import Plot
+from clue_cli.eval.published import SOURCE
+from clue_cli.eval.results import Outcome, Results
+from clue_cli.eval.table import METRICS, columns, main_rows, notes, number, with_interval
+from clue_cli.report.page_data import printable
+
+PROBLEMS = 200
+"""Most problems of one set that the page lists; `results.json` and `per_image.csv` have more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A contact sheet: the set and method it is about, and a JPEG."""
+
+    set: str
+    method: str
+    jpeg: bytes
+
+    @property
+    def source(self) -> str:
+        """The picture as a `data:` URL."""
+        return f"data:image/jpeg;base64,{base64.b64encode(self.jpeg).decode('ascii')}"
+
+
+def render(results: Results, plots: Sequence[Plot], sheets: Sequence[Sheet]) -> str:
+    """The page as HTML."""
+    style = _style()
+    subjects = results.subjects()
+    details = [one for one in results.outcomes if one.method in subjects]
+    return (
+        _environment()
+        .get_template("results.html.j2")
+        .render(
+            csp=_policy(style),
+            style=Markup(style),
+            results=results,
+            columns=columns(results),
+            tables=[(attack, main_rows(results, attack)) for attack in results.attacks],
+            notes=notes(results),
+            source=SOURCE,
+            details=[(one, _cells(one)) for one in details],
+            groups=[(one, by, _group_rows(one, by)) for one in details for by in one.groups if one.groups[by]],
+            problems=[(record.name, _problems(results, record.name)) for record in results.sets],
+            # The charts are written by `svg`, which escapes all that it is given
+            plots=[(plot.set, Markup(plot.svg)) for plot in plots],
+            sheets=sheets,
+            number=number,
+        )
+    )
+
+
+def _policy(style: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
+    return "; ".join(
+        [
+            "default-src 'none'",
+            f"style-src 'sha256-{digest}'",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        ]
+    )
+
+
+def _cells(one: Outcome) -> list[tuple[str, str]]:
+    found = one.pixel | one.image
+    return [(words, with_interval(found.get(metric))) for metric, words in METRICS.items() if metric in found]
+
+
+def _group_rows(one: Outcome, by: str) -> list[tuple[str, str, str]]:
+    return [
+        (name, with_interval(cells.get("f1")), with_interval(cells.get("iou")))
+        for name, cells in one.groups[by].items()
+    ]
+
+
+def _problems(results: Results, name: str) -> list[str]:
+    """Those of the set, then those of single images under each method."""
+    record = next(one for one in results.sets if one.name == name)
+    lines = [(problem, "") for problem in record.problems]
+    lines += [(p, one.method) for one in results.outcomes if one.set == name for p in one.problems]
+    words: dict[str, list[str]] = {}
+    for problem, method in lines:
+        text = f"{problem.name}: {problem.kind}" + (f" ({problem.detail})" if problem.detail else "")
+        methods = words.setdefault(text, [])
+        if method and method not in methods:
+            methods.append(method)
+    listed = [
+        f"{text}{f' – {len(m)} methods' if len(m) > 1 else f' – {m[0]}' if m else ''}" for text, m in words.items()
+    ]
+    more = len(listed) - PROBLEMS
+    return [*listed[:PROBLEMS], *([f"and {more} more, see results.json and per_image.csv"] if more > 0 else [])]
+
+
+@cache
+def _style() -> str:
+    return files("clue_cli.eval").joinpath("assets", "results.css").read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("clue_cli.eval", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
+    )

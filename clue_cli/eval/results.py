@@ -1,0 +1,219 @@
+"""`results.json`: what a measurement found, typed and versioned. `clue eval --schema` prints its JSON Schema.
+
+Raising `SCHEMA_VERSION`: the first number for a change that breaks a reader, the second for an added field.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from clue_cli.errors import NothingToScanError
+
+SCHEMA_VERSION = "1.0"
+RESULTS = "results.json"
+LOG = "measurements.jsonl"
+
+Scalar = str | int | float | bool | None
+
+
+class Model(BaseModel):
+    """Base of all parts: no unknown keys, no mutation, plain JSON types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Figure(Model):
+    """One cell of a table."""
+
+    value: Annotated[float | None, Field(description="The figure; null where it is not defined.")]
+    n: Annotated[int, Field(description="Over how many images.")]
+    low: Annotated[float | None, Field(description="Lower end of the bootstrap 95 % interval over images.")]
+    high: Annotated[float | None, Field(description="Upper end of it; null for fewer than two images.")]
+
+
+class ProblemRecord(Model):
+    """Something that is wrong with the data or with a prediction."""
+
+    kind: Annotated[str, Field(description="What, in words that do not change.")]
+    name: Annotated[str, Field(description="The image, mask or map, printable.")]
+    detail: Annotated[str, Field(description="Details, printable; may be empty.")]
+
+
+class SetRecord(Model):
+    """One data set as it was measured."""
+
+    name: Annotated[str, Field(description="Of the benchmark, or the path that was given.")]
+    title: Annotated[str, Field(description="The benchmark's full name; empty for a path.")]
+    layout: Annotated[str, Field(description="In which layout it was found.")]
+    folder: Annotated[str, Field(description="Where it lay.")]
+    forged: Annotated[int, Field(description="Forged images that were measured.")]
+    authentic: Annotated[int, Field(description="Authentic images that were measured.")]
+    held: Annotated[tuple[int, int], Field(description="Forged and authentic images that the folder holds.")]
+    expected: Annotated[str, Field(description="What a complete copy holds; empty for a path.")]
+    complete: Annotated[bool | None, Field(description="Whether it holds that; null for a path.")]
+    digest: Annotated[str, Field(description="SHA-256 over keys, classes and contents of what was measured.")]
+    damage: Annotated[list[str], Field(description="What is known to be wrong with the published files.")]
+    problems: Annotated[list[ProblemRecord], Field(description="What was found wrong here with the set.")]
+    ignored: Annotated[int, Field(description="Files in its folders that are no pictures.")]
+
+
+class MethodRecord(Model):
+    """A method that was measured."""
+
+    name: Annotated[str, Field(description="As the tables show it.")]
+    kind: Annotated[
+        Literal["network", "predictions", "classical", "baseline", "probe"],
+        Field(description="`baseline` and `probe` stand beside the others for comparison."),
+    ]
+    digest: Annotated[str | None, Field(description="SHA-256 of the model or of all maps; null for functions.")]
+    details: Annotated[dict[str, Scalar], Field(description="What else its figures depend on.")]
+
+
+class PixelPoint(Model):
+    """Pixel metrics at one threshold, each the mean over forged images."""
+
+    threshold: Annotated[float, Field(description="A pixel counts as marked if its probability is at least this.")]
+    precision: Annotated[float | None, Field(description="Over images in which something is marked at this threshold.")]
+    recall: Annotated[float, Field(description="Forged pixels that are marked / forged pixels.")]
+    false_positive_rate: Annotated[float | None, Field(description="Other pixels that are marked / other pixels.")]
+
+
+class Reliability(Model):
+    """One bin of a reliability diagram."""
+
+    said: Annotated[float, Field(description="Mean stated probability that the image was forged.")]
+    was: Annotated[float, Field(description="Share that was forged.")]
+    n: Annotated[int, Field(description="Images in the bin.")]
+
+
+class Curves(Model):
+    """What the plots are drawn from."""
+
+    image_roc: Annotated[
+        list[tuple[float, float]],
+        Field(description="False-positive and true-positive rate; empty without both classes."),
+    ]
+    image_precision_recall: Annotated[list[tuple[float, float]], Field(description="Recall and precision, likewise.")]
+    pixel: Annotated[list[PixelPoint], Field(description="By threshold; empty where no map was scored.")]
+    reliability: Annotated[list[Reliability], Field(description="Of the stated probabilities; empty without any.")]
+
+
+class Outcome(Model):
+    """One method on one set under one attack."""
+
+    set: Annotated[str, Field(description="Name of the set.")]
+    attack: Annotated[str, Field(description="`none`, or what was done to the pictures first.")]
+    simulated: Annotated[bool, Field(description="Whether the attack stands in for a real platform.")]
+    method: Annotated[str, Field(description="Name of the method.")]
+    settings: Annotated[str, Field(description="SHA-256 of all settings that the figures depend on; names the lines.")]
+    forged: Annotated[int, Field(description="Forged images, scored or not.")]
+    authentic: Annotated[int, Field(description="Authentic images, scored or not.")]
+    pixel: Annotated[dict[str, Figure], Field(description="Means over forged images with a ground truth.")]
+    image: Annotated[dict[str, Figure], Field(description="Forged against authentic, and false-positive area.")]
+    groups: Annotated[
+        dict[str, dict[str, dict[str, Figure]]],
+        Field(description="The same by edited area, manipulation, format and picture size."),
+    ]
+    curves: Curves
+    problems: Annotated[list[ProblemRecord], Field(description="Of single images.")]
+    unmeasured: Annotated[int, Field(description="Images for which the method gave no figure, because of a problem.")]
+
+
+class Average(Model):
+    """One method under one attack over all sets."""
+
+    attack: str
+    method: str
+    sets: Annotated[int, Field(description="Over how many sets.")]
+    weighted: Annotated[
+        dict[str, Figure], Field(description="F1 and IoU over all forged images: large sets weigh more.")
+    ]
+    mean: Annotated[dict[str, float], Field(description="Unweighted mean of the sets' figures.")]
+
+
+class PublishedRecord(Model):
+    """A figure that others published; it was not measured here."""
+
+    method: str
+    set: str
+    f1: float
+    iou: float | None
+    source: Annotated[str, Field(description="Where it was published.")]
+    note: str
+
+
+class TimingRecord(Model):
+    """Where the time of the latest run went; threads overlap."""
+
+    wall_seconds: Annotated[float, Field(description="From the first picture at the network to the last figure.")]
+    network_seconds: Annotated[float, Field(description="Of these, in the network.")]
+    share_outside_network: Annotated[float | None, Field(description="1 − network / wall; null if it did not run.")]
+    loading_seconds: Annotated[float, Field(description="Loading the model, before.")]
+    predictions: Annotated[int, Field(description="Pictures that the network judged in this run.")]
+    seconds_by_step: Annotated[dict[str, float], Field(description="Of all threads: read, decode, attack, measure.")]
+
+
+class Results(Model):
+    """`results.json`."""
+
+    tool: Literal["clue eval"] = "clue eval"
+    schema_version: Annotated[str, Field(pattern=r"^\d{1,6}\.\d{1,6}$")] = SCHEMA_VERSION
+    version: Annotated[str, Field(description="Version of clue.")]
+    status: Annotated[
+        Literal["finished", "interrupted"], Field(description="`interrupted`: the figures are over what there was.")
+    ]
+    started: Annotated[str, Field(description="ISO 8601.")]
+    finished: Annotated[str, Field(description="ISO 8601.")]
+    command_line: list[str]
+    configuration: Annotated[dict[str, Scalar], Field(description="All settings that can change a figure.")]
+    seed: Annotated[int, Field(description="Of attacks, of the choice of images, and of the bootstrap.")]
+    machine: dict[str, Scalar]
+    sets: list[SetRecord]
+    absent: Annotated[list[str], Field(description="Benchmarks that `all` did not find.")]
+    methods: Annotated[dict[str, list[MethodRecord]], Field(description="By set.")]
+    attacks: list[str]
+    outcomes: list[Outcome]
+    averages: list[Average]
+    published: list[PublishedRecord]
+    timing: TimingRecord
+
+    def outcome(self, name: str, attack: str, method: str) -> Outcome | None:
+        """One of the outcomes."""
+        wanted = (name, attack, method)
+        return next((one for one in self.outcomes if (one.set, one.attack, one.method) == wanted), None)
+
+    def subjects(self) -> list[str]:
+        """What the measurement is about: methods that are neither baseline nor probe, each once."""
+        kinds = ("network", "predictions", "classical")
+        found = [method.name for methods in self.methods.values() for method in methods if method.kind in kinds]
+        return list(dict.fromkeys(found))
+
+    def all_methods(self) -> list[str]:
+        """Every method, subjects first."""
+        found = [method.name for methods in self.methods.values() for method in methods]
+        return list(dict.fromkeys([*self.subjects(), *found]))
+
+
+def read_results(path: Path) -> Results:
+    """The results in a folder, or in a file.
+
+    Raises:
+        NothingToScanError: there are none, or they are of another version or damaged.
+    """
+    file = path / RESULTS if path.is_dir() else path
+    try:
+        return Results.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise NothingToScanError(
+            f"There are no results of clue eval at {file}: {error.strerror}.", "Name the folder that --out wrote."
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise NothingToScanError(
+            f"{file} is not a result that this version can read: {where}: {first['msg']}.",
+            "Measure again with this version; what is done is not computed again.",
+        ) from error

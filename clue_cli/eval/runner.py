@@ -1,0 +1,439 @@
+"""The flow of a measurement, on one page.
+
+    images of a set ─ digest ─ known from before? ─┬─ yes: taken over
+                                                    └─ no: decode ─ attack ─ network ─ figures ─ a line in the log
+
+Reading, decoding and attacks are in threads before the network, figures in threads behind it; channels between them are
+bounded, and so is what is in memory. The network runs in the caller's thread.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clue_cli.errors import DataProblemError
+from clue_cli.eval.measurements import Measurement, MeasurementLog, Unit, pixel_curve
+from clue_cli.eval.metadata_probe import signature
+from clue_cli.eval.methods import SCORE_CELLS, Method
+from clue_cli.eval.predictions import PredictionFolder
+from clue_cli.eval.progress import EvalProgress
+from clue_cli.eval.sets import ChosenSet
+from clue_cli.evidence.decode import DecodeLimits
+from clue_cli.evidence.decode_pool import DecodePool
+from clue_cli.evidence.item import Item, Photo, Unreadable
+from clue_cli.evidence.orientation import stored_view
+from clue_cli.evidence.reader import read_item
+from clue_cli.evidence.walk import open_file
+from clue_cli.scan.channel import Aborted, Budget, Channel
+from clue_cli.terminal import printable
+from model.calibration import Calibration, image_score
+from model.data.attacks import Attack, AttackError
+from model.evaluation import (
+    Entry,
+    ImageRow,
+    Kind,
+    Problem,
+    UnreadablePicture,
+    digest,
+    measure,
+    read_map,
+    read_truth,
+    to_size,
+)
+from model.evaluation.maps import Map
+from model.prediction import OutOfMemory
+from model.verdict import judge
+
+if TYPE_CHECKING:  # diffusers and segment_anything take seconds to import; a resumed run may not need them
+    from model.predictor import Predictor
+
+PIXEL_BUDGET = 1200 * 1024 * 1024
+"""Bytes of pictures and maps in memory at once."""
+BYTES_PER_PIXEL = 32
+"""Of one picture on its way: 3 of pixels, 4 of map, 8 of sorted values, 1 of truth, and what methods copy."""
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One image under one attack, and the methods that are still to be measured on it.
+
+    Attributes:
+        pixels: H×W×3 uint8, as stored, attacked; None if they could not be had.
+        native: height and width before the attack.
+        problem: why there are no pixels.
+    """
+
+    chosen: ChosenSet
+    entry: Entry
+    image: str
+    attack: Attack
+    methods: tuple[Method, ...]
+    pixels: Pixels | None
+    native: tuple[int, int] = (0, 0)
+    problem: Problem | None = None
+    cost: int = 0
+
+
+@dataclass(slots=True)
+class Timing:
+    """Where the time of this run went. Threads overlap: the sums of several can exceed the wall clock.
+
+    Attributes:
+        wall: seconds from the first picture at the network to the last line in the log; loading the model is before.
+        network: seconds of it in the network.
+        pictures: predictions of the network in this run.
+        steps: seconds of all threads by step.
+    """
+
+    wall: float = 0.0
+    network: float = 0.0
+    pictures: int = 0
+    loading: float = 0.0
+    steps: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("read", "decode", "attack", "measure"), 0.0))
+
+    @property
+    def outside(self) -> float | None:
+        """Share of the wall clock in which the network did not run; None if it did not run at all."""
+        return max(0.0, 1 - self.network / self.wall) if self.network and self.wall else None
+
+
+class Run:
+    """The threads of one measurement and what they share.
+
+    Args:
+        sets: what is measured on.
+        methods: the methods of each set, by its name.
+        attacks: one after the other on each picture.
+        log: where figures go.
+        load: loads the network; called when it is first needed.
+        calibration: of the network.
+        folders: predictions, by the set's name.
+
+    Attributes:
+        images: digests of the images of each set, by key; complete unless `stop` was set.
+    """
+
+    def __init__(
+        self,
+        sets: Sequence[ChosenSet],
+        methods: dict[str, list[Method]],
+        attacks: Sequence[Attack],
+        log: MeasurementLog,
+        progress: EvalProgress,
+        stop: threading.Event,
+        *,
+        load: Callable[[], Predictor] | None = None,
+        calibration: Calibration | None = None,
+        folders: dict[str, PredictionFolder] | None = None,
+        seed: int = 0,
+        strict: bool = False,
+        max_megapixels: float = 250.0,
+    ) -> None:
+        self.sets, self.methods, self.attacks, self.log = sets, methods, attacks, log
+        self.progress, self.stop, self.load, self.calibration = progress, stop, load, calibration
+        self.folders, self.seed, self.strict = folders or {}, seed, strict
+        self.limits = DecodeLimits(max_megapixels=max_megapixels, max_pages=1)
+        self.images: dict[str, dict[str, str]] = {chosen.name: {} for chosen in sets}
+        self.timing = Timing()
+        cores = os.cpu_count() or 1
+        self.readers = self.measurers = max(1, min(4, cores // 2))
+        self.shots: Channel[Shot] = Channel(4, self.readers)
+        self.measured: Channel[tuple[Shot, Map | None]] = Channel(4)
+        self.budget = Budget(PIXEL_BUDGET)
+        self.errors: list[BaseException] = []
+        self._began = 0.0
+        self._lock = threading.Lock()
+        self._waiting = iter([(chosen, entry) for chosen in sets for entry in chosen.entries])
+
+    def run(self) -> None:
+        """Measure all that is missing.
+
+        Raises:
+            DataProblemError: strict, and there was a problem.
+            ClueError: the network cannot be loaded.
+            OSError: the log cannot be written.
+        """
+        self.progress.begin(sum(len(chosen.entries) for chosen in self.sets) * len(self.attacks))
+        with DecodePool(self.readers, self.limits) as pool:
+            threads = [self._start(lambda: self._read(pool), self.shots) for _ in range(self.readers)]
+            threads += [self._start(self._measure, None) for _ in range(self.measurers)]
+            try:
+                with suppress(Aborted):  # the reason is in self.errors and raised below
+                    self._predict()
+                    self.measured.close()
+            except BaseException as error:
+                self._abort(error)
+            if self.errors:
+                pool.close()
+            for thread in threads:
+                thread.join()
+        if self._began:
+            self.timing.wall = time.perf_counter() - self._began
+        if self.errors:
+            raise self.errors[0]
+
+    def _next(self) -> tuple[ChosenSet, Entry] | None:
+        with self._lock:
+            return None if self.stop.is_set() or self.errors else next(self._waiting, None)
+
+    def _read(self, pool: DecodePool) -> None:
+        while (found := self._next()) is not None:
+            chosen, entry = found
+            with self._timed("read"):
+                try:
+                    image = digest([entry])
+                except UnreadablePicture as error:
+                    image = f"unreadable: {entry.key!a}"
+                    problem: Problem | None = Problem(Kind.IMAGE_UNREADABLE, entry.key, str(error))
+                else:
+                    problem = None
+            with self._lock:
+                self.images[chosen.name][entry.key] = image
+            missing = [(attack, self._missing(chosen, image, attack)) for attack in self.attacks]
+            todo = [(attack, methods) for attack, methods in missing if methods]
+            self.progress.done(len(missing) - len(todo), taken_over=True)
+            if todo:
+                self._send(pool, chosen, entry, image, todo, problem)
+
+    def _missing(self, chosen: ChosenSet, image: str, attack: Attack) -> tuple[Method, ...]:
+        """What is to be done under this attack; what an attack cannot change is done with the first one."""
+        return tuple(
+            method
+            for method in self.methods[chosen.name]
+            if (method.sees_pixels or attack is self.attacks[0])
+            and not self.log.known(Unit(method.settings(attack, self.seed), chosen.name, image))
+        )
+
+    def _send(
+        self,
+        pool: DecodePool,
+        chosen: ChosenSet,
+        entry: Entry,
+        image: str,
+        todo: list[tuple[Attack, tuple[Method, ...]]],
+        problem: Problem | None,
+    ) -> None:
+        pixels = None
+        if problem is None:
+            pixels, problem = self.decode(pool, entry)
+        native = pixels.shape[:2] if pixels is not None else (0, 0)
+        for attack, methods in todo:
+            if self.stop.is_set():
+                return
+            shot = Shot(chosen, entry, image, attack, methods, None, native, problem)
+            if pixels is not None:
+                cost = pixels.shape[0] * pixels.shape[1] * BYTES_PER_PIXEL
+                self.budget.acquire(cost)
+                shot = replace(shot, cost=cost)
+                try:
+                    with self._timed("attack"):
+                        shot = replace(shot, pixels=attack.apply(pixels, self.seed))
+                except AttackError as error:
+                    unable = Problem(Kind.IMAGE_UNREADABLE, entry.key, f"{attack.name}: {error}")
+                    shot = replace(shot, problem=unable)
+            self.shots.put(shot)
+
+    def decode(self, pool: DecodePool, entry: Entry) -> tuple[Pixels | None, Problem | None]:
+        """The first page, as stored, decoded in another process; or why there is none."""
+        item = Item(printable(entry.key), None, entry.image, lambda: open_file(entry.image))
+        with self._timed("decode"):
+            content = read_item(item)
+            if isinstance(content, tuple):
+                data, identity = content
+                for page in list(pool.decode(item.locator, data, identity)):
+                    if isinstance(page, Photo):
+                        return np.ascontiguousarray(stored_view(page.pixels, page.orientation)), None
+                    content = page
+                    break
+        why = content.message if isinstance(content, Unreadable) else "it is not a picture"
+        return None, Problem(Kind.IMAGE_UNREADABLE, entry.key, why)
+
+    def _predict(self) -> None:
+        """Run the network over the shots that ask for it, in the caller's thread; the others pass by."""
+        shots = iter(self.shots)
+        first = next(shots, None)
+        if first is None:
+            return
+        predictor = None
+        if self.load is not None:
+            started = time.perf_counter()
+            predictor = self.load()
+            self.timing.loading = time.perf_counter() - started
+        self._began = time.perf_counter()
+
+        def images() -> Iterator[tuple[Shot, Pixels] | None]:
+            shot: Shot | None = first
+            while shot is not None:
+                if self.stop.is_set():
+                    self.budget.release(shot.cost)
+                elif shot.pixels is None or all(method.kind != "network" for method in shot.methods):
+                    self.measured.put((shot, None))
+                else:
+                    yield shot, shot.pixels
+                if not self.shots.ready():
+                    yield None  # the next may wait for the memory of this one
+                shot = next(shots, None)
+
+        if predictor is None:
+            for _ in images():
+                pass
+            return
+        for prediction in predictor.predict(images()):
+            shot = prediction.key
+            if isinstance(prediction, OutOfMemory):
+                problem = Problem(Kind.IMAGE_UNREADABLE, shot.entry.key, f"out of memory: {prediction.message}")
+                self.measured.put((replace(shot, problem=problem), None))
+                continue
+            self.timing.network += prediction.seconds
+            self.timing.pictures += 1
+            self.measured.put((shot, prediction.heatmap))
+
+    def _measure(self) -> None:
+        for shot, heatmap in self.measured:
+            with self._timed("measure"):
+                for method in shot.methods:
+                    measurement = self._one(shot, method, heatmap)
+                    if self.strict and measurement.row.problems:
+                        raise DataProblemError(
+                            f"{shot.chosen.name}, {method.name}: {measurement.row.problems[0]}.",
+                            "Repair it, or leave --strict out: then it is named in the result.",
+                        )
+                    unit = Unit(method.settings(shot.attack, self.seed), shot.chosen.name, shot.image)
+                    self.log.append(unit, shot.attack.name, method.name, measurement)
+            self.budget.release(shot.cost)
+            self.progress.done()
+
+    def _one(self, shot: Shot, method: Method, heatmap: Map | None) -> Measurement:
+        entry, pixels = shot.entry, shot.pixels
+        if method.kind == "probe":
+            row = _row(entry, np.zeros((1, 1), np.float32))
+            about = ImageRow(row.key, row.forged, row.manipulation, row.format, row.width, row.height)
+            return Measurement(about, signature=signature(entry.image))
+        if method.kind == "predictions":
+            return self._prediction(shot)
+        if not method.sees_pixels:
+            function = method.function
+            if function is None or shot.native == (0, 0):
+                return _failed(shot)
+            values = function(np.broadcast_to(np.uint8(0), (*shot.native, 3)))
+            return _scored(entry, values, shot.native)
+        if pixels is None or (method.kind == "network" and heatmap is None):
+            return _failed(shot)
+        if method.function is not None:
+            return _scored(entry, method.function(pixels), pixels.shape[:2], curve=True)
+        assert heatmap is not None and self.calibration is not None
+        said: dict[str, Any] = {}
+        with suppress(ValueError):  # not finite: `measure` says so
+            finding = judge(pixels, heatmap, self.calibration)
+            megapixels = pixels.shape[0] * pixels.shape[1] / 1e6
+            known = self.calibration.covers(megapixels)
+            said = {
+                "score": finding.score,
+                "probability": self.calibration.p_forged(finding.score) if known else None,
+                "decided": finding.verdict == "forged",
+            }
+        return _with_curve(_row(entry, heatmap, seen=pixels.shape[:2], **said), entry, heatmap)
+
+    def _prediction(self, shot: Shot) -> Measurement:
+        path, why = self.folders[shot.chosen.name].find(shot.entry)
+        if path is None:
+            row = _row(shot.entry, None)
+            if why:
+                row = _replaced(row, Problem(Kind.MAP_MISSING, shot.entry.key, why))
+            return Measurement(row)
+        try:
+            values = read_map(path)
+        except UnreadablePicture as error:
+            return Measurement(
+                _replaced(_row(shot.entry, None), Problem(Kind.MAP_UNREADABLE, shot.entry.key, str(error)))
+            )
+        return _scored(shot.entry, values, shot.native if shot.native != (0, 0) else None, curve=True)
+
+    def _timed(self, step: str) -> _Timed:
+        return _Timed(self.timing, step, self._lock)
+
+    def _start(self, work: Callable[[], None], feeds: Channel[Shot] | None) -> threading.Thread:
+        def body() -> None:
+            try:
+                with suppress(Aborted):  # the reason is in self.errors
+                    work()
+            except BaseException as error:
+                self._abort(error)
+            finally:
+                if feeds is not None:
+                    feeds.close()
+
+        thread = threading.Thread(target=body, name="clue-eval", daemon=True)
+        thread.start()
+        return thread
+
+    def _abort(self, error: BaseException) -> None:
+        self.errors.append(error)
+        self.shots.abort()
+        self.measured.abort()
+        self.budget.abort()
+
+
+class _Timed:
+    """Adds the seconds of a block to a step."""
+
+    def __init__(self, timing: Timing, step: str, lock: threading.Lock) -> None:
+        self.timing, self.step, self.lock, self.start = timing, step, lock, 0.0
+
+    def __enter__(self) -> None:
+        self.start = time.perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        with self.lock:
+            self.timing.steps[self.step] += time.perf_counter() - self.start
+
+
+def _row(entry: Entry, heatmap: Map | None, **said: Any) -> ImageRow:
+    """`measure`; a ground truth that makes a decoder raise something of its own costs its image only."""
+    try:
+        return measure(entry, heatmap, **said)
+    except Exception as error:  # decoders raise anything on damaged bytes
+        problem = Problem(Kind.MASK_UNREADABLE, entry.key, f"{type(error).__name__}: {error}")
+        return ImageRow(entry.key, entry.forged, entry.manipulation, problems=(problem,))
+
+
+def _scored(entry: Entry, values: Map, seen: tuple[int, int] | None, *, curve: bool = False) -> Measurement:
+    """A map that comes without an image-level score: see `methods.SCORE_CELLS`."""
+    said: dict[str, Any] = {}
+    if values.ndim == 2 and values.size and np.isfinite(values.sum(dtype=np.float64)):
+        score = image_score(values, SCORE_CELLS)
+        said = {"score": score, "decided": score > 0.5}
+    row = _row(entry, values, seen=seen, **said)
+    if any(problem.kind is Kind.MAP_OUT_OF_RANGE for problem in row.problems):
+        row = replace(row, score=None, decided=None)
+    return _with_curve(row, entry, values) if curve else Measurement(row)
+
+
+def _with_curve(row: ImageRow, entry: Entry, heatmap: Map) -> Measurement:
+    if row.f1 is None:
+        return Measurement(row)
+    truth = read_truth(entry.masks, entry.style)  # it could be read a moment ago
+    return Measurement(row, pixel_curve(to_size(heatmap, *truth.shape), truth))
+
+
+def _failed(shot: Shot) -> Measurement:
+    """No map, because there were no pixels, or no memory for them."""
+    problem = shot.problem or Problem(Kind.IMAGE_UNREADABLE, shot.entry.key)
+    return Measurement(_replaced(_row(shot.entry, None), problem), failed=True)
+
+
+def _replaced(row: ImageRow, problem: Problem) -> ImageRow:
+    """The row with this problem in place of "prediction missing" and of what else was said of the same kind."""
+    others = [p for p in row.problems if p.kind not in (Kind.MAP_MISSING, problem.kind)]
+    return replace(row, problems=(*others, problem))

@@ -1,0 +1,217 @@
+"""The tables of a result, as in the paper: methods down, sets across, F1 / IoU in the cells."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from clue_cli.eval.results import Figure, Outcome, Results
+from clue_cli.terminal import printable
+
+METRICS = {
+    "f1": "F1 at 0.5",
+    "iou": "IoU at 0.5",
+    "pixel_auc": "pixel AUC",
+    "pixel_ap": "pixel average precision",
+    "f1_best": "F1, best threshold of each image (oracle)",
+    "f1_permute": "F1, better of mask and inverse",
+    "image_auc": "image AUC",
+    "balanced_accuracy": "balanced accuracy, as shipped",
+    "image_f1": "image F1, as shipped",
+    "tpr_at_fpr_1": "true positives at 1 % false positives",
+    "tpr_at_fpr_5": "true positives at 5 % false positives",
+    "false_positive_area": "false-positive area, authentic images",
+    "calibration_error": "expected calibration error",
+    "brier": "Brier score",
+}
+"""Metrics of the detailed table and what they are called."""
+
+ORIGINS = {"baseline": "baseline", "probe": "probe"}
+"""What the tables say of the kinds of methods that stand beside the others; of those, that they were measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of the main table: the method, where its figures are from, and a cell for each column."""
+
+    method: str
+    origin: str
+    cells: tuple[str, ...]
+
+
+def number(value: float | None, *, signed: bool = False) -> str:
+    """As papers write it: `.847`, `1.000`, `–` where there is none."""
+    if value is None:
+        return "–"
+    text = f"{value:+.3f}" if signed else f"{value:.3f}"
+    return text.replace("0.", ".", 1) if abs(value) < 1 and text.lstrip("+-").startswith("0.") else text
+
+
+def with_interval(figure: Figure | None) -> str:
+    """`.847 [.830, .862], n = 920`."""
+    if figure is None or figure.value is None:
+        return "–" if figure is None or not figure.n else f"–, n = {figure.n}"
+    interval = f" [{number(figure.low)}, {number(figure.high)}]" if figure.low is not None else ""
+    return f"{number(figure.value)}{interval}, n = {figure.n}"
+
+
+def columns(results: Results) -> list[str]:
+    """Sets with how many forged images were scored, and the average over several."""
+    names = []
+    for record in results.sets:
+        cells = [one.pixel.get("f1") for one in results.outcomes if one.set == record.name]
+        n = max((cell.n for cell in cells if cell is not None), default=0)
+        names.append(f"{record.name} (n = {n})")
+    return [*names, "weighted"] if len(results.sets) > 1 else names
+
+
+def main_rows(results: Results, attack: str) -> list[Row]:
+    """Published rows first, if the pictures were as they are; then what was measured, then what stands beside it."""
+    several = len(results.sets) > 1
+    rows = []
+    if attack == "none":
+        for method in dict.fromkeys(one.method for one in results.published):
+            by_set = {one.set: _pair(one.f1, one.iou) for one in results.published if one.method == method}
+            cells = [by_set.get(record.name, "–") for record in results.sets]
+            rows.append(Row(method, "published", (*cells, *(["–"] if several else []))))
+    kinds = {method.name: method.kind for methods in results.methods.values() for method in methods}
+    for name in results.all_methods():
+        cells = []
+        for record in results.sets:
+            one = results.outcome(record.name, attack, name)
+            cells.append(_cell(one))
+        if several:
+            average = next((one for one in results.averages if (one.attack, one.method) == (attack, name)), None)
+            cells.append("–" if average is None else _pair(average.weighted["f1"].value, average.weighted["iou"].value))
+        rows.append(Row(name, ORIGINS.get(kinds[name], "measured"), tuple(cells)))
+    return rows
+
+
+def render(results: Results, *, width: int | None = None, colour: bool = False) -> str:
+    """All tables as text for a terminal."""
+    buffer = io.StringIO()
+    console = Console(
+        file=buffer,
+        force_terminal=colour,
+        width=width,
+        markup=False,
+        highlight=False,
+        emoji=False,
+        legacy_windows=False,
+        no_color=not colour,
+    )
+    if results.status != "finished":
+        console.print(Text("Interrupted: the figures are over what there was.", "bold yellow"))
+    for attack in results.attacks:
+        console.print(_main_table(results, attack))
+    if len(results.attacks) > 1:
+        console.print(_attack_table(results))
+    for name in results.subjects():
+        for record in results.sets:
+            one = results.outcome(record.name, results.attacks[0], name)
+            if one is not None:
+                console.print(_detail_table(one))
+    for line in notes(results):
+        console.print(Text(printable(line)), soft_wrap=True)
+    return buffer.getvalue()
+
+
+def notes(results: Results) -> list[str]:
+    """What has to be known beside the figures."""
+    lines = [
+        "F1 and IoU: per image, at full size, p > 0.5, averaged over the forged images.",
+        "Brackets: bootstrap 95 % interval over images.",
+    ]
+    if results.published:
+        lines.append("published: from the CLUE paper (arXiv 2508.07413), not measured here.")
+    lines += sorted({f"{one.set}: {one.note}." for one in results.published if one.note})
+    for record in results.sets:
+        if record.complete is False:
+            held = f"{record.held[0]} forged and {record.held[1]} authentic"
+            lines.append(f"{record.name} is not complete here: {held}, {record.expected}. Not comparable with others.")
+        elif (record.forged, record.authentic) != record.held:
+            measured, held_here = record.forged + record.authentic, sum(record.held)
+            lines.append(f"{record.name}: {measured} of {held_here} images were measured. Not comparable with others.")
+        lines += [f"{record.name}, known damage: {words}" for words in record.damage]
+        lines += _problem_lines(results, record.name)
+    probe = [(one.set, one.image.get("image_auc")) for one in results.outcomes if one.method == "metadata alone"]
+    lines += [
+        f"{name}: metadata alone reach an image AUC of {number(figure.value)}: image-level figures may rest on them."
+        for name, figure in probe
+        if figure is not None and figure.low is not None and figure.low > 0.6
+    ]
+    if any(one.simulated for one in results.outcomes):
+        lines.append("Social networks are simulated; no platform was used.")
+    share = results.timing.share_outside_network
+    if share is not None:
+        lines.append(
+            f"{results.timing.predictions} predictions in {results.timing.wall_seconds:.1f} s,"
+            f" {share:.1%} of the time outside the network."
+        )
+    return lines
+
+
+def _problem_lines(results: Results, name: str) -> list[str]:
+    """How many problems of each kind; the result and the page name them all."""
+    record = next(one for one in results.sets if one.name == name)
+    found = {(p.kind, p.name) for p in record.problems}
+    found |= {(p.kind, p.name) for one in results.outcomes if one.set == name for p in one.problems}
+    kinds = sorted({kind for kind, _ in found})
+    lines = []
+    for kind in kinds:
+        names = sorted(who for what, who in found if what == kind)
+        listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        lines.append(f"{name}, {kind}: {listed}")
+    return lines
+
+
+def _cell(one: Outcome | None) -> str:
+    if one is None or "f1" not in one.pixel:
+        return "–"
+    return _pair(one.pixel["f1"].value, one.pixel["iou"].value)
+
+
+def _pair(f1: float | None, iou: float | None) -> str:
+    if f1 is None:
+        return "–"
+    return number(f1) if iou is None else f"{number(f1)}/{number(iou)}"
+
+
+def _table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
+    table = Table(title=Text(printable(title)), title_justify="left")
+    for index, heading in enumerate(headings):
+        table.add_column(Text(printable(heading)), justify="left" if index < 1 else "right", overflow="fold")
+    for cells in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in cells))
+    return table
+
+
+def _main_table(results: Results, attack: str) -> Table:
+    what = "" if attack == "none" else f" after {attack}"
+    styles = {"measured": "bold", "published": "dim"}
+    rows = [
+        [Text(printable(word), styles.get(row.origin, "")) for word in (row.method, row.origin, *row.cells)]
+        for row in main_rows(results, attack)
+    ]
+    return _table(f"F1 / IoU{what}", ["method", "", *columns(results)], rows)
+
+
+def _attack_table(results: Results) -> Table:
+    rows = []
+    for name in results.subjects():
+        for attack in results.attacks:
+            found = [results.outcome(record.name, attack, name) for record in results.sets]
+            rows.append([name, attack, *(with_interval(one.pixel.get("f1")) if one else "–" for one in found)])
+    return _table("F1 by attack", ["method", "attack", *(record.name for record in results.sets)], rows)
+
+
+def _detail_table(one: Outcome) -> Table:
+    what = "" if one.attack == "none" else f" after {one.attack}"
+    cells = one.pixel | one.image
+    rows = [[words, with_interval(cells.get(metric))] for metric, words in METRICS.items() if metric in cells]
+    return _table(f"{one.method} on {one.set}{what}", ["metric", "value [95 % interval], n"], rows)
