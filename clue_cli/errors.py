@@ -6,7 +6,8 @@
      ├── WeightsError             4   weights missing, damaged or of another model
      ├── OutputError              5   the results folder cannot be written
      ├── ForgedFound              6   `--fail-on forged` and something was forged
-     └── TrainingFailed           7   a training that cannot go on: a loss that is no number, no memory
+     ├── TrainingFailed           7   a training that cannot go on: a loss that is no number, no memory
+     └── DataProblemError         1   `--strict` and a data set or a prediction has a problem
 
 If several apply to a scan, the first of these wins: INTERRUPTED, FORGED_FOUND, SOME_FAILED, NOTHING_TO_SCAN, OK.
 An exception ends the run, so its code stands alone.
@@ -90,3 +91,9 @@ class TrainingFailed(ClueError):
     """A training cannot go on: a loss that is not finite, or not enough memory."""
 
     exit_code = ExitCode.TRAINING_FAILED
+
+
+class DataProblemError(ClueError):
+    """`--strict` was asked for and a data set or a prediction has a problem."""
+
+    exit_code = ExitCode.SOME_FAILED
