@@ -14,7 +14,9 @@ import typer
 
 from clue_cli import __version__
 from clue_cli.commands.calibrate import calibrate
+from clue_cli.commands.eval import evaluate
 from clue_cli.commands.forge import forge
+from clue_cli.commands.models import models
 from clue_cli.commands.scan import scan
 from clue_cli.commands.train import train
 from clue_cli.errors import ClueError, ExitCode
@@ -84,6 +86,17 @@ app.command(
     )
 )(calibrate)
 
+app.command(
+    name="eval",
+    epilog=_example(
+        "clue eval --list --root ./benchmarks",
+        "clue eval --bench coverage,columbia --root ./benchmarks --out results/",
+        "clue eval --bench casia1 --attack none --attack grid:imdl-jpeg --method mini,classical --out results/",
+        "clue eval --bench ./my-set --predictions ./maps --out other/ --strict",
+        "clue eval --compare results/ other/",
+    ),
+)(evaluate)
+
 
 app.command(
     epilog=_example(
@@ -101,6 +114,15 @@ app.command(
         "The same command again goes on where it was interrupted; a larger -n adds pictures.",
     )
 )(forge)
+
+app.add_typer(
+    models,
+    epilog=_example(
+        "clue models list",
+        "clue models add sd3-medium --sd3 ./stable-diffusion-3-medium-diffusers --sam sam_vit_h_4b8939.pth",
+        "clue models merge runs/first/best --out deployed/",
+    ),
+)
 
 
 @app.command(epilog=_example("clue sample ./evidence"))

@@ -1,0 +1,193 @@
+"""`clue models`: base weights of others, and what was trained on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clue_cli.errors import OutputError, UsageError, WeightsError
+from clue_cli.terminal import printable, say, write_stdout
+
+if TYPE_CHECKING:
+    from model.registry import Base
+
+models = typer.Typer(
+    name="models",
+    help="Base weights of SD3 and SAM: what there is, where yours are, whether they are still the same.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+_NAME = typer.Argument(metavar="NAME", help="A preset, such as sd3-medium, or a YAML file of your own.")
+
+
+class Format(StrEnum):
+    """Number format of stored weights."""
+
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+    FLOAT32 = "float32"
+
+
+@contextmanager
+def _bases_errors(advice: str | None = None) -> Iterator[None]:
+    from model.checkpoint import CheckpointError
+    from model.registry import BasesError
+
+    try:
+        yield
+    except (BasesError, CheckpointError) as error:
+        text = str(error)
+        raise WeightsError(f"{text[0].upper()}{text[1:]}.", advice) from error
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int], None]]:
+    """Tells how much was hashed, on a terminal; silent elsewhere."""
+    from tqdm import tqdm
+
+    with tqdm(desc=what, unit="B", unit_scale=True, unit_divisor=1024, disable=None, leave=False) as bar:
+        yield lambda count: (bar.update(count), None)[1]
+
+
+@models.command("list")
+def list_models() -> None:
+    """List the known models: name, parameters, size, licence, and whether the weights are there."""
+    from clue_cli.models.describe import aligned, model_table
+    from model.registry import registered
+
+    with _bases_errors():
+        write_stdout(aligned([tuple(map(printable, row)) for row in model_table(registered())]))
+
+
+@models.command()
+def add(
+    name: Annotated[str, _NAME],
+    sd3: Annotated[
+        Path, typer.Option("--sd3", metavar="DIR", help="SD3 as a diffusers folder: transformer/, vae/ and the rest.")
+    ],
+    sam: Annotated[Path, typer.Option("--sam", metavar="FILE", help="SAM's checkpoint, such as sam_vit_h_4b8939.pth.")],
+    prompt: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Stored embeddings of the empty prompt, instead of the text encoders."),
+    ] = None,
+) -> None:
+    """Check your base weights and note where they are. They are neither copied nor changed."""
+    from clue_cli.models.register import base_preset, register
+
+    preset = base_preset(name)
+    with _progress("hashing") as hashed:
+        base = register(preset, sd3, sam, prompt, hashed)
+    _say_registered(base)
+
+
+def _say_registered(base: Base) -> None:
+    from clue_cli.models.sources import APACHE, STABILITY
+
+    tokens = ", ".join(f"{count} {encoder}" for encoder, count in base.tokens.items())
+    say(
+        f"{printable(base.name)} is registered; the empty prompt has {printable(tokens)} tokens.",
+        f"SD3: {STABILITY.name} ({STABILITY.url}). {STABILITY.allows}",
+        f"SAM: {APACHE.name}. {APACHE.allows}",
+    )
+
+
+@models.command()
+def info(
+    name: Annotated[str, typer.Argument(metavar="NAME|DIR", help="A registered model, mini, or a trained model.")],
+) -> None:
+    """Show what is known of a model: its files with their SHA-256, its licences, how it was trained."""
+    from clue_cli.models.describe import base_lines, checkpoint_lines
+    from model.checkpoint import inspect
+    from model.registry import registered
+
+    with _bases_errors("See clue models list."):
+        base = registered().get(name)
+        lines = base_lines(base) if base is not None else checkpoint_lines(inspect(name, check_bases=False))
+        write_stdout("".join(f"{printable(line)}\n" for line in lines))
+
+
+@models.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Without a name, all.")] = None,
+) -> None:
+    """Hash the base weights again and compare with what was noted. The exit code is 4 if something changed."""
+    from model.registry import registered
+    from model.registry import verify as verify_base
+
+    with _bases_errors():
+        bases = registered()
+    unknown = [name for name in names or [] if name not in bases]
+    if unknown:
+        raise UsageError(f"{unknown[0]} is not registered.", f"Registered: {', '.join(bases) or 'nothing'}.")
+    problems = 0
+    for name in names or bases:
+        with _progress(name) as hashed:
+            found = verify_base(bases[name], hashed)
+        problems += len(found)
+        write_stdout("".join(f"{printable(name)}: {printable(line)}\n" for line in found or ["unchanged"]))
+    if problems:
+        raise WeightsError(f"{problems} files are missing or changed.", "Put them back, or add the model again.")
+
+
+@models.command()
+def remove(name: Annotated[str, typer.Argument(metavar="NAME", help="A registered model.")]) -> None:
+    """Forget where base weights are. The weights themselves stay where they are."""
+    from clue_cli.models.register import forget_prompt
+    from model.registry import config_folder, drop, registered
+
+    try:
+        with _bases_errors("See clue models list."):
+            base = registered().get(name)
+            drop(name)
+            if base is not None:
+                forget_prompt(base)
+    except OSError as error:
+        raise OutputError(f"{config_folder()} cannot be written: {error.strerror or error}.") from error
+    say(f"{printable(name)} is not registered any more.")
+
+
+@models.command()
+def download(
+    name: Annotated[str, _NAME],
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where the weights go; tens of gigabytes.")],
+) -> None:
+    """Download base weights with your own Hugging Face token, then check and note them."""
+    from clue_cli.models.download import download as fetch
+    from clue_cli.models.register import base_preset, register
+
+    preset = base_preset(name)
+    sd3, sam = fetch(preset, to)
+    with _progress("hashing") as hashed:
+        base = register(preset, sd3, sam, None, hashed)
+    _say_registered(base)
+
+
+@models.command()
+def merge(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A trained model: adapters on registered base weights.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder to write; must not exist.")],
+    dtype: Annotated[Format, typer.Option(help="Number format of the stored weights.")] = Format.BFLOAT16,
+) -> None:
+    """Write a whole model, its base weights included, that needs nothing else where it is deployed."""
+    import torch
+
+    from clue_cli.models.sources import STABILITY
+    from model.adapter import merge as merge_model
+    from model.checkpoint import inspect
+
+    try:
+        with _bases_errors("See clue models info DIR."):
+            merge_model(inspect(str(folder)), out, getattr(torch, dtype.value))
+    except FileExistsError as error:
+        raise UsageError(f"{out} exists already.", "Name a new folder with --out.") from error
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error.strerror or error}.", "Nothing was left behind.") from error
+    say(f"{printable(str(out))} is written. It contains weights of SD3: {STABILITY.name}, {STABILITY.url}.")

@@ -1,0 +1,1 @@
+"""Base weights of others: where a person has them, what they are, under which licence."""

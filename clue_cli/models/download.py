@@ -1,0 +1,81 @@
+"""Fetch base weights because a person asked for it, with their own token. `clue scan` never comes here."""
+
+from __future__ import annotations
+
+import importlib.util
+import urllib.request
+from pathlib import Path
+from urllib.error import URLError
+
+from clue_cli.errors import OutputError, UsageError, WeightsError
+from clue_cli.models.sources import repository, sam_file
+from clue_cli.terminal import say
+from model.presets import Preset
+from model.whole_file import write_whole
+
+WANTED = ["model_index.json", "transformer/*", "vae/*", "scheduler/*", "text_encoder*/*", "tokenizer*/*"]
+UNWANTED = ["*.fp16*", "*.bin", "*.msgpack", "*.onnx*"]
+_CHUNK = 1 << 20
+
+
+def download(preset: Preset, folder: Path) -> tuple[Path, Path]:
+    """Fetch SD3 from the Hugging Face Hub and SAM from its authors, into a folder. What is there already is kept.
+
+    Returns:
+        The folder of SD3 and the file of SAM.
+
+    Raises:
+        UsageError: huggingface_hub is not installed, or nobody publishes weights of these sizes.
+        WeightsError: the gate refuses, or the network fails.
+        OutputError: the folder cannot be written.
+    """
+    name, url = repository(preset), sam_file(preset)
+    if name is None or url is None:
+        raise UsageError(f"There are no published weights of the sizes of {preset.name}.", "See clue models add --help")
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise UsageError("huggingface_hub is not installed.", "pip install 'clue-forensics[models]'")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        sd3 = _snapshot(name, folder / name.rpartition("/")[2])
+        return sd3, _fetch(url, folder / url.rpartition("/")[2])
+    except URLError as error:
+        raise WeightsError(f"{url} cannot be fetched: {error.reason}.", "The same command goes on.") from error
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}.") from error
+
+
+def _snapshot(name: str, folder: Path) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalTokenNotFoundError, RepositoryNotFoundError
+
+    page = f"https://huggingface.co/{name}"
+    try:
+        snapshot_download(name, local_dir=folder, allow_patterns=WANTED, ignore_patterns=UNWANTED)
+    except (GatedRepoError, LocalTokenNotFoundError, RepositoryNotFoundError) as error:
+        raise WeightsError(
+            f"The Hugging Face Hub does not hand out {name} to you: its licence must be accepted there first.",
+            f"Log in at {page} and accept the licence; make a token at https://huggingface.co/settings/tokens; "
+            "then `hf auth login`, or the environment variable HF_TOKEN.",
+        ) from error
+    except HfHubHTTPError as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsError(f"{page} cannot be fetched: {reason}.", "The same command goes on.") from error
+    except OSError:
+        raise
+    except Exception as error:  # the hub's HTTP client has its own exceptions, of another kind in each version
+        raise WeightsError(f"{page} cannot be fetched: {error}.", "The same command goes on.") from error
+    return folder
+
+
+def _fetch(url: str, path: Path) -> Path:
+    if path.is_file():
+        return path
+    say(f"Fetching {url}")
+
+    def write(temporary: str) -> None:
+        with urllib.request.urlopen(url, timeout=60) as answer, Path(temporary).open("wb") as file:
+            while chunk := answer.read(_CHUNK):
+                file.write(chunk)
+
+    write_whole(path, write)
+    return path

@@ -1,0 +1,92 @@
+"""Register base weights: check them, hash them, have the empty prompt's embeddings, and write it all down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from clue_cli.errors import OutputError, UsageError, WeightsError
+from clue_cli.terminal import printable, say
+from model.bases import examine, needs_bases
+from model.empty_prompt import compute, missing_encoders, read_prompt, write_prompt
+from model.presets import Preset
+from model.presets.files import PresetError, preset_of
+from model.registry import PARTS, Base, BasesError, config_folder, put, stored
+
+
+def base_preset(name_or_path: str) -> Preset:
+    """A preset that stands on weights of others.
+
+    Raises:
+        UsageError: there is none, its file is wrong, or it needs no base weights.
+    """
+    try:
+        preset = preset_of(name_or_path)
+    except PresetError as error:
+        raise UsageError(f"{str(error)[0].upper()}{str(error)[1:]}.") from error
+    if not needs_bases(preset):
+        raise UsageError(f"{preset.name} needs no base weights.", "It is ready to be used: clue scan --model mini")
+    return preset
+
+
+def register(preset: Preset, sd3: Path, sam: Path, prompt: Path | None, hashed: Callable[[int], None]) -> Base:
+    """Check the weights, and write down where they are. Nothing is copied but the prompt's embeddings, if computed.
+
+    Args:
+        preset: what they should be.
+        sd3: a diffusers folder.
+        sam: a checkpoint of segment_anything's.
+        prompt: stored embeddings of the empty prompt; None computes them from the folder's text encoders.
+        hashed: told how many bytes were just read.
+
+    Raises:
+        WeightsError: they are damaged, incomplete or of another model; every problem was said on stderr.
+        OutputError: the config folder cannot be written.
+    """
+    try:
+        found = examine(preset, sd3, sam)
+        if prompt is not None:
+            read_prompt(prompt, preset)  # before gigabytes are hashed
+        files = {"transformer": found.transformer, "vae": found.vae, "sam": found.sam}
+        parts = {part: tuple(stored(path, hashed) for path in paths) for part, paths in files.items()}
+        digests = Base(preset.name, preset, parts).digests()
+        chosen = prompt if prompt is not None else _computed(preset, sd3, digests)
+        parts["prompt"] = (stored(chosen, hashed),)
+        tokens = read_prompt(chosen, preset).tokens
+        added = datetime.now(UTC).isoformat(timespec="seconds")
+        base = Base(preset.name, preset, {part: parts[part] for part in PARTS}, tokens, added, str(sd3.absolute()))
+        put(base)
+    except BasesError as error:
+        if len(error.problems) > 1:
+            say(*map(printable, error.problems))
+        raise WeightsError(f"{error}.", "Nothing was registered.") from error
+    except OSError as error:
+        raise OutputError(
+            f"The config folder {config_folder()} cannot be written: {error.strerror or error}.",
+            "Choose another with the environment variable CLUE_CONFIG.",
+        ) from error
+    return base
+
+
+def _computed(preset: Preset, sd3: Path, digests: dict[str, str]) -> Path:
+    """The embeddings of this base in the config folder, computed if they are not there yet."""
+    path = config_folder() / "prompts" / f"{digests['transformer'][:16]}.safetensors"
+    if path.is_file():
+        try:
+            read_prompt(path, preset)
+        except BasesError:
+            say(f"{printable(str(path))} is damaged; it is computed again.")
+        else:
+            return path
+    if not missing_encoders(sd3):
+        say("Computing the empty prompt's embeddings, once; T5 takes a minute and its size in memory.")
+    write_prompt(path, compute(sd3, preset), digests)
+    return path
+
+
+def forget_prompt(base: Base) -> None:
+    """Delete the embeddings that were computed for a base; those that a person stored stay."""
+    for path in base.paths("prompt"):
+        if path.parent == (config_folder() / "prompts").absolute():
+            path.unlink(missing_ok=True)

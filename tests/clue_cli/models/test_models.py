@@ -1,0 +1,348 @@
+"""`clue models` as it is typed: tiny base models in the published layouts, a fake hub, scans with what was trained."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from clue_cli import app
+from clue_cli.errors import ExitCode
+from clue_cli.models import sources
+from model import registry
+from model.bases import with_bases
+from model.calibration import Calibration
+from model.clue import adapt
+from model.storage import save
+from tests.base_layouts import SMALL, register_small, write_prompt_file, write_sam, write_sd3, write_text_encoders
+
+Output = pytest.CaptureFixture[str]
+
+
+def clue(*words: object) -> int:
+    return app.run([str(word) for word in words])
+
+
+@pytest.fixture(autouse=True)
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CLUE_CONFIG", str(tmp_path / "config"))
+    return tmp_path / "config"
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("published")
+    write_text_encoders(write_sd3(folder / "sd3"))
+    write_sam(folder / "sam.pth")
+    write_prompt_file(folder / "prompt.safetensors")
+    (folder / "small-sd3.yaml").write_text(yaml.safe_dump(SMALL.to_dict()))
+    return folder
+
+
+def add(folder: Path, *more: object) -> int:
+    return clue("models", "add", folder / "small-sd3.yaml", "--sd3", folder / "sd3", "--sam", folder / "sam.pth", *more)
+
+
+def trained(folder: Path) -> Path:
+    """A model as a training leaves it."""
+    base = register_small(folder / "bases")
+    model = with_bases(SMALL, base, "cpu", torch.float32)
+    adapt(model, "lora", "lora")
+    save(folder / "adapter", model, Calibration(name="test"), {"steps": 7})
+    return folder / "adapter"
+
+
+class TestAdd:
+    def test_what_was_added_is_listed_described_verified_and_removed(
+        self, published: Path, config: Path, capsys: Output
+    ) -> None:
+        assert add(published) == ExitCode.OK
+        told = capsys.readouterr().err
+        assert "small-sd3 is registered; the empty prompt has 77 clip, 256 t5 tokens." in told
+        assert "one million" in told
+        assert "Apache-2.0" in told
+
+        assert clue("models", "list") == ExitCode.OK
+        rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+        assert "registered 20" in rows["small-sd3"]
+        assert "not registered" in rows["sd3-medium"]
+        assert "Stability AI Community License" in rows["sd3-medium"]
+        assert "in the package" in rows["mini"]
+
+        assert clue("models", "info", "small-sd3") == ExitCode.OK
+        shown = capsys.readouterr().out
+        assert registry.registered()["small-sd3"].digests()["sam"] in shown
+        assert "prompt tokens: 77 clip, 256 t5" in shown
+        assert sources.STABILITY.allows in shown
+
+        assert clue("models", "verify") == ExitCode.OK
+        assert capsys.readouterr().out == "small-sd3: unchanged\n"
+
+        assert len(list((config / "prompts").iterdir())) == 1
+        assert clue("models", "remove", "small-sd3") == ExitCode.OK
+        assert not list((config / "prompts").iterdir())
+        assert registry.registered() == {}
+        assert (published / "sam.pth").is_file()
+
+    def test_the_prompt_is_computed_once(
+        self, published: Path, config: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert add(published) == ExitCode.OK
+        with monkeypatch.context() as patch:
+            patch.setattr("clue_cli.models.register.compute", lambda *_: pytest.fail("computed again"))
+            assert add(published) == ExitCode.OK
+        (path,) = (config / "prompts").iterdir()
+        path.write_bytes(b"x")
+        assert add(published) == ExitCode.OK
+        assert "is damaged; it is computed again" in capsys.readouterr().err
+
+    def test_a_stored_prompt_is_taken_as_it_is(self, published: Path, config: Path) -> None:
+        assert add(published, "--prompt", published / "prompt.safetensors") == ExitCode.OK
+        assert registry.find("small-sd3").tokens == {"clip": 5}
+        assert not (config / "prompts").exists()
+        assert clue("models", "remove", "small-sd3") == ExitCode.OK
+        assert (published / "prompt.safetensors").is_file()
+
+    def test_all_problems_are_said(self, published: Path, tmp_path: Path, capsys: Output) -> None:
+        folder = Path(shutil.copytree(published, tmp_path / "copy"))
+        state = torch.load(folder / "sam.pth", weights_only=True)
+        dropped = [name for name in state if name.startswith("image_encoder.neck")]
+        torch.save({name: tensor for name, tensor in state.items() if name not in dropped}, folder / "sam.pth")
+        assert add(folder) == ExitCode.WEIGHTS_MISSING
+        told = capsys.readouterr().err
+        assert all(f"sam: {name.removeprefix('image_encoder.')} is missing" in told for name in dropped)
+        assert "Nothing was registered" in told
+        assert registry.registered() == {}
+
+    @pytest.mark.parametrize(
+        ("words", "code", "named"),
+        [
+            (["mini"], ExitCode.BAD_USAGE, "mini needs no base weights"),
+            (["sd9"], ExitCode.BAD_USAGE, "There is no preset 'sd9'; known: mini, sd3-medium"),
+            (["sd3-medium"], ExitCode.WEIGHTS_MISSING, "another model than sd3-medium: transformer/config.json"),
+        ],
+    )
+    def test_a_wrong_model(self, published: Path, capsys: Output, words: list[str], code: int, named: str) -> None:
+        assert clue("models", "add", *words, "--sd3", published / "sd3", "--sam", published / "sam.pth") == code
+        assert named in capsys.readouterr().err
+
+    def test_without_text_encoders_it_says_what_to_do(self, published: Path, tmp_path: Path, capsys: Output) -> None:
+        folder = Path(shutil.copytree(published, tmp_path / "copy"))
+        shutil.rmtree(folder / "sd3/text_encoder")
+        assert add(folder) == ExitCode.WEIGHTS_MISSING
+        assert "give stored ones with --prompt FILE" in capsys.readouterr().err
+
+    def test_a_full_disk(self, published: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("model.whole_file._write", full)
+        code = add(published, "--prompt", published / "prompt.safetensors")
+        assert code == ExitCode.OUTPUT_NOT_WRITABLE
+        assert "No space left" in capsys.readouterr().err
+        assert registry.registered() == {}
+
+
+class TestVerifyInfoRemove:
+    def test_a_change_is_told_with_both_digests(self, published: Path, tmp_path: Path, capsys: Output) -> None:
+        folder = Path(shutil.copytree(published, tmp_path / "copy"))
+        assert add(folder, "--prompt", folder / "prompt.safetensors") == ExitCode.OK
+        before = registry.registered()["small-sd3"].digests()["sam"]
+        (folder / "sam.pth").write_bytes(b"other")
+        assert clue("models", "verify", "small-sd3") == ExitCode.WEIGHTS_MISSING
+        captured = capsys.readouterr()
+        assert f"SHA-256 was {before} when added, is " in captured.out
+        assert "1 files are missing or changed" in captured.err
+
+    def test_unknown_names(self, capsys: Output) -> None:
+        assert clue("models", "verify", "x") == ExitCode.BAD_USAGE
+        assert clue("models", "info", "x") == ExitCode.WEIGHTS_MISSING
+        assert clue("models", "remove", "x") == ExitCode.WEIGHTS_MISSING
+        assert "x is not registered" in capsys.readouterr().err
+
+    def test_a_trained_model_is_described_even_without_its_base(self, tmp_path: Path, capsys: Output) -> None:
+        folder = trained(tmp_path)
+        registry.drop("small-sd3")
+        assert clue("models", "info", folder) == ExitCode.OK
+        shown = capsys.readouterr().out
+        assert "adapters on: small-sd3" in shown
+        assert "training, steps: 7" in shown
+
+    def test_a_damaged_registry(self, config: Path, capsys: Output) -> None:
+        config.mkdir()
+        (config / registry.REGISTRY_FILE).write_text("{")
+        for words in (["list"], ["verify"], ["info", "x"], ["remove", "x"]):
+            assert clue("models", *words) == ExitCode.WEIGHTS_MISSING
+            assert "cannot be understood" in capsys.readouterr().err
+
+    def test_a_config_folder_that_cannot_be_written(self, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        config.write_text("a file")
+        assert clue("models", "remove", "x") in (ExitCode.OUTPUT_NOT_WRITABLE, ExitCode.WEIGHTS_MISSING)
+
+
+class TestDownload:
+    @pytest.fixture
+    def hub(
+        self, published: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> Callable[[Exception | None], list[dict[str, object]]]:
+        """The published layouts behind the addresses of SMALL; optionally refusing."""
+        huggingface_hub = pytest.importorskip("huggingface_hub", reason="of the extra `models`")
+        monkeypatch.setattr(sources, "REPOSITORIES", ((SMALL.transformer, "someone/small-sd3"),))
+        monkeypatch.setattr(sources, "SAM_FILES", ((SMALL.sam, "https://example.org/small_sam.pth"),))
+        asked: list[dict[str, object]] = []
+
+        def start(refusal: Exception | None = None) -> list[dict[str, object]]:
+            def snapshot(name: str, local_dir: Path, **options: object) -> str:
+                asked.append({"name": name} | options)
+                if refusal is not None:
+                    raise refusal
+                return str(shutil.copytree(published / "sd3", local_dir, dirs_exist_ok=True))
+
+            def fetch(url: str, timeout: float) -> io.BytesIO:
+                asked.append({"url": url})
+                return io.BytesIO((published / "sam.pth").read_bytes())
+
+            monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+            monkeypatch.setattr("urllib.request.urlopen", fetch)
+            return asked
+
+        return start
+
+    def test_it_fetches_checks_and_registers(self, hub, published: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+        asked = hub()
+        words = ("models", "download", published / "small-sd3.yaml", "--to", tmp_path / "weights")
+        assert clue(*words) == ExitCode.OK
+        assert asked[0]["name"] == "someone/small-sd3"
+        assert "token" not in asked[0]  # the person's own, where the hub keeps it
+        assert Path(registry.find("small-sd3").sd3) == tmp_path / "weights" / "small-sd3"
+        assert clue(*words) == ExitCode.OK
+        assert [call for call in asked if "url" in call] == [{"url": "https://example.org/small_sam.pth"}]
+
+    def test_the_gate_says_what_to_accept_and_where(
+        self,
+        hub,
+        published: Path,
+        tmp_path: Path,
+        capsys: Output,  # type: ignore[no-untyped-def]
+    ) -> None:
+        from huggingface_hub.errors import GatedRepoError
+
+        hub(GatedRepoError.__new__(GatedRepoError))
+        words = ("models", "download", published / "small-sd3.yaml", "--to", tmp_path / "weights")
+        assert clue(*words) == ExitCode.WEIGHTS_MISSING
+        told = capsys.readouterr().err
+        assert "https://huggingface.co/someone/small-sd3 and accept the licence" in told
+        assert "https://huggingface.co/settings/tokens" in told
+        assert registry.registered() == {}
+
+    @pytest.mark.parametrize(
+        ("refusal", "code", "named"),
+        [
+            (RuntimeError("no route"), ExitCode.WEIGHTS_MISSING, "cannot be fetched: no route"),
+            (OSError(28, "No space left on device"), ExitCode.OUTPUT_NOT_WRITABLE, "No space left"),
+        ],
+    )
+    def test_other_failures(
+        self,
+        hub,
+        published: Path,
+        tmp_path: Path,
+        capsys: Output,
+        refusal: Exception,
+        code: int,
+        named: str,  # type: ignore[no-untyped-def]
+    ) -> None:
+        hub(refusal)
+        words = ("models", "download", published / "small-sd3.yaml", "--to", tmp_path / "weights")
+        assert clue(*words) == code
+        assert named in capsys.readouterr().err
+
+    def test_sam_may_fail_alone(
+        self,
+        hub,
+        published: Path,
+        tmp_path: Path,
+        capsys: Output,
+        monkeypatch: pytest.MonkeyPatch,  # type: ignore[no-untyped-def]
+    ) -> None:
+        hub()
+
+        def unreachable(*_: object, **__: object) -> None:
+            raise URLError("no route")
+
+        monkeypatch.setattr("urllib.request.urlopen", unreachable)
+        assert clue("models", "download", published / "small-sd3.yaml", "--to", tmp_path / "w") == 4
+        assert "small_sam.pth cannot be fetched: no route" in capsys.readouterr().err
+        assert [path.name for path in (tmp_path / "w").iterdir()] == ["small-sd3"]
+
+    def test_sizes_that_nobody_publishes(self, published: Path, tmp_path: Path, capsys: Output) -> None:
+        words = ("models", "download", published / "small-sd3.yaml", "--to", tmp_path / "w")
+        assert clue(*words) == ExitCode.BAD_USAGE
+        assert "no published weights" in capsys.readouterr().err
+
+    def test_every_preset_with_bases_has_its_sources(self) -> None:
+        from model.bases import needs_bases
+        from model.presets import PRESETS
+
+        for preset in PRESETS.values():
+            assert (sources.repository(preset) is not None) == needs_bases(preset)
+            assert (sources.sam_file(preset) is not None) == needs_bases(preset)
+
+
+class TestTrained:
+    def _scan(self, tmp_path: Path, model: Path) -> dict[str, object]:
+        evidence = tmp_path / "evidence" / "a.png"
+        if not evidence.exists():
+            evidence.parent.mkdir()
+            Image.effect_noise((160, 96), 40).convert("RGB").save(evidence)
+        out = tmp_path / f"results-{model.name}"
+        assert (
+            clue("scan", tmp_path / "evidence", "-o", out, "--model", model, "--dtype", "float32", "-q") == ExitCode.OK
+        )
+        record: dict[str, object] = json.loads((out / "records.jsonl").read_text())
+        return record
+
+    def test_scan_works_with_it_and_with_what_is_merged_without_network(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+    ) -> None:
+        adapter = trained(tmp_path)
+        monkeypatch.setattr(socket, "create_connection", lambda *_, **__: pytest.fail("the network was asked"))
+        first = self._scan(tmp_path, adapter)
+        assert clue("models", "merge", adapter, "--out", tmp_path / "whole", "--dtype", "float32") == ExitCode.OK
+        assert "contains weights of SD3: Stability AI Community License" in capsys.readouterr().err
+        registry.drop("small-sd3")
+        second = self._scan(tmp_path, tmp_path / "whole")
+        assert first["score"] == pytest.approx(second["score"], abs=1e-5)
+
+    def test_scan_refuses_other_bases(self, tmp_path: Path, capsys: Output) -> None:
+        adapter = trained(tmp_path)
+        registry.drop("small-sd3")
+        (tmp_path / "evidence").mkdir()
+        assert clue("scan", tmp_path / "evidence", "-o", tmp_path / "out", "--model", adapter) == 4
+        assert "clue models add small-sd3" in capsys.readouterr().err
+
+    def test_merge_into_a_folder_that_is_there(self, tmp_path: Path, capsys: Output) -> None:
+        adapter = trained(tmp_path)
+        assert clue("models", "merge", adapter, "--out", tmp_path) == ExitCode.BAD_USAGE
+        assert "exists already" in capsys.readouterr().err
+
+    def test_merge_onto_a_full_disk(self, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+        adapter = trained(tmp_path)
+
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("model.storage.save_file", full)
+        before = sorted(tmp_path.iterdir())
+        assert clue("models", "merge", adapter, "-o", tmp_path / "whole") == ExitCode.OUTPUT_NOT_WRITABLE
+        assert "Nothing was left behind" in capsys.readouterr().err
+        assert sorted(tmp_path.iterdir()) == before
