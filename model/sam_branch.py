@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from segment_anything.modeling.image_encoder import ImageEncoderViT
 from torch import Tensor, nn
 
 from model.presets.spec import SamSpec
+from model.sam_attention import encode, replace_attention
 
 # segment_anything's build_sam.py, on the 0–255 scale there
 PIXEL_MEAN = (123.675 / 255, 116.28 / 255, 103.53 / 255)
@@ -17,8 +17,11 @@ PIXEL_STD = (58.395 / 255, 57.12 / 255, 57.375 / 255)
 
 
 def build_encoder(spec: SamSpec, in_chans: int) -> ImageEncoderViT:
-    """ImageEncoderViT as segment_anything's builders make it, at the size of the spec."""
-    return ImageEncoderViT(
+    """ImageEncoderViT as segment_anything's builders make it, at the size of the spec.
+
+    On pixels it has `model.sam_attention`; the small windows on the early view stay as they are.
+    """
+    encoder = ImageEncoderViT(
         img_size=spec.img_size,
         patch_size=spec.patch_size,
         in_chans=in_chans,
@@ -34,6 +37,9 @@ def build_encoder(spec: SamSpec, in_chans: int) -> ImageEncoderViT:
         window_size=spec.window_size,
         global_attn_indexes=spec.global_attn_indexes,
     )
+    if spec.input == "pixels":
+        replace_attention(encoder)
+    return encoder
 
 
 class SamBranch(nn.Module):
@@ -61,8 +67,8 @@ class SamBranch(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: the image in [0, 1], or the early view, as the spec says.
 
-        With absolute positions the encoder knows one size only: smaller inputs are zero-padded on the right and at
-        the bottom, as SAM's own preprocessing does, and the features of the padding are cut off again.
+        With absolute positions the encoder knows nothing beyond its own size. A smaller picture has the positions of
+        the upper left corner, where SAM's own preprocessing puts it, and costs what its own size costs.
 
         Raises:
             ValueError: the input is larger than the encoder's img_size and it has absolute positions.
@@ -70,9 +76,6 @@ class SamBranch(nn.Module):
         if self.spec.input == "pixels":
             x = ((x - self.mean) / self.std).to(self.encoder.patch_embed.proj.weight.dtype)
         height, width = x.shape[-2:]
-        if self.spec.use_abs_pos:
-            if max(height, width) > self.spec.img_size:
-                raise ValueError(f"{width}×{height} is larger than this encoder's {self.spec.img_size}²")
-            x = F.pad(x, (0, self.spec.img_size - width, 0, self.spec.img_size - height))
-        features: Tensor = self.encoder(x)
-        return features[..., : height // self.spec.patch_size, : width // self.spec.patch_size]
+        if self.spec.use_abs_pos and max(height, width) > self.spec.img_size:
+            raise ValueError(f"{width}×{height} is larger than this encoder's {self.spec.img_size}²")
+        return encode(self.encoder, x)
