@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from clue_cli.report.previews import LINE, inferno, opacity, write_previews
+from clue_cli.report.previews import LINE, inferno, opacity, write_panel, write_previews
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_]]
 
@@ -181,3 +181,26 @@ def test_a_small_image_is_quick(tmp_path: Path) -> None:
         write_previews(*images, tmp_path, "a")
         best = min(best, time.process_time() - start)
     assert best < 0.03, "12 ms on an idle core; the limit allows for a busy one"
+
+
+@pytest.mark.parametrize(("shape", "size"), [((30, 40), (40, 30)), ((1, 1), (1, 1)), ((3200, 1000), (500, 1600))])
+def test_a_panel_is_opaque_and_no_larger_than_a_preview(
+    tmp_path: Path, shape: tuple[int, int], size: tuple[int, int]
+) -> None:
+    values = np.zeros(shape, np.float32)
+    values[: shape[0] // 2] = 1
+    path = tmp_path / "panel.png"
+    with path.open("wb") as stream:
+        write_panel(stream, values)
+    with Image.open(path) as panel:
+        assert panel.size == size and "transparency" not in panel.info
+        colours = np.asarray(panel.convert("RGB"))
+    assert np.array_equal(colours[-1, 0], inferno()[0])
+    if shape[0] > 1:
+        assert np.array_equal(colours[0, 0], inferno()[255])
+
+
+@pytest.mark.parametrize("value", [np.nan, 2.0, -1.0])
+def test_a_panel_beyond_its_range_is_refused(tmp_path: Path, value: float) -> None:
+    with (tmp_path / "panel.png").open("wb") as stream, pytest.raises(ValueError, match="within"):
+        write_panel(stream, np.full((4, 4), value, np.float32))
