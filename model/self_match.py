@@ -150,6 +150,8 @@ class _Blocks:
         inside = np.flatnonzero(
             (at[:, 0] >= 0) & (at[:, 0] <= self.height - _CELL) & (at[:, 1] >= 0) & (at[:, 1] <= self.width - _CELL)
         )
+        if not inside.size:
+            return out.reshape(self.h, self.w)
         there = self.windows[at[inside, 0], at[inside, 1], _REACH:-_REACH:2, _REACH:-_REACH:2]
         difference = self.samples[inside] - there.reshape(inside.size, -1)
         out[inside] = difference.var(1) / (self.variance.ravel()[inside] + 10)

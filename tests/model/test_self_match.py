@@ -6,6 +6,8 @@ import io
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
@@ -72,6 +74,28 @@ def test_shape_range_and_determinism(shape: tuple[int, int]) -> None:
     assert maps.dtype == np.float32 and np.isfinite(maps).all()
     assert maps.min() >= 0 and maps.max() < 2
     assert np.array_equal(maps, self_match(pixels.copy()))
+
+
+def test_an_offset_that_leaves_the_picture_matches_nothing() -> None:
+    blocks = module._Blocks(textured(64, 72).mean(2).astype(np.float32))
+    assert (blocks.at_offset(64, 0) == 1.5).all()
+    assert (blocks.at_offset(0, -72) == 1.5).all()
+
+
+@given(
+    st.integers(0, 10_000), st.integers(30, 90), st.integers(30, 90), st.sampled_from(["tiled", "stripes", "texture"])
+)
+@settings(max_examples=60, deadline=None)
+def test_any_picture_gets_finite_maps(seed: int, height: int, width: int, kind: str) -> None:
+    rng = np.random.default_rng(seed)
+    pixels = textured(height, width, seed)
+    if kind == "tiled":  # matches everywhere, offsets up to the border
+        piece = pixels[: int(rng.integers(8, 30)), : int(rng.integers(8, 30))]
+        pixels = np.tile(piece, (12, 12, 1))[:height, :width]
+    if kind == "stripes":
+        pixels = np.repeat(pixels[:, :1], width, 1)
+    maps = self_match(pixels)
+    assert np.isfinite(maps).all() and maps.min() >= 0 and maps.max() < 2
 
 
 def test_a_view_of_memory_gives_what_its_copy_gives() -> None:
