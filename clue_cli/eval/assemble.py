@@ -16,7 +16,7 @@ from clue_cli.eval.results import Average, Curves, Figure, Outcome, PixelPoint, 
 from clue_cli.eval.sets import ChosenSet
 from clue_cli.terminal import printable
 from model.data.attacks import Attack
-from model.evaluation import Cell, Kind, Problem, summarize
+from model.evaluation import Cell, ImageRow, Kind, Problem, summarize
 from model.evaluation.bootstrap import RESAMPLES, mean_cells
 from model.evaluation.image_scores import reliability_curve, roc_curve
 
@@ -99,11 +99,18 @@ def outcome(
         },
         curves=curves(measurements),
         problems=problem_records(summary.problems),
-        unmeasured=sum(any(problem.kind in UNMEASURED for problem in row.problems) for row in rows),
+        unmeasured=sum(map(_unmeasured, rows)),
     )
 
 
-def average(attack: str, method: str, figures: Sequence[Values], outcomes: Sequence[Outcome], seed: int) -> Average:
+def average(
+    attack: str,
+    method: str,
+    figures: Sequence[Values],
+    outcomes: Sequence[Outcome],
+    seed: int,
+    resamples: int = RESAMPLES,
+) -> Average:
     """One method under one attack over several sets.
 
     Args:
@@ -120,7 +127,7 @@ def average(attack: str, method: str, figures: Sequence[Values], outcomes: Seque
         attack=attack,
         method=method,
         sets=sum(bool(part.size) for part in figures),
-        weighted=_figures(mean_cells({"f1": pooled[:, 0], "iou": pooled[:, 1]}, seed)),
+        weighted=_figures(mean_cells({"f1": pooled[:, 0], "iou": pooled[:, 1]}, seed, resamples)),
         mean=means,
     )
 
@@ -187,6 +194,11 @@ def problem_records(problems: Iterable[Problem]) -> list[ProblemRecord]:
 def status_of(interrupted: bool) -> Literal["finished", "interrupted"]:
     """The word in the result."""
     return "interrupted" if interrupted else "finished"
+
+
+def _unmeasured(row: ImageRow) -> bool:
+    """A picture that clue cannot read does not keep another method's map of it from being scored."""
+    return row.f1 is None and row.marked_area is None and any(problem.kind in UNMEASURED for problem in row.problems)
 
 
 def _figures(cells: dict[str, Cell]) -> dict[str, Figure]:

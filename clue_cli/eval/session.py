@@ -248,7 +248,7 @@ class _Session:
         if len(self.sets) > 1:
             for (attack_name, method_name), parts in f1_of.items():
                 of_method = [one for one in outcomes if (one.attack, one.method) == (attack_name, method_name)]
-                averages.append(average(attack_name, method_name, parts, of_method, self.options.seed))
+                averages.append(average(attack_name, method_name, parts, of_method, self.options.seed, RESAMPLES))
         return Results(
             version=__version__,
             status=status_of(self.stop.is_set()),

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from clue_cli.eval.methods import METADATA
 from clue_cli.eval.results import Figure, Outcome, Results
 from clue_cli.terminal import printable
 
@@ -21,8 +22,8 @@ METRICS = {
     "f1_best": "F1, best threshold of each image (oracle)",
     "f1_permute": "F1, better of mask and inverse",
     "image_auc": "image AUC",
-    "balanced_accuracy": "balanced accuracy, as shipped",
-    "image_f1": "image F1, as shipped",
+    "balanced_accuracy": "balanced accuracy, at the method's own threshold",
+    "image_f1": "image F1, at the method's own threshold",
     "tpr_at_fpr_1": "true positives at 1 % false positives",
     "tpr_at_fpr_5": "true positives at 5 % false positives",
     "false_positive_area": "false-positive area, authentic images",
@@ -139,7 +140,11 @@ def notes(results: Results) -> list[str]:
             lines.append(f"{record.name}: {measured} of {held_here} images were measured. Not comparable with others.")
         lines += [f"{record.name}, known damage: {words}" for words in record.damage]
         lines += _problem_lines(results, record.name)
-    probe = [(one.set, one.image.get("image_auc")) for one in results.outcomes if one.method == "metadata alone"]
+    probe = [
+        (one.set, one.image.get("image_auc"))
+        for one in results.outcomes
+        if one.method == METADATA and one.attack == "none"
+    ]
     lines += [
         f"{name}: metadata alone reach an image AUC of {number(figure.value)}: image-level figures may rest on them."
         for name, figure in probe

@@ -1,0 +1,69 @@
+"""The log: what is done is known, what a crash cut is not, and nothing else is believed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clue_cli.eval.measurements import STEPS, Measurement, MeasurementLog, Unit, pixel_curve, read_log
+from model.evaluation import ImageRow, Kind, Problem
+
+UNIT = Unit("s" * 64, "set", "i" * 64)
+ROW = ImageRow("Tp/\udcff.jpg", True, f1=0.5, iou=1 / 3, problems=(Problem(Kind.MASK_SIZE, "Tp/\udcff.jpg", "x"),))
+CURVE = (tuple(range(STEPS, 0, -1)), tuple(range(2 * STEPS, STEPS, -1)))
+
+
+def test_what_is_appended_is_known_and_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with MeasurementLog(path) as log:
+        assert not log.known(UNIT)
+        log.append(UNIT, "none", "m", Measurement(ROW, CURVE, "sign"))
+        assert log.known(UNIT)
+    with MeasurementLog(path) as log:
+        assert log.known(UNIT) and not log.known(Unit("t", "set", "i"))
+        assert list(log.read([UNIT, Unit("t", "set", "i")])) == [(UNIT, Measurement(ROW, CURVE, "sign"))]
+    assert read_log(path, {(UNIT.settings, "set")}) == {(UNIT.settings, "set"): {ROW.key: ROW}}
+
+
+def test_what_failed_is_kept_and_tried_again(tmp_path: Path) -> None:
+    with MeasurementLog(tmp_path / "log") as log:
+        log.append(UNIT, "none", "m", Measurement(ImageRow("k", True), failed=True))
+        assert not log.known(UNIT)
+        assert [one.failed for _, one in log.read([UNIT])] == [True]
+        log.append(UNIT, "none", "m", Measurement(ROW))
+        assert log.known(UNIT)
+        assert [one.row for _, one in log.read([UNIT])] == [ROW]
+
+
+@pytest.mark.parametrize(
+    "torn",
+    [b'{"format":1,"sett', b"\xff\xfe\n", b'{"format":9}\n', b'{"format":1}\n', b"[]\n", b'{"format":1,"curve":[1]}\n'],
+)
+def test_a_line_that_is_none_is_passed_over(tmp_path: Path, torn: bytes) -> None:
+    path = tmp_path / "log"
+    with MeasurementLog(path) as log:
+        log.append(UNIT, "none", "m", Measurement(ROW))
+    with path.open("ab") as file:
+        file.write(torn)
+    other = Unit("t", "set", "i")
+    with MeasurementLog(path) as log:
+        assert log.unreadable == 1
+        log.append(other, "none", "m", Measurement(ROW))
+    with MeasurementLog(path) as log:
+        assert log.known(UNIT) and log.known(other)
+    assert read_log(path, {("t", "set")})["t", "set"] == {ROW.key: ROW}
+
+
+@given(st.lists(st.tuples(st.floats(0, 1, width=32), st.booleans()), min_size=1, max_size=40))
+def test_the_pixel_curve_counts(pixels: list[tuple[float, bool]]) -> None:
+    heatmap = np.array([[value for value, _ in pixels]], np.float32)
+    truth = np.array([[forged for _, forged in pixels]], bool)
+    hits, alarms = pixel_curve(heatmap, truth)
+    for step in range(STEPS):
+        marked = heatmap >= np.float32(step / STEPS)
+        assert hits[step] == (marked & truth).sum()
+        assert alarms[step] == (marked & ~truth).sum()

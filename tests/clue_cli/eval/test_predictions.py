@@ -1,0 +1,76 @@
+"""Maps in a folder and the images they belong to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clue_cli.errors import NothingToScanError
+from clue_cli.eval.predictions import PredictionFolder
+from model.evaluation import Entry
+
+ENTRIES = [
+    Entry("Tp/a.jpg", Path("a"), (), True),
+    Entry("Tp/same.jpg", Path("b"), (), True),
+    Entry("Au/same.png", Path("c"), (), False),
+]
+
+
+def write(folder: Path, *names: str) -> Path:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            np.save(file, np.zeros((2, 2), np.float32))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "owner"),
+    [
+        ("Tp/a.jpg.npy", "Tp/a.jpg"),
+        ("Tp/a.npy", "Tp/a.jpg"),
+        ("a.jpg.png", "Tp/a.jpg"),
+        ("a.png", "Tp/a.jpg"),
+        ("Au/same.npy", "Au/same.png"),
+        ("same.npy", None),
+        ("deep/a.npy", None),
+        ("b.npy", None),
+    ],
+)
+def test_a_map_is_named_like_its_image(tmp_path: Path, name: str, owner: str | None) -> None:
+    maps = PredictionFolder(write(tmp_path, name), "set", ENTRIES)
+    assert {e.key for e in ENTRIES if maps.find(e)[0] is not None} == ({owner} if owner else set())
+    assert [problem.name for problem in maps.surplus] == ([] if owner else [name])
+
+
+def test_two_maps_of_one_name_are_not_guessed_between(tmp_path: Path) -> None:
+    maps = PredictionFolder(write(tmp_path, "a.npy", "a.png"), "set", ENTRIES)
+    assert maps.find(ENTRIES[0]) == (None, "2 maps are named like it")
+    assert maps.surplus == []
+
+
+def test_a_folder_of_the_sets_name_comes_first_and_hidden_files_do_not_count(tmp_path: Path) -> None:
+    maps = PredictionFolder(write(tmp_path, "casia1/a.npy", ".git/a.npy", "notes.txt"), "casia1", ENTRIES)
+    assert maps.folder == tmp_path / "casia1"
+    assert maps.find(ENTRIES[0])[0] == tmp_path / "casia1" / "a.npy"
+
+
+def test_the_digest_is_of_names_and_contents(tmp_path: Path) -> None:
+    one = PredictionFolder(write(tmp_path / "1", "a.npy"), "set", ENTRIES).digest()
+    assert one == PredictionFolder(write(tmp_path / "2", "a.npy"), "set", ENTRIES).digest()
+    assert one != PredictionFolder(write(tmp_path / "3", "b.npy"), "set", ENTRIES).digest()
+    np.save(tmp_path / "2" / "a.npy", np.ones((2, 2), np.float32))
+    assert one != PredictionFolder(tmp_path / "2", "set", ENTRIES).digest()
+
+
+@pytest.mark.parametrize("names", [[], ["a.txt"]])
+def test_no_map(tmp_path: Path, names: list[str]) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(NothingToScanError, match="holds no map"):
+        PredictionFolder(tmp_path, "set", ENTRIES)
+    with pytest.raises(NothingToScanError, match="no folder"):
+        PredictionFolder(tmp_path / "absent", "set", ENTRIES)

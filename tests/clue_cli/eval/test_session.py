@@ -1,0 +1,201 @@
+"""Whole measurements: what is named, what is taken over, what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import threading
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+from clue_cli.errors import ClueError, DataProblemError, NothingToScanError, OutputError, UsageError, WeightsError
+from clue_cli.eval import runner, session
+from clue_cli.eval.compare import compare_folders, describe
+from clue_cli.eval.options import EvalOptions
+from clue_cli.eval.progress import EvalProgress
+from clue_cli.eval.results import Results, read_results
+from model.calibration import Calibration
+from tests.clue_cli.eval.conftest import Damaged, measured
+from tests.clue_cli.eval.made import truth, write_set
+from tests.tiny_model import write_tiny_model
+
+FILES = {"contact", "index.html", "measurements.jsonl", "per_image.csv", "plots", "results.json"}
+
+
+class TestProblems:
+    @pytest.mark.parametrize(
+        ("kind", "name"),
+        [
+            ("mask of another size", "onerror"),
+            ("mask empty", "t1.jpg"),
+            ("mask missing", "t2.jpg"),
+            ("map not finite", "t3.jpg"),
+            ("prediction missing", "t4.jpg"),
+            ("prediction of another size", "t5.jpg"),
+            ("prediction unreadable", "t6.jpg"),
+            ("prediction without an image", "surplus.npy"),
+        ],
+    )
+    def test_each_is_named(self, damaged: Damaged, kind: str, name: str) -> None:
+        (record,) = damaged.results.sets
+        found = [*record.problems, *(p for one in damaged.results.outcomes for p in one.problems)]
+        assert any(problem.kind == kind and name in problem.name for problem in found)
+
+    def test_an_image_that_cannot_be_decoded_is_named_and_nothing_else_suffers(self, damaged: Damaged) -> None:
+        ela = damaged.results.outcome(damaged.results.sets[0].name, "none", "error level analysis")
+        assert ela is not None
+        assert [(p.kind, p.name) for p in ela.problems if "t7" in p.name] == [("image unreadable", "Tp/t7.jpg")]
+        assert ela.unmeasured == 1
+        assert ela.pixel["f1"].n == 5  # 8 forged: one empty mask, one without, one unreadable picture
+
+    def test_the_rest_is_scored(self, damaged: Damaged) -> None:
+        one = damaged.results.outcome(damaged.results.sets[0].name, "none", "predictions")
+        assert one is not None
+        assert (one.forged, one.authentic, one.unmeasured) == (8, 2, 3)
+        assert one.pixel["f1"].n == 3  # t0 and t7 perfectly, t5 everywhere
+        assert one.pixel["pixel_auc"].n == 3
+        assert one.image["false_positive_area"].value == pytest.approx(5 / 96)
+
+    def test_strict_makes_each_an_error(self, damaged: Damaged, tmp_path: Path) -> None:
+        with pytest.raises(DataProblemError):
+            measured(tmp_path / "out", bench=(str(damaged.folder),), predictions=damaged.maps, strict=True)
+        good, maps = write_set(tmp_path / "set", 2, 0), tmp_path / "maps"
+        maps.mkdir()
+        np.save(maps / "t0.npy", truth(0))
+        with pytest.raises(DataProblemError, match="prediction missing"):
+            measured(tmp_path / "out", bench=(str(good),), predictions=maps, strict=True)
+        np.save(maps / "t1.npy", truth(1))
+        np.save(maps / "more.npy", truth(1))
+        with pytest.raises(DataProblemError, match="without an image"):
+            measured(tmp_path / "out", bench=(str(good),), predictions=maps, strict=True)
+        (maps / "more.npy").unlink()
+        results = measured(tmp_path / "out", bench=(str(good),), predictions=maps, strict=True)
+        assert [one.pixel["f1"].value for one in results.outcomes if one.method == "predictions"] == [1.0]
+
+
+class TestFolder:
+    def test_the_files(self, damaged: Damaged) -> None:
+        assert {path.name for path in damaged.out.iterdir()} - {session.LOCK} == FILES
+        data = json.loads((damaged.out / "results.json").read_text())
+        jsonschema.validate(data, Results.model_json_schema())
+        assert read_results(damaged.out) == damaged.results
+        assert data["sets"][0]["digest"] and data["version"] and data["seed"] == 0
+
+    def test_every_image_has_a_line_and_no_cell_is_a_formula(self, damaged: Damaged) -> None:
+        with (damaged.out / "per_image.csv").open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == 10 * 6  # predictions, three trivial baselines, ELA, metadata
+        assert not any(str(value).startswith(("=", "+", "-", "@")) for row in rows for value in row.values())
+        assert "\u202e" not in (damaged.out / "per_image.csv").read_text("utf-8")
+
+    def test_the_page_is_text_and_nothing_runs(self, damaged: Damaged) -> None:
+        page = (damaged.out / "index.html").read_text("utf-8")
+        assert "default-src 'none'" in page and "<script" not in page and "<img src=x" not in page
+        assert "&lt;img src=x onerror=alert(1)&gt;" in page
+        assert "style=" not in page and "\u202e" not in page
+        assert "data:image/jpeg;base64," in page
+        assert all(path.read_text().startswith("<svg") for path in (damaged.out / "plots").iterdir())
+
+    @pytest.mark.parametrize(
+        ("options", "kind", "message"),
+        [
+            ({"attacks": ("jpeg:101",)}, UsageError, "quality from 1 to 100"),
+            ({"attacks": ("jpeg:70",), "predictions": Path("maps")}, UsageError, "pictures as they are"),
+            ({"device": "cuda:99", "methods": ("mini",)}, UsageError, "no device"),
+            ({"model": "nowhere", "methods": ("mini",)}, WeightsError, "no model at"),
+            ({"predictions": Path("nowhere")}, NothingToScanError, "no folder"),
+        ],
+    )
+    def test_refusals(
+        self, damaged: Damaged, tmp_path: Path, options: dict[str, object], kind: type[ClueError], message: str
+    ) -> None:
+        with pytest.raises(kind, match=message):
+            measured(tmp_path / "out", **({"bench": (str(damaged.folder),), "methods": ("ela",)} | options))
+        assert not (tmp_path / "out").exists()
+
+    def test_a_folder_of_somebody_else(self, damaged: Damaged, tmp_path: Path) -> None:
+        (tmp_path / "mine.txt").touch()
+        with pytest.raises(OutputError, match=r"something else.*mine\.txt"):
+            measured(tmp_path, bench=(str(damaged.folder),), methods=("ela",))
+        for out in (damaged.folder, damaged.folder / "out", damaged.folder.parent):
+            with pytest.raises(UsageError, match="lie in one another"):
+                measured(out, bench=(str(damaged.folder),), methods=("ela",))
+
+    def test_one_measurement_at_a_time(self, damaged: Damaged, tmp_path: Path) -> None:
+        options = EvalOptions(bench=(str(damaged.folder),), methods=("ela",))
+        one, other = (session._Session(tmp_path, options, EvalProgress(quiet=True), threading.Event()) for _ in "ab")
+        with one.folder_in_use(), pytest.raises(OutputError, match="Another measurement"), other.folder_in_use():
+            pass
+
+
+class TestNetwork:
+    def test_it_is_measured_resumed_and_compared(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        calibration = Calibration(name="made", fitted_on="made", fitted_megapixels=(0.001, 1.0))
+        tiny = write_tiny_model(tmp_path / "tiny", calibration)
+        first, second = write_set(tmp_path / "set", 3, 2), write_set(tmp_path / "ACDSee", 2, 0)
+        options = {
+            "bench": (str(first), "acdsee"),
+            "root": tmp_path,
+            "model": str(tiny),
+            "device": "cpu",
+            "methods": ("mini",),
+            "attacks": ("none,jpeg:70",),
+        }
+        assert second.is_dir()
+        stopped = threading.Event()
+        append = runner.MeasurementLog.append
+
+        def append_then_stop(log: object, *arguments: object) -> None:
+            append(log, *arguments)  # type: ignore[arg-type]
+            stopped.set()
+
+        with monkeypatch.context() as patch, EvalProgress(quiet=True) as progress:
+            patch.setattr(runner.MeasurementLog, "append", append_then_stop)
+            cut = session.evaluate(tmp_path / "out", EvalOptions(**options), progress, stopped)  # type: ignore[arg-type]
+        assert cut.status == "interrupted"
+        assert read_results(tmp_path / "out") == cut
+
+        results = measured(tmp_path / "out", **options)
+        assert results.status == "finished"
+        assert results.attacks == ["none", "jpeg:70"]
+        assert results.subjects() == ["tiny"]
+        tiny_one = results.outcome(str(first), "none", "tiny")
+        assert tiny_one is not None
+        assert (tiny_one.pixel["f1"].n, tiny_one.image["image_auc"].n, tiny_one.unmeasured) == (3, 5, 0)
+        assert tiny_one.curves.reliability and tiny_one.curves.pixel and tiny_one.curves.image_roc
+        assert results.timing.share_outside_network is not None
+        assert 0 <= results.timing.share_outside_network <= 1
+        average = next(one for one in results.averages if (one.attack, one.method) == ("none", "tiny"))
+        assert (average.sets, average.weighted["f1"].n) == (2, 5)
+        assert {one.set for one in results.published} == {"acdsee"}
+        assert any("robustness-jpeg" in path.name for path in (tmp_path / "out" / "plots").iterdir())
+
+        with monkeypatch.context() as patch:
+            patch.setattr(session._Session, "_sheets", lambda *arguments: [])
+            patch.setattr(session._Session, "_load", lambda self: pytest.fail("computed again"))
+            again = measured(tmp_path / "out", **options)
+        assert again.outcomes == results.outcomes
+        assert again.timing.predictions == 0
+
+        text = describe(compare_folders(tmp_path / "out", tmp_path / "out"))
+        assert "A = tiny, B = tiny" in text and "not shown to be real" in text
+        maps = tmp_path / "maps"
+        maps.mkdir()
+        for number in range(3):
+            np.save(maps / f"t{number}.npy", truth(number))
+        measured(tmp_path / "other", bench=(str(first),), predictions=maps)
+        (found,) = compare_folders(tmp_path / "other", tmp_path / "out")
+        f1 = next(one for one in found.comparisons if one.metric == "f1")
+        assert f1.a == 1.0 and f1.difference.n == 3 and f1.real
+        assert found.left_out == 2  # no predictions for the authentic images
+
+        measured(tmp_path / "fewer", bench=(str(first),), methods=("ela",), limit=3)
+        with pytest.raises(UsageError, match="not measured on the same data"):
+            compare_folders(tmp_path / "fewer", tmp_path / "out")
+        overwritten = measured(tmp_path / "fewer", bench=(str(first),), methods=("ela",), overwrite=True)
+        assert overwritten.sets[0].digest == results.sets[0].digest
+        names = compare_folders(tmp_path / "fewer", tmp_path / "out", method="error level analysis")
+        assert names == [] or names[0].a == "error level analysis"

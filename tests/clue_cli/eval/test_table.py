@@ -1,0 +1,68 @@
+"""The tables in the terminal."""
+
+from __future__ import annotations
+
+import pytest
+
+from clue_cli.eval.published import SOURCE, published_for
+from clue_cli.eval.results import Figure, PublishedRecord
+from clue_cli.eval.table import main_rows, notes, number, render, with_interval
+from tests.clue_cli.eval.conftest import Damaged
+
+
+@pytest.mark.parametrize(
+    ("value", "signed", "expected"),
+    [
+        (0.8471, False, ".847"),
+        (1.0, False, "1.000"),
+        (None, False, "–"),
+        (-0.0312, True, "-.031"),
+        (0.5, True, "+.500"),
+    ],
+)
+def test_numbers_are_written_as_in_papers(value: float | None, signed: bool, expected: str) -> None:
+    assert number(value, signed=signed) == expected
+
+
+@pytest.mark.parametrize(
+    ("figure", "expected"),
+    [
+        (Figure(value=0.5, n=3, low=0.25, high=0.75), ".500 [.250, .750], n = 3"),
+        (Figure(value=0.5, n=1, low=None, high=None), ".500, n = 1"),
+        (Figure(value=None, n=0, low=None, high=None), "–"),
+        (Figure(value=None, n=4, low=None, high=None), "–, n = 4"),
+        (None, "–"),
+    ],
+)
+def test_every_cell_has_its_n_and_interval(figure: Figure | None, expected: str) -> None:
+    assert with_interval(figure) == expected
+
+
+def test_published_rows_are_marked_and_stand_beside_ours(damaged: Damaged) -> None:
+    (record,) = damaged.results.sets
+    published = [
+        PublishedRecord(method=one.method, set=record.name, f1=one.f1, iou=one.iou, source=SOURCE, note=one.note)
+        for one in published_for({"casia1"})
+    ]
+    results = damaged.results.model_copy(update={"published": published})
+    rows = {row.method: row for row in main_rows(results, "none")}
+    assert (rows["CLUE"].origin, rows["CLUE"].cells) == ("published", (".847/.795",))
+    assert rows["predictions"].origin == "measured"
+    assert {row.method for row in rows.values() if row.origin == "baseline"} == {
+        "all forged",
+        "none forged",
+        "centre box",
+        "error level analysis",
+    }
+    assert rows["metadata alone"].origin == "probe"
+    assert main_rows(results, "jpeg:70")[0].origin != "published"
+    assert any("not measured here" in line for line in notes(results))
+
+
+def test_the_terminal_gets_nothing_hostile(damaged: Damaged) -> None:
+    text = render(damaged.results, width=120)
+    assert "\x1b" not in text and "\u202e" not in text
+    assert "prediction without an image" in text
+    assert "\x1b[" in render(damaged.results, width=80, colour=True)
+    interrupted = damaged.results.model_copy(update={"status": "interrupted"})
+    assert "Interrupted" in render(interrupted, width=80)
