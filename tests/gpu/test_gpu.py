@@ -1,0 +1,116 @@
+"""What only a CUDA device can show: `pytest -m gpu`. Elsewhere every test is skipped, with the reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.bases import with_bases
+from model.checkpoint import inspect
+from model.clue import CLUE, adapt, build
+from model.losses import bce_loss
+from model.prediction import Prediction
+from model.predictor import Predictor
+from model.presets import SD3_MEDIUM
+from model.sam_attention import SamAttention
+from model.speed import compile_blocks
+from model.storage import load
+from model.training.network import keep_less
+from tests.base_layouts import SMALL, register_small
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and there is none here"),
+]
+GIB = 1 << 30
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CLUE_CONFIG", str(tmp_path / "config"))
+    return tmp_path
+
+
+def heatmap(model: CLUE, batch: int = 1) -> np.ndarray:
+    pixels = np.random.default_rng(0).integers(0, 256, (320, 448, 3), dtype=np.uint8)
+    (result,) = Predictor(model, batch).predict([(0, pixels)])
+    assert isinstance(result, Prediction)
+    return result.heatmap
+
+
+def test_mini_marks_what_it_marks_on_the_cpu() -> None:
+    """The stated tolerances: 0.01 of probability in float32; 1 % of the pixels change sides in bfloat16."""
+    expected = heatmap(load(inspect("mini"), "cpu", torch.float32))
+    single = heatmap(load(inspect("mini"), "cuda:0", torch.float32))
+    assert np.abs(single - expected).max() < 0.01
+    half = heatmap(load(inspect("mini"), "cuda:0", torch.bfloat16))
+    assert ((half > 0.5) != (expected > 0.5)).mean() < 0.01
+
+
+def test_the_same_batch_gives_the_same_bits() -> None:
+    model = load(inspect("mini"), "cuda:0", torch.bfloat16)
+    assert np.array_equal(heatmap(model, 4), heatmap(model, 4))
+
+
+def test_base_weights_go_straight_to_the_device(config: Path) -> None:
+    model = with_bases(SMALL, register_small(config), "cuda:0", torch.bfloat16)
+    assert {(t.device.type, t.dtype) for t in model.state_dict().values()} == {("cuda", torch.bfloat16)}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_sams_attention_is_segment_anythings(dtype: torch.dtype) -> None:
+    from segment_anything.modeling.image_encoder import Attention
+
+    torch.manual_seed(0)
+    stock = Attention(160, 2, use_rel_pos=True, input_size=(64, 64)).cuda().to(dtype).eval()
+    for parameter in stock.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    x = torch.randn(1, 64, 64, 160, device="cuda", dtype=dtype)
+    tolerance = 1e-3 if dtype == torch.float32 else 5e-2
+    torch.backends.cuda.matmul.allow_tf32 = False
+    with torch.inference_mode():
+        torch.testing.assert_close(SamAttention(stock)(x), stock(x), atol=tolerance, rtol=tolerance)
+
+
+def test_compiled_it_marks_the_same(config: Path) -> None:
+    model = with_bases(SMALL, register_small(config), "cuda:0", torch.float32).eval()
+    expected = heatmap(model)
+    assert np.abs(heatmap(compile_blocks(model)) - expected).max() < 1e-3
+
+
+@pytest.mark.slow
+def test_sd3_medium_at_1024_fits_into_12_gb() -> None:
+    torch.cuda.empty_cache()
+    model = _sd3_medium()
+    torch.cuda.reset_peak_memory_stats()
+    x, noise = torch.rand(1, 3, 1024, 1024, device="cuda"), torch.randn(1, 16, 128, 128, device="cuda")
+    with torch.inference_mode():
+        assert model(x, noise).shape == (1, 1, 1024, 1024)
+    assert torch.cuda.max_memory_allocated() < 12 * GIB
+
+
+@pytest.mark.slow
+def test_a_training_step_at_1024_fits_into_24_gb() -> None:
+    torch.cuda.empty_cache()
+    model = _sd3_medium()
+    adapt(model, "lora", "lora")
+    keep_less(model.train())
+    torch.cuda.reset_peak_memory_stats()
+    x, noise = torch.rand(1, 3, 1024, 1024, device="cuda"), torch.randn(1, 16, 128, 128, device="cuda")
+    with torch.autocast("cuda", torch.bfloat16):
+        logits = model(x, noise)
+    bce_loss(logits, torch.zeros_like(logits)).backward()
+    assert torch.cuda.max_memory_allocated() < 24 * GIB
+
+
+def _sd3_medium() -> CLUE:
+    return build(SD3_MEDIUM, "meta").to(torch.bfloat16).to_empty(device="cuda").eval().apply(_small)
+
+
+@torch.no_grad()
+def _small(module: torch.nn.Module) -> None:
+    for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+        tensor.normal_(std=0.02)
