@@ -18,7 +18,12 @@ COMPARED = ("f1", "iou", "image_auc", "false_positive_area")
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One set under one attack: what was compared, and how many images one of the two lacks."""
+    """One set under one attack.
+
+    Attributes:
+        left_out: images that only one of the two has a figure for.
+        undefined: metrics that cannot be compared: too few images, or only one class, have figures in both.
+    """
 
     set: str
     attack: str
@@ -26,6 +31,7 @@ class Compared:
     b: str
     comparisons: list[Comparison]
     left_out: int
+    undefined: list[str]
 
 
 def compare_folders(a: Path, b: Path, *, method: str | None = None, seed: int = 0) -> list[Compared]:
@@ -69,8 +75,9 @@ def describe(found: Sequence[Compared]) -> str:
                 f" A − B {number(cell.value, signed=True)}, {interval},"
                 f" n = {cell.n}, p = {comparison.p_value:.3g}: {verdict}"
             )
-        if not one.comparisons:
-            lines.append("  too few images in common to compare")
+        if one.undefined:
+            words = "; ".join(METRICS[metric] for metric in one.undefined)
+            lines.append(f"  not compared, too few images in common have them: {words}")
         if one.left_out:
             lines.append(f"  {one.left_out} images were left out: only one result has a figure for them")
     return "\n".join(lines) + "\n"
@@ -111,12 +118,13 @@ def _rows(path: Path, outcomes: Sequence[Outcome]) -> list[list[ImageRow]]:
 
 
 def _compared(a: Outcome, b: Outcome, rows_a: list[ImageRow], rows_b: list[ImageRow], seed: int) -> Compared:
-    comparisons, left_out = [], 0
+    comparisons, left_out, undefined = [], 0, []
     for metric in COMPARED:
         try:
             comparison, problems = compare(rows_a, rows_b, metric, seed=seed)
         except ValueError:
-            continue  # not defined here, e.g. an image-level figure on a set without authentic images
+            undefined.append(metric)
+            continue
         comparisons.append(comparison)
         left_out = max(left_out, len(problems))
-    return Compared(a.set, a.attack, a.method, b.method, comparisons, left_out)
+    return Compared(a.set, a.attack, a.method, b.method, comparisons, left_out, undefined)

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from clue_cli.eval.plots import Plot
 from clue_cli.eval.published import SOURCE
 from clue_cli.eval.results import Outcome, Results
-from clue_cli.eval.table import METRICS, columns, main_rows, notes, number, with_interval
+from clue_cli.eval.table import METRICS, auc_rows, columns, main_rows, notes, number, with_interval
 from clue_cli.report.page_data import printable
 
 PROBLEMS = 200
@@ -54,6 +54,7 @@ def render(results: Results, plots: Sequence[Plot], sheets: Sequence[Sheet]) -> 
             results=results,
             columns=columns(results),
             tables=[(attack, main_rows(results, attack)) for attack in results.attacks],
+            aucs=auc_rows(results, results.attacks[0]),
             notes=notes(results),
             source=SOURCE,
             details=[(one, _cells(one)) for one in details],

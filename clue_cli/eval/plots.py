@@ -40,11 +40,13 @@ def _of_set(results: Results, name: str) -> Iterator[tuple[str, str]]:
     attack = results.attacks[0]
     after = "" if attack == "none" else f", after {attack}"
     outcomes = [one for method in results.all_methods() if (one := results.outcome(name, attack, method)) is not None]
-    roc = [_curve(one, one.curves.image_roc, "image_auc", "AUC") for one in outcomes if one.curves.image_roc]
+    # A method that gives every image the same score has a curve of two points, and nothing to show
+    told_apart = [one for one in outcomes if len(one.curves.image_roc) > 2]
+    roc = [_curve(one, one.curves.image_roc, "image_auc", "AUC") for one in told_apart]
     if roc:
         title = f"{_short(name)}: images, ROC{after}"
         yield "roc", curve_chart(title, "false-positive rate", "true-positive rate", roc, diagonal=True)
-    precise = [Curve(one.method, one.curves.image_precision_recall) for one in outcomes if one.curves.image_roc]
+    precise = [Curve(one.method, one.curves.image_precision_recall) for one in told_apart]
     if precise:
         yield (
             "precision-recall",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -37,7 +38,7 @@ class PredictionFolder:
                 f"There is no folder {folder}.",
                 "--predictions names a folder of PNG or NPY maps, named like the images.",
             )
-        own = folder / Path(name).name
+        own = folder / Path(os.path.realpath(name)).name  # a set that was given as a path goes by its last part
         self.folder = own if own.is_dir() else folder
         self._maps: dict[str, list[Path]] = {}
         for path in sorted(self.folder.rglob("*")):

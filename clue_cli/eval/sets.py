@@ -74,7 +74,7 @@ def resolve(words: Sequence[str], root: Path | None, *, strict: bool = False) ->
         elif name in BENCHMARKS:
             found.append(_named(name, root, strict))
         else:
-            found.append(_at(name, root, strict))
+            found.append(_at(name, strict))
     if not found:
         raise NothingToScanError(f"None of the {len(BENCHMARKS)} benchmarks was found in {root}.", _EXAMPLE)
     return found, absent
@@ -129,8 +129,7 @@ def _named(name: str, root: Path | None, strict: bool) -> Found:
     if root is None:
         _explain(name)
         raise NothingToScanError(f"It was not said where {name} lies.", _EXAMPLE)
-    with_reason = _Reasons(strict)
-    with with_reason:
+    with _Reasons(strict):
         try:
             return find(name, root, deep=strict, strict=strict)
         except BenchmarkNotFound as error:
@@ -152,14 +151,14 @@ def _all(root: Path | None, strict: bool) -> tuple[list[Found], list[str]]:
     return found, absent
 
 
-def _at(word: str, root: Path | None, strict: bool) -> Found:
+def _at(word: str, strict: bool) -> Found:
     path = Path(word)
     if not path.exists():
         known = ", ".join(BENCHMARKS)
         raise NothingToScanError(
             f"There is no benchmark named {word}, and no such path.", f"Known are {known}; or give a folder or a list."
         )
-    if root is None and path.name.casefold() in BENCHMARKS:
+    if path.name.casefold() in BENCHMARKS:
         # A folder named like a benchmark is read in the layouts of that benchmark first
         with _Reasons(strict):
             try:

@@ -65,7 +65,7 @@ def category_chart(title: str, y_label: str, categories: Sequence[str], series: 
     ticks = [((index + 0.5) / count, name) for index, name in enumerate(categories)]
     body = [_axes(title, "", y_label, ticks, slanted=True)]
     for number, one in enumerate(series):
-        shift = (number - (len(series) - 1) / 2) * min(0.12, 0.7 / max(len(series), 1)) / count
+        shift = (number - (len(series) - 1) / 2) * min(0.05, 0.7 / max(len(series), 1)) / count
         places = []
         for index, value in enumerate(one.values):
             if value is None:

@@ -93,6 +93,18 @@ def main_rows(results: Results, attack: str) -> list[Row]:
     return rows
 
 
+def auc_rows(results: Results, attack: str) -> list[tuple[str, ...]]:
+    """Image AUC of every method, one cell for each set; empty where no set has both classes.
+
+    The probe is in it: where metadata alone do well, the other figures may rest on the same shortcut.
+    """
+    rows = []
+    for name in results.all_methods():
+        found = [results.outcome(record.name, attack, name) for record in results.sets]
+        rows.append((name, *(with_interval(one.image.get("image_auc")) if one else "–" for one in found)))
+    return rows if any(not cell.startswith("–") for row in rows for cell in row[1:]) else []
+
+
 def render(results: Results, *, width: int | None = None, colour: bool = False) -> str:
     """All tables as text for a terminal."""
     buffer = io.StringIO()
@@ -110,6 +122,10 @@ def render(results: Results, *, width: int | None = None, colour: bool = False) 
         console.print(Text("Interrupted: the figures are over what there was.", "bold yellow"))
     for attack in results.attacks:
         console.print(_main_table(results, attack))
+    if rows := auc_rows(results, results.attacks[0]):
+        after = "" if results.attacks[0] == "none" else f" after {results.attacks[0]}"
+        headings = ["method", *(record.name for record in results.sets)]
+        console.print(_table(f"Image AUC, forged against authentic{after}", headings, rows))
     if len(results.attacks) > 1:
         console.print(_attack_table(results))
     for name in results.subjects():

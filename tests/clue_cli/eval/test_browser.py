@@ -15,7 +15,7 @@ pytestmark = pytest.mark.browser
 
 
 def test_the_page_shows_tables_charts_and_pictures_and_breaks_no_rule(
-    chromium: Any,  # noqa: F811
+    chromium: Any,
     damaged: Damaged,
 ) -> None:
     chromium.get((damaged.out / "index.html").as_uri())
