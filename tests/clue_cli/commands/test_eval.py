@@ -135,6 +135,7 @@ def test_a_measurement_and_a_comparison(tmp_path: Path, capsys: pytest.CaptureFi
     assert clue("--compare", out, out) == ExitCode.OK
     assert "not shown to be real" in capsys.readouterr().out
     assert clue("--compare", out, out, "--method", "ela") == ExitCode.OK
+    capsys.readouterr()
     (folder / "Tp" / "t0.jpg").write_bytes(b"\xff\xd8\xff damaged")
     assert clue("--bench", str(folder), "--method", "ela", "--out", out, "--quiet") == ExitCode.SOME_FAILED
     said = capsys.readouterr()
