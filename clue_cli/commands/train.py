@@ -199,12 +199,18 @@ def _execute(
     listener: Listener = Silent() if quiet else Display(PatientStderr(), printable)
     if _first_process() and not quiet:
         say("Reading the data.")
+    training, validation = Stream(mix, "train", options.seed), Stream(mix, "validation", options.seed)
+    # Each side lists all files, so that it tells most problems as well
+    problems = len({*training.problems, *validation.problems})
+    if problems and _first_process() and not quiet:
+        some = "1 problem" if problems == 1 else f"{problems} problems"
+        say(f"Not all of the data is used ({some}); --dry-run shows what is left out.")
     task = Task(
         out=out,
         preset=network,
         options=options,
-        training=Stream(mix, "train", options.seed),
-        validation=Stream(mix, "validation", options.seed),
+        training=training,
+        validation=validation,
         data={"mix": mix.digest},
         init=init,
     )

@@ -95,6 +95,23 @@ def test_dry_run(data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     assert capfd.readouterr().err == ""
 
 
+def test_what_is_left_out_is_told_in_one_line(data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert clue(data, tmp_path / "whole", "--steps", "1") == ExitCode.OK
+    assert "left out" not in capfd.readouterr().err
+    (data / "lonely").mkdir()
+    for number in range(3):
+        Image.new("RGB", (64, 64)).save(data / "lonely" / f"{number}.png")
+    sources = [{"pairs": {"images": "images", "masks": "masks"}}]
+    sources += [{"name": "lonely", "pairs": {"images": "lonely", "masks": "masks"}}]
+    (data / "lonely.yaml").write_text(json.dumps({"sources": sources, "shapes": [64], "validation": {"share": 0.4}}))
+    assert clue(data, tmp_path / "run", "--steps", "1", mix="lonely.yaml") == ExitCode.OK
+    told = [line for line in capfd.readouterr().err.splitlines() if "left out" in line]
+    assert len(told) == 1
+    assert "problems); --dry-run shows" in told[0]
+    assert clue(data, tmp_path / "quiet", "--steps", "1", "--quiet", mix="lonely.yaml") == ExitCode.OK
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_and_continued(
     data: Path,
