@@ -82,6 +82,8 @@ def forge_folder(
         OutputError: `out` cannot be written.
     """
     told, stop = told or Told(), stop or threading.Event()
+    if any(path.is_dir() and path.resolve() == out.resolve() for path in paths):
+        raise UsageError(f"{out} holds the photos, which are only read.", "Name another folder with --out.")
     photos = find(paths, hidden=options.hidden, exclude=out)
     masks = Found((), ()) if options.masks is None else find([options.masks], hidden=options.hidden, exclude=out)
     cutouts = tuple(match_masks(photos, masks))

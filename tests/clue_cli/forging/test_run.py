@@ -69,6 +69,13 @@ def test_every_picture_has_its_mask_and_its_line(made: Path, photos: Path) -> No
     assert len(set(hosts)) == len(hosts)
 
 
+def test_the_folder_of_the_photos_is_not_written_to(photos: Path) -> None:
+    before = contents(photos)
+    with pytest.raises(UsageError, match="holds the photos"):
+        forge(photos, photos / "x" / "..")
+    assert contents(photos) == before
+
+
 def test_files_hold_the_pixels_and_no_metadata(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = []
     real = worker_module.forge_photo
