@@ -62,9 +62,9 @@ class RunFolder:
             OtherSettingsError: it is of another one; the message says what differs.
             CannotWriteError: it cannot be made.
         """
-        if self.settings.is_file():
+        if self.settings.is_file() and (self.state.exists() or self.log.exists()):
             self._compare(settings)
-            return
+            return  # else the data was no good: nothing was trained, and a corrected mix is welcome
         text = json.dumps(settings, indent=1, ensure_ascii=False) + "\n"
         with writing(self.settings):
             self.path.mkdir(parents=True, exist_ok=True)

@@ -112,6 +112,13 @@ def test_what_is_left_out_is_told_in_one_line(data: Path, tmp_path: Path, capfd:
     assert capfd.readouterr().err == ""
 
 
+def test_a_mix_corrected_before_the_first_step_is_taken(data: Path, tmp_path: Path) -> None:
+    (data / "untouched.yaml").write_text(json.dumps({"sources": [{"authentic": "authentic"}], "shapes": [64]}))
+    assert clue(data, tmp_path / "run", "--steps", "1", mix="untouched.yaml") == ExitCode.BAD_USAGE
+    assert clue(data, tmp_path / "run", "--steps", "1") == ExitCode.OK
+    assert clue(data, tmp_path / "run", "--steps", "2") == ExitCode.BAD_USAGE
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_and_continued(
     data: Path,
