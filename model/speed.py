@@ -46,7 +46,7 @@ def flops(preset: Preset, height: int, width: int) -> dict[str, int]:
         `vae`, `mmdit` (all noise levels), `sam`, `head` and `total`.
     """
     device = "cpu" if preset.view.channels else "meta"
-    model = build(preset, device).eval()
+    model = build(preset, device).eval().requires_grad_(False)
     x = torch.zeros(1, 3, height, width, device=device)
     noise = torch.zeros(1, *model.latent_shape(height, width), device=device)
     with torch.inference_mode(), FlopCounterMode(display=False) as whole:

@@ -11,6 +11,8 @@ cd -- "$ROOT"
 "$VENV/bin/python" -m ruff format --check .
 "$VENV/bin/python" -m mypy
 if (($# == 0)); then
-    set -- --cov
+    # A file's tests stay in one process, for what they share; each process computes with one thread.
+    export OMP_NUM_THREADS=1
+    set -- --cov --numprocesses auto --dist loadfile
 fi
 exec "$VENV/bin/python" -m pytest "$@"

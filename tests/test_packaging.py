@@ -43,7 +43,7 @@ def test_the_console_script_exists() -> None:
     assert callable(getattr(importlib.import_module(module), name))
 
 
-TRAINING = {"data", "training", "evaluation"}
+TRAINING = {"data", "training", "evaluation", "forging"}
 """Folders of `model` that only training needs: they may import the extra `train` at their top."""
 
 
@@ -336,7 +336,10 @@ def test_a_half_made_environment_is_not_kept(clone: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("arguments", "pytest_call"),
-    [((), "python -m pytest --cov"), (("tests/x", "-k", "y"), "python -m pytest tests/x -k y")],
+    [
+        ((), "python -m pytest --cov --numprocesses auto --dist loadfile"),
+        (("tests/x", "-k", "y"), "python -m pytest tests/x -k y"),
+    ],
 )
 def test_the_test_script_lints_checks_types_and_tests(
     clone: Path, arguments: tuple[str, ...], pytest_call: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from clue_cli.errors import ExitCode
-from clue_cli.scan.calibration_file import CalibrationFile
 from clue_cli.scan.records import RECORD, SCHEMA_VERSION, RunRecord
 from clue_cli.scan.summary import COLUMNS
 
@@ -54,6 +53,8 @@ def run_schema() -> _Schema:
 
 def fields_document() -> str:
     """`RECORDS.md`: every field of every record, with type, unit and meaning."""
+    from clue_cli.scan.calibration_file import CalibrationFile  # brings scipy, which printing a schema does not need
+
     records, run = record_schema(), run_schema()
     own = CalibrationFile.model_json_schema(mode="serialization")
     types: dict[str, _Schema] = {**records["$defs"], "RunRecord": run, "CalibrationFile": own}

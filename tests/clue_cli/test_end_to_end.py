@@ -239,7 +239,7 @@ class TestBadInput:
             assert json.loads((case.results.folder / record["outputs"]["verdict"]).read_bytes()) == record
 
     def test_every_output_belongs_to_one_record(self, case: Scan) -> None:
-        named = [path for r in case.results.images.values() for path in r["outputs"].values()]
+        named = [path for r in case.results.images.values() for path in r["outputs"].values() if path]
         assert len(set(map(str.casefold, named))) == len(named)
         there = {
             str(path.relative_to(case.results.folder))
@@ -386,7 +386,7 @@ class TestResume:
             assert len(known) < len(done) < 24
             for record in done.values():
                 schemas["record"].validate(record)
-                assert all((out / path).is_file() for path in record["outputs"].values())
+                assert all((out / path).is_file() for path in record["outputs"].values() if path)
             run = results.run
             schemas["run"].validate(run)
             if code == 130:

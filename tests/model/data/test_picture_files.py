@@ -85,7 +85,7 @@ def damaged_files(folder: Path) -> dict[str, tuple[Path, str]]:
         "truncated jpeg": (jpeg.getvalue()[:-500], "truncated"),
         "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture of a known format"),
         "too large": (b"", "more than max_megapixels"),
-        "bomb": (b"", "exceeds limit"),
+        "bomb": (b"", "exceeds limit|more than max_megapixels"),
     }
     made = {}
     for name, (data, reason) in files.items():
