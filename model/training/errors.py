@@ -33,7 +33,7 @@ class NotFiniteError(TrainingError):
 
 
 class CannotWriteError(TrainingError):
-    """The runs folder cannot be written. The last checkpoint is whole."""
+    """The runs folder cannot be written. An earlier checkpoint, if there is one, is whole."""
 
 
 class ResourcesError(TrainingError):
