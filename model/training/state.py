@@ -39,7 +39,7 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         raise CannotWriteError(
             f"{path} cannot be written: {error.strerror or error}.",
-            "An earlier checkpoint, if there is one, is whole. Make room or choose another folder; the same command goes on from there.",
+            "What was saved before is whole. Make room or choose another folder; the same command goes on from there.",
         ) from error
 
 

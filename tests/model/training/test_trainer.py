@@ -337,7 +337,7 @@ def test_a_disk_that_fills(tmp_path: Path, which: str) -> None:
             train(run, Filler())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, former)
-    assert "last checkpoint is whole" in (caught.value.advice or "")
+    assert "saved before is whole" in (caught.value.advice or "")
     assert (run.out / "state.pt").read_bytes() == before
     assert not [path for path in run.out.rglob(".*") if path.name != ".lock"]
     train(run)
