@@ -159,6 +159,8 @@ class Feed(Dataset[FeedBatch]):
 
 def batches(feed: Feed, indexes: Sequence[int], workers: int, pin_memory: bool = False) -> Iterator[FeedBatch]:
     """The batches of these numbers, in this order, made ahead of time by `workers` processes."""
+    if workers:
+        _one_opencv_thread()  # here too: ending a pool of threads that a fork has not copied waits for ever
     several: dict[str, Any] = {"prefetch_factor": 4, "worker_init_fn": _prepare_worker} if workers else {}
     return iter(
         DataLoader(
@@ -187,6 +189,10 @@ def _prepare_worker(number: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.set_num_threads(1)
+    _one_opencv_thread()
+
+
+def _one_opencv_thread() -> None:
     try:
         import cv2
     except ImportError:  # pragma: no cover - the `train` extra is not installed, then nothing here uses it

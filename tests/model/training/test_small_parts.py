@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -169,6 +170,8 @@ class TestFeed:
         assert matches is None
 
     def test_workers_change_nothing_and_ignore_ctrl_c(self) -> None:
+        cv2.setNumThreads(4)
+        cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (0, 0), 3)  # OpenCV's threads run before the fork
         feed = Feed(Squares(1), QUICK, 1, seed=4)
         alone = list(batches(feed, range(3, 12, 4), 0))
         helped = list(batches(feed, range(3, 12, 4), 2))
