@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from model.losses import bce_loss, clue_loss, dice_loss
+from model.losses import bce_loss, clue_loss, dice_loss, dice_loss_per_image
 
 LOGITS = torch.tensor([[[[0.0, math.log(3.0)]]]])  # p = 0.5, 0.75
 TARGET = torch.tensor([[[[0.0, 1.0]]]])
@@ -33,3 +33,34 @@ def test_weights() -> None:
     assert float(combined) == pytest.approx(
         0.3 * float(bce_loss(LOGITS, TARGET)) + 0.7 * float(dice_loss(LOGITS, TARGET))
     )
+
+
+def test_dice_per_image_against_the_sums_by_hand() -> None:
+    """One small region, one large one, one authentic picture: each weighs a third."""
+    torch.manual_seed(0)
+    logits, target = torch.randn(3, 1, 10, 20), torch.zeros(3, 1, 10, 20)
+    target[0, 0, 2, 3], target[1, 0, :, 4:] = 1, 1
+    expected = []
+    for p, g in zip(torch.sigmoid(logits).double(), target.double(), strict=True):
+        marked, forged, both = float(p.sum()), float(g.sum()), float((p * g).sum())
+        allowed = 0.02 * 200
+        expected.append(1 - (2 * both + 1) / (marked + forged + 1) if forged else 1 - allowed / (marked + allowed))
+    assert float(dice_loss_per_image(logits, target)) == pytest.approx(sum(expected) / 3, abs=1e-6)
+    whole = clue_loss(logits, target, 0.4, 1.0, per_image=True)
+    assert float(whole) == pytest.approx(0.4 * float(bce_loss(logits, target)) + sum(expected) / 3, abs=1e-6)
+
+
+@pytest.mark.parametrize(("marked", "loss"), [(0, 0.0), (2, 0.5), (6, 0.75), (100, 1 - 2 / 102)])
+def test_an_authentic_image_costs_what_is_marked_on_it(marked: int, loss: float) -> None:
+    logits = torch.full((1, 1, 10, 10), -100.0)
+    logits.view(-1)[:marked] = 100.0
+    assert float(dice_loss_per_image(logits, torch.zeros_like(logits))) == pytest.approx(loss, abs=1e-6)
+
+
+def test_dice_per_image_has_a_gradient_where_nothing_is_marked() -> None:
+    logits = torch.full((2, 1, 4, 4), -30.0, requires_grad=True)
+    target = torch.zeros(2, 1, 4, 4)
+    target[0, 0, 0, 0] = 1
+    dice_loss_per_image(logits, target).backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
