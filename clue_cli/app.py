@@ -17,6 +17,7 @@ from clue_cli.commands.calibrate import calibrate
 from clue_cli.commands.eval import evaluate
 from clue_cli.commands.forge import forge
 from clue_cli.commands.models import models
+from clue_cli.commands.options import path
 from clue_cli.commands.scan import scan
 from clue_cli.commands.train import train
 from clue_cli.errors import ClueError, ExitCode
@@ -127,7 +128,7 @@ app.add_typer(
 
 @app.command(epilog=_example("clue sample ./evidence"))
 def sample(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write; new or empty.")],
+    folder: Annotated[Path, typer.Argument(parser=path, metavar="DIR", help="The folder to write; new or empty.")],
 ) -> None:
     """Write sample evidence with known answers: authentic, spliced, copy-moved and inpainted pictures."""
     from clue_cli.commands.sample import sample as write_sample

@@ -9,9 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clue_cli.commands.scan import _device, _path
+from clue_cli.commands.options import (
+    MOST,
+    READING,
+    ArchiveDepth,
+    Device,
+    FollowLinks,
+    Hidden,
+    ModelName,
+    NumberFormat,
+    Quiet,
+    check_current_folder,
+    path,
+)
 from clue_cli.errors import ExitCode, NothingToScanError, OutputError, UsageError
-from clue_cli.scan.options import DType, ScanOptions
+from clue_cli.scan.options import ScanOptions
 from clue_cli.terminal import printable, say
 
 if TYPE_CHECKING:
@@ -22,23 +34,19 @@ _DEFAULT = ScanOptions()
 _SECONDS = 5.0
 """Between two lines of progress."""
 
-_READING, _MODEL = "What is read", "Model"
-
 
 def calibrate(
     authentic: Annotated[
         list[Path],
-        typer.Option(
-            parser=_path, metavar="PATH", help="Untouched photos: a folder, archive or file; can be repeated."
-        ),
+        typer.Option(parser=path, metavar="PATH", help="Untouched photos: a folder, archive or file; can be repeated."),
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", parser=_path, metavar="FILE", help="The calibration file to write.")
+        Path, typer.Option("--out", "-o", parser=path, metavar="FILE", help="The calibration file to write.")
     ],
     forged: Annotated[
         list[Path] | None,
         typer.Option(
-            parser=_path,
+            parser=path,
             metavar="PATH",
             help="Forged images, to fit the confidence and measure how many are found; can be repeated.",
             show_default=False,
@@ -55,37 +63,26 @@ def calibrate(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing FILE.")] = False,
-    model: Annotated[
-        str, typer.Option(help="A model of the package by name, or a path.", rich_help_panel=_MODEL)
-    ] = _DEFAULT.model,
-    device: Annotated[
-        str, typer.Option(callback=_device, help="auto, cpu, cuda or cuda:N.", rich_help_panel=_MODEL)
-    ] = _DEFAULT.device,
-    dtype: Annotated[
-        DType, typer.Option(help="Number format of the network.", rich_help_panel=_MODEL)
-    ] = _DEFAULT.dtype,
-    hidden: Annotated[
-        bool, typer.Option("--hidden", help="Also read hidden files and folders.", rich_help_panel=_READING)
-    ] = _DEFAULT.hidden,
-    follow_links: Annotated[
-        bool, typer.Option("--follow-links", help="Follow symbolic links.", rich_help_panel=_READING)
-    ] = _DEFAULT.follow_links,
-    archive_depth: Annotated[
-        int, typer.Option(min=0, help="How deep archives in archives are opened; 0: none.", rich_help_panel=_READING)
-    ] = _DEFAULT.archive_depth,
+    model: ModelName = _DEFAULT.model,
+    device: Device = _DEFAULT.device,
+    dtype: NumberFormat = _DEFAULT.dtype,
+    hidden: Hidden = _DEFAULT.hidden,
+    follow_links: FollowLinks = _DEFAULT.follow_links,
+    archive_depth: ArchiveDepth = _DEFAULT.archive_depth,
     max_megapixels: Annotated[
-        float, typer.Option(min=0.001, max=1e6, help="Larger images are left out.", rich_help_panel=_READING)
+        float, typer.Option(min=0.001, max=MOST, help="Larger images are left out.", rich_help_panel=READING)
     ] = _DEFAULT.max_megapixels,
     max_file_mib: Annotated[
-        float, typer.Option(min=0.001, max=1e6, help="Larger files are left out (MiB).", rich_help_panel=_READING)
+        float, typer.Option(min=0.001, max=MOST, help="Larger files are left out (MiB).", rich_help_panel=READING)
     ] = _DEFAULT.max_file_mib,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Set the threshold of `forged` from your own untouched photos, with a promised false-positive rate.
 
     The photos should come about like the evidence: the same kinds of cameras, processing and compression. Take them as
     they come, and none that trained the model. With n photos the smallest rate that can be promised is 1/(n+1).
     """
+    check_current_folder()
     level = max(0.05, fpr) if inconclusive is None else inconclusive
     for name, rate in (("--fpr", fpr), ("--inconclusive", level)):
         if not 0 < rate < 1:  # NaN is neither

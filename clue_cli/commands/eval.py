@@ -11,18 +11,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clue_cli.commands.scan import _check_current_folder, _device, _path
+from clue_cli.commands.options import (
+    MOST,
+    Device,
+    ModelName,
+    NumberFormat,
+    Quiet,
+    check_current_folder,
+    command_line,
+    path,
+)
 from clue_cli.commands.stop import graceful_stop
 from clue_cli.errors import ExitCode, UsageError
 from clue_cli.eval.options import FUNCTIONS, METHODS, EvalOptions
-from clue_cli.scan.options import DType
-from clue_cli.terminal import complain, printable, write_stdout
+from clue_cli.terminal import complain, write_stdout
 
 if TYPE_CHECKING:
     from clue_cli.eval.results import Results
 
 _DEFAULT = EvalOptions()
-_WHAT, _MODEL, _RESULTS, _OTHER, _TALK = "What is measured", "Model", "Results", "Instead of measuring", "Messages"
+_WHAT, _RESULTS, _OTHER = "What is measured", "Results", "Instead of measuring"
 _WIDE = 160
 """Columns of a table that is not shown on a terminal."""
 
@@ -48,7 +56,7 @@ def evaluate(
     ] = None,
     root: Annotated[
         Path | None,
-        typer.Option(parser=_path, metavar="DIR", envvar="CLUE_DATA", help="Where they lie.", rich_help_panel=_WHAT),
+        typer.Option(parser=path, metavar="DIR", envvar="CLUE_DATA", help="Where they lie.", rich_help_panel=_WHAT),
     ] = None,
     attack: Annotated[
         list[str] | None,
@@ -71,7 +79,7 @@ def evaluate(
     predictions: Annotated[
         Path | None,
         typer.Option(
-            parser=_path,
+            parser=path,
             metavar="DIR",
             help="Score another method's maps (PNG of 8 or 16 bit, NPY), named like the images.",
             rich_help_panel=_WHAT,
@@ -87,23 +95,17 @@ def evaluate(
         bool, typer.Option("--strict", help="A problem in data or predictions is an error.", rich_help_panel=_WHAT)
     ] = False,
     max_megapixels: Annotated[
-        float, typer.Option(min=0.001, max=1_000_000, help="Larger images are not decoded.", rich_help_panel=_WHAT)
+        float, typer.Option(min=0.001, max=MOST, help="Larger images are not decoded.", rich_help_panel=_WHAT)
     ] = _DEFAULT.max_megapixels,
-    model: Annotated[
-        str, typer.Option(help="A model of the package by name, or a path.", rich_help_panel=_MODEL)
-    ] = _DEFAULT.model,
-    device: Annotated[
-        str, typer.Option(callback=_device, help="auto, cpu, cuda or cuda:N.", rich_help_panel=_MODEL)
-    ] = _DEFAULT.device,
-    dtype: Annotated[
-        DType, typer.Option(help="Number format of the network.", rich_help_panel=_MODEL)
-    ] = _DEFAULT.dtype,
+    model: ModelName = _DEFAULT.model,
+    device: Device = _DEFAULT.device,
+    dtype: NumberFormat = _DEFAULT.dtype,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
             "-o",
-            parser=_path,
+            parser=path,
             metavar="DIR",
             help="The results folder: new, empty, or of an earlier measurement.",
             rich_help_panel=_RESULTS,
@@ -122,15 +124,13 @@ def evaluate(
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON Schema of results.json.", rich_help_panel=_OTHER)
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress and no table; errors only.", rich_help_panel=_TALK)
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure methods on benchmarks: figures with intervals, beside baselines and the paper's figures.
 
     What DIR already holds for the same content, model, attack and settings is not computed again.
     """
-    _check_current_folder()
+    check_current_folder()
     chosen = [name for name, given in (("--list", show), ("--compare", compare), ("--schema", schema)) if given]
     if len(chosen) > 1:
         raise UsageError(f"{' and '.join(chosen)} exclude each other.", "Ask for one of them.")
@@ -160,7 +160,7 @@ def evaluate(
             strict=strict,
             max_megapixels=max_megapixels,
             overwrite=overwrite,
-            command_line=tuple(map(printable, ["clue", *sys.argv[1:]])),
+            command_line=command_line(),
         )
         raise typer.Exit(_measure(out, options, quiet=quiet))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clue_cli.commands.options import READING, Hidden, Quiet, check_current_folder, path
 from clue_cli.commands.stop import graceful_stop
 from clue_cli.errors import ExitCode, UsageError, WeightsError
 from clue_cli.forging.options import DEFAULT_KINDS, KINDS, ForgeOptions
@@ -25,12 +26,6 @@ _SIZE = re.compile(r"(\d{1,5})[x×](\d{1,5})")
 _SIDES = range(64, 8193)
 
 _PICTURES, _MODELS = "What is made", "Models of your own"
-
-
-def _path(word: str) -> Path:
-    if not word:  # a variable that is not set; pathlib would take it for the current folder
-        raise typer.BadParameter("an empty path")
-    return Path(word)
 
 
 def _size(word: str) -> tuple[int, int]:
@@ -51,11 +46,11 @@ def _kinds(word: str) -> tuple[str, ...]:
 def forge(
     photos: Annotated[
         list[Path],
-        typer.Argument(parser=_path, metavar="PHOTOS...", help="Authentic photos: files and folders. Only read."),
+        typer.Argument(parser=path, metavar="PHOTOS...", help="Authentic photos: files and folders. Only read."),
     ],
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", parser=_path, metavar="DIR", help="Folder to write: new, empty, or to go on in."),
+        typer.Option("--out", "-o", parser=path, metavar="DIR", help="Folder to write: new, empty, or to go on in."),
     ],
     count: Annotated[
         int, typer.Option("--count", "-n", min=1, max=10_000_000, help="How many pictures DIR is to hold.")
@@ -63,7 +58,7 @@ def forge(
     masks: Annotated[
         Path | None,
         typer.Option(
-            parser=_path,
+            parser=path,
             metavar="DIR",
             help="Masks of objects, white on black, named after their photos: cat_2.png for cat.jpg.",
             rich_help_panel=_PICTURES,
@@ -95,33 +90,30 @@ def forge(
         float, typer.Option(min=0, max=1, help="Share of authentic pictures.", rich_help_panel=_PICTURES)
     ] = _DEFAULT.authentic,
     max_megapixels: Annotated[
-        float, typer.Option(min=0.01, max=1000, help="Larger photos are left out.", rich_help_panel=_PICTURES)
+        float, typer.Option(min=0.01, max=1000, help="Larger photos are left out.", rich_help_panel=READING)
     ] = _DEFAULT.max_megapixels,
-    hidden: Annotated[
-        bool, typer.Option("--hidden", help="Also hidden files and folders.", rich_help_panel=_PICTURES)
-    ] = _DEFAULT.hidden,
+    hidden: Hidden = _DEFAULT.hidden,
     inpainter: Annotated[
         Path | None,
         typer.Option(
-            parser=_path, metavar="PATH", help="A diffusers inpainting pipeline, a folder.", rich_help_panel=_MODELS
+            parser=path, metavar="PATH", help="A diffusers inpainting pipeline, a folder.", rich_help_panel=_MODELS
         ),
     ] = _DEFAULT.inpainter,
     autoencoder: Annotated[
         Path | None,
-        typer.Option(
-            parser=_path, metavar="PATH", help="A diffusers AutoencoderKL, a folder.", rich_help_panel=_MODELS
-        ),
+        typer.Option(parser=path, metavar="PATH", help="A diffusers AutoencoderKL, a folder.", rich_help_panel=_MODELS),
     ] = _DEFAULT.autoencoder,
     workers: Annotated[
         int | None, typer.Option(min=1, max=256, help="Processes.", show_default="one a core")
     ] = _DEFAULT.workers,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; errors only.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make forgeries with masks from authentic photos, and authentic pictures with the same histories.
 
     DIR gets images/, masks/ (255 = forged), forgeries.jsonl (what was done to each) and forge.json. The photos are
     only read, and nothing is sent anywhere.
     """
+    check_current_folder()
     if size is not None and whole:
         raise UsageError("--size and --whole exclude each other.", "Give one of them.")
     if importlib.util.find_spec("cv2") is None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clue_cli.commands.options import path
 from clue_cli.errors import OutputError, UsageError, WeightsError
 from clue_cli.terminal import printable, say, write_stdout
 
@@ -69,12 +70,19 @@ def list_models() -> None:
 def add(
     name: Annotated[str, _NAME],
     sd3: Annotated[
-        Path, typer.Option("--sd3", metavar="DIR", help="SD3 as a diffusers folder: transformer/, vae/ and the rest.")
+        Path,
+        typer.Option(
+            "--sd3", parser=path, metavar="DIR", help="SD3 as a diffusers folder: transformer/, vae/ and the rest."
+        ),
     ],
-    sam: Annotated[Path, typer.Option("--sam", metavar="FILE", help="SAM's checkpoint, such as sam_vit_h_4b8939.pth.")],
+    sam: Annotated[
+        Path, typer.Option("--sam", parser=path, metavar="FILE", help="SAM's checkpoint, such as sam_vit_h_4b8939.pth.")
+    ],
     prompt: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Stored embeddings of the empty prompt, instead of the text encoders."),
+        typer.Option(
+            parser=path, metavar="FILE", help="Stored embeddings of the empty prompt, instead of the text encoders."
+        ),
     ] = None,
 ) -> None:
     """Check your base weights and note where they are. They are neither copied nor changed."""
@@ -155,7 +163,9 @@ def remove(name: Annotated[str, typer.Argument(metavar="NAME", help="A registere
 @models.command()
 def download(
     name: Annotated[str, _NAME],
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where the weights go; tens of gigabytes.")],
+    to: Annotated[
+        Path, typer.Option("--to", parser=path, metavar="DIR", help="Where the weights go; tens of gigabytes.")
+    ],
 ) -> None:
     """Download base weights with your own Hugging Face token, then check and note them."""
     from clue_cli.models.download import download as fetch
@@ -171,9 +181,11 @@ def download(
 @models.command()
 def merge(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A trained model: adapters on registered base weights.")
+        Path, typer.Argument(parser=path, metavar="DIR", help="A trained model: adapters on registered base weights.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder to write; must not exist.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", parser=path, metavar="DIR", help="The folder to write; must not exist.")
+    ],
     dtype: Annotated[Format, typer.Option(help="Number format of the stored weights.")] = Format.BFLOAT16,
 ) -> None:
     """Write a whole model, its base weights included, that needs nothing else where it is deployed."""

@@ -2,78 +2,70 @@
 
 from __future__ import annotations
 
-import re
-import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clue_cli.commands.options import (
+    MESSAGES,
+    MOST,
+    NETWORK,
+    READING,
+    ArchiveDepth,
+    Device,
+    FollowLinks,
+    Hidden,
+    ModelName,
+    NumberFormat,
+    Quiet,
+    check_current_folder,
+    command_line,
+    path,
+)
 from clue_cli.commands.stop import graceful_stop
-from clue_cli.errors import ExitCode, ForgedFound, NothingToScanError, UsageError
-from clue_cli.scan.options import DType, FailOn, GifFrames, ScanOptions
-from clue_cli.terminal import complain, printable, write_stdout
+from clue_cli.errors import ExitCode, ForgedFound, NothingToScanError
+from clue_cli.scan.options import FailOn, GifFrames, ScanOptions
+from clue_cli.terminal import complain, write_stdout
 
 if TYPE_CHECKING:
     from clue_cli.scan.records import RunRecord
 
 _DEFAULT = ScanOptions()
-_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
-
-_MOST = 1_000_000
-"""Of megapixels and MiB: beyond what any file holds, and within what the system can count as memory."""
-
-_READING, _MODEL, _RESULTS, _TALK = "What is read", "Model", "Results", "Messages"
-
-
-def _device(name: str) -> str:
-    """The callback of `--device`; raises typer.BadParameter for what names no device."""
-    if not _DEVICE.fullmatch(name):
-        raise typer.BadParameter("expected auto, cpu, cuda or cuda:N")
-    return name
-
-
-def _path(word: str) -> Path:
-    """The parser of a path; raises typer.BadParameter for an empty one."""
-    if not word:  # a variable that is not set; pathlib would take it for the current folder
-        raise typer.BadParameter("an empty path")
-    return Path(word)
+_RESULTS = "Results"
 
 
 def scan(
     paths: Annotated[
         list[Path],
-        typer.Argument(parser=_path, metavar="PATH...", help="Evidence: files, folders and archives, in any mix."),
+        typer.Argument(parser=path, metavar="PATH...", help="Evidence: files, folders and archives, in any mix."),
     ],
     out: Annotated[
         Path,
         typer.Option(
             "--out",
             "-o",
-            parser=_path,
+            parser=path,
             metavar="DIR",
             help="The results folder: new, empty, or of an earlier scan.",
         ),
     ],
-    model: Annotated[
-        str, typer.Option(help="A model of the package by name, or a path.", rich_help_panel=_MODEL)
-    ] = _DEFAULT.model,
-    device: Annotated[
-        str, typer.Option(callback=_device, help="auto, cpu, cuda or cuda:N.", rich_help_panel=_MODEL)
-    ] = _DEFAULT.device,
-    dtype: Annotated[
-        DType, typer.Option(help="Number format of the network.", rich_help_panel=_MODEL)
-    ] = _DEFAULT.dtype,
+    model: ModelName = _DEFAULT.model,
+    device: Device = _DEFAULT.device,
+    dtype: NumberFormat = _DEFAULT.dtype,
     batch: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Tiles in one batch on a GPU; on the CPU one.", show_default="automatic", rich_help_panel=_MODEL
+            min=1,
+            help="Tiles in one batch on a GPU; on the CPU one.",
+            show_default="automatic",
+            rich_help_panel=NETWORK,
         ),
     ] = _DEFAULT.batch,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, max=64, help="Decoding processes.", show_default="automatic", rich_help_panel=_MODEL),
+        typer.Option(min=1, max=64, help="Decoding processes.", show_default="automatic", rich_help_panel=NETWORK),
     ] = _DEFAULT.workers,
     threshold: Annotated[
         float | None,
@@ -82,40 +74,33 @@ def scan(
             max=1,
             help="Mark pixels above this probability.",
             show_default="the model's own",
-            rich_help_panel=_MODEL,
+            rich_help_panel=NETWORK,
         ),
     ] = _DEFAULT.threshold,
     calibration: Annotated[
         Path | None,
         typer.Option(
-            parser=_path,
+            parser=path,
             metavar="FILE",
             help="Thresholds from your own photos: what `clue calibrate` wrote.",
             show_default="the model's own",
-            rich_help_panel=_MODEL,
+            rich_help_panel=NETWORK,
         ),
     ] = _DEFAULT.calibration,
-    hidden: Annotated[
-        bool, typer.Option("--hidden", help="Also scan hidden files and folders.", rich_help_panel=_READING)
-    ] = _DEFAULT.hidden,
-    follow_links: Annotated[
-        bool, typer.Option("--follow-links", help="Follow symbolic links.", rich_help_panel=_READING)
-    ] = _DEFAULT.follow_links,
-    archive_depth: Annotated[
-        int,
-        typer.Option(min=0, help="How deep archives in archives are opened; 0: none.", rich_help_panel=_READING),
-    ] = _DEFAULT.archive_depth,
+    hidden: Hidden = _DEFAULT.hidden,
+    follow_links: FollowLinks = _DEFAULT.follow_links,
+    archive_depth: ArchiveDepth = _DEFAULT.archive_depth,
     gif_frames: Annotated[
-        GifFrames, typer.Option(help="Which frames of a GIF are scanned.", rich_help_panel=_READING)
+        GifFrames, typer.Option(help="Which frames of a GIF are scanned.", rich_help_panel=READING)
     ] = _DEFAULT.gif_frames,
     max_megapixels: Annotated[
-        float, typer.Option(min=0.001, max=_MOST, help="Larger images fail undecoded.", rich_help_panel=_READING)
+        float, typer.Option(min=0.001, max=MOST, help="Larger images fail undecoded.", rich_help_panel=READING)
     ] = _DEFAULT.max_megapixels,
     max_pages: Annotated[
-        int, typer.Option(min=1, help="Further pages of one file fail unread.", rich_help_panel=_READING)
+        int, typer.Option(min=1, help="Further pages of one file fail unread.", rich_help_panel=READING)
     ] = _DEFAULT.max_pages,
     max_file_mib: Annotated[
-        float, typer.Option(min=0.001, max=_MOST, help="Larger files fail unread (MiB).", rich_help_panel=_READING)
+        float, typer.Option(min=0.001, max=MOST, help="Larger files fail unread (MiB).", rich_help_panel=READING)
     ] = _DEFAULT.max_file_mib,
     no_heatmaps: Annotated[
         bool, typer.Option("--no-heatmaps", help="Keep no heatmaps.", rich_help_panel=_RESULTS)
@@ -146,12 +131,10 @@ def scan(
         list[FailOn] | None,
         typer.Option(help="Give this an exit code of its own.", show_default=False, rich_help_panel=_RESULTS),
     ] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress and no table; errors only.", rich_help_panel=_TALK)
-    ] = False,
+    quiet: Quiet = False,
     json_lines: Annotated[
         bool,
-        typer.Option("--json-lines", help="Print each record on stdout as a line of JSON.", rich_help_panel=_TALK),
+        typer.Option("--json-lines", help="Print each record on stdout as a line of JSON.", rich_help_panel=MESSAGES),
     ] = False,
 ) -> None:
     """Scan evidence for forged regions and write masks, verdicts and a page to DIR.
@@ -179,19 +162,12 @@ def scan(
         overwrite=overwrite,
         retry_failed=retry_failed,
         fail_on=frozenset(fail_on or ()),
-        command_line=tuple(map(printable, ["clue", *sys.argv[1:]])),
+        command_line=command_line(),
     )
-    _check_current_folder()
+    check_current_folder()
     with graceful_stop() as stop:
         run = _execute(paths, out, options, quiet=quiet, json_lines=json_lines, stop=stop)
     raise typer.Exit(_conclude(run, options))
-
-
-def _check_current_folder() -> None:
-    try:
-        Path.cwd()
-    except FileNotFoundError as error:  # the network's libraries end the process without a word about it
-        raise UsageError("The current folder was deleted.", "Change to another one with cd.") from error
 
 
 def _execute(

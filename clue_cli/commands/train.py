@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from clue_cli.commands.options import Quiet, check_current_folder, path
 from clue_cli.commands.stop import graceful_stop
 from clue_cli.errors import ClueError, ExitCode, OutputError, TrainingFailed, UsageError, WeightsError
 from clue_cli.terminal import PatientStderr, complain, printable, say, write_stdout
@@ -30,6 +31,10 @@ _CHECKS, _MACHINE = "Checks and saves", "Machine"
 
 SHEET = "contact-sheet.png"
 
+_Adaptation = Annotated[
+    Adapt | None, typer.Option(help="What of it learns; else as the preset says.", rich_help_panel=_MODEL)
+]
+
 
 def _levels(text: str) -> tuple[float, ...]:
     try:
@@ -39,11 +44,18 @@ def _levels(text: str) -> tuple[float, ...]:
 
 
 def train(
-    data: Annotated[Path, typer.Option(metavar="FILE", help="What to learn from: mix.yaml.", rich_help_panel=_DATA)],
+    data: Annotated[
+        Path, typer.Option(parser=path, metavar="FILE", help="What to learn from: mix.yaml.", rich_help_panel=_DATA)
+    ],
     out: Annotated[
         Path,
         typer.Option(
-            "--out", "-o", metavar="DIR", help="The runs folder: new, or of this training.", rich_help_panel=_DATA
+            "--out",
+            "-o",
+            parser=path,
+            metavar="DIR",
+            help="The runs folder: new, or of this training.",
+            rich_help_panel=_DATA,
         ),
     ],
     dry_run: Annotated[
@@ -62,14 +74,8 @@ def train(
     init: Annotated[
         str | None, typer.Option(metavar="MODEL", help="First weights: a name or a path.", rich_help_panel=_MODEL)
     ] = None,
-    adapt_sd3: Annotated[
-        Adapt | None,
-        typer.Option(help="What of it learns; else as the preset says.", rich_help_panel=_MODEL),
-    ] = _DEFAULT.adapt_sd3,
-    adapt_sam: Annotated[
-        Adapt | None,
-        typer.Option(help="What of it learns; else as the preset says.", rich_help_panel=_MODEL),
-    ] = _DEFAULT.adapt_sam,
+    adapt_sd3: _Adaptation = _DEFAULT.adapt_sd3,
+    adapt_sam: _Adaptation = _DEFAULT.adapt_sam,
     branches: Annotated[Branches, typer.Option(help="Both, or one alone.", rich_help_panel=_MODEL)] = _DEFAULT.branches,
     noise: Annotated[
         NoiseSchedule | None,
@@ -128,17 +134,14 @@ def train(
     gradient_checkpointing: Annotated[
         bool, typer.Option("--gradient-checkpointing", help="Less memory, more time.", rich_help_panel=_MACHINE)
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress; errors only.", rich_help_panel=_MACHINE)
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train a model on a mix of data, or go on with a training.
 
     The same command again goes on exactly where it stopped. DIR/best is the best model by validation F1, for
     `clue scan --model`; DIR/last the last one. On several GPUs: accelerate launch -m clue_cli train …
     """
-    if data == Path() or out == Path():  # a variable that is not set
-        raise UsageError("An empty path.", "Give a file with --data and a folder with --out.")
+    check_current_folder()
     words: dict[str, Any] = {
         "steps": steps,
         "minutes": minutes,

@@ -195,17 +195,6 @@ class TestScan:
         assert [json.loads(line)["locator"] for line in said.out.splitlines()] == ["evidence/a.jpg", "evidence/b.jpg"]
         assert (said.err == "") == (words == ["--quiet"])
 
-    def test_a_deleted_current_folder(
-        self, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        folder = tmp_path / "gone"
-        folder.mkdir()
-        monkeypatch.chdir(folder)
-        folder.rmdir()
-        assert clue("scan", "/evidence", "--out", "/results") == ExitCode.BAD_USAGE
-        assert pipeline.asked is None
-        assert "current folder" in capsys.readouterr().err
-
     def test_the_command_line_is_recorded_printable(self, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "argv", ["/usr/bin/clue", "scan", "\udcff\x1b.jpg", "--out", "Köln"])
         assert app.run() == ExitCode.OK

@@ -161,6 +161,7 @@ def test_stopped_and_continued(
         (["--steps", "1", "--noise", "pink"], "mix.yaml", 2, "pink"),
         (["--steps", "1"], "wrong.yaml", 2, "pears"),
         (["--steps", "1"], "absent.yaml", 2, "absent.yaml"),
+        (["--steps", "1", "--out", "."], "absent.yaml", 2, "absent.yaml"),  # not taken for an empty path
         (["--steps", "1"], "odd.yaml", 2, "72×72 does not fit"),
         (["--steps", "1", "--preset", "maxi"], "mix.yaml", 2, "no preset 'maxi'"),
         (["--steps", "1", "--init", "absent"], "mix.yaml", 4, "no model at absent"),

@@ -1,0 +1,68 @@
+"""What several commands can be told, written once: one name, one meaning, one help text.
+
+A command gives its own default and, where the meaning is its own, its own option; the parsers are shared.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clue_cli.errors import UsageError
+from clue_cli.scan.options import DType
+from clue_cli.terminal import printable
+
+READING, NETWORK, MESSAGES = "What is read", "Model", "Messages"
+"""Panels of the help."""
+
+MOST = 1_000_000
+"""Of megapixels and MiB: beyond what any file holds, and within what the system can count as memory."""
+
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+
+
+def path(word: str) -> Path:
+    """The parser of a path; raises typer.BadParameter for an empty one."""
+    if not word:  # a variable that is not set; pathlib would take it for the current folder
+        raise typer.BadParameter("an empty path")
+    return Path(word)
+
+
+def device(name: str) -> str:
+    """The callback of `--device`; raises typer.BadParameter for what names no device."""
+    if not _DEVICE.fullmatch(name):
+        raise typer.BadParameter("expected auto, cpu, cuda or cuda:N")
+    return name
+
+
+ModelName = Annotated[str, typer.Option(help="A model of the package by name, or a path.", rich_help_panel=NETWORK)]
+Device = Annotated[str, typer.Option(callback=device, help="auto, cpu, cuda or cuda:N.", rich_help_panel=NETWORK)]
+NumberFormat = Annotated[DType, typer.Option(help="Number format of the network.", rich_help_panel=NETWORK)]
+
+Hidden = Annotated[bool, typer.Option("--hidden", help="Also read hidden files and folders.", rich_help_panel=READING)]
+FollowLinks = Annotated[bool, typer.Option("--follow-links", help="Follow symbolic links.", rich_help_panel=READING)]
+ArchiveDepth = Annotated[
+    int, typer.Option(min=0, help="How deep archives in archives are opened; 0: none.", rich_help_panel=READING)
+]
+
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="No progress and no summary; errors only.", rich_help_panel=MESSAGES),
+]
+
+
+def command_line() -> tuple[str, ...]:
+    """The command as it was typed, printable, for the results."""
+    return tuple(map(printable, ["clue", *sys.argv[1:]]))
+
+
+def check_current_folder() -> None:
+    """Raise UsageError if the current folder was deleted: the network's libraries end the process without a word."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise UsageError("The current folder was deleted.", "Change to another one with cd.") from error

@@ -1,0 +1,87 @@
+"""Options that several commands have: one name, one help text, the same refusals everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+
+from clue_cli import app
+from clue_cli.commands import options
+from clue_cli.errors import ExitCode
+
+PATHS = [
+    (["scan", "", "--out", "x"]),
+    (["scan", "x", "--out", ""]),
+    (["calibrate", "--authentic", "", "--out", "x"]),
+    (["eval", "--bench", "x", "--out", ""]),
+    (["train", "--data", "", "--out", "x"]),
+    (["train", "--data", "x", "--out", ""]),
+    (["forge", "x", "--out", "x", "--masks", ""]),
+    (["models", "merge", "", "--out", "x"]),
+    (["models", "merge", "x", "--out", ""]),
+    (["models", "add", "sd3-medium", "--sd3", "", "--sam", "x"]),
+    (["sample", ""]),
+]
+COMMANDS = [
+    ["scan", "/evidence", "--out", "/results"],
+    ["calibrate", "--authentic", "/photos", "--out", "/calib.json"],
+    ["eval", "--list"],
+    ["train", "--data", "/mix.yaml", "--out", "/run"],
+    ["forge", "/photos", "--out", "/forged"],
+]
+
+
+@pytest.mark.parametrize("words", PATHS, ids=" ".join)
+def test_an_empty_path_is_not_the_current_folder(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert app.run(words) == ExitCode.BAD_USAGE
+    assert "an empty path" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
+def test_a_deleted_current_folder(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert app.run(words) == ExitCode.BAD_USAGE
+    assert "current folder was deleted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [words[:-1] for words in COMMANDS[:3]], ids=lambda words: words[0])
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "CPU", " cpu", "", "cpu\n"])
+def test_what_is_no_device(command: list[str], name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run([*command, "x", "--device", name]) == ExitCode.BAD_USAGE
+    assert "expected auto, cpu, cuda or cuda:N" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("name", ["auto", "cpu", "cuda", "cuda:0", "cuda:12"])
+def test_what_is_a_device(name: str) -> None:
+    assert options.device(name) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "commands"),
+    [
+        ("model", "scan calibrate eval"),
+        ("device", "scan calibrate eval"),
+        ("dtype", "scan calibrate eval"),
+        ("hidden", "scan calibrate forge"),
+        ("follow_links", "scan calibrate"),
+        ("archive_depth", "scan calibrate"),
+        ("quiet", "scan calibrate eval train forge"),
+    ],
+)
+def test_one_name_has_one_help_text(name: str, commands: str) -> None:
+    group = typer.main.get_command(app.app)
+    assert isinstance(group, typer.core.TyperGroup)
+    shown = [one for word in commands.split() for one in group.commands[word].params if one.name == name]
+    assert len(shown) == len(commands.split())
+    assert len({(one.help, one.rich_help_panel, *one.opts) for one in shown}) == 1  # type: ignore[attr-defined]
