@@ -13,7 +13,8 @@
     summary = summarize(rows, seed=0)
     print(summary.pixel["f1"], summary.groups["edited area"], merged(found.problems, summary.problems))
 
-One image at a time: a row keeps numbers only. `compare(rows_a, rows_b, "f1")` tests two results on the same images;
+One image at a time: a row keeps numbers only. Where several methods are measured on an image, `known=ground(entry)`
+reads its ground truth once for all of them. `compare(rows_a, rows_b, "f1")` tests two results on the same images;
 `digest(found.entries)` names the data.
 `ImageRow.to_dict` and `from_dict` carry rows through a file, for resuming. In strict mode (`strict=True` of `find`,
 `find_at`, `measure`) a problem is an error.
@@ -25,7 +26,7 @@ the better of map and inverse (TruFor), which is `f1_permute` here.
 | module | what |
 |---|---|
 | `registry` `benchmarks` `layouts` `published_layouts` `lists` | the sets: what is known, finding, checking |
-| `truth` `maps` | pictures, ground truth and predictions from files |
+| `truth` `ground` `maps` | pictures, ground truth and predictions from files |
 | `pixel_scores` `rows` | one image: exact metrics, what is kept of it, what was wrong with it |
 | `image_scores` `bootstrap` `metrics` | all images: figures with n and interval, groups, comparison |
 | `baselines` `classical` `metadata_probe` | what stands beside a method in every table |
@@ -33,8 +34,20 @@ the better of map and inverse (TruFor), which is `f1_permute` here.
 """
 
 from model.evaluation.baselines import CLASSICAL, TRIVIAL
-from model.evaluation.benchmarks import Found, Status, digest, expand, find, find_at, how_to_get, limited, status
+from model.evaluation.benchmarks import (
+    Found,
+    Status,
+    digest,
+    expand,
+    find,
+    find_at,
+    how_to_get,
+    inverted_set,
+    limited,
+    status,
+)
 from model.evaluation.bootstrap import Cell, Comparison
+from model.evaluation.ground import Ground, ground
 from model.evaluation.layouts import Entry
 from model.evaluation.maps import RESIZE, read_map, to_size
 from model.evaluation.metadata_probe import metadata_scores
@@ -69,6 +82,7 @@ __all__ = [
     "Entry",
     "EvaluationError",
     "Found",
+    "Ground",
     "ImageRow",
     "Kind",
     "Problem",
@@ -81,7 +95,9 @@ __all__ = [
     "expand",
     "find",
     "find_at",
+    "ground",
     "how_to_get",
+    "inverted_set",
     "limited",
     "measure",
     "merged",

@@ -12,10 +12,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.evaluation.ground import TruthReader, ground, truth_of
 from model.evaluation.layouts import Entry, Listing
 from model.evaluation.lists import find_path
 from model.evaluation.problems import (
@@ -27,7 +28,7 @@ from model.evaluation.problems import (
     raise_if_any,
 )
 from model.evaluation.registry import BENCHMARKS, Benchmark
-from model.evaluation.truth import looks_inverted, read_header, read_truth
+from model.evaluation.truth import read_header
 
 SUSPECT_SHARE = 0.5
 """A set is reported as inverted if more than this share of its masks, and at least three, look inverted."""
@@ -102,23 +103,55 @@ def expand(name: str) -> list[str]:
 
 
 def limited(entries: Sequence[Entry], limit: int | None, seed: int) -> list[Entry]:
-    """A random part of a set, sorted by key: the seed and the keys decide, so that it survives added files mostly."""
+    """A random part of a set, sorted by key: both classes in about the proportion of the set, one of each at least.
+
+    The seed and the keys alone decide, and a smaller limit chooses among what a larger one does, so that a larger one
+    goes on from there.
+    """
     if limit is None or limit >= len(entries):
         return list(entries)
 
     def draw(entry: Entry) -> bytes:
-        return hashlib.sha256(b"%d %s" % (seed, os.fsencode(entry.key))).digest()
+        return hashlib.sha256(b"%d\0%s" % (seed, os.fsencode(entry.key))).digest()
 
-    return sorted(sorted(entries, key=draw)[:limit], key=lambda entry: entry.key)
+    forged = sorted((entry for entry in entries if entry.forged), key=draw)
+    authentic = sorted((entry for entry in entries if not entry.forged), key=draw)
+    share = round(limit * len(forged) / len(entries))
+    if forged and authentic and limit > 1:
+        share = min(max(share, 1), limit - 1)
+    share = max(share, limit - len(authentic))
+    return sorted(forged[:share] + authentic[: limit - share], key=lambda entry: entry.key)
 
 
-def find(name: str, root: Path, *, deep: bool = True, strict: bool = False, tick: Tick | None = None) -> Found:
+def inverted_set(name: str, looks: Iterable[bool | None]) -> Problem | None:
+    """Whether a set, or the chosen part of one, looks inverted.
+
+    Args:
+        looks: `Ground.inverted` of each of its images.
+    """
+    masks = [bool(look) for look in looks if look is not None]
+    suspects = sum(masks)
+    if suspects >= 3 and suspects > SUSPECT_SHARE * len(masks):
+        return Problem(Kind.SET_INVERTED, name, f"{suspects} of {len(masks)} masks")
+    return None
+
+
+def find(
+    name: str,
+    root: Path,
+    *,
+    deep: bool = True,
+    strict: bool = False,
+    tick: Tick | None = None,
+    read: TruthReader = truth_of,
+) -> Found:
     """A benchmark by name below `root`, with all that is wrong with it.
 
     Args:
         deep: decode every mask, to find empty ones and an inverted set; otherwise only sizes are compared.
         strict: raise if there is any problem.
         tick: called after each image that was checked.
+        read: reads a ground truth, where `deep`.
 
     Raises:
         BenchmarkNotFound: unknown name, or not there; says where to get it and how to lay it out.
@@ -130,10 +163,12 @@ def find(name: str, root: Path, *, deep: bool = True, strict: bool = False, tick
     found = _locate(benchmark, root)
     if found is None:
         raise BenchmarkNotFound(f"{name} was not found in {root}.\n{how_to_get(benchmark)}")
-    return _checked(found, deep, strict, tick)
+    return _checked(found, deep, strict, tick, read)
 
 
-def find_at(path: Path, *, deep: bool = True, strict: bool = False, tick: Tick | None = None) -> Found:
+def find_at(
+    path: Path, *, deep: bool = True, strict: bool = False, tick: Tick | None = None, read: TruthReader = truth_of
+) -> Found:
     """Any folder or list as a benchmark (`lists.find_path`); the rest as in `find`.
 
     Raises:
@@ -142,7 +177,7 @@ def find_at(path: Path, *, deep: bool = True, strict: bool = False, tick: Tick |
     layout, listing = find_path(path)
     folder = path if path.is_dir() else path.parent
     found = Found(str(path), layout, folder, None, listing.entries, listing.problems, listing.ignored)
-    return _checked(found, deep, strict, tick)
+    return _checked(found, deep, strict, tick, read)
 
 
 def status(root: Path | None) -> list[Status]:
@@ -227,26 +262,27 @@ def _locate(benchmark: Benchmark, root: Path) -> Found | None:
     return best
 
 
-def _checked(found: Found, deep: bool, strict: bool, tick: Tick | None) -> Found:
-    masks = suspects = 0
+def _checked(found: Found, deep: bool, strict: bool, tick: Tick | None, read: TruthReader) -> Found:
+    looks: list[bool | None] = []
     for entry in found.entries:
-        if deep and entry.masks:
-            inverted = _check(entry, found.problems, deep)
-            masks += inverted is not None
-            suspects += bool(inverted)
+        if deep:
+            about = ground(entry, read)
+            found.problems.extend(problem for problem in about.problems if problem.kind is not Kind.MASK_MISSING)
+            looks.append(about.inverted)
         else:
-            _check(entry, found.problems, deep)
+            _check_sizes(entry, found.problems)
         if tick:
             tick(entry)
-    if suspects >= 3 and suspects > SUSPECT_SHARE * masks:
-        found.problems.append(Problem(Kind.SET_INVERTED, found.name, f"{suspects} of {masks} masks"))
+    upside_down = inverted_set(found.name, looks)
+    if upside_down is not None:
+        found.problems.append(upside_down)
     if strict:
         raise_if_any(found.problems)
     return found
 
 
-def _check(entry: Entry, problems: list[Problem], deep: bool) -> bool | None:
-    """Size, readability, emptiness; whether the mask looks inverted, None where there is none that can be read."""
+def _check_sizes(entry: Entry, problems: list[Problem]) -> None:
+    """Readability and size by the headers alone."""
     size = None
     try:
         header = read_header(entry.image)
@@ -254,20 +290,12 @@ def _check(entry: Entry, problems: list[Problem], deep: bool) -> bool | None:
     except UnreadablePicture as error:
         problems.append(Problem(Kind.IMAGE_UNREADABLE, entry.key, str(error)))
     if not entry.masks:
-        return None
+        return
     try:
-        if deep:
-            truth = read_truth(entry.masks, entry.style)
-            shape, empty, inverted = truth.shape, not truth.any(), looks_inverted(truth)
-        else:
-            first = read_header(entry.masks[0])
-            shape, empty, inverted = (first.height, first.width), False, False
+        mask = read_header(entry.masks[0])
     except UnreadablePicture as error:
         problems.append(Problem(Kind.MASK_UNREADABLE, entry.key, str(error)))
-        return None
-    if size is not None and shape != size:
-        detail = f"image {size[1]}×{size[0]}, mask {shape[1]}×{shape[0]}"
+        return
+    if size is not None and (mask.height, mask.width) != size:
+        detail = f"image {size[1]}×{size[0]}, mask {mask.width}×{mask.height}"
         problems.append(Problem(Kind.MASK_SIZE, entry.key, detail))
-    if empty:
-        problems.append(Problem(Kind.MASK_EMPTY, entry.key))
-    return inverted

@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
-Statistic = Callable[[Values], float]
+Statistic = Callable[[Values], Values]
+"""From weights, b×n, to b values; NaN where it is not defined."""
 
 RESAMPLES = 2000
 LEVEL = 0.95
-MEMORY = 4_000_000
-"""Weights that are held at once."""
+BLOCK = 1 << 17
+"""Weights that are drawn at once: few enough for a processor's cache. The draws do not depend on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +42,25 @@ class Cell:
 def weights(groups: NDArray[np.int64], seed: int, resamples: int = RESAMPLES) -> Iterator[Values]:
     """Resamples in blocks, each b×n: how often each image was drawn; every group keeps its number of images.
 
+    The seed and the groups decide every draw: one image after the other, group by group within a resample, as if each
+    resample were drawn alone.
+
     Args:
         groups: n group numbers, such as the class, within which images are drawn.
     """
     rng = np.random.default_rng(seed)
     n = groups.size
-    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
-    block = max(1, min(resamples, MEMORY // max(n, 1)))
+    place = np.argsort(groups, kind="stable")  # group by group
+    _, first, size = np.unique(groups[place], return_index=True, return_counts=True)
+    starts, sizes = np.repeat(first, size), np.repeat(size, size)
+    block = max(1, min(resamples, BLOCK // max(n, 1)))
     for start in range(0, resamples, block):
-        drawn = np.zeros((min(block, resamples - start), n))
-        for row in drawn:
-            for inside in members:
-                row[inside] = np.bincount(rng.integers(0, inside.size, inside.size), minlength=inside.size)
-        yield drawn
+        rows = min(block, resamples - start)
+        drawn = rng.integers(0, n if first.size == 1 else sizes, (rows, n)) + starts
+        drawn += np.arange(rows)[:, None] * n
+        counts = np.empty((rows, n))
+        counts[:, place] = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n)
+        yield counts
 
 
 def interval(samples: Values, level: float = LEVEL) -> tuple[float | None, float | None]:
@@ -75,9 +82,10 @@ def mean_cells(columns: dict[str, Values], seed: int, resamples: int = RESAMPLES
     count = known.sum(0)
     draws = []
     if table.shape[0] > 1:
+        present = known.astype(np.float64)
         for drawn in weights(np.zeros(table.shape[0], np.int64), seed, resamples):
             with np.errstate(invalid="ignore", divide="ignore"):
-                draws.append((drawn @ filled) / (drawn @ known.astype(np.float64)))
+                draws.append((drawn @ filled) / (drawn @ present))
     samples = np.concatenate(draws) if draws else np.empty((0, table.shape[1]))
     cells = {}
     for column, name in enumerate(columns):
@@ -87,17 +95,23 @@ def mean_cells(columns: dict[str, Values], seed: int, resamples: int = RESAMPLES
     return cells
 
 
-def statistic_cell(
-    statistic: Statistic, groups: NDArray[np.int64], seed: int, n: int, resamples: int = RESAMPLES
-) -> Cell:
-    """Any statistic of the weights, with its interval; NaN means that it is not defined."""
-    value = statistic(np.ones(groups.size))
-    if not np.isfinite(value):
-        return Cell(None, n)
-    if groups.size < 2:
-        return Cell(float(value), n)
-    samples = np.array([statistic(row) for drawn in weights(groups, seed, resamples) for row in drawn])
-    return Cell(float(value), n, *interval(samples))
+def statistic_cells(
+    statistics: dict[str, Statistic], groups: NDArray[np.int64], seed: int, resamples: int = RESAMPLES
+) -> dict[str, Cell]:
+    """Any statistics of the weights of the same images, with their intervals from the same resamples."""
+    n = groups.size
+    values = {name: float(statistic(np.ones((1, n)))[0]) for name, statistic in statistics.items()}
+    defined = {name: statistics[name] for name, value in values.items() if np.isfinite(value)}
+    samples: dict[str, list[Values]] = {name: [] for name in defined}
+    if n > 1 and defined:
+        for drawn in weights(groups, seed, resamples):
+            for name, statistic in defined.items():
+                samples[name].append(statistic(drawn))
+    cells = {}
+    for name, value in values.items():
+        drawn_values = np.concatenate(samples[name]) if samples.get(name) else np.empty(0)
+        cells[name] = Cell(value if name in defined else None, n, *interval(drawn_values))
+    return cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +151,11 @@ def paired(
     Raises:
         ValueError: fewer than two images, or a statistic that is not defined.
     """
-    ones = np.ones(groups.size)
-    value_a, value_b = float(a(ones)), float(b(ones))
-    if groups.size < 2 or not (np.isfinite(value_a) and np.isfinite(value_b)):
+    ones = np.ones((1, groups.size))
+    value_a, value_b = (float(a(ones)[0]), float(b(ones)[0])) if groups.size > 1 else (np.nan, np.nan)
+    if not (np.isfinite(value_a) and np.isfinite(value_b)):
         raise ValueError(f"{metric}: too few images in common to compare ({groups.size})")
-    samples = np.array([a(row) - b(row) for drawn in weights(groups, seed, resamples) for row in drawn])
+    samples = np.concatenate([a(drawn) - b(drawn) for drawn in weights(groups, seed, resamples)])
     samples = samples[np.isfinite(samples)]
     difference = value_a - value_b
     low, high = interval(samples)

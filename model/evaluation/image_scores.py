@@ -1,8 +1,10 @@
-"""Image-level metrics: forged against authentic. Every function takes weights, one for each image (`bootstrap`)."""
+"""Image-level metrics: forged against authentic.
+
+Every metric takes weights, one for each image (`bootstrap`), n for one value or b×n for b values, as the bootstrap's
+blocks come; a value is NaN where it is not defined.
+"""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,20 +16,16 @@ Classes = NDArray[np.bool_]
 def roc_curve(scores: Values, forged: Classes, weight: Values) -> tuple[Values, Values, Values]:
     """False-positive rate, true-positive rate and threshold (`score ≥`), one point for each distinct score.
 
-    The first point is (0, 0) at infinity. Empty where a class has no weight.
+    The first point is (0, 0) at infinity. Empty where a class has no weight. Weights: n.
     """
-    order = np.argsort(-scores, kind="stable")
-    ordered, hit, w = scores[order], forged[order], weight[order]
-    last = np.flatnonzero(np.append(np.diff(ordered) != 0, True))
-    true = np.cumsum(np.where(hit, w, 0.0))[last] if ordered.size else np.empty(0)
-    false = np.cumsum(np.where(hit, 0.0, w))[last] if ordered.size else np.empty(0)
-    if ordered.size == 0 or true[-1] == 0 or false[-1] == 0:
+    true, false, thresholds = _counts(scores, forged, weight)
+    if thresholds.size == 0 or true[-1] == 0 or false[-1] == 0:
         return np.empty(0), np.empty(0), np.empty(0)
     zero = np.zeros(1)
     return (
         np.concatenate([zero, false / false[-1]]),
         np.concatenate([zero, true / true[-1]]),
-        np.concatenate([[np.inf], ordered[last]]),
+        np.concatenate([[np.inf], thresholds]),
     )
 
 
@@ -39,48 +37,51 @@ def precision_recall_curve(scores: Values, forged: Classes, weight: Values) -> t
     return np.divide(true, found, out=np.ones_like(true), where=found > 0), tpr[1:]
 
 
-def auc(scores: Values, forged: Classes, weight: Values) -> float:
+def auc(scores: Values, forged: Classes, weight: Values) -> Values:
     """Probability that a forged image scores above an authentic one, ties as one half; NaN without both classes."""
-    fpr, tpr, _ = roc_curve(scores, forged, weight)
-    return float(np.trapezoid(tpr, fpr)) if fpr.size else math.nan
+    true, false, thresholds = _counts(scores, forged, weight)
+    if thresholds.size == 0:
+        return _none(weight)
+    middle = true.copy()
+    middle[..., 1:] += true[..., :-1]
+    steps = np.diff(false, axis=-1, prepend=0)
+    return _ratio((steps * middle).sum(-1) / 2, true[..., -1] * false[..., -1])
 
 
-def tpr_at_fpr(scores: Values, forged: Classes, weight: Values, rate: float) -> float:
+def tpr_at_fpr(scores: Values, forged: Classes, weight: Values, rate: float) -> Values:
     """Largest true-positive rate of a threshold with at most this false-positive rate; nothing is interpolated."""
-    fpr, tpr, _ = roc_curve(scores, forged, weight)
-    return float(tpr[fpr <= rate + 1e-12].max()) if fpr.size else math.nan
+    true, false, thresholds = _counts(scores, forged, weight)
+    if thresholds.size == 0:
+        return _none(weight)
+    allowed = np.count_nonzero(false <= (rate + 1e-12) * false[..., -1:], axis=-1)  # both counts only grow
+    last = np.take_along_axis(true, np.maximum(allowed - 1, 0)[..., None], -1)[..., 0]
+    both = np.where(false[..., -1] > 0, true[..., -1], 0.0)
+    return _ratio(np.where(allowed > 0, last, 0.0), both)
 
 
-def balanced_accuracy(decided: Classes, forged: Classes, weight: Values) -> float:
+def balanced_accuracy(decided: Classes, forged: Classes, weight: Values) -> Values:
     """Mean of the rates of correct decisions in the two classes; NaN without both."""
-    positive, negative = float(weight[forged].sum()), float(weight[~forged].sum())
-    if positive == 0 or negative == 0:
-        return math.nan
-    return float((weight[forged & decided].sum() / positive + weight[~forged & ~decided].sum() / negative) / 2)
+    found = _ratio(weight @ (forged & decided), weight @ forged)
+    passed = _ratio(weight @ (~forged & ~decided), weight @ ~forged)
+    return (found + passed) / 2
 
 
-def f1(decided: Classes, forged: Classes, weight: Values) -> float:
+def f1(decided: Classes, forged: Classes, weight: Values) -> Values:
     """F1 of the decisions, forged being the positive class; NaN without a forged image."""
-    both = float(weight[forged & decided].sum())
-    total = float(weight[forged].sum() + weight[decided].sum())
-    return 2 * both / total if weight[forged].sum() > 0 else math.nan
+    positives = weight @ forged
+    return _ratio(2 * (weight @ (forged & decided)), np.where(positives > 0, positives + weight @ decided, 0.0))
 
 
-def expected_calibration_error(probability: Values, forged: Classes, weight: Values, bins: int = 10) -> float:
+def expected_calibration_error(probability: Values, forged: Classes, weight: Values, bins: int = 10) -> Values:
     """Over bins of equal width (Guo et al. 2017); NaN without an image."""
-    total = float(weight.sum())
-    if total == 0:
-        return math.nan
     index = np.minimum((probability * bins).astype(int), bins - 1)
-    said = np.bincount(index, weight * probability, minlength=bins)
-    was = np.bincount(index, weight * forged, minlength=bins)
-    return float(np.abs(said - was).sum() / total)
+    gaps = np.where(index[:, None] == np.arange(bins), (probability - forged)[:, None], 0.0)  # n×bins
+    return _ratio(np.abs(weight @ gaps).sum(-1), weight.sum(-1))
 
 
-def brier(probability: Values, forged: Classes, weight: Values) -> float:
+def brier(probability: Values, forged: Classes, weight: Values) -> Values:
     """Mean squared difference of the stated probability and what was (Brier 1950); NaN without an image."""
-    total = float(weight.sum())
-    return float((weight * (probability - forged) ** 2).sum() / total) if total else math.nan
+    return _ratio(weight @ (probability - forged) ** 2, weight.sum(-1))
 
 
 def reliability_curve(probability: Values, forged: Classes, bins: int = 10) -> list[tuple[float, float, int]]:
@@ -91,3 +92,25 @@ def reliability_curve(probability: Values, forged: Classes, bins: int = 10) -> l
         for b in range(bins)
         if (index == b).any()
     ]
+
+
+def _counts(scores: Values, forged: Classes, weight: Values) -> tuple[Values, Values, Values]:
+    """Weight of the forged and of the authentic images at or above each distinct score, and these scores, falling."""
+    if (np.diff(scores) > 0).any():  # sorting what is sorted would copy all weights
+        order = np.argsort(-scores, kind="stable")
+        scores, forged, weight = scores[order], forged[order], weight[..., order]
+    last = np.flatnonzero(np.append(np.diff(scores) != 0, True)) if scores.size else np.empty(0, np.int64)
+    true = np.cumsum(np.where(forged, weight, 0.0), -1)[..., last]
+    false = np.cumsum(np.where(forged, 0.0, weight), -1)[..., last]
+    return true, false, scores[last]
+
+
+def _ratio(part: Values, whole: Values) -> Values:
+    """Part / whole, NaN where the whole is nothing."""
+    part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
+    out = np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+    return out[()]
+
+
+def _none(weight: Values) -> Values:
+    return np.full(weight.shape[:-1], np.nan)[()]

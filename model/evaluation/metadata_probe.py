@@ -73,5 +73,5 @@ def file_traits(path: Path) -> Traits:
                 " ".join(kinds),
                 f"{image.width}×{image.height}",
             )
-    except (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError) as error:
+    except Exception as error:  # decoders raise anything on damaged bytes
         raise UnreadablePicture(f"{path}: {error}") from error

@@ -9,27 +9,26 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.evaluation import image_scores
-from model.evaluation.bootstrap import RESAMPLES, Cell, Comparison, Statistic, mean_cells, paired, statistic_cell
+from model.evaluation.bootstrap import RESAMPLES, Cell, Comparison, Statistic, mean_cells, paired, statistic_cells
 from model.evaluation.problems import Kind, Problem
 from model.evaluation.rows import ImageRow
 
 PIXEL_METRICS = ("f1", "iou", "pixel_auc", "pixel_ap", "f1_best", "f1_permute")
 """Means over forged images; `f1` and `iou` at 0.5 are the primary ones."""
-IMAGE_METRICS = (
-    "image_auc",
-    "tpr_at_fpr_1",
-    "tpr_at_fpr_5",
-    "balanced_accuracy",
-    "image_f1",
-    "calibration_error",
-    "brier",
-)
+_IMAGE_METRICS_OF = {
+    "score": ("image_auc", "tpr_at_fpr_1", "tpr_at_fpr_5"),
+    "decided": ("balanced_accuracy", "image_f1"),
+    "probability": ("calibration_error", "brier"),
+}
+"""What a row has to say, and the metrics that are computed from it."""
+IMAGE_METRICS = tuple(metric for metrics in _IMAGE_METRICS_OF.values() for metric in metrics)
 FALSE_POSITIVE_AREA = "false_positive_area"
 
 SIZES = ((0.25, "below 0.25 MP"), (1, "0.25–1 MP"), (4, "1–4 MP"), (12, "4–12 MP"), (float("inf"), "12 MP and above"))
@@ -102,11 +101,13 @@ def summarize(rows: Iterable[ImageRow], *, seed: int = 0, resamples: int = RESAM
 
 def image_cells(rows: Sequence[ImageRow], seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Cell]:
     """The `IMAGE_METRICS`, with intervals from resamples within each class."""
-    cells = {}
-    for metric in IMAGE_METRICS:
-        used = _image_rows(rows, metric)
+    cells: dict[str, Cell] = {}
+    for metrics in _IMAGE_METRICS_OF.values():
+        used = _image_rows(rows, metrics[0])
         classes = np.array([row.forged for row in used], np.int64)
-        cells[metric] = statistic_cell(_image_statistic(used, metric), classes, seed, len(used), resamples)
+        cells |= statistic_cells(
+            {metric: _image_statistic(used, metric) for metric in metrics}, classes, seed, resamples
+        )
     return cells
 
 
@@ -199,15 +200,12 @@ def _group_cells(rows: Sequence[ImageRow], seed: int, resamples: int) -> dict[st
 def _reader(metric: str) -> Callable[[ImageRow], float | bool | None]:
     """What a metric needs of a row; None where the row lacks it."""
     if metric in PIXEL_METRICS:
-        return lambda row: getattr(row, metric)
+        return attrgetter(metric)
     if metric == FALSE_POSITIVE_AREA:
         return lambda row: None if row.forged else row.marked_area
-    if metric in ("image_auc", "tpr_at_fpr_1", "tpr_at_fpr_5"):
-        return lambda row: row.score
-    if metric in ("balanced_accuracy", "image_f1"):
-        return lambda row: row.decided
-    if metric in ("calibration_error", "brier"):
-        return lambda row: row.probability
+    for name, metrics in _IMAGE_METRICS_OF.items():
+        if metric in metrics:
+            return attrgetter(name)
     known = ", ".join((*PIXEL_METRICS, *IMAGE_METRICS, FALSE_POSITIVE_AREA))
     raise ValueError(f"unknown metric {metric!r}; known are {known}")
 
@@ -220,7 +218,8 @@ def _image_rows(rows: Sequence[ImageRow], metric: str) -> list[ImageRow]:
 
 def _image_statistic(rows: Sequence[ImageRow], metric: str) -> Statistic:
     forged = np.array([row.forged for row in rows], bool)
-    values = np.array([_reader(metric)(row) for row in rows], np.float64)
+    read = _reader(metric)
+    values = np.array([read(row) for row in rows], np.float64)
     match metric:
         case "image_auc":
             return lambda weight: image_scores.auc(values, forged, weight)
@@ -239,4 +238,4 @@ def _image_statistic(rows: Sequence[ImageRow], metric: str) -> Statistic:
 
 def _mean(rows: Sequence[ImageRow], read: Callable[[ImageRow], float | bool | None]) -> Statistic:
     values = np.array([read(row) for row in rows], np.float64)
-    return lambda weight: float((weight * values).sum() / weight.sum()) if weight.sum() else float("nan")
+    return lambda weight: weight @ values / weight.sum(-1)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model.evaluation.ground import Ground, ground
 from model.evaluation.layouts import Entry
 from model.evaluation.maps import Map, to_size
 from model.evaluation.pixel_scores import THRESHOLD, pixel_scores
-from model.evaluation.problems import Kind, Problem, UnreadablePicture, raise_if_any
-from model.evaluation.truth import Header, Mask, read_header, read_truth
+from model.evaluation.problems import Kind, Problem, raise_if_any
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,7 @@ def measure(
     probability: float | None = None,
     decided: bool | None = None,
     seen: tuple[int, int] | None = None,
+    known: Ground | None = None,
     threshold: float = THRESHOLD,
     strict: bool = False,
 ) -> ImageRow:
@@ -97,22 +98,17 @@ def measure(
         heatmap: H×W, probabilities in [0, 1]; None where the method gave none.
         score, probability, decided: of the whole image, if the method says them.
         seen: height and width of what the method was shown, where an attack changed the size.
+        known: header and ground truth, where they were read before; None: they are read now.
         threshold: a pixel is marked above this, strictly.
         strict: raise instead of noting a problem.
 
     Raises:
         StrictError: see `strict`.
     """
-    problems: list[Problem] = []
-    header = _header(entry, problems)
-    truth = _truth(entry, header, problems)
-    usable = _usable(entry, heatmap, header, truth, seen, problems)
-    values: dict[str, Any] = {}
-    if truth is not None:
-        values["forged_area"] = float(np.count_nonzero(truth)) / truth.size
-        if not truth.any():
-            problems.append(Problem(Kind.MASK_EMPTY, entry.key))
-            truth = None
+    known = ground(entry) if known is None else known
+    header, truth, problems = known.header, known.truth, list(known.problems)
+    usable = _usable(entry, heatmap, known, seen, problems)
+    values: dict[str, Any] = {"forged_area": known.forged_area}
     if usable is not None and truth is not None:
         scored = pixel_scores(to_size(usable, *truth.shape), truth, threshold)
         values |= {
@@ -146,37 +142,10 @@ def measure(
     )
 
 
-def _header(entry: Entry, problems: list[Problem]) -> Header | None:
-    try:
-        return read_header(entry.image)
-    except UnreadablePicture as error:
-        problems.append(Problem(Kind.IMAGE_UNREADABLE, entry.key, str(error)))
-        return None
-
-
-def _truth(entry: Entry, header: Header | None, problems: list[Problem]) -> Mask | None:
-    """The ground truth of a forged image, empty ones included."""
-    if not entry.forged:
-        return None
-    if not entry.masks:
-        problems.append(Problem(Kind.MASK_MISSING, entry.key))
-        return None
-    try:
-        truth = read_truth(entry.masks, entry.style)
-    except UnreadablePicture as error:
-        problems.append(Problem(Kind.MASK_UNREADABLE, entry.key, str(error)))
-        return None
-    if header and truth.shape != (header.height, header.width):
-        detail = f"image {header.width}×{header.height}, mask {truth.shape[1]}×{truth.shape[0]}"
-        problems.append(Problem(Kind.MASK_SIZE, entry.key, detail))
-    return truth
-
-
 def _usable(
     entry: Entry,
     heatmap: NDArray[np.floating[Any]] | None,
-    header: Header | None,
-    truth: Mask | None,
+    known: Ground,
     seen: tuple[int, int] | None,
     problems: list[Problem],
 ) -> Map | None:
@@ -187,7 +156,8 @@ def _usable(
     if heatmap.ndim != 2 or heatmap.size == 0:
         problems.append(Problem(Kind.MAP_UNREADABLE, entry.key, f"expected H×W, found {heatmap.shape}"))
         return None
-    values = np.asarray(heatmap, np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and reported
+        values = np.asarray(heatmap, np.float32)
     if not np.isfinite(values.sum(dtype=np.float64)):
         count = int(np.count_nonzero(~np.isfinite(values)))
         problems.append(Problem(Kind.MAP_NOT_FINITE, entry.key, f"{count} pixels"))
@@ -196,7 +166,7 @@ def _usable(
         detail = f"from {values.min():.4g} to {values.max():.4g}"
         problems.append(Problem(Kind.MAP_OUT_OF_RANGE, entry.key, detail))
         return None
-    fitting = {seen, (header.height, header.width) if header else None, truth.shape if truth is not None else None}
+    fitting = {seen, (known.header.height, known.header.width) if known.header else None, known.shape}
     if fitting != {None} and values.shape not in fitting:
         problems.append(Problem(Kind.MAP_SIZE, entry.key, f"{values.shape[1]}×{values.shape[0]}"))
     return values

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +16,8 @@ from model.evaluation.problems import UnreadablePicture
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
+MAX_MEGAPIXELS = 178.0
+"""Size, 10⁶ pixels, that a picture or mask may have; above about this, Pillow itself refuses."""
 
 MaskStyle = Literal["white", "black", "grey", "two-coloured"]
 """What marks a forged pixel in a set's masks.
@@ -44,50 +46,70 @@ def read_header(path: Path) -> Header:
     Raises:
         UnreadablePicture: not a picture, or not there.
     """
-    with _opened(path) as image:
+    with _opened(path, None) as image:
         return Header(image.width, image.height, str(image.format))
 
 
-def read_pixels(path: Path) -> Pixels:
+def read_pixels(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> Pixels:
     """H×W×3 uint8 in the order of the file: masks are drawn on the stored pixels, so no orientation is applied.
 
     Raises:
-        UnreadablePicture: not a picture, damaged, or too large for Pillow's limit against decompression bombs.
+        UnreadablePicture: not a picture, damaged, or larger than the limit.
     """
-    with _opened(path) as image:
+    with _opened(path, max_megapixels) as image:
         try:
             if image.mode.startswith("I"):  # 16 bits a pixel; convert() would clip
                 grey = (_plain(image) >> 8).astype(np.uint8)
                 return np.repeat(grey[:, :, None], 3, 2)
             return np.array(image.convert("RGB"))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise UnreadablePicture(f"{path}: {error}") from error
+        except Exception as error:  # decoders raise anything on damaged bytes
+            raise UnreadablePicture(_why(path, error)) from error
 
 
-def read_mask(path: Path, style: MaskStyle = "white") -> Mask:
+def read_mask(path: Path, style: MaskStyle = "white", max_megapixels: float = MAX_MEGAPIXELS) -> Mask:
     """One mask file, H×W bool, True = forged. Masks that hold only 0 and 1 are understood as well.
 
     Raises:
-        UnreadablePicture: not a picture, or damaged.
+        UnreadablePicture: not a picture, damaged, or larger than the limit.
     """
-    if style == "two-coloured":
-        return _filled(read_pixels(path))
-    with _opened(path) as image:
+    with _opened(path, max_megapixels) as image:
         try:
-            values: NDArray[np.int32 | np.uint8]
-            if image.mode.startswith("I"):
-                values, full = _plain(image), 65535
-            else:
-                values, full = np.array(image.convert("L")), 255
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise UnreadablePicture(f"{path}: {error}") from error
-    full = 1 if values.max(initial=0) <= 1 else full
+            levels = np.array(mask_levels(image))
+        except Exception as error:  # as above
+            raise UnreadablePicture(_why(path, error)) from error
+    return marked(levels, style)
+
+
+def mask_levels(image: Image.Image) -> Image.Image:
+    """A mask of any of Pillow's modes as 8-bit L or RGB, for `marked`: no alpha, and of 16 bits the upper eight.
+
+    Raises:
+        Exception: whatever Pillow raises on damaged bytes.
+    """
+    if image.mode.startswith("I"):
+        values = _plain(image)
+        # 0 and 1 stay what they are, and nothing else becomes one of them
+        return Image.fromarray(np.where(values > 1, np.clip(values >> 8, 2, 255), values.clip(0)).astype(np.uint8))
+    return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+
+
+def marked(levels: Pixels, style: MaskStyle = "white") -> Mask:
+    """What a mask marks as forged, H×W bool, from its levels, H×W or H×W×3 uint8 (`mask_levels`)."""
+    if style == "two-coloured":
+        return _filled(levels if levels.ndim == 3 else np.repeat(levels[:, :, None], 3, 2))
+    grey = levels if levels.ndim == 2 else np.asarray(Image.fromarray(levels).convert("L"))
+    full = 1 if grey.max(initial=0) <= 1 else 255
     threshold = full // 25 if style == "grey" else full // 2  # 10 and 127 of 255
-    return np.asarray(values <= threshold if style == "black" else values > threshold)
+    return np.asarray(grey <= threshold if style == "black" else grey > threshold)
 
 
-def read_truth(masks: Sequence[Path], style: MaskStyle = "white") -> Mask:
+def read_truth(
+    masks: Sequence[Path], style: MaskStyle = "white", *, read: Callable[[Path, MaskStyle], Mask] = read_mask
+) -> Mask:
     """The union of an image's masks (MISD has one for each object), H×W bool.
+
+    Args:
+        read: reads one mask; `read_mask`, or one that decodes elsewhere.
 
     Raises:
         UnreadablePicture: a mask cannot be read, or the parts differ in size.
@@ -95,9 +117,9 @@ def read_truth(masks: Sequence[Path], style: MaskStyle = "white") -> Mask:
     """
     if not masks:
         raise ValueError("an image without a mask has no ground truth to read")
-    truth = read_mask(masks[0], style)
+    truth = read(masks[0], style)
     for path in masks[1:]:
-        part = read_mask(path, style)
+        part = read(path, style)
         if part.shape != truth.shape:
             raise UnreadablePicture(f"{path}: {part.shape}, but {masks[0].name} is {truth.shape}")
         truth |= part
@@ -110,11 +132,20 @@ def looks_inverted(truth: Mask) -> bool:
     return float(truth.mean()) > 0.5 and float(frame.mean()) > 0.75
 
 
-def _opened(path: Path) -> Image.Image:
+def _opened(path: Path, max_megapixels: float | None) -> Image.Image:
     try:
-        return Image.open(path, formats=FORMATS)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnreadablePicture(f"{path}: {error}") from error
+        image = Image.open(path, formats=FORMATS)
+    except Exception as error:  # as above
+        raise UnreadablePicture(_why(path, error)) from error
+    megapixels = image.width * image.height / 1e6
+    if max_megapixels is not None and megapixels > max_megapixels:
+        image.close()
+        raise UnreadablePicture(f"{path}: {megapixels:.4g} megapixels; the limit is {max_megapixels:g}")
+    return image
+
+
+def _why(path: Path, error: Exception) -> str:
+    return f"{path}: {error}" if isinstance(error, OSError | ValueError) else f"{path}: {type(error).__name__}: {error}"
 
 
 def _plain(image: Image.Image) -> NDArray[np.int32]:

@@ -12,7 +12,9 @@ import pytest
 from model.evaluation import (
     BENCHMARKS,
     BenchmarkNotFound,
+    Entry,
     Kind,
+    Problem,
     StrictError,
     UnreadablePicture,
     digest,
@@ -20,6 +22,7 @@ from model.evaluation import (
     find,
     find_at,
     how_to_get,
+    inverted_set,
     limited,
     read_truth,
     status,
@@ -266,6 +269,32 @@ def test_limit_takes_a_part_that_the_seed_decides(tmp_path: Path) -> None:
     assert (len(part), part == sorted(part, key=lambda entry: entry.key)) == (7, True)
     assert part != limited(entries, 7, 1)
     assert limited(entries, None, 0) == limited(entries, 99, 0) == entries
+    assert sum(entry.forged for entry in part) == 4, "12 of 20 are forged"
+    assert set(limited(entries, 3, 0)) <= set(part), "a larger limit goes on from a smaller one"
+    assert {entry.forged for entry in limited(entries, 2, 0)} == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("looks", "said"),
+    [
+        ([], None),
+        ([True, True], None),
+        ([True] * 3 + [None] * 9, "3 of 3 masks"),
+        ([True] * 3 + [False] * 3, None),
+        ([True] * 4 + [False] * 3, "4 of 7 masks"),
+    ],
+)
+def test_a_chosen_part_that_looks_inverted(looks: list[bool | None], said: str | None) -> None:
+    assert inverted_set("x", looks) == (said and Problem(Kind.SET_INVERTED, "x", said))
+
+
+def test_ground_truths_are_read_by_whoever_is_asked_to(tmp_path: Path) -> None:
+    def broken(entry: Entry) -> np.ndarray:
+        raise UnreadablePicture(entry.key)
+
+    found = find_at(tp_gt_au(tmp_path), read=broken)
+    assert kinds(found) == ["mask unreadable"] * 3
+    assert find_at(tmp_path, deep=False, read=broken).problems == []
 
 
 def test_hidden_files_and_other_files(tmp_path: Path) -> None:

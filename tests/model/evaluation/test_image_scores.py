@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from model.calibration import reliability
 from model.evaluation import image_scores
-from model.evaluation.bootstrap import interval, mean_cells, paired, statistic_cell, weights
+from model.evaluation.bootstrap import Statistic, interval, mean_cells, paired, statistic_cells, weights
 
 sklearn = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
 
@@ -50,6 +50,25 @@ def test_against_scikit_learn(sample: Sample) -> None:
     fpr, tpr, _ = sklearn.roc_curve(forged, scores, sample_weight=weight, drop_intermediate=False)
     for rate in (0.01, 0.05, 0.5):
         assert image_scores.tpr_at_fpr(scores, forged, weight, rate) == pytest.approx(tpr[fpr <= rate + 1e-12].max())
+
+
+@settings(max_examples=60, deadline=None)
+@given(samples(), st.integers(0, 9))
+def test_a_block_of_weights_gives_what_each_row_gives(sample: Sample, seed: int) -> None:
+    scores, forged, weight = sample
+    block = np.stack(
+        [weight, np.ones(scores.size), *np.random.default_rng(seed).multinomial(6, scores * 0 + 1 / scores.size, 3)]
+    )
+    for statistic in (
+        image_scores.auc,
+        lambda *data: image_scores.tpr_at_fpr(*data, 0.3),
+        lambda values, *data: image_scores.balanced_accuracy(values > 0.5, *data),
+        lambda values, *data: image_scores.f1(values > 0.5, *data),
+        image_scores.expected_calibration_error,
+        image_scores.brier,
+    ):
+        rows = [statistic(scores, forged, row) for row in block]
+        assert np.allclose(statistic(scores, forged, block), rows, equal_nan=True)
 
 
 @settings(max_examples=60, deadline=None)
@@ -124,24 +143,45 @@ def test_missing_values_lower_n_and_are_not_zero() -> None:
         "value": 0.3, "n": 1, "low": None, "high": None}  # fmt: skip
 
 
-def test_resamples_keep_each_class_and_follow_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    groups = np.array([0] * 5 + [1] * 3)
-    drawn = np.concatenate(list(weights(groups, seed=3, resamples=40)))
-    assert drawn.shape == (40, 8)
-    assert (drawn[:, :5].sum(1) == 5).all() and (drawn[:, 5:].sum(1) == 3).all()
-    monkeypatch.setattr("model.evaluation.bootstrap.MEMORY", 16)
-    assert np.array_equal(drawn, np.concatenate(list(weights(groups, seed=3, resamples=40))))
-    assert not np.array_equal(drawn, np.concatenate(list(weights(groups, seed=4, resamples=40))))
+def one_after_the_other(groups: NDArray[np.int64], seed: int, resamples: int) -> Values:
+    """The resamples drawn plainly: row by row, group by group, every member with the same chance."""
+    rng = np.random.default_rng(seed)
+    drawn = np.zeros((resamples, groups.size))
+    for row in drawn:
+        for group in np.unique(groups):
+            inside = np.flatnonzero(groups == group)
+            for place in rng.integers(0, inside.size, inside.size):
+                row[inside[place]] += 1
+    return drawn
+
+
+@pytest.mark.parametrize("groups", [[0] * 5 + [1] * 3, [1, 0, 1, 2, 0, 1], [0] * 7, [4], [0, 1]])
+def test_resamples_keep_each_class_and_follow_the_seed(groups: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks are for speed: each draw is what drawing one image after the other gives, bit for bit."""
+    classes = np.array(groups)
+    drawn = np.concatenate(list(weights(classes, seed=3, resamples=40)))
+    assert np.array_equal(drawn, one_after_the_other(classes, 3, 40))
+    for group in np.unique(classes):
+        assert (drawn[:, classes == group].sum(1) == (classes == group).sum()).all()
+    monkeypatch.setattr("model.evaluation.bootstrap.BLOCK", 16)
+    assert np.array_equal(drawn, np.concatenate(list(weights(classes, seed=3, resamples=40))))
+    if classes.size > 2:
+        assert not np.array_equal(drawn, np.concatenate(list(weights(classes, seed=4, resamples=40))))
 
 
 def test_statistics_without_a_value() -> None:
-    assert statistic_cell(lambda weight: math.nan, np.zeros(3, int), 0, 3).value is None
-    assert statistic_cell(lambda weight: 0.5, np.zeros(1, int), 0, 1).low is None
+    def constant(value: float) -> Statistic:
+        return lambda weight: np.full(weight.shape[:-1], value)
+
+    cells = statistic_cells({"no": constant(math.nan), "yes": constant(0.5)}, np.zeros(3, int), 0, 20)
+    assert cells["no"].to_dict() == {"value": None, "n": 3, "low": None, "high": None}
+    assert cells["yes"].to_dict() == {"value": 0.5, "n": 3, "low": 0.5, "high": 0.5}
+    assert statistic_cells({"one": constant(0.5)}, np.zeros(1, int), 0)["one"].low is None
     assert interval(np.array([math.nan])) == (None, None)
 
 
-def mean_of(values: Values) -> object:
-    return lambda weight: float((weight * values).sum() / weight.sum())
+def mean_of(values: Values) -> Statistic:
+    return lambda weight: weight @ values / weight.sum(-1)
 
 
 def test_paired_test_sees_a_small_steady_difference_and_no_other() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from model.evaluation import (
     StrictError,
     compare,
     find_at,
+    ground,
     measure,
     merged,
     read_pixels,
@@ -71,6 +73,25 @@ def test_mask_of_another_size_is_named_and_scored(forged: Entry) -> None:
     row = measure(forged, PERFECT)
     assert [p.kind for p in row.problems] == [Kind.MASK_SIZE]
     assert row.f1 is not None and row.f1 > 0.9
+
+
+def test_a_ground_truth_is_read_once_for_several_methods(forged: Entry, authentic: Entry) -> None:
+    for entry in (forged, authentic):
+        known = ground(entry)
+        expected = measure(entry, PERFECT)
+        for path in (entry.image, *entry.masks):
+            path.unlink()
+        assert measure(entry, PERFECT, known=known) == expected
+        assert measure(entry, None, known=known).forged_area == expected.forged_area
+    assert ground(forged).header is None
+    assert [problem.kind for problem in ground(forged).problems] == [Kind.IMAGE_UNREADABLE, Kind.MASK_UNREADABLE]
+
+
+def test_values_that_float32_cannot_hold_are_not_finite(forged: Entry) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        row = measure(forged, np.where(BOX, 1e300, 0.0))
+    assert [p.kind for p in row.problems] == [Kind.MAP_NOT_FINITE]
 
 
 NAN = PERFECT.copy()

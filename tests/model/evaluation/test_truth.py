@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,45 @@ def test_what_is_no_picture(content: bytes, tmp_path: Path) -> None:
             read(tmp_path / "x.png")
 
 
+@pytest.mark.parametrize("error", [IndexError("x"), EOFError(), MemoryError(), KeyError(3), AttributeError("y")])
+def test_whatever_a_decoder_raises_is_an_unreadable_picture(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [picture(tmp_path / "a.png"), mask(tmp_path / "m.png")]
+
+    def broken(image: Image.Image, *arguments: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "convert", broken)
+        for read, path in ((read_pixels, paths[0]), (read_mask, paths[1]), (read_map, paths[1])):
+            with pytest.raises(UnreadablePicture, match=path.name):
+                read(path)
+    monkeypatch.setattr(Image, "open", broken)
+    for read in (read_header, read_pixels, read_mask, read_map):
+        with pytest.raises(UnreadablePicture, match=r"a\.png"):
+            read(paths[0])
+
+
+@pytest.mark.parametrize("read", [read_pixels, read_mask, read_map])
+def test_pictures_beyond_the_limit_are_not_decoded(read: object, tmp_path: Path) -> None:
+    path = mask(tmp_path / "m.png")
+    assert read(path, max_megapixels=24 * 32 / 1e6).size
+    with pytest.raises(UnreadablePicture, match=r"m\.png: 0\.000768 megapixels; the limit is 0\.0007"):
+        read(path, max_megapixels=0.0007)
+
+
+@pytest.mark.parametrize("style", ["white", "grey", "black"])
+@pytest.mark.parametrize("values", [[0, 1], [0, 255], [0, 300, 511], [0, 2700, 3000, 32000, 33000, 65535], [1, 2]])
+def test_sixteen_bits(values: list[int], style: MaskStyle, tmp_path: Path) -> None:
+    """Half of the range, and of grey masks what is not black; 0 and 1 alone are a mask as well."""
+    levels = np.array([values], np.uint16)
+    Image.fromarray(levels).save(tmp_path / "m.png")
+    full = 1 if max(values) <= 1 else 65535
+    lit = levels > (full // 2 if style != "grey" else 11 * 256 - 1 if full > 1 else 0)
+    assert np.array_equal(read_mask(tmp_path / "m.png", style), ~lit if style == "black" else lit)
+
+
 def test_truncated_picture(tmp_path: Path) -> None:
     data = picture(tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(data[: len(data) // 2])
@@ -125,6 +165,12 @@ def test_files_that_are_no_maps(tmp_path: Path) -> None:
     np.save(tmp_path / "words.npy", np.array([["a"]]))
     np.save(tmp_path / "empty.npy", np.zeros((0, 4)))
     (tmp_path / "cut.npy").write_bytes(b"\x93NUMPY")
+    np.savez(tmp_path / "archive", a=VALUES)
+    (tmp_path / "archive.npz").rename(tmp_path / "archive.npy")
+    (tmp_path / "pickle.npy").write_bytes(b"\x80\x04N.")
+    huge = io.BytesIO()
+    np.lib.format.write_array_header_1_0(huge, {"descr": "<f4", "fortran_order": False, "shape": (1 << 20, 1 << 20)})
+    (tmp_path / "huge.npy").write_bytes(huge.getvalue())
     picture(tmp_path / "colour.png")
     for path in sorted(tmp_path.iterdir()):
         with pytest.raises(UnreadablePicture):
