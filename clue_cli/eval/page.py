@@ -7,20 +7,18 @@ data sets is escaped text. The charts are the page's own SVG.
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from clue_cli.eval.plots import Plot
 from clue_cli.eval.published import SOURCE
 from clue_cli.eval.results import Outcome, Results
 from clue_cli.eval.table import METRICS, auc_rows, columns, main_rows, notes, number, with_interval
-from clue_cli.report.page_data import printable
+from clue_cli.report.page import asset, content_policy, environment
+
+_PACKAGE = "clue_cli.eval"
 
 PROBLEMS = 200
 """Most problems of one set that the page lists; `results.json` and `per_image.csv` have more."""
@@ -42,14 +40,14 @@ class Sheet:
 
 def render(results: Results, plots: Sequence[Plot], sheets: Sequence[Sheet]) -> str:
     """The page as HTML."""
-    style = _style()
+    style = asset(_PACKAGE, "results.css")
     subjects = results.subjects()
     details = [one for one in results.outcomes if one.method in subjects]
     return (
-        _environment()
+        environment(_PACKAGE)
         .get_template("results.html.j2")
         .render(
-            csp=_policy(style),
+            csp=content_policy(style=style, images="data:"),
             style=Markup(style),
             results=results,
             columns=columns(results),
@@ -65,21 +63,6 @@ def render(results: Results, plots: Sequence[Plot], sheets: Sequence[Sheet]) -> 
             sheets=sheets,
             number=number,
         )
-    )
-
-
-def _policy(style: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
-    return "; ".join(
-        [
-            "default-src 'none'",
-            f"style-src 'sha256-{digest}'",
-            "img-src data:",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "require-trusted-types-for 'script'",
-            "trusted-types 'none'",
-        ]
     )
 
 
@@ -111,20 +94,3 @@ def _problems(results: Results, name: str) -> list[str]:
     ]
     more = len(listed) - PROBLEMS
     return [*listed[:PROBLEMS], *([f"and {more} more, see results.json and per_image.csv"] if more > 0 else [])]
-
-
-@cache
-def _style() -> str:
-    return files("clue_cli.eval").joinpath("assets", "results.css").read_text(encoding="utf-8")
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("clue_cli.eval", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: printable(value) if type(value) is str else value,
-    )

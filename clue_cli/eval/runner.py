@@ -33,7 +33,8 @@ from clue_cli.evidence.item import Item, Photo, Unreadable
 from clue_cli.evidence.orientation import stored_view
 from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.walk import open_file
-from clue_cli.scan.channel import Aborted, Budget, Channel
+from clue_cli.scan.channel import Budget, Channel
+from clue_cli.scan.threads import Threads
 from clue_cli.terminal import printable
 from model.calibration import Calibration, image_score
 from model.data.attacks import Attack, AttackError
@@ -151,7 +152,7 @@ class Run:
         self.shots: Channel[Shot] = Channel(4, self.readers)
         self.measured: Channel[tuple[Shot, Map | None]] = Channel(4)
         self.budget = Budget(PIXEL_BUDGET)
-        self.errors: list[BaseException] = []
+        self.threads = Threads(self.shots, self.measured, self.budget)
         self._began = 0.0
         self._lock = threading.Lock()
         self._waiting = iter([(chosen, entry) for chosen in sets for entry in chosen.entries])
@@ -166,26 +167,23 @@ class Run:
         """
         self.progress.begin(sum(len(chosen.entries) for chosen in self.sets) * len(self.attacks))
         with DecodePool(self.readers, self.limits) as pool:
-            threads = [self._start(lambda: self._read(pool), self.shots) for _ in range(self.readers)]
-            threads += [self._start(self._measure, None) for _ in range(self.measurers)]
-            try:
-                with suppress(Aborted):  # the reason is in self.errors and raised below
-                    self._predict()
-                    self.measured.close()
-            except BaseException as error:
-                self._abort(error)
-            if self.errors:
+            for _ in range(self.readers):
+                self.threads.start("clue-eval-read", lambda: self._read(pool), self.shots)
+            for _ in range(self.measurers):
+                self.threads.start("clue-eval-measure", self._measure)
+            with self.threads.guarded():
+                self._predict()
+                self.measured.close()
+            if self.threads.errors:
                 pool.close()
-            for thread in threads:
-                thread.join()
+            self.threads.join()
         if self._began:
             self.timing.wall = time.perf_counter() - self._began
-        if self.errors:
-            raise self.errors[0]
+        self.threads.raise_first()
 
     def _next(self) -> tuple[ChosenSet, Entry] | None:
         with self._lock:
-            return None if self.stop.is_set() or self.errors else next(self._waiting, None)
+            return None if self.stop.is_set() or self.threads.errors else next(self._waiting, None)
 
     def _read(self, pool: DecodePool) -> None:
         while (found := self._next()) is not None:
@@ -362,27 +360,6 @@ class Run:
 
     def _timed(self, step: str) -> _Timed:
         return _Timed(self.timing, step, self._lock)
-
-    def _start(self, work: Callable[[], None], feeds: Channel[Shot] | None) -> threading.Thread:
-        def body() -> None:
-            try:
-                with suppress(Aborted):  # the reason is in self.errors
-                    work()
-            except BaseException as error:
-                self._abort(error)
-            finally:
-                if feeds is not None:
-                    feeds.close()
-
-        thread = threading.Thread(target=body, name="clue-eval", daemon=True)
-        thread.start()
-        return thread
-
-    def _abort(self, error: BaseException) -> None:
-        self.errors.append(error)
-        self.shots.abort()
-        self.measured.abort()
-        self.budget.abort()
 
 
 class _Timed:

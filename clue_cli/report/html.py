@@ -10,24 +10,20 @@ first: whoever opens `index.html` sees those.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from clue_cli.report.atomic import whole_file
+from clue_cli.report.page import asset, content_policy, environment
 from clue_cli.report.page_data import embed, failure_row, image_detail, image_row, model_facts, printable
 from clue_cli.scan.records import FailureRecord, ImageRecord, RunRecord, Verdict
 
@@ -42,6 +38,7 @@ DETAILS_PER_BLOCK = 100
 
 VERDICT_ORDER = (Verdict.FORGED, Verdict.INCONCLUSIVE, Verdict.NO_EVIDENCE)
 
+_PACKAGE = "clue_cli.report"
 _PART_NAME = re.compile(r"index-\d{4,}\.html")
 
 Scalar = str | int | float | bool | list[float] | None
@@ -163,15 +160,17 @@ def _page(
     run: RunRecord, spool: _Spool, images: Sequence[int], failures: Sequence[int], names: list[str], part: int
 ) -> Iterator[str]:
     """One page as pieces of HTML."""
-    style, script = _asset("page.css"), _script()
+    style, script = asset(_PACKAGE, "page.css"), _script()
     shown = {verdict.value: spool.count(verdict) for verdict in VERDICT_ORDER}
     blocks = (images[start : start + DETAILS_PER_BLOCK] for start in range(0, len(images), DETAILS_PER_BLOCK))
     shared = f'{{"blockSize":{DETAILS_PER_BLOCK},"models":[{",".join(spool.models)}]}}'
     return (
-        _environment()
+        environment(_PACKAGE)
         .get_template("page.html.j2")
         .generate(
-            csp=_policy(style, script),
+            # Chromium gives each file its own origin, so `'self'` does not cover pictures on a stick and `file:`
+            # has to; `'self'` is for the page on a web server.
+            csp=content_policy(style=style, script=script, images="'self' file:"),
             style=Markup(style),
             script=Markup(script),
             run=run,
@@ -196,51 +195,10 @@ def _page(
     )
 
 
-def _policy(style: str, script: str) -> str:
-    """The content-security policy: this style, this script, pictures beside the page, and nothing else.
-
-    Chromium gives each file its own origin, so `'self'` does not cover pictures on a stick and `file:` has to;
-    `'self'` is for the page on a web server.
-    """
-    return "; ".join(
-        [
-            "default-src 'none'",
-            f"script-src 'sha256-{_hash(script)}'",
-            f"style-src 'sha256-{_hash(style)}'",
-            "img-src 'self' file:",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "require-trusted-types-for 'script'",
-            "trusted-types 'none'",
-        ]
-    )
-
-
-def _hash(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
-
-
 def _script() -> str:
     """The script of the page: its files in this order, in one function, so that no name is global."""
-    parts = (_asset(name) for name in ("values.js", "table.js", "image.js", "page.js"))
+    parts = (asset(_PACKAGE, name) for name in ("values.js", "table.js", "image.js", "page.js"))
     return '"use strict";\n(() => {\n' + "\n".join(parts) + "})();\n"
-
-
-@cache
-def _asset(name: str) -> str:
-    return files("clue_cli.report").joinpath("assets", name).read_text(encoding="utf-8")
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("clue_cli.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: printable(value) if type(value) is str else value,
-    )
 
 
 _STATUS = {

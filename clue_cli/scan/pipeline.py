@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +45,7 @@ from clue_cli.scan.records import FailureCode, FailureRecord, FileIdentity, Mode
 from clue_cli.scan.resume import ResumeIndex
 from clue_cli.scan.run_log import RunLog
 from clue_cli.scan.store import ResultStore
+from clue_cli.scan.threads import Threads
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint
 from model.prediction import OutOfMemory, Prediction
@@ -190,28 +191,25 @@ class _Flow:
         self.predicted: Channel[Predicted] = Channel(32)
         self.budget = Budget(PIXEL_BUDGET)
         self.archives: list[tuple[ArchiveOpened, str]] = []
-        self.errors: list[BaseException] = []
+        self.threads = Threads(self.encoded, self.decoded, self.predicted, self.budget)
 
     def run(self, load_predictor: Callable[[], Predictor]) -> None:
         """Run all steps to the end, or to the first error, which is raised."""
         limits = DecodeLimits(max_megapixels=self.options.max_megapixels, max_pages=self.options.max_pages)
         all_frames = self.options.gif_frames is GifFrames.ALL
         with DecodePool(self.decoders, limits, gif_all_frames=all_frames) as pool:
-            threads = [self._start(self.read, self.encoded)]
-            threads += [self._start(lambda: self.decode(pool), self.decoded) for _ in range(self.decoders)]
-            threads += [self._start(self.write, None) for _ in range(self.writers)]
-            try:
-                with suppress(Aborted):  # the reason is in self.errors and raised below
-                    self.predict(load_predictor)
-                    self.predicted.close()
-            except BaseException as error:
-                self._abort(error)
-            if self.errors:
+            self.threads.start("clue-read", self.read, self.encoded)
+            for _ in range(self.decoders):
+                self.threads.start("clue-decode", lambda: self.decode(pool), self.decoded)
+            for _ in range(self.writers):
+                self.threads.start("clue-write", self.write)
+            with self.threads.guarded():
+                self.predict(load_predictor)
+                self.predicted.close()
+            if self.threads.errors:
                 pool.close()  # whoever waits for a decoder stops waiting
-            for thread in threads:
-                thread.join()
-        if self.errors:
-            raise self.errors[0]
+            self.threads.join()
+        self.threads.raise_first()
 
     def read(self) -> None:
         """Walk the evidence, read every file once, and send on what is a picture and not known yet."""
@@ -223,7 +221,7 @@ class _Flow:
             exclude=self.out,
         )
         for thing in walk(self.paths, options):
-            if self.stop.is_set() or self.errors:
+            if self.stop.is_set() or self.threads.errors:
                 return
             if isinstance(thing, ArchiveOpened):
                 self.log.archive_opened()
@@ -239,7 +237,7 @@ class _Flow:
                 self._read_one(thing, resume)
         self.log.found_all()
         for archive, before in self.archives:
-            if archive.path is not None and not self.errors:
+            if archive.path is not None and not self.threads.errors:
                 self._check_unchanged(archive.locator, archive.path, before)
 
     def _hash_archive(self, archive: ArchiveOpened) -> None:
@@ -377,30 +375,9 @@ class _Flow:
 
     def fail(self, record: FailureRecord) -> None:
         """Record a failure and go on."""
-        if self.errors:  # the run is being cut short: what fails now fails because of that
+        if self.threads.errors:  # the run is being cut short: what fails now fails because of that
             raise Aborted
         self.log.record(self.store.write_failure(record))
-
-    def _start(self, work: Callable[[], None], feeds: Channel[Encoded] | Channel[Decoded] | None) -> threading.Thread:
-        def body() -> None:
-            try:
-                with suppress(Aborted):  # the reason is in self.errors
-                    work()
-            except BaseException as error:
-                self._abort(error)
-            finally:
-                if feeds is not None:
-                    feeds.close()
-
-        thread = threading.Thread(target=body, name=f"clue-{work.__name__}", daemon=True)
-        thread.start()
-        return thread
-
-    def _abort(self, error: BaseException) -> None:
-        self.errors.append(error)
-        for channel in (self.encoded, self.decoded, self.predicted):
-            channel.abort()
-        self.budget.abort()
 
     def _cost(self, photo: Photo) -> int:
         pixels = photo.pixels.size // 3

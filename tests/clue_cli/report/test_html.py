@@ -16,6 +16,7 @@ import pytest
 
 from clue_cli.report import html
 from clue_cli.report.html import write_report
+from clue_cli.report.page import asset
 from clue_cli.report.previews import inferno
 from clue_cli.scan.records import Counts, ImageRecord, RunRecord, Verdict
 from tests.clue_cli.report.conftest import Demo
@@ -332,7 +333,7 @@ def test_every_verdict_has_a_name_in_the_page() -> None:
 
 
 def test_the_legend_has_the_colours_of_the_heatmap() -> None:
-    [stops] = re.findall(r"linear-gradient\(90deg, ([^)]*)\)", html._asset("page.css"))
+    [stops] = re.findall(r"linear-gradient\(90deg, ([^)]*)\)", asset("clue_cli.report", "page.css"))
     for share, stop in zip((0, 0.25, 0.5, 0.75, 1), stops.split(", "), strict=True):
         colour = [int(stop[i : i + 2], 16) for i in (1, 3, 5)]
         table = inferno()[round(share * 255)].astype(int)
