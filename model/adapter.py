@@ -22,19 +22,25 @@ from torch import Tensor, nn
 from model.base_files import read_json, safetensors_tensors
 from model.bases import with_bases
 from model.calibration import Calibration
-from model.checkpoint import ADAPTER_FORMAT, CONFIG_FILE, HEAD_FILE, LORA_FOLDERS, Checkpoint, CheckpointError
+from model.checkpoint import (
+    ADAPTER_FORMAT,
+    BASE_PARTS,
+    CONFIG_FILE,
+    HEAD_FILE,
+    LORA_FOLDERS,
+    Checkpoint,
+    CheckpointError,
+)
 from model.clue import CLUE
 from model.lora import ADAPTER
 from model.presets import Preset
+from model.presets.spec import Adapt
 from model.registry import Base, BasesError, find
 from model.whole_file import whole_folder
 
 LORA_CONFIG, LORA_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
 """What peft puts before the names of a model's modules in a file of adapters."""
-
-PARTS = {"both": ("transformer", "vae", "prompt", "sam"), "sd3": ("transformer", "vae", "prompt"), "sam": ("sam",)}
-"""The parts of a base model that each choice of branches stands on."""
 
 _HEADS = ("fusion.", "localization.", "view.")
 _PLAIN = {"use_dora": False, "use_rslora": False, "rank_pattern": {}, "alpha_pattern": {}, "bias": "none"}
@@ -54,7 +60,7 @@ def save_adapter(folder: Path, model: CLUE, base: Base, calibration: Calibration
         "preset": model.preset.to_dict(),
         "branches": model.branches,
         "base": base.name,
-        "bases": {part: base.digests()[part] for part in PARTS[model.branches]},
+        "bases": {part: base.digests()[part] for part in BASE_PARTS[model.branches]},
         "calibration": calibration.to_dict(),
         "training": training,
     }
@@ -115,9 +121,9 @@ def load_adapter(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> CLU
         head = dict(safetensors_tensors((checkpoint.folder / HEAD_FILE,), device, dtype))
         _load_head(model, head, checkpoint.folder)
         if model.sd3 is not None:
-            _merge(model.sd3.transformer, checkpoint.folder / LORA_FOLDERS["sd3"])
+            _merge(model.sd3.transformer, checkpoint.folder / LORA_FOLDERS["sd3"], model.preset.adapt_sd3)
         if model.sam is not None:
-            _merge(model.sam.encoder, checkpoint.folder / LORA_FOLDERS["sam"])
+            _merge(model.sam.encoder, checkpoint.folder / LORA_FOLDERS["sam"], model.preset.adapt_sam)
     except BasesError as error:
         raise CheckpointError(str(error)) from error
     return model.eval()
@@ -161,10 +167,10 @@ def _load_head(model: CLUE, head: dict[str, Tensor], folder: Path) -> None:
 
 
 @torch.no_grad()
-def _merge(network: nn.Module, folder: Path) -> None:
+def _merge(network: nn.Module, folder: Path, adapted: Adapt) -> None:
     """Add (alpha / rank)·B·A to the weights that a file of peft's adapts, computed in float32."""
-    if not folder.is_dir():
-        return
+    if adapted == "frozen" and not folder.is_dir():
+        return  # only a frozen branch has none; where one is lost, the network would be another without a word
     scale = _scale(folder / LORA_CONFIG)
     path = folder / LORA_WEIGHTS
     device = str(next(network.parameters()).device)

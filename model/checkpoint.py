@@ -23,8 +23,18 @@ WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "model.json"
 HEAD_FILE = "head.safetensors"
 LORA_FOLDERS = {"sd3": "lora_sd3", "sam": "lora_sam"}
+BASE_PARTS = {
+    "both": ("transformer", "vae", "prompt", "sam"),
+    "sd3": ("transformer", "vae", "prompt"),
+    "sam": ("sam",),
+}
+"""The parts of a base model that each choice of branches stands on."""
 FORMAT = 1
 ADAPTER_FORMAT = 2
+_OTHER_PROMPT = (
+    "computed on another machine, the embeddings of the empty prompt differ in their last bits: give the file that was "
+    "trained on (`clue models info` names it there) to --prompt of `clue models add`"
+)
 EMBEDDED = Path(__file__).parent / "weights" / "mini"
 
 
@@ -64,8 +74,11 @@ def locate(name_or_path: str) -> Path:
         CheckpointError: there is no such model.
     """
     folder = EMBEDDED if name_or_path == "mini" else Path(name_or_path)
-    weights = HEAD_FILE if (folder / HEAD_FILE).is_file() else WEIGHTS_FILE
-    missing = [name for name in (CONFIG_FILE, weights) if not (folder / name).is_file()]
+    try:
+        weights = HEAD_FILE if (folder / HEAD_FILE).is_file() else WEIGHTS_FILE
+        missing = [name for name in (CONFIG_FILE, weights) if not (folder / name).is_file()]
+    except OSError as error:  # no permission, or a name that no file system has
+        raise CheckpointError(f"{str(folder)[:300]} cannot be read: {error.strerror}") from error
     if missing:
         raise CheckpointError(f"no model at {folder}: {' and '.join(missing)} not found")
     return folder
@@ -105,8 +118,12 @@ def inspect(name_or_path: str, *, check_bases: bool = True) -> Checkpoint:
         branches = config.get("branches", "both")
         if branches not in ("both", "sd3", "sam"):
             raise ValueError(f"branches is {branches!r}")
+        if not isinstance(config["training"], dict):
+            raise ValueError(f"training is {str(config['training'])[:80]!r}, expected an object")
         base = str(config["base"]) if wanted == ADAPTER_FORMAT else ""
         bases = {str(part): str(digest) for part, digest in config["bases"].items()} if base else {}
+        if base and set(bases) != set(BASE_PARTS[branches]):
+            raise ValueError(f"bases has {', '.join(bases) or 'nothing'}; expected {', '.join(BASE_PARTS[branches])}")
         checkpoint = Checkpoint(
             folder, preset, calibration, config["training"], digest_of(folder), branches, base, bases
         )
@@ -126,7 +143,8 @@ def _compare_bases(checkpoint: Checkpoint) -> None:
         raise CheckpointError(f"{checkpoint.folder} was trained on base weights: {error}") from error
     for part, digest in checkpoint.bases.items():
         if here.get(part) != digest:
+            hint = f"; {_OTHER_PROMPT}" if part == "prompt" else ""
             raise CheckpointError(
                 f"{checkpoint.folder} was trained on another {part} of {checkpoint.base}: "
-                f"SHA-256 {digest} there, {here.get(part, 'none')} registered"
+                f"SHA-256 {digest} there, {here.get(part, 'none')} registered{hint}"
             )

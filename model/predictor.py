@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic
 
@@ -17,6 +17,7 @@ from model.prediction import Key, OutOfMemory, Prediction
 from model.rectified_flow import content_seed, seeded_noise
 from model.self_match import self_match
 from model.tiling import Blend, Tile, padded, tiles
+from model.transfer import Transfer
 
 
 @dataclass(slots=True)
@@ -32,6 +33,15 @@ class _Work(Generic[Key]):
     failure: str | None = None
 
 
+@dataclass(slots=True)
+class _Flight(Generic[Key]):
+    """A batch that was given to the device, and the way to its tiles' probabilities, B×H×W float32."""
+
+    jobs: list[tuple[_Work[Key], Tile]]
+    arrive: Callable[[], NDArray[np.float32]]
+    started: float
+
+
 class Predictor:
     """Runs a CLUE over images of any size.
 
@@ -39,9 +49,15 @@ class Predictor:
     arithmetic of a matrix product may be grouped differently for another size, which changes the last bits. What else
     is in the batch does not matter. On the CPU larger batches are no faster than single tiles.
 
+    While a GPU computes a batch, the next one is cut, given its noise and sent there, and the one before is blended.
+
     Args:
         model: in evaluation mode, on its device, in its dtype.
         batch: tiles per batch; they are of one shape, and may come from several images.
+
+    Attributes:
+        batch: smaller than it was, once memory ran out.
+        ahead: how many batches may be under way while the next is prepared; 0 on the CPU, which has its hands full.
     """
 
     def __init__(self, model: CLUE, batch: int = 1) -> None:
@@ -51,6 +67,9 @@ class Predictor:
         self.spec = model.preset.tile
         self.batch = batch
         self.device = next(model.parameters()).device
+        self.ahead = 1 if self.device.type == "cuda" else 0
+        self._transfer = Transfer(self.device)
+        self._landed = 0.0
         view = model.preset.view
         self.matching = bool(view.channels and view.matches)
 
@@ -68,28 +87,32 @@ class Predictor:
         """
         queue: deque[_Work[Key]] = deque()
         pending: deque[tuple[_Work[Key], Tile]] = deque()
+        flights: deque[_Flight[Key]] = deque()
         for image in images:
             if image is None:
-                self._run(pending)
+                self._run(pending, flights)
+                self._land(flights)
                 yield from self._finished(queue)
                 continue
             key, pixels = image
             try:
                 work = self._begin(key, pixels)
             except MemoryError as error:
-                self._run(pending)
+                self._run(pending, flights)
+                self._land(flights)
                 yield from self._finished(queue)
                 yield OutOfMemory(key, str(error) or "no memory for the heatmap")
                 continue
             queue.append(work)
             for tile in work.tiles:
                 if pending and self._shape(pending[0][1]) != self._shape(tile):
-                    self._run(pending)
+                    self._run(pending, flights)
                 pending.append((work, tile))
                 if len(pending) >= self.batch:
-                    self._run(pending)
+                    self._run(pending, flights)
             yield from self._finished(queue)
-        self._run(pending)
+        self._run(pending, flights)
+        self._land(flights)
         yield from self._finished(queue)
 
     def _begin(self, key: Key, pixels: NDArray[np.uint8]) -> _Work[Key]:
@@ -116,27 +139,47 @@ class Predictor:
         multiple = self.spec.multiple
         return -(-tile.height // multiple) * multiple, -(-tile.width // multiple) * multiple
 
-    def _run(self, pending: deque[tuple[_Work[Key], Tile]]) -> None:
-        """Compute all that is pending, in batches."""
+    def _run(self, pending: deque[tuple[_Work[Key], Tile]], flights: deque[_Flight[Key]]) -> None:
+        """Give all that is pending to the device, in batches; at most `ahead` of them are not landed afterwards."""
         while pending:
             jobs = [pending.popleft() for _ in range(min(self.batch, len(pending)))]
+            alive = [job for job in jobs if job[0].failure is None]
+            message = None
             try:
-                self._compute([job for job in jobs if job[0].failure is None])
+                if alive:
+                    flights.append(self._compute(alive))
             except (MemoryError, RuntimeError) as error:
-                if not _ran_out_of_memory(error):
+                if not ran_out_of_memory(error):
                     raise
+                message = str(error).splitlines()[0] if str(error) else "out of memory"
+            if message is not None:  # only here: the exception held on to what was allocated
+                self._land(flights)
+                if self.device.type == "cuda":
+                    torch.cuda.empty_cache()
                 if len(jobs) > 1:
                     self.batch = len(jobs) // 2
                     pending.extendleft(reversed(jobs))
                     continue
-                jobs[0][0].failure = str(error).splitlines()[0] if str(error) else "out of memory"
-            for work, _ in jobs:
+                jobs[0][0].failure = message
+            for work in (work for work, _ in jobs if work.failure is not None):
+                work.waiting -= 1
+            self._land(flights, self.ahead)
+
+    def _land(self, flights: deque[_Flight[Key]], remaining: int = 0) -> None:
+        """Wait for the oldest batches and blend their tiles, until so many are left under way."""
+        while len(flights) > remaining:
+            flight = flights.popleft()
+            probability = flight.arrive()
+            now = time.perf_counter()
+            share = (now - max(flight.started, self._landed)) / len(flight.jobs)  # batches overlap, seconds do not
+            self._landed = now
+            for (work, tile), tile_probability in zip(flight.jobs, probability[: len(flight.jobs)], strict=True):
+                work.blend.add(tile, tile_probability)
+                work.seconds += share
                 work.waiting -= 1
 
     @torch.inference_mode()
-    def _compute(self, jobs: list[tuple[_Work[Key], Tile]]) -> None:
-        if not jobs:
-            return
+    def _compute(self, jobs: list[tuple[_Work[Key], Tile]]) -> _Flight[Key]:
         started = time.perf_counter()
         pixels = np.stack([padded(work.pixels, tile, self.spec.multiple) for work, tile in jobs])
         shape = self.model.latent_shape(pixels.shape[1], pixels.shape[2])
@@ -148,14 +191,11 @@ class Predictor:
             pixels = np.concatenate([pixels, np.repeat(pixels[-1:], missing, 0)])
             noise = torch.cat([noise, noise[-1:].expand(missing, -1, -1, -1)])
             matches += matches[-1:] * missing
-        x = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float().div(255)
-        seen = torch.from_numpy(np.stack(matches)).to(self.device) if matches else None
-        logits = self.model(x, noise.to(self.device), seen)
-        probability = torch.sigmoid(logits).squeeze(1).float().cpu().numpy()
-        share = (time.perf_counter() - started) / len(jobs)
-        for (work, tile), tile_probability in zip(jobs, probability[: len(jobs)], strict=True):
-            work.blend.add(tile, tile_probability)
-            work.seconds += share
+        up = self._transfer.up
+        x = up(torch.from_numpy(pixels)).permute(0, 3, 1, 2).float().div(255)
+        seen = up(torch.from_numpy(np.stack(matches))) if matches else None
+        logits = self.model(x, up(noise), seen)
+        return _Flight(jobs, self._transfer.down(torch.sigmoid(logits).squeeze(1).float()), started)
 
 
 def _part(maps: NDArray[np.float32], tile: Tile, shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -165,6 +205,7 @@ def _part(maps: NDArray[np.float32], tile: Tile, shape: tuple[int, ...]) -> NDAr
     return np.pad(part, ((0, 0), (0, rows - part.shape[1]), (0, columns - part.shape[2])))
 
 
-def _ran_out_of_memory(error: Exception) -> bool:
-    # On the CPU torch raises a bare RuntimeError for it.
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)
+def ran_out_of_memory(error: Exception) -> bool:
+    """Whether an exception of torch's says so: a bare RuntimeError on the CPU, and from cuBLAS and cuDNN."""
+    words = ("allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(word in str(error) for word in words)

@@ -86,15 +86,22 @@ def part_digest(digests: list[str]) -> str:
 
 
 def config_folder() -> Path:
-    """The person's config folder for clue: $CLUE_CONFIG, or where the platform keeps such things."""
+    """The person's config folder for clue: $CLUE_CONFIG, or where the platform keeps such things.
+
+    Raises:
+        BasesError: there is neither that variable nor a home folder, as for a user id that the system does not know.
+    """
     chosen = os.environ.get("CLUE_CONFIG")
-    if chosen:
-        return Path(chosen).expanduser()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "clue"
-    if sys.platform == "win32":
-        return Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming") / "clue"
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "clue"
+    try:
+        if chosen:
+            return Path(chosen).expanduser()
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Application Support" / "clue"
+        if sys.platform == "win32":
+            return Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming") / "clue"
+        return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "clue"
+    except RuntimeError as error:
+        raise BasesError("there is no home folder; name a config folder with CLUE_CONFIG") from error
 
 
 def registered() -> dict[str, Base]:
@@ -113,7 +120,7 @@ def registered() -> dict[str, Base]:
         return {}
     except OSError as error:
         raise BasesError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise BasesError(f"{path} cannot be understood: {error}; add the models again after deleting it") from error
 
 
@@ -235,7 +242,16 @@ def _base(name: str, entry: dict[str, Any]) -> Base:
         raise ValueError(f"{name} has the parts {', '.join(entry['parts'])}; expected {', '.join(PARTS)}")
     parts = {part: tuple(StoredFile(**file) for file in entry["parts"][part]) for part in PARTS}
     for part, file in ((part, file) for part, files in parts.items() for file in files):
-        if not file.path or len(file.sha256) != 64:
-            raise ValueError(f"{name}: a file of {part} has no path or no SHA-256")
+        if not _plausible(file):
+            raise ValueError(f"{name}: a file of {part} has no path, size, time or SHA-256")
+    if not all(parts.values()):
+        raise ValueError(f"{name}: a part has no file")
     tokens = {str(encoder): int(count) for encoder, count in entry["tokens"].items()}
     return Base(name, Preset.from_dict(entry["preset"]), parts, tokens, str(entry["added"]), str(entry["sd3"]))
+
+
+def _plausible(file: StoredFile) -> bool:
+    """Whether each field has its type; the registry may have been edited by hand."""
+    texts = isinstance(file.path, str) and isinstance(file.sha256, str)
+    counts = all(isinstance(n, int) and not isinstance(n, bool) for n in (file.bytes, file.mtime_ns))
+    return texts and counts and Path(file.path).is_absolute() and "\0" not in file.path and len(file.sha256) == 64

@@ -103,7 +103,10 @@ class SD3Branch(nn.Module):
         batch, _, height, width = z0.shape
         # All levels of a tile in one batch: (L·B)×16×h×w. Only the transformer runs once per level.
         noisy = torch.cat([add_noise(z0, noise.to(z0), level, self.noise) for level in levels])
-        timestep = torch.tensor(levels, device=x.device, dtype=torch.float32).repeat_interleave(batch) * 1000.0
+        # Filled on the device: a tensor made of a list is copied there, and the copy waits for all that came before.
+        timestep = (
+            torch.cat([torch.full((batch,), level, dtype=torch.float32, device=x.device) for level in levels]) * 1000.0
+        )
         tapped = self.tokens(noisy, timestep)
         rows, columns = height // self.spec.patch_size, width // self.spec.patch_size
         maps = [tokens.transpose(1, 2).reshape(-1, self.spec.width, rows, columns) for tokens in tapped]

@@ -111,6 +111,7 @@ def _misfits(preset: Preset) -> Iterator[tuple[str, bool, str]]:
     yield "transformer.dual_attention_layers", any(layer > last for layer in dual), f"blocks from 0 to {last}"
     yield "transformer.qk_norm", mmdit.qk_norm not in (None, "rms_norm"), "nothing or rms_norm"
     yield "transformer.attention_head_dim", mmdit.width % 4 != 0, "num_attention_heads times this a multiple of 4"
+    yield "transformer.attention_head_dim", mmdit.width > LARGEST, f"num_attention_heads times this at most {LARGEST}"
     yield "sam.num_heads", sam.embed_dim % sam.num_heads != 0, f"a divisor of embed_dim, {sam.embed_dim}"
     last = sam.depth - 1
     yield "sam.global_attn_indexes", any(i > last for i in sam.global_attn_indexes), f"blocks from 0 to {last}"

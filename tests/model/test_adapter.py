@@ -84,12 +84,20 @@ def test_loaded_and_merged_it_computes_what_was_trained(base: registry.Base, tmp
     torch.testing.assert_close(logits(loaded), logits(model), atol=1e-4, rtol=1e-4)
 
 
-def test_without_the_adapters_it_would_be_another(base: registry.Base, folder: Path) -> None:
-    loaded = load(inspect(str(folder)), "cpu", torch.float32)
-    for name in ("lora_sd3", "lora_sam"):
-        shutil.rmtree(folder / name)
-        without = load(inspect(str(folder)), "cpu", torch.float32)
-        assert (logits(loaded) - logits(without)).abs().max() > 1e-3
+@pytest.mark.parametrize("name", ["lora_sd3", "lora_sam"])
+def test_without_the_adapters_it_would_be_another_and_is_refused(base: registry.Base, folder: Path, name: str) -> None:
+    loaded = logits(load(inspect(str(folder)), "cpu", torch.float32))
+    weights = load_file(folder / name / LORA_WEIGHTS)
+    save_file({key: tensor * 0 for key, tensor in weights.items()}, folder / name / LORA_WEIGHTS)
+    assert (loaded - logits(load(inspect(str(folder)), "cpu", torch.float32))).abs().max() > 2e-4
+    shutil.rmtree(folder / name)
+    with pytest.raises(CheckpointError, match=f"{name}/{LORA_CONFIG} cannot be read"):
+        load(inspect(str(folder)), "cpu", torch.float32)
+
+
+def test_what_is_loaded_and_merged_leaves_the_base_as_it_was(base: registry.Base, folder: Path) -> None:
+    load(inspect(str(folder)), "cpu", torch.float32)  # its tensors are mapped from the files, and changed in place
+    assert registry.verify(base) == []
 
 
 def test_a_frozen_branch_has_no_adapters(base: registry.Base, tmp_path: Path) -> None:
@@ -167,6 +175,13 @@ class TestBases:
         assert now.digests()["sam"] in str(raised.value)
         assert inspect(str(folder), check_bases=False).base == "small-sd3"
 
+    def test_another_prompt_is_refused_with_advice(self, base: registry.Base, folder: Path, tmp_path: Path) -> None:
+        other = tmp_path / "other.safetensors"
+        save_file({key: tensor * 1.01 for key, tensor in load_file(base.paths("prompt")[0]).items()}, other)
+        registry.put(dataclasses.replace(base, parts=base.parts | {"prompt": (registry.stored(other),)}))
+        with pytest.raises(CheckpointError, match="another prompt of small-sd3: .*to --prompt of `clue models add`"):
+            inspect(str(folder))
+
     def test_none_registered(self, folder: Path) -> None:
         registry.drop("small-sd3")
         with pytest.raises(CheckpointError, match="add them with `clue models add small-sd3`"):
@@ -204,6 +219,9 @@ def _retensor(path: Path, **changes: torch.Tensor) -> None:
         ),
         (lambda f: _edit(f / CONFIG_FILE, format=1), "format 1, this version reads 2"),
         (lambda f: _edit(f / CONFIG_FILE, bases=[]), f"{CONFIG_FILE} cannot be understood"),
+        (lambda f: _edit(f / CONFIG_FILE, bases={}), "bases has nothing; expected transformer, vae, prompt, sam"),
+        (lambda f: _edit(f / CONFIG_FILE, training=["x"]), r"training is \"\['x'\]\", expected an object"),
+        (lambda f: (f / HEAD_FILE).write_bytes((f / HEAD_FILE).read_bytes()[:-5]), f"{HEAD_FILE} is damaged"),
     ],
 )
 def test_what_is_damaged_is_named(folder: Path, what, named: str) -> None:  # type: ignore[no-untyped-def]

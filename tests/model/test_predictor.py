@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from model.clue import CLUE, build
 from model.prediction import OutOfMemory, Prediction
-from model.predictor import Predictor
+from model.predictor import Predictor, ran_out_of_memory
 from model.presets.spec import TileSpec
 from model.rectified_flow import content_seed, seeded_noise
-from model.self_match import self_match
+from model.self_match import CHANNELS, self_match
 from model.tiling import tiles
 from tests.tiny_model import TINY
 
@@ -162,7 +162,7 @@ def test_an_empty_batch_is_refused(network: CLUE) -> None:
 def test_tiles_get_their_part_of_the_matches_of_the_whole_image(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cell (i, j) of the picture reaches the network as cell (i, j), whichever tile it lies in."""
     rows, columns = 25, 38  # of a picture of 200×300, tiles of 128
-    maps = np.arange(6 * rows * columns, dtype=np.float32).reshape(6, rows, columns)
+    maps = np.arange(CHANNELS * rows * columns, dtype=np.float32).reshape(CHANNELS, rows, columns)
     monkeypatch.setattr("model.predictor.self_match", lambda pixels: maps)
     model = build(TINY).eval()
     seen: list[torch.Tensor] = []
@@ -182,3 +182,46 @@ def test_tiles_get_their_part_of_the_matches_of_the_whole_image(monkeypatch: pyt
         part = maps[:, top : top + matches.shape[2], left : left + matches.shape[3]]
         assert np.array_equal(matches[0, :, : part.shape[1], : part.shape[2]].numpy(), part)
         assert matches[0, :, part.shape[1] :].sum() == 0 and matches[0, :, :, part.shape[2] :].sum() == 0
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_batches_under_way_change_nothing(network: CLUE, batch: int) -> None:
+    """As on a GPU: the next batch is prepared and sent while this one is computed. Same bits, same order."""
+    images = pictures()
+    one_by_one = heatmaps(Predictor(network, batch), images)
+    ahead = Predictor(network, batch)
+    ahead.ahead = 2
+    overlapped = heatmaps(ahead, images)
+    assert list(overlapped) == list(one_by_one)
+    assert all(np.array_equal(overlapped[key], one_by_one[key]) for key in overlapped)
+
+
+def test_out_of_memory_with_batches_under_way_loses_nothing(network: CLUE) -> None:
+    images: Images = [(n, np.full((64, 200, 3), 250 if n == 4 else 20 * n, np.uint8)) for n in range(9)]
+    predictor = Predictor(Starved(network), batch=4)  # type: ignore[arg-type]
+    predictor.ahead = 2
+    results = list(predictor.predict(images))
+    assert [result.key for result in results] == list(range(9))
+    assert [result.key for result in results if isinstance(result, OutOfMemory)] == [4]
+
+
+def test_what_is_begun_is_finished_before_waiting(network: CLUE) -> None:
+    predictor = Predictor(network, 8)
+    predictor.ahead = 2
+    (key, pixels), *_ = pictures()
+    results = predictor.predict(iter([(key, pixels), None, (key + 1, pixels)]))
+    assert next(results).key == key
+
+
+@pytest.mark.parametrize(
+    ("error", "memory"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+    ],
+)
+def test_which_errors_are_of_memory(error: Exception, memory: bool) -> None:
+    assert ran_out_of_memory(error) == memory

@@ -77,12 +77,41 @@ def test_a_damaged_registry_is_named(config: Path, text: str) -> None:
         registry.registered()
 
 
-def test_a_digest_that_is_none_is_refused(base: Base, config: Path) -> None:
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("sha256", "abc"),
+        ("sha256", 7),
+        ("path", ""),
+        ("path", 5),
+        ("path", "relative.pth"),
+        ("path", "/with\0zero"),
+        ("bytes", "many"),
+        ("mtime_ns", None),
+    ],
+)
+def test_a_note_that_was_edited_is_refused(base: Base, config: Path, field: str, value: object) -> None:
     registry.put(base)
     document = json.loads((config / REGISTRY_FILE).read_text())
-    document["models"]["sd3-medium"]["parts"]["sam"][0]["sha256"] = "abc"
+    document["models"]["sd3-medium"]["parts"]["sam"][0][field] = value
     (config / REGISTRY_FILE).write_text(json.dumps(document))
-    with pytest.raises(BasesError, match="no path or no SHA-256"):
+    with pytest.raises(BasesError, match="a file of sam has no path, size, time or SHA-256"):
+        registry.registered()
+
+
+@pytest.mark.parametrize(("key", "value"), [("tokens", {"clip": float("inf")}), ("tokens", []), ("parts", [])])
+def test_an_entry_that_was_edited_is_refused(base: Base, config: Path, key: str, value: object) -> None:
+    registry.put(base)
+    document = json.loads((config / REGISTRY_FILE).read_text())
+    document["models"]["sd3-medium"][key] = value
+    (config / REGISTRY_FILE).write_text(json.dumps(document))
+    with pytest.raises(BasesError, match="cannot be understood"):
+        registry.registered()
+
+
+def test_without_a_home_folder_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLUE_CONFIG", "~nobody-of-this-name/clue")
+    with pytest.raises(BasesError, match="there is no home folder; name a config folder with CLUE_CONFIG"):
         registry.registered()
 
 
