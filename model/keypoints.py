@@ -1,0 +1,243 @@
+"""Points that are found again wherever a copy of them lies: scale-invariant keypoints (SIFT; Lowe, IJCV 2004).
+
+Extrema of the difference of Gaussians, each with a scale, a direction and a histogram of the gradients around it in
+that frame. Written with tensor operations, so that nothing but torch is needed for it; the descriptor of the mirrored
+picture is the same numbers in another order, which finds mirrored copies for nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MOST = 1000
+"""Keypoints of a picture, the strongest ones."""
+DOUBLED = 140_000
+"""Pixels. Smaller pictures are doubled first: their details are all they have."""
+
+_INTERVALS, _OCTAVES = 3, 4
+_SIGMA, _SIGMA_BEFORE = 1.6, 0.5  # of the first level, and what a picture is taken to have
+_CONTRAST = 0.7  # grey levels
+_RIM = 5  # pixels at the border where nothing is looked for
+_EDGE = 15.0  # ratio of curvatures above which an extremum lies along an edge, anywhere on it
+_SIDE = 16  # samples across a descriptor: 4×4 histograms of 4×4 samples
+_SPACING = 0.75  # between samples, in units of the scale
+_BINS, _DIRECTIONS = 8, 36
+
+
+@dataclass(frozen=True, slots=True)
+class Keypoints:
+    """n keypoints of one picture.
+
+    Attributes:
+        places: n×2, x and y in pixels.
+        scales: n, pixels.
+        angles: n, radians, from x towards y.
+        descriptors: n×128, unit length (square roots of normalized histograms; Arandjelović and Zisserman 2012).
+        mirrored: the same for the picture mirrored left to right, whose angles are π - `angles`.
+    """
+
+    places: Tensor
+    scales: Tensor
+    angles: Tensor
+    descriptors: Tensor
+    mirrored: Tensor
+
+
+def keypoints(y: Tensor) -> Keypoints:
+    """Keypoints of H×W luma in grey levels, 0 to 255 float32; none in a flat or tiny picture."""
+    with torch.autocast("cpu", enabled=False), torch.inference_mode():
+        doubled = y.numel() <= DOUBLED
+        image = y
+        if doubled:
+            image = F.interpolate(y[None, None], scale_factor=2, mode="bilinear", align_corners=False)[0, 0]
+        found = [_of_octave(levels, 2.0**octave) for octave, levels in enumerate(_octaves(image, doubled))]
+        nothing = torch.zeros(0, 2), torch.zeros(0), torch.zeros(0), torch.zeros(0, 16 * _BINS), torch.zeros(0)
+        parts = zip(nothing, *found, strict=True)
+        places, scales, angles, descriptors, strength = (torch.cat(part) for part in parts)
+        if doubled:
+            places, scales = (places - 0.5) / 2, scales / 2
+        if strength.numel() > MOST:
+            keep = strength.topk(MOST).indices
+            places, scales, angles, descriptors = places[keep], scales[keep], angles[keep], descriptors[keep]
+        return Keypoints(places, scales, angles, _rooted(descriptors), _rooted(_mirror(descriptors)))
+
+
+def _blur(image: Tensor, sigma: float) -> Tensor:
+    """H×W → H×W. Sums of shifted pictures: with one channel, several times as fast as a convolution."""
+    radius = math.ceil(3 * sigma)
+    weights = [math.exp(-(x**2) / (2 * sigma**2)) for x in range(radius + 1)]
+    total = 2 * sum(weights) - weights[0]
+    for axis in (1, 0):
+        n = image.shape[axis]
+        sides = (radius, radius, 0, 0) if axis else (0, 0, radius, radius)
+        padded = F.pad(image[None, None], sides, mode="replicate")[0, 0]
+        image = padded.narrow(axis, radius, n) * (weights[0] / total)
+        for x in range(1, radius + 1):
+            for start in (radius - x, radius + x):
+                image.add_(padded.narrow(axis, start, n), alpha=weights[x] / total)
+    return image
+
+
+def _octaves(image: Tensor, doubled: bool) -> list[Tensor]:
+    """Gaussian pictures of each octave, (_INTERVALS + 3)×h×w, each octave half as wide as the one before."""
+    before = _SIGMA_BEFORE * (2 if doubled else 1)
+    current = _blur(image, math.sqrt(_SIGMA**2 - before**2))
+    step = 2 ** (1 / _INTERVALS)
+    out = []
+    for _ in range(_OCTAVES):
+        if min(current.shape[-2:]) < 2 * _SIDE:
+            break
+        levels, sigma = [current], _SIGMA
+        for _ in range(_INTERVALS + 2):
+            levels.append(_blur(levels[-1], sigma * math.sqrt(step**2 - 1)))
+            sigma *= step
+        out.append(torch.stack(levels))
+        current = levels[_INTERVALS][..., ::2, ::2]
+    return out
+
+
+def _of_octave(levels: Tensor, unit: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Places, scales, angles, descriptors and strengths of one octave; `unit`: pixels of the first octave per pixel."""
+    levels_of, places, sigma, strength = _extrema(levels)
+    angles = torch.zeros(len(sigma))
+    descriptors = torch.zeros(len(sigma), 16 * _BINS)
+    for level in range(1, _INTERVALS + 1):
+        which = torch.nonzero(levels_of == level).flatten()
+        if not len(which):
+            continue
+        gradient = _gradient(levels[level])
+        angles[which] = _directions(gradient, places[which], sigma[which])
+        descriptors[which] = _descriptors(gradient, places[which], sigma[which], angles[which])
+    return places * unit, sigma * unit, angles, descriptors, strength
+
+
+def _extrema(levels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Level (nearest), place x, y (sub-pixel), scale and contrast of each extremum of the difference of Gaussians."""
+    d = levels[1:] - levels[:-1]
+    centre = d[1:-1, _RIM:-_RIM, _RIM:-_RIM]
+    around = d[:, _RIM - 1 : 1 - _RIM, _RIM - 1 : 1 - _RIM]
+    top, bottom = _over_neighbours(around, torch.maximum), _over_neighbours(around, torch.minimum)
+    extreme = ((centre >= top) & (centre > _CONTRAST)) | ((centre <= bottom) & (centre < -_CONTRAST))
+    at = torch.nonzero(extreme) + torch.tensor([1, _RIM, _RIM])  # n×3: level, row, column
+    if len(at) > 3 * MOST:
+        at = at[d[at[:, 0], at[:, 1], at[:, 2]].abs().topk(3 * MOST).indices]
+    level, row, column = at.unbind(1)
+
+    c = d[level, row, column]
+    around = torch.tensor([-1, 0, 1])
+    cube = d[
+        level[:, None, None, None] + around[:, None, None],
+        row[:, None, None, None] + around[:, None],
+        column[:, None, None, None] + around,
+    ]  # n×3×3×3
+    lines = cube[:, :, 1, 1], cube[:, 1, :, 1], cube[:, 1, 1, :]
+    ends = [(line[:, 0], line[:, 2]) for line in lines]
+    first = torch.stack([(after - before) / 2 for before, after in ends], 1)
+    second = torch.diag_embed(torch.stack([before + after - 2 * c for before, after in ends], 1))
+    for i, j, plane in ((0, 1, cube[:, :, :, 1]), (0, 2, cube[:, :, 1]), (1, 2, cube[:, 1])):
+        cross = (plane[:, 2, 2] + plane[:, 0, 0] - plane[:, 2, 0] - plane[:, 0, 2]) / 4
+        second[:, i, j] = second[:, j, i] = cross
+    trace = second[:, 1, 1] + second[:, 2, 2]
+    determinant = second[:, 1, 1] * second[:, 2, 2] - second[:, 1, 2] ** 2
+    round_ = trace**2 * _EDGE < (_EDGE + 1) ** 2 * determinant
+    shift = -torch.linalg.solve_ex(second + 1e-6 * torch.eye(3), first[..., None])[0][..., 0]
+    keep = round_ & torch.isfinite(shift).all(1)
+    shift, level, row, column, c = (v[keep] for v in (shift.clamp(-0.6, 0.6), level, row, column, c))
+    places = torch.stack([column + shift[:, 2], row + shift[:, 1]], 1)
+    sigma = _SIGMA * 2 ** ((level + shift[:, 0]) / _INTERVALS)
+    return level, places, sigma, c.abs()
+
+
+def _over_neighbours(volume: Tensor, extreme: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """The largest or least of the 27 values around each inner one, axis by axis."""
+    for axis in range(3):
+        n = volume.shape[axis] - 2
+        parts = [volume.narrow(axis, start, n) for start in range(3)]
+        volume = extreme(extreme(parts[0], parts[1]), parts[2])
+    return volume
+
+
+def _gradient(image: Tensor) -> Tensor:
+    """2×h×w: derivatives along x and y."""
+    padded = F.pad(image[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
+    return torch.stack([padded[1:-1, 2:] - padded[1:-1, :-2], padded[2:, 1:-1] - padded[:-2, 1:-1]]) / 2
+
+
+def _sample(gradient: Tensor, places: Tensor, axes: Tensor) -> Tensor:
+    """Gradients on a _SIDE×_SIDE lattice around each place, n×2×_SIDE×_SIDE, turned into the lattice's own frame.
+
+    Args:
+        axes: n×2, the step along the lattice's rows, x and y in pixels; along its columns it is that turned by 90°.
+    """
+    height, width = gradient.shape[-2:]
+    steps = torch.arange(_SIDE) - (_SIDE - 1) / 2
+    across = steps[None, None, :, None] * axes[:, None, None]
+    down = steps[None, :, None, None] * torch.stack([-axes[:, 1], axes[:, 0]], 1)[:, None, None]
+    points = places[:, None, None] + across + down  # n×S×S×2
+    grid = points / torch.tensor([width - 1.0, height - 1.0]) * 2 - 1
+    values = F.grid_sample(gradient[None], grid.reshape(1, -1, _SIDE, 2), align_corners=True)
+    gx, gy = values[0].reshape(2, -1, _SIDE, _SIDE)
+    direction = axes / axes.norm(dim=1, keepdim=True)
+    c, s = direction[:, 0, None, None], direction[:, 1, None, None]
+    return torch.stack([c * gx + s * gy, c * gy - s * gx], 1)
+
+
+def _weights(deviation: float) -> Tensor:
+    steps = (torch.arange(_SIDE) - (_SIDE - 1) / 2) ** 2
+    return torch.exp(-(steps[:, None] + steps) / (2 * deviation**2))
+
+
+def _votes(local: Tensor, deviation: float, bins: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Each gradient's two neighbouring bins of direction and its vote for each, four times n×_SIDE×_SIDE."""
+    across, down = local.unbind(1)
+    length = torch.sqrt(across**2 + down**2) * _weights(deviation)
+    position = torch.atan2(down, across) / (2 * math.pi) * bins
+    lower = position.floor()
+    share = position - lower
+    index = lower.long() % bins
+    return index, (index + 1) % bins, length * (1 - share), length * share
+
+
+def _directions(gradient: Tensor, places: Tensor, sigma: Tensor) -> Tensor:
+    """The main direction of the gradients around each place, radians."""
+    axes = torch.stack([sigma * 0.5, torch.zeros_like(sigma)], 1)
+    lower, upper, low, high = _votes(_sample(gradient, places, axes), 3.0, _DIRECTIONS)
+    own = torch.arange(len(sigma))[:, None, None] * _DIRECTIONS
+    index = torch.cat([(own + lower).flatten(), (own + upper).flatten()])
+    counts = torch.zeros(len(sigma) * _DIRECTIONS).index_add_(0, index, torch.cat([low.flatten(), high.flatten()]))
+    counts = counts.reshape(-1, _DIRECTIONS)
+    for _ in range(2):
+        counts = (counts.roll(1, 1) + counts + counts.roll(-1, 1)) / 3
+    best = counts.argmax(1, keepdim=True)
+    left, middle, right = (counts.gather(1, (best + step) % _DIRECTIONS)[:, 0] for step in (-1, 0, 1))
+    bend = (left - right) / (2 * (left - 2 * middle + right)).clamp(max=-1e-9)
+    return (best[:, 0] + bend.clamp(-0.5, 0.5)) * (2 * math.pi / _DIRECTIONS)
+
+
+def _descriptors(gradient: Tensor, places: Tensor, sigma: Tensor, angles: Tensor) -> Tensor:
+    """n×128: for each of 4×4 parts of the neighbourhood (rows first) a histogram of 8 directions."""
+    axes = torch.stack([torch.cos(angles), torch.sin(angles)], 1) * (sigma * _SPACING)[:, None]
+    lower, upper, low, high = _votes(_sample(gradient, places, axes), _SIDE / 2, _BINS)
+    maps = torch.zeros(len(sigma), _BINS, _SIDE, _SIDE)
+    maps.scatter_(1, lower[:, None], low[:, None]).scatter_(1, upper[:, None], high[:, None])  # never the same bin
+    ramp = 1 - (torch.arange(8) - 3.5).abs() / 4
+    kernel = (ramp[:, None] * ramp).expand(_BINS, 1, 8, 8)
+    parts = F.conv2d(maps, kernel, stride=4, padding=2, groups=_BINS)  # n×8×4×4
+    return parts.permute(0, 2, 3, 1).reshape(-1, 16 * _BINS)
+
+
+def _mirror(descriptors: Tensor) -> Tensor:
+    """Descriptors of the mirrored picture: rows of parts in reverse, directions negated."""
+    parts = descriptors.reshape(-1, 4, 4, _BINS).flip(1)
+    return parts[..., (-torch.arange(_BINS)) % _BINS].reshape(-1, 16 * _BINS)
+
+
+def _rooted(descriptors: Tensor) -> Tensor:
+    unit = F.normalize(descriptors, dim=1).clamp(max=0.2)
+    return (unit / unit.sum(1, keepdim=True).clamp(min=1e-6)).sqrt()

@@ -1,0 +1,105 @@
+"""Keypoints are found again where the picture is moved, turned, scaled or mirrored, and nowhere in a flat one."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from model.keypoints import MOST, Keypoints, keypoints
+
+
+def textured(height: int, width: int, seed: int = 0) -> Tensor:
+    """Blobs of several sizes."""
+    rng = np.random.default_rng(seed)
+    layers = [ndimage.gaussian_filter(rng.standard_normal((height, width)), s) * s for s in (1.2, 2.5, 5)]
+    return torch.from_numpy((128 + 60 * sum(layers)).clip(0, 255).astype(np.float32))
+
+
+def warped(y: Tensor, matrix: np.ndarray) -> Tensor:
+    """The picture in which what was at (x, y) is at matrix·(x, y, 1)."""
+    back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))
+    swap = [1, 0]  # ndimage counts rows first
+    out = ndimage.affine_transform(y.numpy(), back[:2, :2][swap][:, swap], back[:2, 2][swap], order=3)
+    return torch.from_numpy(out.astype(np.float32))
+
+
+def turned(degrees: float, scale: float, dx: float, dy: float) -> np.ndarray:
+    c, s = math.cos(math.radians(degrees)) * scale, math.sin(math.radians(degrees)) * scale
+    return np.array([[c, -s, dx], [s, c, dy]])
+
+
+def found_again(a: Keypoints, b: Keypoints, matrix: np.ndarray, mirrored: bool) -> tuple[float, float]:
+    """Share of a's keypoints with a distinct partner in b, and the share of these that lie where they should."""
+    likeness, index = ((a.mirrored if mirrored else a.descriptors) @ b.descriptors.T).topk(2, 1)
+    distinct = (2 - 2 * likeness[:, 0]) < 0.75**2 * (2 - 2 * likeness[:, 1])
+    expected = a.places.double() @ torch.from_numpy(matrix[:, :2]).T + torch.from_numpy(matrix[:, 2])
+    right = (expected - b.places[index[:, 0]]).abs().amax(1) < 2
+    return float(distinct.double().mean()), float(right[distinct].double().mean())
+
+
+@pytest.mark.parametrize(
+    ("matrix", "share"),
+    [
+        pytest.param(turned(0, 1, 13, 7), 0.6, id="moved"),
+        pytest.param(turned(0, 1, 13.5, 6.5), 0.5, id="moved by half a pixel"),
+        pytest.param(turned(90, 1, 250, 0), 0.4, id="turned by a right angle"),
+        pytest.param(turned(28, 0.85, 80, -10), 0.2, id="turned and shrunk"),
+        pytest.param(turned(-15, 1.2, -20, 20), 0.2, id="turned and enlarged"),
+        pytest.param(turned(0, 1, 0, 0) * [[-1, -1, 1], [1, 1, 1]] + [[0, 0, 299], [0, 0, 0]], 0.8, id="mirrored"),
+        pytest.param(np.array([[-0.8, -0.3, 290.0], [-0.3, 0.8, 70.0]]), 0.2, id="mirrored, turned and shrunk"),
+    ],
+)
+def test_found_again(matrix: np.ndarray, share: float) -> None:
+    y = textured(256, 300)
+    a, b = keypoints(y), keypoints(warped(y, matrix))
+    distinct, right = found_again(a, b, matrix, mirrored=bool(np.linalg.det(matrix[:, :2]) < 0))
+    assert distinct > share
+    assert right > 0.95
+
+
+@pytest.mark.parametrize("degrees", [0, 40, 170])
+@pytest.mark.parametrize("scale", [1.0, 1.5])
+def test_frames_follow_the_picture(degrees: float, scale: float) -> None:
+    """Scale and direction of a keypoint tell how its neighbourhood was changed."""
+    y, matrix = textured(256, 256, seed=3), turned(degrees, scale, 128, 100)
+    a, b = keypoints(y), keypoints(warped(y, matrix))
+    expected = a.places.double() @ torch.from_numpy(matrix[:, :2]).T + torch.from_numpy(matrix[:, 2])
+    distance, partner = (expected[:, None] - b.places).abs().amax(2).min(1)
+    alike = (a.descriptors * b.descriptors[partner]).sum(1) > 0.9
+    which = torch.nonzero((distance < 1) & alike).flatten()
+    assert len(which) > 20
+    ratio = (b.scales[partner[which]] / a.scales[which]).median()
+    turn = (b.angles[partner[which]] - a.angles[which]).sub(math.radians(degrees))
+    turn = torch.atan2(turn.sin(), turn.cos()).median()
+    assert float(ratio) == pytest.approx(scale, rel=0.08)
+    assert float(turn) == pytest.approx(0, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        pytest.param(torch.full((200, 200), 77.0), id="flat"),
+        pytest.param(torch.zeros(8, 8), id="tiny"),
+        pytest.param(torch.zeros(8, 4000), id="a strip"),
+        pytest.param(torch.arange(200.0).expand(200, 200).contiguous(), id="a ramp"),
+    ],
+)
+def test_nothing_to_find(y: Tensor) -> None:
+    found = keypoints(y)
+    assert len(found.scales) == 0
+    assert found.descriptors.shape == found.mirrored.shape == (0, 128)
+
+
+def test_bounded_repeatable_and_of_unit_length() -> None:
+    y = textured(400, 600)
+    first, again = keypoints(y), keypoints(y)
+    assert len(first.scales) == MOST
+    assert torch.equal(first.descriptors, again.descriptors) and torch.equal(first.places, again.places)
+    assert torch.allclose(first.descriptors.norm(dim=1), torch.ones(MOST), atol=1e-4)
+    inside = (first.places > 0).all(1) & (first.places[:, 0] < 600) & (first.places[:, 1] < 400)
+    assert bool(inside.all())
