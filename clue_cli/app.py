@@ -139,12 +139,15 @@ def sample(
 @app.command(epilog=_example("clue schema > record.schema.json", "clue schema --run", "clue schema --fields"))
 def schema(
     run: Annotated[bool, typer.Option("--run", help="The schema of run.json instead of that of a record.")] = False,
+    calibration: Annotated[
+        bool, typer.Option("--calibration", help="The schema of what `clue calibrate` writes.")
+    ] = False,
     fields: Annotated[bool, typer.Option("--fields", help="A table of every field, in Markdown.")] = False,
 ) -> None:
     """Print the JSON Schema of what `clue scan` writes: verdict files and the lines of records.jsonl."""
     from clue_cli.commands.schema import schema as print_schema
 
-    raise typer.Exit(print_schema(run=run, fields=fields))
+    raise typer.Exit(print_schema(run=run, calibration=calibration, fields=fields))
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -273,7 +273,9 @@ class TestOtherCommands:
         said = capsys.readouterr().out.partition("Exit codes")[2]
         assert all(f"{code.value} " in said for code in ExitCode)
 
-    @pytest.mark.parametrize(("words", "title"), [([], "Record"), (["--run"], "RunRecord")])
+    @pytest.mark.parametrize(
+        ("words", "title"), [([], "Record"), (["--run"], "RunRecord"), (["--calibration"], "CalibrationFile")]
+    )
     def test_schema(self, words: list[str], title: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert clue("schema", *words) == 0
         assert json.loads(capsys.readouterr().out)["title"] == title

@@ -9,7 +9,9 @@ import jsonschema
 import pytest
 
 import clue_cli.scan
-from clue_cli.scan.fields import fields_document, meaning, record_schema, run_schema
+from clue_cli.scan.calibration_file import CalibrationFile
+from clue_cli.scan.fields import calibration_schema, fields_document, meaning, record_schema, run_schema
+from tests.clue_cli.calibrate.made import content, high, low, made
 from tests.clue_cli.scan.made import failure, image, run
 
 
@@ -18,7 +20,9 @@ def test_the_document_in_the_repository_is_the_generated_one() -> None:
     assert kept == fields_document(), "write it anew: clue schema --fields > clue_cli/scan/RECORDS.md"
 
 
-@pytest.mark.parametrize("schema", [record_schema(), run_schema()], ids=["record", "run"])
+@pytest.mark.parametrize(
+    "schema", [record_schema(), run_schema(), calibration_schema()], ids=["record", "run", "calibration"]
+)
 def test_every_field_has_a_meaning(schema: dict[str, Any]) -> None:
     types = {**schema.get("$defs", {}), "itself": schema}
     without = [
@@ -31,7 +35,9 @@ def test_every_field_has_a_meaning(schema: dict[str, Any]) -> None:
     assert any("properties" in shape for shape in types.values())
 
 
-@pytest.mark.parametrize("schema", [record_schema(), run_schema()], ids=["record", "run"])
+@pytest.mark.parametrize(
+    "schema", [record_schema(), run_schema(), calibration_schema()], ids=["record", "run", "calibration"]
+)
 def test_the_schemas_are_schemas(schema: dict[str, Any]) -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
 
@@ -45,6 +51,15 @@ def test_the_schemas_accept_what_is_written_and_nothing_else() -> None:
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({**good, "kind": "other"}, record_schema())
     jsonschema.validate(run().model_dump(mode="json"), run_schema())
+
+
+@pytest.mark.parametrize("calibration", [made(), made(forged=high()), made(low(30), fpr=0.2, inconclusive_rate=0.2)])
+def test_the_schema_of_a_calibration_accepts_what_is_written_and_nothing_else(calibration: CalibrationFile) -> None:
+    good = content(calibration)
+    jsonschema.validate(good, calibration_schema())
+    for wrong in ({"unheard": 1}, {"fpr": 1.5}, {"model_digest": "x"}, {"scores": []}, {"dtype": "float16"}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(good | wrong, calibration_schema())
 
 
 def test_the_document_names_every_field_and_type() -> None:
