@@ -19,10 +19,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from model.checkpoint import inspect
+from model.clue import CLUE
 from model.data.forge import Forgery, forge
 from model.data.photo_bank import bank_of
 from model.device import resolve
@@ -128,12 +132,67 @@ def small_regions(data: Path, predictor: Predictor, count: int = 80) -> dict[str
     return {"n": len(f1), "f1": round(float(np.mean(f1)), 4), "f1_interval": interval(f1), "f1 by kind": by_kind}
 
 
+def no_noise(model: CLUE) -> list[RemovableHandle]:
+    """ε = 0, the level as it is: z_t = (1 - t)·z0."""
+    assert model.sd3 is not None
+    return [model.sd3.register_forward_pre_hook(lambda _, inputs: (inputs[0], torch.zeros_like(inputs[1])))]
+
+
+def no_matches(model: CLUE) -> list[RemovableHandle]:
+    """Nothing in the image resembles anything else of it."""
+    assert model.view is not None
+    return [model.view.register_forward_pre_hook(lambda _, inputs: (inputs[0], None))]
+
+
+def no_sd3(model: CLUE) -> list[RemovableHandle]:
+    """The branch's projection at its mean, which GroupNorm puts at its bias."""
+    return [_constant(model.fusion.sd3)]
+
+
+def no_sam(model: CLUE) -> list[RemovableHandle]:
+    """The same for the other branch, and with it the early view."""
+    return [_constant(model.fusion.sam)]
+
+
+def _constant(projection: nn.Sequential | None) -> RemovableHandle:
+    assert projection is not None
+    bias = projection[1].get_parameter("bias")
+    return projection.register_forward_hook(lambda _, __, output: bias[None, :, None, None].expand_as(output))
+
+
+PARTS: dict[str, Callable[[CLUE], list[RemovableHandle]]] = {
+    "as it is": lambda _: [],
+    "without noise": no_noise,
+    "without the maps of self-similarity": no_matches,
+    "without the SD3 branch": no_sd3,
+    "without the SAM branch and the early view": no_sam,
+}
+
+
+def parts(predictor: Predictor, pairs: list[tuple[Path, NDArray[np.bool_]]]) -> dict[str, object]:
+    """F1 of the network with one part after the other switched off."""
+    out: dict[str, object] = {"n": len(pairs)}
+    for name, switch_off in PARTS.items():
+        handles = switch_off(predictor.model)
+        f1 = []
+        for (_, truth), result in zip(pairs, predictor.predict((p, read(p)) for p, _ in pairs), strict=True):
+            if not isinstance(result, Prediction):
+                raise SystemExit(result.message)
+            f1.append(scores_of(result.heatmap > 0.5, truth)[0])
+        for handle in handles:
+            handle.remove()
+        out[name] = {"f1": round(float(np.mean(f1)), 4), "f1_interval": interval(f1)}
+        print(name, out[name], flush=True)
+    return out
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path)
     parser.add_argument("--data", type=Path, help="holds photos/scenes, for small regions in large photos")
     parser.add_argument("--model", default="mini")
     parser.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
+    parser.add_argument("--parts", type=int, default=0, metavar="N")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
 
@@ -173,6 +232,8 @@ def main() -> None:
             "f1": round(float(best.max()), 4),
             "threshold": round(float(levels[best.argmax()]), 2),
         }
+    if args.parts:
+        results[f"parts switched off, every {args.parts}. forged image"] = parts(predictor, pairs[:: args.parts])
     if args.data:
         results["held-out photos of 1,000 pixels and more, regions under 1 %"] = small_regions(args.data, predictor)
     for name, heatmaps in maps.items():

@@ -14,6 +14,8 @@ import argparse
 import json
 import math
 import time
+from collections import deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,25 +36,39 @@ from model.presets import PRESETS
 from model.self_match import self_match
 
 SHAPES = ((256, 256), (256, 384), (384, 256), (320, 320), (512, 512))
-SHAPE_SHARES = (0.58, 0.13, 0.13, 0.06, 0.10)
+SHAPE_SHARES = (0.48, 0.17, 0.13, 0.06, 0.16)
 LARGE = 200_000
 """Pictures with at least this many pixels come a quarter as many to a batch."""
 HARD_SHARE, HARD_FROM = 0.5, 1500
-"""From batch HARD_FROM on, this share of the samples is of every kind; before, it grows from none."""
+"""From batch HARD_FROM on, this share of the samples is of every kind; before, it grows from none. A training that goes
+on from other weights has the share from its start."""
 AGAIN = 0.2
 """Share of the samples that are compressed once more in the end, as what is passed on is."""
+LATER = 16
+"""After so many batches each one comes again, mirrored: widths are whole 8×8 blocks, so its grid stays where it is."""
+
+Batch = tuple[Tensor, Tensor, Tensor]
 
 
-class Batches(Dataset[tuple[Tensor, Tensor, Tensor]]):
+class Batches(Dataset[Batch]):
     """Batch number i, made from nothing but the seed and i: any worker makes the same one."""
 
-    def __init__(self, bank: PhotoBank, pairs: list[tuple[Path, Path]], seed: int, batch: int, count: int) -> None:
+    def __init__(
+        self,
+        bank: PhotoBank,
+        pairs: list[tuple[Path, Path]],
+        seed: int,
+        batch: int,
+        count: int,
+        hard_from: int = 0,
+    ) -> None:
         self.bank, self.pairs, self.seed, self.batch, self.count = bank, pairs, seed, batch, count
+        self.hard_from = hard_from
 
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+    def __getitem__(self, index: int) -> Batch:
         cv2.setNumThreads(1)
         rng = np.random.default_rng([self.seed, index])
         height, width = SHAPES[int(rng.choice(len(SHAPES), p=SHAPE_SHARES))]
@@ -62,7 +78,8 @@ class Batches(Dataset[tuple[Tensor, Tensor, Tensor]]):
             if self.pairs and (height, width) == (256, 256) and rng.random() < 0.1:
                 pixels, mask = self.pair(rng)
             else:
-                plainly = rng.random() > min(HARD_SHARE, HARD_SHARE * index / HARD_FROM)
+                hard = HARD_SHARE * min(1.0, (index + 1) / (self.hard_from + 1))
+                plainly = rng.random() > hard
                 sample = (forge_plainly if plainly else forge)(self.bank, rng, height, width)
                 pixels, mask = sample.pixels, sample.mask
             if rng.random() < AGAIN:
@@ -91,7 +108,7 @@ def network_input(images: Tensor, model: CLUE, generator: torch.Generator) -> tu
     return x, torch.randn(x.shape[0], *shape, generator=generator)
 
 
-def f1_scores(model: CLUE, batches: list[tuple[Tensor, Tensor, Tensor]]) -> dict[str, float]:
+def f1_scores(model: CLUE, batches: list[Batch]) -> dict[str, float]:
     """Mean F1 at 0.5 over forged pictures, mean marked area on authentic ones."""
     model.eval()
     generator = torch.Generator().manual_seed(0)
@@ -108,6 +125,16 @@ def f1_scores(model: CLUE, batches: list[tuple[Tensor, Tensor, Tensor]]) -> dict
     return {"f1": float(np.mean(f1)), "marked_on_authentic": float(np.mean(area)), "n": float(len(f1))}
 
 
+def twice(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Each batch, and LATER batches on the same one mirrored: half of the forging."""
+    waiting: deque[Batch] = deque()
+    for images, masks, matches in batches:
+        yield images, masks, matches
+        waiting.append((images.flip(-1), masks.flip(-1), matches.flip(-1)))
+        if len(waiting) > LATER:
+            yield waiting.popleft()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -117,7 +144,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=6e-4)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--init", type=Path, help="start from the weights of another run or model, where they fit")
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
@@ -167,20 +194,20 @@ def main() -> None:
         step, spent = state["step"], state["spent"]
         print(f"going on from step {step}, {spent / 60:.1f} minutes")
 
-    samples = Batches(banks[False], pairs, args.seed, args.batch, count=10**7)
+    samples = Batches(banks[False], pairs, args.seed, args.batch, 10**7, 0 if args.init else HARD_FROM)
     loader = DataLoader(
         samples,
         batch_size=None,
-        sampler=range(step, len(samples)),
+        sampler=range(step // 2, len(samples)),
         num_workers=args.workers,
-        prefetch_factor=6,
+        prefetch_factor=3,
         worker_init_fn=lambda _: torch.set_num_threads(1),
     )
     generator = torch.Generator().manual_seed(args.seed + step)
     budget, warmup, started, checked = args.minutes * 60, 90.0, time.monotonic(), time.monotonic()
     log = (args.out / "log.jsonl").open("a", buffering=1)
     losses: list[float] = []
-    for images, masks, matches in loader:
+    for images, masks, matches in twice(loader):
         elapsed = spent + time.monotonic() - started
         progress = min(elapsed / budget, 1.0)
         rate = args.lr * min(1.0, elapsed / warmup + 0.02) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
@@ -190,7 +217,7 @@ def main() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(x, noise, matches)
         target = masks.float()
-        loss = clue_loss(logits, target, 0.4, 1.0)
+        loss = clue_loss(logits, target, 0.4, 1.0, per_image=True)
         if not torch.isfinite(loss):
             raise SystemExit(f"loss is {loss.item()} at step {step}")
         loss.backward()
