@@ -1,8 +1,13 @@
-"""The score of every image below some paths, computed as a scan computes it, with no results folder."""
+"""The score of every image below some paths, computed as a scan computes it, with no results folder.
+
+    walk ─ read ─ decode ─ channel ─ network ─ score
+
+One thread reads and has files decoded ahead of the network, which runs in the caller's; what is in memory is bounded.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,14 +22,22 @@ from clue_cli.evidence.orientation import displayed_view, stored_view
 from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.walk import WalkOptions, walk
 from clue_cli.scan.calibration_file import LeftOut
+from clue_cli.scan.channel import Budget, Channel
 from clue_cli.scan.options import GifFrames, ScanOptions
+from clue_cli.scan.pipeline import BYTES_PER_PIXEL, PIXEL_BUDGET
 from clue_cli.scan.records import FailureCode
+from clue_cli.scan.threads import Threads
 from model.calibration import Calibration
-from model.prediction import OutOfMemory
+from model.prediction import OutOfMemory, Prediction
 from model.verdict import judge
 
 if TYPE_CHECKING:
     from model.predictor import Predictor
+
+AHEAD = 8
+"""Things that are read before they are needed."""
+
+Read = Photo | LeftOut | NotAPicture | Skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,64 +80,95 @@ def measure(
         told: called after each image and each thing left out.
     """
     found = Measured()
+    ahead: Channel[Read] = Channel(AHEAD)
+    budget = Budget(PIXEL_BUDGET)
+    threads = Threads(ahead, budget)
+    limits = DecodeLimits(max_megapixels=options.max_megapixels, max_pages=options.max_pages)
     # With no score above 1 everything is `no_evidence`, except for what is no subject of a verdict at all.
     lenient = replace(calibration, pixel_threshold=1.0, score_threshold=1.0, no_evidence_below=1.0)
-    for prediction in predictor.predict(_views(_photos(paths, options, found, told))):
-        photo = prediction.key
-        if isinstance(prediction, OutOfMemory):
-            _leave_out(found, photo.locator, FailureCode.OUT_OF_MEMORY, f"Out of memory: {prediction.message}", told)
-            continue
-        try:
-            finding = judge(photo.pixels, displayed_view(prediction.heatmap, photo.orientation), lenient)
-        except ValueError as error:
-            _leave_out(found, photo.locator, FailureCode.NOT_FINITE, f"No verdict: {error}.", told)
-            continue
-        if finding.verdict == "inconclusive":
-            _leave_out(found, photo.locator, "not_judged", f"Not judged: {finding.reason}.", told)
-            continue
-        height, width = photo.pixels.shape[:2]
-        found.images.append(Scored(photo.locator, photo.file.sha256, finding.score, height * width / 1e6))
-        told(found)
+    with DecodePool(1, limits, gif_all_frames=options.gif_frames is GifFrames.ALL) as pool:
+        threads.start("clue-calibrate-read", lambda: _read(paths, options, pool, ahead, budget), ahead)
+        with threads.guarded():
+            for prediction in predictor.predict(_images(ahead, found, told)):
+                _score(prediction, lenient, found)
+                budget.release(_cost(prediction.key))
+                told(found)
+        if threads.errors:
+            pool.close()  # who waits for the decoder stops waiting
+        threads.join()
+    threads.raise_first()
     return found
 
 
-def _views(photos: Iterable[Photo]) -> Iterator[tuple[Photo, NDArray[np.uint8]]]:
-    return ((photo, stored_view(photo.pixels, photo.orientation)) for photo in photos)
+def _score(prediction: Prediction[Photo] | OutOfMemory[Photo], calibration: Calibration, found: Measured) -> None:
+    photo = prediction.key
+    if isinstance(prediction, OutOfMemory):
+        message = f"Out of memory: {prediction.message}"
+        found.left_out.append(_left_out(photo.locator, FailureCode.OUT_OF_MEMORY, message))
+        return
+    try:
+        finding = judge(photo.pixels, displayed_view(prediction.heatmap, photo.orientation), calibration)
+    except ValueError as error:
+        found.left_out.append(_left_out(photo.locator, FailureCode.NOT_FINITE, f"No verdict: {error}."))
+        return
+    if finding.verdict == "inconclusive":
+        found.left_out.append(_left_out(photo.locator, "not_judged", f"Not judged: {finding.reason}."))
+        return
+    height, width = photo.pixels.shape[:2]
+    found.images.append(Scored(photo.locator, photo.file.sha256, finding.score, height * width / 1e6))
 
 
-def _photos(
-    paths: list[Path], options: ScanOptions, found: Measured, told: Callable[[Measured], None]
-) -> Iterator[Photo]:
-    """The first page of every picture file; everything else is counted in `found`."""
+def _images(
+    ahead: Channel[Read], found: Measured, told: Callable[[Measured], None]
+) -> Iterator[tuple[Photo, NDArray[np.uint8]] | None]:
+    """The photos for the network, as stored; everything else is counted in `found`."""
+    for thing in ahead:
+        if isinstance(thing, Photo):
+            yield thing, stored_view(thing.pixels, thing.orientation)
+        elif isinstance(thing, LeftOut):
+            found.left_out.append(thing)
+            told(found)
+        elif isinstance(thing, NotAPicture):
+            found.not_pictures += 1
+        else:
+            found.skipped += 1
+        if not ahead.ready():
+            yield None  # the next photo may wait for the memory of this one
+
+
+def _read(paths: list[Path], options: ScanOptions, pool: DecodePool, ahead: Channel[Read], budget: Budget) -> None:
+    """Send on the first page of every picture file, and what is none."""
     walking = WalkOptions(options.hidden, options.follow_links, options.archive_depth)
-    limits = DecodeLimits(max_megapixels=options.max_megapixels, max_pages=options.max_pages)
     seen: dict[str, str] = {}
-    with DecodePool(1, limits, gif_all_frames=options.gif_frames is GifFrames.ALL) as pool:
-        for thing in walk(paths, walking):
-            if isinstance(thing, ArchiveOpened):
+    for thing in walk(paths, walking):
+        if isinstance(thing, ArchiveOpened):
+            continue
+        if isinstance(thing, Skipped):
+            ahead.put(thing)
+            continue
+        content = thing if isinstance(thing, Unreadable) else read_item(thing, options.max_file_mib)
+        if isinstance(content, NotAPicture):
+            ahead.put(content)
+        elif isinstance(content, Unreadable):
+            ahead.put(_left_out(content.locator, content.code, content.message))
+        else:
+            data, identity = content
+            if (first := seen.setdefault(identity.sha256, thing.locator)) != thing.locator:
+                ahead.put(_left_out(thing.locator, "duplicate", f"The same bytes as {first}."))
                 continue
-            if isinstance(thing, Skipped):
-                found.skipped += 1
-                continue
-            content = thing if isinstance(thing, Unreadable) else read_item(thing, options.max_file_mib)
-            if isinstance(content, NotAPicture):
-                found.not_pictures += 1
-            elif isinstance(content, Unreadable):
-                _leave_out(found, content.locator, content.code, content.message, told)
-            else:
-                data, identity = content
-                if (first := seen.setdefault(identity.sha256, thing.locator)) != thing.locator:
-                    _leave_out(found, thing.locator, "duplicate", f"The same bytes as {first}.", told)
-                    continue
-                for page in pool.decode(thing.locator, data, identity):
-                    if isinstance(page, Unreadable):
-                        _leave_out(found, page.locator, page.code, page.message, told)
-                    elif page.page:
-                        _leave_out(found, page.locator, "further_page", f"Page {page.page}, from 0.", told)
-                    else:
-                        yield page
+            for page in pool.decode(thing.locator, data, identity):
+                if isinstance(page, Unreadable):
+                    ahead.put(_left_out(page.locator, page.code, page.message))
+                elif page.page:
+                    ahead.put(_left_out(page.locator, "further_page", f"Page {page.page}, from 0."))
+                else:
+                    budget.acquire(_cost(page))
+                    ahead.put(page)
 
 
-def _leave_out(found: Measured, locator: str, code: str, message: str, told: Callable[[Measured], None]) -> None:
-    found.left_out.append(LeftOut(locator=locator, code=str(code), message=message))
-    told(found)
+def _cost(photo: Photo) -> int:
+    return photo.pixels.size // 3 * BYTES_PER_PIXEL
+
+
+def _left_out(locator: str, code: str, message: str) -> LeftOut:
+    return LeftOut(locator=locator, code=str(code), message=message)
