@@ -7,6 +7,7 @@ and a checkpoint of segment_anything's, with the true names of everything.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,16 +16,22 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from torch import nn
 
 from model import registry
-from model.bases import examine
+from model.bases import examine, with_bases
+from model.calibration import Calibration
+from model.clue import adapt
 from model.empty_prompt import EmptyPrompt, write_prompt
-from model.presets.spec import HeadSpec, LoraSpec, NoiseSpec, Preset, SamSpec, TileSpec, TransformerSpec, VaeSpec
+from model.presets.sd3_medium import SD3_MEDIUM
+from model.presets.spec import Preset
 from model.sam_branch import build_encoder
 from model.sd3_branch import build_transformer
+from model.storage import save
 
-SMALL = Preset(
+SMALL = replace(
+    SD3_MEDIUM,
     name="small-sd3",
-    vae=VaeSpec(block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=4),
-    transformer=TransformerSpec(
+    vae=replace(SD3_MEDIUM.vae, block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=4),
+    transformer=replace(
+        SD3_MEDIUM.transformer,
         num_layers=3,
         num_attention_heads=2,
         attention_head_dim=16,
@@ -37,13 +44,20 @@ SMALL = Preset(
         feature_blocks=(0, 1),
         prompt_tokens=5,
     ),
-    sam=SamSpec(
-        img_size=128, embed_dim=32, depth=2, num_heads=2, window_size=3, global_attn_indexes=(1,), out_chans=16
+    sam=replace(
+        SD3_MEDIUM.sam,
+        img_size=128,
+        embed_dim=32,
+        depth=2,
+        num_heads=2,
+        window_size=3,
+        global_attn_indexes=(1,),
+        out_chans=16,
     ),
-    noise=NoiseSpec(levels=(0.1, 0.5)),
-    lora=LoraSpec(rank=2, alpha=4),
-    head=HeadSpec(channels=16, groups=4),
-    tile=TileSpec(size=128, overlap=32),
+    noise=replace(SD3_MEDIUM.noise, levels=(0.1, 0.5)),
+    lora=replace(SD3_MEDIUM.lora, rank=2, alpha=4),
+    head=replace(SD3_MEDIUM.head, channels=16, groups=4),
+    tile=replace(SD3_MEDIUM.tile, size=128, overlap=32),
 )
 """The paper's model with everything it has, small enough for a test. SD3.5's dual attention is in its first block."""
 
@@ -144,3 +158,12 @@ def register_small(folder: Path, preset: Preset = SMALL) -> registry.Base:
     base = registry.Base(preset.name, preset, parts, {"clip": 5}, "2026-01-01T00:00:00+00:00", str(sd3))
     registry.put(base)
     return base
+
+
+def write_adapter(folder: Path, preset: Preset = SMALL) -> Path:
+    """A model as a training leaves it, at folder/adapter, on base weights in folder/bases, which are registered."""
+    base = register_small(folder / "bases", preset)
+    model = with_bases(preset, base, "cpu", torch.float32)
+    adapt(model, "lora", "lora")
+    save(folder / "adapter", model, Calibration(name="test"), {"steps": 7})
+    return folder / "adapter"

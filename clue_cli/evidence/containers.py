@@ -68,6 +68,8 @@ def zip_members(stream: BinaryIO, budget: Budget) -> Iterator[Member]:
         )
     try:
         archive = zipfile.ZipFile(stream)
+    # NotImplementedError: a directory that asks for a version of the format that zipfile does not know, as damaged
+    # bytes do. Members with a compression method that it lacks fail one by one, when they are opened.
     except (zipfile.BadZipFile, ValueError, OSError, LookupError, NotImplementedError) as error:
         found = 0
         for name, size, open_member in recovered_members(stream, budget):

@@ -7,6 +7,7 @@ import io
 import lzma
 import tempfile
 import zlib
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
@@ -93,7 +94,7 @@ class Budget:
 
 
 class ByteSource(io.RawIOBase):
-    """A readable stream that is made of one method: `_next(size)`, at most so many bytes, none at the end."""
+    """A readable stream that is made of one method, `_next`."""
 
     def readable(self) -> bool:
         """Always."""
@@ -106,8 +107,9 @@ class ByteSource(io.RawIOBase):
         view[: len(data)] = data
         return len(data)
 
+    @abstractmethod
     def _next(self, size: int) -> bytes:
-        raise NotImplementedError
+        """At most `size` bytes; none at the end."""
 
 
 class Metered(ByteSource):
@@ -260,7 +262,7 @@ def failure_from(error: Exception) -> ReadFailure:
         )
     if isinstance(error, OSError) and error.errno is not None:
         return ReadFailure(FailureCode.UNREADABLE, f"Reading failed: {error.strerror}.")
-    if isinstance(error, NotImplementedError):
+    if isinstance(error, NotImplementedError):  # how zipfile says that it lacks a compression method
         return ReadFailure(
             FailureCode.UNSUPPORTED_FORMAT,
             f"The archive uses a method that clue cannot unpack: {error}.",

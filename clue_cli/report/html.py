@@ -28,7 +28,7 @@ from clue_cli.report.page_data import embed, failure_row, image_detail, image_ro
 from clue_cli.scan.records import FailureRecord, ImageRecord, RunRecord, Verdict
 
 ROWS_PER_PART = 50_000
-"""Most images, and most failures, in one page: a browser opens that many in half a second."""
+"""Most images, and most failures, in one page: the browser parses a line for each before it shows anything."""
 
 BYTES_PER_PART = 80_000_000
 """About the size at which a page is closed early; evidence can be made so that its records are large."""

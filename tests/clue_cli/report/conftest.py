@@ -11,6 +11,7 @@ import pytest
 
 from clue_cli.scan.records import ImageRecord
 from tests.clue_cli.report.demo import write_demo
+from tests.clue_cli.report.reader import Reader
 
 CHROMIUM, CHROMEDRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 
@@ -59,3 +60,14 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(CHROMEDRIVER)))
     yield driver
     driver.quit()
+
+
+@pytest.fixture
+def reader(chromium: Any, demo: Demo) -> Iterator[Reader]:
+    """The demonstration, opened; at the end nothing may have been complained about or taken over."""
+    chromium.get_log("browser")
+    reader = Reader(chromium, demo.page)
+    reader.open()
+    yield reader
+    assert "owned" not in chromium.title
+    assert chromium.get_log("browser") == [], "errors in the console, violations of the policy among them"

@@ -1,0 +1,63 @@
+"""Somebody who looks at the page in headless Chromium, with no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from clue_cli.report.page_data import printable
+
+RIGHT, LEFT, END, ESCAPE, TAB, ENTER = "\ue014", "\ue012", "\ue010", "\ue00c", "\ue004", "\ue007"
+"""Keys, as WebDriver names them."""
+
+
+class Reader:
+    """Somebody who looks at a page."""
+
+    def __init__(self, driver: Any, page: Path) -> None:
+        self.driver = driver
+        self.url = page.as_uri()
+
+    def open(self, fragment: str = "") -> None:
+        """Load the page anew, as from a link."""
+        self.driver.get("about:blank")
+        self.driver.get(self.url + fragment)
+
+    def js(self, expression: str, *arguments: object) -> Any:
+        return self.driver.execute_script(f"return {expression}", *arguments)
+
+    def until(self, expression: str) -> None:
+        """Wait for the browser to do what it does by itself, such as loading pictures."""
+        look = f"const look = () => ({expression}) ? done(true) : requestAnimationFrame(look)"
+        self.driver.set_script_timeout(10)
+        assert self.driver.execute_async_script(f"const done = arguments[0]; {look}; look();")
+
+    def find(self, selector: str) -> Any:
+        return self.driver.find_element("css selector", selector)
+
+    def click(self, selector: str) -> None:
+        self.find(selector).click()
+
+    def column(self, number: int) -> list[str]:
+        return list(self.js(f"[...document.querySelectorAll('#rows tr')].map(r => r.cells[{number}].innerText.trim())"))
+
+    def names(self) -> list[str]:
+        return list(self.js("[...document.querySelectorAll('#rows .name a')].map(a => a.textContent)"))
+
+    def text(self, selector: str) -> str:
+        return str(self.js(f"document.querySelector({selector!r}).innerText"))
+
+    def visible(self, selector: str) -> bool:
+        return bool(self.js(f"document.querySelector({selector!r}).checkVisibility()"))
+
+    def focused(self) -> str:
+        return str(self.js("document.activeElement.id || document.activeElement.textContent"))
+
+    def press(self, key: str) -> None:
+        self.driver.switch_to.active_element.send_keys(key)
+
+
+def image(locator: str, page: int = 0) -> str:
+    """The fragment of a link to an image."""
+    return f"#image={quote(printable(locator), safe='')}" + (f"&page={page}" if page else "")
