@@ -166,7 +166,8 @@ def test_no_disagreement_where_there_is_none(page: Page) -> None:
         ({"started": "2026-11-21T04:28:38"}, "Scanned 2026-11-21 04:28:38 to"),
         ({"seconds": 7.25}, "(7.2 s)"),
         ({"seconds": 119.6}, "(2 min 00 s)"),
-        ({"warnings": []}, "None: everything that is a picture"),
+        ({"warnings": []}, "None: every picture that was met"),
+        ({"status": "interrupted"}, "None so far. The run is not complete"),
         ({"not_pictures_by_type": {}}, "counts several times."),
     ],
 )
@@ -197,7 +198,12 @@ FITTED = {**PROMISE, "calibration_fitted_on": "40 forged and 199 authentic image
 @pytest.mark.parametrize(
     ("model", "said", "not_said"),
     [
-        ({}, ["made images of which half were forged"], ["Promised error rate", "p-value"]),
+        (
+            {"calibration_fitted_on": "240 made pictures <b>, 50% of them forged"},
+            ["derived from 240 made pictures <b>, 50% of them forged, and it holds only"],
+            ["Promised error rate", "p-value", "one’s own"],
+        ),
+        ({"calibration_fitted_on": ""}, ["not given here: this model brings no calibration"], ["derived from"]),
         (
             PROMISE,
             [
@@ -206,9 +212,9 @@ FITTED = {**PROMISE, "calibration_fitted_on": "40 forged and 199 authentic image
                 "not the probability that one forged verdict is wrong",
                 "no forged images were at hand for the calibration",
             ],
-            ["made images"],
+            ["derived from"],
         ),
-        (FITTED, ["one’s own images of which half were forged, or weighed so"], ["made images", "at hand"]),
+        (FITTED, ["derived from one’s own images, forged and authentic ones weighing alike"], ["at hand"]),
     ],
 )
 def test_a_calibration_states_its_promise(
