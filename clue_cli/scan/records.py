@@ -50,7 +50,6 @@ class FailureCode(StrEnum):
     ARCHIVE_ENCRYPTED = "archive_encrypted"
     ARCHIVE_TOO_DEEP = "archive_too_deep"
     ARCHIVE_LIMIT = "archive_limit"
-    UNSAFE_MEMBER_PATH = "unsafe_member_path"
     LINK_LOOP = "link_loop"
     CHANGED_DURING_SCAN = "changed_during_scan"
     OUT_OF_MEMORY = "out_of_memory"

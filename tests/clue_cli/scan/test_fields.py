@@ -8,9 +8,11 @@ from typing import Any
 import jsonschema
 import pytest
 
+import clue_cli
 import clue_cli.scan
 from clue_cli.scan.calibration_file import CalibrationFile
 from clue_cli.scan.fields import calibration_schema, fields_document, meaning, record_schema, run_schema
+from clue_cli.scan.records import FailureCode
 from tests.clue_cli.calibrate.made import content, high, low, made
 from tests.clue_cli.scan.made import failure, image, run
 
@@ -60,6 +62,11 @@ def test_the_schema_of_a_calibration_accepts_what_is_written_and_nothing_else(ca
     for wrong in ({"unheard": 1}, {"fpr": 1.5}, {"model_digest": "x"}, {"scores": []}, {"dtype": "float16"}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(good | wrong, calibration_schema())
+
+
+def test_every_code_of_a_failure_is_given_by_something() -> None:
+    sources = "".join(path.read_text("utf-8") for path in Path(clue_cli.__file__).parent.rglob("*.py"))
+    assert [code for code in FailureCode if f"FailureCode.{code.name}" not in sources] == []
 
 
 def test_the_document_names_every_field_and_type() -> None:
