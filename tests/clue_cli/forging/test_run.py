@@ -14,10 +14,12 @@ from PIL import Image
 
 from clue_cli import app
 from clue_cli.errors import ClueError, ExitCode, NothingToScanError, OutputError, UsageError
+from clue_cli.forging import folder as folder_module
 from clue_cli.forging import run as run_module
 from clue_cli.forging import worker as worker_module
+from clue_cli.forging.folder import LOG, SUMMARY
 from clue_cli.forging.options import KINDS, ForgeOptions
-from clue_cli.forging.run import LOG, SUMMARY, ForgeRun, Told, forge_folder
+from clue_cli.forging.run import ForgeRun, Told, forge_folder
 from model.data.forge import EDITS
 from tests.clue_cli.forging.conftest import write_photo
 
@@ -196,7 +198,7 @@ def test_other_photos_need_another_folder(photos: Path, tmp_path: Path, monkeypa
     forge(photos, tmp_path / "out", count=1)
     with pytest.raises(UsageError, match=r"\(photos\)"):
         forge(photos / "more", tmp_path / "out", count=1)
-    monkeypatch.setattr(run_module, "__version__", "99")
+    monkeypatch.setattr(folder_module, "__version__", "99")
     with pytest.raises(UsageError, match=r"\(version\)"):
         forge(photos, tmp_path / "out", count=1)
 
@@ -265,7 +267,7 @@ def test_a_log_that_somebody_edited(photos: Path, tmp_path: Path, line: str) -> 
 def test_two_at_once(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     forge(photos, out, count=1)
-    with run_module.FileLock(out / run_module.LOCK), pytest.raises(OutputError, match="Another `clue forge`"):
+    with folder_module.FileLock(out / folder_module.LOCK), pytest.raises(OutputError, match="Another `clue forge`"):
         forge(photos, out, count=2)
 
 
