@@ -71,8 +71,9 @@ def p_value(ascending: Sequence[float], score: float) -> float:
 def rate_bound(count: int, place: int, confidence: float = 0.95) -> float:
     """Upper bound, at this confidence, of the rate of the one threshold at hand.
 
-    The promise is an average over calibrations. Of one calibration the rate is distributed as Beta(place,
-    count + 1 - place), or lower with ties (Vovk, *Conditional validity of inductive conformal predictors*, 2012).
+    The promise is an average over calibrations. Of one calibration of photos that are independent of each other, which
+    is more than exchangeable, the rate is distributed as Beta(place, count + 1 - place), or lower with ties (Vovk,
+    *Conditional validity of inductive conformal predictors*, 2012).
 
     Args:
         count: number of scores.

@@ -50,7 +50,7 @@ def evaluate(
             "--bench",
             "-b",
             metavar="NAME[,NAME…]|all|PATH",
-            help="Benchmarks by name, all that are here, or a folder or list of your own.",
+            help="Benchmarks by name or group (autosplice, weibo), all that are here, or a folder or list of your own.",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -95,7 +95,8 @@ def evaluate(
         bool, typer.Option("--strict", help="A problem in data or predictions is an error.", rich_help_panel=_WHAT)
     ] = False,
     max_megapixels: Annotated[
-        float, typer.Option(min=0.001, max=MOST, help="Larger images are not decoded.", rich_help_panel=_WHAT)
+        float,
+        typer.Option(min=0.001, max=MOST, help="Larger images, masks and maps are not read.", rich_help_panel=_WHAT),
     ] = _DEFAULT.max_megapixels,
     model: ModelName = _DEFAULT.model,
     device: Device = _DEFAULT.device,

@@ -80,6 +80,8 @@ def describe(found: Sequence[Compared]) -> str:
             lines.append(f"  not compared, too few images in common have them: {words}")
         if one.left_out:
             lines.append(f"  {one.left_out} images were left out: only one result has a figure for them")
+    if sum(len(one.comparisons) for one in found) > 1:
+        lines.append("Each line is a test of its own: where nothing differs, about one of twenty is real by chance.")
     return "\n".join(lines) + "\n"
 
 

@@ -12,8 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from clue_cli.report.previews import inferno
 from clue_cli.terminal import printable
-from model.evaluation import Entry, ImageRow, UnreadablePicture, read_truth
+from model.evaluation import ImageRow
 from model.evaluation.maps import Map
+from model.evaluation.truth import Mask
 
 EACH = 3
 """Images of each kind."""
@@ -48,11 +49,11 @@ def pick(rows: Iterable[ImageRow]) -> list[Pick]:
     return sorted(found.values(), key=lambda one: (order[one.words], -one.f1, one.key))
 
 
-def sheet(tiles: Iterable[tuple[Pick, Entry, Pixels, Map]], count: int) -> bytes:
+def sheet(tiles: Iterable[tuple[Pick, Mask | None, Pixels, Map]], count: int) -> bytes:
     """A JPEG: a row for each image, from left to right the picture, its ground truth, the heatmap.
 
     Args:
-        tiles: pixels H×W×3 and map h×w of each, one at a time; the map may be of another size.
+        tiles: ground truth, pixels H×W×3 and map of each, one at a time; they may differ in size.
         count: at most so many.
     """
     width, height = 3 * SIDE + 4 * GAP, count * (SIDE + LABEL + GAP) + GAP
@@ -60,16 +61,19 @@ def sheet(tiles: Iterable[tuple[Pick, Entry, Pixels, Map]], count: int) -> bytes
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(size=13)
     top = GAP
-    for one, entry, pixels, heatmap in tiles:
+    for one, truth, pixels, heatmap in tiles:
         text = f"{one.words}, F1 {one.f1:.3f}"
         draw.text((GAP, top), text, fill="black", font=font)
         draw.text((GAP, top + 15), _fitting(printable(one.key)), fill="#555555", font=font)
-        for column, picture in enumerate((Image.fromarray(pixels), _truth(entry), _heat(heatmap))):
+        tallest = 0
+        for column, picture in enumerate((Image.fromarray(pixels), _truth(truth), _heat(heatmap))):
             if picture is not None:
-                canvas.paste(_small(picture), (GAP + column * (SIDE + GAP), top + LABEL))
-        top += SIDE + LABEL + GAP
+                small = _small(picture)
+                canvas.paste(small, (GAP + column * (SIDE + GAP), top + LABEL))
+                tallest = max(tallest, small.height)
+        top += tallest + LABEL + GAP
     buffer = io.BytesIO()
-    canvas.save(buffer, "JPEG", quality=QUALITY)
+    canvas.crop((0, 0, width, top)).save(buffer, "JPEG", quality=QUALITY)
     return buffer.getvalue()
 
 
@@ -79,11 +83,8 @@ def _small(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB").resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST)
 
 
-def _truth(entry: Entry) -> Image.Image | None:
-    try:
-        return Image.fromarray(read_truth(entry.masks, entry.style).astype(np.uint8) * 255)
-    except (UnreadablePicture, ValueError):
-        return None
+def _truth(truth: Mask | None) -> Image.Image | None:
+    return None if truth is None else Image.fromarray(truth.astype(np.uint8) * 255)
 
 
 def _heat(heatmap: Map) -> Image.Image:

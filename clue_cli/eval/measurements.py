@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from model.evaluation import ImageRow
 from model.evaluation.maps import Map
 
-FORMAT = 1
+FORMAT = 2
 STEPS = 32
 """Thresholds k/32 of the pixel curves; each image keeps how many pixels are above each."""
 
@@ -56,12 +56,14 @@ class Measurement:
         curve: pixels above k/32 for k = 0 … 31 that are forged, and that are not; None where that is not defined.
         signature: what the file's metadata look like; for the metadata probe alone.
         failed: whether it is worth another try, because it depended on limits or memory.
+        inverted: whether the ground truth looks inverted; None without one.
     """
 
     row: ImageRow
     curve: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     signature: str = ""
     failed: bool = False
+    inverted: bool | None = None
 
 
 class MeasurementLog:
@@ -121,6 +123,7 @@ class MeasurementLog:
             "row": measurement.row.to_dict(),
             "curve": measurement.curve,
             "signature": measurement.signature,
+            "inverted": measurement.inverted,
         }
         text = json.dumps(line, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode() + b"\n"
         with self._lock:
@@ -176,8 +179,8 @@ def read_log(path: Path, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], 
             except ValueError:
                 continue  # torn, as above
             if (unit.settings, unit.set) in rows:
-                rows[unit.settings, unit.set][unit.image] = measurement.row
-    return {pair: {row.key: row for row in by_image.values()} for pair, by_image in rows.items()}
+                rows[unit.settings, unit.set][measurement.row.key] = measurement.row
+    return rows
 
 
 def pixel_curve(heatmap: Map, truth: NDArray[np.bool_]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -205,6 +208,7 @@ def _parse(text: bytes) -> tuple[Unit, Measurement]:
                 raise ValueError("a curve of another length")
         unit = Unit(str(data["settings"]), str(data["set"]), str(data["image"]))
         row = ImageRow.from_dict(data["row"])
-        return unit, Measurement(row, curve, str(data["signature"]), bool(data["failed"]))
+        inverted = None if data["inverted"] is None else bool(data["inverted"])
+        return unit, Measurement(row, curve, str(data["signature"]), bool(data["failed"]), inverted)
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"not a measurement: {error}") from error

@@ -10,11 +10,10 @@ import io
 from collections.abc import Iterable
 from typing import BinaryIO
 
+from clue_cli.scan.summary import harmless
 from clue_cli.terminal import printable
 from model.evaluation import FIELDS, ImageRow
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""As in `clue_cli.scan.summary`."""
 COLUMNS = ("set", "attack", "method", *FIELDS)
 
 
@@ -48,5 +47,4 @@ def _cell(value: object) -> str | int | float | None:
         return "yes" if value else "no"
     if isinstance(value, (int, float)) or value is None:
         return value
-    text = printable(str(value))
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+    return harmless(printable(str(value)))

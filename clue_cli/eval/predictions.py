@@ -16,8 +16,8 @@ from model.evaluation.maps import SUFFIXES
 class PredictionFolder:
     """The maps of one set.
 
-    A map is named like its image: the whole path below the set's folder with the image's extension or without, or,
-    where that names one image only, its stem (`Tp/a.jpg`: `Tp/a.jpg.npy`, `Tp/a.png`, `a.npy`).
+    A map is named like its image: the whole path below the set's folder with the image's extension, or, where that
+    names one image only, without it, or the stem alone (`Tp/a.jpg`: `Tp/a.jpg.npy`, `Tp/a.png`, `a.npy`).
 
     Args:
         folder: the maps, or a folder that holds one folder for each set.
@@ -51,8 +51,9 @@ class PredictionFolder:
                 f"{self.folder} holds no map.", "Maps are .npy or one-channel .png, named like the images."
             )
         entries = list(entries)
-        stems = [PurePosixPath(entry.key).stem for entry in entries]
-        self._shared = _repeated(stems)
+        keys = [PurePosixPath(entry.key) for entry in entries]
+        self._shared = _repeated([key.stem for key in keys])
+        self._shared_paths = _repeated([key.with_suffix("").as_posix() for key in keys])
         self._of = {entry.key: self._find(entry) for entry in entries}
         used = {path for paths in self._of.values() for path in paths}
         self.surplus = [
@@ -83,7 +84,9 @@ class PredictionFolder:
 
     def _find(self, entry: Entry) -> list[Path]:
         key = PurePosixPath(entry.key)
-        names = [entry.key, key.with_suffix("").as_posix()]
+        names, path = [entry.key], key.with_suffix("").as_posix()
+        if path not in self._shared_paths:
+            names.append(path)
         if key.stem not in self._shared:
             names += [key.name, key.stem]
         return next((self._maps[name] for name in names if name in self._maps), [])

@@ -18,36 +18,30 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clue_cli.errors import DataProblemError
 from clue_cli.eval.measurements import Measurement, MeasurementLog, Unit, pixel_curve
 from clue_cli.eval.metadata_probe import signature
 from clue_cli.eval.methods import SCORE_CELLS, Method
+from clue_cli.eval.pictures import Pictures, Pixels
 from clue_cli.eval.predictions import PredictionFolder
 from clue_cli.eval.progress import EvalProgress
 from clue_cli.eval.sets import ChosenSet
-from clue_cli.evidence.decode import DecodeLimits
-from clue_cli.evidence.decode_pool import DecodePool
-from clue_cli.evidence.item import Item, Photo, Unreadable
-from clue_cli.evidence.orientation import stored_view
-from clue_cli.evidence.reader import read_item
-from clue_cli.evidence.walk import open_file
 from clue_cli.scan.channel import Budget, Channel
 from clue_cli.scan.threads import Threads
-from clue_cli.terminal import printable
 from model.calibration import Calibration, image_score
 from model.data.attacks import Attack, AttackError
 from model.evaluation import (
     Entry,
+    Ground,
     ImageRow,
     Kind,
     Problem,
     UnreadablePicture,
     digest,
+    ground,
     measure,
     read_map,
-    read_truth,
     to_size,
 )
 from model.evaluation.maps import Map
@@ -62,8 +56,6 @@ PIXEL_BUDGET = 1200 * 1024 * 1024
 BYTES_PER_PIXEL = 32
 """Of one picture on its way: 3 of pixels, 4 of map, 8 of sorted values, 1 of truth, and what methods copy."""
 
-Pixels = NDArray[np.uint8]
-
 
 @dataclass(frozen=True, slots=True)
 class Shot:
@@ -71,6 +63,7 @@ class Shot:
 
     Attributes:
         pixels: H×W×3 uint8, as stored, attacked; None if they could not be had.
+        ground: header and ground truth, the same under every attack.
         native: height and width before the attack.
         problem: why there are no pixels.
     """
@@ -81,6 +74,7 @@ class Shot:
     attack: Attack
     methods: tuple[Method, ...]
     pixels: Pixels | None
+    ground: Ground
     native: tuple[int, int] = (0, 0)
     problem: Problem | None = None
     cost: int = 0
@@ -144,7 +138,7 @@ class Run:
         self.sets, self.methods, self.attacks, self.log = sets, methods, attacks, log
         self.progress, self.stop, self.load, self.calibration = progress, stop, load, calibration
         self.folders, self.seed, self.strict = folders or {}, seed, strict
-        self.limits = DecodeLimits(max_megapixels=max_megapixels, max_pages=1)
+        self.max_megapixels = max_megapixels
         self.images: dict[str, dict[str, str]] = {chosen.name: {} for chosen in sets}
         self.timing = Timing()
         cores = os.cpu_count() or 1
@@ -166,16 +160,16 @@ class Run:
             OSError: the log cannot be written.
         """
         self.progress.begin(sum(len(chosen.entries) for chosen in self.sets) * len(self.attacks))
-        with DecodePool(self.readers, self.limits) as pool:
+        with Pictures(self.readers, self.max_megapixels) as pictures:
             for _ in range(self.readers):
-                self.threads.start("clue-eval-read", lambda: self._read(pool), self.shots)
+                self.threads.start("clue-eval-read", lambda: self._read(pictures), self.shots)
             for _ in range(self.measurers):
                 self.threads.start("clue-eval-measure", self._measure)
             with self.threads.guarded():
                 self._predict()
                 self.measured.close()
             if self.threads.errors:
-                pool.close()
+                pictures.close()
             self.threads.join()
         if self._began:
             self.timing.wall = time.perf_counter() - self._began
@@ -185,7 +179,7 @@ class Run:
         with self._lock:
             return None if self.stop.is_set() or self.threads.errors else next(self._waiting, None)
 
-    def _read(self, pool: DecodePool) -> None:
+    def _read(self, pictures: Pictures) -> None:
         while (found := self._next()) is not None:
             chosen, entry = found
             with self._timed("read"):
@@ -202,7 +196,7 @@ class Run:
             todo = [(attack, methods) for attack, methods in missing if methods]
             self.progress.done(len(missing) - len(todo), taken_over=True)
             if todo:
-                self._send(pool, chosen, entry, image, todo, problem)
+                self._send(pictures, chosen, entry, image, todo, problem)
 
     def _missing(self, chosen: ChosenSet, image: str, attack: Attack) -> tuple[Method, ...]:
         """What is to be done under this attack; what an attack cannot change is done with the first one."""
@@ -215,7 +209,7 @@ class Run:
 
     def _send(
         self,
-        pool: DecodePool,
+        pictures: Pictures,
         chosen: ChosenSet,
         entry: Entry,
         image: str,
@@ -223,17 +217,21 @@ class Run:
         problem: Problem | None,
     ) -> None:
         pixels = None
-        if problem is None:
-            pixels, problem = self.decode(pool, entry)
+        with self._timed("decode"):
+            if problem is None:
+                try:
+                    pixels = pictures.pixels(entry)
+                except UnreadablePicture as error:
+                    problem = Problem(Kind.IMAGE_UNREADABLE, entry.key, str(error))
+            known = ground(entry, pictures.truth)
         native = pixels.shape[:2] if pixels is not None else (0, 0)
         for attack, methods in todo:
             if self.stop.is_set():
                 return
-            shot = Shot(chosen, entry, image, attack, methods, None, native, problem)
+            largest = max(native[0] * native[1], 0 if known.truth is None else known.truth.size)
+            shot = Shot(chosen, entry, image, attack, methods, None, known, native, problem, largest * BYTES_PER_PIXEL)
+            self.budget.acquire(shot.cost)
             if pixels is not None:
-                cost = pixels.shape[0] * pixels.shape[1] * BYTES_PER_PIXEL
-                self.budget.acquire(cost)
-                shot = replace(shot, cost=cost)
                 try:
                     with self._timed("attack"):
                         shot = replace(shot, pixels=attack.apply(pixels, self.seed))
@@ -241,21 +239,6 @@ class Run:
                     unable = Problem(Kind.IMAGE_UNREADABLE, entry.key, f"{attack.name}: {error}")
                     shot = replace(shot, problem=unable)
             self.shots.put(shot)
-
-    def decode(self, pool: DecodePool, entry: Entry) -> tuple[Pixels | None, Problem | None]:
-        """The first page, as stored, decoded in another process; or why there is none."""
-        item = Item(printable(entry.key), None, entry.image, lambda: open_file(entry.image))
-        with self._timed("decode"):
-            content = read_item(item)
-            if isinstance(content, tuple):
-                data, identity = content
-                for page in list(pool.decode(item.locator, data, identity)):
-                    if isinstance(page, Photo):
-                        return np.ascontiguousarray(stored_view(page.pixels, page.orientation)), None
-                    content = page
-                    break
-        why = content.message if isinstance(content, Unreadable) else "it is not a picture"
-        return None, Problem(Kind.IMAGE_UNREADABLE, entry.key, why)
 
     def _predict(self) -> None:
         """Run the network over the shots that ask for it, in the caller's thread; the others pass by."""
@@ -313,50 +296,51 @@ class Run:
             self.progress.done()
 
     def _one(self, shot: Shot, method: Method, heatmap: Map | None) -> Measurement:
-        entry, pixels = shot.entry, shot.pixels
+        found = self._figures(shot, method, heatmap)
+        return replace(found, inverted=shot.ground.inverted)
+
+    def _figures(self, shot: Shot, method: Method, heatmap: Map | None) -> Measurement:
+        pixels = shot.pixels
         if method.kind == "probe":
-            row = _row(entry, np.zeros((1, 1), np.float32))
+            row = _row(shot, None)
             about = ImageRow(row.key, row.forged, row.manipulation, row.format, row.width, row.height)
-            return Measurement(about, signature=signature(entry.image))
+            return Measurement(about, signature=signature(shot.entry.image))
         if method.kind == "predictions":
             return self._prediction(shot)
         if not method.sees_pixels:
             function = method.function
             if function is None or shot.native == (0, 0):
                 return _failed(shot)
-            values = function(np.broadcast_to(np.uint8(0), (*shot.native, 3)))
-            return _scored(entry, values, shot.native)
+            return _scored(shot, function(np.broadcast_to(np.uint8(0), (*shot.native, 3))), shot.native)
         if pixels is None or (method.kind == "network" and heatmap is None):
             return _failed(shot)
         if method.function is not None:
-            return _scored(entry, method.function(pixels), pixels.shape[:2], curve=True)
+            return _scored(shot, method.function(pixels), pixels.shape[:2], curve=True)
         assert heatmap is not None and self.calibration is not None
         said: dict[str, Any] = {}
         with suppress(ValueError):  # not finite: `measure` says so
             finding = judge(pixels, heatmap, self.calibration)
             megapixels = pixels.shape[0] * pixels.shape[1] / 1e6
-            known = self.calibration.covers(megapixels)
+            covered = self.calibration.covers(megapixels)
             said = {
                 "score": finding.score,
-                "probability": self.calibration.p_forged(finding.score) if known else None,
+                "probability": self.calibration.p_forged(finding.score) if covered else None,
                 "decided": finding.verdict == "forged",
             }
-        return _with_curve(_row(entry, heatmap, seen=pixels.shape[:2], **said), entry, heatmap)
+        return _with_curve(_row(shot, heatmap, seen=pixels.shape[:2], **said), shot, heatmap)
 
     def _prediction(self, shot: Shot) -> Measurement:
         path, why = self.folders[shot.chosen.name].find(shot.entry)
         if path is None:
-            row = _row(shot.entry, None)
+            row = _row(shot, None)
             if why:
                 row = _replaced(row, Problem(Kind.MAP_MISSING, shot.entry.key, why))
             return Measurement(row)
         try:
-            values = read_map(path)
+            values = read_map(path, self.max_megapixels)
         except UnreadablePicture as error:
-            return Measurement(
-                _replaced(_row(shot.entry, None), Problem(Kind.MAP_UNREADABLE, shot.entry.key, str(error)))
-            )
-        return _scored(shot.entry, values, shot.native if shot.native != (0, 0) else None, curve=True)
+            return Measurement(_replaced(_row(shot, None), Problem(Kind.MAP_UNREADABLE, shot.entry.key, str(error))))
+        return _scored(shot, values, shot.native if shot.native != (0, 0) else None, curve=True)
 
     def _timed(self, step: str) -> _Timed:
         return _Timed(self.timing, step, self._lock)
@@ -376,38 +360,33 @@ class _Timed:
             self.timing.steps[self.step] += time.perf_counter() - self.start
 
 
-def _row(entry: Entry, heatmap: Map | None, **said: Any) -> ImageRow:
-    """`measure`; a ground truth that makes a decoder raise something of its own costs its image only."""
-    try:
-        return measure(entry, heatmap, **said)
-    except Exception as error:  # decoders raise anything on damaged bytes
-        problem = Problem(Kind.MASK_UNREADABLE, entry.key, f"{type(error).__name__}: {error}")
-        return ImageRow(entry.key, entry.forged, entry.manipulation, problems=(problem,))
+def _row(shot: Shot, heatmap: Map | None, **said: Any) -> ImageRow:
+    return measure(shot.entry, heatmap, known=shot.ground, **said)
 
 
-def _scored(entry: Entry, values: Map, seen: tuple[int, int] | None, *, curve: bool = False) -> Measurement:
+def _scored(shot: Shot, values: Map, seen: tuple[int, int] | None, *, curve: bool = False) -> Measurement:
     """A map that comes without an image-level score: see `methods.SCORE_CELLS`."""
     said: dict[str, Any] = {}
     if values.ndim == 2 and values.size and np.isfinite(values.sum(dtype=np.float64)):
         score = image_score(values, SCORE_CELLS)
         said = {"score": score, "decided": score > 0.5}
-    row = _row(entry, values, seen=seen, **said)
+    row = _row(shot, values, seen=seen, **said)
     if any(problem.kind is Kind.MAP_OUT_OF_RANGE for problem in row.problems):
         row = replace(row, score=None, decided=None)
-    return _with_curve(row, entry, values) if curve else Measurement(row)
+    return _with_curve(row, shot, values) if curve else Measurement(row)
 
 
-def _with_curve(row: ImageRow, entry: Entry, heatmap: Map) -> Measurement:
-    if row.f1 is None:
+def _with_curve(row: ImageRow, shot: Shot, heatmap: Map) -> Measurement:
+    truth = shot.ground.truth
+    if row.f1 is None or truth is None:
         return Measurement(row)
-    truth = read_truth(entry.masks, entry.style)  # it could be read a moment ago
     return Measurement(row, pixel_curve(to_size(heatmap, *truth.shape), truth))
 
 
 def _failed(shot: Shot) -> Measurement:
     """No map, because there were no pixels, or no memory for them."""
     problem = shot.problem or Problem(Kind.IMAGE_UNREADABLE, shot.entry.key)
-    return Measurement(_replaced(_row(shot.entry, None), problem), failed=True)
+    return Measurement(_replaced(_row(shot, None), problem), failed=True)
 
 
 def _replaced(row: ImageRow, problem: Problem) -> ImageRow:

@@ -32,6 +32,7 @@ from clue_cli.eval.measurements import MeasurementLog
 from clue_cli.eval.methods import MEASURE, PREDICTIONS, Method, classical, table_of
 from clue_cli.eval.options import EvalOptions
 from clue_cli.eval.per_image import PerImageTable
+from clue_cli.eval.pictures import Pictures, Pixels
 from clue_cli.eval.plots import draw, slug
 from clue_cli.eval.predictions import PredictionFolder
 from clue_cli.eval.progress import EvalProgress
@@ -47,17 +48,16 @@ from clue_cli.eval.results import (
     Scalar,
     TimingRecord,
 )
-from clue_cli.eval.runner import Pixels, Run
-from clue_cli.eval.sets import ChosenSet, choose, inverted, resolve
-from clue_cli.evidence.decode import DecodeLimits
-from clue_cli.evidence.decode_pool import DecodePool
+from clue_cli.eval.runner import Run
+from clue_cli.eval.sets import ChosenSet, resolve
 from clue_cli.scan.folder import OutputFolder, output_errors
 from clue_cli.terminal import printable
 from model.checkpoint import Checkpoint, CheckpointError, inspect
 from model.data.attacks import Attack, AttackError, parse_all
-from model.evaluation import Entry, Problem, UnreadablePicture, read_map
+from model.evaluation import Entry, Found, Problem, UnreadablePicture, inverted_set, limited, read_map
 from model.evaluation.bootstrap import RESAMPLES
 from model.evaluation.maps import Map
+from model.evaluation.truth import Mask
 
 if TYPE_CHECKING:
     import torch
@@ -138,8 +138,10 @@ class _Session:
                 "Attack the pictures, make the maps anew, and measure those.",
             )
         self.network = _Network(options) if options.network else None
-        self.found, self.absent = resolve(options.bench, options.root, strict=options.strict)
-        self.sets = [ChosenSet(found, choose(found, options.limit, options.seed)) for found in self.found]
+        self.found, self.absent = self._resolve()
+        self.sets = [
+            ChosenSet(found, tuple(limited(found.entries, options.limit, options.seed))) for found in self.found
+        ]
         _check_apart(out, self.sets)
         self.folders: dict[str, PredictionFolder] = {}
         self.extra: dict[str, list[Problem]] = {}
@@ -147,6 +149,13 @@ class _Session:
         for chosen in self.sets:
             self._prepare(chosen)
         self.folder = OutputFolder(out)
+
+    def _resolve(self) -> tuple[list[Found], list[str]]:
+        options = self.options
+        if not options.strict:
+            return resolve(options.bench, options.root)
+        with Pictures(1, options.max_megapixels) as pictures:
+            return resolve(options.bench, options.root, read=pictures.truth)
 
     def _prepare(self, chosen: ChosenSet) -> None:
         """The methods of one set, and what is wrong with it beyond what finding it has told."""
@@ -157,14 +166,16 @@ class _Session:
             self.folders[chosen.name] = maps
             extra += maps.surplus
             subjects.append(Method(PREDICTIONS, "predictions", maps.digest()))
-        upside_down = inverted(chosen)
-        if upside_down is not None and upside_down not in chosen.found.problems:
-            extra.append(upside_down)
-        if extra and self.options.strict:
-            more = f" and {len(extra) - 1} more" if len(extra) > 1 else ""
-            raise DataProblemError(f"{chosen.name}: {extra[0]}{more}.", "Repair it, or leave --strict out.")
-        self.extra[chosen.name] = extra
+        self.extra[chosen.name] = []
+        self._note(chosen, extra)
         self.methods[chosen.name] = table_of([*subjects, *classical(self.options)])
+
+    def _note(self, chosen: ChosenSet, problems: list[Problem]) -> None:
+        """Raises DataProblemError if there are any and it is strict."""
+        if problems and self.options.strict:
+            more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+            raise DataProblemError(f"{chosen.name}: {problems[0]}{more}.", "Repair it, or leave --strict out.")
+        self.extra[chosen.name] += problems
 
     @contextmanager
     def folder_in_use(self) -> Iterator[None]:
@@ -218,6 +229,8 @@ class _Session:
                 max_megapixels=self.options.max_megapixels,
             )
             run.run()
+            for chosen in self.sets:
+                self._look_for_inverted(chosen, log, run)
             results = self._results(log, run)
             plots = draw(results)
             sheets = [] if self.stop.is_set() else self._sheets(log, run)
@@ -225,6 +238,15 @@ class _Session:
         self._write(_PAGE, page.render(results, plots, sheets).encode("utf-8", "backslashreplace"))
         self._write(RESULTS, results.model_dump_json(indent=1).encode() + b"\n")
         return results
+
+    def _look_for_inverted(self, chosen: ChosenSet, log: MeasurementLog, run: Run) -> None:
+        """Whether most of the ground truths that were measured look inverted."""
+        method = self.methods[chosen.name][0]
+        found = rows_of(log, chosen, run.images[chosen.name], method, self.attacks[0], self.options.seed)
+        upside_down = inverted_set(chosen.name, (one.inverted for one in found))
+        if upside_down is not None and upside_down not in chosen.found.problems:
+            self._note(chosen, [upside_down])
+            self.progress.say(f"warning: {upside_down}", style="yellow")
 
     def _load(self) -> Predictor:
         assert self.network is not None
@@ -329,7 +351,7 @@ class _Session:
         """A contact sheet for each set and subject; the few maps it needs are made again."""
         sheets, files = [], {}
         attack = self.attacks[0]
-        with DecodePool(1, DecodeLimits(max_megapixels=self.options.max_megapixels, max_pages=1)) as pool:
+        with Pictures(1, self.options.max_megapixels) as pictures:
             for number, chosen in enumerate(self.sets, 1):
                 for method in self.methods[chosen.name]:
                     if not method.subject:
@@ -338,27 +360,27 @@ class _Session:
                     picks = contact.pick(one.row for one in found)
                     if not picks:
                         continue
-                    jpeg = self._sheet(run, pool, chosen, method, attack, picks)
+                    jpeg = self._sheet(pictures, chosen, method, attack, picks)
                     files[f"{number:02d}-{slug(chosen.name)}-{slug(method.name)}.jpg"] = jpeg
                     sheets.append(page.Sheet(chosen.name, method.name, jpeg))
         self._replace_pictures(_CONTACT, ".jpg", files)
         return sheets
 
     def _sheet(
-        self, run: Run, pool: DecodePool, chosen: ChosenSet, method: Method, attack: Attack, picks: list[contact.Pick]
+        self, pictures: Pictures, chosen: ChosenSet, method: Method, attack: Attack, picks: list[contact.Pick]
     ) -> bytes:
         entries = {entry.key: entry for entry in chosen.entries}
 
-        def tiles() -> Iterator[tuple[contact.Pick, Entry, Pixels, Map]]:
+        def tiles() -> Iterator[tuple[contact.Pick, Mask | None, Pixels, Map]]:
             for one in picks:
                 entry = entries[one.key]
-                pixels, _ = run.decode(pool, entry)
-                if pixels is None:
-                    continue
-                attacked = attack.apply(pixels, self.options.seed)
-                heatmap = self._map(chosen, method, entry, attacked)
-                if heatmap is not None:
-                    yield one, entry, attacked, heatmap
+                try:
+                    attacked = attack.apply(pictures.pixels(entry), self.options.seed)
+                    heatmap = self._map(chosen, method, entry, attacked)
+                    if heatmap is not None:
+                        yield one, pictures.truth(entry), attacked, heatmap
+                except (UnreadablePicture, AttackError):
+                    continue  # its figures are from before; the file is not what it was
 
         return contact.sheet(tiles(), len(picks))
 
@@ -367,10 +389,7 @@ class _Session:
             return method.function(pixels)
         if method.kind == "predictions":
             path, _ = self.folders[chosen.name].find(entry)
-            try:
-                return None if path is None else read_map(path)
-            except UnreadablePicture:
-                return None
+            return None if path is None else read_map(path, self.options.max_megapixels)
         (prediction,) = self._load().predict([(entry.key, pixels)])
         return getattr(prediction, "heatmap", None)
 

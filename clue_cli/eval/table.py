@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clue_cli.eval.methods import METADATA
-from clue_cli.eval.results import Figure, Outcome, Results
+from clue_cli.eval.results import Average, Figure, Outcome, Results
 from clue_cli.terminal import printable
 
 METRICS = {
@@ -62,13 +62,14 @@ def with_interval(figure: Figure | None) -> str:
 
 
 def columns(results: Results) -> list[str]:
-    """Sets with how many forged images were scored, and the average over several."""
-    names = []
-    for record in results.sets:
-        cells = [one.pixel.get("f1") for one in results.outcomes if one.set == record.name]
-        n = max((cell.n for cell in cells if cell is not None), default=0)
-        names.append(f"{record.name} (n = {n})")
+    """Sets with how many forged images were scored at most, and the average over several."""
+    names = [f"{record.name} (n = {_most(results, record.name)})" for record in results.sets]
     return [*names, "weighted"] if len(results.sets) > 1 else names
+
+
+def _most(results: Results, name: str) -> int:
+    cells = [one.pixel.get("f1") for one in results.outcomes if one.set == name]
+    return max((cell.n for cell in cells if cell is not None), default=0)
 
 
 def main_rows(results: Results, attack: str) -> list[Row]:
@@ -85,10 +86,10 @@ def main_rows(results: Results, attack: str) -> list[Row]:
         cells = []
         for record in results.sets:
             one = results.outcome(record.name, attack, name)
-            cells.append(_cell(one))
+            cells.append(_cell(one, _most(results, record.name)))
         if several:
             average = next((one for one in results.averages if (one.attack, one.method) == (attack, name)), None)
-            cells.append("–" if average is None else _pair(average.weighted["f1"].value, average.weighted["iou"].value))
+            cells.append("–" if average is None else _average(average, len(results.sets)))
         rows.append(Row(name, ORIGINS.get(kinds[name], "measured"), tuple(cells)))
     return rows
 
@@ -145,17 +146,18 @@ def notes(results: Results) -> list[str]:
         "Brackets: bootstrap 95 % interval over images.",
     ]
     if results.published:
-        lines.append("published: from the CLUE paper (arXiv 2508.07413), not measured here.")
+        lines.append("published: from the CLUE paper (arXiv 2508.07413), over its whole sets; not measured here.")
     lines += sorted({f"{one.set}: {one.note}." for one in results.published if one.note})
     for record in results.sets:
         if record.complete is False:
             held = f"{record.held[0]} forged and {record.held[1]} authentic"
             lines.append(f"{record.name} is not complete here: {held}, {record.expected}. Not comparable with others.")
-        elif (record.forged, record.authentic) != record.held:
+        if (record.forged, record.authentic) != record.held:
             measured, held_here = record.forged + record.authentic, sum(record.held)
             lines.append(f"{record.name}: {measured} of {held_here} images were measured. Not comparable with others.")
         lines += [f"{record.name}, known damage: {words}" for words in record.damage]
         lines += _problem_lines(results, record.name)
+    lines += _small_samples(results)
     probe = [
         (one.set, one.image.get("image_auc"))
         for one in results.outcomes
@@ -177,6 +179,20 @@ def notes(results: Results) -> list[str]:
     return lines
 
 
+def _small_samples(results: Results) -> list[str]:
+    """What few images do to some figures."""
+    lines = []
+    authentic = min((record.authentic for record in results.sets if record.authentic), default=100)
+    if authentic < 100:
+        lines.append(
+            f"With {authentic} authentic images one false positive is a rate of {1 / authentic:.1%}: true positives at "
+            "a lower rate are those at none."
+        )
+    if any((figure := one.image.get("calibration_error")) and figure.value is not None for one in results.outcomes):
+        lines.append("The expected calibration error of few images comes out too large, its interval more so.")
+    return lines
+
+
 def _problem_lines(results: Results, name: str) -> list[str]:
     """How many problems of each kind; the result and the page name them all."""
     record = next(one for one in results.sets if one.name == name)
@@ -191,10 +207,19 @@ def _problem_lines(results: Results, name: str) -> list[str]:
     return lines
 
 
-def _cell(one: Outcome | None) -> str:
+def _cell(one: Outcome | None, most: int) -> str:
+    """F1 / IoU, with n where it is not that of the column."""
     if one is None or "f1" not in one.pixel:
         return "–"
-    return _pair(one.pixel["f1"].value, one.pixel["iou"].value)
+    n = one.pixel["f1"].n
+    pair = _pair(one.pixel["f1"].value, one.pixel["iou"].value)
+    return pair if n in (0, most) else f"{pair} (n = {n})"
+
+
+def _average(average: Average, sets: int) -> str:
+    """F1 / IoU over all images, with the number of sets where some are missing."""
+    pair = _pair(average.weighted["f1"].value, average.weighted["iou"].value)
+    return pair if average.sets == sets else f"{pair} ({average.sets} of {sets} sets)"
 
 
 def _pair(f1: float | None, iou: float | None) -> str:

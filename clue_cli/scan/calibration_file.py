@@ -103,7 +103,9 @@ class CalibrationFile(_Strict):
     )
     n: int = Field(gt=0, description="Number of authentic photos that count.")
     promised_rate: float = Field(gt=0, lt=1, description="What holds on average over calibrations: at most `fpr`.")
-    rate_bound: float = Field(gt=0, le=1, description="Upper bound of this threshold's rate, with 95 % confidence.")
+    rate_bound: float = Field(
+        gt=0, le=1, description="Upper bound of this threshold's rate, with 95 % confidence, for independent photos."
+    )
     score_threshold: float = Field(ge=0, le=1, description="The verdict is `forged` if the score is above this.")
     no_evidence_below: float = Field(ge=0, le=1, description="`no_evidence` if the score is not above this.")
     megapixels: list[float] = Field(
@@ -166,8 +168,8 @@ class CalibrationFile(_Strict):
             f"Of new authentic photos at most {_percent(self.promised_rate)} are called forged by mistake (asked for: "
             f"at most {_percent(self.fpr)}). This is promised by split conformal prediction from {self.n:,} authentic "
             f"photos of {smallest:.2g} to {largest:.2g} megapixels, on average over such calibrations; of this one the "
-            f"rate is at most {_percent(self.rate_bound)} with 95 % confidence. With {self.n:,} photos the smallest "
-            f"rate that can be promised is 1/{self.n + 1:,}.",
+            f"rate is at most {_percent(self.rate_bound)} with 95 % confidence if its photos are independent of each "
+            f"other. With {self.n:,} photos the smallest rate that can be promised is 1/{self.n + 1:,}.",
             "The promise is for photos that come about like those: the same kinds of cameras, processing, compression "
             "and size. It says nothing about other photos, nor how many forgeries are found.",
         ]

@@ -83,10 +83,11 @@ def write_summary(to: TextIO, records: Iterable[tuple[ImageRecord | FailureRecor
             cells: list[Cell] = [of_image(record) for _, of_image, _ in _COLUMNS.values()]
         else:
             cells = [of_failure(record) for _, _, of_failure in _COLUMNS.values()]
-        writer.writerow([*map(_harmless, cells), _yes(met)])
+        writer.writerow([*map(harmless, cells), _yes(met)])
 
 
-def _harmless(cell: Cell) -> Cell:
+def harmless(cell: Cell) -> Cell:
+    """The cell, with a leading apostrophe if a spreadsheet would take it for a formula."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell
 
 

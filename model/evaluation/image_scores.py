@@ -108,9 +108,8 @@ def _counts(scores: Values, forged: Classes, weight: Values) -> tuple[Values, Va
 def _ratio(part: Values, whole: Values) -> Values:
     """Part / whole, NaN where the whole is nothing."""
     part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
-    out = np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
-    return out[()]
+    return np.asarray(np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0), np.float64)
 
 
 def _none(weight: Values) -> Values:
-    return np.full(weight.shape[:-1], np.nan)[()]
+    return np.full(weight.shape[:-1], np.nan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,11 +32,12 @@ def read_map(path: Path, max_megapixels: float = LARGEST) -> Map:
     except UnreadablePicture:
         raise
     except Exception as error:  # decoders raise anything on damaged bytes
-        raise UnreadablePicture(f"{path}: {error or type(error).__name__}") from error
+        raise UnreadablePicture(f"{path}: {str(error) or type(error).__name__}") from error
 
 
 def _read_array(path: Path, max_megapixels: float) -> Map:
-    stored = np.lib.format.open_memmap(path, mode="r")  # unlike `np.load`, no archive and no pickle, whatever it holds
+    # Unlike `np.load`, this reads no archive and no pickle, whatever the file holds
+    stored: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
     if stored.ndim > 2:
         stored = stored.reshape([side for side in stored.shape if side != 1])
     if stored.ndim != 2 or stored.size == 0 or stored.dtype.kind not in "fbui":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clue_cli.eval.measurements import STEPS, Measurement, MeasurementLog, Unit, pixel_curve, read_log
@@ -21,12 +21,20 @@ def test_what_is_appended_is_known_and_read_again(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with MeasurementLog(path) as log:
         assert not log.known(UNIT)
-        log.append(UNIT, "none", "m", Measurement(ROW, CURVE, "sign"))
+        log.append(UNIT, "none", "m", Measurement(ROW, CURVE, "sign", inverted=True))
         assert log.known(UNIT)
     with MeasurementLog(path) as log:
         assert log.known(UNIT) and not log.known(Unit("t", "set", "i"))
-        assert list(log.read([UNIT, Unit("t", "set", "i")])) == [(UNIT, Measurement(ROW, CURVE, "sign"))]
+        assert list(log.read([UNIT, Unit("t", "set", "i")])) == [(UNIT, Measurement(ROW, CURVE, "sign", inverted=True))]
     assert read_log(path, {(UNIT.settings, "set")}) == {(UNIT.settings, "set"): {ROW.key: ROW}}
+
+
+def test_of_an_image_that_changed_the_latest_row_counts(tmp_path: Path) -> None:
+    path, later = tmp_path / "log", ImageRow(ROW.key, True, f1=0.9)
+    with MeasurementLog(path) as log:
+        log.append(UNIT, "none", "m", Measurement(ROW))
+        log.append(Unit(UNIT.settings, "set", "j" * 64), "none", "m", Measurement(later))
+    assert read_log(path, {(UNIT.settings, "set")}) == {(UNIT.settings, "set"): {ROW.key: later}}
 
 
 def test_what_failed_is_kept_and_tried_again(tmp_path: Path) -> None:
@@ -41,7 +49,7 @@ def test_what_failed_is_kept_and_tried_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "torn",
-    [b'{"format":1,"sett', b"\xff\xfe\n", b'{"format":9}\n', b'{"format":1}\n', b"[]\n", b'{"format":1,"curve":[1]}\n'],
+    [b'{"format":2,"sett', b"\xff\xfe\n", b'{"format":9}\n', b'{"format":2}\n', b"[]\n", b'{"format":2,"curve":[1]}\n'],
 )
 def test_a_line_that_is_none_is_passed_over(tmp_path: Path, torn: bytes) -> None:
     path = tmp_path / "log"
@@ -58,6 +66,7 @@ def test_a_line_that_is_none_is_passed_over(tmp_path: Path, torn: bytes) -> None
     assert read_log(path, {("t", "set")})["t", "set"] == {ROW.key: ROW}
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1, width=32), st.booleans()), min_size=1, max_size=40))
 def test_the_pixel_curve_counts(pixels: list[tuple[float, bool]]) -> None:
     heatmap = np.array([[value for value, _ in pixels]], np.float32)

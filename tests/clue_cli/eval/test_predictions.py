@@ -46,6 +46,13 @@ def test_a_map_is_named_like_its_image(tmp_path: Path, name: str, owner: str | N
     assert [problem.name for problem in maps.surplus] == ([] if owner else [name])
 
 
+def test_a_map_that_could_be_of_two_images_is_of_neither(tmp_path: Path) -> None:
+    twins = [Entry("Tp/a.jpg", Path("a"), (), True), Entry("Tp/a.png", Path("b"), (), True)]
+    maps = PredictionFolder(write(tmp_path, "Tp/a.npy", "Tp/a.png.npy"), "set", twins)
+    assert [maps.find(one)[0] for one in twins] == [None, tmp_path / "Tp" / "a.png.npy"]
+    assert [problem.name for problem in maps.surplus] == ["Tp/a.npy"]
+
+
 def test_two_maps_of_one_name_are_not_guessed_between(tmp_path: Path) -> None:
     maps = PredictionFolder(write(tmp_path, "a.npy", "a.png"), "set", ENTRIES)
     assert maps.find(ENTRIES[0]) == (None, "2 maps are named like it")

@@ -19,7 +19,7 @@ from clue_cli.eval.progress import EvalProgress
 from clue_cli.eval.results import Results, read_results
 from model.calibration import Calibration
 from tests.clue_cli.eval.conftest import Damaged, measured
-from tests.clue_cli.eval.made import truth, write_set
+from tests.clue_cli.eval.made import truth, write_mask, write_set
 from tests.tiny_model import write_tiny_model
 
 FILES = {"contact", "index.html", "measurements.jsonl", "per_image.csv", "plots", "results.json"}
@@ -74,6 +74,16 @@ class TestProblems:
         (maps / "more.npy").unlink()
         results = measured(tmp_path / "out", bench=(str(good),), predictions=maps, strict=True)
         assert [one.pixel["f1"].value for one in results.outcomes if one.method == "predictions"] == [1.0]
+
+    def test_an_inverted_set_is_noticed_among_the_images_that_are_measured(self, tmp_path: Path) -> None:
+        folder = write_set(tmp_path / "set", 5, 0)
+        for number in range(4):
+            write_mask(folder / "Gt" / f"t{number}.png", ~truth(number))
+        (folder / "Gt" / "t4.png").write_bytes(b"damaged")
+        for again in range(2):  # measured, and taken over
+            results = measured(tmp_path / "out", bench=(str(folder),), methods=("ela",))
+            found = [(p.kind, p.detail) for p in results.sets[0].problems if "inverted" in p.kind]
+            assert found == [("set looks inverted", "4 of 4 masks")], again
 
 
 class TestFolder:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from clue_cli.errors import ClueError, DataProblemError, NothingToScanError, UsageError
-from clue_cli.eval.sets import ChosenSet, choose, inverted, resolve
-from model.evaluation import Kind, find_at
+from clue_cli.eval.sets import resolve
+from model.evaluation.ground import truth_of
 from tests.clue_cli.eval.made import truth, write_mask, write_set
 
 
@@ -42,6 +42,29 @@ def test_all_names_what_is_absent(root: Path) -> None:
     assert "coverage" in absent and "acdsee" not in absent
 
 
+@pytest.mark.parametrize("words", [["all,acdsee"], ["acdsee,all"], ["all", "all"]])
+def test_no_set_is_measured_twice(root: Path, words: list[str]) -> None:
+    assert [one.name for one in resolve(words, root)[0]] == ["acdsee"]
+
+
+def test_a_group_is_what_is_there_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("AutoSplice90", "AutoSplice75"):
+        write_set(tmp_path / name, 1, 1)
+    found, absent = resolve(["autosplice"], tmp_path)
+    assert ([one.name for one in found], absent) == (["autosplice-90", "autosplice-75"], ["autosplice-100"])
+    with pytest.raises(NothingToScanError, match="None of the 4 sets of weibo was found"):
+        resolve(["weibo"], tmp_path)
+    with pytest.raises(UsageError, match="needs to know where"):
+        resolve(["weibo"], None)
+
+
+def test_a_set_without_a_picture_is_no_result(tmp_path: Path) -> None:
+    folder = write_set(tmp_path / "set", 0, 0)
+    (folder / "Tp" / "note.txt").touch()
+    with pytest.raises(NothingToScanError, match="holds no picture"):
+        resolve([str(folder)], None)
+
+
 @pytest.mark.parametrize(
     ("words", "root_name", "kind", "message", "said"),
     [
@@ -70,38 +93,10 @@ def test_what_is_not_there(
     assert said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("limit", [None, 1, 2, 3, 5, 9, 10, 99])
-def test_a_limit_keeps_both_classes_and_is_part_of_a_larger_one(root: Path, limit: int | None) -> None:
-    (found,), _ = resolve(["acdsee"], root)
-    chosen = choose(found, limit, 0)
-    assert len(chosen) == min(limit or 10, 10)
-    assert [entry.key for entry in chosen] == sorted(entry.key for entry in chosen)
-    if limit != 1:
-        assert {entry.forged for entry in chosen} == {True, False}
-    if limit:
-        assert set(chosen) <= set(choose(found, limit + 1, 0))
-
-
-def test_the_seed_chooses(root: Path) -> None:
-    (found,), _ = resolve(["acdsee"], root)
-    assert len({choose(found, 3, seed) for seed in range(8)}) > 1
-    assert choose(found, 3, 5) == choose(found, 3, 5)
-
-
-def test_an_inverted_set_is_noticed_among_the_chosen(tmp_path: Path) -> None:
-    folder = write_set(tmp_path / "set", 4, 0)
-    for number in range(4):
-        write_mask(folder / "Gt" / f"t{number}.png", ~truth(number))
-    (folder / "Gt" / "t3.png").write_bytes(b"damaged")
-    found = find_at(folder, deep=False)
-    problem = inverted(ChosenSet(found, choose(found, None, 0)))
-    assert problem is not None and problem.kind is Kind.SET_INVERTED and problem.detail == "3 of 3 masks"
-
-
 def test_strict_refuses_before_anything_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_set(tmp_path / "set", 2, 1)
     write_mask(folder / "Gt" / "t1.png", truth(1, (40, 40)))
     assert len(resolve([str(folder)], None)[0]) == 1
     with pytest.raises(DataProblemError):
-        resolve([str(folder)], None, strict=True)
+        resolve([str(folder)], None, read=truth_of)
     assert "t1.jpg" in capsys.readouterr().err

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from clue_cli.eval.published import SOURCE, published_for
-from clue_cli.eval.results import Figure, PublishedRecord
-from clue_cli.eval.table import main_rows, notes, number, render, with_interval
+from clue_cli.eval.results import Average, Figure, PublishedRecord
+from clue_cli.eval.table import _average, columns, main_rows, notes, number, render, with_interval
 from tests.clue_cli.eval.conftest import Damaged
 
 
@@ -57,6 +57,16 @@ def test_published_rows_are_marked_and_stand_beside_ours(damaged: Damaged) -> No
     assert rows["metadata alone"].origin == "probe"
     assert main_rows(results, "jpeg:70")[0].origin != "published"
     assert any("not measured here" in line for line in notes(results))
+
+
+def test_a_cell_over_fewer_images_than_its_column_says_so(damaged: Damaged) -> None:
+    results = damaged.results
+    assert [name.rpartition(" (")[2] for name in columns(results)] == ["n = 6)"]
+    cells = {row.method: row.cells[0] for row in main_rows(results, "none")}
+    assert cells["predictions"].endswith(" (n = 3)") and cells["error level analysis"].endswith(" (n = 5)")
+    average = Average(attack="none", method="m", sets=1, weighted={}, mean={})
+    figures = {name: Figure(value=0.5, n=3, low=None, high=None) for name in ("f1", "iou")}
+    assert _average(average.model_copy(update={"weighted": figures}), 2) == ".500/.500 (1 of 2 sets)"
 
 
 def test_the_terminal_gets_nothing_hostile(damaged: Damaged) -> None:

@@ -1,0 +1,104 @@
+"""Pictures and masks from another process: the same as from this one, and what goes wrong there is named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clue_cli.eval import runner
+from clue_cli.eval.pictures import Pictures
+from model.evaluation import Entry, UnreadablePicture, ground, read_pixels, read_truth
+from model.evaluation.truth import MaskStyle
+from tests.clue_cli.eval.conftest import measured
+from tests.clue_cli.eval.made import SIZE, picture, truth, write_mask, write_set
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Iterator[Pictures]:
+    with Pictures(1, 0.05) as pictures:
+        yield pictures
+
+
+def mask_of(mode: str) -> Image.Image:
+    levels = np.linspace(0, 255, SIZE[0] * SIZE[1]).reshape(SIZE).astype(np.uint8)
+    match mode:
+        case "zeros and ones":
+            return Image.fromarray(truth(0).astype(np.uint8))
+        case "I;16":
+            return Image.fromarray(levels.astype(np.uint16) * 257)
+        case "1" | "L" | "P":
+            return Image.fromarray(levels).convert(mode)
+    colours = Image.fromarray(np.stack([levels, levels[::-1], levels[:, ::-1]], 2))
+    if mode.endswith("A"):
+        colours.putalpha(Image.fromarray(np.where(truth(1), 0, 255).astype(np.uint8)))
+    return colours.convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "zeros and ones"])
+def test_masks_are_what_they_are_in_this_process(mode: str, pictures: Pictures, tmp_path: Path) -> None:
+    mask_of(mode).save(tmp_path / "m.png")
+    styles: tuple[MaskStyle, ...] = ("white", "black", "grey", "two-coloured")
+    for style in styles:
+        entry = Entry("k", tmp_path / "k.jpg", (tmp_path / "m.png",), True, style=style)
+        assert np.array_equal(pictures.truth(entry), read_truth(entry.masks, style)), style
+
+
+def test_pictures_are_as_stored(pictures: Pictures, tmp_path: Path) -> None:
+    turned = Image.fromarray(picture(0))
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "p.png", exif=exif)
+    assert np.array_equal(pictures.pixels(Entry("p", tmp_path / "p.png", (), False)), read_pixels(tmp_path / "p.png"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "m.png: The file is empty"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(30), "m.png: The mask is damaged or cut"),
+        (b"GIF89a" + bytes(300), "m.png: "),
+        (b"no picture", "m.png: It is named like a png picture"),
+        (None, "m.png: "),
+    ],
+)
+def test_masks_that_cannot_be_read_are_named(
+    content: bytes | None, message: str, pictures: Pictures, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / "m.png").write_bytes(content)
+    entry = Entry("k", tmp_path / "k.jpg", (tmp_path / "m.png",), True)
+    with pytest.raises(UnreadablePicture, match=message):
+        pictures.truth(entry)
+    assert {problem.kind.value for problem in ground(entry, pictures.truth).problems} >= {"mask unreadable"}
+
+
+def test_too_large_is_not_decoded(pictures: Pictures, tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    write_mask(path, np.ones((300, 200), bool))
+    with pytest.raises(UnreadablePicture, match=r"large\.png: 0\.06 megapixels; the limit is 0\.05"):
+        pictures.truth(Entry("k", path, (path,), True))
+    with pytest.raises(UnreadablePicture, match="megapixels; the limit is"):
+        pictures.pixels(Entry("k", path, (), False))
+
+
+def test_the_limit_of_pillow_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 12345)
+    with Pictures(1, 1.0):
+        assert Image.MAX_IMAGE_PIXELS is None
+    assert Image.MAX_IMAGE_PIXELS == 12345
+
+
+def test_a_mask_that_crashes_its_decoder_costs_its_image_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    crashing = partial(Pictures, worker_module="tests.faults.crashing_mask_decoder")
+    monkeypatch.setattr(runner, "Pictures", crashing)
+    results = measured(tmp_path / "out", bench=(str(write_set(tmp_path / "set", 2, 1)),), methods=("ela",))
+    one = results.outcome(str(tmp_path / "set"), "none", "error level analysis")
+    assert one is not None
+    assert [(p.kind, p.name) for p in one.problems] == [("mask unreadable", f"Tp/t{n}.jpg") for n in range(2)]
+    assert all("crashed (signal SIGSEGV" in p.detail for p in one.problems)
+    assert (one.pixel["f1"].n, one.image["image_auc"].n) == (0, 3)
