@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import torch
 
 _CPUINFO = Path("/proc/cpuinfo")
+_COMPILERS = ("g++", "clang++", "c++")
 
 
 class DeviceError(ValueError):
     """A device or number format that this machine does not have; the message names the choices."""
+
+
+class CompilerMissing(RuntimeError):
+    """torch.compile writes C++ and has it compiled, for the CPU and for what launches kernels on a GPU."""
 
 
 def resolve(device: str, dtype: str) -> tuple[str, torch.dtype]:
@@ -52,3 +59,11 @@ def cpu_has_bfloat16() -> bool:
         return False
     flags = next((line for line in text.splitlines() if line.startswith("flags")), "").split()
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def require_compiler() -> None:
+    """Raise CompilerMissing where there is no C++ compiler: torch would say so only in the middle of a run."""
+    chosen = os.environ.get("CXX")
+    names = [chosen] if chosen else list(_COMPILERS)
+    if not any(shutil.which(name) for name in names):
+        raise CompilerMissing(f"there is no C++ compiler here ({', '.join(names)}), which torch.compile needs")

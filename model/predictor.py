@@ -56,7 +56,8 @@ class Predictor:
         batch: tiles per batch; they are of one shape, and may come from several images.
 
     Attributes:
-        batch: smaller than it was, once memory ran out.
+        asked: the batch as it was asked for.
+        batch: the same, smaller once memory ran out.
         ahead: how many batches may be under way while the next is prepared; 0 on the CPU, which has its hands full.
     """
 
@@ -65,7 +66,7 @@ class Predictor:
             raise ValueError("a batch holds at least one tile")
         self.model = model.to(memory_format=torch.channels_last)
         self.spec = model.preset.tile
-        self.batch = batch
+        self.asked = self.batch = batch
         self.device = next(model.parameters()).device
         self.ahead = 1 if self.device.type == "cuda" else 0
         self._transfer = Transfer(self.device)

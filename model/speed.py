@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.clue import CLUE, build
+from model.device import require_compiler
 from model.presets import Preset
 from model.rectified_flow import noise_levels
+from model.sam_attention import restore_attention
+
+Compile = Literal["blocks", "graphs"]
+
+
+def compile_network(model: CLUE, how: Compile) -> CLUE:
+    """Compile a network, in place. Every new shape of tile is compiled anew, which takes a minute or more.
+
+    Args:
+        model: in evaluation mode, on its device.
+        how: `blocks` as in `compile_blocks`; `graphs` is the whole of it in one piece, replayed on a GPU as one CUDA
+            graph: slower to compile, and nothing is launched kernel by kernel.
+
+    Raises:
+        CompilerMissing: there is no C++ compiler.
+    """
+    require_compiler()
+    if how == "blocks":
+        return compile_blocks(model, dynamic=False)
+    model.compile(mode="reduce-overhead", dynamic=False)
+    return model
 
 
 def compile_blocks(model: CLUE, **options: Any) -> CLUE:
@@ -35,6 +57,8 @@ def compile_blocks(model: CLUE, **options: Any) -> CLUE:
 def flops(preset: Preset, height: int, width: int) -> dict[str, int]:
     """What one image costs by part, multiply and add as two, counted on the meta device: nothing is computed.
 
+    SAM is counted with segment_anything's own attention: what ours widens (`model.sam_attention`) is no work done.
+
     The early view keeps its full precision by a switch that the meta device does not have: presets that have one are
     counted on the CPU.
 
@@ -47,6 +71,8 @@ def flops(preset: Preset, height: int, width: int) -> dict[str, int]:
     """
     device = "cpu" if preset.view.channels else "meta"
     model = build(preset, device).eval().requires_grad_(False)
+    if model.sam is not None:
+        restore_attention(model.sam.encoder)
     x = torch.zeros(1, 3, height, width, device=device)
     noise = torch.zeros(1, *model.latent_shape(height, width), device=device)
     with torch.inference_mode(), FlopCounterMode(display=False) as whole:

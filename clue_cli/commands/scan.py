@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,8 +26,8 @@ from clue_cli.commands.options import (
     path,
 )
 from clue_cli.commands.stop import graceful_stop
-from clue_cli.errors import ExitCode, ForgedFound, NothingToScanError
-from clue_cli.scan.options import FailOn, GifFrames, ScanOptions
+from clue_cli.errors import ExitCode, ForgedFound, NothingToScanError, UsageError
+from clue_cli.scan.options import Compile, FailOn, GifFrames, ScanOptions
 from clue_cli.terminal import complain, write_stdout
 
 if TYPE_CHECKING:
@@ -34,6 +35,22 @@ if TYPE_CHECKING:
 
 _DEFAULT = ScanOptions()
 _RESULTS = "Results"
+_DEVICES = re.compile(r"(cpu|(cuda:)?\d{1,4})(,(cpu|(cuda:)?\d{1,4}))*")
+
+
+def _devices(text: str | None) -> str | None:
+    """The callback of `--devices`; raises typer.BadParameter for what is no list of devices."""
+    if text is not None and not _DEVICES.fullmatch(text):
+        raise typer.BadParameter("expected numbers of GPUs, as in 0,1")
+    return text
+
+
+def _named(devices: str | None, device: str) -> tuple[str, ...]:
+    if devices is None:
+        return ()
+    if device != _DEFAULT.device:
+        raise UsageError("--device and --devices were both given.", "Name one device or several.")
+    return tuple(f"cuda:{name}" if name.isdigit() else name for name in devices.split(","))
 
 
 def scan(
@@ -53,6 +70,16 @@ def scan(
     ],
     model: ModelName = _DEFAULT.model,
     device: Device = _DEFAULT.device,
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            callback=_devices,
+            metavar="N,N,...",
+            help="Several GPUs by number, as in 0,1: a process for each, and one scan.",
+            show_default=False,
+            rich_help_panel=NETWORK,
+        ),
+    ] = None,
     dtype: NumberFormat = _DEFAULT.dtype,
     batch: Annotated[
         int | None,
@@ -63,6 +90,14 @@ def scan(
             rich_help_panel=NETWORK,
         ),
     ] = _DEFAULT.batch,
+    compile: Annotated[
+        Compile | None,
+        typer.Option(
+            help="torch.compile: minutes for each new size of tile, then faster; blocks, or all as CUDA graphs.",
+            show_default=False,
+            rich_help_panel=NETWORK,
+        ),
+    ] = _DEFAULT.compile,
     workers: Annotated[
         int | None,
         typer.Option(min=1, max=64, help="Decoding processes.", show_default="automatic", rich_help_panel=NETWORK),
@@ -144,7 +179,9 @@ def scan(
     options = ScanOptions(
         model=model,
         device=device,
+        devices=_named(devices, device),
         dtype=dtype,
+        compile=compile,
         batch=batch,
         workers=workers,
         threshold=threshold,

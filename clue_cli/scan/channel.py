@@ -54,6 +54,44 @@ class Channel(Generic[T]):
             self._items.clear()
             self._changed.notify_all()
 
+    def take(self) -> T | None:
+        """The next thing for a consumer that may give things back, None at the end of all.
+
+        Such a consumer counts as a producer while it holds something: it is one of `producers`, comes here with empty
+        hands, and the end has come when the others have none either.
+
+        Raises:
+            Aborted: the channel was cut.
+        """
+        with self._changed:
+            self._open -= 1
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._aborted or self._items or self._open <= 0)
+            if self._aborted:
+                raise Aborted
+            if not self._items:
+                return None
+            self._open += 1
+            return self._next()
+
+    def poll(self) -> T | None:
+        """The next thing if there is one; the same consumer, with things in its hands. Raises Aborted."""
+        with self._changed:
+            if self._aborted:
+                raise Aborted
+            return self._next() if self._items else None
+
+    def give_back(self, items: list[T]) -> None:
+        """Put things first in the row that were taken and not used; never waits."""
+        with self._changed:
+            self._items.extendleft(reversed(items))
+            self._changed.notify_all()
+
+    def _next(self) -> T:
+        item = self._items.popleft()
+        self._changed.notify_all()
+        return item
+
     def ready(self) -> bool:
         """Whether the only consumer would not have to wait: there is a thing, or there will be none."""
         with self._changed:
@@ -72,8 +110,7 @@ class Channel(Generic[T]):
                     raise Aborted
                 if not self._items:
                     return
-                item = self._items.popleft()
-                self._changed.notify_all()
+                item = self._next()
             yield item
 
 

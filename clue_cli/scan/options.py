@@ -36,6 +36,13 @@ class DType(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
+class Compile(StrEnum):
+    """How the network is compiled (`model.speed.compile_network`)."""
+
+    BLOCKS = "blocks"
+    GRAPHS = "graphs"
+
+
 class FailOn(StrEnum):
     """What `--fail-on` can turn into an exit code of its own."""
 
@@ -68,7 +75,9 @@ class ScanOptions:
     Attributes:
         model: name of a preset with weights in the package, or a path.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        devices: several of them, a process each; empty for the one above.
         dtype: number format of the network; `auto` leaves it to the device.
+        compile: how the network is compiled; None: not at all.
         batch: tiles in one batch, None for automatic.
         workers: decoding processes, None for automatic.
         threshold: a pixel is marked above this probability; None for the model's own.
@@ -91,7 +100,9 @@ class ScanOptions:
 
     model: str = "mini"
     device: str = "auto"
+    devices: tuple[str, ...] = ()
     dtype: DType = DType.AUTO
+    compile: Compile | None = None
     batch: int | None = None
     workers: int | None = None
     threshold: float | None = None
@@ -114,7 +125,10 @@ class ScanOptions:
     def settings(self) -> dict[str, Setting]:
         """Every option that can change a result, for `run.json`."""
         walking: dict[str, Setting] = {"hidden": self.hidden, "follow_links": self.follow_links}
-        return {"model": self.model, "dtype": self.dtype.value} | self._judging() | walking | self._limits()
+        network: dict[str, Setting] = {"model": self.model, "dtype": self.dtype.value}
+        if self.compile is not None:
+            network["compile"] = self.compile.value
+        return network | self._judging() | walking | self._limits()
 
     def stamp(self, model_digest: str, dtype: str, settings: dict[str, Setting] | None = None) -> Stamp:
         """The stamp of a new run.
@@ -125,6 +139,8 @@ class ScanOptions:
             settings: what else a result depends on and no option shows, e.g. noise levels or tile size.
         """
         judging = {**self._judging(), **(settings or {}), "dtype": dtype, "model": model_digest, "clue": __version__}
+        if self.compile is not None:  # its masks differ in their last bits
+            judging["compile"] = self.compile.value
         started = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         return Stamp(
             run_id=f"{started}-{secrets.token_hex(3)}",

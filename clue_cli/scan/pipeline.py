@@ -5,7 +5,8 @@
      └─ what cannot be read ──────────────────────────────────────────────────────────────────────── record
 
 Four kinds of threads, joined by bounded channels, so that reading, decoding, the network and writing overlap and
-memory stays flat: one reads, some wait for decoding processes, the caller's runs the network, one or more write.
+memory stays flat: one reads, some wait for decoding processes, the caller's runs the network, one or more write. With
+several devices each has a process for its network and a thread here that talks to it; all share the photos.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +38,8 @@ from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.scan.calibration_file import load as load_calibration
 from clue_cli.scan.channel import Aborted, Budget, Channel, Pending
 from clue_cli.scan.folder import output_errors
-from clue_cli.scan.network import find_device, find_model, load_predictor
+from clue_cli.scan.network import find_devices, find_model, load_predictor, processes
+from clue_cli.scan.network_process import NetworkLost, NetworkProcess, Unpredicted
 from clue_cli.scan.options import GifFrames, ScanOptions
 from clue_cli.scan.panels import BYTES_PER_PIXEL as PANEL_BYTES_PER_PIXEL
 from clue_cli.scan.panels import MAX_MEGAPIXELS as PANEL_MEGAPIXELS
@@ -86,7 +89,8 @@ class Predicted:
 
     photo: Photo
     file: Pending
-    prediction: Prediction[Decoded] | OutOfMemory[Decoded]
+    prediction: Prediction[Decoded] | OutOfMemory[Decoded] | Unpredicted[Decoded]
+    device: str
 
 
 def scan(
@@ -113,22 +117,24 @@ def scan(
     check_paths(paths)
     checkpoint = find_model(options.model)
     own = None if options.calibration is None else load_calibration(options.calibration, checkpoint.digest)
-    device, dtype = find_device(options.device, options.dtype if own is None else own.dtype(options.dtype))
+    devices, dtype = find_devices(options, options.dtype if own is None else own.dtype(options.dtype))
     calibration = checkpoint.calibration if own is None else own.applied_to(checkpoint.calibration)
     if options.threshold is not None:
         calibration = replace(calibration, pixel_threshold=options.threshold)
     stop = stop or threading.Event()
     with ResultStore(out, paths) as store:
-        log = RunLog(paths, options, checkpoint, calibration, device, str(dtype).removeprefix("torch."), progress, own)
+        number_format = str(dtype).removeprefix("torch.")
+        log = RunLog(paths, options, checkpoint, calibration, ",".join(devices), number_format, progress, own)
         for warning in [
             *store.begin(log.run, log.stamp, overwrite=options.overwrite),
-            *(own.warnings(device) if own else []),
+            *(own.warnings(devices[0]) if own else []),
         ]:
             log.warn(warning)
         progress.started(log.run)
-        flow = _Flow(paths, out, options, checkpoint, calibration, own, store, log, stop)
+        networks = processes(checkpoint, devices, dtype, options, log.warn) if len(devices) > 1 else []
+        flow = _Flow(paths, out, options, checkpoint, calibration, own, store, log, stop, networks)
         with _failing_visibly(store, log):
-            flow.run(lambda: load_predictor(checkpoint, device, dtype, options))
+            flow.run(lambda: load_predictor(checkpoint, devices[0], dtype, options))
             log.close("interrupted" if stop.is_set() else "finished")
             log.run = store.finish(log.run)
             with output_errors(out):
@@ -168,6 +174,7 @@ class _Flow:
         store: ResultStore,
         log: RunLog,
         stop: threading.Event,
+        networks: list[NetworkProcess[Decoded]],
     ) -> None:
         self.paths, self.out, self.options, self.stop = paths, out, options, stop
         self.calibration, self.own, self.store, self.log = calibration, own, store, log
@@ -184,14 +191,16 @@ class _Flow:
             calibration_sha256=None if own is None else own.sha256,
         )
         cores = os.cpu_count() or 1
-        self.decoders = options.workers or max(1, min(4, cores // 2))
-        self.writers = max(1, min(4, cores // 2))
+        self.networks, count = networks, max(1, len(networks))
+        self.decoders = options.workers or max(1, min(4 * count, cores // 2))
+        self.writers = max(1, min(4 * count, cores // 2))
         self.encoded: Channel[Encoded] = Channel(2)
-        self.decoded: Channel[Decoded] = Channel(32, self.decoders)
+        self.decoded: Channel[Decoded] = Channel(32, self.decoders + count)
         self.predicted: Channel[Predicted] = Channel(32)
         self.budget = Budget(PIXEL_BUDGET)
         self.archives: list[tuple[ArchiveOpened, str]] = []
-        self.threads = Threads(self.encoded, self.decoded, self.predicted, self.budget)
+        self.threads = Threads(self.encoded, self.decoded, self.predicted, self.budget, *networks)
+        self.lost: list[str] = []
 
     def run(self, load_predictor: Callable[[], Predictor]) -> None:
         """Run all steps to the end, or to the first error, which is raised."""
@@ -204,7 +213,12 @@ class _Flow:
             for _ in range(self.writers):
                 self.threads.start("clue-write", self.write)
             with self.threads.guarded():
-                self.predict(load_predictor)
+                if self.networks:
+                    threads = [self.threads.start("clue-network", partial(self.share, n)) for n in self.networks]
+                    for thread in threads:
+                        thread.join()
+                else:
+                    self.predict(self.log.device, load_predictor)
                 self.predicted.close()
             if self.threads.errors:
                 pool.close()  # whoever waits for a decoder stops waiting
@@ -301,10 +315,9 @@ class _Flow:
             what = Unreadable(locator, Step.READ, FailureCode.CHANGED_DURING_SCAN, message, file=identity)
             self.fail(failure_record(what, other_pages=pages))
 
-    def predict(self, load_predictor: Callable[[], Predictor]) -> None:
-        """Run the network over the photos, in the caller's thread. It is loaded when the first photo arrives."""
-        decoded = iter(self.decoded)
-        first = next(decoded, None)
+    def predict(self, device: str, load_network: Callable[[], Predictor | NetworkProcess[Decoded]]) -> None:
+        """Run a network over the photos. It is loaded when the first photo arrives."""
+        first = self.decoded.take()
         if first is None:
             return
 
@@ -316,32 +329,54 @@ class _Flow:
                 else:
                     # As stored, not as displayed: the network sees the 8×8 grid of a JPEG where the encoder put it.
                     yield page, stored_view(page.photo.pixels, page.photo.orientation)
-                if not self.decoded.ready():
+                page = self.decoded.poll()
+                if page is None:
                     # The next image may wait for the memory of this one: what is begun must not wait for the next.
                     yield None
-                page = next(decoded, None)
+                    page = self.decoded.take()
 
-        for prediction in load_predictor().predict(images()):
-            self.predicted.put(Predicted(prediction.key.photo, prediction.key.file, prediction))
+        network, told = load_network(), False
+        for prediction in network.predict(images()):
+            self.predicted.put(Predicted(prediction.key.photo, prediction.key.file, prediction, device))
+            if network.batch < network.asked and not told:
+                told = True
+                self.log.warn(f"Memory ran out on {device}: {network.batch} tiles are computed at once from here on.")
+
+    def share(self, network: NetworkProcess[Decoded]) -> None:
+        """Run one of several networks over its share of the photos; what it cannot compute is left to the others."""
+        try:
+            self.predict(network.device, lambda: network)
+        except NetworkLost as error:
+            self.lost.append(network.device)
+            if len(self.lost) == len(self.networks):
+                advice = "What was finished is recorded; the same command goes on from there."
+                raise ClueError(f"{error}. No device is left.", advice) from error
+            self.log.warn(f"{error}. {network.device} is given up; the others go on.")
+            self.decoded.give_back(error.keys)
+            self.decoded.close()
 
     def write(self) -> None:
         """Judge, write the pictures, then the record."""
         for predicted in self.predicted:
             photo, prediction = predicted.photo, predicted.prediction
-            if isinstance(prediction, OutOfMemory):
+            if isinstance(prediction, Unpredicted):
+                advice = "Everything else was scanned; --retry-failed tries it again."
+                failure = photo_failure(photo, Step.PREDICT, FailureCode.INTERNAL_ERROR, prediction.message, advice)
+                self.fail(failure)
+            elif isinstance(prediction, OutOfMemory):
                 advice = "Free memory or scan on a machine with more; everything else was scanned."
                 message = f"Out of memory: {prediction.message}"
                 self.fail(photo_failure(photo, Step.PREDICT, FailureCode.OUT_OF_MEMORY, message, advice))
             else:
                 try:
-                    self._write_one(photo, prediction)
+                    self._write_one(photo, prediction, predicted.device)
                 except MemoryError:
                     message, advice = "Out of memory while the results were written.", "Scan it on a machine with more."
                     self.fail(photo_failure(photo, Step.WRITE, FailureCode.OUT_OF_MEMORY, message, advice))
             self.budget.release(self._cost(photo))
             predicted.file.done()
 
-    def _write_one(self, photo: Photo, prediction: Prediction[Decoded]) -> None:
+    def _write_one(self, photo: Photo, prediction: Prediction[Decoded], device: str) -> None:
         started = time.perf_counter()
         heatmap = displayed_view(prediction.heatmap, photo.orientation)
         try:
@@ -364,7 +399,7 @@ class _Flow:
             prediction,
             finding,
             outputs=outputs,
-            model=self.model,
+            model=self.model.model_copy(update={"device": device}),
             calibration=self.calibration,
             own=self.own,
             tile=self.tile,

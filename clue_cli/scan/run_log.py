@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import threading
 import time
 from collections import Counter
@@ -35,7 +36,7 @@ class RunLog:
         options: what the person chose.
         checkpoint: the model.
         calibration: as used, the options of the person applied.
-        device, dtype: where and how the network runs.
+        device, dtype: where and how the network runs; several devices are joined by commas.
         progress: who is told.
         own: the calibration file that was given, if any.
     """
@@ -69,7 +70,7 @@ class RunLog:
             {
                 "tile": tile.size,
                 "overlap": tile.overlap,
-                "device": device.split(":")[0],
+                "device": re.split("[:,]", device)[0],
                 "calibration": None if own is None else own.sha256,
             },
         )

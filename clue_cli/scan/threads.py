@@ -5,9 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
-from clue_cli.scan.channel import Aborted, Budget, Channel
+from clue_cli.scan.channel import Aborted, Channel
+
+
+class Joint(Protocol):
+    """What threads wait on."""
+
+    def abort(self) -> None:
+        """Wake whoever waits, with Aborted."""
 
 
 class Threads:
@@ -20,13 +27,13 @@ class Threads:
         errors: what went wrong, in order; empty as long as nothing did.
     """
 
-    def __init__(self, *joints: Channel[Any] | Budget) -> None:
+    def __init__(self, *joints: Joint) -> None:
         self._joints = joints
         self._threads: list[threading.Thread] = []
         self.errors: list[BaseException] = []
 
-    def start(self, name: str, work: Callable[[], None], feeds: Channel[Any] | None = None) -> None:
-        """Start a thread. However it ends, it has closed the channel that it feeds."""
+    def start(self, name: str, work: Callable[[], None], feeds: Channel[Any] | None = None) -> threading.Thread:
+        """Start a thread, and return it. However it ends, it has closed the channel that it feeds."""
 
         def body() -> None:
             try:
@@ -39,6 +46,7 @@ class Threads:
         thread = threading.Thread(target=body, name=name, daemon=True)
         thread.start()
         self._threads.append(thread)
+        return thread
 
     @contextmanager
     def guarded(self) -> Iterator[None]:

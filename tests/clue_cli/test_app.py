@@ -27,7 +27,7 @@ from clue_cli.errors import (
     UsageError,
     WeightsError,
 )
-from clue_cli.scan.options import DType, FailOn, GifFrames, ScanOptions
+from clue_cli.scan.options import Compile, DType, FailOn, GifFrames, ScanOptions
 from clue_cli.scan.progress import Progress
 from clue_cli.scan.records import Counts, RunRecord
 from tests.clue_cli.scan.made import failure, image, run
@@ -91,7 +91,10 @@ class TestScan:
         [
             (["--model", "sd3"], {"model": "sd3"}),
             (["--device", "cuda:3"], {"device": "cuda:3"}),
+            (["--devices", "0,1"], {"devices": ("cuda:0", "cuda:1")}),
+            (["--devices", "cuda:2,cpu"], {"devices": ("cuda:2", "cpu")}),
             (["--dtype", "bfloat16"], {"dtype": DType.BFLOAT16}),
+            (["--compile", "graphs"], {"compile": Compile.GRAPHS}),
             (["--batch", "4"], {"batch": 4}),
             (["--workers", "2"], {"workers": 2}),
             (["--threshold", "0.25"], {"threshold": 0.25}),
@@ -128,6 +131,9 @@ class TestScan:
             ["--out", "results"],
             ["evidence", "--out", "results", "--device", "tpu"],
             ["evidence", "--out", "results", "--device", "cuda:"],
+            ["evidence", "--out", "results", "--devices", "0,tpu"],
+            ["evidence", "--out", "results", "--devices", ""],
+            ["evidence", "--out", "results", "--compile", "all"],
             ["evidence", "--out", "results", "--dtype", "float64"],
             ["evidence", "--out", "results", "--threshold", "1.5"],
             ["evidence", "--out", "results", "--threshold", "nan"],
@@ -148,6 +154,11 @@ class TestScan:
         said = capsys.readouterr()
         assert said.out == ""
         assert "Usage: clue scan" in said.err
+
+    def test_one_device_or_several(self, pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+        assert clue("scan", "evidence", "-o", "results", "--device", "cpu", "--devices", "0,1") == ExitCode.BAD_USAGE
+        assert pipeline.asked is None
+        assert "--device and --devices were both given" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         ("counts", "status", "words", "expected", "said"),

@@ -7,7 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from clue_cli.scan.options import ScanOptions
+from clue_cli.scan.pipeline import scan
+from clue_cli.scan.progress import Silent
 from model.bases import with_bases
 from model.checkpoint import inspect
 from model.clue import CLUE, adapt, build
@@ -16,9 +20,10 @@ from model.prediction import Prediction
 from model.predictor import Predictor
 from model.presets import SD3_MEDIUM
 from model.sam_attention import SamAttention
-from model.speed import compile_blocks
+from model.speed import Compile, compile_network
 from model.storage import load
 from model.training.network import keep_less
+from model.transfer import Transfer
 from tests.base_layouts import SMALL, register_small
 
 pytestmark = [
@@ -75,10 +80,48 @@ def test_sams_attention_is_segment_anythings(dtype: torch.dtype) -> None:
         torch.testing.assert_close(SamAttention(stock)(x), stock(x), atol=tolerance, rtol=tolerance)
 
 
-def test_compiled_it_marks_the_same(config: Path) -> None:
+@pytest.mark.parametrize("how", ["blocks", "graphs"])
+def test_compiled_it_marks_the_same(config: Path, how: Compile) -> None:
     model = with_bases(SMALL, register_small(config), "cuda:0", torch.float32).eval()
     expected = heatmap(model)
-    assert np.abs(heatmap(compile_blocks(model)) - expected).max() < 1e-3
+    compiled = compile_network(model, how)
+    assert np.abs(heatmap(compiled) - expected).max() < 1e-3
+    assert np.array_equal(heatmap(compiled), heatmap(compiled))  # a replayed graph overwrites its own outputs
+
+
+def test_transfers_arrive_whole() -> None:
+    """Many at a time, none waited for: what comes back is what was computed from what went up."""
+    transfer = Transfer(torch.device("cuda:0"))
+    sent = [torch.full((2048, 2048), float(number)) for number in range(20)]
+    coming = [transfer.down(transfer.up(tensor) * 2 + 1) for tensor in sent]
+    for number, arrive in enumerate(coming):
+        assert np.array_equal(arrive(), np.full((2048, 2048), 2.0 * number + 1, np.float32))
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_batches_under_way_change_nothing(batch: int) -> None:
+    model = load(inspect("mini"), "cuda:0", torch.bfloat16)
+    overlapped, one_by_one = Predictor(model, batch), Predictor(model, batch)
+    one_by_one.ahead = 0
+    assert overlapped.ahead == 1
+    pixels = [np.random.default_rng(n).integers(0, 256, (700, 500 + 40 * n, 3), dtype=np.uint8) for n in range(4)]
+    pairs = zip(overlapped.predict(enumerate(pixels)), one_by_one.predict(enumerate(pixels)), strict=True)
+    for one, other in pairs:
+        assert isinstance(one, Prediction)
+        assert isinstance(other, Prediction)
+        assert np.array_equal(one.heatmap, other.heatmap)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_a_scan_on_two_cards_is_that_of_one(tmp_path: Path) -> None:
+    (tmp_path / "evidence").mkdir()
+    for number in range(6):
+        pixels = np.random.default_rng(number).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "evidence" / f"{number}.png")
+    for name, devices in (("one", ("cuda:0",)), ("two", ("cuda:0", "cuda:1"))):
+        scan([tmp_path / "evidence"], tmp_path / name, ScanOptions(devices=devices), Silent())
+    for path in (tmp_path / "one" / "masks").rglob("*.png"):
+        assert path.read_bytes() == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes()
 
 
 @pytest.mark.slow

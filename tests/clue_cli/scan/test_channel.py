@@ -124,3 +124,38 @@ def test_a_file_is_finished_once_after_its_last_page() -> None:
     assert finished == []
     pages[1].done()
     assert finished == [1]
+
+
+def test_what_is_given_back_is_taken_by_another_although_all_else_has_ended() -> None:
+    channel: Channel[int] = Channel(4, producers=3)  # one that feeds it, two that may give things back
+    for number in (1, 2):
+        channel.put(number)
+    channel.close()
+    assert channel.take() == 1
+    assert channel.poll() == 2
+    assert channel.poll() is None
+    taken: list[int | None] = []
+    other = threading.Thread(target=lambda: taken.extend(iter(channel.take, None)))
+    other.start()  # waits: what was taken may come back
+    channel.give_back([1, 2])
+    channel.close()
+    other.join(timeout=60)
+    assert taken == [1, 2]
+
+
+def test_two_that_hold_nothing_end_each_other() -> None:
+    channel: Channel[int] = Channel(4, producers=3)
+    channel.close()
+    other = threading.Thread(target=channel.take)
+    other.start()
+    assert channel.take() is None
+    other.join(timeout=60)
+    assert not other.is_alive()
+
+
+def test_a_cut_channel_gives_nothing() -> None:
+    channel: Channel[int] = Channel(4)
+    channel.abort()
+    for get in (channel.take, channel.poll):
+        with pytest.raises(Aborted):
+            get()

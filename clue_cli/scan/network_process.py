@@ -1,0 +1,275 @@
+"""A network in a process of its own, spoken to as if it were a `Predictor`: one for each of several GPUs.
+
+What a process was given stays here until it is answered. One that dies is started anew, and its images are computed
+again, each alone: so the one that kills it is known, and it alone gets a failure. A process that dies again and again
+is given up, and what it held goes to the other devices. Nothing is lost.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, BinaryIO, Generic, NoReturn, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clue_cli.errors import UsageError, WeightsError
+from clue_cli.evidence.wire import WireError, receive_header, receive_into, send_header
+from clue_cli.scan.channel import Aborted
+from model.prediction import Key, OutOfMemory, Prediction
+
+_WORKER = "clue_cli.scan.network_worker"
+_DEATHS = 3
+"""How often in a row a process may die without having finished an image in between."""
+
+_AHEAD = 3
+"""Batches of images in a process's hands: one is computed, one is landing or prepared, one is being read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unpredicted(Generic[Key]):
+    """An image with which the process died, twice; the message says how."""
+
+    key: Key
+    message: str
+
+
+class NetworkLost(Exception):
+    """A process that died again and again, or cannot be started.
+
+    Attributes:
+        keys: of the images it still held.
+    """
+
+    def __init__(self, message: str, keys: list[Any]) -> None:
+        super().__init__(message)
+        self.keys = keys
+
+
+class _Died(Exception):
+    """How a process ended, for a sentence that begins “The network's process on cuda:1”."""
+
+
+Answer = tuple[dict[str, Any], NDArray[np.float32] | None]
+
+
+class NetworkProcess(Generic[Key]):
+    """Starts the process when the first image comes.
+
+    Args:
+        setup: which network, as `network_worker.load` reads it; `device` is one of its keys.
+        told: called with a sentence when a process died.
+        module: what it runs, `python -m` style; tests put a bad one here.
+
+    Attributes:
+        device: where it runs.
+        asked: tiles in a batch; 0 while nothing was started.
+        batch: the same, smaller once memory ran out.
+    """
+
+    def __init__(self, setup: dict[str, Any], told: Callable[[str], None], module: str | None = None) -> None:
+        self._setup, self._told, self._module = setup, told, module or _WORKER
+        self.device: str = setup["device"]
+        self.asked = self.batch = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._answers: queue.SimpleQueue[Answer | _Died] = queue.SimpleQueue()
+        self._held: dict[int, tuple[Key, NDArray[np.uint8]]] = {}
+        self._number = self._deaths = self._window = 0
+        self._closed = False
+
+    def predict(
+        self, images: Iterable[tuple[Key, NDArray[np.uint8]] | None]
+    ) -> Iterator[Prediction[Key] | OutOfMemory[Key] | Unpredicted[Key]]:
+        """As `Predictor.predict`: in the order of the images, but for what is computed again.
+
+        Raises:
+            NetworkLost: the device is of no use any more.
+            WeightsError, UsageError: the network cannot be loaded.
+            Aborted: `abort` was called.
+        """
+        try:
+            for image in images:
+                if image is None:
+                    yield from self._results(0)
+                else:
+                    self._number += 1
+                    self._held[self._number] = image
+                    self._hand_over(self._number)
+                    yield from self._results(self._window - 1)
+            yield from self._results(0)
+        finally:
+            self.stop()
+
+    def _hand_over(self, number: int) -> None:
+        if self._process is None:
+            self._start()
+        pixels = np.ascontiguousarray(self._held[number][1])
+        self._say({"image": number, "height": pixels.shape[0], "width": pixels.shape[1]}, memoryview(pixels).cast("B"))
+
+    def _say(self, header: dict[str, Any], data: memoryview | None = None) -> None:
+        """Send to the process. That it is dead is found out from its answers, where nothing is lost."""
+        assert self._process is not None
+        stream = cast(BinaryIO, self._process.stdin)
+        with suppress(OSError, ValueError):
+            send_header(stream, header)
+            while data is not None and len(data):
+                data = data[stream.write(data) :]
+
+    def _results(self, most: int) -> Iterator[Prediction[Key] | OutOfMemory[Key] | Unpredicted[Key]]:
+        """What is answered, until at most so many images are in the process's hands; with 0 it is told to finish."""
+        if most == 0 and self._held:
+            self._say({"flush": True})
+        while self._held:
+            try:
+                answer = self._answers.get(block=len(self._held) > most)
+            except queue.Empty:
+                return
+            if isinstance(answer, _Died):
+                yield from self._again(str(answer))
+            else:
+                yield self._result(*answer)
+
+    def _result(
+        self, header: dict[str, Any], heatmap: NDArray[np.float32] | None
+    ) -> Prediction[Key] | OutOfMemory[Key]:
+        self._deaths, self.batch = 0, header["batch"]
+        if heatmap is None:
+            return OutOfMemory(self._held.pop(header["memory"])[0], header["message"])
+        key, _ = self._held.pop(header["heatmap"])
+        return Prediction(key, heatmap, header["seed"], header["tiles"], header["seconds"])
+
+    def _again(self, how: str) -> Iterator[Prediction[Key] | OutOfMemory[Key] | Unpredicted[Key]]:
+        """Compute what a dead process held, image by image in a new one."""
+        for number in list(self._held):
+            if how:
+                self._restart(how)
+            self._hand_over(number)
+            self._say({"flush": True})
+            answer = self._answers.get()
+            if isinstance(answer, _Died):
+                how = str(answer)
+                message = f"The network's process on {self.device} {how}, twice, with this image in it."
+                yield Unpredicted(self._held.pop(number)[0], message)
+            else:
+                how = ""
+                yield self._result(*answer)
+        if how:  # the next image, if there is one, starts it
+            self.stop()
+            self._deaths += 1
+
+    def _restart(self, how: str) -> None:
+        if self._closed:
+            raise Aborted
+        self.stop()
+        self._deaths += 1
+        if self._deaths > _DEATHS:
+            raise self._lost(how)
+        self._told(f"The network's process on {self.device} {how}; it is started anew.")
+        self._start()
+
+    def _lost(self, how: str) -> NetworkLost:
+        keys = [key for key, _ in self._held.values()]
+        return NetworkLost(f"The network's process on {self.device} {how}", keys)
+
+    def _start(self) -> None:
+        if self._closed:
+            raise Aborted
+        complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process's output
+        path = os.pathsep.join(entry for entry in sys.path if Path(entry).is_absolute())
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", self._module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            bufsize=0,
+            env={**os.environ, "PYTHONPATH": path, "PYTHONUTF8": "1"},
+            start_new_session=True,  # Ctrl-C in the terminal is for the parent alone
+        )
+        self._say(self._setup)
+        stream = cast(BinaryIO, self._process.stdout)
+        try:
+            header = receive_header(stream) or {}
+        except (OSError, WireError):
+            header = {}
+        if "batch" not in header:
+            how = _how_it_ended(self._process, complaints)
+            self.stop()
+            stream.close()
+            complaints.close()
+            self._refuse(header, how)
+        self.asked = self.batch = header["batch"]
+        self._window = _AHEAD * self.batch
+        self._answers = queue.SimpleQueue()
+        arguments = (self._process, complaints, self._answers)
+        threading.Thread(target=_read, args=arguments, name="clue-answers", daemon=True).start()
+
+    def _refuse(self, header: dict[str, Any], how: str) -> NoReturn:
+        if self._closed:
+            raise Aborted
+        if header.get("refused") == "UsageError":
+            raise UsageError(header["message"], header["advice"])
+        if "refused" in header:
+            raise WeightsError(header["message"], header["advice"])
+        raise self._lost(f"could not be started: it {how}")
+
+    def abort(self) -> None:
+        """Kill the process for good; `predict`, in another thread, ends with Aborted."""
+        self._closed = True
+        process = self._process
+        if process is not None:
+            process.kill()
+
+    def stop(self) -> None:
+        """End the process if it runs. It holds nothing that could be lost."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
+
+
+def _read(process: subprocess.Popen[bytes], complaints: IO[bytes], answers: queue.SimpleQueue[Answer | _Died]) -> None:
+    """Take in all answers of one process, so that it never waits for somebody to read; the last says how it ended."""
+    stream = cast(BinaryIO, process.stdout)
+    how = ""
+    try:
+        while (header := receive_header(stream)) is not None:
+            if "error" in header:
+                how = f"failed ({header['error']})"
+                break
+            heatmap = None
+            if "heatmap" in header:
+                heatmap = np.empty((header["height"], header["width"]), np.float32)
+                if not receive_into(stream, memoryview(heatmap).cast("B")):
+                    break
+            answers.put((header, heatmap))
+    except (OSError, ValueError, WireError) as error:
+        how = f"sent nonsense ({error})"
+    answers.put(_Died(how or _how_it_ended(process, complaints)))
+    stream.close()
+    complaints.close()
+
+
+def _how_it_ended(process: subprocess.Popen[bytes], complaints: IO[bytes]) -> str:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=5)  # its output has ended; the process follows at once
+    status = process.poll()
+    if status is not None and status < 0:
+        name = signal.Signals(-status).name if -status in set(signal.Signals) else str(-status)
+        hint = ", perhaps because memory ran out" if -status == signal.SIGKILL else ""
+        return f"was ended by signal {name}{hint}"
+    complaints.seek(0)
+    lines = complaints.read().decode("utf-8", "replace").strip().splitlines()
+    said = f" ({lines[-1][:300]})" if lines else ""
+    return f"ended with status {status}{said}"

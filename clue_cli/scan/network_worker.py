@@ -1,0 +1,128 @@
+"""A network's own process: photos come on its standard input, heatmaps leave on what was its standard output.
+
+Started by `network_process` as `python -P -m clue_cli.scan.network_worker`, one for each of several devices. It ignores
+Ctrl-C (the parent decides), writes nothing to any disk, and ends when its input does.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clue_cli.errors import UsageError, WeightsError
+from clue_cli.evidence.wire import WireError, receive_header, receive_into, send_header
+from model.prediction import OutOfMemory, Prediction
+
+if TYPE_CHECKING:
+    from model.predictor import Predictor
+
+_BUFFER = 1 << 20
+
+Image = tuple[int, NDArray[np.uint8]]
+_Inbox = queue.SimpleQueue["Image | None | _End"]
+
+
+class _End:
+    """Nothing more will come."""
+
+
+def load(setup: dict[str, Any]) -> Predictor:
+    """The network that the parent asks for; raises WeightsError or UsageError as it would there."""
+    from clue_cli.scan.network import find_device, find_model, load_predictor
+    from clue_cli.scan.options import Compile, DType, ScanOptions
+
+    checkpoint = find_model(setup["model"])
+    if checkpoint.digest != setup["digest"]:
+        raise WeightsError(f"{checkpoint.folder} changed since the scan began.", "Scan again.")
+    device, dtype = find_device(setup["device"], DType(setup["dtype"]))
+    compiled = Compile(setup["compile"]) if setup["compile"] else None
+    options = ScanOptions(model=setup["model"], batch=setup["batch"], compile=compiled)
+    return load_predictor(checkpoint, device, dtype, options)
+
+
+def serve(requests: BinaryIO, replies: BinaryIO, load: Callable[[dict[str, Any]], Predictor] = load) -> None:
+    """Load a network and answer until there are no more requests.
+
+    The first header says which network; the answer is `ready` or `refused`. Then come images (`image`, `height`,
+    `width`, and H×W×3 bytes) and `flush`: what is begun is to be finished. Each image is answered once, by a heatmap
+    (H×W float32) or by `memory`; an `error` is the last answer there is.
+    """
+    setup = receive_header(requests)
+    if setup is None:
+        return
+    try:
+        predictor = load(setup)
+    except (UsageError, WeightsError) as error:
+        _send(replies, {"refused": type(error).__name__, "message": error.message, "advice": error.advice})
+        return
+    _send(replies, {"ready": True, "batch": predictor.batch})
+    inbox: _Inbox = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(requests, inbox), name="clue-receive", daemon=True).start()
+    try:
+        for result in predictor.predict(_images(inbox)):
+            if isinstance(result, OutOfMemory):
+                answer = {"memory": result.key, "message": result.message[:10_000], "batch": predictor.batch}
+                _send(replies, answer)
+            else:
+                _send_heatmap(replies, result, predictor.batch)
+    except Exception as error:  # the parent tells it, and starts another process
+        traceback.print_exc()
+        first = (str(error).splitlines() or [""])[0]
+        _send(replies, {"error": f"{type(error).__name__}: {first[:1000]}"})
+
+
+def _receive(requests: BinaryIO, inbox: _Inbox) -> None:
+    """Read ahead, while the network computes; the parent sees to it that this is not too much."""
+    try:
+        while (header := receive_header(requests)) is not None:
+            if header.get("flush"):
+                inbox.put(None)
+                continue
+            pixels = np.empty((header["height"], header["width"], 3), np.uint8)
+            if not receive_into(requests, memoryview(pixels).cast("B")):
+                break
+            inbox.put((header["image"], pixels))
+    except (OSError, WireError):  # the parent is gone
+        pass
+    inbox.put(_End())
+
+
+def _images(inbox: _Inbox) -> Iterator[Image | None]:
+    while not isinstance(image := inbox.get(), _End):
+        yield image
+
+
+def _send(replies: BinaryIO, header: dict[str, Any]) -> None:
+    send_header(replies, header)
+    replies.flush()
+
+
+def _send_heatmap(replies: BinaryIO, result: Prediction[int], batch: int) -> None:
+    height, width = result.heatmap.shape
+    header = {"heatmap": result.key, "height": height, "width": width, "batch": batch}
+    send_header(replies, header | {"seed": result.seed, "tiles": result.tile_count, "seconds": result.seconds})
+    replies.write(memoryview(np.ascontiguousarray(result.heatmap)).cast("B"))
+    replies.flush()
+
+
+def main(load: Callable[[dict[str, Any]], Predictor] = load) -> None:
+    """Serve on the standard streams; libraries that print find the null device in their place."""
+    requests = os.fdopen(os.dup(0), "rb", buffering=0)
+    replies = os.fdopen(os.dup(1), "wb", buffering=_BUFFER)
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1):
+        os.dup2(null, descriptor)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    serve(requests, replies, load)
+
+
+if __name__ == "__main__":
+    main()
