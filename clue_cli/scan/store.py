@@ -13,45 +13,35 @@ A line in the log means that every file of its record is there. All else can be 
 from __future__ import annotations
 
 import io
-import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel
 
-from clue_cli.errors import OutputError, UsageError
+from clue_cli.errors import OutputError
 from clue_cli.evidence.item import Photo
 from clue_cli.report.previews import write_panel, write_previews
 from clue_cli.scan import names
 from clue_cli.scan.folder import OutputFolder, output_errors
 from clue_cli.scan.options import Stamp
+from clue_cli.scan.ownership import LOCK, LOG, RUN, check_apart, check_ours, read_run
 from clue_cli.scan.panels import SUFFIXES, panels
 from clue_cli.scan.pictures import write_heatmap, write_mask
 from clue_cli.scan.record_log import MASKS, RecordLog
-from clue_cli.scan.records import SCHEMA_VERSION, FailureRecord, ImageRecord, OutputPaths, RunRecord
+from clue_cli.scan.records import FailureRecord, ImageRecord, OutputPaths, RunRecord
 from clue_cli.scan.resume import ResumeIndex, image_digest, pictures
 from clue_cli.scan.summary import write_summary
 
-LOG, TORN, SUMMARY, RUN, LOCK, PAGE = (
-    "records.jsonl",
-    "records.torn",
-    "summary.csv",
-    "run.json",
-    ".clue.lock",
-    "index.html",
-)
+TORN, SUMMARY, PAGE = "records.torn", "summary.csv", "index.html"
 _HEATMAPS, _VERDICTS, _PREVIEWS, _PANELS = "heatmaps", "verdicts", "previews", "panels"
 _PICTURE_FOLDERS = frozenset({MASKS, _HEATMAPS, _VERDICTS, _PREVIEWS, _PANELS})
-
-# Written by desktops into any folder they show, and by mkfs into the root of a disk.
-_SYSTEM_FILES = frozenset({".DS_Store", "desktop.ini", "Thumbs.db", "lost+found", "System Volume Information"})
 
 
 class ResultStore:
@@ -69,7 +59,7 @@ class ResultStore:
     """
 
     def __init__(self, out: Path, evidence: Sequence[Path] = ()) -> None:
-        _check_apart(out, evidence)
+        check_apart(out, evidence)
         self.out = out
         self._folder = OutputFolder(out)
         self._lock = threading.RLock()
@@ -77,7 +67,7 @@ class ResultStore:
         self._stamp: Stamp | None = None
         with output_errors(out):
             out.mkdir(parents=True, exist_ok=True)
-            _check_ours(out)
+            check_ours(out)
             self._file_lock = FileLock(out / LOCK, thread_local=False)
             try:
                 self._file_lock.acquire(timeout=0)
@@ -112,7 +102,7 @@ class ResultStore:
         if overwrite:
             self._remove_recorded()
         with output_errors(self.out / RUN):
-            former = None if overwrite else _read_run(self.out / RUN)
+            former = None if overwrite else read_run(self.out / RUN)
         if former is not None and former.run_id and former.run_id != stamp.run_id:
             with self._folder.create(f"runs/{names.mirrored(former.run_id, suffix='.json')}", durable=True) as stream:
                 stream.write(_json(former))
@@ -372,70 +362,6 @@ class ResultStore:
         for relative in (*former, PAGE, SUMMARY, TORN, LOG):
             self._folder.remove(relative)
         self._folder.prune((*_PICTURE_FOLDERS, "runs"))
-
-
-def _check_apart(out: Path, evidence: Sequence[Path]) -> None:
-    folder = Path(os.path.realpath(out))
-    for path in evidence:
-        if Path(os.path.realpath(path)).is_relative_to(folder):
-            raise UsageError(
-                f"The evidence {path} lies in the results folder {out}.",
-                "Evidence is never written to: choose a folder of its own with --out.",
-            )
-
-
-def _check_ours(out: Path) -> None:
-    """Refuse a folder that holds anything but results of clue."""
-    run, log = out / RUN, out / LOG
-    if _read_run(run) is not None or _starts_with_record(log):
-        return
-    foreign = next((path.name for path in out.iterdir() if path.name not in _SYSTEM_FILES | {LOCK, ".tmp"}), None)
-    if foreign is not None:
-        raise OutputError(
-            f"{out} holds something else than results of clue: {foreign}.",
-            "Nothing was changed there. Choose a new or an empty folder with --out.",
-        )
-
-
-def _starts_with_record(log: Path) -> bool:
-    if not log.is_file():
-        return False
-    with log.open("rb") as stream:
-        return stream.read(16).startswith((b'{"kind":"image"', b'{"kind":"failure'))
-
-
-def _read_run(path: Path) -> RunRecord | None:
-    """The run of an earlier scan, None if there is none that can be read.
-
-    Raises:
-        OutputError: it is of a newer version, whose results this one would damage.
-    """
-    if not path.is_file():
-        return None
-    content = path.read_bytes()
-    try:
-        written_by = _WrittenBy.model_validate_json(content)
-    except ValidationError:
-        return None
-    if written_by.numbers() > _WrittenBy().numbers():
-        raise OutputError(
-            f"{path.parent} holds results of a newer version of clue.",
-            "Update clue, or choose another folder with --out.",
-        )
-    try:
-        return RunRecord.model_validate_json(content)
-    except ValidationError:
-        return None
-
-
-class _WrittenBy(BaseModel):
-    """The two keys of `run.json` that no version changes."""
-
-    tool: Literal["clue"] = "clue"
-    schema_version: str = Field(default=SCHEMA_VERSION, pattern=r"^\d{1,6}\.\d{1,6}$")
-
-    def numbers(self) -> tuple[int, ...]:
-        return tuple(map(int, self.schema_version.split(".")))
 
 
 def _json(record: BaseModel) -> bytes:
