@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-DiceOver = Literal["batch", "image"]
 
 AUTHENTIC_SHARE = 0.02
 """Of an authentic image's pixels: where so much is marked, `dice_loss_per_image` is one half."""
@@ -48,7 +44,7 @@ def dice_loss_per_image(
 
 
 DICE = {"batch": dice_loss, "image": dice_loss_per_image}
-"""By what the sums of Dice are over: `DiceOver`."""
+"""By what the sums of Dice are over."""
 
 
 def clue_loss(

@@ -32,13 +32,13 @@ import torch
 from numpy.typing import NDArray
 
 from model.checkpoint import inspect
-from model.data.mix import load_mix
+from model.data.mix_file import load_mix
 from model.data.stream import Stream
 from model.evaluation import Cell, ImageRow, find_at, measure, read_pixels, summarize
 from model.evaluation.layouts import Entry
 from model.prediction import Prediction
 from model.predictor import Predictor
-from model.presets.files import preset_of
+from model.presets.files import PresetError, preset_of
 from model.storage import load
 from model.training.feed import Feed, batches
 from model.training.validation import measure as count_pixels
@@ -85,7 +85,18 @@ def command(row: Row, args: argparse.Namespace) -> list[str]:
     start = shlex.split(args.launch) if args.launch else [sys.executable]
     words = ["-m", "clue_cli", "train", "--data", str(args.data), "--out", str(args.out / row.folder)]
     words += ["--preset", args.preset, "--steps", str(args.steps), "--seed", str(args.seed)]
+    words += ["--calibration-samples", "0"]  # maps are compared, not verdicts
     return [*start, *words, *row.words, *args.rest]
+
+
+def train_row(words: list[str]) -> int:
+    """Run the command; its exit code. Ctrl-C is for the training, which saves and ends: it is waited for."""
+    with subprocess.Popen(words) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue
 
 
 def on_validation(model: Path, args: argparse.Namespace) -> Iterator[ImageRow]:
@@ -168,12 +179,16 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
 
 def main(words: list[str] | None = None) -> int:
     args = arguments(words)
-    preset = preset_of(args.preset)
+    try:
+        preset = preset_of(args.preset)
+    except PresetError as error:
+        print(f"{error}.", file=sys.stderr)
+        return 2
     how = [args.tuned or (mode if mode != "frozen" else "full") for mode in (preset.adapt_sd3, preset.adapt_sam)]
     results: dict[str, dict[str, dict[str, Cell]]] = {}
     for row in rows_of(args.table, *how):
         print(row.title, flush=True)
-        code = subprocess.run(command(row, args), check=False).returncode
+        code = train_row(command(row, args))
         if code:
             print(f"{row.title}: clue train ended with exit code {code}; nothing is written.", file=sys.stderr)
             return code

@@ -14,7 +14,6 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -22,30 +21,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.special import expit
 
-from model.calibration import FEATURES, Calibration, fit_logistic, fit_score, image_features, reliability
+from model.calibration import Calibration, image_features
 from model.clue import build
 from model.data.forge import KINDS, Forgery, forge
-from model.data.photo_bank import Cutout, PhotoBank, bank_of
+from model.data.photo_bank import PhotoBank, bank_of
 from model.device import resolve
 from model.prediction import Prediction
 from model.predictor import Predictor
 from model.presets import PRESETS
 from model.storage import save
+from model.training.calibrate import Scored, calibration_of
 
 SIZES = ((256, 384), (384, 256), (320, 320), (480, 640), (768, 1024), (1072, 1600))
-FALSE_POSITIVE_RATE = 0.05
 Sample = tuple[tuple[int, Forgery], NDArray[np.uint8]]
 REGIONS = (("under 1 %", 0.0, 0.01), ("1 to 10 %", 0.01, 0.1), ("over 10 %", 0.1, 1.0))
 
 
 def part(bank: PhotoBank, keep: Callable[[Path], bool], cache: Path) -> PhotoBank:
     """The photos of a bank that are to be kept, and their cut-outs."""
-    paths = [path for path in bank.paths if keep(path)]
-    index = {path: number for number, path in enumerate(paths)}
-    cutouts = [Cutout(index[bank.paths[c.photo]], c.path) for c in bank.cutouts if bank.paths[c.photo] in index]
-    chosen = PhotoBank(paths, cutouts, cache)
+    chosen = bank.part([number for number, path in enumerate(bank.paths) if keep(path)])
+    chosen.cache = cache
     chosen.prepare()
     return chosen
 
@@ -78,32 +74,6 @@ def samples(bank: PhotoBank, cache: Path, seed: int, count: int) -> Iterator[Sam
         kind = str(rng.choice(KINDS[1:], p=[0.45, 0.25, 0.15, 0.15])) if forged else "authentic"
         sample = forge(banks[half, size], rng, *size, kind)
         yield (half, sample), sample.pixels
-
-
-def fitted(features: NDArray[np.float64], truth: NDArray[np.bool_]) -> Calibration:
-    """Score weights, confidence and thresholds; the latter two from scores of pictures held out from those."""
-    folds = np.arange(len(truth)) // 2 % 4
-    score = np.zeros(len(truth))
-    for fold in range(4):
-        weights = np.array(fit_score(features[folds != fold], truth[folds != fold]))
-        score[folds == fold] = expit(features[folds == fold] @ weights[:-1] + weights[-1])
-    slope, intercept = fit_logistic(score, truth)
-    even = float(expit(-intercept / slope))  # the score at which P(forged) is one half
-    strict = max(even, float(np.quantile(score[~truth], 1 - FALSE_POSITIVE_RATE, method="higher")))
-    return Calibration(
-        name="mini-held-out-forgeries",
-        score_weights=fit_score(features, truth),
-        score_threshold=round(strict, 6),
-        no_evidence_below=round(even, 6),
-        slope=slope,
-        intercept=intercept,
-    )
-
-
-def auc(forged: NDArray[np.float64], authentic: NDArray[np.float64]) -> float:
-    """Area under the ROC curve: how often a forged picture scores above an authentic one."""
-    above = (forged[:, None] > authentic[None]).mean()
-    return float(above + 0.5 * (forged[:, None] == authentic[None]).mean())
 
 
 def main() -> None:
@@ -143,25 +113,8 @@ def main() -> None:
     fit = np.array([row[1] == 0 for row in rows])
     pixels, region, f1s, marked = (np.array([row[column] for row in rows]) for column in (2, 3, 4, 5))
     truth, x = kinds != "authentic", np.array(features)
-    calibration = fitted(x[fit], truth[fit])
-    calibration = replace(
-        calibration,
-        fitted_on=f"{int(fit.sum())} made pictures from held-out photos, {float(truth[fit].mean()):.0%} of them forged",
-        fitted_megapixels=(round(float(pixels.min()) / 1e6, 3), round(float(pixels.max()) / 1e6, 3)),
-    )
-    test = ~fit
-    weights = np.array(calibration.score_weights)
-    score = expit(x @ weights[:-1] + weights[-1])
-    strict = calibration.score_threshold
-    p = np.array([calibration.p_forged(s) for s in score[test]])
-    strongest = x[:, FEATURES.index("strongest 24")]
-    figures = reliability(p, truth[test]) | {
-        "auc": auc(score[test & truth], score[test & ~truth]),
-        "auc_strongest_24": auc(strongest[test & truth], strongest[test & ~truth]),
-        "forged_called_forged": float((score[test & truth] > strict).mean()),
-        "authentic_called_forged": float((score[test & ~truth] > strict).mean()),
-    }
-    calibration = replace(calibration, figures=figures)
+    scored = Scored(x, truth, ~fit, pixels / 1e6)
+    calibration = calibration_of(scored, "mini-held-out-forgeries", "made pictures from held-out photos")
     minutes = round(state["spent"] / 60)
     training = {
         "recipe": "scripts/train_mini.py",

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,23 +9,20 @@ import typer
 
 from clue_cli.commands.options import Quiet, check_current_folder, path
 from clue_cli.commands.stop import graceful_stop
-from clue_cli.errors import ClueError, ExitCode, OutputError, TrainingFailed, UsageError, WeightsError
-from clue_cli.terminal import PatientStderr, complain, printable, say, write_stdout
+from clue_cli.errors import ExitCode, UsageError
+from clue_cli.terminal import complain, printable, say
+from clue_cli.training.dry_run import SHEET, look
+from clue_cli.training.run import execute, first_process
+from clue_cli.training.told import told
 from model.presets.spec import Adapt, NoiseSchedule
-from model.training.errors import CannotWriteError, NotFiniteError, OptionsError, ResourcesError, TrainingError
-from model.training.options import Branches, Precision, TrainingOptions
+from model.training.options import Branches, DiceOver, Precision, TrainingOptions
 
 if TYPE_CHECKING:
-    from model.data.mix import Mix
-    from model.presets import Preset
-    from model.training.log import Listener
-    from model.training.trainer import Outcome
+    from model.training.task import Outcome
 
 _DEFAULT = TrainingOptions(steps=1)
 _DATA, _LENGTH, _MODEL, _OPTIMIZER = "Data and place", "How long", "Network", "Optimizer and losses"
 _CHECKS, _MACHINE = "Checks and saves", "Machine"
-
-SHEET = "contact-sheet.png"
 
 _Adaptation = Annotated[
     Adapt | None, typer.Option(help="What of it learns; else as the preset says.", rich_help_panel=_MODEL)
@@ -63,6 +56,14 @@ def train(
         typer.Option(
             "--dry-run",
             help=f"Look through the data, write DIR/{SHEET}, count parameters; train nothing.",
+            rich_help_panel=_DATA,
+        ),
+    ] = False,
+    decode: Annotated[
+        bool,
+        typer.Option(
+            "--decode",
+            help="With --dry-run: decode all files, so that any damage shows. Takes longer.",
             rich_help_panel=_DATA,
         ),
     ] = False,
@@ -113,6 +114,9 @@ def train(
     dice_weight: Annotated[float, typer.Option(help="λ2 at the start.", rich_help_panel=_OPTIMIZER)] = (
         _DEFAULT.dice_weight
     ),
+    dice: Annotated[
+        DiceOver, typer.Option(help="Sums of Dice over the batch (paper) or each image.", rich_help_panel=_OPTIMIZER)
+    ] = _DEFAULT.dice,
     weights_rate: Annotated[
         float, typer.Option(help="How fast λ1, λ2 follow the validation; 0: fixed.", rich_help_panel=_OPTIMIZER)
     ] = _DEFAULT.weights_rate,
@@ -121,6 +125,9 @@ def train(
     validation_samples: Annotated[int, typer.Option(help="At least so many.", rich_help_panel=_CHECKS)] = (
         _DEFAULT.validation_samples
     ),
+    calibration_samples: Annotated[
+        int, typer.Option(help="At most so many, for score and confidence; 0: none.", rich_help_panel=_CHECKS)
+    ] = _DEFAULT.calibration_samples,
     save_every: Annotated[int, typer.Option(help="In steps.", rich_help_panel=_CHECKS)] = _DEFAULT.save_every,
     precision: Annotated[
         Precision, typer.Option(help="Mixed precision.", rich_help_panel=_MACHINE)
@@ -139,7 +146,8 @@ def train(
     """Train a model on a mix of data, or go on with a training.
 
     The same command again goes on exactly where it stopped. DIR/best is the best model by validation F1, for
-    `clue scan --model`; DIR/last the last one. On several GPUs: accelerate launch -m clue_cli train …
+    `clue scan --model`; DIR/last the last one. On several GPUs: accelerate launch -m clue_cli train …; in several
+    processes on CPUs: torchrun --nproc_per_node 2 -m clue_cli train …
     """
     check_current_folder()
     words: dict[str, Any] = {
@@ -160,10 +168,12 @@ def train(
         "ema": ema,
         "bce_weight": bce_weight,
         "dice_weight": dice_weight,
+        "dice": dice,
         "weights_rate": weights_rate,
         "seed": seed,
         "validate_every": validate_every,
         "validation_samples": validation_samples,
+        "calibration_samples": calibration_samples,
         "save_every": save_every,
         "precision": precision,
         "device": device,
@@ -171,141 +181,21 @@ def train(
         "fresh_head": fresh_head,
         "gradient_checkpointing": gradient_checkpointing,
     }
+    if decode and not dry_run:
+        raise UsageError("--decode is for a --dry-run; training decodes what it draws.", "Add --dry-run.")
     if dry_run and steps is None and minutes is None:
         words["steps"] = 1
-    with _told():
+    with told():
         options = TrainingOptions(**words)
         if dry_run:
-            raise typer.Exit(_look(data, out, preset, options))
+            raise typer.Exit(look(data, out, preset, options, decode=decode, quiet=quiet))
         with graceful_stop() as stop:
-            outcome = _execute(data, out, preset, init, options, quiet=quiet, stop=stop)
+            outcome = execute(data, out, preset, init, options, quiet=quiet, stop=stop)
     raise typer.Exit(_conclude(outcome, out, quiet))
 
 
-def _execute(
-    data: Path,
-    out: Path,
-    preset: str,
-    init: str | None,
-    options: TrainingOptions,
-    *,
-    quiet: bool,
-    stop: threading.Event,
-) -> Outcome:
-    # Heavy: only here, so that `clue --help` answers at once.
-    from model.data.stream import Stream
-    from model.training.log import Silent
-    from model.training.progress import Display
-    from model.training.trainer import Task, train
-
-    mix, network = _read(data, preset)
-    listener: Listener = Silent() if quiet else Display(PatientStderr(), printable)
-    if _first_process() and not quiet:
-        say("Reading the data.")
-    training, validation = Stream(mix, "train", options.seed), Stream(mix, "validation", options.seed)
-    # Each side lists all files, so that it tells most problems as well
-    problems = len({*training.problems, *validation.problems})
-    if problems and _first_process() and not quiet:
-        some = "1 problem" if problems == 1 else f"{problems} problems"
-        say(f"Not all of the data is used ({some}); --dry-run shows what is left out.")
-    task = Task(
-        out=out,
-        preset=network,
-        options=options,
-        training=training,
-        validation=validation,
-        data={"mix": mix.digest},
-        init=init,
-    )
-    return train(task, listener, stop)
-
-
-def _look(data: Path, out: Path, preset: str, options: TrainingOptions) -> ExitCode:
-    from model.data.contact_sheet import contact_sheet
-    from model.data.description import describe
-    from model.data.stream import Stream
-    from model.training.network import count_parameters, prepare_network, with_options
-
-    mix, network = _read(data, preset)
-    for line in describe(mix).lines():
-        write_stdout(line + "\n")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        contact_sheet(Stream(mix, "train", options.seed), out / SHEET)
-    except OSError as error:
-        raise OutputError(f"{out / SHEET} cannot be written: {error.strerror}.") from error
-    write_stdout(f"samples as training sees them: {printable(str(out / SHEET))}\n")
-    learn, everything = count_parameters(prepare_network(with_options(network, options), options))
-    write_stdout(f"{network.name}: {learn:,} of {everything:,} parameters learn\n")
-    return ExitCode.OK
-
-
-def _read(data: Path, preset: str) -> tuple[Mix, Preset]:
-    from model.data.mix import load_mix
-    from model.presets.files import preset_of
-
-    mix, network = load_mix(data), preset_of(preset)
-    multiple = network.tile.multiple
-    for shape in mix.shapes:
-        if shape.height % multiple or shape.width % multiple:
-            raise OptionsError(
-                f"{data}: the shape {shape.height}×{shape.width} does not fit the preset {network.name}.",
-                f"Its sides must be multiples of {multiple} pixels.",
-            )
-    return mix, network
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Turn what can go wrong in a training into what `clue_cli.app.run` shows, with its exit code."""
-    try:
-        yield
-    except TrainingError as error:
-        kinds: dict[type[TrainingError], type[ClueError]] = {
-            CannotWriteError: OutputError,
-            NotFiniteError: TrainingFailed,
-            ResourcesError: TrainingFailed,
-        }
-        raise kinds.get(type(error), UsageError)(error.message, error.advice) from error
-    except ModuleNotFoundError as error:
-        if error.name not in ("accelerate", "cv2"):
-            raise
-        raise UsageError(
-            f"Training needs {error.name}, which is not installed.", "Install the extra: clue-forensics[train]."
-        ) from error
-    except Exception as error:
-        advice = _advice(error)
-        if advice is None:
-            raise
-        kind, words = advice
-        raise kind(f"{error}.".replace("..", "."), words) from error
-
-
-def _advice(error: Exception) -> tuple[type[ClueError], str] | None:
-    """Errors of modules that only a training imports, told apart where they have been imported."""
-    from model.checkpoint import CheckpointError
-    from model.data.picture_files import DamagedFileError
-    from model.data.yaml_reader import MixError
-    from model.presets.files import PresetError
-    from model.registry import BasesError
-
-    if isinstance(error, CheckpointError):
-        return WeightsError, "Give --init a folder with model.json and model.safetensors of the same preset."
-    if isinstance(error, BasesError):
-        return WeightsError, "`clue models add` registers the weights of SD3 and SAM; --init starts from a model."
-    if isinstance(error, MixError):
-        return UsageError, "model/data/MIX.md describes the file; --dry-run shows what is found."
-    if isinstance(error, DamagedFileError):
-        return UsageError, "Look at the pictures of the mix."
-    return (UsageError, "model/presets/spec.py says what each key means.") if isinstance(error, PresetError) else None
-
-
-def _first_process() -> bool:
-    return os.environ.get("RANK", "0") == "0"  # set by `accelerate launch`
-
-
 def _conclude(outcome: Outcome, out: Path, quiet: bool) -> ExitCode:
-    if not _first_process():
+    if not first_process():
         return ExitCode.INTERRUPTED if outcome.interrupted else ExitCode.OK
     if outcome.damaged and not quiet:
         say(f"{outcome.damaged} times a damaged picture was skipped; log.jsonl lists them.")

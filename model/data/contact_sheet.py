@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from model.data.picture_files import DamagedFileError, Mask, Pixels
 from model.data.stream import Sample, Stream
 from model.data.yaml_reader import legible
+from model.whole_file import write_whole
 
 OUTLINE = (255, 0, 160)
 CAPTION = 14
@@ -43,7 +44,7 @@ def contact_sheet(stream: Stream, path: Path, count: int = 48, columns: int = 8,
         thumbnail.thumbnail((side, side))
         sheet.paste(thumbnail, (left, top))
         draw.text((left, top + side), _caption(sample), fill="black")
-    sheet.save(path, "PNG")
+    write_whole(path, lambda part: sheet.save(part, "PNG"))
 
 
 def outlined(pixels: Pixels, mask: Mask) -> Pixels:

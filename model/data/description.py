@@ -1,9 +1,13 @@
-"""A mix looked through before a training: how much there is, how large, how much of it forged, what is damaged."""
+"""A mix looked through before a training: how much there is, how large, how much of it forged, what is damaged.
+
+From headers alone most is known quickly. A file that was cut off half way shows only when it is decoded.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -11,9 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from model.data.datasets import Entry, list_entries, photos_to_forge, side_of
-from model.data.mix import Forge, Masks, Mix, Source
-from model.data.picture_files import DamagedFileError, check_mask_size, picture_size, read_mask
+from model.data.crop import entry_mask
+from model.data.datasets import list_entries
+from model.data.entries import Entry
+from model.data.mix import EmptyMask, Forge, Masks, Mix, Source
+from model.data.photos_to_forge import photos_to_forge
+from model.data.picture_files import DamagedFileError, check_mask_size, opened, picture_size
+from model.data.sides import Side, side_of
 from model.data.yaml_reader import legible
 
 AREA_EDGES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -26,9 +34,10 @@ class SourceDescription:
 
     Attributes:
         name, kind, weight: as in the mix.
-        train, validation: number of images, or of photos to forge from.
-        between_sides: images that are in neither side, being made from photos of both.
+        train, validation, calibration: number of images, or of photos to forge from.
+        between_sides: images that are on no side, being made from photos of several.
         authentic: images without a mask.
+        empty_masks: what the image of a mask that marks nothing counts as.
         cutouts: object masks of a `forge` source.
         sizes: smallest, median and largest width × height, as `[width, height]`.
         forged_area: number of masks in each bin of `AREA_EDGES`, of those that were decoded; bin 0: nothing.
@@ -41,8 +50,10 @@ class SourceDescription:
     weight: float
     train: int = 0
     validation: int = 0
+    calibration: int = 0
     between_sides: int = 0
     authentic: int = 0
+    empty_masks: EmptyMask = "authentic"
     cutouts: int = 0
     sizes: list[list[int]] = field(default_factory=list)
     forged_area: list[int] = field(default_factory=lambda: [0] * len(AREA_EDGES))
@@ -67,25 +78,40 @@ class Description:
         return [legible(line) for source in self.sources for line in _lines(source, most)]
 
 
-def describe(mix: Mix, most: int = 2000) -> Description:
+Looked = Callable[[str, int, int], None]
+"""Told after each file: the name of its source, how many of its files were looked at, how many there are."""
+
+
+def describe(mix: Mix, most: int = 2000, *, decode: bool = False, looked: Looked | None = None) -> Description:
     """Look through a mix.
 
     Args:
         mix: the mix.
         most: so many masks a source are decoded, spread evenly over it. 0: all of them. The headers of all images
             and masks are read.
+        decode: decode all images and masks instead: damage behind a header is found, which takes as long as reading
+            everything once.
+        looked: is told how far it is.
 
     Raises:
         MixError: a list file or a named set that cannot be read.
     """
-    return Description(str(mix.path), mix.digest, [_describe(mix, source, most) for source in mix.sources])
+    looked = looked or (lambda name, done, count: None)
+    return Description(
+        str(mix.path), mix.digest, [_describe(mix, source, most, decode, looked) for source in mix.sources]
+    )
 
 
-def _describe(mix: Mix, source: Source, most: int) -> SourceDescription:
+_SIDES: tuple[Side, ...] = ("train", "validation", "calibration")
+
+
+def _describe(mix: Mix, source: Source, most: int, decode: bool, looked: Looked) -> SourceDescription:
     told = SourceDescription(source.name, source.kind, source.weight)
+    reading = getattr(source.data, "reading", Masks())
+    told.empty_masks = reading.empty
     if isinstance(source.data, Forge):
         photos: list[Path] = []
-        for side in ("train", "validation"):
+        for side in _SIDES:
             bank = photos_to_forge(source.data, side, mix.validation, Path())
             setattr(told, side, len(bank.paths))
             told.cutouts += len(bank.cutouts)
@@ -98,40 +124,53 @@ def _describe(mix: Mix, source: Source, most: int) -> SourceDescription:
         found = list_entries(source)
         entries, told.problems = found.entries, found.problems
         sides = Counter(side_of(entry, mix.validation) for entry in entries)
-        told.train, told.validation, told.between_sides = sides["train"], sides["validation"], sides[None]
+        for side in _SIDES:
+            setattr(told, side, sides[side])
+        told.between_sides = sides[None]
         told.authentic = sum(entry.mask is None for entry in entries)
-    _look_at(entries, getattr(source.data, "reading", Masks()), mix.max_megapixels, told, most)
+    masks = sum(entry.mask is not None for entry in entries)
+    step = max(1, math.ceil(masks / most)) if most and not decode else 1
+    _look_at(entries, reading, mix.max_megapixels, told, step, decode, looked)
     return told
 
 
-def _look_at(entries: list[Entry], reading: Masks, limit: float, told: SourceDescription, most: int) -> None:
-    step = max(1, math.ceil(sum(entry.mask is not None for entry in entries) / most)) if most else 1
+def _look_at(
+    entries: list[Entry], reading: Masks, limit: float, told: SourceDescription, step: int, decode: bool, looked: Looked
+) -> None:
+    """Read the headers, or everything, and decode every `step`-th mask."""
     sizes: list[tuple[int, int]] = []
     masks = 0
-    for entry in entries:
+    for number, entry in enumerate(entries, 1):
         try:
-            size = picture_size(entry.image, limit)
-            if entry.mask is not None:
-                masks += 1
-                if masks % step == 0:
-                    mask = read_mask(entry.mask, limit, inverted=reading.inverted, size=size, fit=reading.fit)
-                    told.forged_area[int(np.searchsorted(AREA_EDGES, mask.mean(), "left"))] += 1
-                elif not reading.fit and entry.mask.suffix != ".npz":  # arrays have no header to look at
-                    check_mask_size(entry.mask, picture_size(entry.mask, limit), size)
+            size = _decoded_size(entry.image, limit) if decode else picture_size(entry.image, limit)
+            masks += entry.mask is not None
+            if entry.mask is not None and masks % step == 0:
+                mask = entry_mask(entry, reading, limit, size)
+                assert mask is not None
+                told.forged_area[int(np.searchsorted(AREA_EDGES, mask.mean(), "left"))] += 1
+            elif entry.mask is not None and not reading.fit and entry.mask.suffix != ".npz":  # arrays have no header
+                check_mask_size(entry.mask, picture_size(entry.mask, limit), size)
             sizes.append(size)
         except DamagedFileError as error:
             told.damaged.append(str(error))
+        looked(told.name, number, len(entries))
     sizes.sort(key=lambda size: size[0] * size[1])
     if sizes:
         told.sizes = [[w, h] for h, w in (sizes[0], sizes[len(sizes) // 2], sizes[-1])]
 
 
+def _decoded_size(path: Path, limit: float) -> tuple[int, int]:
+    with opened(path, limit) as image:
+        image.load()
+        return image.height, image.width
+
+
 def _lines(told: SourceDescription, most: int) -> list[str]:
     what = "photos to forge from" if told.kind == "forge" else "images"
-    lines = [f"{told.name} ({told.kind}, weight {told.weight:g}): {told.train + told.validation} {what}"]
-    lines.append(f"  train {told.train}, validation {told.validation}")
+    lines = [f"{told.name} ({told.kind}, weight {told.weight:g}): {sum(getattr(told, s) for s in _SIDES)} {what}"]
+    lines.append("  " + ", ".join(f"{side} {getattr(told, side)}" for side in _SIDES))
     if told.between_sides:
-        lines[-1] += f", left out {told.between_sides} that were made from photos of both sides"
+        lines[-1] += f", left out {told.between_sides} that were made from photos of several sides"
     if told.kind == "forge":
         lines.append(f"  object masks {told.cutouts}")
     else:
@@ -144,6 +183,9 @@ def _lines(told: SourceDescription, most: int) -> list[str]:
         longest = max(told.forged_area)
         for name, count in zip(bins, told.forged_area, strict=True):
             lines.append(f"    {name:>14} {count:7} {'█' * round(30 * count / longest)}".rstrip())
+    if told.forged_area[0]:
+        some = f"{told.forged_area[0]} of {sum(told.forged_area)} masks mark nothing"
+        lines.append(f"  {some}: their images count as authentic (empty_masks)")
     lines += _some("damaged", told.damaged, most)
     return lines + _some("left out", told.problems, most)
 

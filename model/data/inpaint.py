@@ -154,14 +154,7 @@ def load_inpainter(path: Path, device: str = "cpu", side: int = 512) -> Callable
     Raises:
         ToolError: it cannot be loaded; says why.
     """
-    folder = model_folder(path)
-    try:
-        from diffusers import AutoPipelineForInpainting
-
-        load: Any = AutoPipelineForInpainting.from_pretrained  # untyped
-        pipeline = load(str(folder), local_files_only=True, use_safetensors=True)
-    except Exception as error:  # a folder of somebody's: anything can be wrong with it
-        raise ToolError(f"{path} is no inpainting pipeline that diffusers can load: {reason(error)}") from error
+    pipeline = load_diffusers("AutoPipelineForInpainting", path, "inpainting pipeline")
     pipeline.set_progress_bar_config(disable=True)
     return _Pipeline(pipeline.to(device), side)
 
@@ -195,14 +188,29 @@ class _Pipeline:
         return result
 
 
-def model_folder(path: Path) -> Path:
-    """The path, if it is a folder: anything else would be taken for the name of a model on the network."""
+def load_diffusers(kind: str, path: Path, what: str) -> Any:
+    """A model of the user's: nothing is downloaded, and only safetensors are read.
+
+    Args:
+        kind: diffusers' class.
+        path: a folder; anything else would be taken for the name of a model on the network.
+        what: what it should be, in words.
+
+    Raises:
+        ToolError: it cannot be loaded; says why.
+    """
     if not path.is_dir():
         raise ToolError(f"{path} is no folder; expected a model as diffusers' save_pretrained writes it")
-    return path.resolve()
+    try:
+        import diffusers
+
+        load: Any = getattr(diffusers, kind).from_pretrained
+        return load(str(path.resolve()), local_files_only=True, use_safetensors=True)
+    except Exception as error:  # a folder of somebody's: anything can be wrong with it
+        raise ToolError(f"{path} is no {what} that diffusers can load: {_reason(error)}") from error
 
 
-def reason(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """The first line of what an exception says."""
     lines = str(error).strip().splitlines()
     return lines[0][:300] if lines else type(error).__name__

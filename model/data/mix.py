@@ -1,39 +1,20 @@
-"""`mix.yaml`: what a training learns from. Sources with weights, the validation split, crop sizes, augmentation.
+"""What a training learns from: sources with weights, the split by source photo, crop sizes, augmentation.
 
-The file is described, with a full example, in MIX.md beside this module.
+`model.data.mix_file` reads it from a `mix.yaml`, which MIX.md beside this module describes.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
-
-from model.data.yaml_reader import MixError, Value, read_yaml
-
-__all__ = [
-    "Augment",
-    "Authentic",
-    "Curriculum",
-    "Forge",
-    "Layout",
-    "ListFile",
-    "MaskFolder",
-    "Mix",
-    "MixError",
-    "NamedSet",
-    "Pairs",
-    "Shape",
-    "Source",
-    "Validation",
-    "load_mix",
-]
+from typing import Literal
 
 Layout = Literal["casia2", "imd2020", "fantastic-reality", "tampcoco", "defacto"]
 """Public sets that are read as they are published."""
+
+EmptyMask = Literal["authentic", "damaged"]
+"""What the image of a mask that marks nothing can count as."""
 
 LARGEST_PICTURE = 80.0
 """Millions of pixels, if the mix does not say otherwise: below what Pillow warns of."""
@@ -46,10 +27,12 @@ class Masks:
     Attributes:
         inverted: black is forged, not white.
         fit: a mask of another size than its image is scaled to it; otherwise the pair counts as damaged.
+        empty: what the image of a mask that marks nothing is.
     """
 
     inverted: bool = False
     fit: bool = False
+    empty: EmptyMask = "authentic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +139,17 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """`share` of the source photos is held out, chosen by their names and the seed."""
+    """Which source photos are held out, chosen by their names and the seed.
+
+    Attributes:
+        share: of the photos, for the validation.
+        seed: another seed, other photos.
+        calibration_share: of the photos, for the score and its confidence; in none of the other sides.
+    """
 
     share: float = 0.08
     seed: int = 0
+    calibration_share: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,209 +198,17 @@ class Mix:
     max_megapixels: float = LARGEST_PICTURE
     digest: str = ""
 
-
-def load_mix(path: Path | str) -> Mix:
-    """Read and check a mix; folders and list files it names must exist, their content is not looked at.
-
-    Raises:
-        MixError: anything wrong, with file, line, key, what was found and what was expected.
-    """
-    top, data = read_yaml(Path(path))
-    values = top.mapping(["sources", "validation", "shapes", "augment", "max_megapixels"])
-    if "sources" not in values:
-        raise top.error("a list of sources", "the key `sources` is missing")
-    # Pillow itself refuses more than 178 million pixels
-    limit = values["max_megapixels"].number(0.01, 178) if "max_megapixels" in values else LARGEST_PICTURE
-    return Mix(
-        path=Path(path),
-        sources=_sources(values["sources"]),
-        validation=_validation(values["validation"]) if "validation" in values else Validation(),
-        shapes=_shapes(values["shapes"]) if "shapes" in values else (Shape(256, 256),),
-        augment=_augment(values["augment"]) if "augment" in values else Augment(),
-        max_megapixels=limit,
-        digest=hashlib.sha256(data).hexdigest(),
-    )
-
-
-def _sources(value: Value) -> tuple[Source, ...]:
-    sources: list[Source] = []
-    names: set[str] = set()
-    for item in value.items("a list of sources"):
-        source = _source(item, names)
-        names.add(source.name)
-        sources.append(source)
-    if not sources:
-        raise value.error("at least one source")
-    if not any(source.weight > 0 for source in sources):
-        raise value.error("at least one source with a weight above 0", "found only weights of 0")
-    return tuple(sources)
-
-
-def _source(item: Value, taken: set[str]) -> Source:
-    values = item.mapping([*_KINDS, "name", "weight"])
-    kinds = [key for key in values if key in _KINDS]
-    if len(kinds) != 1:
-        found = f"found both `{kinds[0]}` and `{kinds[1]}`" if kinds else "found no kind of source"
-        raise item.error(f"exactly one of {', '.join(_KINDS)}", found)
-    kind = kinds[0]
-    name = next(n for n in (kind, *(f"{kind} {i}" for i in range(2, len(taken) + 3))) if n not in taken)
-    if "name" in values:
-        name = values["name"].text("a name")
-        if name in taken:
-            raise values["name"].error("a name that no other source has")
-        if not name.isprintable() or len(name) > 60:
-            raise values["name"].error("at most 60 printable characters")
-    weight = values["weight"].number(0, 1e6) if "weight" in values else 1.0
-    return Source(name, weight, _KINDS[kind](values[kind]), values[kind].where)
-
-
-def _pairs(value: Value) -> Pairs:
-    values = value.mapping(["images", "masks", "suffix", *_LISTED, *_READING])
-    _need(value, values, "images", "masks")
-    images, masks = values["images"].folder(), values["masks"].folder()
-    suffix = values["suffix"].text("the end of the masks' stems, such as _gt") if "suffix" in values else ""
-    if not suffix and images.resolve() == masks.resolve():
-        raise values["masks"].error("another folder than `images`, or a `suffix` that tells masks from images")
-    return Pairs(images, masks, suffix, _photo(values), _fraction(values), _reading(values))
-
-
-def _list(value: Value) -> ListFile:
-    values = {"file": value} if value.is_text() else value.mapping(["file", *_LISTED, *_READING])
-    _need(value, values, "file")
-    file = values["file"].regular_file()
-    if file.suffix.lower() not in (".csv", ".jsonl"):
-        raise values["file"].error("a file whose name ends in .csv or .jsonl")
-    return ListFile(file, _photo(values), _fraction(values), _reading(values))
-
-
-def _named(layout: Layout) -> Callable[[Value], NamedSet]:
-    def read(value: Value) -> NamedSet:
-        values = {"root": value} if value.is_text() else value.mapping(["root", "fraction", *_READING])
-        _need(value, values, "root")
-        return NamedSet(layout, values["root"].folder(), _fraction(values), _reading(values))
-
-    return read
-
-
-def _authentic(value: Value) -> Authentic:
-    values = {"folders": value} if value.is_text() or value.is_list() else value.mapping(["folders", *_LISTED])
-    _need(value, values, "folders")
-    return Authentic(_folders(values["folders"]), _photo(values), _fraction(values))
-
-
-def _forge(value: Value) -> Forge:
-    values = (
-        {"photos": value} if value.is_text() or value.is_list() else value.mapping(["photos", "masks", "plain_share"])
-    )
-    _need(value, values, "photos")
-    masks: list[MaskFolder] = []
-    if "masks" in values:
-        listed = values["masks"].items("a list of folders of object masks") if values["masks"].is_list() else None
-        for item in listed if listed is not None else [values["masks"]]:
-            if item.is_text():
-                masks.append(MaskFolder(item.folder()))
-                continue
-            parts = item.mapping(["folder", "prefix"], "a folder, or a mapping with `folder` and `prefix`")
-            _need(item, parts, "folder")
-            prefix = parts["prefix"].text("the start of the masks' names") if "prefix" in parts else ""
-            if any(c in prefix for c in "*?[/\\"):
-                raise parts["prefix"].error("the start of the masks' names, without * ? [ or slashes")
-            masks.append(MaskFolder(parts["folder"].folder(), prefix))
-    plain = _curriculum(values["plain_share"]) if "plain_share" in values else Curriculum()
-    return Forge(_folders(values["photos"]), tuple(masks), plain)
-
-
-def _curriculum(value: Value) -> Curriculum:
-    if value.is_text():
-        share = value.number(0, 1)
-        return Curriculum(share, share)
-    values = value.mapping(["start", "end", "batches"], "a number from 0 to 1, or `start`, `end` and `batches`")
-    _need(value, values, "start", "end", "batches")
-    return Curriculum(values["start"].number(0, 1), values["end"].number(0, 1), values["batches"].whole(0, 10**9))
-
-
-def _folders(value: Value) -> tuple[Path, ...]:
-    expected = "a folder or a list of folders"
-    folders = (value.folder(),) if value.is_text() else tuple(item.folder() for item in value.items(expected))
-    if not folders:
-        raise value.error(expected)
-    return folders
-
-
-def _photo(values: dict[str, Value]) -> re.Pattern[str] | None:
-    if "photo" not in values:
-        return None
-    expected = "a regular expression with one group that names the source photo, such as ^(.+)_"
-    written = values["photo"].text(expected)
-    try:
-        pattern = re.compile(written)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise values["photo"].error(expected, f"found `{written}`, which is none: {error}") from None
-    if pattern.groups != 1:
-        raise values["photo"].error(expected)
-    return pattern
-
-
-def _fraction(values: dict[str, Value]) -> float:
-    return values["fraction"].number(0, 1) if "fraction" in values else 1.0
-
-
-def _reading(values: dict[str, Value]) -> Masks:
-    inverted = values["inverted"].flag() if "inverted" in values else False
-    fit = values["fit_masks"].flag() if "fit_masks" in values else False
-    return Masks(inverted, fit)
-
-
-def _validation(value: Value) -> Validation:
-    values = value.mapping(["share", "seed"])
-    default = Validation()
-    return Validation(
-        values["share"].number(0, 0.5) if "share" in values else default.share,
-        values["seed"].whole(0, 2**32 - 1) if "seed" in values else default.seed,
-    )
-
-
-def _shapes(value: Value) -> tuple[Shape, ...]:
-    expected = "a list of sizes: 256 for a square, or a mapping with `height`, `width` and `weight`"
-    shapes: list[Shape] = []
-    for item in value.items(expected):
-        if item.is_text():
-            side = _pixels(item)
-            shapes.append(Shape(side, side))
-            continue
-        values = item.mapping(["height", "width", "weight"], expected)
-        _need(item, values, "height", "width")
-        weight = values["weight"].number(1e-6, 1e6) if "weight" in values else 1.0
-        shapes.append(Shape(_pixels(values["height"]), _pixels(values["width"]), weight))
-    if not shapes:
-        raise value.error(expected)
-    return tuple(shapes)
-
-
-def _pixels(value: Value) -> int:
-    pixels = value.whole(32, 4096)
-    if pixels % 8:
-        raise value.error("a multiple of 8 pixels")
-    return pixels
-
-
-def _augment(value: Value) -> Augment:
-    names = list(Augment.__dataclass_fields__)
-    return Augment(**{name: found.number(0, 1) for name, found in value.mapping(names).items()})
-
-
-def _need(value: Value, values: dict[str, Value], *names: str) -> None:
-    for name in names:
-        if name not in values:
-            raise value.error(f"the key `{name}`", f"`{name}` is missing")
-
-
-_LISTED = ("photo", "fraction")
-_READING = ("inverted", "fit_masks")
-_KINDS: dict[str, Callable[[Value], Pairs | ListFile | NamedSet | Authentic | Forge]] = {
-    "pairs": _pairs,
-    "list": _list,
-    **{layout: _named(layout) for layout in get_args(Layout)},
-    "authentic": _authentic,
-    "forge": _forge,
-}
+    def folders(self) -> list[Path]:
+        """The folders that are looked through, list files and their pictures left out."""
+        found: list[Path] = []
+        for source in self.sources:
+            match source.data:
+                case Pairs(images=images, masks=masks):
+                    found += [images, masks]
+                case NamedSet(root=root):
+                    found.append(root)
+                case Authentic(folders=folders):
+                    found += folders
+                case Forge(photos=photos, masks=cutouts):
+                    found += [*photos, *(cutout.folder for cutout in cutouts)]
+        return found

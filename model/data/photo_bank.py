@@ -71,6 +71,19 @@ class PhotoBank:
         self.paths = kept
         self.cutouts = [Cutout(moved[c.photo], c.path) for c in self.cutouts if c.photo in moved]
 
+    def part(self, kept: Sequence[int]) -> PhotoBank:
+        """The bank of some of the photos, by number, and their cut-outs; what is decoded stays decoded."""
+        number = {old: new for new, old in enumerate(kept)}
+        cutouts = [Cutout(number[c.photo], c.path) for c in self.cutouts if c.photo in number]
+        bank = PhotoBank([self.paths[i] for i in kept], cutouts, self.cache)
+        if self._shapes:
+            bank._shapes, bank._offsets = [self._shapes[i] for i in kept], [self._offsets[i] for i in kept]
+        return bank
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of photo number `index`, which was decoded."""
+        return self._shapes[index]
+
     def photo(self, index: int) -> Pixels:
         """Photo number `index`, H×W×3 uint8, read-only."""
         if self._pixels is None:
@@ -88,7 +101,7 @@ class PhotoBank:
 
 def held_out(path: Path, share: float) -> bool:
     """Whether a photo belongs to the held-out share: decided by its name alone, so that it never changes sides."""
-    digest = hashlib.sha256(path.name.encode()).digest()
+    digest = hashlib.sha256(path.name.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:4], "big") / 2**32 < share
 
 

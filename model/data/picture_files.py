@@ -22,6 +22,13 @@ MASK_THRESHOLD = 127
 """Grey values above this are white, which is forged."""
 
 
+LOSSY = ("JPEG", "WEBP")
+"""Formats in which black is not exactly black."""
+
+ALMOST_BLACK = 31
+"""Grey values up to this are black in a mask of such a format."""
+
+
 class DamagedFileError(ValueError):
     """A picture or mask that cannot be used; the message names the file and what is wrong."""
 
@@ -81,6 +88,7 @@ def read_mask(
     inverted: bool = False,
     size: tuple[int, int] | None = None,
     fit: bool = False,
+    empty: bool = True,
 ) -> Mask:
     """A mask, H×W bool, True = forged.
 
@@ -91,27 +99,43 @@ def read_mask(
         inverted: black is forged.
         size: height and width of the image it belongs to; None: not compared.
         fit: scale a mask of another size instead of refusing it.
+        empty: whether a mask may mark nothing.
 
     Raises:
-        DamagedFileError: not readable, too large, or of another size than its image.
+        DamagedFileError: not readable, too large, of another size than its image; it marks nothing though it may not,
+            or though it is not of one colour, as where forged is a grey that is too dark.
     """
-    if path.suffix == ".npz":
-        mask = _labels(path, max_megapixels) > 0
-    else:
-        with opened(path, max_megapixels) as image:
-            if image.mode.startswith("I;16"):
-                grey = (np.asarray(image) >> 8).astype(np.uint8)
-            else:
-                grey = np.asarray(image.convert("L"))
-        mask = grey > (MASK_THRESHOLD if grey.max() > 1 else 0)
+    array = path.suffix == ".npz"
+    mask = _labels(path, max_megapixels) > 0 if array else _white(path, max_megapixels, inverted)
     if inverted:
         mask = ~mask
+    if size is not None and not fit:
+        check_mask_size(path, mask.shape, size)
+    if not empty and not mask.any():
+        raise DamagedFileError(f"{path}: the mask marks nothing")
     if size is not None and mask.shape != size:
-        if not fit:
-            check_mask_size(path, mask.shape, size)
         scaled = Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST)
         mask = np.asarray(scaled, dtype=np.bool_)
     return mask
+
+
+def _white(path: Path, max_megapixels: float, inverted: bool) -> Mask:
+    """What is white in a mask of grey values."""
+    with opened(path, max_megapixels) as image:
+        lossy = image.format in LOSSY
+        if image.mode.startswith("I;16"):
+            deep = np.asarray(image)
+            grey = (deep >> 8 if deep.max() > 255 else deep).astype(np.uint8)  # some hold 8 bits in 16
+        else:
+            grey = np.asarray(image.convert("L"))
+    darkest, brightest = int(grey.min()), int(grey.max())
+    white = grey > (MASK_THRESHOLD if brightest > 1 else 0)
+    black = ALMOST_BLACK if lossy else 1
+    if not inverted and black < brightest <= MASK_THRESHOLD:
+        raise DamagedFileError(f"{path}: the mask marks nothing, its brightest grey is {brightest} of 255")
+    if inverted and MASK_THRESHOLD < darkest < 255 - (ALMOST_BLACK if lossy else 0):
+        raise DamagedFileError(f"{path}: the mask marks nothing, its darkest grey is {darkest} of 255")
+    return white
 
 
 def _labels(path: Path, max_megapixels: float) -> NDArray[np.integer]:

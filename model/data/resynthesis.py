@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.history import Pixels
-from model.data.inpaint import ToolError, model_folder, reason
+from model.data.inpaint import load_diffusers
 
 CELL = 8
 """Side in pixels of the cell that one latent vector stands for, as in the autoencoders of latent diffusion."""
@@ -81,14 +81,7 @@ def load_autoencoder(path: Path, device: str = "cpu") -> Callable[[Pixels], Pixe
     Raises:
         ToolError: it cannot be loaded; says why.
     """
-    folder = model_folder(path)
-    try:
-        from diffusers import AutoencoderKL
-
-        load: Any = AutoencoderKL.from_pretrained  # untyped
-        network = load(str(folder), local_files_only=True, use_safetensors=True)
-    except Exception as error:  # a folder of somebody's: anything can be wrong with it
-        raise ToolError(f"{path} is no AutoencoderKL that diffusers can load: {reason(error)}") from error
+    network = load_diffusers("AutoencoderKL", path, "AutoencoderKL")
     return _Autoencoder(network.to(device).eval(), device)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-import weakref
+import hashlib
+import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,14 +12,17 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
 
-from model.data.datasets import Entry, Side, list_entries, photos_to_forge, side_of
+from model.data.crop import AS_IT_IS, cut, entry_mask
+from model.data.datasets import list_entries
+from model.data.entries import Entry
 from model.data.forge import forge, forge_plainly
-from model.data.history import resize, whole_picture
-from model.data.mix import Augment, Curriculum, Forge, Masks, Mix, MixError, Shape
+from model.data.mix import Curriculum, Forge, Masks, Mix, Shape
 from model.data.photo_bank import PhotoBank
-from model.data.picture_files import DamagedFileError, Mask, Pixels, opened, picture_size, read_mask, rgb
+from model.data.photos_to_forge import decode, photos_to_forge, readable, temporary_cache
+from model.data.picture_files import DamagedFileError, Mask, Pixels
+from model.data.sides import Side, side_of
+from model.data.yaml_reader import MixError
 
 TRIES = 16
 """So many damaged files in a row, and a sample is given up."""
@@ -73,14 +75,14 @@ class Stream:
 
     Args:
         mix: what to draw from.
-        side: `train`, or `validation`: nothing but held-out photos, and files as they are (no augmentation).
+        side: `train`; of the others nothing but their photos, and files as they are (no augmentation).
         seed: another seed, other samples.
         shapes: sizes of crops; None: those of the mix.
         cache: folder for the decoded photos of `forge` sources, for this stream alone: about height × width × 3
             bytes per photo. None: a temporary folder that goes when the stream does.
 
     Attributes:
-        problems: images that are left out, in words: no partner, not readable, made from photos of both sides.
+        problems: images that are left out, in words: no partner, not readable, made from photos of several sides.
 
     Raises:
         MixError: no source has an image on this side.
@@ -97,6 +99,7 @@ class Stream:
     ) -> None:
         self.mix, self.side, self.seed = mix, side, seed
         self.shapes = tuple(shapes or mix.shapes)
+        self._augment = mix.augment if side == "train" else AS_IT_IS
         self.problems: list[str] = []
         self._cache = cache
         self._parts: list[_Files | _Forgeries] = []
@@ -128,35 +131,17 @@ class Stream:
         sides = [side_of(entry, self.mix.validation) for entry in found.entries]
         between = sides.count(None)
         if between:
-            self.problems.append(f"{source.name}: {between} images made from photos of both sides")
+            self.problems.append(f"{source.name}: {between} images made from photos of several sides")
         entries = [entry for entry, side in zip(found.entries, sides, strict=True) if side == self.side]
         reading = getattr(source.data, "reading", Masks())
         return _Files(source.name, entries, reading) if entries else None
 
     def _forgeries(self, name: str, data: Forge, number: int) -> _Forgeries | None:
         if self._cache is None:
-            self._cache = Path(tempfile.mkdtemp(prefix="clue-photos-"))
-            weakref.finalize(self, _remove, self._cache, os.getpid())
-        folder = self._cache / f"{self.side}-{number}"
-        bank = photos_to_forge(data, self.side, self.mix.validation, folder, keep=self._is_readable)
-        if not bank.paths:
-            return None
-        try:
-            bank.prepare()
-        except ValueError:  # not one of them could be read
-            self.problems += bank.left_out
-            return None
-        self.problems += bank.left_out
-        return _Forgeries(name, bank, data.plain_share)
-
-    def _is_readable(self, photo: Path) -> bool:
-        """Whether a photo's header is; the bank itself knows no limits."""
-        try:
-            picture_size(photo, self.mix.max_megapixels)
-        except DamagedFileError as error:
-            self.problems.append(str(error))
-            return False
-        return True
+            self._cache = temporary_cache(self)
+        folder, check = self._cache / f"{self.side}-{number}", readable(self.mix, self.problems)
+        bank = photos_to_forge(data, self.side, self.mix.validation, folder, check)
+        return _Forgeries(name, bank, data.plain_share) if decode(bank, self.problems) else None
 
     def __getstate__(self) -> dict[str, Any]:
         # A map of the photos' file would be pickled as all of its bytes; each worker makes its own
@@ -165,6 +150,36 @@ class Stream:
             for part in self._parts
         ]
         return {**self.__dict__, "_parts": parts}
+
+    def digest(self) -> str:
+        """SHA-256 of the names of all files that are drawn from, hex: other files, other samples."""
+        total = hashlib.sha256()
+        for part in self._parts:
+            if isinstance(part, _Files):
+                names = [name for entry in part.entries for name in (entry.image.name, entry.mask and entry.mask.name)]
+            else:
+                names = [path.name for path in (*part.bank.paths, *(cutout.path for cutout in part.bank.cutouts))]
+            text = json.dumps([part.name, names])  # ASCII: names need not be UTF-8
+            total.update(text.encode() + b"\n")
+        return total.hexdigest()
+
+    def empty_masks(self, most: int = 100) -> list[str]:
+        """Sources with masks that mark nothing, in words; of each `most` masks, spread evenly over it, are decoded."""
+        told = []
+        for part in self._parts:
+            if not isinstance(part, _Files):
+                continue
+            masked = [entry for entry in part.entries if entry.mask]
+            seen = empty = 0
+            for entry in masked[:: max(1, math.ceil(len(masked) / most))]:
+                try:
+                    mask = entry_mask(entry, part.reading, self.mix.max_megapixels)
+                except DamagedFileError:  # met again when it is drawn, and told
+                    continue
+                seen, empty = seen + 1, empty + (mask is not None and not mask.any())
+            if empty:
+                told.append(f"{part.name}: {empty} of {seen} masks mark nothing; their images count as authentic")
+        return told
 
     def shape(self, index: int) -> Shape:
         """The size of the samples of batch number `index`."""
@@ -194,77 +209,9 @@ class Stream:
                 return Sample(made.pixels, made.mask, part.name)
             entry = part.entries[int(rng.integers(len(part.entries)))]
             try:
-                pixels, mask = self._crop(entry, part.reading, shape, rng)
+                pixels, mask = cut(entry, part.reading, self.mix.max_megapixels, shape, self._augment, rng)
             except DamagedFileError as error:
                 damaged.append(str(error))
                 continue
             return Sample(pixels, mask, part.name)
         return None
-
-    def _crop(self, entry: Entry, reading: Masks, shape: Shape, rng: np.random.Generator) -> tuple[Pixels, Mask]:
-        """A crop of a picture and of its mask, augmented on the training side."""
-        augment = self.mix.augment if self.side == "train" else _AS_IT_IS
-        limit = self.mix.max_megapixels
-        with opened(entry.image, limit) as image:
-            height, width = image.height, image.width
-            mask: Mask | None = None
-            if entry.mask is not None:
-                mask = read_mask(entry.mask, limit, inverted=reading.inverted, size=(height, width), fit=reading.fit)
-            box = crop_box(height, width, mask, shape, augment, rng)
-            pixels = rgb(image, box)
-        left, top, right, bottom = box
-        region = mask[top:bottom, left:right] if mask is not None else np.zeros(pixels.shape[:2], bool)
-        if region.shape != (shape.height, shape.width):
-            pixels = resize(pixels, shape.width, shape.height, rng)
-            region = _resized(region, shape)
-        if rng.random() < augment.flip:
-            pixels, region = pixels[:, ::-1], region[:, ::-1]
-        if rng.random() < augment.history:
-            pixels, _ = whole_picture(np.ascontiguousarray(pixels), rng)
-        return np.ascontiguousarray(pixels), np.ascontiguousarray(region)
-
-
-_AS_IT_IS = Augment(flip=0, rescale=0, history=0, aligned=1, focus=1)
-
-
-def crop_box(
-    height: int, width: int, mask: Mask | None, shape: Shape, augment: Augment, rng: np.random.Generator
-) -> tuple[int, int, int, int]:
-    """Where to cut (left, top, right, bottom): at native resolution, or as much as is then scaled to the shape.
-
-    A picture smaller than the shape is enlarged; one that is large enough is rescaled as `augment` says.
-    """
-    fit = max(shape.height / height, shape.width / width)  # the smallest scale at which the picture covers the shape
-    scale = max(1.0, fit)
-    if rng.random() < augment.rescale:
-        scale = max(fit, float(np.exp(rng.uniform(np.log(0.5), np.log(1.5)))))
-    h = min(height, max(1, round(shape.height / scale)))
-    w = min(width, max(1, round(shape.width / scale)))
-    tops, lefts = (0, height - h), (0, width - w)  # first and last
-    if mask is not None and rng.random() < augment.focus:
-        forged = np.flatnonzero(mask)
-        if len(forged):
-            y, x = divmod(int(forged[rng.integers(len(forged))]), width)
-            tops = (max(0, y - h + 1), min(y, height - h))
-            lefts = (max(0, x - w + 1), min(x, width - w))
-    step = 8 if rng.random() < augment.aligned else 1
-    top, left = _start(*tops, step, rng), _start(*lefts, step, rng)
-    return left, top, left + w, top + h
-
-
-def _start(first: int, last: int, step: int, rng: np.random.Generator) -> int:
-    """A random multiple of `step` from first to last; where there is none, any number."""
-    if -(-first // step) > last // step:
-        step = 1
-    return step * int(rng.integers(-(-first // step), last // step + 1))
-
-
-def _resized(region: Mask, shape: Shape) -> Mask:
-    grey = Image.fromarray(region.astype(np.uint8) * 255)
-    return np.asarray(grey.resize((shape.width, shape.height), Image.Resampling.BOX)) > 127
-
-
-def _remove(folder: Path, owner: int) -> None:
-    """Remove the decoded photos, unless this is a forked worker, whose stream is only a copy."""
-    if os.getpid() == owner:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -3,25 +3,66 @@
 from __future__ import annotations
 
 import json
+import threading
+from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from model.calibration import Calibration
-from model.checkpoint import CONFIG_FILE
+from model.checkpoint import CONFIG_FILE, inspect
+from model.storage import load
+from model.training.calibrate import CalibrationLike, NoCalibrationError, calibration_of, look_at
 from model.whole_file import write_text
 
 
-def finish(folder: Path, calibration: Calibration | None = None) -> None:
+def calibrated(
+    folder: Path, pictures: CalibrationLike, count: int, device: str, stop: threading.Event
+) -> Calibration | None:
+    """The calibration of a kept model, as it lies on the disk, rounded weights and all.
+
+    Args:
+        folder: of the model.
+        pictures: to fit and to measure on.
+        count: how many, at most.
+        device: where the network runs.
+        stop: once set, it is given up.
+
+    Returns:
+        None: it was given up.
+
+    Raises:
+        NoCalibrationError: the pictures give none.
+        CheckpointError: the model is damaged.
+    """
+    if pictures.problem:
+        raise NoCalibrationError(pictures.problem)
+    model = load(inspect(str(folder)), device, torch.float32)
+    scored = look_at(model, pictures.pictures(count), stop)
+    if stop.is_set():
+        return None
+    calibration = calibration_of(
+        scored, "held-out-photos-of-the-mix", "pictures from photos that were neither trained nor validated on"
+    )
+    return replace(calibration, figures=(calibration.figures or {}) | {"photos": float(pictures.photos)})
+
+
+def finish(folder: Path, calibration: Calibration | None = None, problem: str = "") -> None:
     """Store the calibration of a model beside its weights.
 
     Args:
         folder: of a model, as `model.storage.save` writes it.
         calibration: fitted on pictures that were neither trained nor tested on; None: the defaults, which give no
             confidence.
+        problem: why there is none, in words; it is part of what the model says of its training.
 
     Raises:
         OSError: the folder cannot be written; the model is as it was.
     """
     config = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
     config["calibration"] = (calibration or Calibration()).to_dict()
+    config["training"].pop("no_confidence", None)
+    if calibration is None and problem:
+        config["training"]["no_confidence"] = problem
     text = json.dumps(config, indent=1, ensure_ascii=False) + "\n"
     write_text(folder / CONFIG_FILE, text)

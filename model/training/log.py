@@ -1,7 +1,7 @@
 """What is written down while a training runs: `log.jsonl`, one row a step or event, and TensorBoard's files.
 
-A row has `kind`: `step`, `validation`, `damaged`, `resumed`, `finished`. A training that goes on drops the rows from
-after the state it goes on from, so that the log reads like that of an unbroken one.
+A row has `kind`: `step`, `validation`, `damaged`, `resumed`, `calibrated`, `finished`. A training that goes on drops
+the rows from after the state it goes on from, so that the log reads like that of an unbroken one.
 """
 
 from __future__ import annotations

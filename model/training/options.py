@@ -11,8 +11,9 @@ from model.training.errors import OptionsError
 
 Precision = Literal["no", "bf16", "fp16"]
 Branches = Literal["both", "sd3", "sam"]
+DiceOver = Literal["batch", "image"]
 
-WITHOUT_EFFECT = frozenset({"workers", "save_every", "device"})
+WITHOUT_EFFECT = frozenset({"workers", "save_every", "device", "calibration_samples"})
 """Options that may change when a training goes on: the losses stay the same (on one kind of device)."""
 
 
@@ -42,9 +43,12 @@ class TrainingOptions:
             whose rows differ in what the fusion joins.
         gradient_checkpointing: compute the blocks of both branches twice, and keep less.
         bce_weight, dice_weight: λ1 and λ2 at the start.
+        dice: what the sums of Dice are over: the whole `batch`, as in the paper, or each `image`
+            (`model.losses.dice_loss_per_image`).
         weights_rate: how fast these follow the validation (`model.training.loss_weights`); 0: not at all.
         validate_every, save_every: in steps.
         validation_samples: pictures of the validation, at least.
+        calibration_samples: pictures that the score is fitted and measured on in the end, at most; 0: it is not.
         workers: processes that make batches; 0: the training process itself.
     """
 
@@ -70,10 +74,12 @@ class TrainingOptions:
     gradient_checkpointing: bool = False
     bce_weight: float = 0.4
     dice_weight: float = 1.0
+    dice: DiceOver = "batch"
     weights_rate: float = 0.2
     validate_every: int = 500
     save_every: int = 500
     validation_samples: int = 192
+    calibration_samples: int = 400
     workers: int = 2
 
     def __post_init__(self) -> None:
@@ -85,7 +91,7 @@ class TrainingOptions:
         if (self.steps is None) == (self.minutes is None):
             raise OptionsError("Exactly one of --steps and --minutes says how long to train.")
         least = {"steps": 1, "batch": 1, "accumulate": 1, "validate_every": 1, "save_every": 1}
-        least |= {"validation_samples": 1, "workers": 0, "seed": 0}
+        least |= {"validation_samples": 1, "calibration_samples": 0, "workers": 0, "seed": 0}
         for name, limit in least.items():
             value = getattr(self, name)
             if value is not None and value < limit:
@@ -106,7 +112,7 @@ class TrainingOptions:
         if self.levels is not None and (not self.levels or not all(0 <= t <= 1 for t in self.levels)):
             raise OptionsError(f"--levels is {self.levels}; expected noise levels from 0 to 1, at least one.")
         choices = {"precision": Precision, "branches": Branches, "adapt_sd3": Adapt, "adapt_sam": Adapt}
-        for name, kind in (choices | {"noise": NoiseSchedule}).items():
+        for name, kind in (choices | {"noise": NoiseSchedule, "dice": DiceOver}).items():
             value, known = getattr(self, name), get_args(kind)
             if value is not None and value not in known:
                 raise OptionsError(f"{_option(name)} is {value!r}; expected one of {', '.join(known)}.")

@@ -109,17 +109,8 @@ class RunFolder:
         Raises:
             CannotWriteError: the former state is as it was.
         """
-
-        def write(path: str) -> None:
-            try:
-                with Path(path).open("wb") as file:
-                    torch.save({"format": FORMAT} | state, file)
-            except RuntimeError as error:  # what torch makes of a full disk
-                cause = error.__context__
-                raise (cause if isinstance(cause, OSError) else OSError(str(error).splitlines()[0])) from error
-
         with writing(self.state):
-            write_whole(self.state, write)
+            write_tensors(self.state, {"format": FORMAT} | state)
 
     def load_state(self) -> dict[str, Any] | None:
         """The state to go on from, on the CPU; None: there is none yet.
@@ -139,6 +130,24 @@ class RunFolder:
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             raise OtherSettingsError(f"{self.state} is of another version of clue.", "Start anew in another --out.")
         return state
+
+
+def write_tensors(path: Path, content: dict[str, Any]) -> None:
+    """`torch.save`, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written; what was there before is as it was.
+    """
+
+    def write(part: str) -> None:
+        try:
+            with Path(part).open("wb") as file:
+                torch.save(content, file)
+        except RuntimeError as error:  # what torch makes of a full disk
+            cause = error.__context__
+            raise (cause if isinstance(cause, OSError) else OSError(str(error).splitlines()[0])) from error
+
+    write_whole(path, write)
 
 
 def seed_step(seed: int, step: int, process: int) -> None:

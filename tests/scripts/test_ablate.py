@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -89,14 +90,14 @@ def test_a_table(
 ) -> None:
     commands: list[list[str]] = []
 
-    def train_here(words: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+    def train_here(words: list[str]) -> int:
         commands.append(words)
         assert words[:4] == ["starter", "-m", "clue_cli", "train"]
         code = run(words[3:])
         AcceleratorState._reset_state(reset_partial_state=True)
-        return subprocess.CompletedProcess(words, code)
+        return code
 
-    monkeypatch.setattr(ablate.subprocess, "run", train_here)
+    monkeypatch.setattr(ablate, "train_row", train_here)
     words = ["--table", "noise", "--data", str(data / "mix.yaml"), "--out", str(tmp_path), "--steps", "2"]
     words += ["--preset", str(data / "quick.yaml"), "--pictures", "5", "--workers", "0", "--device", "cpu"]
     words += ["--launch", "starter"] + ["--set", f"made={data}"] * on_a_set
@@ -119,6 +120,23 @@ def test_a_row_that_fails_ends_it(ablate: ModuleType, data: Path, tmp_path: Path
     words = ["--table", "shift", "--data", str(data / "mix.yaml"), "--out", str(tmp_path), "--steps", "2"]
     assert ablate.main([*words, "--launch", "false"]) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_waits_for_the_training_to_save(ablate: ModuleType, tmp_path: Path) -> None:
+    """The training gets the signal from the terminal itself, and takes longer to end than `subprocess.run` waits."""
+    child = "import pathlib, signal, sys, time; signal.signal(signal.SIGINT, lambda *_: None); time.sleep(1.5); "
+    child += "pathlib.Path(sys.argv[1]).touch(); sys.exit(130)"
+    words = [sys.executable, "-c", child, str(tmp_path / "saved")]
+    timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    assert ablate.train_row(words) == 130
+    assert (tmp_path / "saved").exists()
+
+
+def test_a_preset_that_is_none(ablate: ModuleType, data: Path, tmp_path: Path, capsys: Any) -> None:
+    words = ["--table", "shift", "--data", str(data / "mix.yaml"), "--out", str(tmp_path), "--steps", "2"]
+    assert ablate.main([*words, "--preset", "maxi"]) == 2
+    assert "no preset 'maxi'" in capsys.readouterr().err
 
 
 def test_a_set_needs_a_name_and_a_folder(ablate: ModuleType, data: Path) -> None:

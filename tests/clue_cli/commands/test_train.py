@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +30,7 @@ from model.training.errors import (
 )
 from model.training.log import Row, read_log
 from model.training.progress import Display
-from tests.model.training.made import QUICK
+from tests.model.training.made import QUICK, telling
 
 
 @pytest.fixture(autouse=True)
@@ -87,12 +89,56 @@ def test_dry_run(data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     out = tmp_path / "run"
     assert clue(data, out, "--dry-run") == ExitCode.OK
     said = capfd.readouterr().out
-    for words in ("17 images", "authentic", "broken.png", "forged area", "parameters learn", "contact-sheet.png"):
+    for words in (
+        "17 images",
+        "authentic",
+        "broken.png",
+        "forged area",
+        "parameters learn",
+        "contact-sheet.png",
+        "score and confidence: none",
+    ):
         assert words in said
     with Image.open(out / "contact-sheet.png") as sheet:
         assert sheet.size[0] > 100
     assert clue(data, out, "--steps", "1", "--quiet") == ExitCode.OK  # into the same folder
     assert capfd.readouterr().err == ""
+
+
+def test_a_dry_run_that_decodes_everything(data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for name in ("images", "masks"):
+        shutil.copytree(data / name, tmp_path / name)
+    half = tmp_path / "images" / "pair 3.png"
+    half.write_bytes(half.read_bytes()[: half.stat().st_size // 2])
+    Image.new("L", (80, 64)).save(tmp_path / "masks" / "pair 4.png")
+    sources = [{"pairs": {"images": "images", "masks": "masks"}}]
+    (tmp_path / "mix.yaml").write_text(json.dumps({"sources": sources, "shapes": [64], "validation": {"share": 0.4}}))
+    small = ["--preset", str(data / "quick.yaml"), "--dry-run"]
+    mix = ["train", "--data", str(tmp_path / "mix.yaml"), "--out", str(tmp_path / "run"), *small]
+    assert run(mix) == ExitCode.OK
+    quick = capfd.readouterr().out
+    assert "--decode decodes all files, which takes longer" in quick
+    assert "pair 3.png" not in quick
+    assert run([*mix, "--decode"]) == ExitCode.OK
+    said = capfd.readouterr().out
+    assert "damaged: 2" in said
+    assert "pair 3.png" in said
+    assert "1 of 15 masks mark nothing: their images count as authentic" in said
+    assert "--decode" not in said
+
+
+def test_masks_that_mark_nothing_are_told_at_the_start(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(data / "masks", tmp_path / "masks")
+    for number in range(8):
+        Image.new("L", (80, 64)).save(tmp_path / "masks" / f"pair {number}.png")
+    (tmp_path / "images").symlink_to(data / "images")
+    sources = [{"pairs": {"images": "images", "masks": "masks"}}]
+    mix = {"sources": sources, "shapes": [64], "validation": {"share": 0.4}}
+    (tmp_path / "mix.yaml").write_text(json.dumps(mix))
+    assert clue(data, tmp_path / "run", "--steps", "1", mix=str(tmp_path / "mix.yaml")) == ExitCode.OK
+    assert "masks mark nothing; their images count as authentic (empty_masks)." in capfd.readouterr().err
 
 
 def test_what_is_left_out_is_told_in_one_line(data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -150,6 +196,90 @@ def test_stopped_and_continued(
     assert last[0] == last[1]
 
 
+KILLED = """
+import os, signal, sys
+import torch
+from clue_cli.app import run
+from model.training.progress import Display
+
+torch.set_num_threads(int(sys.argv[1]))
+stepped = Display.stepped
+
+def killed(self, row):
+    stepped(self, row)
+    if row["step"] == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Display.stepped = killed
+run(sys.argv[2:])
+"""
+"""`clue train` as a process that is killed after its third step; the state on the disk is that of the second."""
+
+
+def test_killed_between_checkpoints_and_continued(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def words(name: str) -> list[str]:
+        small = ["--preset", str(data / "quick.yaml"), "--batch", "4", "--workers", "0", "--device", "cpu"]
+        small += ["--validation-samples", "8", "--validate-every", "4", "--save-every", "2", "--dice", "image"]
+        return ["train", "--data", str(data / "mix.yaml"), "--out", str(tmp_path / name), "--steps", "5", *small]
+
+    threads = str(torch.get_num_threads())
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, threads, *words("run")], check=False, capture_output=True, text=True
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    logs = [tmp_path / name / "log.jsonl" for name in ("run", "unbroken")]
+    assert [row["step"] for row in read_log(logs[0]) if row["kind"] == "step"] == [1, 2, 3]
+    assert run(words("run")) == ExitCode.OK
+    assert "Going on from step 2" in capfd.readouterr().err
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert run(words("unbroken")) == ExitCode.OK
+    losses = [[row["loss"] for row in read_log(log) if row["kind"] == "step"] for log in logs]
+    assert len(losses[0]) == 5
+    assert losses[0] == losses[1]
+    last = [(log.parent / "last" / "model.safetensors").read_bytes() for log in logs]
+    assert last[0] == last[1]
+
+
+def test_a_model_with_confidence(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a mix whose calibration side has enough photos."""
+    monkeypatch.setattr("model.training.finish.look_at", telling)
+    rng = np.random.default_rng(1)
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    for number in range(120):
+        pixels, mask = rng.normal(100, 10, (64, 64, 3)), np.zeros((64, 64), np.uint8)
+        if number % 2:
+            mask[4:60, 4:60] = 255
+            pixels[mask > 0] += rng.normal(60, 90, (56 * 56, 3))
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(tmp_path / "images" / f"{number}.png")
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{number}.png")
+    split = {"share": 0.2, "calibration_share": 0.4}
+    sources = [{"pairs": {"images": "images", "masks": "masks"}}]
+    (tmp_path / "mix.yaml").write_text(json.dumps({"sources": sources, "shapes": [64], "validation": split}))
+    few = ["--steps", "1", "--calibration-samples", "48"]
+    assert clue(data, tmp_path / "run", *few, mix=str(tmp_path / "mix.yaml")) == ExitCode.OK
+    calibration = inspect(str(tmp_path / "run" / "best")).calibration
+    assert calibration.fitted_on.startswith("24 pictures from photos that were neither trained nor validated on")
+    assert calibration.figures is not None
+    assert calibration.figures["n"] == 24
+
+
+def test_no_room_for_decoded_photos(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("model.data.photo_bank.PhotoBank.prepare", full)
+    (data / "forge.yaml").write_text(json.dumps({"sources": [{"forge": "authentic"}], "shapes": [64]}))
+    assert clue(data, tmp_path / "run", "--steps", "1", mix="forge.yaml") == ExitCode.OUTPUT_NOT_WRITABLE
+    said = capfd.readouterr().err
+    assert "no room for the decoded photos (No space left on device)" in said
+    assert "TMPDIR" in said
+
+
 @pytest.mark.parametrize(
     ("words", "mix", "code", "said"),
     [
@@ -159,6 +289,8 @@ def test_stopped_and_continued(
         (["--steps", "1", "--levels", "0.1,x"], "mix.yaml", 2, "numbers from 0 to 1 with commas"),
         (["--steps", "1", "--levels", "0.1,2"], "mix.yaml", 2, "--levels is (0.1, 2.0)"),
         (["--steps", "1", "--noise", "pink"], "mix.yaml", 2, "pink"),
+        (["--steps", "1", "--dice", "pixel"], "mix.yaml", 2, "pixel"),
+        (["--steps", "1", "--decode"], "mix.yaml", 2, "--decode is for a --dry-run"),
         (["--steps", "1"], "wrong.yaml", 2, "pears"),
         (["--steps", "1"], "absent.yaml", 2, "absent.yaml"),
         (["--steps", "1", "--out", "."], "absent.yaml", 2, "absent.yaml"),  # not taken for an empty path
@@ -226,6 +358,29 @@ def test_without_the_extra(
     assert "clue-forensics[train]" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["--dry-run"], ["--steps", "1"]], ids=["dry run", "training"])
+def test_a_runs_folder_inside_the_data(
+    data: Path, tmp_path: Path, words: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "linked").symlink_to(data)
+    for out in (data / "images" / "runs", tmp_path / "linked" / "authentic"):
+        assert clue(data, out, *words) == ExitCode.BAD_USAGE
+        assert "pictures of the training would be trained on" in " ".join(capfd.readouterr().err.split())
+    assert not (data / "images" / "runs").exists()
+
+
+def test_files_that_changed_are_another_training(data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(data / "authentic", tmp_path / "authentic")
+    sources = [{"pairs": {"images": str(data / "images"), "masks": str(data / "masks")}}, {"authentic": "authentic"}]
+    mix = {"sources": sources, "shapes": [64], "validation": {"share": 0.4}}
+    (tmp_path / "mix.yaml").write_text(json.dumps(mix))
+    assert clue(data, tmp_path / "run", "--steps", "1", mix=str(tmp_path / "mix.yaml")) == ExitCode.OK
+    (tmp_path / "authentic" / "3.png").unlink()
+    (tmp_path / "authentic" / "5.png").unlink()
+    assert clue(data, tmp_path / "run", "--steps", "1", mix=str(tmp_path / "mix.yaml")) == ExitCode.BAD_USAGE
+    assert "a training with other settings: data." in " ".join(capfd.readouterr().err.split())
+
+
 def test_a_sheet_that_cannot_be_written(data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     assert clue(data, tmp_path / "file" / "run", "--dry-run") == ExitCode.OUTPUT_NOT_WRITABLE
@@ -244,6 +399,7 @@ def test_every_option_arrives(data: Path, tmp_path: Path, monkeypatch: pytest.Mo
         "minutes": 2.0, "accumulate": 2, "lr": 0.1, "weight_decay": 0.2, "warmup": 0.3, "clip": 0.4, "ema": 0.5,
         "seed": 6, "precision": "bf16", "adapt_sd3": "lora", "adapt_sam": "frozen", "noise": "ddpm", "shift": 6.0,
         "branches": "sd3", "bce_weight": 0.7, "dice_weight": 0.8, "weights_rate": 0.9, "validate_every": 10,
+        "dice": "image", "calibration_samples": 9,
         "save_every": 11, "validation_samples": 12, "workers": 1, "batch": 3,
     }  # fmt: skip
     line = [part for name, value in words.items() for part in ("--" + name.replace("_", "-"), str(value))]
@@ -259,7 +415,7 @@ def test_every_option_arrives(data: Path, tmp_path: Path, monkeypatch: pytest.Mo
 def test_other_processes_of_a_launch_say_nothing(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from model.training.trainer import Outcome
+    from model.training.task import Outcome
 
     monkeypatch.setenv("RANK", "1")
     for interrupted, code in ((False, ExitCode.OK), (True, ExitCode.INTERRUPTED)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from model.data.description import AREA_EDGES, describe
-from model.data.mix import Authentic, Forge, MaskFolder, Mix, Pairs, Source, Validation
+from model.data.mix import Authentic, Forge, MaskFolder, Masks, Mix, Pairs, Source, Validation
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def mix(tmp_path_factory: pytest.TempPathFactory) -> Mix:
         Source("photos", 1, Authentic((root / "photos",))),
         Source("made", 1, Forge((root / "photos",), (MaskFolder(root / "objects"),))),
     )
-    return Mix(root / "mix.yaml", sources, Validation(0.3, 2))
+    return Mix(root / "mix.yaml", sources, Validation(0.3, 2, 0.0))
 
 
 def test_counts_sizes_areas_and_damage(mix: Mix) -> None:
@@ -64,6 +65,7 @@ def test_lines_are_for_a_terminal(mix: Mix) -> None:
         "sizes smallest 40×50, median 49×50, largest 57×50",
         "forged area, of 18 masks:",
         "        nothing      14 " + "█" * 30,
+        "  14 of 18 masks mark nothing: their images count as authentic (empty_masks)",
         "damaged: 2",
         "and 1 more",
         "left out: 1",
@@ -96,3 +98,43 @@ def test_an_empty_mix_is_told(tmp_path: Path) -> None:
     lines = describe(mix).lines()
     assert "    no photo to forge from" in lines
     assert "    b: no image that can be used" in lines
+
+
+@pytest.fixture
+def cut_off(tmp_path: Path) -> Mix:
+    """Six pairs: an image, a mask and a photo to forge from end in the middle of their pixels."""
+    rng = np.random.default_rng(0)
+    for name in ("images", "masks", "photos"):
+        (tmp_path / name).mkdir()
+        for number in range(6):
+            suffix = "jpg" if name == "photos" else "png"
+            pixels = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+            mask = (pixels[..., 0] > 127).astype(np.uint8) * 255
+            Image.fromarray(mask if name == "masks" else pixels).save(tmp_path / name / f"{number}.{suffix}")
+    for name in ("images/1.png", "masks/2.png", "photos/3.jpg"):
+        path = tmp_path / name
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    sources = (
+        Source("own", 1, Pairs(tmp_path / "images", tmp_path / "masks")),
+        Source("made", 1, Forge((tmp_path / "photos",))),
+    )
+    return Mix(tmp_path / "mix.yaml", sources, Validation(0.3, 2))
+
+
+def test_damage_behind_a_header_shows_when_all_is_decoded(cut_off: Mix) -> None:
+    assert not any(line.count("1.png") for source in describe(cut_off).sources for line in source.damaged)
+    seen: list[tuple[str, int, int]] = []
+    own, made = describe(cut_off, most=2, decode=True, looked=lambda *told: seen.append(told)).sources
+    assert [Path(line.split(": ")[0]).name for line in own.damaged] == ["1.png", "2.png"]
+    assert [Path(line.split(": ")[0]).name for line in made.damaged] == ["3.jpg"]
+    assert sum(own.forged_area) == 4  # every mask, whatever `most` says
+    assert seen == [(name, number, 6) for name in ("own", "made") for number in range(1, 7)]
+
+
+def test_masks_that_mark_nothing_can_be_damage(mix: Mix) -> None:
+    own = mix.sources[0]
+    assert isinstance(own.data, Pairs)
+    strict = replace(mix, sources=(replace(own, data=replace(own.data, reading=Masks(empty="damaged"))),))
+    (told,) = describe(strict).sources
+    assert (told.forged_area[0], len(told.damaged)) == (0, 16)
+    assert sum("the mask marks nothing" in line for line in told.damaged) == 14

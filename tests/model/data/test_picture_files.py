@@ -54,6 +54,36 @@ def test_labels_of_an_array(tmp_path: Path, shape: tuple[int, ...]) -> None:
     assert np.array_equal(read_mask(tmp_path / "m.npz", 1, size=(4, 6)), TRUTH)
 
 
+def test_a_mask_that_may_not_be_black(tmp_path: Path) -> None:
+    for inverted in (False, True):
+        mask = png(tmp_path / "m.png", SQUARE * 0 + (255 if inverted else 0))
+        assert not read_mask(mask, 1, inverted=inverted).any()
+        with pytest.raises(DamagedFileError, match=r"m\.png: the mask marks nothing"):
+            read_mask(mask, 1, inverted=inverted, empty=False)
+
+
+@pytest.mark.parametrize("brightest", [2, 100, 127])
+def test_a_mask_whose_forged_is_a_dark_grey_is_refused(tmp_path: Path, brightest: int) -> None:
+    mask = png(tmp_path / "m.png", SQUARE // 255 * brightest)
+    with pytest.raises(DamagedFileError, match=f"marks nothing, its brightest grey is {brightest} of 255"):
+        read_mask(mask, 1)
+    other = png(tmp_path / "i.png", 255 - SQUARE // 255 * brightest)
+    with pytest.raises(DamagedFileError, match=f"marks nothing, its darkest grey is {255 - brightest} of 255"):
+        read_mask(other, 1, inverted=True)
+
+
+def test_the_noise_of_a_jpeg_is_black_and_no_forgery(tmp_path: Path) -> None:
+    noisy = np.full((16, 16), 3, np.uint8)
+    Image.fromarray(noisy).save(tmp_path / "m.jpg", quality=100)
+    assert not read_mask(tmp_path / "m.jpg", 1).any()
+    Image.fromarray(255 - noisy).save(tmp_path / "i.jpg", quality=100)
+    assert not read_mask(tmp_path / "i.jpg", 1, inverted=True).any()
+
+
+def test_eight_bits_in_sixteen(tmp_path: Path) -> None:
+    assert np.array_equal(read_mask(png(tmp_path / "m.png", SQUARE.astype(np.uint16)), 1), TRUTH)
+
+
 def test_a_mask_of_another_size_is_refused_or_fitted(tmp_path: Path) -> None:
     mask = png(tmp_path / "m.png", SQUARE)
     with pytest.raises(DamagedFileError, match=r"m\.png: the mask has 6×4 pixels, its image 12×8"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 
 pytest.importorskip("cv2", reason="the extra `train` is not installed")
 
+from model.data.crop import crop_box
 from model.data.forge import Forgery, forge
 from model.data.mix import (
     Augment,
@@ -23,14 +25,14 @@ from model.data.mix import (
     MaskFolder,
     Masks,
     Mix,
-    MixError,
     NamedSet,
     Pairs,
     Shape,
     Source,
     Validation,
 )
-from model.data.stream import TRIES, Batch, Stream, crop_box
+from model.data.stream import TRIES, Batch, Stream
+from model.data.yaml_reader import MixError
 
 PLAIN = Augment(flip=0, rescale=0, history=0, aligned=0.5, focus=0.75)
 
@@ -58,7 +60,7 @@ def mix_of(
     *data: Any, augment: Augment = PLAIN, shapes: tuple[Shape, ...] = (Shape(64, 64),), share: float = 0.3
 ) -> Mix:
     sources = tuple(Source(f"{n}", 1, d) for n, d in enumerate(data))
-    return Mix(Path("mix.yaml"), sources, Validation(share, 1), shapes, augment)
+    return Mix(Path("mix.yaml"), sources, Validation(share, 1, 0.0), shapes, augment)
 
 
 def pairs(folder: Path, **options: Any) -> Pairs:
@@ -272,7 +274,7 @@ def test_splices_of_both_sides_are_counted(tmp_path: Path, folder: Path) -> None
         (tmp_path / "ColorFakeImages" / f"{name}.jpg").touch()
         (tmp_path / "SegmentationFake" / f"{name}.npz").touch()
     stream = Stream(mix_of(NamedSet("fantastic-reality", tmp_path)))
-    assert any("images made from photos of both sides" in problem for problem in stream.problems)
+    assert any("images made from photos of several sides" in problem for problem in stream.problems)
 
 
 @pytest.mark.parametrize("side", ["train", "validation"])
@@ -347,3 +349,41 @@ def test_crops_find_what_is_small() -> None:
         left, top, right, bottom = crop_box(1000, 1000, mask, Shape(64, 64), Augment(rescale=0, focus=0.75), rng)
         found.append(mask[top:bottom, left:right].any())
     assert np.mean(found) == pytest.approx(0.75, abs=0.08)
+
+
+def test_masks_that_mark_nothing_are_told_or_damage(folder: Path, tmp_path: Path) -> None:
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+        for number in range(4):
+            (tmp_path / name / f"c{number}.png").write_bytes((folder / name / f"c{number}.png").read_bytes())
+    Image.new("L", (96, 80)).save(tmp_path / "masks" / "c2.png")
+    (tmp_path / "masks" / "c3.png").write_bytes(b"broken")
+    mix = mix_of(pairs(tmp_path), Authentic((folder / "photos",)), share=0)
+    told = "0: 1 of 3 masks mark nothing; their images count as authentic"
+    assert Stream(mix).empty_masks() == [told]
+    assert Stream(mix).empty_masks(most=1) == []
+    strict = Stream(mix_of(pairs(tmp_path, reading=Masks(empty="damaged")), share=0))
+    assert strict.empty_masks() == []
+    batches = [strict.batch(index, 1) for index in range(20)]
+    assert all(sample.mask.any() for batch in batches for sample in batch.samples)
+    assert any("the mask marks nothing" in line for batch in batches for line in batch.damaged)
+
+
+def test_other_files_have_another_digest(folder: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"p{number}.png").write_bytes((folder / "photos" / f"p{number}.png").read_bytes())
+    mixes = [mix_of(Authentic((tmp_path,)), share=0), mix_of(Forge((tmp_path,)), share=0)]
+    before = [Stream(mix).digest() for mix in mixes]
+    assert before == [Stream(mix, seed=4).digest() for mix in mixes]
+    (tmp_path / "p2.png").rename(tmp_path / os.fsdecode(b"caf\xe9.png"))
+    assert not set(before) & {Stream(mix).digest() for mix in mixes}
+
+
+def test_no_photo_of_the_calibration_is_trained_or_validated_on(folder: Path) -> None:
+    mix = replace(mix_of(pairs(folder), Forge((folder / "photos",))), validation=Validation(0.3, 1, 0.4))
+    names = {}
+    for side in ("train", "validation", "calibration"):
+        files, made = Stream(mix, side)._parts
+        names[side] = {e.image.stem for e in files.entries} | {p.stem for p in made.bank.paths}
+    assert set().union(*names.values()) == {f"{kind}{n}" for kind in "cp" for n in range(12)}
+    assert sum(map(len, names.values())) == 24

@@ -130,6 +130,8 @@ class TestOptions:
             ({"adapt_sam": "half"}, "--adapt-sam is 'half'"),
             ({"branches": "none"}, "--branches is 'none'"),
             ({"precision": "fp8"}, "--precision is 'fp8'"),
+            ({"dice": "pixel"}, "--dice is 'pixel'; expected one of batch, image"),
+            ({"calibration_samples": -1}, "--calibration-samples is -1; expected at least 0"),
         ],
         ids=str,
     )
@@ -283,8 +285,11 @@ def test_finish_stores_a_calibration(tmp_path: Path) -> None:
     folder = write_tiny_model(tmp_path / "model")
     finish(folder, Calibration(name="fitted", slope=2.0))
     assert inspect(str(folder)).calibration.slope == 2.0
-    finish(folder)
+    finish(folder, None, "too few photos")
     assert inspect(str(folder)).calibration == Calibration()
+    assert inspect(str(folder)).training["no_confidence"] == "too few photos"
+    finish(folder, Calibration(name="fitted"))
+    assert "no_confidence" not in inspect(str(folder)).training
 
 
 def test_defaults_are_those_of_the_recipe() -> None:

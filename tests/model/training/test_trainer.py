@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,16 @@ import pytest
 import torch
 from PIL import Image
 
+from model.calibration import Calibration
 from model.checkpoint import inspect
 from model.losses import bce_loss
 from model.storage import load
 from model.training.errors import CannotWriteError, NotFiniteError, OptionsError, OtherSettingsError, ResourcesError
 from model.training.feed import Feed
 from model.training.log import Row, Silent, read_log
-from model.training.trainer import Outcome, Task, train
-from tests.model.training.made import QUICK, Squares, options, task
+from model.training.task import Outcome, Task
+from model.training.trainer import train
+from tests.model.training.made import QUICK, Labelled, Squares, options, task, telling
 from tests.tiny_model import TINY
 
 
@@ -127,7 +130,7 @@ def test_going_on_is_as_if_nothing_had_happened(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"accumulate": 2},
+        {"accumulate": 2, "dice": "image"},
         {"precision": "bf16", "ema": 0.0},
         {"adapt_sd3": "lora", "adapt_sam": "lora", "gradient_checkpointing": True},
         {"training": Squares(1, damaged={1: 1, 3: 3})},
@@ -228,6 +231,17 @@ def test_a_damaged_state_is_told(tmp_path: Path, content: bytes) -> None:
         train(run)
 
 
+@pytest.mark.parametrize(
+    "change", [{"model": {}}, {"average": {}}, {"position": {"steps": 1}}, {"optimizer": 3}], ids=str
+)
+def test_a_state_that_does_not_fit_is_told(tmp_path: Path, finished: Path, change: dict[str, Any]) -> None:
+    run = task(tmp_path / "run")
+    shutil.copytree(finished, run.out)
+    torch.save(weights(finished) | change, run.out / "state.pt")
+    with pytest.raises(OtherSettingsError, match=r"state\.pt does not fit this training"):
+        train(run)
+
+
 def test_a_state_of_another_version_is_told(tmp_path: Path) -> None:
     run = task(tmp_path / "run", steps=1)
     train(run)
@@ -247,7 +261,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, where: str, step: int) -> None:
             return loss
         return loss * float("nan") if where == "loss" else loss + InfiniteGradient.apply(logits).sum()
 
-    monkeypatch.setattr("model.training.trainer.bce_loss", poisoned)
+    monkeypatch.setattr("model.training.steps.bce_loss", poisoned)
 
 
 class InfiniteGradient(torch.autograd.Function):
@@ -279,6 +293,18 @@ def test_a_loss_that_is_not_finite_stops(
     assert all(tensor.isfinite().all() for tensor in state["model"].values())
     monkeypatch.undo()
     assert train(run).step == 6
+
+
+def test_a_batch_that_cannot_be_saved_does_not_hide_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    run = task(tmp_path / "run")
+    poison(monkeypatch, "loss", step=1)
+    monkeypatch.setattr("model.training.steps.write_tensors", full)
+    with pytest.raises(NotFiniteError, match="the loss is nan") as caught:
+        train(run)
+    assert "The batch could not be saved (No space left on device)" in (caught.value.advice or "")
 
 
 def test_damaged_pictures_are_skipped_counted_and_listed(tmp_path: Path) -> None:
@@ -411,3 +437,82 @@ def test_every_row_of_the_ablations_trains_and_loads(tmp_path: Path, changes: di
     assert checkpoint.branches == changes.get("branches", "both")
     model = load(checkpoint, "cpu", torch.float32)
     assert model(torch.rand(1, 3, 64, 64), torch.randn(1, 16, 8, 8)).isfinite().all()
+
+
+def test_dice_of_each_image_is_another_training(finished: Path, tmp_path: Path) -> None:
+    train(task(tmp_path / "run", steps=2, dice="image"))
+    first, paper = rows(tmp_path / "run", "step")[0], rows(finished, "step")[0]
+    assert first["bce"] == paper["bce"]
+    assert first["dice"] != paper["dice"]
+    with pytest.raises(OtherSettingsError, match=r"options\.dice is batch there, image here"):
+        train(task(finished, dice="image"))
+
+
+def test_the_score_is_fitted_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.training.finish.look_at", telling)
+    run, said = task(tmp_path / "run", steps=4, calibration=Labelled(), calibration_samples=40), Stopper(100)
+    train(run, said)
+    assert not any("confidence" in line for line in said.said)
+    for name in ("best", "last"):
+        checkpoint = inspect(str(run.out / name))
+        calibration = checkpoint.calibration
+        assert calibration.fitted_on.startswith(
+            "20 pictures from photos that were neither trained nor validated on, 50%"
+        )
+        assert calibration.fitted_megapixels == (0.004, 0.004)
+        assert calibration.figures is not None
+        assert calibration.figures["n"] == 20
+        assert calibration.figures["auc"] > 0.9
+        assert calibration.figures["photos"] == 12
+        assert calibration.p_forged(0.99) > 0.5 > calibration.p_forged(0.01)
+        assert "no_confidence" not in checkpoint.training
+    assert rows(run.out, "calibrated")[-1]["auc"] > 0.9
+    before = (run.out / "last" / "model.json").read_bytes()
+    train(run)  # the same command again
+    assert (run.out / "last" / "model.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({}, "there are no pictures to fit it on"),
+        ({"calibration": Labelled(), "calibration_samples": 0}, "--calibration-samples is 0"),
+        ({"calibration": Labelled("too few photos")}, "too few photos"),
+        ({"calibration": Labelled(), "calibration_samples": 12}, "3 pictures of one kind in one half"),
+    ],
+    ids=["nothing", "turned off", "too few photos", "too few pictures"],
+)
+def test_a_model_without_confidence_says_why(tmp_path: Path, changes: dict[str, Any], problem: str) -> None:
+    run, said = task(tmp_path / "run", **({"steps": 1, "calibration_samples": 40} | changes)), Stopper(100)
+    train(run, said)
+    assert any("confidence" in line and problem in line for line in said.said)
+    for name in ("best", "last"):
+        checkpoint = inspect(str(run.out / name))
+        assert checkpoint.calibration == Calibration()
+        assert problem in checkpoint.training["no_confidence"]
+    assert problem in rows(run.out, "calibrated")[-1]["problem"]
+
+
+def test_no_memory_for_the_score_leaves_the_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("model.training.trainer.calibrated", full)
+    train(task(tmp_path / "run", steps=1, calibration=Labelled()))
+    assert inspect(str(tmp_path / "run" / "best")).training["no_confidence"] == "there was no memory for it"
+
+
+def test_stopped_while_the_score_is_fitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.training.finish.look_at", telling)
+    run, stop = task(tmp_path / "run", steps=2, calibration=Labelled(), calibration_samples=40), threading.Event()
+
+    class Impatient(Silent):
+        def told(self, text: str) -> None:
+            if "Fitting" in text:
+                stop.set()
+
+    assert train(run, Impatient(), stop) == Outcome(2, pytest.approx(0, abs=1), True, 0)
+    assert not rows(run.out, "finished")
+    assert inspect(str(run.out / "best")).training["no_confidence"] == "the training was not over"
+    assert train(run).interrupted is False
+    assert inspect(str(run.out / "best")).calibration.fitted_on

@@ -1,0 +1,67 @@
+"""What can go wrong in a training, as a person is told it."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from clue_cli.errors import ClueError, OutputError, TrainingFailed, UsageError, WeightsError
+from clue_cli.terminal import printable
+from model.training.errors import CannotWriteError, NotFiniteError, ResourcesError, TrainingError
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+"""What a disk says that cannot take the decoded photos; all else that is written has an error of its own."""
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn what can go wrong in a training into what `clue_cli.app.run` shows, with its exit code."""
+    try:
+        yield
+    except TrainingError as error:
+        kinds: dict[type[TrainingError], type[ClueError]] = {
+            CannotWriteError: OutputError,
+            NotFiniteError: TrainingFailed,
+            ResourcesError: TrainingFailed,
+        }
+        raise kinds.get(type(error), UsageError)(error.message, error.advice) from error
+    except ModuleNotFoundError as error:
+        if error.name not in ("accelerate", "cv2"):
+            raise
+        raise UsageError(
+            f"Training needs {error.name}, which is not installed.", "Install the extra: clue-forensics[train]."
+        ) from error
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        where = printable(str(error.filename)) if error.filename else "A file"
+        raise OutputError(
+            f"{where}: {printable(str(error.strerror or error))}.",
+            "Make room, or name another folder for temporary files in the environment variable TMPDIR.",
+        ) from error
+    except Exception as error:
+        advice = _advice(error)
+        if advice is None:
+            raise
+        kind, words = advice
+        raise kind(f"{error}.".replace("..", "."), words) from error
+
+
+def _advice(error: Exception) -> tuple[type[ClueError], str] | None:
+    """Errors of modules that only a training imports, told apart where they have been imported."""
+    from model.checkpoint import CheckpointError
+    from model.data.picture_files import DamagedFileError
+    from model.data.yaml_reader import MixError
+    from model.presets.files import PresetError
+    from model.registry import BasesError
+
+    if isinstance(error, CheckpointError):
+        return WeightsError, "Give --init a folder with model.json and model.safetensors of the same preset."
+    if isinstance(error, BasesError):
+        return WeightsError, "`clue models add` registers the weights of SD3 and SAM; --init starts from a model."
+    if isinstance(error, MixError):
+        return UsageError, "model/data/MIX.md describes the file; --dry-run shows what is found."
+    if isinstance(error, DamagedFileError):
+        return UsageError, "Look at the pictures of the mix."
+    return (UsageError, "model/presets/spec.py says what each key means.") if isinstance(error, PresetError) else None

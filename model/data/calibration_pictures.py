@@ -1,0 +1,225 @@
+"""Pictures that the score and its confidence are fitted on: from photos that are on no other side.
+
+Forged and authentic ones are as many, have the same sizes, and half of the photos fit what the other half measures. A
+size is used only where both kinds have photos for it that need not be enlarged: or the score would learn which source
+has the larger pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from model.data.crop import AS_IT_IS, cut, entry_mask
+from model.data.datasets import list_entries
+from model.data.entries import Entry
+from model.data.forge import KINDS, forge
+from model.data.mix import Forge, Masks, Mix, Shape, Source
+from model.data.photo_bank import PhotoBank
+from model.data.photos_to_forge import decode, photos_to_forge, temporary_cache
+from model.data.picture_files import DamagedFileError, Pixels, picture_size
+from model.data.sides import place, side_of
+
+SHAPES = tuple(Shape(*size) for size in ((256, 384), (384, 256), (320, 320), (480, 640), (768, 1024), (1072, 1600)))
+"""Sizes beside those of the mix: a score of larger pictures is larger by chance, so it has to meet some."""
+LARGEST_SCALE = 1.1
+"""A picture serves for a size if it need not be enlarged by more."""
+FORGED_SHARES = (0.45, 0.25, 0.15, 0.15)
+"""Of KINDS but the authentic one, in forgeries made for this."""
+FEWEST_PHOTOS = 6
+"""Of each kind, in each half: with fewer there is no calibration."""
+MOST_FILES = 400
+"""Files of a source that are looked at, in each half."""
+TRIES = 16
+
+
+class Label(NamedTuple):
+    """What is known of a picture: half 0 fits, half 1 measures."""
+
+    half: int
+    forged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    entry: Entry
+    size: tuple[int, int]
+    forged: bool
+
+
+@dataclass(slots=True)
+class _Files:
+    """Images of a source, in one half."""
+
+    source: Source
+    limit: float
+    candidates: list[_Candidate]
+
+    def photos(self, forged: bool, shape: Shape) -> set[str]:
+        return {c.entry.group for c in self._fitting(forged, shape)}
+
+    def draw(self, forged: bool, shape: Shape, rng: np.random.Generator) -> Pixels | None:
+        fitting = self._fitting(forged, shape)
+        entry = fitting[int(rng.integers(len(fitting)))].entry
+        try:
+            pixels, mask = cut(entry, _reading(self.source), self.limit, shape, AS_IT_IS, rng)
+        except DamagedFileError:  # its header was readable: the rest is not
+            return None
+        return pixels if bool(mask.any()) == forged else None
+
+    def _fitting(self, forged: bool, shape: Shape) -> list[_Candidate]:
+        return [c for c in self.candidates if c.forged == forged and _serves(c.size, shape)]
+
+
+@dataclass(slots=True)
+class _Forgeries:
+    """Photos of a source to forge from, in one half; decoded when the first is drawn."""
+
+    source: Source
+    bank: PhotoBank
+    sizes: list[tuple[int, int]]
+    decoded: bool = False
+    _parts: dict[Shape, PhotoBank] = field(default_factory=dict)
+
+    def photos(self, forged: bool, shape: Shape) -> set[str]:
+        return {self.bank.paths[i].stem for i in self._fitting(shape)}
+
+    def draw(self, forged: bool, shape: Shape, rng: np.random.Generator) -> Pixels | None:
+        if not self.decoded:
+            self.decoded = True
+            self.bank = self.bank if decode(self.bank, []) else self.bank.part([])
+            self.sizes = [self.bank.size(i) for i in range(len(self.bank.paths))]
+        if shape not in self._parts:
+            self._parts[shape] = self.bank.part(self._fitting(shape))
+        part = self._parts[shape]
+        if not part.paths:
+            return None
+        kind = str(rng.choice(KINDS[1:], p=FORGED_SHARES)) if forged else "authentic"
+        made = forge(part, rng, shape.height, shape.width, kind)
+        return made.pixels if bool(made.mask.any()) == forged else None
+
+    def _fitting(self, shape: Shape) -> list[int]:
+        return [i for i, size in enumerate(self.sizes) if _serves(size, shape)]
+
+
+class CalibrationPictures:
+    """The calibration side of a mix.
+
+    Args:
+        mix: what to draw from.
+        seed: another seed, other pictures.
+
+    Attributes:
+        shapes: sizes of the pictures.
+        photos: how many source photos there are.
+        problem: why there can be no pictures; empty: there can.
+    """
+
+    def __init__(self, mix: Mix, seed: int = 0) -> None:
+        self.mix, self.seed = mix, seed
+        self._cache: Path | None = None
+        self._halves: tuple[list[_Files | _Forgeries], list[_Files | _Forgeries]] = ([], [])
+        for number, source in enumerate(mix.sources):
+            if source.weight > 0 and mix.validation.calibration_share > 0:
+                if isinstance(source.data, Forge):
+                    self._add_photos(source, source.data, number)
+                else:
+                    self._add_files(source)
+        wanted = dict.fromkeys([*(Shape(s.height, s.width) for s in mix.shapes), *SHAPES])
+        counts = {shape: self._fewest(shape) for shape in wanted}
+        self.shapes = tuple(shape for shape, count in counts.items() if count >= FEWEST_PHOTOS)
+        kinds = [(half, forged, shape) for half in (0, 1) for forged in (False, True) for shape in self.shapes]
+        self.photos = len(set[str]().union(*(self._photos(*kind) for kind in kinds)))
+        self.problem = "" if self.shapes else self._why(list(wanted))
+
+    def pictures(self, count: int) -> Iterator[tuple[Label, Pixels]]:
+        """Labels and pixels, H×W×3 uint8: of each half and size as many forged as authentic ones, always the same.
+
+        There are fewer where files turn out to be damaged.
+
+        Raises:
+            OSError: the photos cannot be decoded, for want of room.
+        """
+        cv2.setNumThreads(1)
+        for index in range(count if self.shapes else 0):
+            forged, half = index % 2 == 1, index // 2 % 2
+            pixels = self._draw(half, forged, self.shapes[index // 4 % len(self.shapes)], index)
+            if pixels is not None:
+                yield Label(half, forged), pixels
+
+    def _draw(self, half: int, forged: bool, shape: Shape, index: int) -> Pixels | None:
+        rng = np.random.default_rng([self.seed, 2, index])  # 0 and 1 are the sides of the training
+        able = [part for part in self._halves[half] if part.photos(forged, shape)]
+        weights = np.array([part.source.weight for part in able])
+        for _ in range(TRIES if able else 0):
+            pixels = able[int(rng.choice(len(able), p=weights / weights.sum()))].draw(forged, shape, rng)
+            if pixels is not None:
+                return pixels
+        return None
+
+    def _photos(self, half: int, forged: bool, shape: Shape) -> set[str]:
+        return set[str]().union(*(part.photos(forged, shape) for part in self._halves[half]))
+
+    def _fewest(self, shape: Shape) -> int:
+        return min(len(self._photos(half, forged, shape)) for half in (0, 1) for forged in (False, True))
+
+    def _why(self, shapes: Sequence[Shape]) -> str:
+        if self.mix.validation.calibration_share == 0:
+            return "validation.calibration_share is 0"
+        smallest = min(shapes, key=lambda shape: shape.height * shape.width)
+        counts = {
+            kind: min(len(self._photos(half, kind == "forged", smallest)) for half in (0, 1))
+            for kind in ("authentic", "forged")
+        }
+        kind = min(counts, key=lambda kind: counts[kind])
+        where = f"one half of the calibration side has {counts[kind]} photos of {kind} pictures"
+        return f"{where} with {smallest.width}×{smallest.height} pixels or more, and {FEWEST_PHOTOS} are needed"
+
+    def _half(self, photo: str) -> int:
+        return int(place(f"half {self.mix.validation.seed} {photo}") >= 0.5)
+
+    def _add_files(self, source: Source) -> None:
+        limit, reading = self.mix.max_megapixels, _reading(source)
+        split = self.mix.validation
+        entries = [entry for entry in list_entries(source).entries if side_of(entry, split) == "calibration"]
+        entries.sort(key=lambda entry: place(f"calibration {entry.image.name}"))
+        for half, parts in enumerate(self._halves):
+            candidates = []
+            mine = [entry for entry in entries if {self._half(photo) for photo in entry.photos} == {half}]
+            for entry in mine[:MOST_FILES]:
+                try:
+                    size = picture_size(entry.image, limit)
+                    mask = entry_mask(entry, reading, limit, size)
+                except DamagedFileError:  # the dry run names it
+                    continue
+                candidates.append(_Candidate(entry, size, mask is not None and bool(mask.any())))
+            parts.append(_Files(source, limit, candidates))
+
+    def _add_photos(self, source: Source, data: Forge, number: int) -> None:
+        if self._cache is None:
+            self._cache = temporary_cache(self)
+        limit, split = self.mix.max_megapixels, self.mix.validation
+        photos = photos_to_forge(data, "calibration", split, self._cache)
+        order = sorted(range(len(photos.paths)), key=lambda i: place(f"calibration {photos.paths[i].name}"))
+        for half, parts in enumerate(self._halves):
+            sizes = {}
+            for index in [i for i in order if self._half(photos.paths[i].stem) == half][:MOST_FILES]:
+                with suppress(DamagedFileError):  # the dry run names it
+                    sizes[index] = picture_size(photos.paths[index], limit)
+            bank = photos.part(list(sizes))
+            bank.cache = self._cache / f"{number}-{half}"
+            parts.append(_Forgeries(source, bank, list(sizes.values())))
+
+
+def _serves(size: tuple[int, int], shape: Shape) -> bool:
+    return max(shape.height / size[0], shape.width / size[1]) <= LARGEST_SCALE
+
+
+def _reading(source: Source) -> Masks:
+    return getattr(source.data, "reading", Masks())

@@ -1,0 +1,102 @@
+"""A piece of a picture and of its mask, cut out at native resolution and augmented."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from model.data.entries import Entry
+from model.data.history import resize, whole_picture
+from model.data.mix import Augment, Masks, Shape
+from model.data.picture_files import Mask, Pixels, opened, read_mask, rgb
+
+AS_IT_IS = Augment(flip=0, rescale=0, history=0, aligned=1, focus=1)
+"""Nothing done to the file's pixels, and what is forged in sight: for the sides that are measured."""
+
+
+def entry_mask(entry: Entry, reading: Masks, limit: float, size: tuple[int, int] | None = None) -> Mask | None:
+    """The mask of an image, H×W bool; None: it has none, and is authentic.
+
+    Args:
+        entry: the image.
+        reading: how its mask is read.
+        limit: on the size of the file, 10⁶ pixels.
+        size: height and width of the image; None: not compared.
+
+    Raises:
+        DamagedFileError: it cannot be used.
+    """
+    if entry.mask is None:
+        return None
+    may = reading.empty == "authentic"
+    return read_mask(entry.mask, limit, inverted=reading.inverted, size=size, fit=reading.fit, empty=may)
+
+
+def cut(
+    entry: Entry, reading: Masks, limit: float, shape: Shape, augment: Augment, rng: np.random.Generator
+) -> tuple[Pixels, Mask]:
+    """A crop of an image, H×W×3 uint8, and of its mask, H×W bool, both of the shape.
+
+    Args:
+        entry: the image.
+        reading: how its mask is read.
+        limit: on the size of the files, 10⁶ pixels.
+        shape: height and width of what is returned.
+        augment: what is done to it.
+        rng: everything random is drawn from it.
+
+    Raises:
+        DamagedFileError: the image or its mask cannot be used.
+    """
+    with opened(entry.image, limit) as image:
+        height, width = image.height, image.width
+        mask = entry_mask(entry, reading, limit, (height, width))
+        box = crop_box(height, width, mask, shape, augment, rng)
+        pixels = rgb(image, box)
+    left, top, right, bottom = box
+    region = mask[top:bottom, left:right] if mask is not None else np.zeros(pixels.shape[:2], bool)
+    if region.shape != (shape.height, shape.width):
+        pixels = resize(pixels, shape.width, shape.height, rng)
+        region = _resized(region, shape)
+    if rng.random() < augment.flip:
+        pixels, region = pixels[:, ::-1], region[:, ::-1]
+    if rng.random() < augment.history:
+        pixels, _ = whole_picture(np.ascontiguousarray(pixels), rng)
+    return np.ascontiguousarray(pixels), np.ascontiguousarray(region)
+
+
+def crop_box(
+    height: int, width: int, mask: Mask | None, shape: Shape, augment: Augment, rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """Where to cut (left, top, right, bottom): at native resolution, or as much as is then scaled to the shape.
+
+    A picture smaller than the shape is enlarged; one that is large enough is rescaled as `augment` says.
+    """
+    fit = max(shape.height / height, shape.width / width)  # the smallest scale at which the picture covers the shape
+    scale = max(1.0, fit)
+    if rng.random() < augment.rescale:
+        scale = max(fit, float(np.exp(rng.uniform(np.log(0.5), np.log(1.5)))))
+    h = min(height, max(1, round(shape.height / scale)))
+    w = min(width, max(1, round(shape.width / scale)))
+    tops, lefts = (0, height - h), (0, width - w)  # first and last
+    if mask is not None and rng.random() < augment.focus:
+        forged = np.flatnonzero(mask)
+        if len(forged):
+            y, x = divmod(int(forged[rng.integers(len(forged))]), width)
+            tops = (max(0, y - h + 1), min(y, height - h))
+            lefts = (max(0, x - w + 1), min(x, width - w))
+    step = 8 if rng.random() < augment.aligned else 1
+    top, left = _start(*tops, step, rng), _start(*lefts, step, rng)
+    return left, top, left + w, top + h
+
+
+def _start(first: int, last: int, step: int, rng: np.random.Generator) -> int:
+    """A random multiple of `step` from first to last; where there is none, any number."""
+    if -(-first // step) > last // step:
+        step = 1
+    return step * int(rng.integers(-(-first // step), last // step + 1))
+
+
+def _resized(region: Mask, shape: Shape) -> Mask:
+    grey = Image.fromarray(region.astype(np.uint8) * 255)
+    return np.asarray(grey.resize((shape.width, shape.height), Image.Resampling.BOX)) > 127

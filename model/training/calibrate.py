@@ -1,0 +1,171 @@
+"""The score of a trained model and its confidence: fitted on one half of held-out photos, measured on the other.
+
+The photos were neither trained nor validated on. What is fitted is in `model.calibration`; its figures (expected
+calibration error, Brier score, AUC, the shares called forged) are those of the half that it was not fitted on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from model.calibration import FEATURES, Calibration, fit_logistic, fit_score, image_features, reliability
+from model.clue import CLUE
+from model.prediction import Prediction
+from model.predictor import Predictor
+
+FALSE_POSITIVE_RATE = 0.05
+"""At the threshold of `forged`, of the authentic pictures of the fit."""
+FEWEST = 8
+"""Pictures of each kind, in each half: with fewer nothing is fitted."""
+FOLDS = 4
+
+
+class LabelLike(Protocol):
+    """What is known of a picture."""
+
+    @property
+    def half(self) -> int:
+        """0 fits, 1 measures."""
+        ...
+
+    @property
+    def forged(self) -> bool:
+        """Whether anything in it is."""
+        ...
+
+
+class CalibrationLike(Protocol):
+    """Pictures from photos of their own (`model.data.calibration_pictures.CalibrationPictures`)."""
+
+    @property
+    def problem(self) -> str:
+        """Why there can be none; empty: there can."""
+        ...
+
+    @property
+    def photos(self) -> int:
+        """How many photos they are made from."""
+        ...
+
+    def pictures(self, count: int) -> Iterator[tuple[LabelLike, NDArray[np.uint8]]]:
+        """Labels and pixels, H×W×3, at most `count`, the two kinds and halves in turn."""
+        ...
+
+
+class NoCalibrationError(ValueError):
+    """The pictures give no calibration; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a model said of n pictures.
+
+    Attributes:
+        features: n×len(FEATURES) float64.
+        forged: n bool.
+        measures: n bool: the picture is of the half that measures.
+        megapixels: n float64, 10⁶ pixels.
+    """
+
+    features: NDArray[np.float64]
+    forged: NDArray[np.bool_]
+    measures: NDArray[np.bool_]
+    megapixels: NDArray[np.float64]
+
+
+def look_at(model: CLUE, pictures: Iterable[tuple[LabelLike, NDArray[np.uint8]]], stop: threading.Event) -> Scored:
+    """Run a model over pictures as a scan does; fewer if `stop` is set, or memory is short."""
+
+    def until_stopped() -> Iterator[tuple[tuple[LabelLike, float], NDArray[np.uint8]]]:
+        for label, pixels in pictures:
+            if stop.is_set():
+                return
+            yield (label, pixels.shape[0] * pixels.shape[1] / 1e6), pixels
+
+    found = [result for result in Predictor(model).predict(until_stopped()) if isinstance(result, Prediction)]
+    return Scored(
+        features=np.array([image_features(result.heatmap) for result in found]).reshape(-1, len(FEATURES)),
+        forged=np.array([result.key[0].forged for result in found], bool),
+        measures=np.array([result.key[0].half == 1 for result in found], bool),
+        megapixels=np.array([result.key[1] for result in found], np.float64),
+    )
+
+
+def calibration_of(scored: Scored, name: str, fitted_on: str) -> Calibration:
+    """Score, thresholds and confidence from the half that fits, their figures from the half that measures.
+
+    Args:
+        scored: the pictures.
+        name: of the calibration, for every record.
+        fitted_on: what the pictures are, in words that follow their number.
+
+    Raises:
+        NoCalibrationError: too few pictures, or what the model says of them tells nothing.
+    """
+    fit, test, truth = ~scored.measures, scored.measures, scored.forged
+    fewest = min(int((half & kind).sum()) for half in (fit, test) for kind in (truth, ~truth))
+    if fewest < FEWEST:
+        raise NoCalibrationError(f"{fewest} pictures of one kind in one half could be used, and {FEWEST} are needed")
+    calibration = fitted(scored.features[fit], truth[fit])
+    return replace(
+        calibration,
+        name=name,
+        fitted_on=f"{int(fit.sum())} {fitted_on}, {float(truth[fit].mean()):.0%} of them forged",
+        fitted_megapixels=(round(float(scored.megapixels.min()), 3), round(float(scored.megapixels.max()), 3)),
+        figures=_figures(calibration, scored.features[test], truth[test]),
+    )
+
+
+def fitted(features: NDArray[np.float64], forged: NDArray[np.bool_]) -> Calibration:
+    """Score weights, confidence and thresholds; the latter two from scores of pictures held out from the weights.
+
+    Args:
+        features: n×len(FEATURES).
+        forged: n, the two kinds in turn.
+
+    Raises:
+        NoCalibrationError: a higher score does not mean that a picture is likelier to be forged.
+    """
+    folds = np.arange(len(forged)) // 2 % FOLDS
+    score = np.zeros(len(forged))
+    for fold in range(FOLDS):
+        weights = np.array(fit_score(features[folds != fold], forged[folds != fold]))
+        score[folds == fold] = expit(features[folds == fold] @ weights[:-1] + weights[-1])
+    slope, intercept = fit_logistic(score, forged)
+    if not (np.isfinite(slope) and slope > 0):
+        raise NoCalibrationError("the model's score does not tell forged from authentic pictures")
+    even = float(expit(-intercept / slope))  # the score at which P(forged) is one half
+    strict = max(even, float(np.quantile(score[~forged], 1 - FALSE_POSITIVE_RATE, method="higher")))
+    return Calibration(
+        score_weights=fit_score(features, forged),
+        score_threshold=round(strict, 6),
+        no_evidence_below=round(even, 6),
+        slope=slope,
+        intercept=intercept,
+    )
+
+
+def auc(forged: NDArray[np.float64], authentic: NDArray[np.float64]) -> float:
+    """Area under the ROC curve: how often a forged picture scores above an authentic one."""
+    above = (forged[:, None] > authentic[None]).mean()
+    return float(above + 0.5 * (forged[:, None] == authentic[None]).mean())
+
+
+def _figures(calibration: Calibration, x: NDArray[np.float64], truth: NDArray[np.bool_]) -> dict[str, float]:
+    weights = np.array(calibration.score_weights)
+    score = expit(x @ weights[:-1] + weights[-1])
+    strongest = x[:, FEATURES.index("strongest 24")]
+    p = np.array([calibration.p_forged(float(s)) for s in score])
+    return reliability(p, truth) | {
+        "auc": auc(score[truth], score[~truth]),
+        "auc_strongest_24": auc(strongest[truth], strongest[~truth]),
+        "forged_called_forged": float((score[truth] > calibration.score_threshold).mean()),
+        "authentic_called_forged": float((score[~truth] > calibration.score_threshold).mean()),
+    }

@@ -1,0 +1,138 @@
+"""One step of the optimizer after the other, each from batches that its own number decides."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from model.losses import DICE, bce_loss
+from model.training.errors import NotFiniteError, OptionsError, ResourcesError
+from model.training.feed import Feed, FeedBatch, batches
+from model.training.log import Row
+from model.training.options import TrainingOptions
+from model.training.state import RunFolder, seed_step, write_tensors
+from model.training.task import Position
+
+_ENDLESS = 2**36
+"""Batches of a training by the clock: more than any will see."""
+
+
+class Steps:
+    """Takes the steps of a training.
+
+    Args:
+        network, optimizer: as accelerate prepared them.
+        feed: the batches.
+        options: of the training.
+        position: where it is; each step moves it on.
+        folder: where a batch goes that made the loss not finite.
+        accelerator: of this process.
+        write: takes rows for the log.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: Any,
+        feed: Feed,
+        options: TrainingOptions,
+        position: Position,
+        folder: RunFolder,
+        accelerator: Accelerator,
+        write: Callable[[Row], None],
+    ) -> None:
+        self.network, self.optimizer, self.feed = network, optimizer, feed
+        self.options, self.position, self.folder = options, position, folder
+        self.accelerator, self.write = accelerator, write
+        self.parameters = [p for p in network.parameters() if p.requires_grad]
+        self.rank, self.world = accelerator.process_index, accelerator.num_processes
+
+    def supply(self) -> Iterator[FeedBatch]:
+        """The batches from this step on; each process has every `world`-th one."""
+        a_step = self.options.accumulate * self.world
+        end = self.options.steps * a_step if self.options.steps is not None else _ENDLESS
+        indexes = range(self.position.step * a_step + self.rank, end, self.world)
+        return batches(self.feed, indexes, self.options.workers, pin_memory=self.accelerator.device.type == "cuda")
+
+    def _next(self, supply: Iterator[FeedBatch]) -> FeedBatch:
+        try:
+            batch = next(supply)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise ResourcesError(
+                "A process that makes batches died; the machine may have run out of memory.",
+                "Use fewer --workers. The same command goes on from the last checkpoint.",
+            ) from error
+        for name in batch.damaged:
+            known = self.position.damaged
+            known[name] = known.get(name, 0) + 1
+            if known[name] == 1:
+                row = {"kind": "damaged", "step": self.position.step + 1, "side": "training", "picture": name}
+                self.write(row)
+        if batch.problem:
+            raise OptionsError(f"Nothing to learn from: {batch.problem}.", "Look at the data with --dry-run.")
+        return batch
+
+    def take(self, supply: Iterator[FeedBatch], rate: float) -> Row:
+        """One step of the optimizer over `accumulate` batches; returns its row of the log."""
+        options, position, weights = self.options, self.position, self.position.weights
+        seed_step(options.seed, position.step, self.rank)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        losses, images, waited = [], 0, 0.0
+        for part in range(options.accumulate):
+            asked = time.monotonic()
+            batch = self._next(supply)
+            waited += time.monotonic() - asked
+            last = part == options.accumulate - 1
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.network):
+                logits = self.network(*batch.to(self.accelerator.device))
+                target = batch.masks.to(logits.device).float()
+                bce, dice = bce_loss(logits.float(), target), DICE[options.dice](logits.float(), target)
+                loss = weights.bce * bce + weights.dice * dice
+                losses.append(self._finite(torch.stack([loss, bce, dice]).detach(), batch))
+                images += len(batch.images)
+                self.accelerator.backward(loss / options.accumulate)
+        norm = self.accelerator.clip_grad_norm_(self.parameters, options.clip)
+        if self.accelerator.scaler is None:  # that of fp16 leaves steps with infinite gradients out by itself
+            self._finite(norm.detach().reshape(1), batch, "the gradient's norm")
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        position.step += 1
+        mean = torch.stack(losses).mean(0).tolist()
+        row: Row = {"kind": "step", "step": position.step, "loss": mean[0], "bce": mean[1], "dice": mean[2]}
+        row |= {"lr": rate, "gradient": float(norm), "bce_weight": weights.bce, "dice_weight": weights.dice}
+        return row | {"images": images * self.world, "waited": round(waited, 3)}
+
+    def _finite(self, values: Tensor, batch: FeedBatch, what: str = "the loss") -> Tensor:
+        """The mean of the values over the processes, on the CPU.
+
+        Raises:
+            NotFiniteError: NaN or infinite in any process, which has saved its batch.
+        """
+        gathered = self.accelerator.gather(values[None]).float().cpu()
+        if bool(torch.isfinite(gathered).all()):
+            mean: Tensor = gathered.mean(0)
+            return mean
+        saved = self.folder.path / f"not-finite-step-{self.position.step + 1}-process-{self.rank}.pt"
+        kept = "The process that met it saved the batch"
+        if not bool(torch.isfinite(values).all()):
+            tensors = {"images": batch.images, "masks": batch.masks, "noise": batch.noise, "matches": batch.matches}
+            context = {"batch": batch.number, "seed": self.options.seed, "step": self.position.step + 1}
+            kept = f"The batch is saved as {saved}"
+            try:
+                write_tensors(saved, tensors | context | {"values": values.cpu()})
+            except OSError as error:
+                kept = f"The batch could not be saved ({error.strerror or error})"
+        raise NotFiniteError(
+            f"In step {self.position.step + 1}, batch {batch.number}, {what} is {float(values[0])}.",
+            f"{kept}; the last checkpoint is whole. A lower --lr, --precision no, or "
+            "a lower --clip may help, in another --out with --init.",
+        )

@@ -1,0 +1,67 @@
+"""What is to be trained, where a training is, and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from model.presets import Preset
+from model.training.calibrate import CalibrationLike
+from model.training.feed import StreamLike
+from model.training.loss_weights import LossWeights
+from model.training.options import TrainingOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What is to be trained, on what, and where to.
+
+    Attributes:
+        out: the runs folder.
+        preset: of the network, before the options.
+        options: of the training.
+        training, validation: two sides of the data, no source photo in both.
+        calibration: a third one, to fit the score and its confidence on; None: there is none, and no confidence.
+        data: what identifies the data, in JSON types; a training goes on with the same only.
+        init: a model whose weights are the first ones.
+    """
+
+    out: Path
+    preset: Preset
+    options: TrainingOptions
+    training: StreamLike
+    validation: StreamLike
+    calibration: CalibrationLike | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    init: str | None = None
+
+
+@dataclass(slots=True)
+class Position:
+    """Where a training is: with weights, average and optimizer, all that its next step depends on."""
+
+    weights: LossWeights
+    step: int = 0
+    seconds: float = 0.0
+    best_f1: float = -1.0
+    best_step: int = -1
+    validated_at: int = -1
+    damaged: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a training ended.
+
+    Attributes:
+        step: steps done.
+        best_f1: of the model in `best/`; -1: none was validated yet.
+        interrupted: it was stopped, and the same command goes on.
+        damaged: pictures that were skipped.
+    """
+
+    step: int
+    best_f1: float
+    interrupted: bool
+    damaged: int

@@ -1,0 +1,118 @@
+"""Public sets as they are published: which image has which mask, and which photos it was made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model.data.datasets import list_entries
+from model.data.mix import Layout, NamedSet, Source
+from model.data.yaml_reader import MixError
+from tests.model.data.made import touch
+
+
+def named(layout: Layout, root: Path) -> Source:
+    return Source(layout, 1, NamedSet(layout, root), "mix.yaml, line 3")
+
+
+def casia2(root: Path) -> Path:
+    return touch(
+        root, "Au/Au_ani_00001.jpg", "Tp/Tp_D_NRN_S_N_ind00071_cha00063_00472.tif",
+        "Tp/Tp_D_NRD_M_B_arc20062_xxx00000_02482.tif",
+        "Tp/Tp_S_NNN_S_N_ani00001_ani00001_20094.jpg", "Tp/Tp_S_NNN_S_N_nat00085_nat00085_00680.jpg",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("inside", "truth"),
+    [("", "CASIA 2 Groundtruth"), ("CASIA2", "CASIA2/CASIA 2 Groundtruth"), ("CASIA 2.0", "CASIA 2 Groundtruth")],
+)
+def test_casia2(tmp_path: Path, inside: str, truth: str) -> None:
+    tp = casia2(tmp_path / inside) / "Tp"
+    stems = sorted(p.stem for p in tp.iterdir())
+    masks = [f"{truth}/{stem}_gt{3 if stem.endswith('20094') else ''}.png" for stem in stems[:-1]]
+    touch(tmp_path, *masks, f"{truth}/readme.png")
+    found = list_entries(named("casia2", tmp_path))
+    assert [(e.image.stem, e.mask and e.mask.name, e.photos) for e in found.entries] == [
+        ("Au_ani_00001", None, ("ani00001",)),
+        (stems[0], f"{stems[0]}_gt.png", ("arc20062",)),
+        (stems[1], f"{stems[1]}_gt.png", ("ind00071", "cha00063")),
+        (stems[2], f"{stems[2]}_gt3.png", ("ani00001",)),
+    ]
+    assert [Path(p.split(": ")[0]).stem for p in found.problems] == ["readme", stems[3]]
+
+
+@pytest.mark.parametrize("inside", ["", "IMD2020"])
+def test_imd2020(tmp_path: Path, inside: str) -> None:
+    touch(
+        tmp_path / inside, "1bl55t/1bl55t_orig.jpg", "1bl55t/c97_0.png", "1bl55t/c97_0_mask.png", "z28/00065_fake.jpg",
+        "z28/00065_fake_mask.png", "z28/00065_orig.jpg", "z28/lonely.jpg",
+    )  # fmt: skip
+    found = list_entries(named("imd2020", tmp_path))
+    assert [(e.image.name, e.mask and e.mask.name, e.group) for e in found.entries] == [
+        ("1bl55t_orig.jpg", None, "imd2020 1bl55t"),
+        ("c97_0.png", "c97_0_mask.png", "imd2020 1bl55t"),
+        ("00065_orig.jpg", None, "imd2020 z28"),
+        ("00065_fake.jpg", "00065_fake_mask.png", "imd2020 z28"),
+    ]
+    assert [p.endswith("lonely.jpg: no mask") for p in found.problems] == [True]
+
+
+@pytest.mark.parametrize("inside", ["", "dataset"])
+def test_fantastic_reality(tmp_path: Path, inside: str) -> None:
+    touch(
+        tmp_path / inside, "ColorRealImages/IMG_0000001.jpg", "ColorFakeImages/IMG_0000001_IMG_0000002.jpg",
+        "SegmentationFake/IMG_0000001_IMG_0000002.npz",
+    )  # fmt: skip
+    found = list_entries(named("fantastic-reality", tmp_path))
+    assert [(e.image.name, e.mask and e.mask.suffix, e.group) for e in found.entries] == [
+        ("IMG_0000001.jpg", None, "IMG_0000001"),
+        ("IMG_0000001_IMG_0000002.jpg", ".npz", "IMG_0000001+IMG_0000002"),
+    ]
+    assert not found.problems
+
+
+def test_tampcoco(tmp_path: Path) -> None:
+    touch(
+        tmp_path, "sp_images/88_000000013140.jpg_000000574443.jpg_RT-5.8_RS1.18.jpg",
+        "sp_masks/88_000000013140.png_000000574443.png_RT-5.8_RS1.18.png",
+        "cm_images/90_000000484327.jpg_000000484327.jpg.jpg", "cm_masks/90_000000484327.png_000000484327.png.png",
+        "bcmc_images/98_000000418435_aligned_Q76.jpg_000000418435_aligned_Q76.jpg_RS0.95_aligned_Q76.jpg",
+        "bcm_masks/98_000000418435.png_000000418435.png_RS0.95.png", "bcm_masks/of_another_part.png",
+    )  # fmt: skip
+    found = list_entries(named("tampcoco", tmp_path))
+    assert [(e.image.parent.name, e.mask and e.mask.parent.name, e.group) for e in found.entries] == [
+        ("cm_images", "cm_masks", "000000484327"),
+        ("sp_images", "sp_masks", "000000013140+000000574443"),
+        ("bcmc_images", "bcm_masks", "000000418435"),
+    ]
+    assert not found.problems
+
+
+def test_defacto(tmp_path: Path) -> None:
+    touch(
+        tmp_path, "splicing_1_img/img/0_000000195755.tif", "splicing_1_annotations/probe_mask/0_000000195755.jpg",
+        "inpainting/inpainting_img/img/7_000000000071.tif",
+        "inpainting/inpainting_annotations/probe_mask/7_000000000071.jpg",
+    )  # fmt: skip
+    found = list_entries(named("defacto", tmp_path))
+    assert [(e.image.name, e.group) for e in found.entries] == [
+        ("7_000000000071.tif", "000000000071"),
+        ("0_000000195755.tif", "000000195755"),
+    ]
+    assert not found.problems
+
+
+@pytest.mark.parametrize(
+    ("layout", "folder"),
+    [
+        ("casia2", "CASIA 2.0/Tp"),
+        ("fantastic-reality", "dataset/ColorFakeImages"),
+        ("tampcoco", "cm_images"),
+        ("defacto", "splicing_1_img"),
+    ],
+)
+def test_a_named_set_without_its_folders(tmp_path: Path, layout: Layout, folder: str) -> None:
+    with pytest.raises(MixError, match=f"mix.yaml, line 3: there is no folder `{folder}`.+published layout"):
+        list_entries(named(layout, tmp_path))
