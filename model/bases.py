@@ -60,7 +60,7 @@ def examine(preset: Preset, sd3: Path, sam: Path) -> Found:
     if (sd3 / "scheduler").is_dir():
         base_files.component_config(sd3, "scheduler")  # of another model, if its noise is of another kind
     problems = [
-        f"{part}/config.json: {key} is {configs[part][key]!r}, expected {expected!r}"
+        f"{part}/config.json: {key} is {repr(configs[part][key])[:200]}, expected {expected!r}"
         for part, key, expected in _settings(preset)
         if key in configs[part] and _plain(configs[part][key]) != _plain(expected)
     ]

@@ -68,7 +68,7 @@ def read_prompt(path: Path, preset: Preset) -> EmptyPrompt:
         raise BasesError(f"{path}: a value is not finite")
     try:
         tokens = {str(encoder): int(count) for encoder, count in json.loads(written).items()}
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise BasesError(f"{path}: its token counts are damaged: {error}") from error
     return EmptyPrompt(prompt, pooled, tokens or {"stored": prompt.shape[1]})
 

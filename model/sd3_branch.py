@@ -14,8 +14,8 @@ from model.presets.spec import NoiseSpec, TransformerSpec, VaeSpec
 from model.rectified_flow import add_noise, noise_levels
 
 
-def build_vae(spec: VaeSpec) -> AutoencoderKL:
-    """AutoencoderKL without its decoder: nothing here ever decodes."""
+def build_autoencoder(spec: VaeSpec) -> AutoencoderKL:
+    """AutoencoderKL as SD3 configures it, at the size of the spec."""
     blocks = len(spec.block_out_channels)
     folded = 3 * spec.pixel_unshuffle**2
     vae: AutoencoderKL = AutoencoderKL(
@@ -33,6 +33,12 @@ def build_vae(spec: VaeSpec) -> AutoencoderKL:
         shift_factor=spec.shift_factor,
         scaling_factor=spec.scaling_factor,
     )
+    return vae
+
+
+def build_vae(spec: VaeSpec) -> AutoencoderKL:
+    """The same without its decoder: nothing here ever decodes."""
+    vae = build_autoencoder(spec)
     vae.decoder = nn.Identity()  # type: ignore[assignment]
     return vae
 

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import nn
 
@@ -23,7 +22,7 @@ from model.empty_prompt import EmptyPrompt, write_prompt
 from model.presets.sd3_medium import SD3_MEDIUM
 from model.presets.spec import Preset
 from model.sam_branch import build_encoder
-from model.sd3_branch import build_transformer
+from model.sd3_branch import build_autoencoder, build_transformer
 from model.storage import save
 
 SMALL = replace(
@@ -65,20 +64,8 @@ SMALL = replace(
 def write_sd3(folder: Path, preset: Preset = SMALL, shard_size: str = "10GB") -> Path:
     """A diffusers folder without text encoders, random weights, the same every time."""
     torch.manual_seed(0)
-    spec = preset.vae
-    vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * len(spec.block_out_channels),
-        up_block_types=("UpDecoderBlock2D",) * len(spec.block_out_channels),
-        block_out_channels=spec.block_out_channels,
-        layers_per_block=spec.layers_per_block,
-        latent_channels=spec.latent_channels,
-        norm_num_groups=spec.norm_num_groups,
-        use_quant_conv=False,
-        use_post_quant_conv=False,
-        shift_factor=spec.shift_factor,
-        scaling_factor=spec.scaling_factor,
-    )
-    transformer = build_transformer(preset.transformer, spec.latent_channels)
+    vae = build_autoencoder(preset.vae)
+    transformer = build_transformer(preset.transformer, preset.vae.latent_channels)
     transformer.save_pretrained(folder / "transformer", max_shard_size=shard_size)
     vae.save_pretrained(folder / "vae")
     FlowMatchEulerDiscreteScheduler(shift=3.0).save_pretrained(folder / "scheduler")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
 
@@ -40,6 +41,10 @@ def download(preset: Preset, folder: Path) -> tuple[Path, Path]:
         return sd3, _fetch(url, folder / url.rpartition("/")[2])
     except URLError as error:
         raise WeightsError(f"{url} cannot be fetched: {error.reason}.", "The same command goes on.") from error
+    except (HTTPException, ConnectionError, TimeoutError) as error:
+        raise WeightsError(
+            f"{url} cannot be fetched: {error or 'it broke off'}.", "The same command goes on."
+        ) from error
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}.") from error
 
@@ -60,10 +65,12 @@ def _snapshot(name: str, folder: Path) -> Path:
     except HfHubHTTPError as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(f"{page} cannot be fetched: {reason}.", "The same command goes on.") from error
-    except OSError:
-        raise
     except Exception as error:  # the hub's HTTP client has its own exceptions, of another kind in each version
-        raise WeightsError(f"{page} cannot be fetched: {error}.", "The same command goes on.") from error
+        # Its own errors are OSErrors as well: without network it says that a file was not found.
+        if isinstance(error, OSError) and error.errno and not isinstance(error, ConnectionError | TimeoutError):
+            raise
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise WeightsError(f"{page} cannot be fetched: {reason}.", "The same command goes on.") from error
     return folder
 
 
@@ -74,8 +81,11 @@ def _fetch(url: str, path: Path) -> Path:
 
     def write(temporary: str) -> None:
         with urllib.request.urlopen(url, timeout=60) as answer, Path(temporary).open("wb") as file:
+            expected, there = answer.headers.get("Content-Length"), 0
             while chunk := answer.read(_CHUNK):
-                file.write(chunk)
+                there += file.write(chunk)
+        if expected is not None and there != int(expected):  # a connection that ends early is no error to http.client
+            raise HTTPException(f"{there} of {expected} bytes came")
 
     write_whole(path, write)
     return path

@@ -12,7 +12,7 @@ from model.bases import examine, needs_bases
 from model.empty_prompt import compute, missing_encoders, read_prompt, write_prompt
 from model.presets import Preset
 from model.presets.files import PresetError, preset_of
-from model.registry import PARTS, Base, BasesError, config_folder, put, stored
+from model.registry import PARTS, Base, BasesError, StoredFile, config_folder, put, registered, stored
 
 
 def base_preset(name_or_path: str) -> Preset:
@@ -45,11 +45,7 @@ def register(preset: Preset, sd3: Path, sam: Path, prompt: Path | None, hashed: 
         OutputError: the config folder cannot be written.
     """
     try:
-        found = examine(preset, sd3, sam)
-        if prompt is not None:
-            read_prompt(prompt, preset)  # before gigabytes are hashed
-        files = {"transformer": found.transformer, "vae": found.vae, "sam": found.sam}
-        parts = {part: tuple(stored(path, hashed) for path in paths) for part, paths in files.items()}
+        parts = _checked(preset, sd3, sam, prompt, hashed)
         digests = Base(preset.name, preset, parts).digests()
         chosen = prompt if prompt is not None else _computed(preset, sd3, digests)
         parts["prompt"] = (stored(chosen, hashed),)
@@ -60,7 +56,7 @@ def register(preset: Preset, sd3: Path, sam: Path, prompt: Path | None, hashed: 
     except BasesError as error:
         if len(error.problems) > 1:
             say(*map(printable, error.problems))
-        raise WeightsError(f"{error}.", "Nothing was registered.") from error
+        raise WeightsError(f"{str(error)[0].upper()}{str(error)[1:]}.", "Nothing was registered.") from error
     except OSError as error:
         raise OutputError(
             f"The config folder {config_folder()} cannot be written: {error.strerror or error}.",
@@ -69,9 +65,25 @@ def register(preset: Preset, sd3: Path, sam: Path, prompt: Path | None, hashed: 
     return base
 
 
+def _checked(
+    preset: Preset, sd3: Path, sam: Path, prompt: Path | None, hashed: Callable[[int], None]
+) -> dict[str, tuple[StoredFile, ...]]:
+    """The notes of the base's own files; raises BasesError for whatever is wrong with them."""
+    try:
+        found = examine(preset, sd3, sam)
+        if prompt is not None:
+            read_prompt(prompt, preset)  # before gigabytes are hashed
+    except OSError as error:  # no permission, or a name that no file system has
+        raise BasesError(f"{str(error.filename)[:300]} cannot be read: {error.strerror or error}") from error
+    files = {"transformer": found.transformer, "vae": found.vae, "sam": found.sam}
+    return {part: tuple(stored(path, hashed) for path in paths) for part, paths in files.items()}
+
+
 def _computed(preset: Preset, sd3: Path, digests: dict[str, str]) -> Path:
     """The embeddings of this base in the config folder, computed if they are not there yet."""
-    path = config_folder() / "prompts" / f"{digests['transformer'][:16]}.safetensors"
+    # T5 is often added later: what was computed without it is not taken then.
+    without = "" if (sd3 / "text_encoder_3").is_dir() else "-without-t5"
+    path = config_folder() / "prompts" / f"{digests['transformer'][:16]}{without}.safetensors"
     if path.is_file():
         try:
             read_prompt(path, preset)
@@ -86,7 +98,8 @@ def _computed(preset: Preset, sd3: Path, digests: dict[str, str]) -> Path:
 
 
 def forget_prompt(base: Base) -> None:
-    """Delete the embeddings that were computed for a base; those that a person stored stay."""
+    """Delete the embeddings that were computed for a base, if no other uses them; those that a person stored stay."""
+    used = {path for other in registered().values() if other.name != base.name for path in other.paths("prompt")}
     for path in base.paths("prompt"):
-        if path.parent == (config_folder() / "prompts").absolute():
+        if path.parent == (config_folder() / "prompts").absolute() and path not in used:
             path.unlink(missing_ok=True)

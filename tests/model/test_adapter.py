@@ -179,7 +179,7 @@ class TestBases:
         other = tmp_path / "other.safetensors"
         save_file({key: tensor * 1.01 for key, tensor in load_file(base.paths("prompt")[0]).items()}, other)
         registry.put(dataclasses.replace(base, parts=base.parts | {"prompt": (registry.stored(other),)}))
-        with pytest.raises(CheckpointError, match="another prompt of small-sd3: .*to --prompt of `clue models add`"):
+        with pytest.raises(CheckpointError, match=r"another prompt of small-sd3: .*to --prompt of `clue models add`"):
             inspect(str(folder))
 
     def test_none_registered(self, folder: Path) -> None:

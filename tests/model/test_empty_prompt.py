@@ -129,6 +129,7 @@ def test_the_names_of_diffusers_are_known_and_the_batch_may_be_left_out(tmp_path
         ({"prompt": (1, 5, 48), "pooled": (1, 25)}, None, r"pooled is \[1, 25\], expected \[1, 24\]"),
         ({"prompt": (1, 5, 48), "pooled": (1, 24)}, {"tokens": "[]"}, "its token counts are damaged"),
         ({"prompt": (1, 5, 48), "pooled": (1, 24)}, {"tokens": "{"}, "its token counts are damaged"),
+        ({"prompt": (1, 5, 48), "pooled": (1, 24)}, {"tokens": '{"clip": Infinity}'}, "its token counts are damaged"),
     ],
 )
 def test_other_shapes_are_refused(tmp_path: Path, tensors, metadata, named: str) -> None:  # type: ignore[no-untyped-def]

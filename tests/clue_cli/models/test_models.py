@@ -7,6 +7,7 @@ import json
 import shutil
 import socket
 from collections.abc import Callable
+from http.client import RemoteDisconnected
 from pathlib import Path
 from urllib.error import URLError
 
@@ -19,11 +20,7 @@ from clue_cli import app
 from clue_cli.errors import ExitCode
 from clue_cli.models import sources
 from model import registry
-from model.bases import with_bases
-from model.calibration import Calibration
-from model.clue import adapt
-from model.storage import save
-from tests.base_layouts import SMALL, register_small, write_prompt_file, write_sam, write_sd3, write_text_encoders
+from tests.base_layouts import SMALL, write_adapter, write_prompt_file, write_sam, write_sd3, write_text_encoders
 
 Output = pytest.CaptureFixture[str]
 
@@ -50,15 +47,6 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def add(folder: Path, *more: object) -> int:
     return clue("models", "add", folder / "small-sd3.yaml", "--sd3", folder / "sd3", "--sam", folder / "sam.pth", *more)
-
-
-def trained(folder: Path) -> Path:
-    """A model as a training leaves it."""
-    base = register_small(folder / "bases")
-    model = with_bases(SMALL, base, "cpu", torch.float32)
-    adapt(model, "lora", "lora")
-    save(folder / "adapter", model, Calibration(name="test"), {"steps": 7})
-    return folder / "adapter"
 
 
 class TestAdd:
@@ -104,6 +92,17 @@ class TestAdd:
         path.write_bytes(b"x")
         assert add(published) == ExitCode.OK
         assert "is damaged; it is computed again" in capsys.readouterr().err
+
+    def test_t5_that_comes_later_takes_part(self, published: Path, tmp_path: Path) -> None:
+        folder = Path(shutil.copytree(published, tmp_path / "copy"))
+        for part in ("text_encoder_3", "tokenizer_3"):
+            (folder / "sd3" / part).rename(tmp_path / part)
+        assert add(folder) == ExitCode.OK
+        assert registry.find("small-sd3").tokens == {"clip": 77, "zeros": 256}
+        for part in ("text_encoder_3", "tokenizer_3"):
+            (tmp_path / part).rename(folder / "sd3" / part)
+        assert add(folder) == ExitCode.OK
+        assert registry.find("small-sd3").tokens == {"clip": 77, "t5": 256}
 
     def test_a_stored_prompt_is_taken_as_it_is(self, published: Path, config: Path) -> None:
         assert add(published, "--prompt", published / "prompt.safetensors") == ExitCode.OK
@@ -170,7 +169,7 @@ class TestVerifyInfoRemove:
         assert "x is not registered" in capsys.readouterr().err
 
     def test_a_trained_model_is_described_even_without_its_base(self, tmp_path: Path, capsys: Output) -> None:
-        folder = trained(tmp_path)
+        folder = write_adapter(tmp_path)
         registry.drop("small-sd3")
         assert clue("models", "info", folder) == ExitCode.OK
         shown = capsys.readouterr().out
@@ -187,6 +186,14 @@ class TestVerifyInfoRemove:
     def test_a_config_folder_that_cannot_be_written(self, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         config.write_text("a file")
         assert clue("models", "remove", "x") in (ExitCode.OUTPUT_NOT_WRITABLE, ExitCode.WEIGHTS_MISSING)
+
+
+class Answer(io.BytesIO):
+    """What urlopen gives; `missing` bytes of what was promised do not come."""
+
+    def __init__(self, data: bytes, missing: int = 0) -> None:
+        super().__init__(data)
+        self.headers = {"Content-Length": str(len(data) + missing)}
 
 
 class TestDownload:
@@ -207,9 +214,9 @@ class TestDownload:
                     raise refusal
                 return str(shutil.copytree(published / "sd3", local_dir, dirs_exist_ok=True))
 
-            def fetch(url: str, timeout: float) -> io.BytesIO:
+            def fetch(url: str, timeout: float) -> Answer:
                 asked.append({"url": url})
-                return io.BytesIO((published / "sam.pth").read_bytes())
+                return Answer((published / "sam.pth").read_bytes())
 
             monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
             monkeypatch.setattr("urllib.request.urlopen", fetch)
@@ -248,6 +255,12 @@ class TestDownload:
         ("refusal", "code", "named"),
         [
             (RuntimeError("no route"), ExitCode.WEIGHTS_MISSING, "cannot be fetched: no route"),
+            (ConnectionError("offline"), ExitCode.WEIGHTS_MISSING, "cannot be fetched: offline"),
+            (ConnectionResetError(104, "reset by peer"), ExitCode.WEIGHTS_MISSING, "reset by peer"),
+            (TimeoutError(110, "timed out"), ExitCode.WEIGHTS_MISSING, "timed out"),
+            # What the hub raises without network: an OSError that says no file was found.
+            (FileNotFoundError("check your\ninternet connection"), ExitCode.WEIGHTS_MISSING, "check your internet"),
+            (PermissionError(13, "Permission denied"), ExitCode.OUTPUT_NOT_WRITABLE, "Permission denied"),
             (OSError(28, "No space left on device"), ExitCode.OUTPUT_NOT_WRITABLE, "No space left"),
         ],
     )
@@ -284,6 +297,31 @@ class TestDownload:
         assert "small_sam.pth cannot be fetched: no route" in capsys.readouterr().err
         assert [path.name for path in (tmp_path / "w").iterdir()] == ["small-sd3"]
 
+    @pytest.mark.parametrize(
+        ("broken", "named"),
+        [
+            (lambda: Answer(b"half", missing=4), "4 of 8 bytes came"),
+            (lambda: (_ for _ in ()).throw(RemoteDisconnected("closed without response")), "closed without response"),
+            (lambda: (_ for _ in ()).throw(TimeoutError("timed out")), "timed out"),
+        ],
+    )
+    def test_a_connection_that_breaks_off_leaves_no_half_file(
+        self,
+        hub,
+        published: Path,
+        tmp_path: Path,
+        capsys: Output,
+        monkeypatch: pytest.MonkeyPatch,
+        broken: Callable[[], Answer],
+        named: str,  # type: ignore[no-untyped-def]
+    ) -> None:
+        hub()
+        monkeypatch.setattr("urllib.request.urlopen", lambda url, timeout: broken())
+        words = ("models", "download", published / "small-sd3.yaml", "--to", tmp_path / "w")
+        assert clue(*words) == ExitCode.WEIGHTS_MISSING
+        assert named in capsys.readouterr().err
+        assert [path.name for path in (tmp_path / "w").iterdir()] == ["small-sd3"]
+
     def test_sizes_that_nobody_publishes(self, published: Path, tmp_path: Path, capsys: Output) -> None:
         words = ("models", "download", published / "small-sd3.yaml", "--to", tmp_path / "w")
         assert clue(*words) == ExitCode.BAD_USAGE
@@ -314,7 +352,7 @@ class TestTrained:
     def test_scan_works_with_it_and_with_what_is_merged_without_network(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
     ) -> None:
-        adapter = trained(tmp_path)
+        adapter = write_adapter(tmp_path)
         monkeypatch.setattr(socket, "create_connection", lambda *_, **__: pytest.fail("the network was asked"))
         first = self._scan(tmp_path, adapter)
         assert clue("models", "merge", adapter, "--out", tmp_path / "whole", "--dtype", "float32") == ExitCode.OK
@@ -324,19 +362,19 @@ class TestTrained:
         assert first["score"] == pytest.approx(second["score"], abs=1e-5)
 
     def test_scan_refuses_other_bases(self, tmp_path: Path, capsys: Output) -> None:
-        adapter = trained(tmp_path)
+        adapter = write_adapter(tmp_path)
         registry.drop("small-sd3")
         (tmp_path / "evidence").mkdir()
         assert clue("scan", tmp_path / "evidence", "-o", tmp_path / "out", "--model", adapter) == 4
         assert "clue models add small-sd3" in capsys.readouterr().err
 
     def test_merge_into_a_folder_that_is_there(self, tmp_path: Path, capsys: Output) -> None:
-        adapter = trained(tmp_path)
+        adapter = write_adapter(tmp_path)
         assert clue("models", "merge", adapter, "--out", tmp_path) == ExitCode.BAD_USAGE
         assert "exists already" in capsys.readouterr().err
 
     def test_merge_onto_a_full_disk(self, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
-        adapter = trained(tmp_path)
+        adapter = write_adapter(tmp_path)
 
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")

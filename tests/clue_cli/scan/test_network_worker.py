@@ -20,8 +20,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_model(tmp_path_factory.mktemp("model"))
 
 
-def setup(model: Path, **changes: Any) -> dict[str, Any]:
-    asked = {"model": str(model), "digest": inspect(str(model)).digest, "device": "cpu", "dtype": "float32"}
+def setup(folder: Path, **changes: Any) -> dict[str, Any]:
+    asked = {"model": str(folder), "digest": inspect(str(folder)).digest, "device": "cpu", "dtype": "float32"}
     return asked | {"batch": 4, "compile": None} | changes
 
 

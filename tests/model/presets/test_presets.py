@@ -86,6 +86,7 @@ def test_dual_attention_runs_through_the_same_code() -> None:
         ("transformer", "feature_blocks", [3, 2], r"preset\.transformer\.feature_blocks"),
         ("transformer", "qk_norm", "other", r"preset\.transformer\.qk_norm is 'other'; expected nothing or rms_norm"),
         ("transformer", "qk_norm", 1, r"preset\.transformer\.qk_norm is '1'; expected a text or nothing"),
+        ("transformer", "num_attention_heads", 65536, r"attention_head_dim is 64; expected num_attention_heads times"),
         ("transformer", "num_layers", 10**9, r"preset\.transformer\.num_layers is 1000000000"),
         ("noise", "levels", [1.5], r"preset\.noise\.levels is \[1\.5\]; expected levels from 0 to 1"),
         ("noise", "levels", [], r"preset\.noise\.levels is \[\]; expected at least one level"),
