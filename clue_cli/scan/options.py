@@ -125,7 +125,8 @@ class ScanOptions:
     def settings(self) -> dict[str, Setting]:
         """Every option that can change a result, for `run.json`."""
         walking: dict[str, Setting] = {"hidden": self.hidden, "follow_links": self.follow_links}
-        network: dict[str, Setting] = {"model": self.model, "dtype": self.dtype.value}
+        # The batch is told and not compared: on a CPU it is one, on a GPU it can change the last bits of a mask.
+        network: dict[str, Setting] = {"model": self.model, "dtype": self.dtype.value, "batch": self.batch}
         if self.compile is not None:
             network["compile"] = self.compile.value
         return network | self._judging() | walking | self._limits()

@@ -175,9 +175,10 @@ def test_2000_finished_files_are_known_again_in_half_a_second(tmp_path: Path) ->
 
 class TestOptions:
     def test_every_setting_is_told(self) -> None:
-        settings = ScanOptions(threshold=0.25, max_pages=7).settings()
+        settings = ScanOptions(threshold=0.25, max_pages=7, batch=3).settings()
         assert settings["threshold"] == 0.25
         assert settings["max_pages"] == 7
+        assert settings["batch"] == 3
         assert settings["model"] == "mini"
 
     def test_the_dtype_that_is_used_counts_not_the_one_asked_for(self) -> None:
