@@ -238,7 +238,17 @@ class Run:
                 except AttackError as error:
                     unable = Problem(Kind.IMAGE_UNREADABLE, entry.key, f"{attack.name}: {error}")
                     shot = replace(shot, problem=unable)
+                shot = self._grown(shot)
             self.shots.put(shot)
+
+    def _grown(self, shot: Shot) -> Shot:
+        """The shot with the memory that it needs if the attack has enlarged it."""
+        cost = 0 if shot.pixels is None else shot.pixels.shape[0] * shot.pixels.shape[1] * BYTES_PER_PIXEL
+        if cost <= shot.cost:
+            return shot
+        self.budget.release(shot.cost)  # who waits holds nothing, so that others go on
+        self.budget.acquire(cost)
+        return replace(shot, cost=cost)
 
     def _predict(self) -> None:
         """Run the network over the shots that ask for it, in the caller's thread; the others pass by."""

@@ -85,7 +85,7 @@ def resolve(
 
 def _members(name: str) -> list[str]:
     """The benchmarks that a name means, or itself where it is a path."""
-    if name in BENCHMARKS or Path(name).exists():
+    if name in BENCHMARKS or _exists(name):
         return [name]
     try:
         return expand(name)
@@ -95,10 +95,17 @@ def _members(name: str) -> list[str]:
 
 def _split(word: str) -> Iterator[str]:
     """Names with commas between them; a path may itself hold a comma."""
-    if word and Path(word).exists():
+    if word and _exists(word):
         yield word
     else:
         yield from (part.strip() for part in word.split(",") if part.strip())
+
+
+def _exists(word: str) -> bool:
+    try:
+        return Path(word).exists()
+    except (OSError, ValueError):  # no name that the file system takes
+        return False
 
 
 def _named(name: str, root: Path | None, read: TruthReader | None, *, alone: bool) -> Found | None:
@@ -121,7 +128,7 @@ def _named(name: str, root: Path | None, read: TruthReader | None, *, alone: boo
 
 def _at(word: str, read: TruthReader | None) -> Found:
     path = Path(word)
-    if not path.exists():
+    if not _exists(word):
         known = ", ".join(BENCHMARKS)
         raise NothingToScanError(
             f"There is no benchmark named {word}, and no such path.", f"Known are {known}; or give a folder or a list."

@@ -102,7 +102,8 @@ def auc_rows(results: Results, attack: str) -> list[tuple[str, ...]]:
     rows = []
     for name in results.all_methods():
         found = [results.outcome(record.name, attack, name) for record in results.sets]
-        rows.append((name, *(with_interval(one.image.get("image_auc")) if one else "–" for one in found)))
+        shown = f"{name}, before the attack" if name == METADATA and attack != "none" else name
+        rows.append((shown, *(with_interval(one.image.get("image_auc")) if one else "–" for one in found)))
     return rows if any(not cell.startswith("–") for row in rows for cell in row[1:]) else []
 
 
@@ -188,7 +189,8 @@ def _small_samples(results: Results) -> list[str]:
             f"With {authentic} authentic images one false positive is a rate of {1 / authentic:.1%}: true positives at "
             "a lower rate are those at none."
         )
-    if any((figure := one.image.get("calibration_error")) and figure.value is not None for one in results.outcomes):
+    stated = [one.image.get("calibration_error") for one in results.outcomes if one.method in results.subjects()]
+    if any(figure is not None and figure.value is not None for figure in stated):
         lines.append("The expected calibration error of few images comes out too large, its interval more so.")
     return lines
 

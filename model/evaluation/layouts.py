@@ -78,16 +78,30 @@ def child(folder: Path, *names: str) -> Path | None:
     return None
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; also for names from a list, which no file system may allow."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, or with a null byte
+        return False
+
+
 def pictures(folder: Path, listing: Listing, leave_out: Path | None = None, *, deep: bool = True) -> list[Path]:
-    """The pictures in a folder by file extension, sorted; hidden files are passed over, others counted as ignored."""
+    """The pictures in a folder by file extension, sorted; hidden files are passed over, others counted as ignored.
+
+    What is named like a picture and is no file (a link that leads nowhere, a pipe) is a problem.
+    """
     found = []
     for path in sorted(folder.rglob("*") if deep else folder.iterdir()):
         inside = path.relative_to(folder).parts
-        if any(part.startswith(".") or part == "__MACOSX" for part in inside) or not path.is_file():
+        if any(part.startswith(".") or part == "__MACOSX" for part in inside) or path.is_dir():
             continue
         if leave_out and path.is_relative_to(leave_out):
             continue
-        if path.suffix.lower() in SUFFIXES:
+        if path.suffix.lower() in SUFFIXES and not is_file(path):
+            name = path.relative_to(folder.parent).as_posix()
+            listing.problems.append(Problem(Kind.IMAGE_MISSING, name, "no file, or a link that leads nowhere"))
+        elif path.suffix.lower() in SUFFIXES:
             found.append(path)
         else:
             listing.ignored += 1

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from model.evaluation.layouts import Entry, Listing, MaskIndex, pictures, plain_stems, three_folders, unshared
+from model.evaluation.layouts import (
+    Entry,
+    Listing,
+    MaskIndex,
+    is_file,
+    pictures,
+    plain_stems,
+    three_folders,
+    unshared,
+)
 from model.evaluation.problems import EvaluationError, Kind, Problem
 
 AUTHENTIC_WORDS = frozenset({"", "-", "none", "negative"})
@@ -37,8 +47,8 @@ def find_pair(images: Path, masks: Path, authentic: Path | None = None) -> Listi
 def find_list(path: Path) -> Listing:
     """The images named in a list; relative names count from the folder of the list.
 
-    In a `.txt`, columns are separated by a comma, else a tab, else blanks (MVSS-Net's `image mask label`); a `.json`
-    is a list of lists (IMDL-BenCo's, with `Negative` in place of a mask).
+    Columns are separated by a comma, else a tab, and quoted as in CSV, else separated by blanks (MVSS-Net's `image mask
+    label`); a `.json` is a list of lists (IMDL-BenCo's, with `Negative` in place of a mask).
 
     Raises:
         EvaluationError: the list cannot be read, or is not one.
@@ -54,12 +64,12 @@ def find_list(path: Path) -> Listing:
         image = path.parent / name
         if name in seen:
             listing.problems.append(Problem(Kind.LIST_LINE, where, f"{name} a second time"))
-        elif not image.is_file():
+        elif not is_file(image):
             listing.problems.append(Problem(Kind.IMAGE_MISSING, name, where))
         else:
             forged = label == "1" if label else not authentic
             masks: tuple[Path, ...] = () if authentic else (path.parent / mask,)
-            if forged and not (masks and masks[0].is_file()):
+            if forged and not (masks and is_file(masks[0])):
                 listing.problems.append(Problem(Kind.MASK_MISSING, name, mask or where))
                 masks = ()
             listing.entries.append(Entry(name, image, masks, forged))
@@ -105,6 +115,15 @@ def _rows(path: Path) -> Iterator[tuple[str, list[str]]]:
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip() and not line.lstrip().startswith("#"):
             separator = next((sign for sign in (",", "\t") if sign in line), None)
-            columns = [column.strip() for column in line.split(separator)]
-            if number > 1 or columns[0].casefold() not in HEADINGS:
+            columns = [column.strip() for column in _columns(line, separator)]
+            if number > 1 or not columns or columns[0].casefold() not in HEADINGS:
                 yield f"{path.name}:{number}", columns
+
+
+def _columns(line: str, separator: str | None) -> list[str]:
+    if separator is None:
+        return line.split()
+    try:
+        return next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
+    except csv.Error:  # a column of more than 128 KiB
+        return []

@@ -6,7 +6,17 @@ import csv
 import re
 from pathlib import Path
 
-from model.evaluation.layouts import Entry, Listing, MaskIndex, MaskStems, child, pictures, plain_stems, three_folders
+from model.evaluation.layouts import (
+    Entry,
+    Listing,
+    MaskIndex,
+    MaskStems,
+    child,
+    is_file,
+    pictures,
+    plain_stems,
+    three_folders,
+)
 from model.evaluation.problems import Kind, Problem
 
 
@@ -119,10 +129,10 @@ def nist16(folder: Path) -> Listing | None:
             if key in seen:
                 continue  # one line for each donor
             seen.add(key)
-            if not image.is_file():
+            if not is_file(image):
                 listing.problems.append(Problem(Kind.IMAGE_MISSING, key))
                 continue
-            if target == "Y" and (mask is None or not mask.is_file()):
+            if target == "Y" and (mask is None or not is_file(mask)):
                 listing.problems.append(Problem(Kind.MASK_MISSING, key, row.get("ProbeMaskFileName") or ""))
                 mask = None
             kind = next((word for column, word in NIST_TYPES if row.get(column) == "Y"), "")

@@ -75,6 +75,7 @@ def test_a_set_without_a_picture_is_no_result(tmp_path: Path) -> None:
         (["all"], None, UsageError, "needs to know where", ""),
         (["all"], "with, comma", NothingToScanError, "None of the", ""),
         (["coverag"], ".", NothingToScanError, "no benchmark named coverag", ""),
+        (["x" * 5000], ".", NothingToScanError, "no benchmark named xxx", ""),
         (["{root}"], None, NothingToScanError, "laid out in no way", ""),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 
 from clue_cli.eval.published import SOURCE, published_for
 from clue_cli.eval.results import Average, Figure, PublishedRecord
-from clue_cli.eval.table import _average, columns, main_rows, notes, number, render, with_interval
+from clue_cli.eval.table import _average, auc_rows, columns, main_rows, notes, number, render, with_interval
 from tests.clue_cli.eval.conftest import Damaged
 
 
@@ -61,12 +61,32 @@ def test_published_rows_are_marked_and_stand_beside_ours(damaged: Damaged) -> No
 
 def test_a_cell_over_fewer_images_than_its_column_says_so(damaged: Damaged) -> None:
     results = damaged.results
-    assert [name.rpartition(" (")[2] for name in columns(results)] == ["n = 6)"]
+    assert [name.rpartition(" (")[2] for name in columns(results)] == ["n = 5)"]
     cells = {row.method: row.cells[0] for row in main_rows(results, "none")}
-    assert cells["predictions"].endswith(" (n = 3)") and cells["error level analysis"].endswith(" (n = 5)")
+    assert cells["predictions"].endswith(" (n = 3)") and "n =" not in cells["error level analysis"]
+    assert cells["metadata alone"] == "–"
     average = Average(attack="none", method="m", sets=1, weighted={}, mean={})
     figures = {name: Figure(value=0.5, n=3, low=None, high=None) for name in ("f1", "iou")}
     assert _average(average.model_copy(update={"weighted": figures}), 2) == ".500/.500 (1 of 2 sets)"
+
+
+def test_the_probe_looks_at_the_files_before_the_attack(damaged: Damaged) -> None:
+    assert "metadata alone" in [row[0] for row in auc_rows(damaged.results, "none")]
+    outcomes = [one.model_copy(update={"attack": "jpeg:70"}) for one in damaged.results.outcomes]
+    attacked = damaged.results.model_copy(update={"attacks": ["jpeg:70"], "outcomes": outcomes})
+    assert "metadata alone, before the attack" in [row[0] for row in auc_rows(attacked, "jpeg:70")]
+
+
+def test_what_few_images_do_to_a_figure_is_said(damaged: Damaged) -> None:
+    said = notes(damaged.results)
+    assert any("With 2 authentic images one false positive is a rate of 50.0%" in line for line in said)
+    assert not any("calibration error" in line for line in said), "no method here states a probability"
+    (record,) = damaged.results.sets
+    part = record.model_copy(update={"complete": False, "held": (50, 150), "authentic": 120})
+    said = notes(damaged.results.model_copy(update={"sets": [part]}))
+    assert any("is not complete here" in line for line in said)
+    assert any("128 of 200 images were measured" in line for line in said)
+    assert not any("one false positive" in line for line in said)
 
 
 def test_the_terminal_gets_nothing_hostile(damaged: Damaged) -> None:

@@ -306,6 +306,20 @@ def test_hidden_files_and_other_files(tmp_path: Path) -> None:
     assert (found.counts, found.ignored, found.problems) == ((3, 2), 1, [])
 
 
+def test_what_is_named_like_a_picture_and_is_no_file_is_named(tmp_path: Path) -> None:
+    tp_gt_au(tmp_path)
+    (tmp_path / "Au" / "a0.jpg").unlink()
+    (tmp_path / "Au" / "a0.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    os.mkfifo(tmp_path / "Tp" / "pipe.png")
+    (tmp_path / "Tp" / "folder.jpg").mkdir()
+    found = find_at(tmp_path)
+    assert found.counts == (3, 1)
+    assert [(p.kind, p.name) for p in found.problems] == [
+        (Kind.IMAGE_MISSING, "Tp/pipe.png"),
+        (Kind.IMAGE_MISSING, "Au/a0.jpg"),
+    ]
+
+
 def test_digest_depends_on_names_classes_and_contents_alone(tmp_path: Path) -> None:
     one, two = tp_gt_au(tmp_path / "one"), tp_gt_au(tmp_path / "two")
     first = digest(find_at(one).entries)

@@ -17,6 +17,7 @@ def files(tmp_path: Path) -> Path:
     picture(tmp_path / "a.jpg")
     picture(tmp_path / "b b.jpg")
     picture(tmp_path / "c.jpg")
+    picture(tmp_path / "c, d.jpg")
     mask(tmp_path / "a.png")
     mask(tmp_path / "b b.png")
     return tmp_path
@@ -29,6 +30,7 @@ def files(tmp_path: Path) -> Path:
         ("l.txt", "a.jpg,a.png\nb b.jpg,b b.png\nc.jpg,None\n"),
         ("l.tsv", "a.jpg\ta.png\nb b.jpg\tb b.png\n\n# a comment\nc.jpg\t\n"),
         ("l.csv", "\ufeffimage,mask,label\na.jpg, a.png, 1\nc.jpg, a.png, 0\n"),
+        ("l.csv", 'image,mask,label\n"a.jpg","a.png",1\n"c, d.jpg", "None", "0"\n'),
         ("l.json", json.dumps([["a.jpg", "a.png"], ["b b.jpg", "b b.png"], ["c.jpg", "Negative"]])),
     ],
 )
@@ -37,7 +39,7 @@ def test_list(name: str, text: str, files: Path) -> None:
     found = find_at(files / name)
     assert found.problems == []
     assert {entry.key: entry.forged for entry in found.entries} == {
-        key: key != "c.jpg" for key in ("a.jpg", "b b.jpg", "c.jpg") if key in text
+        key: key[0] != "c" for key in ("a.jpg", "b b.jpg", "c.jpg", "c, d.jpg") if key in text
     }
     assert found.layout == "list"
     assert found.complete is None
@@ -53,6 +55,10 @@ def test_list(name: str, text: str, files: Path) -> None:
         (",a.png", "line not understood"),
         ("a.jpg,a.png", "line not understood"),
         ("c\0.jpg,a.png", "line not understood"),
+        (f"{'x' * 5000}.jpg,a.png", "image missing"),
+        (f"c.jpg,{'x' * 5000}.png,1", "mask missing"),
+        ('"c.jpg,a.png', "image missing"),
+        ("x" * 200_000 + ",a.png", "line not understood"),
     ],
 )
 def test_lines_that_do_not_fit_are_named(line: str, kind: str, files: Path) -> None:
