@@ -1,17 +1,19 @@
 """Measure how fast a network runs, against what the chip can do and against the same modules put together plainly.
 
-Random weights of the true sizes; per preset, number of noise levels and batch:
+Random weights of the true sizes; per preset, number of noise levels and batch, on tiles no larger than the preset's:
 
-    rate          tiles a second, counted TFLOP/s, their ratio to the machine's own matmul rate, peak memory
+    rate          tiles a second, counted TFLOP/s, their ratio to the machine's own matmul rate, peak memory; eager, and
+                  with --compile as separate rows
     parts         milliseconds of the VAE, the MM-DiT, SAM and the head
     plain         the same modules with stock attention, unmerged adapters, eager, one tile at a time
-    scan          `clue scan` end to end on a generated folder, beside the bare network
+    scan          `clue scan` end to end on generated folders, beside the bare network; what one of a quarter of the
+                  images takes is subtracted, so that starting and loading do not count
     training      one training step: adapters (or what the preset trains), bfloat16, checkpointing, batch 1
 
 Prints a Markdown table, and writes bench_gpu.json, bench_gpu.md and bench_gpu.svg to --out.
 
     python scripts/bench_gpu.py                                   sd3-medium on a CUDA card, mini on the CPU
-    python scripts/bench_gpu.py --presets sd3-medium sd3.5-medium --batches 1 4 8 --compile
+    python scripts/bench_gpu.py --presets sd3-medium sd3.5-medium --batches 1 4 8 --compile blocks graphs
     python scripts/bench_gpu.py --device cpu --size 256 --matmul 512 --repeats 2     the same table, quickly
 """
 
@@ -30,21 +32,20 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from PIL import Image
-from segment_anything.modeling.image_encoder import Attention
 from torch import Tensor
 
 from model.calibration import Calibration
 from model.clue import CLUE, adapt, build
-from model.device import resolve
+from model.device import CompilerMissing, require_compiler, resolve
 from model.losses import bce_loss, dice_loss
 from model.presets import PRESETS, Preset
-from model.sam_attention import SamAttention
-from model.speed import compile_blocks, flops
+from model.sam_attention import restore_attention
+from model.speed import Compile, compile_network, flops
 from model.storage import save
 from model.training.network import keep_less
 
@@ -57,8 +58,10 @@ class Row:
     """One line of the table; None: not measured."""
 
     preset: str
+    size: int
     levels: int
     batch: int
+    how: str
     tiles_per_second: float
     tflops: float
     of_matmul: float
@@ -117,9 +120,13 @@ class Bench:
         model = build(preset, self.device).to(self.dtype).eval().requires_grad_(False)
         return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
+    def side(self, preset: Preset) -> int:
+        """Of a tile in pixels: what was asked for, as far as the preset goes."""
+        return min(self.options.size, preset.tile.size)
+
     def tile(self, model: CLUE, batch: int) -> tuple[Tensor, Tensor]:
         """A batch of tiles and their noise."""
-        side = self.options.size
+        side = self.side(model.preset)
         shape = model.latent_shape(side, side)
         x = torch.rand(batch, 3, side, side, device=self.device).contiguous(memory_format=torch.channels_last)
         return x, torch.randn(batch, *shape, device=self.device)
@@ -127,22 +134,26 @@ class Bench:
     @torch.inference_mode()
     def rows(self, preset: Preset, matmul: float) -> Iterator[Row]:
         """All that is measured of one preset."""
+        side = self.side(preset)
         for levels in self.options.levels:
             chosen = replace(preset, noise=replace(preset.noise, levels=tuple(np.linspace(0.1, 0.5, levels).tolist())))
-            side = self.options.size
             cost = flops(chosen, side, side)["total"] / 1e12
             plain = self.plain(chosen)
-            model = self.network(chosen)
-            if self.options.compile:
-                compile_blocks(model)
-            for batch in self.options.batches:
-                self.reset()
-                x, noise = self.tile(model, batch)
-                rate = batch / self.seconds(partial(model, x, noise))
-                row = Row(preset.name, levels, batch, rate, rate * cost, rate * cost / matmul, self.peak_gb(), plain)
-                row.milliseconds = self.parts(model, x, noise)
-                yield row
-            del model
+            for how in ["eager", *self.options.compile]:
+                model = self.network(chosen)
+                if how != "eager":
+                    torch.compiler.reset()
+                    compile_network(model, how)
+                for batch in self.options.batches:
+                    self.reset()
+                    x, noise = self.tile(model, batch)
+                    rate = batch / self.seconds(partial(model, x, noise))
+                    of_matmul, peak = rate * cost / matmul, self.peak_gb()
+                    row = Row(preset.name, side, levels, batch, how, rate, rate * cost, of_matmul, peak, plain)
+                    if how == "eager":
+                        row.milliseconds = self.parts(model, x, noise)
+                    yield row
+                del model
 
     def parts(self, model: CLUE, x: Tensor, noise: Tensor) -> dict[str, float]:
         """Milliseconds of each part for one tile of the batch; the head is the rest, fusion included."""
@@ -163,29 +174,40 @@ class Bench:
         adapt(model, "lora", "lora")
         model.to(self.device, self.dtype)
         if model.sam is not None:
-            for block in model.sam.encoder.blocks:
-                if isinstance(block.attn, SamAttention):
-                    block.attn = stock_attention(block.attn)
+            restore_attention(model.sam.encoder)
         x, noise = self.tile(model, 1)
         return 1 / self.seconds(lambda: model(x, noise))
 
-    def scan(self, preset: Preset, batch: int) -> float:
-        """Images a second of `clue scan` on a folder of one-tile JPEGs, as run.json states its time."""
+    def scan(self, preset: Preset, batch: int) -> float | None:
+        """Images a second of `clue scan` on one-tile JPEGs: by how much longer more of them take, as run.json says.
+
+        None: the difference drowned in the noise; --images was too small.
+        """
+        many = self.options.images or (256 if self.cuda else 16)
+        few = max(1, many // 4)
         with tempfile.TemporaryDirectory(prefix="clue-bench-") as work:
-            place, side = Path(work), self.options.size
+            place, side = Path(work), self.side(preset)
             save(place / "model", self.network(preset), Calibration(name="random"), {}, torch.bfloat16)
-            (place / "evidence").mkdir()
             generator = np.random.default_rng(0)
-            for number in range(self.options.images):
-                smooth = generator.integers(0, 256, (side // 8, side // 8, 3), dtype=np.uint8)
-                picture = Image.fromarray(smooth).resize((side, side), Image.Resampling.BICUBIC)
-                picture.save(place / "evidence" / f"{number:05}.jpg", quality=92)
-            name = {torch.float32: "float32", torch.bfloat16: "bfloat16"}[self.dtype]
-            command = [sys.executable, "-m", "clue_cli", "scan", str(place / "evidence"), "--out", str(place / "out")]
-            command += ["--model", str(place / "model"), "--device", self.device, "--dtype", name, "--quiet"]
-            subprocess.run([*command, "--batch", str(batch)], check=True)
-            run = json.loads((place / "out" / "run.json").read_text("utf-8"))
-        return float(run["counts"]["images"] / run["seconds"])
+            seconds = []
+            for count in (few, many):
+                evidence = place / str(count)
+                evidence.mkdir()
+                for number in range(count):
+                    smooth = generator.integers(0, 256, (side // 8, side // 8, 3), dtype=np.uint8)
+                    picture = Image.fromarray(smooth).resize((side, side), Image.Resampling.BICUBIC)
+                    picture.save(evidence / f"{number:05}.jpg", quality=92)
+                seconds.append(self.scan_seconds(place / "model", evidence, batch))
+        return (many - few) / (seconds[1] - seconds[0]) if seconds[1] > seconds[0] else None
+
+    def scan_seconds(self, model: Path, evidence: Path, batch: int) -> float:
+        """What `clue scan` takes for a folder, its start and the loading of the network included."""
+        out = evidence.with_name(f"{evidence.name}-out")
+        name = {torch.float32: "float32", torch.bfloat16: "bfloat16"}[self.dtype]
+        command = [sys.executable, "-m", "clue_cli", "scan", str(evidence), "--out", str(out), "--batch", str(batch)]
+        command += ["--model", str(model), "--device", self.device, "--dtype", name, "--quiet"]
+        subprocess.run(command, check=True)
+        return float(json.loads((out / "run.json").read_text("utf-8"))["seconds"])
 
     def training(self, preset: Preset) -> dict[str, float]:
         """Images a second and peak memory of a training step at batch 1: bfloat16 base, float32 where it learns."""
@@ -212,16 +234,6 @@ class Bench:
         return {"images_per_second": 1 / seconds, "peak_gb": self.peak_gb()}
 
 
-def stock_attention(fast: SamAttention) -> Attention:
-    """segment_anything's own attention around the same weights."""
-    width = fast.proj.in_features
-    with torch.device("meta"):
-        stock = Attention(width, fast.num_heads, use_rel_pos=True, input_size=(1, 1))
-    stock.qkv, stock.proj = fast.qkv, fast.proj
-    stock.rel_pos_h, stock.rel_pos_w = fast.rel_pos_h, fast.rel_pos_w
-    return stock
-
-
 def machine(bench: Bench) -> dict[str, str | int]:
     """What was measured on, and when."""
     card = torch.cuda.get_device_name(bench.device) if bench.cuda else platform.processor() or platform.machine()
@@ -232,7 +244,6 @@ def machine(bench: Bench) -> dict[str, str | int]:
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),
         "dtype": str(bench.dtype).removeprefix("torch."),
-        "size": bench.options.size,
         "command": " ".join(["python scripts/bench_gpu.py", *sys.argv[1:]]),
     }
 
@@ -241,19 +252,21 @@ def markdown(document: dict[str, Any]) -> str:
     """The table, and what it was measured on."""
     where = document["machine"]
     lines = [
-        f"{where['card']}, {where['date'][:10]}, {where['dtype']}, tiles of {where['size']}², torch {where['torch']}, "
+        f"{where['card']}, {where['date'][:10]}, {where['dtype']}, torch {where['torch']}, "
         f"plain matmul {document['matmul_tflops']:.3g} TFLOP/s. `{where['command']}`",
         "",
-        "| preset | levels | batch | tiles/s | TFLOP/s | of matmul | peak GB | plain tiles/s | scan tiles/s | ms |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| preset | tile | levels | batch | how | tiles/s | TFLOP/s | of matmul | peak GB "
+        "| plain tiles/s (ours) | scan tiles/s (of ours) | ms |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in document["rows"]:
         parts = ", ".join(f"{part} {value:.1f}" for part, value in row["milliseconds"].items())
-        others = [row["plain_tiles_per_second"], row["scan_tiles_per_second"]]
-        cells = [row["preset"], row["levels"], row["batch"], f"{row['tiles_per_second']:.3g}", f"{row['tflops']:.3g}"]
-        cells += [f"{row['of_matmul']:.0%}", f"{row['peak_gb']:.2f}"]
-        cells += ["–" if other is None else f"{other:.3g}" for other in others]
-        lines.append("| " + " | ".join(map(str, [*cells, parts])) + " |")
+        ours, plain, scan = (row[f"{what}tiles_per_second"] for what in ("", "plain_", "scan_"))
+        cells = [row["preset"], f"{row['size']}²", row["levels"], row["batch"], row["how"]]
+        cells += [f"{ours:.3g}", f"{row['tflops']:.3g}", f"{row['of_matmul']:.0%}", f"{row['peak_gb']:.2f}"]
+        cells += ["–" if plain is None else f"{plain:.3g} ({ours / plain:.2f}×)"]
+        cells += ["–" if scan is None else f"{scan:.3g} ({scan / ours:.0%})"]
+        lines.append("| " + " | ".join(map(str, [*cells, parts or "–"])) + " |")
     for preset, step in document["training"].items():
         rate, peak = step["images_per_second"], step["peak_gb"]
         lines.append(f"\nTraining step of {preset}, batch 1: {rate:.3g} images/s, peak {peak:.2f} GB.")
@@ -266,7 +279,7 @@ def plot(rows: list[dict[str, Any]]) -> str:
     parts = []
     for number, row in enumerate(rows):
         top = 30 + 46 * number
-        label = f"{row['preset']}, {row['levels']} levels, batch {row['batch']}"
+        label = f"{row['preset']}, {row['levels']} levels, batch {row['batch']}, {row['how']}"
         parts.append(f'<text x="10" y="{top + 16}">{label}</text>')
         bars = [(row["tiles_per_second"], "#2266aa"), (row["plain_tiles_per_second"], "#999999")]
         for place, (value, colour) in enumerate(bars):
@@ -286,13 +299,15 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--presets", nargs="+", choices=PRESETS, help="default: sd3-medium on CUDA, mini on the CPU")
     parser.add_argument("--batches", type=int, nargs="+", default=[1], help="tiles in a batch")
     parser.add_argument("--levels", type=int, nargs="+", default=[1, 3], help="numbers of noise levels")
-    parser.add_argument("--size", type=int, default=1024, help="side of a tile in pixels")
+    parser.add_argument("--size", type=int, default=1024, help="side of a tile in pixels, at most the preset's")
     parser.add_argument("--matmul", type=int, default=8192, help="side of the matrices of the plain product")
     parser.add_argument("--repeats", type=int, default=5, help="counted runs of each measurement")
-    parser.add_argument("--images", type=int, default=32, help="images of the end-to-end scan")
+    parser.add_argument("--images", type=int, help="of the end-to-end scan; default: 256 on CUDA, 16 on the CPU")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--compile", action="store_true", help="torch.compile for the repeated blocks")
+    parser.add_argument(
+        "--compile", nargs="+", choices=get_args(Compile), default=[], help="rows with torch.compile, too"
+    )
     for part in ("plain", "scan", "training"):
         parser.add_argument(f"--no-{part}", dest=part, action="store_false", help=f"leave {part} out")
     parser.add_argument("--out", type=Path, default=Path(), help="folder of the results")
@@ -303,6 +318,11 @@ def main(argv: list[str] | None = None) -> int:
     """Measure, print, write; returns the exit code."""
     bench = Bench(arguments(argv))
     options = bench.options
+    if options.compile:
+        try:
+            require_compiler()
+        except CompilerMissing as error:
+            raise SystemExit(f"--compile: {error}") from error
     names = options.presets or (["sd3-medium"] if bench.cuda else ["mini"])
     matmul = bench.matmul_tflops()
     rows, training = [], {}
@@ -313,7 +333,8 @@ def main(argv: list[str] | None = None) -> int:
         measured = list(bench.rows(preset, matmul))
         if options.scan:
             # The preset's own noise levels: the row that is compared with must have as many.
-            for row in (row for row in measured if row.levels == len(preset.noise.levels)):
+            same = (row for row in measured if (row.levels, row.how) == (len(preset.noise.levels), "eager"))
+            for row in same:
                 row.scan_tiles_per_second = bench.scan(preset, row.batch)
         if options.training:
             training[name] = bench.training(preset)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from model import presets
 from tests.base_layouts import SMALL
@@ -31,6 +30,7 @@ def test_it_measures_and_writes_the_table(
     assert bench["main"](words) == 0
     document = json.loads((tmp_path / "out" / "bench_gpu.json").read_text())
     assert [(row["levels"], row["batch"]) for row in document["rows"]] == [(1, 1), (1, 2), (3, 1), (3, 2)]
+    assert {(row["how"], row["size"]) for row in document["rows"]} == {("eager", 64)}
     for row in document["rows"]:
         assert row["tiles_per_second"] > 0
         assert row["plain_tiles_per_second"] > 0
@@ -47,12 +47,37 @@ def test_a_size_that_does_not_fit_is_refused(bench: dict[str, Any]) -> None:
         bench["main"]([*QUICK[:4], "--size", "60", "--matmul", "8", "--repeats", "1"])
 
 
-def test_stock_attention_is_the_same_network(bench: dict[str, Any]) -> None:
-    from model.clue import build
+def test_a_tile_is_no_larger_than_the_presets(bench: dict[str, Any]) -> None:
+    assert bench["Bench"](bench["arguments"](["--device", "cpu"])).side(SMALL) == SMALL.tile.size
 
-    branch = build(SMALL).sam
-    assert branch is not None
-    fast = branch.encoder.blocks[1].attn
-    x = torch.randn(1, 8, 8, 32)
-    with torch.inference_mode():
-        torch.testing.assert_close(bench["stock_attention"](fast)(x), fast(x), atol=1e-4, rtol=1e-4)
+
+def test_compiled_rows_stand_beside_the_eager_ones(
+    bench: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setitem(bench["main"].__globals__, "compile_network", lambda model, how: asked.append(how))
+    monkeypatch.setattr("torch.compiler.reset", lambda: None)  # imports the compiler, which takes seconds
+    words = ["--levels", "1", "--compile", "blocks", "graphs", "--no-plain", "--no-scan", "--no-training"]
+    assert bench["main"]([*QUICK, *words, "--out", str(tmp_path)]) == 0
+    rows = json.loads((tmp_path / "bench_gpu.json").read_text())["rows"]
+    assert [row["how"] for row in rows] == ["eager", "blocks", "graphs"]
+    assert asked == ["blocks", "graphs"]
+    assert "| mini | 64² | 1 | 1 | graphs |" in (tmp_path / "bench_gpu.md").read_text()
+
+
+@pytest.mark.parametrize(("seconds", "rate"), [((10.0, 16.0), 2.0), ((16.0, 10.0), None)])
+def test_what_starting_takes_is_subtracted(
+    bench: dict[str, Any], monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, float], rate: float | None
+) -> None:
+    took = iter(seconds)
+    counts = []
+
+    def scan_seconds(self: object, model: Path, evidence: Path, batch: int) -> float:
+        assert (model / "model.safetensors").is_file()
+        counts.append(len(list(evidence.glob("*.jpg"))))
+        return next(took)
+
+    monkeypatch.setattr(bench["Bench"], "scan_seconds", scan_seconds)
+    measure = bench["Bench"](bench["arguments"]([*QUICK, "--images", "16"]))
+    assert measure.scan(SMALL, 1) == rate
+    assert counts == [4, 16]
