@@ -45,7 +45,7 @@ def told() -> Iterator[None]:
         if advice is None:
             raise
         kind, words = advice
-        raise kind(f"{error}.".replace("..", "."), words) from error
+        raise kind(f"{str(error).rstrip('.')}.", words) from error
 
 
 def _advice(error: Exception) -> tuple[type[ClueError], str] | None:

@@ -293,6 +293,7 @@ def test_no_room_for_decoded_photos(
         (["--steps", "1", "--decode"], "mix.yaml", 2, "--decode is for a --dry-run"),
         (["--steps", "1"], "wrong.yaml", 2, "pears"),
         (["--steps", "1"], "absent.yaml", 2, "absent.yaml"),
+        (["--steps", "1"], "../absent.yaml", 2, "../absent.yaml"),
         (["--steps", "1", "--out", "."], "absent.yaml", 2, "absent.yaml"),  # not taken for an empty path
         (["--steps", "1"], "odd.yaml", 2, "72×72 does not fit"),
         (["--steps", "1", "--preset", "maxi"], "mix.yaml", 2, "no preset 'maxi'"),
