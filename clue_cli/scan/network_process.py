@@ -114,7 +114,7 @@ class NetworkProcess(Generic[Key]):
         if self._process is None:
             self._start()
         pixels = np.ascontiguousarray(self._held[number][1])
-        self._say({"image": number, "height": pixels.shape[0], "width": pixels.shape[1]}, memoryview(pixels).cast("B"))
+        self._say({"image": number, "height": pixels.shape[0], "width": pixels.shape[1]}, pixels.data.cast("B"))
 
     def _say(self, header: dict[str, Any], data: memoryview | None = None) -> None:
         """Send to the process. That it is dead is found out from its answers, where nothing is lost."""
@@ -251,7 +251,7 @@ def _read(process: subprocess.Popen[bytes], complaints: IO[bytes], answers: queu
             heatmap = None
             if "heatmap" in header:
                 heatmap = np.empty((header["height"], header["width"]), np.float32)
-                if not receive_into(stream, memoryview(heatmap).cast("B")):
+                if not receive_into(stream, heatmap.data.cast("B")):
                     break
             answers.put((header, heatmap))
     except (OSError, ValueError, WireError) as error:

@@ -87,7 +87,7 @@ def _receive(requests: BinaryIO, inbox: _Inbox) -> None:
                 inbox.put(None)
                 continue
             pixels = np.empty((header["height"], header["width"], 3), np.uint8)
-            if not receive_into(requests, memoryview(pixels).cast("B")):
+            if not receive_into(requests, pixels.data.cast("B")):
                 break
             inbox.put((header["image"], pixels))
     except (OSError, WireError):  # the parent is gone
@@ -109,7 +109,7 @@ def _send_heatmap(replies: BinaryIO, result: Prediction[int], batch: int) -> Non
     height, width = result.heatmap.shape
     header = {"heatmap": result.key, "height": height, "width": width, "batch": batch}
     send_header(replies, header | {"seed": result.seed, "tiles": result.tile_count, "seconds": result.seconds})
-    replies.write(memoryview(np.ascontiguousarray(result.heatmap)).cast("B"))
+    replies.write(np.ascontiguousarray(result.heatmap).data.cast("B"))
     replies.flush()
 
 
