@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-AUTHENTIC_SHARE = 0.02
-"""Of an authentic image's pixels: where so much is marked, `dice_loss_per_image` is one half."""
+AUTHENTIC_SHARE, AUTHENTIC_WEIGHT = 0.05, 0.5
+"""Of an authentic image's pixels: where so much is marked, `dice_loss_per_image` is half of what it can be; and the
+most that it can be there."""
 
 
 def bce_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -28,8 +29,8 @@ def dice_loss_per_image(
 
     With sums over the batch a region of a hundred pixels beside one of a hundred thousand weighs next to nothing; here
     all images weigh alike. Dice says little of an authentic image: with ε = 1 it is near 1 whether ten pixels are
-    marked or all of them. There the loss is 1 - e / (Σ p + e), e = `authentic_share` of the pixels, which rises with
-    the marked area.
+    marked or all of them. There the loss is w·(1 - e / (Σ p + e)), e = `authentic_share` of the pixels and w =
+    AUTHENTIC_WEIGHT, which rises with the marked area.
 
     Args:
         logits, target: B×1×H×W; an image whose target is 0 everywhere is authentic.
@@ -40,7 +41,8 @@ def dice_loss_per_image(
     marked, forged = p.sum(1), g.sum(1)
     dice = 1 - (2 * (p * g).sum(1) + epsilon) / (marked + forged + epsilon)
     allowed = authentic_share * g.shape[1]
-    return torch.where(forged > 0, dice, 1 - allowed / (marked + allowed)).mean()
+    authentic = AUTHENTIC_WEIGHT * (1 - allowed / (marked + allowed))
+    return torch.where(forged > 0, dice, authentic).mean()
 
 
 DICE = {"batch": dice_loss, "image": dice_loss_per_image}

@@ -36,21 +36,22 @@ def test_weights() -> None:
 
 
 def test_dice_per_image_against_the_sums_by_hand() -> None:
-    """One small region, one large one, one authentic picture: each weighs a third."""
+    """One small region, one large one: each weighs a third; one authentic picture: half of that."""
     torch.manual_seed(0)
     logits, target = torch.randn(3, 1, 10, 20), torch.zeros(3, 1, 10, 20)
     target[0, 0, 2, 3], target[1, 0, :, 4:] = 1, 1
     expected = []
     for p, g in zip(torch.sigmoid(logits).double(), target.double(), strict=True):
         marked, forged, both = float(p.sum()), float(g.sum()), float((p * g).sum())
-        allowed = 0.02 * 200
-        expected.append(1 - (2 * both + 1) / (marked + forged + 1) if forged else 1 - allowed / (marked + allowed))
+        allowed = 0.05 * 200
+        authentic = 0.5 * (1 - allowed / (marked + allowed))
+        expected.append(1 - (2 * both + 1) / (marked + forged + 1) if forged else authentic)
     assert float(dice_loss_per_image(logits, target)) == pytest.approx(sum(expected) / 3, abs=1e-6)
     whole = clue_loss(logits, target, 0.4, 1.0, per_image=True)
     assert float(whole) == pytest.approx(0.4 * float(bce_loss(logits, target)) + sum(expected) / 3, abs=1e-6)
 
 
-@pytest.mark.parametrize(("marked", "loss"), [(0, 0.0), (2, 0.5), (6, 0.75), (100, 1 - 2 / 102)])
+@pytest.mark.parametrize(("marked", "loss"), [(0, 0.0), (5, 0.25), (15, 0.375), (100, 0.5 * (1 - 5 / 105))])
 def test_an_authentic_image_costs_what_is_marked_on_it(marked: int, loss: float) -> None:
     logits = torch.full((1, 1, 10, 10), -100.0)
     logits.view(-1)[:marked] = 100.0
