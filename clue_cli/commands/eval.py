@@ -209,6 +209,8 @@ def _compare(a: Path, b: Path, methods: list[str], seed: int) -> None:
     from clue_cli.eval.compare import compare_folders, describe
 
     names = [FUNCTIONS[word] for word in methods if word in FUNCTIONS]
+    if len(methods) > 1:
+        raise UsageError("--compare looks at one method at a time.", "Name one with --method, or none.")
     write_stdout(describe(compare_folders(a, b, method=names[0] if names else None, seed=seed)))
 
 

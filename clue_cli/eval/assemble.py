@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clue_cli.eval.measurements import STEPS, Measurement, MeasurementLog, Unit
-from clue_cli.eval.metadata_probe import probe
 from clue_cli.eval.methods import Method
 from clue_cli.eval.results import Average, Curves, Figure, Outcome, PixelPoint, ProblemRecord, Reliability, SetRecord
 from clue_cli.eval.sets import ChosenSet
 from clue_cli.terminal import printable
 from model.data.attacks import Attack
-from model.evaluation import Cell, ImageRow, Kind, Problem, summarize
+from model.evaluation import Cell, ImageRow, Kind, Problem, probe, summarize
 from model.evaluation.bootstrap import RESAMPLES, mean_cells
 from model.evaluation.image_scores import reliability_curve, roc_curve
 

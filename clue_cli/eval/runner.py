@@ -21,7 +21,6 @@ import numpy as np
 
 from clue_cli.errors import DataProblemError
 from clue_cli.eval.measurements import Measurement, MeasurementLog, Unit, pixel_curve
-from clue_cli.eval.metadata_probe import signature
 from clue_cli.eval.methods import SCORE_CELLS, Method
 from clue_cli.eval.pictures import Pictures, Pixels
 from clue_cli.eval.predictions import PredictionFolder
@@ -42,6 +41,7 @@ from model.evaluation import (
     ground,
     measure,
     read_map,
+    signature,
     to_size,
 )
 from model.evaluation.maps import Map

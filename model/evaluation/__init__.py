@@ -50,7 +50,7 @@ from model.evaluation.bootstrap import Cell, Comparison
 from model.evaluation.ground import Ground, ground
 from model.evaluation.layouts import Entry
 from model.evaluation.maps import RESIZE, read_map, to_size
-from model.evaluation.metadata_probe import metadata_scores
+from model.evaluation.metadata_probe import probe, signature
 from model.evaluation.metrics import IMAGE_METRICS, PIXEL_METRICS, Summary, compare, summarize
 from model.evaluation.pixel_scores import THRESHOLD
 from model.evaluation.problems import (
@@ -101,10 +101,11 @@ __all__ = [
     "limited",
     "measure",
     "merged",
-    "metadata_scores",
+    "probe",
     "read_map",
     "read_pixels",
     "read_truth",
+    "signature",
     "status",
     "summarize",
     "to_size",

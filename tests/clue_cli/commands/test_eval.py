@@ -88,6 +88,7 @@ def test_which_methods(
         ["--bench", "a", "--out", ""],
         ["--list", "--schema"],
         ["--compare", "a"],
+        ["--compare", "a", "b", "--method", "mini,ela"],
     ],
 )
 def test_wrong_usage(asked: list[EvalOptions], words: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,52 +8,41 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.evaluation import Entry, UnreadablePicture, metadata_scores
-from model.evaluation.image_scores import auc
-from model.evaluation.metadata_probe import file_traits
+from model.evaluation import ImageRow
+from model.evaluation.metadata_probe import probe, signature
+from model.evaluation.metrics import image_cells
+from tests.clue_cli.eval.made import picture
+
+ROWS = [ImageRow(f"{number}", number % 2 == 0) for number in range(60)]
 
 
-def files(folder: Path, forged_quality: int, authentic_quality: int, n: int = 60) -> list[Entry]:
-    rng = np.random.default_rng(0)
-    entries = []
-    for number in range(n):
-        forged = number % 2 == 0
-        path = folder / f"{number}.jpg"
-        pixels = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(path, quality=forged_quality if forged else authentic_quality)
-        entries.append(Entry(path.name, path, (), forged))
-    return entries
+@pytest.mark.parametrize(
+    ("signs", "low", "high"),
+    [
+        (["f" if row.forged else "a" for row in ROWS], 1.0, 1.0),
+        (["same"] * 60, 0.5, 0.5),
+        ([str(number) for number in range(60)], 0.5, 0.5),
+        (["f" if row.forged and number % 4 == 0 else "a" for number, row in enumerate(ROWS)], 0.6, 0.9),
+    ],
+)
+def test_how_well_metadata_tell(signs: list[str], low: float, high: float) -> None:
+    cell = image_cells(probe(ROWS, signs), resamples=5)["image_auc"]
+    assert cell.n == 60 and cell.value is not None and low <= cell.value <= high
 
 
-def probe(entries: list[Entry]) -> float:
-    scores = metadata_scores(entries)
-    return auc(
-        np.array([scores[entry.key] for entry in entries]),
-        np.array([entry.forged for entry in entries]),
-        np.ones(len(entries)),
-    )
+def test_unreadable_files_have_no_score() -> None:
+    rows = probe(ROWS[:4], ["a", "", "a", "a"])
+    assert [row.score is None for row in rows] == [False, True, False, False]
+    assert [row.key for row in rows] == [row.key for row in ROWS[:4]]
 
 
-@pytest.mark.parametrize(("qualities", "low", "high"), [((90, 75), 1.0, 1.0), ((90, 90), 0.3, 0.7)])
-def test_auc_of_the_files_alone(qualities: tuple[int, int], low: float, high: float, tmp_path: Path) -> None:
-    assert low <= probe(files(tmp_path, *qualities)) <= high
+def test_the_signature_is_of_the_metadata_and_not_of_the_pixels(tmp_path: Path) -> None:
+    def written(name: str, seed: int, **options: object) -> str:
+        Image.fromarray(picture(seed)).save(tmp_path / name, **options)  # type: ignore[arg-type]
+        return signature(tmp_path / name)
 
-
-def test_no_file_counts_for_its_own_score(tmp_path: Path) -> None:
-    entries = files(tmp_path, 90, 90, 2)
-    assert set(metadata_scores(entries[:1]).values()) == {0.5}
-
-
-def test_what_cannot_be_read_has_no_score(tmp_path: Path) -> None:
-    entries = files(tmp_path, 90, 75, 6)
-    entries[0].image.write_bytes(b"")
-    assert entries[0].key not in metadata_scores(entries)
-    with pytest.raises(UnreadablePicture):
-        file_traits(tmp_path / "gone.jpg")
-
-
-def test_traits_go_from_the_coarse_to_the_fine(tmp_path: Path) -> None:
-    one, two = (file_traits(entry.image) for entry in files(tmp_path, 90, 75, 2))
-    assert one[0] == two[0] == "JPEG RGB"
-    assert one[1] != two[1]
-    assert one[3] == "16×16"
+    assert written("a.jpg", 1, quality=70) == written("b.jpg", 2, quality=70)
+    assert written("a.jpg", 1, quality=70) != written("c.jpg", 1, quality=71)
+    assert written("a.png", 1) == written("b.png", 2) != signature(tmp_path / "a.jpg")
+    (tmp_path / "broken").write_bytes(np.random.default_rng(0).bytes(64))
+    assert signature(tmp_path / "broken") == signature(tmp_path / "absent") == ""
