@@ -252,6 +252,7 @@ def _base(name: str, entry: dict[str, Any]) -> Base:
 
 def _plausible(file: StoredFile) -> bool:
     """Whether each field has its type; the registry may have been edited by hand."""
-    texts = isinstance(file.path, str) and isinstance(file.sha256, str)
-    counts = all(isinstance(n, int) and not isinstance(n, bool) for n in (file.bytes, file.mtime_ns))
+    fields = asdict(file)
+    texts = all(isinstance(fields[name], str) for name in ("path", "sha256"))
+    counts = all(type(fields[name]) is int for name in ("bytes", "mtime_ns"))
     return texts and counts and Path(file.path).is_absolute() and "\0" not in file.path and len(file.sha256) == 64

@@ -25,7 +25,8 @@ class Transfer:
         self._streams: tuple[torch.cuda.Stream, torch.cuda.Stream] | None = None
         if device.type == "cuda":
             torch.cuda.set_device(device)  # pinned memory is the current device's: nothing is to be set up on another
-            self._streams = torch.cuda.Stream(device), torch.cuda.Stream(device)
+            up, down = (torch.cuda.Stream(device) for _ in range(2))  # type: ignore[no-untyped-call]
+            self._streams = up, down
 
     def up(self, tensor: Tensor) -> Tensor:
         """The tensor on the device; whatever the network does next waits for the copy, the caller does not."""

@@ -43,7 +43,7 @@ def download(preset: Preset, folder: Path) -> tuple[Path, Path]:
         raise WeightsError(f"{url} cannot be fetched: {error.reason}.", "The same command goes on.") from error
     except (HTTPException, ConnectionError, TimeoutError) as error:
         raise WeightsError(
-            f"{url} cannot be fetched: {error or 'it broke off'}.", "The same command goes on."
+            f"{url} cannot be fetched: {str(error) or 'it broke off'}.", "The same command goes on."
         ) from error
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}.") from error
