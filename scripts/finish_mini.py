@@ -2,10 +2,10 @@
 
     python scripts/finish_mini.py --run runs/first --data DATA --out model/weights/mini
 
-The pictures are made from photos that training never saw; half of those photos fit the score and its confidence, the
-other half measure them. The first half also sets the operating point: what is added to all logits, so that `> 0.5`
-marks as much of forgeries as it can with little on authentic pictures. Forged and authentic ones have the same sizes
-and go through the same histories; large ones are made of photos that need not be enlarged for it.
+The pictures are made from photos that training never saw, in two halves; see `model.training.calibrate`. They also set
+the operating point: what is added to all logits, so that `> 0.5` marks as much of forgeries as it can with little on
+authentic pictures. Forged and authentic ones have the same sizes and go through the same histories; large ones are made
+of photos that need not be enlarged for it.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import argparse
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.special import expit, logit
 
 from model.calibration import Calibration, image_features
@@ -38,19 +38,10 @@ from model.training.calibrate import Scored, calibration_of
 SIZES = ((256, 384), (384, 256), (320, 320), (480, 640), (768, 1024), (1072, 1600))
 Sample = tuple[tuple[int, Forgery], NDArray[np.uint8]]
 Logits = NDArray[np.float16]
-Truth = NDArray[np.bool_]
 SHIFTS = tuple(float(shift) for shift in np.arange(-1.5, 2.01, 0.25))
 MARKED_ON_AUTHENTIC = 0.035
-"""Share of the area that may be marked on authentic pictures on average."""
+"""Share of the area that may be marked on authentic pictures on average, in the half where it is more."""
 REGIONS = (("under 1 %", 0.0, 0.01), ("1 to 10 %", 0.01, 0.1), ("over 10 %", 0.1, 1.0))
-
-
-def part(bank: PhotoBank, keep: Callable[[Path], bool], cache: Path) -> PhotoBank:
-    """The photos of a bank that are to be kept, and their cut-outs."""
-    chosen = bank.part([number for number, path in enumerate(bank.paths) if keep(path)])
-    chosen.cache = cache
-    chosen.prepare()
-    return chosen
 
 
 def half_of(path: Path) -> int:
@@ -58,23 +49,20 @@ def half_of(path: Path) -> int:
     return hashlib.sha256(path.name.encode()).digest()[31] % 2
 
 
-def covers(path: Path, pixels: int) -> bool:
-    """Whether the photo has about as many pixels or more."""
-    with Image.open(path) as image:
-        return image.width * image.height >= 0.8 * pixels
+def covers(photo: tuple[int, int], size: tuple[int, int]) -> bool:
+    """Whether a photo has about as many pixels as a sample or more; small ones may come of any."""
+    pixels = size[0] * size[1]
+    return pixels <= 400_000 or photo[0] * photo[1] >= 0.8 * pixels
 
 
-def samples(bank: PhotoBank, cache: Path, seed: int, count: int) -> Iterator[Sample]:
+def samples(bank: PhotoBank, seed: int, count: int) -> Iterator[Sample]:
     """((half, sample), pixels): of each half and each size as many authentic as forged ones, of every kind."""
-    banks: dict[tuple[int, tuple[int, int]], PhotoBank] = {}
-    for half in (0, 1):
-        mine = part(bank, lambda path, half=half: half_of(path) == half, cache / f"{half}")
-        for size in SIZES:
-            large = size[0] * size[1] > 400_000
-            name = cache / f"{half}-{size[0]}x{size[1]}"
-            banks[half, size] = (
-                part(mine, lambda path, size=size: covers(path, size[0] * size[1]), name) if large else mine
-            )
+    halves = [[number for number, path in enumerate(bank.paths) if half_of(path) == half] for half in (0, 1)]
+    banks = {
+        (half, size): bank.part([number for number in halves[half] if covers(bank.size(number), size)])
+        for half in (0, 1)
+        for size in SIZES
+    }
     for index in range(count):
         rng = np.random.default_rng([seed, index])
         forged, half, size = index % 2 == 1, index // 2 % 2, SIZES[index // 4 % len(SIZES)]
@@ -83,26 +71,29 @@ def samples(bank: PhotoBank, cache: Path, seed: int, count: int) -> Iterator[Sam
         yield (half, sample), sample.pixels
 
 
-def operating_point(logits: list[Logits], truths: list[Truth]) -> float:
+def operating_point(logits: list[Logits], forgeries: list[tuple[int, Forgery]]) -> float:
     """What to add to every logit, so that `> 0.5` gives the best mean F1 with little marked on authentic pictures.
 
     Args:
         logits: of the maps, H×W float16.
-        truths: H×W bool, nothing marked for authentic pictures.
+        forgeries: half and sample of each.
 
     Returns:
-        One of SHIFTS.
+        One of SHIFTS: the smallest if none marks little enough in both halves.
     """
-    best, chosen = -1.0, 0.0
+    best, chosen = -1.0, SHIFTS[0]
     for shift in SHIFTS:
-        f1, area = [], []
-        for z, truth in zip(logits, truths, strict=True):
+        f1: list[float] = []
+        area: dict[int, list[float]] = {0: [], 1: []}
+        for z, (half, sample) in zip(logits, forgeries, strict=True):
             marked = z > -shift
-            if truth.any():
-                f1.append(2 * float((marked & truth).sum()) / float(marked.sum() + truth.sum()))
+            if sample.mask.any():
+                f1.append(2 * float((marked & sample.mask).sum()) / float(marked.sum() + sample.mask.sum()))
             else:
-                area.append(float(marked.mean()))
-        if np.mean(f1) > best and (np.mean(area) <= MARKED_ON_AUTHENTIC or shift == SHIFTS[0]):
+                area[half].append(float(marked.mean()))
+        worse = max(float(np.mean(area[0])), float(np.mean(area[1])))
+        print(f"shift {shift:+.2f}: F1 {np.mean(f1):.4f}, {worse:.2%} of authentic pictures", file=sys.stderr)
+        if worse <= MARKED_ON_AUTHENTIC and np.mean(f1) > best:
             best, chosen = float(np.mean(f1)), shift
     return chosen
 
@@ -129,16 +120,16 @@ def main() -> None:
     mask_folders = [(photos / "coco_instances", "train2017_"), (photos / "people_masks", "")]
     cache = args.run / "cache-calibration"
     bank = bank_of(folders, mask_folders, cache, share=0.08, validation=True)
+    bank.prepare()
 
     forgeries: list[tuple[int, Forgery]] = []
     logits: list[Logits] = []
-    for result in predictor.predict(samples(bank, cache, seed=77, count=args.count)):
+    for result in predictor.predict(samples(bank, seed=77, count=args.count)):
         if not isinstance(result, Prediction):
             raise SystemExit(result.message)
         forgeries.append(result.key)
         logits.append(logit(result.heatmap.clip(1e-6, 1 - 1e-6)).astype(np.float16))
-    fitting = [index for index, (half, _) in enumerate(forgeries) if half == 0]
-    shift = operating_point([logits[i] for i in fitting], [forgeries[i][1].mask for i in fitting])
+    shift = operating_point(logits, forgeries)
     bias = model.localization.head[-1].get_parameter("bias")
     bias.data += shift
     bias.data = bias.data.half().float()

@@ -38,7 +38,7 @@ EDITS: dict[str, Callable[[Scene], tuple[Pixels, Mask]]] = {
 
 ATTEMPTS = 8
 JPEG_SUFFIXES = {".jpg", ".jpeg"}
-TEXTBOOK_SMALLEST = 0.02
+TEXTBOOK_SMALLEST = 0.004
 """Share of the picture that the smallest region of `forge_plainly` covers."""
 
 

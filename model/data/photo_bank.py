@@ -45,9 +45,13 @@ class PhotoBank:
     def prepare(self) -> None:
         """Decode every photo into the cache; photos that cannot be read are left out of the bank and listed.
 
+        A bank that is prepared, or a part of one, stays as it is.
+
         Raises:
             ValueError: no photo could be read.
         """
+        if self._shapes:
+            return
         self.cache.mkdir(parents=True, exist_ok=True)
         offset = 0
         kept: list[Path] = []

@@ -1,7 +1,7 @@
-"""The score of a trained model and its confidence: fitted on one half of held-out photos, measured on the other.
+"""The score of a trained model and its confidence: fitted on held-out photos, each half measured by the other.
 
 The photos were neither trained nor validated on. What is fitted is in `model.calibration`; its figures (expected
-calibration error, Brier score, AUC, the shares called forged) are those of the half that it was not fitted on.
+calibration error, Brier score, AUC, the shares called forged) are those of pictures that were not fitted on.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class LabelLike(Protocol):
 
     @property
     def half(self) -> int:
-        """0 fits, 1 measures."""
+        """0 or 1; no photo is in both."""
         ...
 
     @property
@@ -70,7 +70,7 @@ class Scored:
     Attributes:
         features: n×len(FEATURES) float64.
         forged: n bool.
-        measures: n bool: the picture is of the half that measures.
+        measures: n bool: the picture is of the second half.
         megapixels: n float64, 10⁶ pixels.
     """
 
@@ -99,7 +99,11 @@ def look_at(model: CLUE, pictures: Iterable[tuple[LabelLike, NDArray[np.uint8]]]
 
 
 def calibration_of(scored: Scored, name: str, fitted_on: str) -> Calibration:
-    """Score, thresholds and confidence from the half that fits, their figures from the half that measures.
+    """Score, thresholds and confidence from both halves; their figures from each half judged by what the other gives.
+
+    The weights of the score are fitted on all pictures; confidence and thresholds on the scores that each half gets
+    from weights fitted on the other, so that they know how scores differ on photos that nothing was fitted to. The
+    figures are those of the two calibrations that saw one half only, each on the half that it did not see.
 
     Args:
         scored: the pictures.
@@ -109,17 +113,30 @@ def calibration_of(scored: Scored, name: str, fitted_on: str) -> Calibration:
     Raises:
         NoCalibrationError: too few pictures, or what the model says of them tells nothing.
     """
-    fit, test, truth = ~scored.measures, scored.measures, scored.forged
-    fewest = min(int((half & kind).sum()) for half in (fit, test) for kind in (truth, ~truth))
+    truth, halves = scored.forged, (~scored.measures, scored.measures)
+    fewest = min(int((half & kind).sum()) for half in halves for kind in (truth, ~truth))
     if fewest < FEWEST:
         raise NoCalibrationError(f"{fewest} pictures of one kind in one half could be used, and {FEWEST} are needed")
-    calibration = fitted(scored.features[fit], truth[fit])
+    score, p, called = np.zeros(len(truth)), np.zeros(len(truth)), np.zeros(len(truth), bool)
+    for own, other in (halves, halves[::-1]):
+        one = fitted(scored.features[other], truth[other])
+        score[own] = _scores(one, scored.features[own])
+        p[own] = [one.p_forged(float(s)) for s in score[own]]
+        called[own] = score[own] > one.score_threshold
+    strongest = scored.features[:, FEATURES.index("strongest 24")]
+    figures = reliability(p, truth) | {
+        "auc": float(np.mean([auc(score[half & truth], score[half & ~truth]) for half in halves])),
+        "auc_strongest_24": auc(strongest[truth], strongest[~truth]),
+        "forged_called_forged": float(called[truth].mean()),
+        "authentic_called_forged": float(called[~truth].mean()),
+    }
     return replace(
-        calibration,
+        _with_thresholds(score, truth),
+        score_weights=fit_score(scored.features, truth),
         name=name,
-        fitted_on=f"{int(fit.sum())} {fitted_on}, {float(truth[fit].mean()):.0%} of them forged",
+        fitted_on=f"{len(truth)} {fitted_on}, {float(truth.mean()):.0%} of them forged",
         fitted_megapixels=(round(float(scored.megapixels.min()), 3), round(float(scored.megapixels.max()), 3)),
-        figures=_figures(calibration, scored.features[test], truth[test]),
+        figures=figures,
     )
 
 
@@ -136,19 +153,24 @@ def fitted(features: NDArray[np.float64], forged: NDArray[np.bool_]) -> Calibrat
     folds = np.arange(len(forged)) // 2 % FOLDS
     score = np.zeros(len(forged))
     for fold in range(FOLDS):
-        weights = np.array(fit_score(features[folds != fold], forged[folds != fold]))
-        score[folds == fold] = expit(features[folds == fold] @ weights[:-1] + weights[-1])
+        weights = fit_score(features[folds != fold], forged[folds != fold])
+        score[folds == fold] = _scores(Calibration(score_weights=weights), features[folds == fold])
+    return replace(_with_thresholds(score, forged), score_weights=fit_score(features, forged))
+
+
+def _scores(calibration: Calibration, features: NDArray[np.float64]) -> NDArray[np.float64]:
+    weights = np.array(calibration.score_weights)
+    return np.asarray(expit(features @ weights[:-1] + weights[-1]))
+
+
+def _with_thresholds(score: NDArray[np.float64], forged: NDArray[np.bool_]) -> Calibration:
     slope, intercept = fit_logistic(score, forged)
     if not (np.isfinite(slope) and slope > 0):
         raise NoCalibrationError("the model's score does not tell forged from authentic pictures")
     even = float(expit(-intercept / slope))  # the score at which P(forged) is one half
     strict = max(even, float(np.quantile(score[~forged], 1 - FALSE_POSITIVE_RATE, method="higher")))
     return Calibration(
-        score_weights=fit_score(features, forged),
-        score_threshold=round(strict, 6),
-        no_evidence_below=round(even, 6),
-        slope=slope,
-        intercept=intercept,
+        score_threshold=round(strict, 6), no_evidence_below=round(even, 6), slope=slope, intercept=intercept
     )
 
 
@@ -156,16 +178,3 @@ def auc(forged: NDArray[np.float64], authentic: NDArray[np.float64]) -> float:
     """Area under the ROC curve: how often a forged picture scores above an authentic one."""
     above = (forged[:, None] > authentic[None]).mean()
     return float(above + 0.5 * (forged[:, None] == authentic[None]).mean())
-
-
-def _figures(calibration: Calibration, x: NDArray[np.float64], truth: NDArray[np.bool_]) -> dict[str, float]:
-    weights = np.array(calibration.score_weights)
-    score = expit(x @ weights[:-1] + weights[-1])
-    strongest = x[:, FEATURES.index("strongest 24")]
-    p = np.array([calibration.p_forged(float(s)) for s in score])
-    return reliability(p, truth) | {
-        "auc": auc(score[truth], score[~truth]),
-        "auc_strongest_24": auc(strongest[truth], strongest[~truth]),
-        "forged_called_forged": float((score[truth] > calibration.score_threshold).mean()),
-        "authentic_called_forged": float((score[~truth] > calibration.score_threshold).mean()),
-    }

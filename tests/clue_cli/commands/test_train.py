@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import signal
@@ -261,7 +262,7 @@ def test_a_model_with_confidence(data: Path, tmp_path: Path, monkeypatch: pytest
     few = ["--steps", "1", "--calibration-samples", "48"]
     assert clue(data, tmp_path / "run", *few, mix=str(tmp_path / "mix.yaml")) == ExitCode.OK
     calibration = inspect(str(tmp_path / "run" / "best")).calibration
-    assert calibration.fitted_on.startswith("24 pictures from photos that were neither trained nor validated on")
+    assert calibration.fitted_on.startswith("48 pictures from photos that were neither trained nor validated on")
     assert calibration.figures is not None
     assert calibration.figures["n"] == 24
 
@@ -352,9 +353,11 @@ def test_exit_codes(
 def test_without_the_extra(
     data: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    for package, leaf in (("model.training", "trainer"), ("model.data", "stream")):
+        module = importlib.import_module(f"{package}.{leaf}")
+        monkeypatch.setattr(sys.modules[package], leaf, module)  # put back: the command imports another one
+        monkeypatch.delitem(sys.modules, f"{package}.{leaf}")
     monkeypatch.setitem(sys.modules, name, None)
-    for module in ("model.training.trainer", "model.data.stream"):
-        monkeypatch.delitem(sys.modules, module, raising=False)
     assert clue(data, tmp_path / "run", "--steps", "1") == ExitCode.BAD_USAGE
     assert "clue-forensics[train]" in capfd.readouterr().err
 

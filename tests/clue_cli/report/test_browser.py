@@ -22,6 +22,7 @@ def test_hostile_names_are_text(reader: Reader) -> None:
     assert reader.js("document.querySelectorAll('img[src=x], [onerror]').length") == 0
     for name in HOSTILE:
         reader.open(image(name))
+        reader.until("document.getElementById('detail').checkVisibility()")
         assert reader.text("#detail-title") == printable(name)
         assert ATTACK in reader.text("#what") and "</script><b>Editor</b>" in reader.text("#what")
     assert reader.js("document.querySelectorAll('img[src=x], #what b').length") == 0

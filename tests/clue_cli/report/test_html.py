@@ -138,7 +138,7 @@ def test_every_image_and_failure_is_in_the_data(demo: Demo, page: Page) -> None:
         "score_threshold 0.5",
         "hidden no",
         "noise_levels 0.25, 0.5",
-        "calibration –",
+        "calibration platt-2026",
         "summary.csv",
         "A mark is a lead, not a proof.",
         "This is not a finding that the image is authentic.",
