@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -92,11 +93,11 @@ def command(row: Row, args: argparse.Namespace) -> list[str]:
 def train_row(words: list[str]) -> int:
     """Run the command; its exit code. Ctrl-C is for the training, which saves and ends: it is waited for."""
     with subprocess.Popen(words) as process:
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:
-                continue
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted wait can lose the code
+        try:
+            return process.wait()
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 def on_validation(model: Path, args: argparse.Namespace) -> Iterator[ImageRow]:

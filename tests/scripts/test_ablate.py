@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import signal
 import sys
 import threading
@@ -127,7 +128,7 @@ def test_ctrl_c_waits_for_the_training_to_save(ablate: ModuleType, tmp_path: Pat
     child = "import pathlib, signal, sys, time; signal.signal(signal.SIGINT, lambda *_: None); time.sleep(1.5); "
     child += "pathlib.Path(sys.argv[1]).touch(); sys.exit(130)"
     words = [sys.executable, "-c", child, str(tmp_path / "saved")]
-    timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
+    timer = threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT])
     timer.start()
     assert ablate.train_row(words) == 130
     assert (tmp_path / "saved").exists()

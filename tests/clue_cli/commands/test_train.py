@@ -264,7 +264,7 @@ def test_a_model_with_confidence(data: Path, tmp_path: Path, monkeypatch: pytest
     calibration = inspect(str(tmp_path / "run" / "best")).calibration
     assert calibration.fitted_on.startswith("48 pictures from photos that were neither trained nor validated on")
     assert calibration.figures is not None
-    assert calibration.figures["n"] == 24
+    assert calibration.figures["n"] == 48
 
 
 def test_no_room_for_decoded_photos(

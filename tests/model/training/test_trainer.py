@@ -466,11 +466,11 @@ def test_the_score_is_fitted_in_the_end(tmp_path: Path, monkeypatch: pytest.Monk
         checkpoint = inspect(str(run.out / name))
         calibration = checkpoint.calibration
         assert calibration.fitted_on.startswith(
-            "20 pictures from photos that were neither trained nor validated on, 50%"
+            "40 pictures from photos that were neither trained nor validated on, 50%"
         )
         assert calibration.fitted_megapixels == (0.004, 0.004)
         assert calibration.figures is not None
-        assert calibration.figures["n"] == 20
+        assert calibration.figures["n"] == 40
         assert calibration.figures["auc"] > 0.9
         assert calibration.figures["photos"] == 12
         assert calibration.p_forged(0.99) > 0.5 > calibration.p_forged(0.01)
