@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+_PART = re.compile(r"\.[0-9a-f]{16}\.part")
 
 
 @contextmanager
@@ -41,3 +44,23 @@ def whole_file(path: Path, *, sync: bool) -> Iterator[BinaryIO]:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def remove_parts(folder: Path, *, deep: bool) -> None:
+    """Remove what `whole_file` left half-written in a process that was killed: regular files of its names alone.
+
+    Args:
+        deep: in all folders below as well. No link to a folder is followed then, nor is `folder` itself if it is one.
+
+    Raises:
+        OSError: one cannot be removed.
+    """
+    if deep and folder.is_symlink():
+        return
+    for place, folders, names in os.walk(folder):
+        for name in filter(_PART.fullmatch, names):
+            path = Path(place, name)
+            if path.is_file() and not path.is_symlink():
+                path.unlink()
+        if not deep:
+            folders.clear()

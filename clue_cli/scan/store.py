@@ -27,6 +27,7 @@ from pydantic import BaseModel
 
 from clue_cli.errors import OutputError
 from clue_cli.evidence.item import Photo
+from clue_cli.report.atomic import remove_parts
 from clue_cli.report.previews import write_panel, write_previews
 from clue_cli.scan import names
 from clue_cli.scan.folder import OutputFolder, output_errors
@@ -99,10 +100,15 @@ class ResultStore:
             OutputError: writing failed, or the results are of a newer version of clue.
         """
         self._folder.clear_temporary()
+        with output_errors(self.out / RUN):
+            former = read_run(self.out / RUN)
+        if overwrite or former is None or former.status == "running":  # it was killed, and may have left parts
+            with output_errors(self.out / _PREVIEWS):
+                remove_parts(self.out, deep=False)
+                remove_parts(self.out / _PREVIEWS, deep=True)
         if overwrite:
             self._remove_recorded()
-        with output_errors(self.out / RUN):
-            former = None if overwrite else read_run(self.out / RUN)
+            former = None
         if former is not None and former.run_id and former.run_id != stamp.run_id:
             with self._folder.create(f"runs/{names.mirrored(former.run_id, suffix='.json')}", durable=True) as stream:
                 stream.write(_json(former))

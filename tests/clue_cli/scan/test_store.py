@@ -248,6 +248,29 @@ class TestRuns:
         open_store(tmp_path).close()
         assert not (tmp_path / ".tmp").exists()
 
+    @pytest.mark.parametrize("overwrite", [False, True])
+    def test_parts_of_previews_are_removed_and_nothing_else(self, tmp_path: Path, overwrite: bool) -> None:
+        """A killed process leaves them, with `run.json` as it was at the start."""
+        out, other, part = tmp_path / "out", tmp_path / "other", f".{'0a' * 8}.part"
+        open_store(out).close()
+        other.mkdir()
+        (out / "previews/deep").mkdir(parents=True)
+        (out / "previews/link").symlink_to(other)
+        kept = [other / part, out / "masks" / part, out / "previews/.part", out / f"previews/x{part}"]
+        parts = [out / part, out / "previews" / part, out / "previews/deep" / part]
+        (out / "masks").mkdir()
+        for path in [*kept, *parts]:
+            path.touch()
+        (out / "previews/deep" / part.replace("0a", "0b")).symlink_to(kept[0])
+        open_store(out, overwrite=overwrite).close()
+        assert [path.exists() for path in parts] == [False] * 3
+        assert all(path.exists() for path in kept)
+        (out / "run.json").write_text(run(status="finished").model_dump_json())
+        parts[1].touch()
+        if not overwrite:
+            open_store(out).close()
+            assert parts[1].exists(), "a run that came to its end left none: nothing is searched"
+
     def test_what_is_wrong_with_the_log_is_told(self, tmp_path: Path) -> None:
         open_store(tmp_path).close()
         (tmp_path / "records.jsonl").write_bytes(b'{"kind":"ima')
