@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from clue_cli.errors import UsageError
-from clue_cli.eval.measurements import read_log
+from clue_cli.eval.measurements import ForeignLog
 from clue_cli.eval.results import LOG, Outcome, Results, read_results
 from clue_cli.eval.table import METRICS, number
 from clue_cli.terminal import printable
@@ -56,8 +57,12 @@ def compare_folders(a: Path, b: Path, *, method: str | None = None, seed: int = 
         raise UsageError(
             "The two results have no set and attack in common.", "Measure both on the same --bench and --attack."
         )
-    rows_a, rows_b = _rows(a, [left for left, _ in pairs]), _rows(b, [right for _, right in pairs])
-    return [_compared(left, right, rows_a[index], rows_b[index], seed) for index, (left, right) in enumerate(pairs)]
+    with _whole_folder():
+        log, other_log = _log(a, [left for left, _ in pairs]), _log(b, [right for _, right in pairs])
+        return [
+            _compared(left, right, log.rows(left.settings, left.set), other_log.rows(right.settings, right.set), seed)
+            for left, right in pairs
+        ]
 
 
 def describe(found: Sequence[Compared]) -> str:
@@ -108,15 +113,19 @@ def _subject(results: Results, method: str | None, path: Path) -> str:
     return names[0]
 
 
-def _rows(path: Path, outcomes: Sequence[Outcome]) -> list[list[ImageRow]]:
-    log = (path if path.is_dir() else path.parent) / LOG
+def _log(path: Path, outcomes: Sequence[Outcome]) -> ForeignLog:
+    return ForeignLog((path if path.is_dir() else path.parent) / LOG, {(one.settings, one.set) for one in outcomes})
+
+
+@contextmanager
+def _whole_folder() -> Iterator[None]:
     try:
-        found = read_log(log, {(one.settings, one.set) for one in outcomes})
+        yield
     except OSError as error:
         raise UsageError(
-            f"{log} cannot be read: {error.strerror}.", "A comparison needs the whole folder that --out wrote."
+            f"{error.filename} cannot be read: {error.strerror}.",
+            "A comparison needs the whole folder that --out wrote.",
         ) from error
-    return [list(found[one.settings, one.set].values()) for one in outcomes]
 
 
 def _compared(a: Outcome, b: Outcome, rows_a: list[ImageRow], rows_b: list[ImageRow], seed: int) -> Compared:

@@ -2,12 +2,18 @@
 
 A mask is asked for by `MASK` before its type. It is not decoded like a picture, which shows transparent parts white
 and applies an orientation: its levels are sent as they are stored (`model.evaluation.truth.mask_levels`).
+
+A header is asked for by `HEADER` in place of a type and the path of the file in place of its bytes, of which most need
+not be read. The answer is a page of one pixel; width, height, format and signature stand where a page says what was
+done to it.
 """
 
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from PIL import Image
 
@@ -15,17 +21,19 @@ from clue_cli.evidence.decode import Decoded, DecodeLimits, Page, PageFailure, d
 from clue_cli.evidence.decode_worker import main
 from clue_cli.evidence.metadata import clean_text
 from clue_cli.scan.records import ExifBrief, FailureCode
-from model.evaluation.truth import FORMATS, mask_levels
+from model.evaluation.truth import FORMATS, mask_levels, read_header
 
-MASK = "mask:"
+MASK, HEADER = "mask:", "header:"
 
 
 def decode(
     data: bytes, sniffed_type: str, limits: DecodeLimits, gif_all_frames: bool = False, first_page: int = 0
 ) -> Iterator[Decoded]:
-    """As `decode_pages`; for a type that begins with `MASK`, one page with the levels of the mask."""
+    """As `decode_pages`; one page with the levels of a mask for `MASK`, or with what a header says for `HEADER`."""
     if sniffed_type.startswith(MASK):
         yield _mask(data, limits)
+    elif sniffed_type == HEADER:
+        yield _header(data)
     else:
         yield from decode_pages(data, sniffed_type, limits, gif_all_frames, first_page)
 
@@ -44,6 +52,17 @@ def _mask(data: bytes, limits: DecodeLimits) -> Page | PageFailure:
     except Exception as error:  # Pillow fed with hostile bytes raises whatever it likes
         reason = clean_text(error) or type(error).__name__
         return PageFailure(None, None, FailureCode.CORRUPT_IMAGE, f"The mask is damaged or cut: {reason}.")
+
+
+def _header(path: bytes) -> Page | PageFailure:
+    Image.MAX_IMAGE_PIXELS = None  # nothing is decoded
+    try:
+        found = read_header(Path(os.fsdecode(path)))
+    except Exception as error:  # as above
+        reason = clean_text(str(error).removeprefix(f"{os.fsdecode(path)}: ")) or type(error).__name__
+        return PageFailure(None, None, FailureCode.CORRUPT_IMAGE, f"Its header cannot be read: {reason}.")
+    words = (str(found.width), str(found.height), found.format, found.signature)
+    return Page(0, 1, Image.new("RGB", (1, 1)), 1, words, (), ExifBrief())
 
 
 if __name__ == "__main__":

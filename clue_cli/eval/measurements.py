@@ -10,7 +10,9 @@ import hashlib
 import json
 import sqlite3
 import threading
+from array import array
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -165,22 +167,43 @@ class MeasurementLog:
         self._index.execute("INSERT OR REPLACE INTO line VALUES (?, ?, ?)", (unit.key(), start, failed))
 
 
-def read_log(path: Path, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], dict[str, ImageRow]]:
-    """The latest rows by key of the (settings, set) that are wanted, from a log that somebody else may have written.
+class ForeignLog:
+    """Reads a log that somebody else may have written. One (settings, set) is in memory at a time.
+
+    Args:
+        path: of the log.
+        wanted: the (settings, set) that will be asked for.
 
     Raises:
         OSError: it cannot be read.
     """
-    rows: dict[tuple[str, str], dict[str, ImageRow]] = {pair: {} for pair in wanted}
-    with path.open("rb") as file:
-        for text in file:
-            try:
-                unit, measurement = _parse(text)
-            except ValueError:
-                continue  # torn, as above
-            if (unit.settings, unit.set) in rows:
-                rows[unit.settings, unit.set][measurement.row.key] = measurement.row
-    return rows
+
+    def __init__(self, path: Path, wanted: Iterable[tuple[str, str]]) -> None:
+        self._path = path
+        self._starts: dict[tuple[str, str], array[int]] = {pair: array("q") for pair in wanted}
+        start = 0
+        with path.open("rb") as file:
+            for text in file:
+                with suppress(ValueError):  # torn, as above
+                    unit, _ = _parse(text)
+                    if (unit.settings, unit.set) in self._starts:
+                        self._starts[unit.settings, unit.set].append(start)
+                start += len(text)
+
+    def rows(self, settings: str, name: str) -> list[ImageRow]:
+        """The latest row of each image.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        rows: dict[str, ImageRow] = {}
+        with self._path.open("rb") as file:
+            for start in self._starts[settings, name]:
+                file.seek(start)
+                with suppress(ValueError):  # changed meanwhile
+                    row = _parse(file.readline())[1].row
+                    rows[row.key] = row
+        return list(rows.values())
 
 
 def pixel_curve(heatmap: Map, truth: NDArray[np.bool_]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -197,8 +220,8 @@ def _above(counts: Counts) -> tuple[int, ...]:
 
 def _parse(text: bytes) -> tuple[Unit, Measurement]:
     """Raises ValueError for what is no line of this log."""
-    data = json.loads(text)
     try:
+        data = json.loads(text)
         if data["format"] != FORMAT:
             raise ValueError(f"format {data['format']}")
         curve = data["curve"]
@@ -210,5 +233,5 @@ def _parse(text: bytes) -> tuple[Unit, Measurement]:
         row = ImageRow.from_dict(data["row"])
         inverted = None if data["inverted"] is None else bool(data["inverted"])
         return unit, Measurement(row, curve, str(data["signature"]), bool(data["failed"]), inverted)
-    except (KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, IndexError, RecursionError) as error:
         raise ValueError(f"not a measurement: {error}") from error

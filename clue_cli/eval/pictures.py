@@ -1,10 +1,9 @@
-"""Pictures and masks of a benchmark, decoded in processes of their own: hostile bytes cost the image they belong to.
-
-Headers alone are read in this process.
-"""
+"""Pictures and masks of a benchmark, read in processes of their own: hostile bytes cost the image they belong to."""
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,16 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clue_cli.eval.mask_worker import MASK
+from clue_cli.eval.mask_worker import HEADER, MASK
 from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.decode_pool import DecodePool
+from clue_cli.evidence.identity import identify
 from clue_cli.evidence.item import Item, NotAPicture, Photo, Unreadable
 from clue_cli.evidence.orientation import stored_view
 from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.walk import open_file
 from clue_cli.terminal import printable
 from model.evaluation import Entry, UnreadablePicture, read_truth
-from model.evaluation.truth import Mask, MaskStyle, marked
+from model.evaluation.truth import FORMATS, Header, Mask, MaskStyle, marked
 
 Pixels = NDArray[np.uint8]
 
@@ -75,6 +75,26 @@ class Pictures:
             UnreadablePicture: a mask cannot be read, or they differ in size.
         """
         return read_truth(entry.masks, entry.style, read=self._mask)
+
+    def header(self, path: Path) -> Header:
+        """What a picture says of itself.
+
+        Raises:
+            UnreadablePicture: it is none, or not there.
+        """
+        name = os.fsencode(path.absolute())
+        asked = identify(name, "").model_copy(update={"sniffed_type": HEADER})
+        for page in list(self._pool.decode(printable(path.name), name, asked)):
+            if not isinstance(page, Photo):
+                raise UnreadablePicture(page.message)
+            match page.decoding:
+                case (width, height, form, signature) if (
+                    all(re.fullmatch("[0-9]{1,10}", side) for side in (width, height))
+                    and form in FORMATS
+                    and re.fullmatch("[0-9a-f]{16}", signature)
+                ):
+                    return Header(int(width), int(height), form, signature)
+        raise UnreadablePicture("the decoder sent nonsense")
 
     def _mask(self, path: Path, style: MaskStyle) -> Mask:
         try:

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from clue_cli.errors import NothingToScanError
 from clue_cli.evidence.identity import sha256_file
 from model.evaluation import Entry, Kind, Problem
+from model.evaluation.layouts import files_below, is_file
 from model.evaluation.maps import SUFFIXES
 
 
@@ -26,7 +27,7 @@ class PredictionFolder:
 
     Attributes:
         folder: where the maps were looked for.
-        surplus: maps that belong to no image.
+        surplus: maps that belong to no image, and folders that are not read.
 
     Raises:
         NothingToScanError: no such folder, or it holds no map.
@@ -41,10 +42,10 @@ class PredictionFolder:
         own = folder / Path(os.path.realpath(name)).name  # a set that was given as a path goes by its last part
         self.folder = own if own.is_dir() else folder
         self._maps: dict[str, list[Path]] = {}
-        for path in sorted(self.folder.rglob("*")):
-            inside = path.relative_to(self.folder)
-            hidden = any(part.startswith(".") for part in inside.parts)
-            if path.suffix.lower() in SUFFIXES and not hidden and path.is_file():
+        unread: list[Problem] = []
+        for path in sorted(files_below(self.folder, unread)):
+            if path.suffix.lower() in SUFFIXES and is_file(path):
+                inside = path.relative_to(self.folder)
                 self._maps.setdefault(inside.with_suffix("").as_posix(), []).append(path)
         if not self._maps:
             raise NothingToScanError(
@@ -56,7 +57,7 @@ class PredictionFolder:
         self._shared_paths = _repeated([key.with_suffix("").as_posix() for key in keys])
         self._of = {entry.key: self._find(entry) for entry in entries}
         used = {path for paths in self._of.values() for path in paths}
-        self.surplus = [
+        self.surplus = unread + [
             Problem(Kind.MAP_WITHOUT_IMAGE, path.relative_to(self.folder).as_posix())
             for paths in self._maps.values()
             for path in paths

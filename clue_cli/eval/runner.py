@@ -41,7 +41,6 @@ from model.evaluation import (
     ground,
     measure,
     read_map,
-    signature,
     to_size,
 )
 from model.evaluation.maps import Map
@@ -223,7 +222,7 @@ class Run:
                     pixels = pictures.pixels(entry)
                 except UnreadablePicture as error:
                     problem = Problem(Kind.IMAGE_UNREADABLE, entry.key, str(error))
-            known = ground(entry, pictures.truth)
+            known = ground(entry, pictures.truth, pictures.header)
         native = pixels.shape[:2] if pixels is not None else (0, 0)
         for attack, methods in todo:
             if self.stop.is_set():
@@ -314,7 +313,8 @@ class Run:
         if method.kind == "probe":
             row = _row(shot, None)
             about = ImageRow(row.key, row.forged, row.manipulation, row.format, row.width, row.height)
-            return Measurement(about, signature=signature(shot.entry.image))
+            header = shot.ground.header
+            return Measurement(about, signature=header.signature if header else "")
         if method.kind == "predictions":
             return self._prediction(shot)
         if not method.sees_pixels:

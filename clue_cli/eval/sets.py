@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypedDict
 
 from clue_cli.errors import DataProblemError, NothingToScanError, UsageError
 from clue_cli.terminal import printable, say
@@ -21,9 +22,19 @@ from model.evaluation import (
     find_at,
     how_to_get,
 )
-from model.evaluation.ground import TruthReader, truth_of
+from model.evaluation.ground import HeaderReader, TruthReader, truth_of
+from model.evaluation.truth import read_header
 
 _EXAMPLE = "Say where the benchmarks lie with --root DIR or CLUE_DATA; `clue eval --list` shows which are known."
+
+
+class _Reading(TypedDict, total=False):
+    """How `find` and `find_at` look at what they find."""
+
+    deep: bool
+    strict: bool
+    read: TruthReader
+    read_head: HeaderReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +56,14 @@ class ChosenSet:
 
 
 def resolve(
-    words: Sequence[str], root: Path | None, *, read: TruthReader | None = None
+    words: Sequence[str], root: Path | None, *, read: TruthReader | None = None, read_head: HeaderReader = read_header
 ) -> tuple[list[Found], list[str]]:
     """The sets behind the words of `--bench`, each once, and the names of those of a group that were not found.
 
     Args:
         words: names, `all`, names of groups (`autosplice`, `weibo`), paths, and several of these with commas between.
         read: strict: reads every ground truth now, and lets a problem be an error.
+        read_head: reads the headers of the images then.
 
     Raises:
         NothingToScanError: a set is not there (where to get it is said on stderr), none of a group is, or one holds no
@@ -62,6 +74,8 @@ def resolve(
     names = list(dict.fromkeys(name for word in words for name in _split(word)))
     if not names:
         raise UsageError("There is nothing to measure: --bench names no set.", _EXAMPLE)
+    reading: _Reading = {"deep": read is not None, "strict": read is not None}
+    reading |= {"read": read or truth_of, "read_head": read_head}
     found: dict[str, Found] = {}
     absent: list[str] = []
     for name in names:
@@ -69,8 +83,8 @@ def resolve(
             if member in found or member in absent:
                 continue
             if member not in BENCHMARKS:
-                found[member] = _at(member, read)
-            elif (one := _named(member, root, read, alone=member == name)) is not None:
+                found[member] = _at(member, reading)
+            elif (one := _named(member, root, reading, alone=member == name)) is not None:
                 found[member] = one
             else:
                 absent.append(member)
@@ -79,7 +93,8 @@ def resolve(
             raise NothingToScanError(f"None of the {len(_members(name))} {what} was found in {root}.", _EXAMPLE)
     empty = next((one for one in found.values() if not one.entries), None)
     if empty is not None:
-        raise NothingToScanError(f"{empty.name} holds no picture that could be measured.", _EXAMPLE)
+        why = f": {empty.problems[0]}" if empty.problems else ""
+        raise NothingToScanError(f"{empty.name} holds no picture that could be measured{why}.", _EXAMPLE)
     return list(found.values()), absent
 
 
@@ -108,7 +123,7 @@ def _exists(word: str) -> bool:
         return False
 
 
-def _named(name: str, root: Path | None, read: TruthReader | None, *, alone: bool) -> Found | None:
+def _named(name: str, root: Path | None, reading: _Reading, *, alone: bool) -> Found | None:
     """A benchmark; None where it is not there, unless it was asked for by its own name."""
     if root is None:
         if not alone:
@@ -117,7 +132,7 @@ def _named(name: str, root: Path | None, read: TruthReader | None, *, alone: boo
         raise NothingToScanError(f"It was not said where {name} lies.", _EXAMPLE)
     with _Reasons():
         try:
-            return find(name, root, deep=read is not None, strict=read is not None, read=read or truth_of)
+            return find(name, root, **reading)
         except BenchmarkNotFound as error:
             if not alone:
                 return None
@@ -126,21 +141,20 @@ def _named(name: str, root: Path | None, read: TruthReader | None, *, alone: boo
     raise AssertionError  # the block returns or raises
 
 
-def _at(word: str, read: TruthReader | None) -> Found:
+def _at(word: str, reading: _Reading) -> Found:
     path = Path(word)
     if not _exists(word):
         known = ", ".join(BENCHMARKS)
         raise NothingToScanError(
             f"There is no benchmark named {word}, and no such path.", f"Known are {known}; or give a folder or a list."
         )
-    strict, read = read is not None, read or truth_of
     with _Reasons():
         if path.name.casefold() in BENCHMARKS:
             # A folder named like a benchmark is read in the layouts of that benchmark first
             with suppress(BenchmarkNotFound):
-                found = find(path.name.casefold(), path.absolute().parent, deep=strict, strict=strict, read=read)
+                found = find(path.name.casefold(), path.absolute().parent, **reading)
                 return replace(found, name=word)
-        return find_at(path, deep=strict, strict=strict, read=read)
+        return find_at(path, **reading)
     raise AssertionError  # the block returns or raises
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.evaluation.ground import TruthReader, ground, truth_of
+from model.evaluation.ground import HeaderReader, TruthReader, ground, truth_of
 from model.evaluation.layouts import Entry, Listing
 from model.evaluation.lists import find_path
 from model.evaluation.problems import (
@@ -144,14 +144,16 @@ def find(
     strict: bool = False,
     tick: Tick | None = None,
     read: TruthReader = truth_of,
+    read_head: HeaderReader = read_header,
 ) -> Found:
     """A benchmark by name below `root`, with all that is wrong with it.
 
     Args:
-        deep: decode every mask, to find empty ones and an inverted set; otherwise only sizes are compared.
+        deep: open every image and decode every mask, to find what cannot be read, masks of another size, empty ones,
+            and an inverted set; otherwise no file is opened, and measuring the images says it.
         strict: raise if there is any problem.
         tick: called after each image that was checked.
-        read: reads a ground truth, where `deep`.
+        read, read_head: read a ground truth and a header, where `deep`.
 
     Raises:
         BenchmarkNotFound: unknown name, or not there; says where to get it and how to lay it out.
@@ -163,11 +165,17 @@ def find(
     found = _locate(benchmark, root)
     if found is None:
         raise BenchmarkNotFound(f"{name} was not found in {root}.\n{how_to_get(benchmark)}")
-    return _checked(found, deep, strict, tick, read)
+    return _checked(found, deep, strict, tick, (read, read_head))
 
 
 def find_at(
-    path: Path, *, deep: bool = True, strict: bool = False, tick: Tick | None = None, read: TruthReader = truth_of
+    path: Path,
+    *,
+    deep: bool = True,
+    strict: bool = False,
+    tick: Tick | None = None,
+    read: TruthReader = truth_of,
+    read_head: HeaderReader = read_header,
 ) -> Found:
     """Any folder or list as a benchmark (`lists.find_path`); the rest as in `find`.
 
@@ -177,7 +185,7 @@ def find_at(
     layout, listing = find_path(path)
     folder = path if path.is_dir() else path.parent
     found = Found(str(path), layout, folder, None, listing.entries, listing.problems, listing.ignored)
-    return _checked(found, deep, strict, tick, read)
+    return _checked(found, deep, strict, tick, (read, read_head))
 
 
 def status(root: Path | None) -> list[Status]:
@@ -262,15 +270,15 @@ def _locate(benchmark: Benchmark, root: Path) -> Found | None:
     return best
 
 
-def _checked(found: Found, deep: bool, strict: bool, tick: Tick | None, read: TruthReader) -> Found:
+def _checked(
+    found: Found, deep: bool, strict: bool, tick: Tick | None, readers: tuple[TruthReader, HeaderReader]
+) -> Found:
     looks: list[bool | None] = []
     for entry in found.entries:
         if deep:
-            about = ground(entry, read)
+            about = ground(entry, *readers)
             found.problems.extend(problem for problem in about.problems if problem.kind is not Kind.MASK_MISSING)
             looks.append(about.inverted)
-        else:
-            _check_sizes(entry, found.problems)
         if tick:
             tick(entry)
     upside_down = inverted_set(found.name, looks)
@@ -279,23 +287,3 @@ def _checked(found: Found, deep: bool, strict: bool, tick: Tick | None, read: Tr
     if strict:
         raise_if_any(found.problems)
     return found
-
-
-def _check_sizes(entry: Entry, problems: list[Problem]) -> None:
-    """Readability and size by the headers alone."""
-    size = None
-    try:
-        header = read_header(entry.image)
-        size = (header.height, header.width)
-    except UnreadablePicture as error:
-        problems.append(Problem(Kind.IMAGE_UNREADABLE, entry.key, str(error)))
-    if not entry.masks:
-        return
-    try:
-        mask = read_header(entry.masks[0])
-    except UnreadablePicture as error:
-        problems.append(Problem(Kind.MASK_UNREADABLE, entry.key, str(error)))
-        return
-    if size is not None and (mask.height, mask.width) != size:
-        detail = f"image {size[1]}×{size[0]}, mask {mask.width}×{mask.height}"
-        problems.append(Problem(Kind.MASK_SIZE, entry.key, detail))

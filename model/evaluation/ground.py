@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from model.evaluation.truth import Header, Mask, looks_inverted, read_header, re
 
 TruthReader = Callable[[Entry], Mask]
 """The ground truth of an entry that has masks; raises UnreadablePicture."""
+HeaderReader = Callable[[Path], Header]
+"""The header of a picture; raises UnreadablePicture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +48,17 @@ def truth_of(entry: Entry) -> Mask:
     return read_truth(entry.masks, entry.style)
 
 
-def ground(entry: Entry, read: TruthReader = truth_of) -> Ground:
+def ground(entry: Entry, read: TruthReader = truth_of, read_head: HeaderReader = read_header) -> Ground:
     """Read the header and the ground truth of an image; what is wrong with them is in the result.
 
     Args:
         read: reads the ground truth; called for forged images with masks.
+        read_head: reads the header of the image.
     """
     problems: list[Problem] = []
     header = None
     try:
-        header = read_header(entry.image)
+        header = read_head(entry.image)
     except UnreadablePicture as error:
         problems.append(Problem(Kind.IMAGE_UNREADABLE, entry.key, str(error)))
     if not entry.forged:

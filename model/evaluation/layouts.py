@@ -6,7 +6,8 @@ Nothing is paired by order, nothing is left out without a word: what does not fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -86,18 +87,51 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def files_below(
+    folder: Path, problems: list[Problem], leave_out: Path | None = None, *, deep: bool = True
+) -> Iterator[Path]:
+    """All that is no folder, in no order; hidden files and folders, and `leave_out`, are passed over.
+
+    A folder that cannot be read, or a link to one, which is not followed (it may lead in a circle), is a problem, named
+    from the folder that `folder` lies in.
+    """
+    waiting = [folder]
+    while waiting:
+        here = waiting.pop()
+        try:
+            with os.scandir(here) as entries:
+                inside = [(here / entry.name, _is_folder(entry), entry.is_symlink()) for entry in entries]
+        except OSError as error:
+            name = here.relative_to(folder.parent).as_posix()
+            problems.append(Problem(Kind.FOLDER_UNREADABLE, name, error.strerror or str(error)))
+            continue
+        for path, is_folder, is_link in inside:
+            if path.name.startswith(".") or path.name == "__MACOSX" or path == leave_out:
+                continue
+            if not is_folder:
+                yield path
+            elif deep and is_link:
+                name = path.relative_to(folder.parent).as_posix()
+                problems.append(Problem(Kind.FOLDER_UNREADABLE, name, "a link to a folder is not followed"))
+            elif deep:
+                waiting.append(path)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
 def pictures(folder: Path, listing: Listing, leave_out: Path | None = None, *, deep: bool = True) -> list[Path]:
     """The pictures in a folder by file extension, sorted; hidden files are passed over, others counted as ignored.
 
-    What is named like a picture and is no file (a link that leads nowhere, a pipe) is a problem.
+    What is named like a picture and is no file (a link that leads nowhere, a pipe) is a problem, and so is a folder
+    that is not read.
     """
     found = []
-    for path in sorted(folder.rglob("*") if deep else folder.iterdir()):
-        inside = path.relative_to(folder).parts
-        if any(part.startswith(".") or part == "__MACOSX" for part in inside) or path.is_dir():
-            continue
-        if leave_out and path.is_relative_to(leave_out):
-            continue
+    for path in sorted(files_below(folder, listing.problems, leave_out, deep=deep)):
         if path.suffix.lower() in SUFFIXES and not is_file(path):
             name = path.relative_to(folder.parent).as_posix()
             listing.problems.append(Problem(Kind.IMAGE_MISSING, name, "no file, or a link that leads nowhere"))

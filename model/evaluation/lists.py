@@ -90,7 +90,10 @@ def find_path(path: Path) -> tuple[str, Listing]:
             ("Tp/Gt/Au", three_folders()),
             ("images and masks", three_folders(("images", "image", "imgs", "img"))),
         ):
-            listing = layout(path)
+            try:
+                listing = layout(path)
+            except OSError as error:
+                raise EvaluationError(f"{path} cannot be read: {error}") from error
             if listing is not None:
                 return name, listing
     what = "does not exist" if not path.exists() else "is laid out in no way that is known"

@@ -12,26 +12,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from PIL import Image
-
+from model.evaluation.problems import UnreadablePicture
 from model.evaluation.rows import ImageRow
-from model.evaluation.truth import FORMATS
+from model.evaluation.truth import read_header
 
 FOLDS = 5
 
 
 def signature(path: Path) -> str:
-    """Format, mode, quantization tables, sampling, and which kinds of metadata there are; empty if unreadable."""
+    """`Header.signature`; empty if the file cannot be read."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            tables = getattr(image, "quantization", None)
-            layers = getattr(image, "layer", None)
-            kinds = sorted(kind for kind in ("exif", "icc_profile", "photoshop", "dpi", "jfif", "adobe", "xmp")
-                           if kind in image.info)  # fmt: skip
-            described = f"{image.format} {image.mode} {tables} {layers} {kinds}"
-    except Exception:  # decoders raise anything on damaged bytes; the image is reported when it is measured
+        return read_header(path).signature
+    except UnreadablePicture:  # reported when the image is measured
         return ""
-    return hashlib.sha256(described.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def probe(rows: Sequence[ImageRow], signatures: Sequence[str]) -> list[ImageRow]:

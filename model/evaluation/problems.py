@@ -31,6 +31,8 @@ class Kind(StrEnum):
     """Most masks mark most of the picture and its border: white probably means authentic here."""
     IMAGE_MISSING = "image missing"
     IMAGE_UNREADABLE = "image unreadable"
+    FOLDER_UNREADABLE = "folder unreadable"
+    """A folder that may not be read, or a link to one, which is not followed: what it holds is not measured."""
     NAME_UNKNOWN = "name not understood"
     """A picture whose name does not say whether it is forged; it is not used."""
     LIST_LINE = "line not understood"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -67,13 +68,29 @@ class ImageRow:
         """The inverse of `to_dict`.
 
         Raises:
-            ValueError: an unknown field, or one that is missing.
+            ValueError: an unknown field, one that is missing, or a value that is none of a row.
         """
         try:
-            problems = tuple(Problem(Kind(p["kind"]), p["name"], p["detail"]) for p in data["problems"])
+            wrong = next((name for name, value in data.items() if name != "problems" and not _fits(name, value)), None)
+            if wrong is not None:
+                raise ValueError(f"not a row of a result: {wrong} is {data[wrong]!r:.80}")
+            problems = tuple(Problem(Kind(p["kind"]), str(p["name"]), str(p["detail"])) for p in data["problems"])
             return ImageRow(**{**data, "problems": problems})
-        except (TypeError, KeyError) as error:
+        except (TypeError, KeyError, OverflowError) as error:
             raise ValueError(f"not a row of a result: {error}") from error
+
+
+def _fits(name: str, value: object) -> bool:
+    """Whether a value from a file can be that of this field: a log may have been changed."""
+    match name:
+        case "key" | "manipulation" | "format":
+            return isinstance(value, str)
+        case "forged" | "decided":
+            return isinstance(value, bool) or (value is None and name == "decided")
+        case "width" | "height":
+            return value is None or (type(value) is int and 0 < value < 1 << 31)
+        case _:
+            return value is None or (isinstance(value, int | float) and math.isfinite(value))
 
 
 FIELDS = tuple(field.name for field in fields(ImageRow))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,21 +34,28 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp",
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the first bytes of a picture say: width and height in pixels as stored, and the format."""
+    """What a picture says of itself before it is decoded.
+
+    Attributes:
+        width, height: in pixels as stored.
+        format: one of `FORMATS`, where this process read it.
+        signature: hash of format, mode, quantization tables, sampling and which kinds of metadata there are.
+    """
 
     width: int
     height: int
     format: str
+    signature: str = ""
 
 
 def read_header(path: Path) -> Header:
-    """Size and format without decoding.
+    """Size, format and signature without decoding.
 
     Raises:
         UnreadablePicture: not a picture, or not there.
     """
     with _opened(path, None) as image:
-        return Header(image.width, image.height, str(image.format))
+        return Header(image.width, image.height, str(image.format), _signature(image))
 
 
 def read_pixels(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> Pixels:
@@ -130,6 +138,14 @@ def looks_inverted(truth: Mask) -> bool:
     """Whether a mask marks more than half of the picture and more than three quarters of its outermost pixels."""
     frame = np.concatenate([truth[0], truth[-1], truth[:, 0], truth[:, -1]])
     return float(truth.mean()) > 0.5 and float(frame.mean()) > 0.75
+
+
+def _signature(image: Image.Image) -> str:
+    tables, layers = getattr(image, "quantization", None), getattr(image, "layer", None)
+    asked = ("exif", "icc_profile", "photoshop", "dpi", "jfif", "adobe", "xmp")
+    kinds = sorted(kind for kind in asked if kind in image.info)
+    described = f"{image.format} {image.mode} {tables} {layers} {kinds}"
+    return hashlib.sha256(described.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def _opened(path: Path, max_megapixels: float | None) -> Image.Image:

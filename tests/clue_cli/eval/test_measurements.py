@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clue_cli.eval.measurements import STEPS, Measurement, MeasurementLog, Unit, pixel_curve, read_log
+from clue_cli.eval.measurements import STEPS, ForeignLog, Measurement, MeasurementLog, Unit, pixel_curve
 from model.evaluation import ImageRow, Kind, Problem
 
 UNIT = Unit("s" * 64, "set", "i" * 64)
@@ -26,7 +27,7 @@ def test_what_is_appended_is_known_and_read_again(tmp_path: Path) -> None:
     with MeasurementLog(path) as log:
         assert log.known(UNIT) and not log.known(Unit("t", "set", "i"))
         assert list(log.read([UNIT, Unit("t", "set", "i")])) == [(UNIT, Measurement(ROW, CURVE, "sign", inverted=True))]
-    assert read_log(path, {(UNIT.settings, "set")}) == {(UNIT.settings, "set"): {ROW.key: ROW}}
+    assert ForeignLog(path, {(UNIT.settings, "set")}).rows(UNIT.settings, "set") == [ROW]
 
 
 def test_of_an_image_that_changed_the_latest_row_counts(tmp_path: Path) -> None:
@@ -34,7 +35,7 @@ def test_of_an_image_that_changed_the_latest_row_counts(tmp_path: Path) -> None:
     with MeasurementLog(path) as log:
         log.append(UNIT, "none", "m", Measurement(ROW))
         log.append(Unit(UNIT.settings, "set", "j" * 64), "none", "m", Measurement(later))
-    assert read_log(path, {(UNIT.settings, "set")}) == {(UNIT.settings, "set"): {ROW.key: later}}
+    assert ForeignLog(path, {(UNIT.settings, "set")}).rows(UNIT.settings, "set") == [later]
 
 
 def test_what_failed_is_kept_and_tried_again(tmp_path: Path) -> None:
@@ -49,7 +50,15 @@ def test_what_failed_is_kept_and_tried_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "torn",
-    [b'{"format":2,"sett', b"\xff\xfe\n", b'{"format":9}\n', b'{"format":2}\n', b"[]\n", b'{"format":2,"curve":[1]}\n'],
+    [
+        b'{"format":2,"sett',
+        b"\xff\xfe\n",
+        b'{"format":9}\n',
+        b'{"format":2}\n',
+        b"[]\n",
+        b'{"format":2,"curve":[1]}\n',
+        b"[" * 200_000 + b"\n",
+    ],
 )
 def test_a_line_that_is_none_is_passed_over(tmp_path: Path, torn: bytes) -> None:
     path = tmp_path / "log"
@@ -63,7 +72,39 @@ def test_a_line_that_is_none_is_passed_over(tmp_path: Path, torn: bytes) -> None
         log.append(other, "none", "m", Measurement(ROW))
     with MeasurementLog(path) as log:
         assert log.known(UNIT) and log.known(other)
-    assert read_log(path, {("t", "set")})["t", "set"] == {ROW.key: ROW}
+    assert ForeignLog(path, {("t", "set")}).rows("t", "set") == [ROW]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"key": 7},
+        {"forged": None},
+        {"forged": 1},
+        {"decided": "yes"},
+        {"format": None},
+        {"width": True},
+        {"width": 0.5},
+        {"height": 10**400},
+        {"f1": "abc"},
+        {"iou": []},
+        {"score": float("nan")},
+        {"pixel_auc": 10**400},
+        {"problems": [{"kind": "rain", "name": "", "detail": ""}]},
+        {"problems": None},
+        {"more": 1},
+    ],
+)
+def test_a_row_that_was_changed_into_none_is_passed_over(tmp_path: Path, changed: dict[str, object]) -> None:
+    path = tmp_path / "log"
+    with MeasurementLog(path) as log:
+        log.append(UNIT, "none", "m", Measurement(ROW))
+    line = json.loads(path.read_bytes())
+    with path.open("a") as file:
+        file.write(json.dumps(line | {"row": line["row"] | changed}) + "\n")
+    assert ForeignLog(path, {(UNIT.settings, "set")}).rows(UNIT.settings, "set") == [ROW]
+    with MeasurementLog(path) as log:
+        assert log.unreadable == 1
 
 
 @settings(deadline=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from PIL import Image
 from clue_cli.eval import runner
 from clue_cli.eval.pictures import Pictures
 from model.evaluation import Entry, UnreadablePicture, ground, read_pixels, read_truth
-from model.evaluation.truth import MaskStyle
+from model.evaluation.truth import MaskStyle, read_header
 from tests.clue_cli.eval.conftest import measured
 from tests.clue_cli.eval.made import SIZE, picture, truth, write_mask, write_set
 
@@ -75,6 +76,38 @@ def test_masks_that_cannot_be_read_are_named(
     with pytest.raises(UnreadablePicture, match=message):
         pictures.truth(entry)
     assert {problem.kind.value for problem in ground(entry, pictures.truth).problems} >= {"mask unreadable"}
+
+
+@pytest.mark.parametrize("name", ["p.jpg", "p.png", "p.webp", "p.tif"])
+def test_headers_are_what_they_are_in_this_process(name: str, pictures: Pictures, tmp_path: Path) -> None:
+    Image.fromarray(picture(0)).save(tmp_path / name)
+    header = pictures.header(tmp_path / name)
+    assert header == read_header(tmp_path / name)
+    assert (header.width, header.height, len(header.signature)) == (*reversed(SIZE), 16)
+
+
+def test_headers_that_cannot_be_read_are_named(pictures: Pictures, tmp_path: Path) -> None:
+    path = tmp_path / f"{'deep' * 20}.jpg"
+    path.write_bytes(b"no picture")
+    for wrong in (path, tmp_path / "absent"):
+        with pytest.raises(UnreadablePicture, match="Its header cannot be read"):
+            pictures.header(wrong)
+    wide = tmp_path / "wide.png"
+    write_mask(wide, np.ones((2, 30_000), bool))  # above the limit: what it is is known all the same
+    assert pictures.header(wide).width == 30_000
+
+
+@pytest.mark.parametrize(
+    "said", [(), ("1",), ("1", "2", "EXE", "0" * 16), ("x", "2", "PNG", "0" * 16), ("1", "2", "PNG", "<b>")]
+)
+def test_a_header_that_makes_no_sense_is_not_believed(
+    said: tuple[str, ...], pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_mask(tmp_path / "m.png", truth(0))
+    photo = pictures._decode(tmp_path / "m.png", "m", "")
+    monkeypatch.setattr(pictures._pool, "decode", lambda *arguments: iter([replace(photo, decoding=said)]))
+    with pytest.raises(UnreadablePicture, match="nonsense"):
+        pictures.header(tmp_path / "m.png")
 
 
 def test_too_large_is_not_decoded(pictures: Pictures, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from clue_cli.errors import NothingToScanError
 from clue_cli.eval.predictions import PredictionFolder
-from model.evaluation import Entry
+from model.evaluation import Entry, Kind
 
 ENTRIES = [
     Entry("Tp/a.jpg", Path("a"), (), True),
@@ -63,6 +63,13 @@ def test_a_folder_of_the_sets_name_comes_first_and_hidden_files_do_not_count(tmp
     maps = PredictionFolder(write(tmp_path, "casia1/a.npy", ".git/a.npy", "notes.txt"), "casia1", ENTRIES)
     assert maps.folder == tmp_path / "casia1"
     assert maps.find(ENTRIES[0])[0] == tmp_path / "casia1" / "a.npy"
+
+
+def test_a_folder_that_is_not_followed_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "maps", "a.npy")
+    (tmp_path / "maps" / "circle").symlink_to(tmp_path)
+    (problem,) = PredictionFolder(tmp_path / "maps", "set", ENTRIES).surplus
+    assert (problem.kind, problem.name) == (Kind.FOLDER_UNREADABLE, "maps/circle")
 
 
 def test_the_digest_is_of_names_and_contents(tmp_path: Path) -> None:

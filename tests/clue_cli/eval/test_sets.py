@@ -61,7 +61,10 @@ def test_a_group_is_what_is_there_of_it(tmp_path: Path, capsys: pytest.CaptureFi
 def test_a_set_without_a_picture_is_no_result(tmp_path: Path) -> None:
     folder = write_set(tmp_path / "set", 0, 0)
     (folder / "Tp" / "note.txt").touch()
-    with pytest.raises(NothingToScanError, match="holds no picture"):
+    with pytest.raises(NothingToScanError, match="holds no picture that could be measured\\."):
+        resolve([str(folder)], None)
+    (folder / "Tp" / "link").symlink_to(tmp_path)
+    with pytest.raises(NothingToScanError, match="could be measured: Tp/link: folder unreadable"):
         resolve([str(folder)], None)
 
 

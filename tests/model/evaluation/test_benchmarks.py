@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from model.evaluation import (
     BENCHMARKS,
     BenchmarkNotFound,
     Entry,
+    EvaluationError,
     Kind,
     Problem,
     StrictError,
@@ -289,12 +291,13 @@ def test_a_chosen_part_that_looks_inverted(looks: list[bool | None], said: str |
 
 
 def test_ground_truths_are_read_by_whoever_is_asked_to(tmp_path: Path) -> None:
-    def broken(entry: Entry) -> np.ndarray:
-        raise UnreadablePicture(entry.key)
+    def broken(what: Entry | Path) -> NoReturn:
+        raise UnreadablePicture(str(what))
 
     found = find_at(tp_gt_au(tmp_path), read=broken)
     assert kinds(found) == ["mask unreadable"] * 3
-    assert find_at(tmp_path, deep=False, read=broken).problems == []
+    assert kinds(find_at(tmp_path, read_head=broken)) == ["image unreadable"] * 5
+    assert find_at(tmp_path, deep=False, read=broken, read_head=broken).problems == [], "nothing is opened"
 
 
 def test_hidden_files_and_other_files(tmp_path: Path) -> None:
@@ -318,6 +321,32 @@ def test_what_is_named_like_a_picture_and_is_no_file_is_named(tmp_path: Path) ->
         (Kind.IMAGE_MISSING, "Tp/pipe.png"),
         (Kind.IMAGE_MISSING, "Au/a0.jpg"),
     ]
+
+
+def test_folders_that_are_not_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tp_gt_au(tmp_path)
+    picture(tmp_path / "Tp" / "locked" / "f9.jpg")
+    picture(tmp_path / "Tp" / "open" / "f8.jpg")
+    (tmp_path / "Tp" / "circle").symlink_to(tmp_path)
+    (tmp_path / "Au" / "self").symlink_to("self")
+    scandir = os.scandir
+
+    def refuses(path: Path) -> object:
+        if path.name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr("model.evaluation.layouts.os.scandir", refuses)
+    found = find_at(tmp_path, deep=False)
+    assert (found.counts, found.ignored) == ((4, 2), 1)
+    assert [(p.kind, p.name, p.detail) for p in found.problems] == [
+        (Kind.FOLDER_UNREADABLE, "Tp/circle", "a link to a folder is not followed"),
+        (Kind.FOLDER_UNREADABLE, "Tp/locked", "Permission denied"),
+        (Kind.MASK_MISSING, "Tp/open/f8.jpg", "expected a picture named f8"),
+    ]
+    monkeypatch.setattr(Path, "iterdir", refuses)
+    with pytest.raises(EvaluationError, match="cannot be read"):
+        find_at(tmp_path / "Tp" / "locked")
 
 
 def test_digest_depends_on_names_classes_and_contents_alone(tmp_path: Path) -> None:
