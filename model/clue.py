@@ -61,6 +61,11 @@ class CLUE(nn.Module):
         logits: Tensor = self.localization(fused, size)
         return logits
 
+    @property
+    def kept_as_adapters(self) -> bool:
+        """Whether a checkpoint of it holds what was learned on a registered base, and nothing of that base."""
+        return self.base is not None and "full" not in (self.preset.adapt_sd3, self.preset.adapt_sam)
+
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """Shape (C, h, w) of the noise for an input of height × width pixels."""
         stride = self.preset.vae.stride
@@ -81,6 +86,8 @@ def place_constants(model: CLUE, device: str) -> None:
     """
     if model.sam is not None:
         model.sam.place_constants(device)
+    if model.view is not None:
+        model.view.place_constants(device)
     empty = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
     if empty:
         raise RuntimeError(f"{empty[0]} has no values ({len(empty)} in all)")

@@ -12,6 +12,7 @@ layers start after that.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -40,13 +41,15 @@ def zigzag() -> list[int]:
 
 def luma(x: Tensor) -> Tensor:
     """Luma of B×3×H×W in [0, 1], as B×1×H×W on the 0–255 scale, centred as JPEG does."""
-    weights = torch.tensor(LUMA, dtype=torch.float32, device=x.device).reshape(1, 3, 1, 1)
+    # Filled on the device: a tensor made of a list is copied there, and the copy waits for all that came before.
+    weights = torch.cat([torch.full((1, 1, 1, 1), part, dtype=torch.float32, device=x.device) for part in LUMA], 1)
     return (x.float() * weights).sum(1, keepdim=True) * 255.0 - 128.0
 
 
 def high_pass(y: Tensor) -> Tensor:
     """Second-order residual of the luma (Ker and Böhme 2008), B×1×H×W, compressed to about [-1, 1]."""
-    kernel = torch.tensor([[-1.0, 2.0, -1.0], [2.0, -4.0, 2.0], [-1.0, 2.0, -1.0]], device=y.device) / 4.0
+    second = 2 - 3 * torch.arange(-1.0, 2.0, device=y.device).abs()  # -1, 2, -1
+    kernel = -second[:, None] * second[None, :] / 4.0
     with torch.autocast(y.device.type, enabled=False):
         residual = F.conv2d(F.pad(y, (1, 1, 1, 1), mode="reflect"), kernel[None, None])
     return torch.tanh(residual / 8.0)
@@ -82,12 +85,13 @@ def fit_to_histogram(c: Tensor) -> Tensor:
 class ForensicView(nn.Module):
     """B×3×H×W in [0, 1] → B×channels×H/8×W/8. The grid of the blocks starts at the top left corner of the tile."""
 
+    basis: Tensor
+    steps: Tensor
+    tested: Tensor
+
     def __init__(self, spec: ViewSpec) -> None:
         super().__init__()
-        # Not buffers: `.to(bfloat16)` would round them, and half a grey level is what all this is about.
-        self.basis = dct_basis()
-        self.steps = torch.tensor(spec.steps, dtype=torch.float32, device="cpu")
-        self.tested = torch.tensor(zigzag()[1 : 1 + spec.frequencies], device="cpu")
+        self.spec = spec
         inputs = 64 * 3 + spec.frequencies * (len(spec.steps) + len(SMOOTHING) - 1) + 3
         self.matches = MATCHES if spec.matches else 0
         inputs += self.matches
@@ -98,16 +102,30 @@ class ForensicView(nn.Module):
             nn.GroupNorm(8, spec.channels),
             nn.SiLU(),
         )
+        self.place_constants(self.project.weight.device)
+
+    def place_constants(self, device: torch.device | str) -> None:
+        """Compute what is not saved, on the device where it is needed; again where the view was built on meta."""
+        steps = torch.tensor(self.spec.steps, dtype=torch.float32, device="cpu")
+        tested = torch.tensor(zigzag()[1 : 1 + self.spec.frequencies], device="cpu")
+        for name, constant in (("basis", dct_basis()), ("steps", steps), ("tested", tested)):
+            self.register_buffer(name, constant.to(device), persistent=False)
+
+    def _apply(self, fn: Callable[..., Tensor], recurse: bool = True) -> ForensicView:
+        """What `.to` calls: `.to(bfloat16)` would round the constants, and half a grey level is what all is about."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.place_constants(self.project.weight.device)
+        return self
 
     @torch.no_grad()
     def traces(self, x: Tensor) -> Tensor:
         """The fixed part, float32: coefficients at three ranges, votes for each step, mean colour, fit to the tile."""
         # B×64×h×w; in full precision even where the caller runs under autocast
         with torch.autocast(x.device.type, enabled=False):
-            c = F.conv2d(luma(x), self.basis.to(x.device), stride=8)
-        low = c[:, self.tested.to(x.device)]  # B×f×h×w
+            c = F.conv2d(luma(x), self.basis, stride=8)
+        low = c[:, self.tested]  # B×f×h×w
         # B×f×s×h×w; a coefficient below half a step is a multiple of it for trivial reasons: no vote.
-        phase = low[:, :, None] / self.steps.to(x.device).reshape(1, 1, -1, 1, 1)
+        phase = low[:, :, None] / self.steps.reshape(1, 1, -1, 1, 1)
         votes = torch.cos(2 * math.pi * phase) * (phase.abs() > 0.5)
         energy = torch.log1p(c.abs()) / 4.0
         colour = F.avg_pool2d(x.float(), 8) * 2 - 1

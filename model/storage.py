@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from model import lora
-from model.base_files import safetensors_shapes, safetensors_tensors
+from model.base_files import learned_tensors, safetensors_shapes
 from model.calibration import Calibration
 from model.checkpoint import CONFIG_FILE, FORMAT, WEIGHTS_FILE, Checkpoint, CheckpointError
 from model.clue import CLUE, build, place_constants
@@ -47,7 +47,7 @@ def load(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> CLUE:
                 f"{path} does not fit the preset {checkpoint.preset.name}: {sorted(problems)[0]} "
                 f"({len(problems)} differences)"
             )
-        model.load_state_dict(dict(safetensors_tensors((path,), device, dtype)), assign=True)
+        model.load_state_dict(dict(learned_tensors(path, device, dtype)), assign=True)
     except BasesError as error:
         raise CheckpointError(str(error)) from error
     place_constants(model, device)
@@ -72,7 +72,7 @@ def save(
     Raises:
         OSError: the folder cannot be written.
     """
-    if model.base is not None and "full" not in (model.preset.adapt_sd3, model.preset.adapt_sam):
+    if model.kept_as_adapters and model.base is not None:
         from model.adapter import save_adapter
 
         save_adapter(folder, model, model.base, calibration, training)

@@ -70,6 +70,20 @@ def test_traces_are_the_same_under_autocast() -> None:
         assert torch.equal(view.traces(x), plain)
 
 
+def test_constants_follow_the_network_and_keep_their_precision() -> None:
+    with torch.device("meta"):
+        view = ForensicView(SPEC)
+    assert {constant.device.type for constant in view.buffers()} == {"meta"}
+    view.to_empty(device="cpu").to(torch.bfloat16)
+    assert torch.equal(view.basis, dct_basis())
+    assert view.steps.tolist() == list(SPEC.steps)
+    assert view.tested.tolist() == zigzag()[1 : 1 + SPEC.frequencies]
+    assert view.project.weight.dtype == torch.bfloat16
+    assert all(name.startswith(("project.", "pool.")) for name in view.state_dict())  # nothing of it is saved
+    x = torch.rand(1, 3, 32, 32)
+    assert torch.equal(view.traces(x), ForensicView(SPEC).traces(x))
+
+
 def test_output_has_stride_eight() -> None:
     assert ForensicView(SPEC)(torch.rand(2, 3, 64, 96)).shape == (2, 16, 8, 12)
 
