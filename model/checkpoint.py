@@ -129,7 +129,7 @@ def inspect(name_or_path: str, *, check_bases: bool = True) -> Checkpoint:
         )
     except OSError as error:
         raise CheckpointError(f"{folder} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise CheckpointError(f"{folder / CONFIG_FILE} cannot be understood: {error}") from error
     if checkpoint.base and check_bases:
         _compare_bases(checkpoint)

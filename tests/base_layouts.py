@@ -20,6 +20,7 @@ from model.calibration import Calibration
 from model.clue import adapt
 from model.empty_prompt import EmptyPrompt, write_prompt
 from model.presets.sd3_medium import SD3_MEDIUM
+from model.presets.sd35_medium import SD35_MEDIUM
 from model.presets.spec import Preset
 from model.sam_branch import build_encoder
 from model.sd3_branch import build_autoencoder, build_transformer
@@ -54,7 +55,7 @@ SMALL = replace(
         out_chans=16,
     ),
     noise=replace(SD3_MEDIUM.noise, levels=(0.1, 0.5)),
-    lora=replace(SD3_MEDIUM.lora, rank=2, alpha=4),
+    lora=replace(SD35_MEDIUM.lora, rank=2, alpha=4),
     head=replace(SD3_MEDIUM.head, channels=16, groups=4),
     tile=replace(SD3_MEDIUM.tile, size=128, overlap=32),
 )

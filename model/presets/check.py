@@ -35,11 +35,19 @@ def fits(value: Any, hint: Any) -> bool:
         return any(fits(value, option) for option in get_args(hint))
     if origin is tuple:
         return isinstance(value, list | tuple) and all(fits(item, get_args(hint)[0]) for item in value)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if hint is float:  # compared and not converted: a whole number can be too large for a float
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return value is None if hint is types.NoneType else isinstance(value, hint)
+
+
+def brief(value: Any) -> str:
+    """A value of a file for a message, in 80 characters at most."""
+    try:
+        return str(value)[:80]
+    except ValueError:  # a whole number that Python does not write out
+        return "thousands of digits"
 
 
 def in_words(hint: Any) -> str:
@@ -73,7 +81,7 @@ def check(preset: Preset) -> None:
                 above = isinstance(item, int) or key in _ZERO_ALLOWED
                 if not ((item >= low if above else item > 0) and item <= LARGEST):
                     expected = f"{low} or more" if above else "above 0"
-                    raise ValueError(f"preset.{key} is {item}; expected {expected}, at most {LARGEST}")
+                    raise ValueError(f"preset.{key} is {brief(item)}; expected {expected}, at most {LARGEST}")
     for key, wrong, expected in _misfits(preset):
         value = preset
         for part in key.split("."):

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from model.presets import PRESETS, Preset
+from model.presets.check import brief
 
 LARGEST_FILE = 1 << 20
 """Bytes: a description of a network that is larger than this is something else."""
@@ -15,6 +16,25 @@ LARGEST_FILE = 1 << 20
 
 class PresetError(ValueError):
     """A preset that does not exist or cannot be used; the message names the file, the key and what was expected."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader without aliases, with which a page can stand for more values than there is memory, and
+    without keys that are there twice, of which the last would count."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise PresetError(f"line {event.start_mark.line + 1}: *{event.anchor} is an alias; expected values only")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise PresetError(f"line {key.start_mark.line + 1}: the key {brief(key.value)!r} is there twice")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def preset_of(name_or_path: str) -> Preset:
@@ -34,11 +54,15 @@ def preset_of(name_or_path: str) -> Preset:
             raise PresetError(f"there is no preset {name_or_path!r}; known: {', '.join(PRESETS)}, or a YAML file")
         if path.stat().st_size > LARGEST_FILE:
             raise PresetError(f"{path} is larger than 1 MiB; expected a description of a network")
-        data = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
-        raise PresetError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        text = path.read_bytes()
     except OSError as error:
         raise PresetError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        data = yaml.load(text.decode("utf-8"), Loader=_Loader)
+    except PresetError as error:
+        raise PresetError(f"{path}, {error}") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # such as the 13th month of a date
+        raise PresetError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise PresetError(f"{path}: expected keys such as base, name, sam, transformer")
     base = data.pop("base", "sd3-medium")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any, Literal, cast, get_type_hints
 
-from model.presets.check import check, fits, in_words
+from model.presets.check import brief, check, fits, in_words
 
 NoiseSchedule = Literal["rf", "ddpm", "none"]
 Adapt = Literal["lora", "full", "frozen"]
@@ -213,7 +213,7 @@ def _plain(value: Any) -> Any:
 def _build(kind: type, data: Any, where: str) -> Any:
     hints = get_type_hints(kind)
     if not isinstance(data, dict):
-        raise ValueError(f"{where} is {str(data)[:80]!r}; expected a mapping with {', '.join(sorted(hints))}")
+        raise ValueError(f"{where} is {brief(data)!r}; expected a mapping with {', '.join(sorted(hints))}")
     unknown = set(data) - {f.name for f in fields(kind)}
     if unknown:
         raise ValueError(f"{where}: unknown key {sorted(map(str, unknown))[0]!r}; known: {', '.join(sorted(hints))}")
@@ -224,6 +224,6 @@ def _build(kind: type, data: Any, where: str) -> Any:
         if is_dataclass(hints[name]):
             value = _build(cast(type, hints[name]), value, f"{where}.{name}")
         elif not fits(value, hints[name]):
-            raise ValueError(f"{where}.{name} is {str(value)[:80]!r}; expected {in_words(hints[name])}")
+            raise ValueError(f"{where}.{name} is {brief(value)!r}; expected {in_words(hints[name])}")
         values[name] = tuple(value) if isinstance(value, list) else value
     return kind(**values)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from model.clue import build
+from model.clue import adapt, build
 from model.presets import MINI, PRESETS, SD3_MEDIUM, SD35_MEDIUM, Preset
 from model.presets.files import PresetError, preset_of
 from tests.tiny_model import TINY
@@ -38,6 +38,17 @@ def test_published_sizes(name: str, transformer: float, sam: float) -> None:
         transformer, rel=0.01
     )
     assert sum(p.numel() for p in model.sam.encoder.parameters()) / 1e6 == pytest.approx(sam, rel=0.01)
+
+
+def test_the_second_attention_of_sd35_is_adapted_like_the_first() -> None:
+    model = build(SD35_MEDIUM, "meta", "sd3")
+    adapt(model, "lora", "lora")
+    assert model.sd3 is not None
+    for index, block in enumerate(model.sd3.transformer.transformer_blocks):
+        adapted = {name for name, module in block.named_modules() if hasattr(module, "lora_A")}
+        second = {"attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0"}
+        assert adapted & second == (second if index < 13 else set()), index
+        assert {"attn.to_q", "attn.add_q_proj"} <= adapted, index
 
 
 def test_dual_attention_runs_through_the_same_code() -> None:
@@ -149,6 +160,12 @@ class TestFiles:
             (b"\xff\xfe\x00", "not YAML"),
             (b"a: !!python/object/apply:os.system ['touch executed']", "not YAML"),
             (b"#" * (2 << 20), "larger than 1 MiB"),
+            (b"sam: {depth: 3}\nsam: {depth: 4}", r"x\.yaml, line 2: the key 'sam' is there twice"),
+            (b"sam: {depth: &a [x]}\nvae: [*a, *a]", r"x\.yaml, line 2: \*a is an alias"),
+            (b"sam: {depth: 2024-13-45}", "not YAML: month must be"),
+            (b"sam: {depth: " + b"9" * 5000 + b"}", "not YAML"),
+            (b"sam: {depth: 0x" + b"f" * 5000 + b"}", r"preset\.sam\.depth is thousands of digits"),
+            (b"vae: {scaling_factor: 1" + b"0" * 400 + b"}", r"preset\.vae\.scaling_factor is 1000.*at most 65536"),
         ],
     )
     def test_a_wrong_file_is_named(self, tmp_path: Path, text: bytes, named: str) -> None:
