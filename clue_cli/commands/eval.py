@@ -13,6 +13,7 @@ import typer
 
 from clue_cli.commands.options import (
     MOST,
+    Compiled,
     Device,
     ModelName,
     NumberFormat,
@@ -101,6 +102,7 @@ def evaluate(
     model: ModelName = _DEFAULT.model,
     device: Device = _DEFAULT.device,
     dtype: NumberFormat = _DEFAULT.dtype,
+    compile: Compiled = _DEFAULT.compile,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -153,6 +155,7 @@ def evaluate(
             model=model,
             device=device,
             dtype=dtype,
+            compile=compile,
             attacks=tuple(attack or ()),
             methods=tuple(method or ()),
             predictions=predictions,

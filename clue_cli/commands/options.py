@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from clue_cli.errors import UsageError
-from clue_cli.scan.options import DType
+from clue_cli.scan.options import Compile, DType
 from clue_cli.terminal import printable
 
 READING, NETWORK, MESSAGES = "What is read", "Model", "Messages"
@@ -42,6 +42,14 @@ def device(name: str) -> str:
 ModelName = Annotated[str, typer.Option(help="A model of the package by name, or a path.", rich_help_panel=NETWORK)]
 Device = Annotated[str, typer.Option(callback=device, help="auto, cpu, cuda or cuda:N.", rich_help_panel=NETWORK)]
 NumberFormat = Annotated[DType, typer.Option(help="Number format of the network.", rich_help_panel=NETWORK)]
+Compiled = Annotated[
+    Compile | None,
+    typer.Option(
+        help="torch.compile: minutes for each new size of tile, then faster; blocks, or all as CUDA graphs.",
+        show_default=False,
+        rich_help_panel=NETWORK,
+    ),
+]
 
 Hidden = Annotated[bool, typer.Option("--hidden", help="Also read hidden files and folders.", rich_help_panel=READING)]
 FollowLinks = Annotated[bool, typer.Option("--follow-links", help="Follow symbolic links.", rich_help_panel=READING)]

@@ -15,6 +15,7 @@ from clue_cli.commands.options import (
     NETWORK,
     READING,
     ArchiveDepth,
+    Compiled,
     Device,
     FollowLinks,
     Hidden,
@@ -27,7 +28,7 @@ from clue_cli.commands.options import (
 )
 from clue_cli.commands.stop import graceful_stop
 from clue_cli.errors import ExitCode, ForgedFound, NothingToScanError, UsageError
-from clue_cli.scan.options import Compile, FailOn, GifFrames, ScanOptions
+from clue_cli.scan.options import FailOn, GifFrames, ScanOptions
 from clue_cli.terminal import complain, write_stdout
 
 if TYPE_CHECKING:
@@ -90,14 +91,7 @@ def scan(
             rich_help_panel=NETWORK,
         ),
     ] = _DEFAULT.batch,
-    compile: Annotated[
-        Compile | None,
-        typer.Option(
-            help="torch.compile: minutes for each new size of tile, then faster; blocks, or all as CUDA graphs.",
-            show_default=False,
-            rich_help_panel=NETWORK,
-        ),
-    ] = _DEFAULT.compile,
+    compile: Compiled = _DEFAULT.compile,
     workers: Annotated[
         int | None,
         typer.Option(min=1, max=64, help="Decoding processes.", show_default="automatic", rich_help_panel=NETWORK),

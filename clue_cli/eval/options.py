@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from clue_cli.scan.options import DType
+from clue_cli.scan.options import Compile, DType
 
 NETWORK = "mini"
 """The word of `--method` for the network, whichever `--model` names."""
@@ -29,6 +29,7 @@ class EvalOptions:
         root: where the benchmarks lie.
         model: name of a model of the package, or a path.
         device, dtype: of the network.
+        compile: how it is compiled; None: not at all.
         attacks: as `model.data.attacks` reads them; none: the pictures as they are.
         methods: words of `METHODS`; none: the network, or the predictions alone.
         predictions: a folder with another method's maps.
@@ -45,6 +46,7 @@ class EvalOptions:
     model: str = "mini"
     device: str = "auto"
     dtype: DType = DType.AUTO
+    compile: Compile | None = None
     attacks: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
     predictions: Path | None = None

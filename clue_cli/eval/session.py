@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from clue_cli import __version__
-from clue_cli.errors import DataProblemError, OutputError, UsageError, WeightsError
+from clue_cli.errors import DataProblemError, OutputError, UsageError
 from clue_cli.eval import contact, page
 from clue_cli.eval.assemble import average, outcome, rows_of, set_record, status_of
 from clue_cli.eval.measurements import MeasurementLog
@@ -51,8 +51,9 @@ from clue_cli.eval.results import (
 from clue_cli.eval.runner import Run
 from clue_cli.eval.sets import ChosenSet, resolve
 from clue_cli.scan.folder import OutputFolder, output_errors
+from clue_cli.scan.network import check_compile, find_device, find_model, load_predictor
+from clue_cli.scan.options import ScanOptions
 from clue_cli.terminal import printable
-from model.checkpoint import Checkpoint, CheckpointError, inspect
 from model.data.attacks import Attack, AttackError, parse_all
 from model.evaluation import Entry, Found, Problem, UnreadablePicture, inverted_set, limited, read_map
 from model.evaluation.bootstrap import RESAMPLES
@@ -91,15 +92,10 @@ class _Network:
     """The network, built when it is first needed."""
 
     def __init__(self, options: EvalOptions) -> None:
-        from model.device import DeviceError, resolve
-
-        try:
-            self.checkpoint: Checkpoint = inspect(options.model)
-            self.device, self.dtype = resolve(options.device, options.dtype.value)
-        except CheckpointError as error:
-            raise WeightsError(f"{error}.", "Name a model folder with --model, or leave --model out.") from error
-        except DeviceError as error:
-            raise UsageError(f"{error}.", "Choose another --device or --dtype, or leave them out.") from error
+        self.checkpoint = find_model(options.model)
+        self.device, self.dtype = find_device(options.device, options.dtype)
+        check_compile(options.compile)
+        self.compile = options.compile
 
     @property
     def method(self) -> Method:
@@ -109,19 +105,14 @@ class _Network:
             "dtype": _dtype_name(self.dtype),
             "calibration": self.checkpoint.calibration.name,
         }
+        if self.compile is not None:  # its maps differ in their last bits
+            details["compile"] = self.compile.value
         return Method(printable(self.checkpoint.preset.name), "network", self.checkpoint.digest, details)
 
     @cached_property
     def predictor(self) -> Predictor:
-        """Raises WeightsError."""
-        from model.predictor import Predictor
-        from model.storage import load
-
-        batch = 1 if self.device == "cpu" else 4  # on the CPU more are no faster
-        try:
-            return Predictor(load(self.checkpoint, self.device, self.dtype), batch)
-        except CheckpointError as error:
-            raise WeightsError(f"{error}.", "Install clue again, or name another model with --model.") from error
+        """Raises WeightsError, or UsageError where the device has not the memory for it."""
+        return load_predictor(self.checkpoint, self.device, self.dtype, ScanOptions(compile=self.compile))
 
 
 class _Session:

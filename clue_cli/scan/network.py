@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from clue_cli.errors import UsageError, WeightsError
 from clue_cli.scan.network_process import NetworkProcess
-from clue_cli.scan.options import DType, ScanOptions
+from clue_cli.scan.options import Compile, DType, ScanOptions
 from model.checkpoint import Checkpoint, CheckpointError, inspect
 from model.device import CompilerMissing, DeviceError, require_compiler, resolve
 
@@ -54,12 +54,17 @@ def find_devices(options: ScanOptions, dtype: DType) -> tuple[tuple[str, ...], t
     twice = [name for name in names if name != "cpu" and names.count(name) > 1]
     if twice:
         raise UsageError(f"--devices names {twice[0]} twice.", "Each GPU has one process; --batch gives it more to do.")
-    if options.compile is not None:
+    check_compile(options.compile)
+    return names, found[0][1]
+
+
+def check_compile(how: Compile | None) -> None:
+    """Raise UsageError for --compile where there is no compiler: torch would say so only in the middle of a run."""
+    if how is not None:
         try:
             require_compiler()
         except CompilerMissing as error:
             raise UsageError(f"{str(error)[0].upper()}{str(error)[1:]}.", "Leave --compile out, or set CXX.") from error
-    return names, found[0][1]
 
 
 def processes(

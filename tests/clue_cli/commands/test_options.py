@@ -73,6 +73,7 @@ def test_what_is_a_device(name: str) -> None:
         ("model", "scan calibrate eval"),
         ("device", "scan calibrate eval"),
         ("dtype", "scan calibrate eval"),
+        ("compile", "scan eval"),
         ("hidden", "scan calibrate forge"),
         ("follow_links", "scan calibrate"),
         ("archive_depth", "scan calibrate"),

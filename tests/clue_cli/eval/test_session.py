@@ -17,6 +17,7 @@ from clue_cli.eval.compare import compare_folders, describe
 from clue_cli.eval.options import EvalOptions
 from clue_cli.eval.progress import EvalProgress
 from clue_cli.eval.results import Results, read_results
+from clue_cli.scan.options import Compile
 from model.calibration import Calibration
 from tests.clue_cli.eval.conftest import Damaged, measured
 from tests.clue_cli.eval.made import truth, write_mask, write_set
@@ -116,12 +117,20 @@ class TestFolder:
             ({"attacks": ("jpeg:70",), "predictions": Path("maps")}, UsageError, "pictures as they are"),
             ({"device": "cuda:99", "methods": ("mini",)}, UsageError, "no device"),
             ({"model": "nowhere", "methods": ("mini",)}, WeightsError, "no model at"),
+            ({"compile": Compile.BLOCKS, "methods": ("mini",)}, UsageError, r"no C\+\+ compiler here \(/nowhere"),
             ({"predictions": Path("nowhere")}, NothingToScanError, "no folder"),
         ],
     )
     def test_refusals(
-        self, damaged: Damaged, tmp_path: Path, options: dict[str, object], kind: type[ClueError], message: str
+        self,
+        damaged: Damaged,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        options: dict[str, object],
+        kind: type[ClueError],
+        message: str,
     ) -> None:
+        monkeypatch.setenv("CXX", "/nowhere/g++")
         with pytest.raises(kind, match=message):
             measured(tmp_path / "out", **({"bench": (str(damaged.folder),), "methods": ("ela",)} | options))
         assert not (tmp_path / "out").exists()
@@ -142,6 +151,18 @@ class TestFolder:
 
 
 class TestNetwork:
+    def test_compiled_it_is_another_measurement(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: list[str] = []
+        monkeypatch.setattr("clue_cli.scan.network.require_compiler", lambda: None)
+        monkeypatch.setattr("model.speed.compile_network", lambda model, how: asked.append(how))
+        photos, model = write_set(tmp_path / "set", 1, 1), write_tiny_model(tmp_path / "tiny")
+        options = {"bench": (str(photos),), "model": str(model), "device": "cpu"}
+        eager, compiled = (measured(tmp_path / str(how), **options, compile=how) for how in (None, Compile.GRAPHS))
+        assert asked == ["graphs"]
+        ((of_eager, *_),), ((of_compiled, *_),) = eager.methods.values(), compiled.methods.values()
+        assert "compile" not in of_eager.details
+        assert of_compiled.details == of_eager.details | {"compile": "graphs"}
+
     def test_it_is_measured_resumed_and_compared(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         calibration = Calibration(name="made", fitted_on="made", fitted_megapixels=(0.001, 1.0))
         tiny = write_tiny_model(tmp_path / "tiny", calibration)
