@@ -95,8 +95,11 @@ def add(
 
 
 def _say_registered(base: Base) -> None:
-    from clue_cli.models.sources import APACHE, STABILITY
+    from clue_cli.models.sources import APACHE, STABILITY, sam_file
 
+    published = sam_file(base.preset)
+    if published is not None and base.digests()["sam"] != published.sha256:
+        say("The file of SAM is not the one that its authors publish, though all its tensors have their shapes.")
     tokens = ", ".join(f"{count} {encoder}" for encoder, count in base.tokens.items())
     say(
         f"{printable(base.name)} is registered; the empty prompt has {printable(tokens)} tokens.",

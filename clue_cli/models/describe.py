@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from clue_cli.models.sources import APACHE, STABILITY
 from model.bases import needs_bases
@@ -29,9 +30,18 @@ def model_table(bases: dict[str, Base]) -> list[tuple[str, ...]]:
             base = bases.get(name)
             files = [file for part in base.parts.values() for file in part] if base else []
             size = sum(file.bytes for file in files) or 2 * count  # unseen: as stored in two bytes each
+            gone = sum(not _there(Path(file.path)) for file in files)
             state = f"registered {base.added[:10]}" if base else "not registered"
+            state += f", {gone} of {len(files)} files are missing" if gone else ""
         rows.append((name, f"{count / 1e6:,.0f} M", _size(size), licence, state))
     return [rows[0], *sorted(rows[1:])]
+
+
+def _there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # no permission
+        return False
 
 
 def _size(count: int) -> str:

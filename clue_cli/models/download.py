@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import urllib.request
 from http.client import HTTPException
@@ -9,12 +10,15 @@ from pathlib import Path
 from urllib.error import URLError
 
 from clue_cli.errors import OutputError, UsageError, WeightsError
-from clue_cli.models.sources import repository, sam_file
+from clue_cli.models.sources import SamFile, repository, sam_file
 from clue_cli.terminal import say
 from model.presets import Preset
 from model.whole_file import write_whole
 
-WANTED = ["model_index.json", "transformer/*", "vae/*", "scheduler/*", "text_encoder*/*", "tokenizer*/*"]
+_THREE = ("", "_2", "_3")
+_PARTS = ["transformer", "vae", "scheduler", *(f"{part}{n}" for part in ("text_encoder", "tokenizer") for n in _THREE)]
+WANTED = ["model_index.json", *(f"{part}/*" for part in _PARTS)]
+"""By name: some repositories have the text encoders again, all in one folder text_encoders/."""
 UNWANTED = ["*.fp16*", "*.bin", "*.msgpack", "*.onnx*"]
 _CHUNK = 1 << 20
 
@@ -30,20 +34,20 @@ def download(preset: Preset, folder: Path) -> tuple[Path, Path]:
         WeightsError: the gate refuses, or the network fails.
         OutputError: the folder cannot be written.
     """
-    name, url = repository(preset), sam_file(preset)
-    if name is None or url is None:
+    name, sam = repository(preset), sam_file(preset)
+    if name is None or sam is None:
         raise UsageError(f"There are no published weights of the sizes of {preset.name}.", "See clue models add --help")
     if importlib.util.find_spec("huggingface_hub") is None:
         raise UsageError("huggingface_hub is not installed.", "pip install 'clue-forensics[models]'")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         sd3 = _snapshot(name, folder / name.rpartition("/")[2])
-        return sd3, _fetch(url, folder / url.rpartition("/")[2])
+        return sd3, _fetch(sam, folder / sam.url.rpartition("/")[2])
     except URLError as error:
-        raise WeightsError(f"{url} cannot be fetched: {error.reason}.", "The same command goes on.") from error
+        raise WeightsError(f"{sam.url} cannot be fetched: {error.reason}.", "The same command goes on.") from error
     except (HTTPException, ConnectionError, TimeoutError) as error:
         raise WeightsError(
-            f"{url} cannot be fetched: {str(error) or 'it broke off'}.", "The same command goes on."
+            f"{sam.url} cannot be fetched: {str(error) or 'it broke off'}.", "The same command goes on."
         ) from error
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}.") from error
@@ -74,18 +78,21 @@ def _snapshot(name: str, folder: Path) -> Path:
     return folder
 
 
-def _fetch(url: str, path: Path) -> Path:
+def _fetch(sam: SamFile, path: Path) -> Path:
     if path.is_file():
         return path
-    say(f"Fetching {url}")
+    say(f"Fetching {sam.url}")
 
     def write(temporary: str) -> None:
-        with urllib.request.urlopen(url, timeout=60) as answer, Path(temporary).open("wb") as file:
-            expected, there = answer.headers.get("Content-Length"), 0
+        with urllib.request.urlopen(sam.url, timeout=60) as answer, Path(temporary).open("wb") as file:
+            expected, there, digest = answer.headers.get("Content-Length"), 0, hashlib.sha256()
             while chunk := answer.read(_CHUNK):
                 there += file.write(chunk)
+                digest.update(chunk)
         if expected is not None and there != int(expected):  # a connection that ends early is no error to http.client
             raise HTTPException(f"{there} of {expected} bytes came")
+        if digest.hexdigest() != sam.sha256:
+            raise HTTPException(f"what came has SHA-256 {digest.hexdigest()}, its authors' has {sam.sha256}")
 
     write_whole(path, write)
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,9 @@ from model.empty_prompt import compute, missing_encoders, read_prompt, write_pro
 from model.presets import Preset
 from model.presets.files import PresetError, preset_of
 from model.registry import PARTS, Base, BasesError, StoredFile, config_folder, put, registered, stored
+
+_NOTE = 1 << 12
+"""Characters of a note of the Hugging Face Hub's client that are read; it has about a hundred."""
 
 
 def base_preset(name_or_path: str) -> Preset:
@@ -76,7 +80,31 @@ def _checked(
     except OSError as error:  # no permission, or a name that no file system has
         raise BasesError(f"{str(error.filename)[:300]} cannot be read: {error.strerror or error}") from error
     files = {"transformer": found.transformer, "vae": found.vae, "sam": found.sam}
-    return {part: tuple(stored(path, hashed) for path in paths) for part, paths in files.items()}
+    parts = {part: tuple(stored(path, hashed) for path in paths) for part, paths in files.items()}
+    for path, file in zip((*found.transformer, *found.vae), (*parts["transformer"], *parts["vae"]), strict=True):
+        published = hub_digest(path, sd3)
+        if published not in (None, file.sha256):
+            raise BasesError(f"{path} is not what was downloaded: SHA-256 {file.sha256}, {published} at its source")
+    return parts
+
+
+def hub_digest(path: Path, folder: Path) -> str | None:
+    """The SHA-256 that the Hugging Face Hub has for a file, where its client noted it beside what it downloaded.
+
+    Args:
+        path: in the folder, or a link into the client's cache, where large files are named by their digest.
+        folder: as it was downloaded.
+    """
+    note = folder / ".cache/huggingface/download" / f"{path.relative_to(folder)}.metadata"
+    try:
+        if note.is_file():
+            with note.open(encoding="utf-8") as lines:  # the commit, the digest, the time
+                name = lines.read(_NOTE).split("\n")[1].strip()
+        else:
+            name = path.resolve().name
+    except (OSError, UnicodeDecodeError, IndexError):
+        return None
+    return name if re.fullmatch("[0-9a-f]{64}", name) else None
 
 
 def _computed(preset: Preset, sd3: Path, digests: dict[str, str]) -> Path:

@@ -41,12 +41,34 @@ REPOSITORIES: tuple[tuple[TransformerSpec, str], ...] = (
 )
 """SD3 on the Hugging Face Hub; both repositories are gated."""
 
-SAM_FILES: tuple[tuple[SamSpec, str], ...] = (
-    (VIT_H, "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_h_4b8939.pth"),
-    (VIT_L, "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_l_0b3195.pth"),
-    (VIT_B, "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth"),
+
+@dataclass(frozen=True, slots=True)
+class SamFile:
+    """A checkpoint of SAM as its authors publish it: the encoder in it, its address, its SHA-256 in hex."""
+
+    encoder: SamSpec
+    url: str
+    sha256: str
+
+
+SAM_FILES = (
+    SamFile(
+        VIT_H,
+        "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_h_4b8939.pth",
+        "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+    ),
+    SamFile(
+        VIT_L,
+        "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_l_0b3195.pth",
+        "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+    ),
+    SamFile(
+        VIT_B,
+        "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth",
+        "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+    ),
 )
-"""SAM's checkpoints, as its authors' README names them."""
+"""SAM's checkpoints, as its authors' README names them; digests as micro-sam and SlicerSegmentWithSAM check them."""
 
 
 def repository(preset: Preset) -> str | None:
@@ -54,6 +76,6 @@ def repository(preset: Preset) -> str | None:
     return next((name for spec, name in REPOSITORIES if spec == preset.transformer), None)
 
 
-def sam_file(preset: Preset) -> str | None:
-    """The address of the checkpoint whose encoder has the preset's sizes."""
-    return next((url for spec, url in SAM_FILES if spec == preset.sam), None)
+def sam_file(preset: Preset) -> SamFile | None:
+    """The checkpoint whose encoder has the preset's sizes."""
+    return next((file for file in SAM_FILES if file.encoder == preset.sam), None)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import shutil
 import socket
 from collections.abc import Callable
+from fnmatch import fnmatch
 from http.client import RemoteDisconnected
 from pathlib import Path
 from urllib.error import URLError
@@ -20,6 +22,7 @@ from clue_cli import app
 from clue_cli.errors import ExitCode
 from clue_cli.models import sources
 from model import registry
+from model.registry import sha256_of
 from tests.base_layouts import SMALL, write_adapter, write_prompt_file, write_sam, write_sd3, write_text_encoders
 
 Output = pytest.CaptureFixture[str]
@@ -81,6 +84,24 @@ class TestAdd:
         assert registry.registered() == {}
         assert (published / "sam.pth").is_file()
 
+    def test_a_file_that_went_away_is_missing_in_the_list(
+        self, published: Path, tmp_path: Path, capsys: Output
+    ) -> None:
+        folder = Path(shutil.copytree(published, tmp_path / "copy"))
+        assert add(folder, "--prompt", folder / "prompt.safetensors") == ExitCode.OK
+        (folder / "sam.pth").unlink()
+        assert clue("models", "list") == ExitCode.OK
+        assert ", 1 of 4 files are missing" in capsys.readouterr().out
+
+    def test_a_sam_that_its_authors_did_not_publish_is_told(
+        self, published: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        theirs = sources.SamFile(SMALL.sam, "https://example.org/sam.pth", sha256_of(published / "sam.pth"))
+        for digest, told in ((theirs.sha256, False), ("0" * 64, True)):
+            monkeypatch.setattr(sources, "SAM_FILES", (dataclasses.replace(theirs, sha256=digest),))
+            assert add(published, "--prompt", published / "prompt.safetensors") == ExitCode.OK
+            assert ("not the one that its authors publish" in capsys.readouterr().err) is told
+
     def test_the_prompt_is_computed_once(
         self, published: Path, config: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -110,6 +131,25 @@ class TestAdd:
         assert not (config / "prompts").exists()
         assert clue("models", "remove", "small-sd3") == ExitCode.OK
         assert (published / "prompt.safetensors").is_file()
+
+    @pytest.mark.parametrize("layout", ["folder", "cache"])
+    def test_what_the_hub_noted_of_a_file_is_compared(
+        self, published: Path, tmp_path: Path, capsys: Output, layout: str
+    ) -> None:
+        folder = Path(shutil.copytree(published, tmp_path / "copy"))
+        file = folder / "sd3/transformer/diffusion_pytorch_model.safetensors"
+        right, wrong = sha256_of(file), "0" * 64
+        for digest, code in ((right, ExitCode.OK), (wrong, ExitCode.WEIGHTS_MISSING)):
+            if layout == "folder":
+                note = folder / "sd3/.cache/huggingface/download/transformer" / f"{file.name}.metadata"
+                note.parent.mkdir(parents=True, exist_ok=True)
+                note.write_text(f"commit\n{digest}\n1700000000.0\n")
+            else:
+                blob = file.resolve().rename(tmp_path / digest)
+                file.unlink(missing_ok=True)
+                file.symlink_to(blob)
+            assert add(folder, "--prompt", folder / "prompt.safetensors") == code
+        assert f"is not what was downloaded: SHA-256 {right}, {wrong} at its source" in capsys.readouterr().err
 
     def test_all_problems_are_said(self, published: Path, tmp_path: Path, capsys: Output) -> None:
         folder = Path(shutil.copytree(published, tmp_path / "copy"))
@@ -204,7 +244,8 @@ class TestDownload:
         """The published layouts behind the addresses of SMALL; optionally refusing."""
         huggingface_hub = pytest.importorskip("huggingface_hub", reason="of the extra `models`")
         monkeypatch.setattr(sources, "REPOSITORIES", ((SMALL.transformer, "someone/small-sd3"),))
-        monkeypatch.setattr(sources, "SAM_FILES", ((SMALL.sam, "https://example.org/small_sam.pth"),))
+        small = sources.SamFile(SMALL.sam, "https://example.org/small_sam.pth", sha256_of(published / "sam.pth"))
+        monkeypatch.setattr(sources, "SAM_FILES", (small,))
         asked: list[dict[str, object]] = []
 
         def start(refusal: Exception | None = None) -> list[dict[str, object]]:
@@ -229,6 +270,8 @@ class TestDownload:
         words = ("models", "download", published / "small-sd3.yaml", "--to", tmp_path / "weights")
         assert clue(*words) == ExitCode.OK
         assert asked[0]["name"] == "someone/small-sd3"
+        assert "text_encoder_3/*" in asked[0]["allow_patterns"]
+        assert not any(fnmatch("text_encoders/t5xxl.safetensors", one) for one in asked[0]["allow_patterns"])
         assert "token" not in asked[0]  # the person's own, where the hub keeps it
         assert Path(registry.find("small-sd3").sd3) == tmp_path / "weights" / "small-sd3"
         assert clue(*words) == ExitCode.OK
@@ -301,6 +344,7 @@ class TestDownload:
         ("broken", "named"),
         [
             (lambda: Answer(b"half", missing=4), "4 of 8 bytes came"),
+            (lambda: Answer(b"another file"), "what came has SHA-256 "),
             (lambda: (_ for _ in ()).throw(RemoteDisconnected("closed without response")), "closed without response"),
             (lambda: (_ for _ in ()).throw(TimeoutError("timed out")), "timed out"),
         ],
