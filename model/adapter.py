@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from model.base_files import read_json, safetensors_tensors
+from model.base_files import learned_tensors, read_json
 from model.bases import with_bases
 from model.calibration import Calibration
 from model.checkpoint import (
@@ -32,9 +32,9 @@ from model.checkpoint import (
     CheckpointError,
 )
 from model.clue import CLUE
-from model.lora import ADAPTER
+from model.lora import ADAPTER, SAM_TARGETS
 from model.presets import Preset
-from model.presets.spec import Adapt
+from model.presets.check import LARGEST, brief
 from model.registry import Base, BasesError, find
 from model.whole_file import whole_folder
 
@@ -100,8 +100,6 @@ def _write(path: Path, tensors: dict[str, Tensor]) -> None:
 def _write_config(folder: Path, preset: Preset, branch: str) -> None:
     from peft import LoraConfig  # seconds to import, and only a training gets here
 
-    from model.lora import SAM_TARGETS
-
     spec = preset.lora
     targets = list(spec.sd3_targets) if branch == "sd3" else list(SAM_TARGETS)
     LoraConfig(
@@ -118,19 +116,26 @@ def load_adapter(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> CLU
     try:
         base = find(checkpoint.base)
         model = with_bases(checkpoint.preset, base, device, dtype, checkpoint.branches)
-        head = dict(safetensors_tensors((checkpoint.folder / HEAD_FILE,), device, dtype))
+        head = dict(learned_tensors(checkpoint.folder / HEAD_FILE, device, dtype))
         _load_head(model, head, checkpoint.folder)
         if model.sd3 is not None:
-            _merge(model.sd3.transformer, checkpoint.folder / LORA_FOLDERS["sd3"], model.preset.adapt_sd3)
+            targets = model.preset.lora.sd3_targets if model.preset.adapt_sd3 == "lora" else ()
+            _merge(model.sd3.transformer, checkpoint.folder / LORA_FOLDERS["sd3"], targets)
         if model.sam is not None:
-            _merge(model.sam.encoder, checkpoint.folder / LORA_FOLDERS["sam"], model.preset.adapt_sam)
+            targets = SAM_TARGETS if model.preset.adapt_sam == "lora" else ()
+            _merge(model.sam.encoder, checkpoint.folder / LORA_FOLDERS["sam"], targets)
     except BasesError as error:
         raise CheckpointError(str(error)) from error
     return model.eval()
 
 
-def load_learned(model: CLUE, checkpoint: Checkpoint) -> None:
+def load_learned(model: CLUE, checkpoint: Checkpoint, *, keep_head: bool = True) -> None:
     """Put what a checkpoint learned into a network that has adapters (`model.clue.adapt`), to go on learning.
+
+    Args:
+        model: its base weights are those that the checkpoint was trained on.
+        checkpoint: of a branch that the model does not have, nothing is taken.
+        keep_head: whether fusion and localization are taken, too.
 
     Raises:
         CheckpointError: something is damaged, or the network has other adapters.
@@ -138,11 +143,13 @@ def load_learned(model: CLUE, checkpoint: Checkpoint) -> None:
     own = dict(model.named_parameters())
     device = str(next(model.parameters()).device)
     try:
-        state = dict(safetensors_tensors((checkpoint.folder / HEAD_FILE,), device, None))
+        state = dict(learned_tensors(checkpoint.folder / HEAD_FILE, device, None))
+        if not keep_head:
+            state = {name: tensor for name, tensor in state.items() if name.startswith("view.")}
         for branch, inside in (("sd3", "sd3.transformer."), ("sam", "sam.encoder.")):
             path = checkpoint.folder / LORA_FOLDERS[branch] / LORA_WEIGHTS
-            if path.is_file():
-                for name, tensor in safetensors_tensors((path,), device, None):
+            if path.is_file() and getattr(model, branch) is not None:
+                for name, tensor in learned_tensors(path, device, None):
                     plain = name.removeprefix(PREFIX).replace(".weight", f".{ADAPTER}.weight")
                     state[inside + plain] = tensor
     except BasesError as error:
@@ -167,24 +174,43 @@ def _load_head(model: CLUE, head: dict[str, Tensor], folder: Path) -> None:
 
 
 @torch.no_grad()
-def _merge(network: nn.Module, folder: Path, adapted: Adapt) -> None:
-    """Add (alpha / rank)·B·A to the weights that a file of peft's adapts, computed in float32."""
-    if adapted == "frozen" and not folder.is_dir():
-        return  # only a frozen branch has none; where one is lost, the network would be another without a word
-    scale = _scale(folder / LORA_CONFIG)
+def _merge(network: nn.Module, folder: Path, targets: tuple[str, ...]) -> None:
+    """Add (alpha / rank)·B·A to the weights that a file of peft's adapts, computed in float32.
+
+    Args:
+        network: of the branch.
+        folder: with the adapters; where they or some of them are lost, the network would be another without a word.
+        targets: ends of the names of all that was adapted; none: the branch was frozen.
+    """
+    if not targets and not folder.is_dir():
+        return
+    rank, scale = _rank_and_scale(folder / LORA_CONFIG)
     path = folder / LORA_WEIGHTS
     device = str(next(network.parameters()).device)
-    pairs = dict(safetensors_tensors((path,), device, torch.float32))
+    pairs = dict(learned_tensors(path, device, torch.float32))
     weights = dict(network.named_parameters())
     names = {name.removeprefix(PREFIX).rsplit(".lora_", 1)[0] for name in pairs}
     for name in sorted(names):
         down, up = (pairs.pop(f"{PREFIX}{name}.lora_{letter}.weight", None) for letter in "AB")
         weight, rows = _target(weights, name)
-        if down is None or up is None or weight is None or weight[rows].shape != (up.shape[0], down.shape[-1]):
+        if down is None or up is None or weight is None or weight.ndim != 2:
+            raise CheckpointError(f"{path} does not fit the network: {name}")
+        out, inputs = weight[rows].shape
+        if (up.shape, down.shape) != ((out, rank), (rank, inputs)):
             raise CheckpointError(f"{path} does not fit the network: {name}")
         weight[rows] = (weight[rows].float() + scale * (up @ down)).to(weight.dtype)
     if pairs:
         raise CheckpointError(f"{path} holds {next(iter(pairs))}, which is no LoRA")
+    lost = sorted(_named(network, targets) - names)
+    if lost:
+        raise CheckpointError(f"{path} is damaged: the adapters of {lost[0]} are missing ({len(lost)} in all)")
+
+
+def _named(network: nn.Module, targets: tuple[str, ...]) -> set[str]:
+    """The layers whose names end so; q, k and v of SAM are not layers of their own here."""
+    layers = [name for name, _ in network.named_modules()]
+    layers += [f"{name}.{part}" for name in layers if name.endswith(".qkv") for part in "qkv"]
+    return {name for name in layers if name.endswith(tuple(f".{target}" for target in targets))}
 
 
 def _target(weights: dict[str, nn.Parameter], name: str) -> tuple[nn.Parameter | None, slice]:
@@ -197,15 +223,16 @@ def _target(weights: dict[str, nn.Parameter], name: str) -> tuple[nn.Parameter |
     return weights.get(f"{name}.weight"), slice(None)
 
 
-def _scale(path: Path) -> float:
+def _rank_and_scale(path: Path) -> tuple[int, float]:
     config = read_json(path)
     other = [key for key, plain in _PLAIN.items() if config.get(key, plain) not in (plain, None)]
     if other:
         raise CheckpointError(f"{path}: {other[0]} is {config[other[0]]!r}, which is not supported")
     rank, alpha = config.get("r"), config.get("lora_alpha")
-    if not isinstance(rank, int) or not isinstance(alpha, int | float) or rank < 1:
-        raise CheckpointError(f"{path}: r is {rank!r} and lora_alpha is {alpha!r}; expected numbers")
-    return alpha / rank
+    if not isinstance(rank, int) or not isinstance(alpha, int | float) or rank < 1 or not 0 <= alpha <= LARGEST:
+        shown = (brief(repr(value)) for value in (rank, alpha))
+        raise CheckpointError("{}: r is {} and lora_alpha is {}; expected numbers".format(path, *shown))
+    return rank, alpha / rank
 
 
 def merge(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype) -> None:

@@ -135,6 +135,7 @@ def opened(path: Path, device: str = "cpu") -> Iterator[Any]:
         BasesError: it is damaged or cannot be read.
     """
     try:
+        _refuse_pipes(path)
         with safe_open(path, framework="pt", device=device) as file:
             yield file
     except SafetensorError as error:
@@ -158,6 +159,23 @@ def safetensors_tensors(
                 yield name, tensor if dtype is None else tensor.to(dtype)
 
 
+def learned_tensors(path: Path, device: str, dtype: torch.dtype | None) -> Iterator[tuple[str, Tensor]]:
+    """`safetensors_tensors` of what somebody trained.
+
+    Raises:
+        BasesError: the file is damaged, or a value in it is infinite or no number: every heatmap would be.
+    """
+    for name, tensor in safetensors_tensors((path,), device, dtype):
+        if not bool(tensor.isfinite().all()):
+            raise BasesError(f"{path} is damaged: {name} holds a value that is not finite")
+        yield name, tensor
+
+
+def _refuse_pipes(path: Path) -> None:
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise BasesError(f"{path} is no regular file; reading it might never end")
+
+
 def sam_tensors(path: Path, device: str, dtype: torch.dtype | None) -> Iterator[tuple[str, Tensor]]:
     """All tensors of a SAM checkpoint one by one: a .pth of segment_anything's, or safetensors with the same names.
 
@@ -170,6 +188,7 @@ def sam_tensors(path: Path, device: str, dtype: torch.dtype | None) -> Iterator[
         BasesError: damaged, or a pickle with anything but tensors in it, which is not executed.
     """
     try:
+        _refuse_pipes(path)
         with path.open("rb") as file:
             head = file.read(2)
     except OSError as error:

@@ -203,6 +203,10 @@ def _retensor(path: Path, **changes: torch.Tensor) -> None:
     save_file(load_file(path) | changes, path)
 
 
+def _drop(path: Path, layer: str) -> None:
+    save_file({name: tensor for name, tensor in load_file(path).items() if layer not in name}, path)
+
+
 @pytest.mark.parametrize(
     ("what", "named"),
     [
@@ -211,6 +215,14 @@ def _retensor(path: Path, **changes: torch.Tensor) -> None:
         (lambda f: (f / "lora_sd3" / LORA_WEIGHTS).unlink(), f"{LORA_WEIGHTS} cannot be read"),
         (lambda f: (f / "lora_sam" / LORA_CONFIG).unlink(), f"{LORA_CONFIG} cannot be read"),
         (lambda f: _edit(f / "lora_sam" / LORA_CONFIG, r="2"), "r is '2' and lora_alpha is 4"),
+        (lambda f: _edit(f / "lora_sam" / LORA_CONFIG, lora_alpha=10**400), "r is 2 and lora_alpha is 1000"),
+        (lambda f: _edit(f / "lora_sam" / LORA_CONFIG, lora_alpha=float("nan")), "lora_alpha is nan; expected numbers"),
+        (lambda f: _edit(f / "lora_sam" / LORA_CONFIG, r=4), "does not fit the network: blocks.0.attn.qkv.k"),
+        (
+            lambda f: save_file({}, f / "lora_sam" / LORA_WEIGHTS),
+            r"the adapters of blocks\.0\.attn\.qkv\.k are missing \(6 in all\)",
+        ),
+        (lambda f: _drop(f / "lora_sd3" / LORA_WEIGHTS, "attn2.to_q"), "blocks.0.attn2.to_q are missing"),
         (lambda f: _edit(f / "lora_sam" / LORA_CONFIG, use_dora=True), "use_dora is True, which is not supported"),
         (lambda f: _retensor(f / "lora_sd3" / LORA_WEIGHTS, odd=torch.zeros(1)), "does not fit the network: odd"),
         (

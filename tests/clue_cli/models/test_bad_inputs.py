@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from clue_cli import app
 from clue_cli.errors import ExitCode
@@ -80,6 +81,13 @@ def edit(path: Path, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+def spoil(path: Path, value: float) -> None:
+    """One number of a file of weights is something else."""
+    tensors = load_file(path)
+    tensors[min(tensors)].view(-1)[0] = value
+    save_file(tensors, path)
+
+
 class Bomb:
     """Code in a pickle: loading it makes a folder."""
 
@@ -112,6 +120,8 @@ def preset(files: Path, **changes: object) -> None:
         (lambda f: cut(f / "prompt.safetensors"), [], 4, "is damaged or no safetensors file"),
         (lambda f: None, ["--prompt", "missing.safetensors"], 4, "missing.safetensors"),
         (lambda f: None, ["--prompt", "."], 4, "cannot be read"),
+        (lambda f: (os.mkfifo(f / "pipe"), (f / "pipe").replace(f / "sam.pth")), [], 4, "is no regular file"),
+        (lambda f: None, ["--prompt", "/dev/zero"], 4, "is no regular file"),
         (lambda f: None, ["--sd3", LONG], 4, "File name too long"),
         (lambda f: None, ["--sam", LONG], 4, "File name too long"),
         (lambda f: preset(f, transformer={"num_attention_heads": 65536, "attention_head_dim": 65536}), [], 2, "small"),
@@ -179,6 +189,9 @@ def merged(adapter: Path) -> Path:
         (lambda a: shutil.rmtree(a), "model.json and model.safetensors not found"),
         (lambda a: cut(a / HEAD_FILE), f"{HEAD_FILE} is damaged"),
         (lambda a: cut(a / "lora_sd3" / LORA_WEIGHTS), f"{LORA_WEIGHTS} is damaged"),
+        (lambda a: spoil(a / HEAD_FILE, float("nan")), f"{HEAD_FILE} is damaged: fusion"),
+        (lambda a: spoil(a / "lora_sam" / LORA_WEIGHTS, float("inf")), "holds a value that is not finite"),
+        (lambda a: edit(a / CONFIG_FILE, calibration={"pixel_threshold": 10**400}), "cannot be understood"),
         (lambda a: shutil.rmtree(a / "lora_sam"), "adapter_config.json cannot be read"),
         (lambda a: (a / CONFIG_FILE).write_text("[" * 100_000), "cannot be understood"),
         (lambda a: edit(a / CONFIG_FILE, training=[1]), "training is '[1]', expected an object"),
