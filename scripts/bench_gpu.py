@@ -47,7 +47,7 @@ from model.presets import PRESETS, Preset
 from model.sam_attention import restore_attention
 from model.speed import Compile, compile_network, flops
 from model.storage import save
-from model.training.network import keep_less
+from model.training.network import hold_frozen, keep_less
 
 WARMUP = 2
 """Runs that are not counted: kernels are chosen and memory is laid out in them."""
@@ -210,15 +210,14 @@ class Bench:
         return float(json.loads((out / "run.json").read_text("utf-8"))["seconds"])
 
     def training(self, preset: Preset) -> dict[str, float]:
-        """Images a second and peak memory of a training step at batch 1: bfloat16 base, float32 where it learns."""
-        self.reset()
+        """Images a second and memory of a training step at batch 1: bfloat16 base, float32 where it learns."""
         torch.manual_seed(0)
-        model = build(preset, self.device).to(torch.bfloat16)
+        model = build(preset, self.device)
         adapt(model, preset.adapt_sd3, preset.adapt_sam)
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.float()
+        hold_frozen(model, torch.bfloat16)
+        weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers())) / 1e9
         keep_less(model.train())
+        self.reset()
         x, noise = self.tile(model, 1)
         truth = (torch.rand(1, 1, *x.shape[-2:], device=self.device) > 0.9).float()
         optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
@@ -231,7 +230,7 @@ class Bench:
             optimizer.step()
 
         seconds = self.seconds(step)
-        return {"images_per_second": 1 / seconds, "peak_gb": self.peak_gb()}
+        return {"images_per_second": 1 / seconds, "weights_gb": weights, "peak_gb": self.peak_gb()}
 
 
 def machine(bench: Bench) -> dict[str, str | int]:
@@ -268,8 +267,10 @@ def markdown(document: dict[str, Any]) -> str:
         cells += ["–" if scan is None else f"{scan:.3g} ({scan / ours:.0%})"]
         lines.append("| " + " | ".join(map(str, [*cells, parts or "–"])) + " |")
     for preset, step in document["training"].items():
-        rate, peak = step["images_per_second"], step["peak_gb"]
-        lines.append(f"\nTraining step of {preset}, batch 1: {rate:.3g} images/s, peak {peak:.2f} GB.")
+        rate, weights, peak = (step[key] for key in ("images_per_second", "weights_gb", "peak_gb"))
+        lines.append(
+            f"\nTraining step of {preset}, batch 1: {rate:.3g} images/s, peak {peak:.2f} GB, weights {weights:.2f} GB."
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -8,13 +8,15 @@ from functools import partial
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from model.adapter import load_learned
 from model.bases import find_base, needs_bases, with_bases
-from model.checkpoint import CheckpointError, inspect
+from model.checkpoint import Checkpoint, CheckpointError, inspect
 from model.clue import CLUE, adapt, build
 from model.presets import Preset
+from model.registry import find
 from model.storage import load
 from model.training.options import TrainingOptions
 
@@ -35,36 +37,88 @@ def with_options(preset: Preset, options: TrainingOptions) -> Preset:
     )
 
 
-def prepare_network(preset: Preset, options: TrainingOptions, init: str | None = None) -> CLUE:
+def frozen_format(options: TrainingOptions, device: torch.device) -> torch.dtype:
+    """The number format of base weights that do not learn: bfloat16 on a GPU that computes in it, else float32."""
+    return torch.bfloat16 if options.precision == "bf16" and device.type == "cuda" else torch.float32
+
+
+def prepare_network(
+    preset: Preset, options: TrainingOptions, init: str | None = None, frozen: torch.dtype = torch.float32
+) -> CLUE:
     """The network on the CPU, in training mode.
 
     Its first weights are those of a checkpoint; or, for a preset that stands on weights of others, these, with new
-    ones in fusion and localization; or new ones.
+    ones in fusion and localization; or new ones. Adapters of a checkpoint go on as adapters where the preset has the
+    same; else they are merged, and what comes out is a whole model.
 
     Args:
         preset: with the options applied (`with_options`).
         options: of the training.
         init: a model of the package or a folder, whose weights are the first ones.
+        frozen: number format of base weights of which nothing is stored (`frozen_format`).
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, or of another preset; the message says what differs.
         BasesError: the weights of others are not registered, damaged, or do not fit.
     """
     torch.manual_seed(options.seed)
-    if init is None and needs_bases(preset):
+    source = inspect(init) if init is not None else None
+    adapters = source if source is not None and _same_adapters(source, preset) else None
+    if adapters is not None:
+        model = with_bases(preset, find(adapters.base), "cpu", torch.float32, options.branches)
+    elif source is None and needs_bases(preset):
         model = with_bases(preset, find_base(preset), "cpu", torch.float32, options.branches)
     else:
         model = build(preset, "cpu", options.branches)
-    if init is not None:
-        _load_weights(model, init, keep_head=not options.fresh_head)
+        if source is not None:
+            _load_weights(model, source, keep_head=not options.fresh_head)
     adapt(model, preset.adapt_sd3, preset.adapt_sam)
+    if adapters is not None:
+        _load_adapters(model, adapters, keep_head=not options.fresh_head)
+    if model.kept_as_adapters:
+        hold_frozen(model, frozen)
     if options.gradient_checkpointing:
         keep_less(model)
     return model.to(memory_format=torch.channels_last).train()
 
 
-def _load_weights(model: CLUE, init: str, *, keep_head: bool) -> None:
-    source = inspect(init)
+def hold_frozen(model: nn.Module, dtype: torch.dtype) -> None:
+    """Hold the weights that do not learn in a number format, in place; what learns stays as it is.
+
+    In bfloat16 they take half the memory, and autocast would round them at each use; norms are rounded with them, as
+    they are where the network is run in bfloat16.
+    """
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
+
+
+def stored_weights(model: CLUE) -> dict[str, Tensor]:
+    """What a training that goes on needs: of what stands on weights of others those that learn, else all."""
+    weights: dict[str, Tensor] = model.state_dict()
+    if not model.kept_as_adapters:
+        return weights
+    return {name: weights[name] for name, _ in _learning(model)}
+
+
+def _same_adapters(source: Checkpoint, preset: Preset) -> bool:
+    """Whether a checkpoint holds adapters, and the preset asks for such."""
+    there, here = (
+        (one.adapt_sd3, one.adapt_sam, one.lora.rank, one.lora.alpha, set(one.lora.sd3_targets))
+        for one in (source.preset, preset)
+    )
+    return bool(source.base) and needs_bases(preset) and "full" not in here and there == here
+
+
+def _load_adapters(model: CLUE, source: Checkpoint, *, keep_head: bool) -> None:
+    try:
+        load_learned(model, source, keep_head=keep_head)
+    except CheckpointError as error:
+        differ = differences(source.preset.to_dict(), model.preset.to_dict())
+        raise CheckpointError(f"{error}: {'; '.join(differ)}" if differ else str(error)) from error
+
+
+def _load_weights(model: CLUE, source: Checkpoint, *, keep_head: bool) -> None:
     theirs = load(source, "cpu", torch.float32).state_dict()
     ours = model.state_dict()
     if not keep_head:

@@ -34,7 +34,7 @@ class TrainingOptions:
         clip: largest norm of the gradient; longer ones are shortened.
         ema: decay of the average of the weights that is validated and kept; 0: no average.
         seed: of the first weights, the samples, the noise.
-        precision: `no` float32; `bf16`, `fp16` mixed.
+        precision: `no` float32; `bf16`, `fp16` mixed. On a GPU, `bf16` also holds base weights in it that do not learn.
         device: `auto` a GPU where there is one, `cpu`.
         adapt_sd3, adapt_sam: what of each branch learns; None: as the preset says.
         noise, shift, levels: of the latent (`NoiseSpec`); None: as the preset says.

@@ -1,8 +1,9 @@
 """The runs folder: the settings, the state that a training goes on from, and who is training in it.
 
-`state.pt` holds all that a training is at the end of a step: weights, their average, optimizer, scaler of fp16, loss
-weights, counts, time. There is no state of random generators, as there is none to lose: every step seeds them from
-the seed, its own number and the process (`seed_step`), and every batch is made from its number (`model.training.feed`).
+`state.pt` holds all that a training is at the end of a step: weights (of what stands on weights of others, those that
+learn), their average, optimizer, scaler of fp16, loss weights, counts, time. There is no state of random generators,
+as there is none to lose: every step seeds them from the seed, its own number and the process (`seed_step`), and every
+batch is made from its number (`model.training.feed`).
 """
 
 from __future__ import annotations

@@ -32,7 +32,14 @@ from model.training.finish import calibrated, finish
 from model.training.launch import make_accelerator, settings
 from model.training.log import Listener, Log, Row, Silent
 from model.training.loss_weights import LossWeights
-from model.training.network import count_parameters, parameter_groups, prepare_network, with_options
+from model.training.network import (
+    count_parameters,
+    frozen_format,
+    parameter_groups,
+    prepare_network,
+    stored_weights,
+    with_options,
+)
 from model.training.schedule import learning_rate
 from model.training.state import RunFolder, writing
 from model.training.steps import Steps
@@ -87,7 +94,8 @@ class _Trainer:
         self.accelerator, self.listener, self.stop = accelerator, listener, stop
         self.rank, self.world = accelerator.process_index, accelerator.num_processes
         options = task.options
-        self.model = prepare_network(preset, options, task.init).to(accelerator.device)
+        frozen = frozen_format(options, accelerator.device)
+        self.model = prepare_network(preset, options, task.init, frozen).to(accelerator.device)
         self.average = Average(self.model, options.ema)
         optimizer = torch.optim.AdamW(parameter_groups(self.model, options.weight_decay), lr=options.lr, fused=True)
         # `network` computes (in mixed precision, on several GPUs); `model` holds the same parameters.
@@ -269,7 +277,7 @@ class _Trainer:
             position, scaler = self.position, self.accelerator.scaler
             self.folder.save_state(
                 {
-                    "model": self.model.state_dict(),
+                    "model": stored_weights(self.model),
                     "average": self.average.tensors,
                     "optimizer": self.optimizer.state_dict(),
                     "scaler": scaler.state_dict() if scaler is not None else {},
@@ -282,7 +290,8 @@ class _Trainer:
         if state is None:
             return
         try:
-            self.model.load_state_dict(state["model"])
+            weights = {name: state["model"][name] for name in stored_weights(self.model)}
+            self.model.load_state_dict(weights, strict=False)
             self.average.load(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
             if self.accelerator.scaler is not None:

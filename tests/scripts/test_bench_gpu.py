@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from model import presets
+from model.clue import CLUE, adapt, build
 from tests.base_layouts import SMALL
 
 QUICK = ["--device", "cpu", "--dtype", "float32", "--size", "64", "--matmul", "32", "--repeats", "1"]
@@ -40,6 +41,20 @@ def test_it_measures_and_writes_the_table(
     assert table in capsys.readouterr().out
     assert table.count("| mini |") == 4
     assert (tmp_path / "out" / "bench_gpu.svg").read_text().startswith("<svg")
+
+
+def test_a_training_step_holds_the_base_in_two_bytes(bench: dict[str, Any]) -> None:
+    step = bench["Bench"](bench["arguments"](QUICK)).training(SMALL)
+    parameters = list(adapted().parameters())
+    base, learned = (sum(p.numel() for p in parameters if p.requires_grad is learns) for learns in (False, True))
+    assert step["images_per_second"] > 0
+    assert 2 * base + 4 * learned <= step["weights_gb"] * 1e9 < 4 * (base + learned)
+
+
+def adapted() -> CLUE:
+    model = build(SMALL, "meta")
+    adapt(model, "lora", "lora")
+    return model
 
 
 def test_a_size_that_does_not_fit_is_refused(bench: dict[str, Any]) -> None:

@@ -9,17 +9,23 @@ import pytest
 import torch
 
 from model import lora
+from model.bases import with_bases
 from model.calibration import Calibration
 from model.checkpoint import CheckpointError, inspect
 from model.clue import CLUE, adapt, build
+from model.presets import SD3_MEDIUM
+from model.registry import Base
 from model.storage import load, save
 from model.training.network import (
     count_parameters,
     differences,
+    frozen_format,
+    hold_frozen,
     parameter_groups,
     prepare_network,
     with_options,
 )
+from tests.base_layouts import SMALL, register_small
 from tests.model.training.made import QUICK, options
 from tests.tiny_model import TINY, write_tiny_model
 
@@ -151,3 +157,97 @@ def test_what_differs() -> None:
         "new is None there, 4 here",
     ]
     assert differences(there, there) == []
+
+
+class TestOnBases:
+    """Networks that stand on registered weights of others."""
+
+    @pytest.fixture(autouse=True)
+    def base(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Base:
+        monkeypatch.setenv("CLUE_CONFIG", str(tmp_path / "config"))
+        return register_small(tmp_path / "bases")
+
+    def test_what_does_not_learn_is_held_in_bfloat16(self) -> None:
+        asked = options(precision="bf16")
+        model, whole = (prepare_network(SMALL, asked, None, dtype) for dtype in (torch.bfloat16, torch.float32))
+        for (name, held), (_, exact) in zip(model.named_parameters(), whole.named_parameters(), strict=True):
+            learns = ".lora_" in name or name.startswith(("fusion.", "localization."))
+            assert held.requires_grad == exact.requires_grad == learns, name
+            assert held.dtype == (torch.float32 if learns else torch.bfloat16), name
+            assert torch.equal(held, exact.to(held.dtype)), name
+        assert all(torch.equal(a, b) for a, b in zip(model.buffers(), whole.buffers(), strict=True))
+
+    @pytest.mark.parametrize("changes", [{"adapt_sam": "full"}, {"adapt_sd3": "full", "adapt_sam": "frozen"}])
+    def test_of_what_is_stored_as_a_whole_nothing_is_rounded(self, changes: dict[str, Any]) -> None:
+        model = prepare_network(with_options(SMALL, options(**changes)), options(), None, torch.bfloat16)
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+    @pytest.mark.parametrize(
+        ("precision", "device", "dtype"),
+        [
+            ("bf16", "cuda", torch.bfloat16),
+            ("bf16", "cpu", torch.float32),
+            ("no", "cuda", torch.float32),
+            ("fp16", "cuda", torch.float32),
+        ],
+    )
+    def test_only_a_gpu_that_computes_in_bfloat16_holds_it(
+        self, precision: str, device: str, dtype: torch.dtype
+    ) -> None:
+        assert frozen_format(options(precision=precision), torch.device(device)) == dtype
+
+    @pytest.mark.parametrize(
+        ("changes", "adapters"),
+        [
+            ({}, True),
+            ({"branches": "sam", "fresh_head": True}, True),
+            ({"fresh_head": True, "levels": (0.3,)}, True),
+            ({"adapt_sam": "frozen"}, False),
+            ({"adapt_sd3": "full"}, False),
+        ],
+    )
+    def test_adapters_go_on_as_adapters_where_the_preset_has_the_same(
+        self, base: Base, tmp_path: Path, changes: dict[str, Any], adapters: bool
+    ) -> None:
+        source = with_bases(SMALL, base, "cpu", torch.float32)
+        adapt(source, "lora", "lora")
+        learned = {name: p for name, p in source.named_parameters() if p.requires_grad}
+        with torch.no_grad():
+            for parameter in learned.values():
+                parameter.normal_(std=0.2)
+        save(tmp_path / "adapter", source, Calibration(), {})
+        asked = options(**changes)
+        model = prepare_network(with_options(SMALL, asked), asked, str(tmp_path / "adapter"))
+        assert model.kept_as_adapters == adapters
+        taken = {name for name, p in model.named_parameters() if name in learned and torch.equal(p, learned[name])}
+        head = {name for name in learned if name.startswith(("fusion.", "localization."))}
+        if not adapters:  # merged: the weights are those of the source with its adapters in them
+            assert head <= taken
+            assert model.sam is not None
+            assert torch.equal(
+                model.sam.encoder.state_dict()["blocks.0.mlp.lin1.weight"],
+                source.sam.encoder.state_dict()["blocks.0.mlp.lin1.weight"],  # type: ignore[union-attr]
+            )
+        else:
+            expected = set(learned) & {name for name, _ in model.named_parameters()}
+            assert taken == (expected - head if changes.get("fresh_head") else expected)
+
+    def test_another_head_under_adapters_is_told(self, base: Base, tmp_path: Path) -> None:
+        source = with_bases(SMALL, base, "cpu", torch.float32)
+        adapt(source, "lora", "lora")
+        save(tmp_path / "adapter", source, Calibration(), {})
+        with pytest.raises(
+            CheckpointError, match=r"does not fit: noise\.levels is \[0\.1, 0\.5\] there, \[0\.3\] here"
+        ):
+            prepare_network(with_options(SMALL, options(levels=(0.3,))), options(), str(tmp_path / "adapter"))
+
+
+def test_the_weights_of_the_papers_size_leave_room_on_a_card_of_24_gb() -> None:
+    """Counted without a GPU: weights, and gradients, moments and averages of what learns; activations come on top."""
+    model = build(SD3_MEDIUM, "meta")
+    adapt(model, "lora", "lora")
+    hold_frozen(model, torch.bfloat16)
+    weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+    learning = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
+    assert 5.4e9 < weights < 6.2e9
+    assert weights + 4 * learning < 7e9
