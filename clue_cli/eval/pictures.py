@@ -1,4 +1,4 @@
-"""Pictures and masks of a benchmark, read in processes of their own: hostile bytes cost the image they belong to."""
+"""Pictures, masks and maps of a benchmark, read in other processes: hostile bytes cost the image they belong to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clue_cli.eval.mask_worker import HEADER, MASK
+from clue_cli.eval.mask_worker import HEADER, MAP, MASK
 from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.decode_pool import DecodePool
 from clue_cli.evidence.identity import identify
@@ -21,7 +21,8 @@ from clue_cli.evidence.orientation import stored_view
 from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.walk import open_file
 from clue_cli.terminal import printable
-from model.evaluation import Entry, UnreadablePicture, read_truth
+from model.evaluation import Entry, UnreadablePicture, read_map, read_truth
+from model.evaluation.maps import Levels, Map
 from model.evaluation.truth import FORMATS, Header, Mask, MaskStyle, marked
 
 Pixels = NDArray[np.uint8]
@@ -41,7 +42,7 @@ class Pictures:
     ) -> None:
         limits = DecodeLimits(max_megapixels=max_megapixels, max_pages=1)
         self._pool = DecodePool(workers, limits, worker_module=worker_module)
-        self._limit = Image.MAX_IMAGE_PIXELS
+        self._max_megapixels, self._limit = max_megapixels, Image.MAX_IMAGE_PIXELS
 
     def __enter__(self) -> Self:
         """Start the workers; raises ClueError if they cannot run here at all."""
@@ -82,19 +83,39 @@ class Pictures:
         Raises:
             UnreadablePicture: it is none, or not there.
         """
-        name = os.fsencode(path.absolute())
-        asked = identify(name, "").model_copy(update={"sniffed_type": HEADER})
-        for page in list(self._pool.decode(printable(path.name), name, asked)):
-            if not isinstance(page, Photo):
-                raise UnreadablePicture(page.message)
-            match page.decoding:
-                case (width, height, form, signature) if (
-                    all(re.fullmatch("[0-9]{1,10}", side) for side in (width, height))
-                    and form in FORMATS
-                    and re.fullmatch("[0-9a-f]{16}", signature)
-                ):
-                    return Header(int(width), int(height), form, signature)
+        match self._asked(path, HEADER).decoding:
+            case (width, height, form, signature) if (
+                all(re.fullmatch("[0-9]{1,10}", side) for side in (width, height))
+                and form in FORMATS
+                and re.fullmatch("[0-9a-f]{16}", signature)
+            ):
+                return Header(int(width), int(height), form, signature)
         raise UnreadablePicture("the decoder sent nonsense")
+
+    def map(self, path: Path) -> Map:
+        """Another method's map, as `model.evaluation.read_map`; a PNG is decoded in a worker.
+
+        Raises:
+            UnreadablePicture: why there is none.
+        """
+        return read_map(path, self._max_megapixels, read=self._map_levels)
+
+    def _map_levels(self, path: Path, max_megapixels: float) -> Levels:
+        page = self._asked(path, MAP)
+        if page.decoding == ("8",):
+            return page.pixels[:, :, 1]
+        upper, lower = page.pixels[:, :, 0].astype(np.uint16), page.pixels[:, :, 1].astype(np.uint16)
+        return upper << np.uint16(8) | lower
+
+    def _asked(self, path: Path, kind: str) -> Photo:
+        """The one page of the answer to a path."""
+        name = os.fsencode(path.absolute())
+        asked = identify(name, "").model_copy(update={"sniffed_type": kind})
+        for page in list(self._pool.decode(printable(path.name), name, asked)):
+            if isinstance(page, Photo):
+                return page
+            raise UnreadablePicture(page.message)
+        raise UnreadablePicture("the decoder said nothing")
 
     def _mask(self, path: Path, style: MaskStyle) -> Mask:
         try:

@@ -40,7 +40,6 @@ from model.evaluation import (
     digest,
     ground,
     measure,
-    read_map,
     to_size,
 )
 from model.evaluation.maps import Map
@@ -163,7 +162,7 @@ class Run:
             for _ in range(self.readers):
                 self.threads.start("clue-eval-read", lambda: self._read(pictures), self.shots)
             for _ in range(self.measurers):
-                self.threads.start("clue-eval-measure", self._measure)
+                self.threads.start("clue-eval-measure", lambda: self._measure(pictures))
             with self.threads.guarded():
                 self._predict()
                 self.measured.close()
@@ -289,11 +288,11 @@ class Run:
             self.timing.pictures += 1
             self.measured.put((shot, prediction.heatmap))
 
-    def _measure(self) -> None:
+    def _measure(self, pictures: Pictures) -> None:
         for shot, heatmap in self.measured:
             with self._timed("measure"):
                 for method in shot.methods:
-                    measurement = self._one(shot, method, heatmap)
+                    measurement = self._one(shot, method, heatmap, pictures)
                     if self.strict and measurement.row.problems:
                         raise DataProblemError(
                             f"{shot.chosen.name}, {method.name}: {measurement.row.problems[0]}.",
@@ -304,8 +303,10 @@ class Run:
             self.budget.release(shot.cost)
             self.progress.done()
 
-    def _one(self, shot: Shot, method: Method, heatmap: Map | None) -> Measurement:
-        found = self._figures(shot, method, heatmap)
+    def _one(self, shot: Shot, method: Method, heatmap: Map | None, pictures: Pictures) -> Measurement:
+        found = (
+            self._prediction(shot, pictures) if method.kind == "predictions" else self._figures(shot, method, heatmap)
+        )
         return replace(found, inverted=shot.ground.inverted)
 
     def _figures(self, shot: Shot, method: Method, heatmap: Map | None) -> Measurement:
@@ -315,8 +316,6 @@ class Run:
             about = ImageRow(row.key, row.forged, row.manipulation, row.format, row.width, row.height)
             header = shot.ground.header
             return Measurement(about, signature=header.signature if header else "")
-        if method.kind == "predictions":
-            return self._prediction(shot)
         if not method.sees_pixels:
             function = method.function
             if function is None or shot.native == (0, 0):
@@ -339,7 +338,7 @@ class Run:
             }
         return _with_curve(_row(shot, heatmap, seen=pixels.shape[:2], **said), shot, heatmap)
 
-    def _prediction(self, shot: Shot) -> Measurement:
+    def _prediction(self, shot: Shot, pictures: Pictures) -> Measurement:
         path, why = self.folders[shot.chosen.name].find(shot.entry)
         if path is None:
             row = _row(shot, None)
@@ -347,7 +346,7 @@ class Run:
                 row = _replaced(row, Problem(Kind.MAP_MISSING, shot.entry.key, why))
             return Measurement(row)
         try:
-            values = read_map(path, self.max_megapixels)
+            values = pictures.map(path)
         except UnreadablePicture as error:
             return Measurement(_replaced(_row(shot, None), Problem(Kind.MAP_UNREADABLE, shot.entry.key, str(error))))
         return _scored(shot, values, shot.native if shot.native != (0, 0) else None, curve=True)

@@ -55,7 +55,7 @@ from clue_cli.scan.network import check_compile, find_device, find_model, load_p
 from clue_cli.scan.options import ScanOptions
 from clue_cli.terminal import printable
 from model.data.attacks import Attack, AttackError, parse_all
-from model.evaluation import Entry, Found, Problem, UnreadablePicture, inverted_set, limited, read_map
+from model.evaluation import Entry, Found, Problem, UnreadablePicture, inverted_set, limited
 from model.evaluation.bootstrap import RESAMPLES
 from model.evaluation.maps import Map
 from model.evaluation.truth import Mask
@@ -146,7 +146,7 @@ class _Session:
         if not options.strict:
             return resolve(options.bench, options.root)
         with Pictures(1, options.max_megapixels) as pictures:
-            return resolve(options.bench, options.root, read=pictures.truth)
+            return resolve(options.bench, options.root, read=pictures.truth, read_head=pictures.header)
 
     def _prepare(self, chosen: ChosenSet) -> None:
         """The methods of one set, and what is wrong with it beyond what finding it has told."""
@@ -367,7 +367,7 @@ class _Session:
                 entry = entries[one.key]
                 try:
                     attacked = attack.apply(pictures.pixels(entry), self.options.seed)
-                    heatmap = self._map(chosen, method, entry, attacked)
+                    heatmap = self._map(pictures, chosen, method, entry, attacked)
                     if heatmap is not None:
                         yield one, pictures.truth(entry), attacked, heatmap
                 except (UnreadablePicture, AttackError):
@@ -375,12 +375,12 @@ class _Session:
 
         return contact.sheet(tiles(), len(picks))
 
-    def _map(self, chosen: ChosenSet, method: Method, entry: Entry, pixels: Pixels) -> Map | None:
+    def _map(self, pictures: Pictures, chosen: ChosenSet, method: Method, entry: Entry, pixels: Pixels) -> Map | None:
         if method.function is not None:
             return method.function(pixels)
         if method.kind == "predictions":
             path, _ = self.folders[chosen.name].find(entry)
-            return None if path is None else read_map(path, self.options.max_megapixels)
+            return None if path is None else pictures.map(path)
         (prediction,) = self._load().predict([(entry.key, pixels)])
         return getattr(prediction, "heatmap", None)
 

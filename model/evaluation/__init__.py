@@ -50,7 +50,7 @@ from model.evaluation.bootstrap import Cell, Comparison
 from model.evaluation.ground import Ground, ground
 from model.evaluation.layouts import Entry
 from model.evaluation.maps import RESIZE, read_map, to_size
-from model.evaluation.metadata_probe import probe, signature
+from model.evaluation.metadata_probe import probe
 from model.evaluation.metrics import IMAGE_METRICS, PIXEL_METRICS, Summary, compare, summarize
 from model.evaluation.pixel_scores import THRESHOLD
 from model.evaluation.problems import (
@@ -105,7 +105,6 @@ __all__ = [
     "read_map",
     "read_pixels",
     "read_truth",
-    "signature",
     "status",
     "summarize",
     "to_size",

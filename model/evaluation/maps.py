@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,46 @@ from PIL import Image
 from model.evaluation.problems import UnreadablePicture
 
 Map = NDArray[np.float32]
+Levels = NDArray[np.uint8] | NDArray[np.uint16]
 
 SUFFIXES = (".npy", ".png")
 LARGEST = 500.0
 """Size of a map, 10⁶ pixels, that is read: more is damage or malice."""
 
 
-def read_map(path: Path, max_megapixels: float = LARGEST) -> Map:
+def png_levels(path: Path, max_megapixels: float = LARGEST) -> Levels:
+    """The grey levels of a PNG map as they are stored, H×W, uint8 or, of 16 bits, uint16.
+
+    Raises:
+        UnreadablePicture: not one channel, or larger than the limit.
+        Exception: whatever Pillow raises on damaged bytes.
+    """
+    with Image.open(path, formats=("PNG",)) as image:
+        _check_size(path, image.width, image.height, max_megapixels)
+        if image.mode.startswith("I"):
+            return np.array(image).astype(np.uint16)
+        if image.mode not in ("1", "L"):
+            raise UnreadablePicture(f"{path}: expected one channel, found {image.mode}")
+        return np.array(image.convert("L"))
+
+
+def read_map(path: Path, max_megapixels: float = LARGEST, *, read: Callable[[Path, float], Levels] = png_levels) -> Map:
     """Any method's map, H×W float32: `.npy` as it is, 8-bit PNG / 255, 16-bit PNG / 65535.
 
     Eight bits move the threshold 0.5 to 128/255 = 0.502: keep 16 bits or floats where a number is computed. Values
     that are not finite or leave [0, 1] are handed on, for the caller to report.
 
+    Args:
+        read: decodes a PNG; `png_levels`, or one that does it elsewhere.
+
     Raises:
         UnreadablePicture: not such a file, not one channel, damaged, or larger than the limit.
     """
     try:
-        return _read_array(path, max_megapixels) if path.suffix.lower() == ".npy" else _read_png(path, max_megapixels)
+        if path.suffix.lower() == ".npy":
+            return _read_array(path, max_megapixels)
+        levels = read(path, max_megapixels)
+        return levels.astype(np.float32) / np.float32(np.iinfo(levels.dtype).max)
     except UnreadablePicture:
         raise
     except Exception as error:  # decoders raise anything on damaged bytes
@@ -45,16 +69,6 @@ def _read_array(path: Path, max_megapixels: float) -> Map:
     _check_size(path, stored.shape[1], stored.shape[0], max_megapixels)
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and the caller's to report
         return np.array(stored, np.float32)
-
-
-def _read_png(path: Path, max_megapixels: float) -> Map:
-    with Image.open(path, formats=("PNG",)) as image:
-        _check_size(path, image.width, image.height, max_megapixels)
-        if image.mode.startswith("I"):
-            return np.asarray(np.array(image), np.float32) / np.float32(65535)
-        if image.mode not in ("1", "L"):
-            raise UnreadablePicture(f"{path}: expected one channel, found {image.mode}")
-        return np.asarray(image.convert("L"), np.float32) / np.float32(255)
 
 
 def _check_size(path: Path, width: int, height: int, max_megapixels: float) -> None:

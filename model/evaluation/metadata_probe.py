@@ -10,25 +10,14 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from model.evaluation.problems import UnreadablePicture
 from model.evaluation.rows import ImageRow
-from model.evaluation.truth import read_header
 
 FOLDS = 5
 
 
-def signature(path: Path) -> str:
-    """`Header.signature`; empty if the file cannot be read."""
-    try:
-        return read_header(path).signature
-    except UnreadablePicture:  # reported when the image is measured
-        return ""
-
-
 def probe(rows: Sequence[ImageRow], signatures: Sequence[str]) -> list[ImageRow]:
-    """The rows with score, probability and decision from the signature alone, cross-validated.
+    """The rows with score, probability and decision from `Header.signature` alone, cross-validated.
 
     In each of five folds the score of an image is how often its signature was forged in the other folds, both classes
     weighing alike, with one image of each class added to every signature. Folds are drawn by key, within a class.

@@ -13,7 +13,7 @@ from PIL import Image
 
 from clue_cli.eval import runner
 from clue_cli.eval.pictures import Pictures
-from model.evaluation import Entry, UnreadablePicture, ground, read_pixels, read_truth
+from model.evaluation import Entry, UnreadablePicture, ground, read_map, read_pixels, read_truth
 from model.evaluation.truth import MaskStyle, read_header
 from tests.clue_cli.eval.conftest import measured
 from tests.clue_cli.eval.made import SIZE, picture, truth, write_mask, write_set
@@ -108,6 +108,21 @@ def test_a_header_that_makes_no_sense_is_not_believed(
     monkeypatch.setattr(pictures._pool, "decode", lambda *arguments: iter([replace(photo, decoding=said)]))
     with pytest.raises(UnreadablePicture, match="nonsense"):
         pictures.header(tmp_path / "m.png")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "I;16"])
+def test_maps_are_what_they_are_in_this_process(mode: str, pictures: Pictures, tmp_path: Path) -> None:
+    mask_of(mode).save(tmp_path / "m.png")
+    assert np.array_equal(pictures.map(tmp_path / "m.png"), read_map(tmp_path / "m.png"))
+
+
+def test_maps_that_cannot_be_read_are_named(pictures: Pictures, tmp_path: Path) -> None:
+    mask_of("RGB").save(tmp_path / "m.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "m.png").read_bytes()[:60])
+    write_mask(tmp_path / "large.png", np.ones((300, 200), bool))
+    for name, message in (("m", "found RGB"), ("cut", "cannot be read"), ("large", "the limit is 0.05")):
+        with pytest.raises(UnreadablePicture, match=message):
+            pictures.map(tmp_path / f"{name}.png")
 
 
 def test_too_large_is_not_decoded(pictures: Pictures, tmp_path: Path) -> None:
