@@ -314,8 +314,8 @@ class _Session:
         """One outcome and the F1 and IoU of its images, n×2; what an attack cannot change is summarized once."""
         measurements = rows_of(log, chosen, run.images[chosen.name], method, attack, self.options.seed)
         rows = [one.row for one in measurements]
-        table.add(chosen.name, attack.name, method.name, rows)
         settings = method.settings(attack, self.options.seed)
+        table.add(chosen.name, attack.name, method.name, settings, rows)
         if settings in done:
             found = done[settings].model_copy(update={"attack": attack.name, "simulated": attack.simulated})
         else:

@@ -99,6 +99,9 @@ class TestFolder:
         with (damaged.out / "per_image.csv").open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         assert len(rows) == 10 * 6  # predictions, three trivial baselines, ELA, metadata
+        of_method = {row["method"]: row["settings"] for row in rows}
+        assert len(set(of_method.values())) == 6
+        assert all(row["settings"] == of_method[row["method"]] and len(row["settings"]) == 64 for row in rows)
         assert not any(str(value).startswith(("=", "+", "-", "@")) for row in rows for value in row.values())
         assert "\u202e" not in (damaged.out / "per_image.csv").read_text("utf-8")
 
