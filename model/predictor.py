@@ -18,6 +18,7 @@ from model.rectified_flow import content_seed, seeded_noise
 from model.self_match import self_match
 from model.tiling import Blend, Tile, padded, tiles
 from model.transfer import Transfer
+from model.weak_regions import demote_weak_regions
 
 
 @dataclass(slots=True)
@@ -134,6 +135,7 @@ class Predictor:
             else:
                 # The weights of a blend are rounded: a sum of ones may come out above one.
                 np.clip(work.blend.heatmap, 0.0, 1.0, out=work.blend.heatmap)
+                demote_weak_regions(work.blend.heatmap, self.model.preset.regions)
                 yield Prediction(work.key, work.blend.heatmap, work.seed, len(work.tiles), work.seconds)
 
     def _shape(self, tile: Tile) -> tuple[int, int]:

@@ -15,8 +15,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-CHANNELS = 6
-"""Maps per cell: texture; own match; agreement of the neighbours; match at a shared offset; its votes; their share."""
+from model.affine_match import CHANNELS as TRANSFORMED
+from model.affine_match import affine_match
+
+CHANNELS = 6 + TRANSFORMED
+"""Maps per cell: texture; own match; agreement of the neighbours; match at a shared offset; its votes; their share;
+and those of `affine_match`."""
 LARGEST = 262_144
 """Pixels. Larger pictures are averaged down by a whole factor first, so that the search costs the same for all."""
 
@@ -61,7 +65,8 @@ def self_match(pixels: NDArray[np.uint8]) -> Floats:
     h, w = y.shape[0] // _CELL, y.shape[1] // _CELL
     if min(h, w) < 4:
         return np.zeros((CHANNELS, rows, columns), np.float32)
-    maps = _maps(y[: h * _CELL, : w * _CELL])
+    y = np.ascontiguousarray(y[: h * _CELL, : w * _CELL])
+    maps = np.concatenate([_maps(y), affine_match(y)])
     if factor > 1:
         maps = maps.repeat(factor, 1).repeat(factor, 2)
     below, right = max(0, rows - maps.shape[1]), max(0, columns - maps.shape[2])

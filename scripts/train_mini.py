@@ -36,13 +36,13 @@ from model.presets import PRESETS
 from model.self_match import self_match
 
 SHAPES = ((256, 256), (256, 384), (384, 256), (320, 320), (512, 512))
-SHAPE_SHARES = (0.48, 0.17, 0.13, 0.06, 0.16)
+SHAPE_SHARES = (0.44, 0.17, 0.13, 0.06, 0.20)
 LARGE = 200_000
 """Pictures with at least this many pixels come a quarter as many to a batch."""
 HARD_SHARE, HARD_FROM = 0.5, 1500
 """From batch HARD_FROM on, this share of the samples is of every kind; before, it grows from none. A training that goes
 on from other weights has the share from its start."""
-AGAIN = 0.2
+AGAIN = 0.3
 """Share of the samples that are compressed once more in the end, as what is passed on is."""
 LATER = 16
 """After so many batches each one comes again, mirrored: widths are whole 8×8 blocks, so its grid stays where it is."""

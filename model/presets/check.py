@@ -21,7 +21,7 @@ LARGEST = 1 << 16
 MOST_BLOCKS = 1024
 """Of layers: they are built one by one."""
 
-_ZERO_ALLOWED = {"view.channels", "tile.overlap", "lora.dropout", "vae.shift_factor", "noise.levels"}
+_ZERO_ALLOWED = {"view.channels", "tile.overlap", "lora.dropout", "vae.shift_factor", "noise.levels", "regions.weaker"}
 _INDEXES = {"transformer.feature_blocks", "transformer.dual_attention_layers", "sam.global_attn_indexes"}
 _MAY_BE_EMPTY = _INDEXES - {"transformer.feature_blocks"} | {"noise.levels", "view.steps"}
 

@@ -1,6 +1,16 @@
 """`mini`: the embedded model. CLUE made small enough for two CPU cores, every part trained by us."""
 
-from model.presets.spec import HeadSpec, NoiseSpec, Preset, SamSpec, TileSpec, TransformerSpec, VaeSpec, ViewSpec
+from model.presets.spec import (
+    HeadSpec,
+    NoiseSpec,
+    Preset,
+    RegionSpec,
+    SamSpec,
+    TileSpec,
+    TransformerSpec,
+    VaeSpec,
+    ViewSpec,
+)
 
 MINI = Preset(
     name="mini",
@@ -44,6 +54,8 @@ MINI = Preset(
     noise=NoiseSpec(levels=(0.01, 0.05)),
     head=HeadSpec(channels=128, groups=8, stride=8),
     tile=TileSpec(size=512, overlap=64),
+    # On made forgeries of held-out photos of 640×480 and more F1 went from .28 to .31 (log of the trainings).
+    regions=RegionSpec(weaker=2.0),
     adapt_sd3="full",
     adapt_sam="full",
 )

@@ -173,6 +173,19 @@ class TileSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class RegionSpec:
+    """When a marked region is too weak beside the strongest of its picture (`model.weak_regions`).
+
+    Attributes:
+        weaker: by how much, in log-odds; 0 keeps every region.
+        certain: log-odds from which a region stays in any case.
+    """
+
+    weaker: float = 0.0
+    certain: float = 6.0
+
+
+@dataclass(frozen=True, slots=True)
 class Preset:
     """One model, described."""
 
@@ -185,6 +198,7 @@ class Preset:
     lora: LoraSpec = LoraSpec()
     head: HeadSpec = HeadSpec()
     tile: TileSpec = TileSpec()
+    regions: RegionSpec = RegionSpec()
     adapt_sd3: Adapt = "lora"
     adapt_sam: Adapt = "lora"
 

@@ -1,0 +1,98 @@
+"""What is far weaker than the strongest region of its picture becomes a hint; nothing else changes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from model.clue import CLUE
+from model.prediction import Prediction
+from model.predictor import Predictor
+from model.presets.spec import RegionSpec
+from model.weak_regions import HINT, demote_weak_regions
+
+SPEC = RegionSpec(weaker=2.0, certain=6.0)
+Box = tuple[int, int, int, int]
+FIRST, SECOND = (8, 8, 24, 24), (40, 64, 61, 83)
+
+
+def picture(*regions: tuple[Box, float], shape: tuple[int, int] = (77, 101)) -> NDArray[np.float32]:
+    """Log-odds -4 everywhere but in boxes (top, left, bottom, right)."""
+    z = np.full(shape, -4.0)
+    for (top, left, bottom, right), odds in regions:
+        z[top:bottom, left:right] = odds
+    return np.asarray(expit(z), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "demoted"),
+    [
+        (5.0, 2.5, 1),
+        (5.0, 3.5, 0),
+        (2.5, 5.0, 1),
+        (9.0, 6.5, 0),  # certain in itself
+        (9.0, 5.5, 1),
+        (0.5, 0.2, 0),
+    ],
+)
+def test_what_is_weaker_by_two(first: float, second: float, demoted: int) -> None:
+    heatmap = picture((FIRST, first), (SECOND, second))
+    before = heatmap.copy()
+    assert demote_weak_regions(heatmap, SPEC) == demoted
+    weaker = SECOND if second < first else FIRST
+    changed = np.zeros(heatmap.shape, bool)
+    if demoted:
+        changed[weaker[0] : weaker[2], weaker[1] : weaker[3]] = True
+    assert np.array_equal(heatmap[~changed], before[~changed])
+    assert (heatmap[changed] == np.float32(HINT)).all()
+    again = heatmap.copy()
+    assert demote_weak_regions(again, SPEC) == 0
+    assert np.array_equal(again, heatmap)
+
+
+def test_all_are_kept_by_default() -> None:
+    heatmap = picture((FIRST, 9.0), (SECOND, 1.0))
+    before = heatmap.copy()
+    assert demote_weak_regions(heatmap, RegionSpec()) == 0
+    assert np.array_equal(heatmap, before)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 200), (8, 8), (9, 17), (77, 101)])
+def test_any_size(shape: tuple[int, int]) -> None:
+    """The strongest region is never demoted, whatever the map."""
+    rng = np.random.default_rng(shape[0])
+    for scale in (0.5, 3.0, 30.0):
+        heatmap = np.asarray(expit(rng.normal(0, scale, shape)), np.float32)
+        before = heatmap.copy()
+        demote_weak_regions(heatmap, SPEC)
+        assert (heatmap <= before).all()
+        assert set(np.unique(heatmap[heatmap != before])) <= {np.float32(HINT)}
+        assert (heatmap > 0.5).any() == (before > 0.5).any()
+
+
+def test_regions_that_touch_at_a_corner_are_one() -> None:
+    heatmap = picture(((0, 0, 8, 8), 9.0), ((8, 8, 16, 16), 1.0))
+    assert demote_weak_regions(heatmap, SPEC) == 0
+
+
+def test_below_one_half_in_eight_bits_too() -> None:
+    assert np.rint(np.float32(HINT) * 255) < 127.5
+
+
+def test_the_predictor_does_it(monkeypatch: pytest.MonkeyPatch, network: CLUE) -> None:
+    """To the heatmap as a whole, when its tiles are blended."""
+    seen = []
+
+    def note(heatmap: NDArray[np.float32], spec: RegionSpec) -> int:
+        seen.append((heatmap.shape, spec))
+        heatmap[0, 0] = 0.25
+        return 1
+
+    monkeypatch.setattr("model.predictor.demote_weak_regions", note)
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+    (prediction,) = Predictor(network).predict([(0, pixels)])
+    assert isinstance(prediction, Prediction)
+    assert seen == [((200, 300), network.preset.regions)]
+    assert prediction.heatmap[0, 0] == 0.25
