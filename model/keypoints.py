@@ -56,15 +56,17 @@ def keypoints(y: Tensor) -> Keypoints:
         image = y
         if doubled:
             image = F.interpolate(y[None, None], scale_factor=2, mode="bilinear", align_corners=False)[0, 0]
-        found = [_of_octave(levels, 2.0**octave) for octave, levels in enumerate(_octaves(image, doubled))]
-        nothing = torch.zeros(0, 2), torch.zeros(0), torch.zeros(0), torch.zeros(0, 16 * _BINS), torch.zeros(0)
-        parts = zip(nothing, *found, strict=True)
-        places, scales, angles, descriptors, strength = (torch.cat(part) for part in parts)
+        octaves = _octaves(image, doubled)
+        extrema = [_extrema(levels) for levels in octaves]
+        strongest = _strongest([strength for _, _, _, strength in extrema])
+        parts = [(torch.zeros(0, 2), torch.zeros(0), torch.zeros(0), torch.zeros(0, 16 * _BINS))]
+        for octave, (levels, (level, place, sigma, _), keep) in enumerate(
+            zip(octaves, extrema, strongest, strict=True)
+        ):
+            parts.append(_described(levels, 2.0**octave, level[keep], place[keep], sigma[keep]))
+        places, scales, angles, descriptors = (torch.cat(part) for part in zip(*parts, strict=True))
         if doubled:
             places, scales = (places - 0.5) / 2, scales / 2
-        if strength.numel() > MOST:
-            keep = strength.topk(MOST).indices
-            places, scales, angles, descriptors = places[keep], scales[keep], angles[keep], descriptors[keep]
         return Keypoints(places, scales, angles, _rooted(descriptors), _rooted(_mirror(descriptors)))
 
 
@@ -102,9 +104,20 @@ def _octaves(image: Tensor, doubled: bool) -> list[Tensor]:
     return out
 
 
-def _of_octave(levels: Tensor, unit: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Places, scales, angles, descriptors and strengths of one octave; `unit`: pixels of the first octave per pixel."""
-    levels_of, places, sigma, strength = _extrema(levels)
+def _strongest(strengths: list[Tensor]) -> list[Tensor]:
+    """Which of each octave's extrema are among the MOST strongest of all."""
+    every = torch.cat([torch.zeros(0), *strengths])
+    keep = torch.ones(len(every), dtype=torch.bool)
+    if len(every) > MOST:
+        keep = torch.zeros_like(keep)
+        keep[every.topk(MOST).indices] = True
+    return list(torch.split(keep, [len(strength) for strength in strengths]))
+
+
+def _described(
+    levels: Tensor, unit: float, levels_of: Tensor, places: Tensor, sigma: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Places, scales, angles and descriptors of an octave's extrema; `unit`: pixels of the first octave per pixel."""
     angles = torch.zeros(len(sigma))
     descriptors = torch.zeros(len(sigma), 16 * _BINS)
     for level in range(1, _INTERVALS + 1):
@@ -114,7 +127,7 @@ def _of_octave(levels: Tensor, unit: float) -> tuple[Tensor, Tensor, Tensor, Ten
         gradient = _gradient(levels[level])
         angles[which] = _directions(gradient, places[which], sigma[which])
         descriptors[which] = _descriptors(gradient, places[which], sigma[which], angles[which])
-    return places * unit, sigma * unit, angles, descriptors, strength
+    return places * unit, sigma * unit, angles, descriptors
 
 
 def _extrema(levels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
