@@ -52,7 +52,7 @@ _BASIS = _basis()
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """These are hundreds of small operations: a second thread costs nearly a core and saves a tenth of the time."""
+    """These are hundreds of small operations: a second thread costs more time of a core than it saves."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
