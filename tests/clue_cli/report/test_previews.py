@@ -180,7 +180,7 @@ def test_a_small_image_is_quick(tmp_path: Path) -> None:
         start = time.process_time()
         write_previews(*images, tmp_path, "a")
         best = min(best, time.process_time() - start)
-    assert best < 0.03, "12 ms on an idle core; the limit allows for a busy one"
+    assert best < 0.06, "12 ms on an idle core; the limit allows for a busy one"
 
 
 @pytest.mark.parametrize(("shape", "size"), [((30, 40), (40, 30)), ((1, 1), (1, 1)), ((3200, 1000), (500, 1600))])

@@ -152,7 +152,7 @@ def test_another_version_of_clue_computes_again(tmp_path: Path, monkeypatch: pyt
     assert pages(tmp_path) is None
 
 
-def test_2000_finished_files_are_known_again_in_half_a_second(tmp_path: Path) -> None:
+def test_2000_finished_files_are_known_again_within_a_second(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         outputs = store.outputs("x")
         put(store, image("x"))
@@ -173,7 +173,7 @@ def test_2000_finished_files_are_known_again_in_half_a_second(tmp_path: Path) ->
             known = sum(index.lookup(f"evidence/{number}.jpg", SHA) is not None for number in range(2000))
         seconds.append(time.process_time() - started)
         assert known == 2000
-    assert min(seconds) < 0.5
+    assert min(seconds) < 1.0, "0.21 on two cores beside a training"
 
 
 class TestOptions:
