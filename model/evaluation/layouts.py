@@ -7,7 +7,8 @@ Nothing is paired by order, nothing is left out without a word: what does not fi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -87,14 +88,20 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is passed over: hidden ones, and what macOS adds to archives."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
 def files_below(
-    folder: Path, problems: list[Problem], leave_out: Path | None = None, *, deep: bool = True
+    folder: Path, problems: list[Problem], leave_out: Collection[Path] = (), below: Path | None = None
 ) -> Iterator[Path]:
-    """All that is no folder, in no order; hidden files and folders, and `leave_out`, are passed over.
+    """All that is no folder, in no order; hidden files and folders, and those in `leave_out`, are passed over.
 
     A folder that cannot be read, or a link to one, which is not followed (it may lead in a circle), is a problem, named
-    from the folder that `folder` lies in.
+    from `below`; None: from the folder that `folder` lies in.
     """
+    below = below or folder.parent
     waiting = [folder]
     while waiting:
         here = waiting.pop()
@@ -102,18 +109,18 @@ def files_below(
             with os.scandir(here) as entries:
                 inside = [(here / entry.name, _is_folder(entry), entry.is_symlink()) for entry in entries]
         except OSError as error:
-            name = here.relative_to(folder.parent).as_posix()
+            name = here.relative_to(below).as_posix()
             problems.append(Problem(Kind.FOLDER_UNREADABLE, name, error.strerror or str(error)))
             continue
         for path, is_folder, is_link in inside:
-            if path.name.startswith(".") or path.name == "__MACOSX" or path == leave_out:
+            if is_hidden(path.name) or path in leave_out:
                 continue
             if not is_folder:
                 yield path
-            elif deep and is_link:
-                name = path.relative_to(folder.parent).as_posix()
+            elif is_link:
+                name = path.relative_to(below).as_posix()
                 problems.append(Problem(Kind.FOLDER_UNREADABLE, name, "a link to a folder is not followed"))
-            elif deep:
+            else:
                 waiting.append(path)
 
 
@@ -124,22 +131,42 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def pictures(folder: Path, listing: Listing, leave_out: Path | None = None, *, deep: bool = True) -> list[Path]:
+def pictures(folder: Path, listing: Listing, leave_out: Collection[Path] = (), below: Path | None = None) -> list[Path]:
     """The pictures in a folder by file extension, sorted; hidden files are passed over, others counted as ignored.
 
     What is named like a picture and is no file (a link that leads nowhere, a pipe) is a problem, and so is a folder
-    that is not read.
+    that is not read; `below` names them, as in `files_below`.
     """
     found = []
-    for path in sorted(files_below(folder, listing.problems, leave_out, deep=deep)):
+    for path in sorted(files_below(folder, listing.problems, leave_out, below)):
         if path.suffix.lower() in SUFFIXES and not is_file(path):
-            name = path.relative_to(folder.parent).as_posix()
+            name = path.relative_to(below or folder.parent).as_posix()
             listing.problems.append(Problem(Kind.IMAGE_MISSING, name, "no file, or a link that leads nowhere"))
         elif path.suffix.lower() in SUFFIXES:
             found.append(path)
         else:
             listing.ignored += 1
     return found
+
+
+def outside(paths: Iterable[Path], folder: Path, below: Path) -> list[Problem]:
+    """Pictures of `folder` that its layout has no use for, one problem for each sub-folder; `below` names them."""
+    places = Counter(folder / path.relative_to(folder).parts[0] for path in paths)
+    problems = []
+    for place, count in sorted(places.items()):
+        name = place.relative_to(below).as_posix()
+        if place.is_dir():
+            problems.append(Problem(Kind.OUTSIDE_LAYOUT, f"{name}/", f"pictures in it: {count}"))
+        else:
+            problems.append(Problem(Kind.OUTSIDE_LAYOUT, name))
+    return problems
+
+
+def report_outside(folder: Path, known: Collection[Path], listing: Listing) -> None:
+    """Add the pictures that lie in `folder` but in none of its sub-folders that the layout knows."""
+    elsewhere = Listing()
+    found = pictures(folder, elsewhere, known, folder)
+    listing.problems += [*elsewhere.problems, *outside(found, folder, folder)]
 
 
 class MaskIndex:
@@ -201,8 +228,13 @@ def three_folders(
     style: MaskStyle = "white",
     manipulation: Manipulation = lambda stem: "",
     stems: MaskStems = plain_stems,
+    alone: bool = False,
 ) -> Layout:
-    """Forged images, their masks, and authentic images, each in a folder of its own; the last may be absent."""
+    """Forged images, their masks, and authentic images, each in a folder of its own; the last may be absent.
+
+    Args:
+        alone: nothing else belongs beside these folders: pictures there are a problem.
+    """
 
     def layout(folder: Path) -> Listing | None:
         forged, masks, untouched = child(folder, *tampered), child(folder, *ground_truth), child(folder, *authentic)
@@ -210,13 +242,15 @@ def three_folders(
             return None
         listing = Listing()
         index = MaskIndex(pictures(masks, listing), folder)
-        for path in pictures(forged, listing, leave_out=masks):
+        for path in pictures(forged, listing, leave_out=(masks,)):
             key = path.relative_to(folder).as_posix()
             found = index.find(path, stems(path.stem), key, listing.problems)
             listing.entries.append(Entry(key, path, found, True, manipulation(path.stem), style))
         for path in pictures(untouched, listing) if untouched else []:
             listing.entries.append(Entry(path.relative_to(folder).as_posix(), path, (), False))
         index.report_unused(listing.problems)
+        if alone:
+            report_outside(folder, [part for part in (forged, masks, untouched) if part], listing)
         return unshared(listing.sort())
 
     return layout
@@ -246,7 +280,7 @@ def one_folder(
             return None
         listing = Listing()
         index = MaskIndex((path for path in pictures(truth, listing) if is_mask(path.stem)), folder)
-        for path in pictures(together, listing, leave_out=truth):
+        for path in pictures(together, listing, leave_out=(truth,)):
             key = path.relative_to(folder).as_posix()
             forged = is_forged(path.stem)
             if forged is None:

@@ -33,7 +33,7 @@ def find_pair(images: Path, masks: Path, authentic: Path | None = None) -> Listi
     """Forged images in one folder, masks of the same stem in another, authentic images in a third."""
     listing = Listing()
     index = MaskIndex(pictures(masks, listing), masks)
-    for path in pictures(images, listing, leave_out=masks):
+    for path in pictures(images, listing, leave_out=(masks,)):
         key = path.relative_to(images.parent).as_posix()
         found = index.find(path, plain_stems(path.stem), key, listing.problems)
         listing.entries.append(Entry(key, path, found, True))
@@ -87,8 +87,8 @@ def find_path(path: Path) -> tuple[str, Listing]:
         return "list", find_list(path)
     if path.is_dir():
         for name, layout in (
-            ("Tp/Gt/Au", three_folders()),
-            ("images and masks", three_folders(("images", "image", "imgs", "img"))),
+            ("Tp/Gt/Au", three_folders(alone=True)),
+            ("images and masks", three_folders(("images", "image", "imgs", "img"), alone=True)),
         ):
             try:
                 listing = layout(path)

@@ -33,6 +33,8 @@ class Kind(StrEnum):
     IMAGE_UNREADABLE = "image unreadable"
     FOLDER_UNREADABLE = "folder unreadable"
     """A folder that may not be read, or a link to one, which is not followed: what it holds is not measured."""
+    OUTSIDE_LAYOUT = "outside the layout"
+    """A picture, or a folder that holds some, where the layout expects none: it is not measured."""
     NAME_UNKNOWN = "name not understood"
     """A picture whose name does not say whether it is forged; it is not used."""
     LIST_LINE = "line not understood"

@@ -13,11 +13,15 @@ from model.evaluation.layouts import (
     MaskStems,
     child,
     is_file,
+    is_hidden,
+    outside,
     pictures,
     plain_stems,
+    report_outside,
     three_folders,
 )
 from model.evaluation.problems import Kind, Problem
+from model.evaluation.truth import SUFFIXES
 
 
 def casia_manipulation(stem: str) -> str:
@@ -51,25 +55,31 @@ def cocoglide(folder: Path) -> Listing | None:
 
 def korus(folder: Path) -> Listing | None:
     """A folder for each of four cameras, each with `tampered-realistic/`, `ground-truth/`, `pristine/`."""
-    each = three_folders(("tampered-realistic",), ("ground-truth",), ("pristine",), style="grey")
+    each = three_folders(("tampered-realistic",), ("ground-truth",), ("pristine",), style="grey", alone=True)
     listing = Listing()
-    for camera in sorted(path for path in folder.iterdir() if path.is_dir()):
+    cameras = []
+    for camera in _groups(folder):
         part = each(camera)
         if part is None:
             continue
+        cameras.append(camera)
         listing.ignored += part.ignored
         listing.problems += [Problem(p.kind, f"{camera.name}/{p.name}", p.detail) for p in part.problems]
         listing.entries += [
             Entry(f"{camera.name}/{e.key}", e.image, e.masks, e.forged, e.manipulation, e.style) for e in part.entries
         ]
+    report_outside(folder, cameras, listing)
     return listing.sort() if listing.entries else None
 
 
 def imd2020(folder: Path) -> Listing | None:
     """A folder for each original: `<id>_orig.jpg`, forgeries of it, and `<forgery>_mask.png` for each."""
     listing = Listing()
-    for group in sorted(path for path in folder.iterdir() if path.is_dir()):
-        inside = pictures(group, listing, deep=False)
+    groups = _groups(folder)
+    for group in groups:
+        every = pictures(group, listing)
+        inside = [path for path in every if path.parent == group]
+        listing.problems += outside((path for path in every if path.parent != group), group, folder)
         index = MaskIndex((path for path in inside if path.stem.endswith("_mask")), folder)
         for path in inside:
             key = path.relative_to(folder).as_posix()
@@ -79,6 +89,7 @@ def imd2020(folder: Path) -> Listing | None:
                 found = index.find(path, [f"{path.stem}_mask"], key, listing.problems)
                 listing.entries.append(Entry(key, path, found, True))
         index.report_unused(listing.problems)
+    report_outside(folder, groups, listing)
     return listing.sort() if any(not entry.forged for entry in listing.entries) else None
 
 
@@ -99,9 +110,16 @@ def misd(folder: Path) -> Listing | None:
             listing.problems.append(Problem(Kind.MASK_MISSING, key, expected))
         listing.entries.append(Entry(key, path, found, True, "splice"))
     listing.problems += [Problem(Kind.MASK_WITHOUT_IMAGE, f"{masks.name}/{name}/") for name in by_stem]
+    loose = [path for path in masks.iterdir() if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+    listing.problems += outside((path for path in loose if not is_hidden(path.name)), masks, folder)
     for path in pictures(untouched, listing) if untouched else []:
         listing.entries.append(Entry(path.relative_to(folder).as_posix(), path, (), False))
     return listing.sort()
+
+
+def _groups(folder: Path) -> list[Path]:
+    """The sub-folders, hidden ones left out."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
 
 
 NIST_TABLE = "reference/manipulation/NC2016-manipulation-ref.csv"

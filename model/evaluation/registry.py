@@ -74,7 +74,7 @@ class Benchmark:
 
 def _common(manipulation: Manipulation = lambda stem: "", source: str = "IMDL-BenCo") -> PublishedLayout:
     tree = "Tp/ forged, Gt/ masks of the same stem (also with _gt, _mask), white = forged, Au/ authentic"
-    return PublishedLayout("Tp/Gt/Au", tree, source, three_folders(manipulation=manipulation))
+    return PublishedLayout("Tp/Gt/Au", tree, source, three_folders(manipulation=manipulation, alone=True))
 
 
 def _always(kind: str) -> Manipulation:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,7 +30,20 @@ from model.evaluation import (
     read_truth,
     status,
 )
-from tests.model.evaluation.trees import BOX, PUBLISHED, casia1, cocoglide, coverage, dso1, mask, picture, tp_gt_au
+from tests.model.evaluation.trees import (
+    BOX,
+    PUBLISHED,
+    casia1,
+    cocoglide,
+    coverage,
+    dso1,
+    imd2020,
+    korus,
+    mask,
+    misd,
+    picture,
+    tp_gt_au,
+)
 
 
 def kinds(found: object) -> list[str]:
@@ -232,6 +246,68 @@ def test_misd_without_its_masks(tmp_path: Path) -> None:
     picture(here / "Sp" / "Sp_D_2.png")
     mask(here / "Ground Truth Masks" / "Sp_D_3" / "masks" / "0.png")
     assert kinds(find("misd", tmp_path)) == ["mask missing", "mask without an image"]
+
+
+def outside_imd2020(root: Path) -> dict[str, str]:
+    imd2020(root)
+    here = root / "IMD2020"
+    picture(here / "1a1ogs" / "more" / "c8tf5m_7.png")
+    mask(here / "1a1ogs" / "more" / "deep" / "c8tf5m_7_mask.png")
+    (here / "1a1ogs" / "notes").mkdir()
+    (here / "1a1ogs" / "notes" / "read.me").touch()
+    (here / "1a3oag" / "circle").symlink_to(here)
+    picture(here / "preview.jpg")
+    picture(here / "__MACOSX" / "1a1ogs" / "x.png")
+    picture(here / ".cache" / "x_orig.jpg")
+    return {"1a1ogs/more/": "pictures in it: 2", "preview.jpg": ""}
+
+
+def outside_korus(root: Path) -> dict[str, str]:
+    korus(root)
+    here = root / "realistic-tampering-dataset"
+    picture(here / "Nikon_D90" / "tampered-realistic" / "r1.TIF")  # no masks: not laid out as the others
+    picture(here / "Canon_60D" / "response" / "DPP0012.png")
+    picture(here / "Canon_60D" / "cover.png")
+    return {"Nikon_D90/": "pictures in it: 1", "Canon_60D/response/": "pictures in it: 1", "Canon_60D/cover.png": ""}
+
+
+def outside_misd(root: Path) -> dict[str, str]:
+    misd(root)
+    mask(root / "Multiple Image Splicing Dataset (MISD)" / "Ground Truth Masks" / "Sp_D_1.png")
+    return {"Ground Truth Masks/Sp_D_1.png": ""}
+
+
+def outside_common(root: Path) -> dict[str, str]:
+    tp_gt_au(root / "IPM15K")
+    picture(root / "IPM15K" / "real" / "r.jpg")  # Au/ is read, and so this is not
+    picture(root / "IPM15K" / "example.jpg")
+    (root / "IPM15K" / "papers").mkdir()
+    return {"real/": "pictures in it: 1", "example.jpg": ""}
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("imd2020", outside_imd2020),
+        ("korus", outside_korus),
+        ("misd", outside_misd),
+        ("ipm15k", outside_common),
+    ],
+)
+def test_pictures_where_the_layout_expects_none_are_named(
+    name: str, write: Callable[[Path], dict[str, str]], tmp_path: Path
+) -> None:
+    expected = write(tmp_path)
+    found = find(name, tmp_path)
+    of_kind = {p.name: p.detail for p in found.problems if p.kind is Kind.OUTSIDE_LAYOUT}
+    assert of_kind == expected
+    others = [str(p) for p in found.problems if p.kind is not Kind.OUTSIDE_LAYOUT]
+    assert others == (
+        ["1a3oag/circle: folder unreadable (a link to a folder is not followed)"] if name == "imd2020" else []
+    )
+    assert found.counts == PUBLISHED[name][1:3], "they are not measured"
+    with pytest.raises(StrictError, match="outside the layout"):
+        find(name, tmp_path, strict=True)
 
 
 def test_images_of_one_stem_do_not_share_a_mask(tmp_path: Path) -> None:

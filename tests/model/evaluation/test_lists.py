@@ -95,7 +95,8 @@ def test_folders(tmp_path: Path) -> None:
     mask(tmp_path / "masks" / "a_mask.png")
     picture(tmp_path / "clean" / "c.jpg")
     found = find_at(tmp_path)
-    assert (found.layout, found.counts, found.problems) == ("images and masks", (1, 0), [])
+    assert (found.layout, found.counts) == ("images and masks", (1, 0))
+    assert list(map(str, found.problems)) == ["clean/: outside the layout (pictures in it: 1)"]
     listing = find_pair(tmp_path / "images", tmp_path / "masks", tmp_path / "clean")
     assert [(entry.key, entry.forged) for entry in listing.entries] == [("clean/c.jpg", False), ("images/a.jpg", True)]
     with pytest.raises(EvaluationError, match="Tp/"):
