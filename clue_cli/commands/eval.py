@@ -87,7 +87,12 @@ def evaluate(
         ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="At most so many images of each set.", rich_help_panel=_WHAT)
+        int | None,
+        typer.Option(
+            min=1,
+            help="At most so many images of each set, drawn by --seed; the others are only listed.",
+            rich_help_panel=_WHAT,
+        ),
     ] = None,
     seed: Annotated[
         int, typer.Option(min=0, help="Of attacks, choice and bootstrap.", rich_help_panel=_WHAT)

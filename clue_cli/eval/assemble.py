@@ -41,10 +41,15 @@ def set_digest(images: dict[str, str]) -> str:
 
 
 def set_record(chosen: ChosenSet, images: dict[str, str], extra: Iterable[Problem]) -> SetRecord:
-    """What the result says of a set. `extra`: problems beyond those of the set itself, e.g. surplus predictions."""
+    """What the result says of a set. `extra`: problems beyond those of the set itself, e.g. surplus predictions.
+
+    Problems of images that were not measured (`--limit`, an interruption) stand apart from the others.
+    """
     found, benchmark = chosen.found, chosen.found.benchmark
     measured = [entry for entry in chosen.entries if entry.key in images]
     forged = sum(entry.forged for entry in measured)
+    left_out = {entry.key for entry in found.entries}.difference(images)
+    problems = [*found.problems, *extra]
     return SetRecord(
         name=printable(found.name),
         title=benchmark.title if benchmark else "",
@@ -57,7 +62,8 @@ def set_record(chosen: ChosenSet, images: dict[str, str], extra: Iterable[Proble
         complete=found.complete,
         digest=set_digest(images),
         damage=list(benchmark.damage) if benchmark else [],
-        problems=problem_records([*found.problems, *extra]),
+        problems=problem_records(problem for problem in problems if problem.name not in left_out),
+        elsewhere=problem_records(problem for problem in problems if problem.name in left_out),
         ignored=found.ignored,
     )
 
@@ -97,7 +103,7 @@ def outcome(
             for by, groups in summary.groups.items()
         },
         curves=curves(measurements),
-        problems=problem_records(summary.problems),
+        problems=problem_records(summary.problems, "; per_image.csv names all"),
         unmeasured=sum(map(_unmeasured, rows)),
     )
 
@@ -177,8 +183,8 @@ def pixel_points(measurements: Sequence[Measurement]) -> list[PixelPoint]:
     return points
 
 
-def problem_records(problems: Iterable[Problem]) -> list[ProblemRecord]:
-    """Each once, printable; beyond `PROBLEMS` only counted."""
+def problem_records(problems: Iterable[Problem], others: str = "") -> list[ProblemRecord]:
+    """Each once, printable; beyond `PROBLEMS` only counted. `others`: where those can be read."""
     unique = list(dict.fromkeys(problems))
     records = [
         ProblemRecord(kind=problem.kind.value, name=printable(problem.name), detail=printable(problem.detail))
@@ -186,7 +192,7 @@ def problem_records(problems: Iterable[Problem]) -> list[ProblemRecord]:
     ]
     if len(unique) > PROBLEMS:
         more = len(unique) - PROBLEMS
-        records.append(ProblemRecord(kind="more", name="", detail=f"and {more} more; per_image.csv names all"))
+        records.append(ProblemRecord(kind="more", name="", detail=f"and {more} more{others}"))
     return records
 
 

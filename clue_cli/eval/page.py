@@ -7,14 +7,14 @@ data sets is escaped text. The charts are the page's own SVG.
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from clue_cli.eval.plots import Plot
 from clue_cli.eval.published import SOURCE
-from clue_cli.eval.results import Outcome, Results
+from clue_cli.eval.results import Outcome, ProblemRecord, Results, SetRecord
 from clue_cli.eval.table import METRICS, auc_rows, columns, main_rows, notes, number, with_interval
 from clue_cli.report.page import asset, content_policy, environment
 
@@ -57,7 +57,8 @@ def render(results: Results, plots: Sequence[Plot], sheets: Sequence[Sheet]) -> 
             source=SOURCE,
             details=[(one, _cells(one)) for one in details],
             groups=[(one, by, _group_rows(one, by)) for one in details for by in one.groups if one.groups[by]],
-            problems=[(record.name, _problems(results, record.name)) for record in results.sets],
+            problems=[(record.name, _problems(results, record)) for record in results.sets],
+            elsewhere={record.name: _shortened(map(_words, record.elsewhere)) for record in results.sets},
             # The charts are written by `svg`, which escapes all that it is given
             plots=[(plot.set, Markup(plot.svg)) for plot in plots],
             sheets=sheets,
@@ -78,19 +79,25 @@ def _group_rows(one: Outcome, by: str) -> list[tuple[str, str, str]]:
     ]
 
 
-def _problems(results: Results, name: str) -> list[str]:
+def _problems(results: Results, record: SetRecord) -> list[str]:
     """Those of the set, then those of single images under each method."""
-    record = next(one for one in results.sets if one.name == name)
     lines = [(problem, "") for problem in record.problems]
-    lines += [(p, one.method) for one in results.outcomes if one.set == name for p in one.problems]
+    lines += [(p, one.method) for one in results.outcomes if one.set == record.name for p in one.problems]
     words: dict[str, list[str]] = {}
     for problem, method in lines:
-        text = f"{problem.name}: {problem.kind}" + (f" ({problem.detail})" if problem.detail else "")
-        methods = words.setdefault(text, [])
+        methods = words.setdefault(_words(problem), [])
         if method and method not in methods:
             methods.append(method)
-    listed = [
+    return _shortened(
         f"{text}{f' – {len(m)} methods' if len(m) > 1 else f' – {m[0]}' if m else ''}" for text, m in words.items()
-    ]
+    )
+
+
+def _words(problem: ProblemRecord) -> str:
+    return f"{problem.name}: {problem.kind}" + (f" ({problem.detail})" if problem.detail else "")
+
+
+def _shortened(lines: Iterable[str]) -> list[str]:
+    listed = list(lines)
     more = len(listed) - PROBLEMS
     return [*listed[:PROBLEMS], *([f"and {more} more, see results.json and per_image.csv"] if more > 0 else [])]

@@ -28,6 +28,7 @@ class PredictionFolder:
     Attributes:
         folder: where the maps were looked for.
         surplus: maps that belong to no image, and folders that are not read.
+        missing: images of the set that have no map, or several.
 
     Raises:
         NothingToScanError: no such folder, or it holds no map.
@@ -63,6 +64,8 @@ class PredictionFolder:
             for path in paths
             if path not in used
         ]
+        lacking = [entry for entry in entries if len(self._of[entry.key]) != 1]
+        self.missing = [Problem(Kind.MAP_MISSING, entry.key, self.find(entry)[1]) for entry in lacking]
 
     def find(self, entry: Entry) -> tuple[Path | None, str]:
         """The map of an image, or None and why not."""

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clue_cli.errors import NothingToScanError
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 RESULTS = "results.json"
 LOG = "measurements.jsonl"
 
@@ -56,7 +56,13 @@ class SetRecord(Model):
     complete: Annotated[bool | None, Field(description="Whether it holds that; null for a path.")]
     digest: Annotated[str, Field(description="SHA-256 over keys, classes and contents of what was measured.")]
     damage: Annotated[list[str], Field(description="What is known to be wrong with the published files.")]
-    problems: Annotated[list[ProblemRecord], Field(description="What was found wrong here with the set.")]
+    problems: Annotated[
+        list[ProblemRecord], Field(description="What is wrong here with the set, and with images that were measured.")
+    ]
+    elsewhere: Annotated[
+        list[ProblemRecord],
+        Field(description="What listing the set showed to be wrong with images that were not measured (`--limit`)."),
+    ] = []
     ignored: Annotated[int, Field(description="Files in its folders that are no pictures.")]
 
 

@@ -155,7 +155,8 @@ class _Session:
         if self.options.predictions is not None:
             maps = PredictionFolder(self.options.predictions, chosen.name, chosen.found.entries)
             self.folders[chosen.name] = maps
-            extra += maps.surplus
+            left_out = chosen.left_out  # of the others, measuring says which have no map
+            extra += [*maps.surplus, *(problem for problem in maps.missing if problem.name in left_out)]
             subjects.append(Method(PREDICTIONS, "predictions", maps.digest()))
         self.extra[chosen.name] = []
         self._note(chosen, extra)
@@ -200,8 +201,7 @@ class _Session:
         for chosen in self.sets:
             forged = sum(entry.forged for entry in chosen.entries)
             self.progress.say(f"{chosen.name}: {forged} forged, {len(chosen.entries) - forged} authentic")
-            for problem in [*chosen.found.problems, *self.extra[chosen.name]][:10]:
-                self.progress.say(f"warning: {problem}", style="yellow")
+            self._warn(chosen)
         with output_errors(self.out / LOG), MeasurementLog(self.out / LOG) as log:
             if log.unreadable:
                 self.progress.say(f"warning: {log.unreadable} lines of {LOG} cannot be read; they are measured again")
@@ -229,6 +229,16 @@ class _Session:
         self._write(_PAGE, page.render(results, plots, sheets).encode("utf-8", "backslashreplace"))
         self._write(RESULTS, results.model_dump_json(indent=1).encode() + b"\n")
         return results
+
+    def _warn(self, chosen: ChosenSet) -> None:
+        """What listing the set has shown, its first ten, first of what is measured."""
+        left_out = chosen.left_out
+        found = sorted([*chosen.found.problems, *self.extra[chosen.name]], key=lambda problem: problem.name in left_out)
+        for problem in found[:10]:
+            what = "warning, of an image that is not measured" if problem.name in left_out else "warning"
+            self.progress.say(f"{what}: {problem}", style="yellow")
+        if len(found) > 10:
+            self.progress.say(f"warning: and {len(found) - 10} more, see {RESULTS}", style="yellow")
 
     def _look_for_inverted(self, chosen: ChosenSet, log: MeasurementLog, run: Run) -> None:
         """Whether most of the ground truths that were measured look inverted."""

@@ -54,6 +54,11 @@ class ChosenSet:
         """Of the benchmark, or the path that was given, printable."""
         return printable(self.found.name)
 
+    @property
+    def left_out(self) -> set[str]:
+        """Keys of the images that are not measured."""
+        return {entry.key for entry in self.found.entries}.difference(entry.key for entry in self.entries)
+
 
 def resolve(
     words: Sequence[str], root: Path | None, *, read: TruthReader | None = None, read_head: HeaderReader = read_header

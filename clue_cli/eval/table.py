@@ -156,6 +156,8 @@ def notes(results: Results) -> list[str]:
         if (record.forged, record.authentic) != record.held:
             measured, held_here = record.forged + record.authentic, sum(record.held)
             lines.append(f"{record.name}: {measured} of {held_here} images were measured. Not comparable with others.")
+            if not results.configuration.get("strict"):
+                lines.append(f"{record.name}: the others were not opened: of their files only names were looked at.")
         lines += [f"{record.name}, known damage: {words}" for words in record.damage]
         lines += _problem_lines(results, record.name)
     lines += _small_samples(results)
@@ -200,12 +202,17 @@ def _problem_lines(results: Results, name: str) -> list[str]:
     record = next(one for one in results.sets if one.name == name)
     found = {(p.kind, p.name) for p in record.problems}
     found |= {(p.kind, p.name) for one in results.outcomes if one.set == name for p in one.problems}
-    kinds = sorted({kind for kind, _ in found})
+    lines = _by_kind(name, found)
+    return lines + _by_kind(f"{name}, images that were not measured", {(p.kind, p.name) for p in record.elsewhere})
+
+
+def _by_kind(what: str, found: set[tuple[str, str]]) -> list[str]:
+    """A line for each kind, with its first names."""
     lines = []
-    for kind in kinds:
-        names = sorted(who for what, who in found if what == kind)
+    for kind in sorted({kind for kind, _ in found}):
+        names = sorted(name for of_kind, name in found if of_kind == kind)
         listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        lines.append(f"{name}, {kind}: {listed}")
+        lines.append(f"{what}, {kind}: {listed}")
     return lines
 
 

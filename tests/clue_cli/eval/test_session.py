@@ -17,10 +17,12 @@ from clue_cli.eval.compare import compare_folders, describe
 from clue_cli.eval.options import EvalOptions
 from clue_cli.eval.progress import EvalProgress
 from clue_cli.eval.results import Results, read_results
+from clue_cli.eval.table import notes
 from clue_cli.scan.options import Compile
 from model.calibration import Calibration
+from model.evaluation import find_at, limited
 from tests.clue_cli.eval.conftest import Damaged, measured
-from tests.clue_cli.eval.made import truth, write_mask, write_set
+from tests.clue_cli.eval.made import SIZE, truth, write_mask, write_set
 from tests.tiny_model import write_tiny_model
 
 FILES = {"contact", "index.html", "measurements.jsonl", "per_image.csv", "plots", "results.json"}
@@ -85,6 +87,44 @@ class TestProblems:
             results = measured(tmp_path / "out", bench=(str(folder),), methods=("ela",))
             found = [(p.kind, p.detail) for p in results.sets[0].problems if "inverted" in p.kind]
             assert found == [("set looks inverted", "4 of 4 masks")], again
+
+    def test_under_a_limit_what_listing_shows_of_the_other_images_stands_apart(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        folder, maps = write_set(tmp_path / "set", 6, 0), tmp_path / "maps"
+        part = {entry.key for entry in limited(find_at(folder, deep=False).entries, 2, 0)}
+        inside, *_ = sorted(part)
+        outside, empty, *others = sorted({f"Tp/t{number}.jpg" for number in range(6)} - part)
+        for key in (inside, outside):
+            (folder / "Gt" / f"{Path(key).stem}.png").unlink()
+        write_mask(folder / "Gt" / f"{Path(empty).stem}.png", np.zeros(SIZE, bool))  # shown by opening alone
+        write_mask(folder / "Gt" / "nobody.png", truth(0))  # of no image: of the set
+        maps.mkdir()
+        for key in (*part, outside, empty):
+            np.save(maps / f"{Path(key).stem}.npy", np.zeros(SIZE, np.float32))
+        with EvalProgress() as progress:
+            options = EvalOptions(bench=(str(folder),), predictions=maps, limit=2)
+            results = session.evaluate(tmp_path / "out", options, progress)
+        (record,) = results.sets
+        assert [(p.kind, p.name) for p in record.problems] == [
+            ("mask missing", inside),
+            ("mask without an image", "Gt/nobody.png"),
+        ]
+        missing = [("prediction missing", key) for key in others]
+        assert [(p.kind, p.name) for p in record.elsewhere] == [("mask missing", outside), *missing]
+        said = notes(results)
+        assert f"{record.name}, mask missing: {inside}" in said
+        assert f"{record.name}, images that were not measured, mask missing: {outside}" in said
+        assert f"{record.name}: the others were not opened: of their files only names were looked at." in said
+        assert not any(empty in line for line in said)
+        assert f"warning, of an image that is not measured: {outside}: mask missing" in capsys.readouterr().err
+        _, apart = (tmp_path / "out" / "index.html").read_text().split("Images that were not measured", 1)
+        assert f"<bdi>{outside}: mask missing (expected a picture named {Path(outside).stem})</bdi>" in apart
+        whole = measured(tmp_path / "out", bench=(str(folder),), predictions=maps)
+        assert whole.sets[0].elsewhere == []
+        assert "were not opened" not in "".join(notes(whole))
+        with pytest.raises(DataProblemError):
+            measured(tmp_path / "out", bench=(str(folder),), limit=2, strict=True)
 
 
 class TestFolder:
