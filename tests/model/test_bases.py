@@ -17,26 +17,14 @@ from model.bases import examine, needs_bases, with_bases
 from model.presets import MINI, SD3_MEDIUM, SD3_MEDIUM_VIT_B
 from model.presets.spec import Preset
 from model.registry import BasesError
-from tests.base_layouts import SMALL, register_small, sam_state, write_sam, write_sd3
+from tests.base_layouts import SMALL, register_small, sam_state, write_sd3
 
-
-@pytest.fixture(autouse=True)
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("CLUE_CONFIG", str(tmp_path / "config"))
-    return tmp_path / "config"
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("published")
-    write_sd3(folder / "sd3")
-    write_sam(folder / "sam.pth")
-    return folder
+pytestmark = pytest.mark.usefixtures("config")
 
 
 @pytest.fixture
-def files(published: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(published, tmp_path / "files"))
+def files(base_files: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(base_files, tmp_path / "files"))
 
 
 def test_which_presets_stand_on_others_weights() -> None:

@@ -22,25 +22,18 @@ from model import registry
 from model.adapter import LORA_WEIGHTS
 from model.checkpoint import CONFIG_FILE, HEAD_FILE, WEIGHTS_FILE, inspect
 from model.storage import load
-from tests.base_layouts import SMALL, write_adapter, write_prompt_file, write_sam, write_sd3
+from tests.base_layouts import SMALL, write_adapter, write_prompt_file
 from tests.tiny_model import write_tiny_model
 
 Change = Callable[[Path], object]
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 LONG = "x" * 5000
-
-
-@pytest.fixture(autouse=True)
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("CLUE_CONFIG", str(tmp_path / "config"))
-    return tmp_path / "config"
+pytestmark = pytest.mark.usefixtures("config")
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("published")
-    write_sd3(folder / "sd3")
-    write_sam(folder / "sam.pth")
+def published(base_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = Path(shutil.copytree(base_files, tmp_path_factory.mktemp("published"), dirs_exist_ok=True))
     write_prompt_file(folder / "prompt.safetensors")
     (folder / "small.yaml").write_text(yaml.safe_dump(SMALL.to_dict() | {"name": "small-sd3"}))
     return folder

@@ -23,26 +23,20 @@ from clue_cli.errors import ExitCode
 from clue_cli.models import sources
 from model import registry
 from model.registry import sha256_of
-from tests.base_layouts import SMALL, write_adapter, write_prompt_file, write_sam, write_sd3, write_text_encoders
+from tests.base_layouts import SMALL, write_adapter, write_prompt_file, write_text_encoders
 
 Output = pytest.CaptureFixture[str]
+pytestmark = pytest.mark.usefixtures("config")
 
 
 def clue(*words: object) -> int:
     return app.run([str(word) for word in words])
 
 
-@pytest.fixture(autouse=True)
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("CLUE_CONFIG", str(tmp_path / "config"))
-    return tmp_path / "config"
-
-
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("published")
-    write_text_encoders(write_sd3(folder / "sd3"))
-    write_sam(folder / "sam.pth")
+def published(base_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = Path(shutil.copytree(base_files, tmp_path_factory.mktemp("published"), dirs_exist_ok=True))
+    write_text_encoders(folder / "sd3")
     write_prompt_file(folder / "prompt.safetensors")
     (folder / "small-sd3.yaml").write_text(yaml.safe_dump(SMALL.to_dict()))
     return folder
