@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from clue_cli.errors import NothingToScanError
+from clue_cli.errors import NothingToScanError, UsageError
 from clue_cli.evidence.identity import sha256_file
-from model.evaluation import Entry, Kind, Problem
+from model.evaluation import BENCHMARKS, Entry, Kind, Problem
 from model.evaluation.layouts import files_below, is_file
 from model.evaluation.maps import SUFFIXES
 
@@ -17,12 +17,13 @@ from model.evaluation.maps import SUFFIXES
 class PredictionFolder:
     """The maps of one set.
 
-    A map is named like its image: the whole path below the set's folder with the image's extension, or, where that
-    names one image only, without it, or the stem alone (`Tp/a.jpg`: `Tp/a.jpg.npy`, `Tp/a.png`, `a.npy`).
+    A map is named like its image: by the whole path below the set's folder with the image's extension, or without it,
+    or by the last part alone with it, or without (`Tp/a.jpg`: `Tp/a.jpg.npy`, `Tp/a.png`, `a.jpg.npy`, `a.png`). Where
+    a name could mean several images, it means the one that it says most of; if that are several, none.
 
     Args:
         folder: the maps, or a folder that holds one folder for each set.
-        name: of the set.
+        name: of the set, or its path.
         entries: all images of the set.
 
     Attributes:
@@ -32,6 +33,7 @@ class PredictionFolder:
 
     Raises:
         NothingToScanError: no such folder, or it holds no map.
+        UsageError: a map is a mask of the set.
     """
 
     def __init__(self, folder: Path, name: str, entries: Iterable[Entry]) -> None:
@@ -40,24 +42,27 @@ class PredictionFolder:
                 f"There is no folder {folder}.",
                 "--predictions names a folder of PNG or NPY maps, named like the images.",
             )
-        own = folder / Path(os.path.realpath(name)).name  # a set that was given as a path goes by its last part
+        # A set that was given as a path goes by its last part
+        own = folder / (name if name in BENCHMARKS else Path(os.path.realpath(name)).name)
         self.folder = own if own.is_dir() else folder
         self._maps: dict[str, list[Path]] = {}
+        self._others: dict[str, Path] = {}
         unread: list[Problem] = []
         for path in sorted(files_below(self.folder, unread)):
+            named = path.relative_to(self.folder).with_suffix("").as_posix()
             if path.suffix.lower() in SUFFIXES and is_file(path):
-                inside = path.relative_to(self.folder)
-                self._maps.setdefault(inside.with_suffix("").as_posix(), []).append(path)
+                self._maps.setdefault(named, []).append(path)
+            else:
+                self._others.setdefault(named, path)
         if not self._maps:
             raise NothingToScanError(
                 f"{self.folder} holds no map.", "Maps are .npy or one-channel .png, named like the images."
             )
         entries = list(entries)
-        keys = [PurePosixPath(entry.key) for entry in entries]
-        self._shared = _repeated([key.stem for key in keys])
-        self._shared_paths = _repeated([key.with_suffix("").as_posix() for key in keys])
+        self._owners = _owners(entries)
         self._of = {entry.key: self._find(entry) for entry in entries}
         used = {path for paths in self._of.values() for path in paths}
+        _check_no_mask(used, entries)
         self.surplus = unread + [
             Problem(Kind.MAP_WITHOUT_IMAGE, path.relative_to(self.folder).as_posix())
             for paths in self._maps.values()
@@ -72,7 +77,10 @@ class PredictionFolder:
         paths = self._of[entry.key]
         if len(paths) == 1:
             return paths[0], ""
-        return None, f"{len(paths)} maps are named like it" if paths else ""
+        if paths:
+            return None, f"{len(paths)} maps are named like it"
+        other = next((self._others[name] for name in self._names(entry) if name in self._others), None)
+        return None, f"{other.name} is no .npy or .png file" if other else ""
 
     def digest(self) -> str:
         """SHA-256, hex, over the names and contents of all maps. A map that cannot be read counts as such."""
@@ -87,18 +95,35 @@ class PredictionFolder:
         return total.hexdigest()
 
     def _find(self, entry: Entry) -> list[Path]:
-        key = PurePosixPath(entry.key)
-        names, path = [entry.key], key.with_suffix("").as_posix()
-        if path not in self._shared_paths:
-            names.append(path)
-        if key.stem not in self._shared:
-            names += [key.name, key.stem]
-        return next((self._maps[name] for name in names if name in self._maps), [])
+        return next((self._maps[name] for name in self._names(entry) if name in self._maps), [])
+
+    def _names(self, entry: Entry) -> list[str]:
+        """Those that mean this image alone, the one that says most first."""
+        return [name for name in _names_of(entry) if self._owners[name] == entry.key]
 
 
-def _repeated(words: list[str]) -> set[str]:
-    seen: set[str] = set()
-    again: set[str] = set()
-    for word in words:
-        (again if word in seen else seen).add(word)
-    return again
+def _names_of(entry: Entry) -> list[str]:
+    key = PurePosixPath(entry.key)
+    return list(dict.fromkeys([entry.key, key.with_suffix("").as_posix(), key.name, key.stem]))
+
+
+def _owners(entries: list[Entry]) -> dict[str, str | None]:
+    """Which image each name means; None: several."""
+    owners: dict[str, str | None] = {}
+    told: dict[str, int] = {}
+    for entry in entries:
+        for dropped, name in enumerate(_names_of(entry)):
+            if dropped < told.get(name, dropped + 1):
+                owners[name], told[name] = entry.key, dropped
+            elif dropped == told[name]:
+                owners[name] = None
+    return owners
+
+
+def _check_no_mask(maps: set[Path], entries: list[Entry]) -> None:
+    masks = {os.path.realpath(mask) for entry in entries for mask in entry.masks}
+    wrong = next((path for path in sorted(maps) if os.path.realpath(path) in masks), None)
+    if wrong is not None:
+        raise UsageError(
+            f"{wrong} is ground truth of the set, not a prediction.", "Name the folder of the method's own maps."
+        )

@@ -42,7 +42,7 @@ from model.evaluation import (
     measure,
     to_size,
 )
-from model.evaluation.maps import Map
+from model.evaluation.maps import Map, is_finite
 from model.prediction import OutOfMemory
 from model.verdict import judge
 
@@ -376,7 +376,7 @@ def _row(shot: Shot, heatmap: Map | None, **said: Any) -> ImageRow:
 def _scored(shot: Shot, values: Map, seen: tuple[int, int] | None, *, curve: bool = False) -> Measurement:
     """A map that comes without an image-level score: see `methods.SCORE_CELLS`."""
     said: dict[str, Any] = {}
-    if values.ndim == 2 and values.size and np.isfinite(values.sum(dtype=np.float64)):
+    if values.ndim == 2 and values.size and is_finite(values):
         score = image_score(values, SCORE_CELLS)
         said = {"score": score, "decided": score > 0.5}
     row = _row(shot, values, seen=seen, **said)

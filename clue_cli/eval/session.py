@@ -153,7 +153,7 @@ class _Session:
         subjects = [] if self.network is None else [self.network.method]
         extra: list[Problem] = []
         if self.options.predictions is not None:
-            maps = PredictionFolder(self.options.predictions, chosen.name, chosen.found.entries)
+            maps = PredictionFolder(self.options.predictions, chosen.found.name, chosen.found.entries)
             self.folders[chosen.name] = maps
             left_out = chosen.left_out  # of the others, measuring says which have no map
             extra += [*maps.surplus, *(problem for problem in maps.missing if problem.name in left_out)]

@@ -71,6 +71,12 @@ def _read_array(path: Path, max_megapixels: float) -> Map:
         return np.array(stored, np.float32)
 
 
+def is_finite(heatmap: NDArray[np.floating[Any]]) -> bool:
+    """Whether no value is NaN or infinite, without a copy."""
+    with np.errstate(invalid="ignore"):  # infinity and its negative
+        return bool(np.isfinite(heatmap.sum(dtype=np.float64)))
+
+
 def _check_size(path: Path, width: int, height: int, max_megapixels: float) -> None:
     megapixels = width * height / 1e6
     if megapixels > max_megapixels:

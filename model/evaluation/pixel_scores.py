@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.evaluation.maps import Map
+from model.evaluation.maps import Map, is_finite
 from model.evaluation.truth import Mask
 
 THRESHOLD = 0.5
@@ -59,7 +59,7 @@ def pixel_scores(heatmap: Map, truth: Mask, threshold: float = THRESHOLD) -> Pix
     """
     if heatmap.shape != truth.shape or truth.size == 0:
         raise ValueError(f"map {heatmap.shape} and ground truth {truth.shape} do not fit")
-    if not np.isfinite(heatmap.sum(dtype=np.float64)):
+    if not is_finite(heatmap):
         raise ValueError("the map holds values that are not finite")
     marked = heatmap > threshold
     count, forged, pixels = int(np.count_nonzero(marked)), int(np.count_nonzero(truth)), truth.size

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from model.evaluation.ground import Ground, ground
 from model.evaluation.layouts import Entry
-from model.evaluation.maps import Map, to_size
+from model.evaluation.maps import Map, is_finite, to_size
 from model.evaluation.pixel_scores import THRESHOLD, pixel_scores
 from model.evaluation.problems import Kind, Problem, raise_if_any
 
@@ -175,7 +175,7 @@ def _usable(
         return None
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and reported
         values = np.asarray(heatmap, np.float32)
-    if not np.isfinite(values.sum(dtype=np.float64)):
+    if not is_finite(values):
         count = int(np.count_nonzero(~np.isfinite(values)))
         problems.append(Problem(Kind.MAP_NOT_FINITE, entry.key, f"{count} pixels"))
         return None

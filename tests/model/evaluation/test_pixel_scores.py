@@ -103,8 +103,10 @@ def test_threshold_is_strict_on_floats(value: float, marked: float) -> None:
         (np.zeros((0, 3), np.float32), np.zeros((0, 3), bool)),
         (np.full((2, 2), math.nan, np.float32), np.ones((2, 2), bool)),
         (np.full((2, 2), math.inf, np.float32), np.ones((2, 2), bool)),
+        (np.array([[math.inf, -math.inf]], np.float32), np.ones((1, 2), bool)),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_what_cannot_be_scored(heatmap: NDArray[np.float32], truth: NDArray[np.bool_]) -> None:
     with pytest.raises(ValueError, match=r"fit|finite"):
         pixel_scores(heatmap, truth)
