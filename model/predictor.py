@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from model.clue import CLUE
 from model.prediction import Key, OutOfMemory, Prediction
@@ -19,6 +21,10 @@ from model.self_match import self_match
 from model.tiling import Blend, Tile, padded, tiles
 from model.transfer import Transfer
 from model.weak_regions import demote_weak_regions
+
+SMALL = 100_000_000
+"""Parameters. A network below this is so fast on small operations that two tiles at a time, each on half of the cores,
+take less time than one after the other on all of them; a larger one fills every core, and memory, with one tile."""
 
 
 @dataclass(slots=True)
@@ -29,6 +35,7 @@ class _Work(Generic[Key]):
     blend: Blend
     tiles: list[Tile]
     waiting: int
+    search: Future[NDArray[np.float32]] | None = None
     matches: NDArray[np.float32] | None = None
     seconds: float = 0.0
     failure: str | None = None
@@ -36,9 +43,10 @@ class _Work(Generic[Key]):
 
 @dataclass(slots=True)
 class _Flight(Generic[Key]):
-    """A batch that was given to the device, and the way to its tiles' probabilities, B×H×W float32."""
+    """A batch that is being computed, its size with what fills it up, and the way to B×H×W float32 probabilities."""
 
     jobs: list[tuple[_Work[Key], Tile]]
+    size: int
     arrive: Callable[[], NDArray[np.float32]]
     started: float
 
@@ -50,7 +58,9 @@ class Predictor:
     arithmetic of a matrix product may be grouped differently for another size, which changes the last bits. What else
     is in the batch does not matter. On the CPU larger batches are no faster than single tiles.
 
-    While a GPU computes a batch, the next one is cut, given its noise and sent there, and the one before is blended.
+    While the network has an image, a thread searches the next one for places that repeat (`model.self_match`). While a
+    GPU computes a batch, the next one is cut, given its noise and sent there, and the one before is blended. A CPU has
+    two batches at a time if the network is SMALL.
 
     Args:
         model: in evaluation mode, on its device, in its dtype.
@@ -59,7 +69,8 @@ class Predictor:
     Attributes:
         asked: the batch as it was asked for.
         batch: the same, smaller once memory ran out.
-        ahead: how many batches may be under way while the next is prepared; 0 on the CPU, which has its hands full.
+        lanes: how many batches threads of this process compute at a time; 0: the caller's thread does.
+        ahead: how many batches may be under way while the next is prepared.
     """
 
     def __init__(self, model: CLUE, batch: int = 1) -> None:
@@ -69,9 +80,10 @@ class Predictor:
         self.spec = model.preset.tile
         self.asked = self.batch = batch
         self.device = next(model.parameters()).device
-        self.ahead = 1 if self.device.type == "cuda" else 0
+        small = sum(parameter.numel() for parameter in model.parameters()) < SMALL
+        self.lanes = 2 if self.device.type == "cpu" and small and torch.get_num_threads() > 1 else 0
+        self.ahead = 1 if self.device.type == "cuda" else self.lanes
         self._transfer = Transfer(self.device)
-        self._landed = 0.0
         view = model.preset.view
         self.matching = bool(view.channels and view.matches)
 
@@ -84,110 +96,33 @@ class Predictor:
         alone, and the rest goes on.
 
         Args:
-            images: (key, H×W×3 uint8); pulled one at a time, only as far ahead as a batch needs. None says that the
-                next one is not there yet: what is begun is finished first.
+            images: (key, H×W×3 uint8); pulled one at a time, only as far ahead as the batches under way need and one
+                more. None says that the next one is not there yet: what is begun is finished first.
         """
-        queue: deque[_Work[Key]] = deque()
-        pending: deque[tuple[_Work[Key], Tile]] = deque()
-        flights: deque[_Flight[Key]] = deque()
-        for image in images:
-            if image is None:
-                self._run(pending, flights)
-                self._land(flights)
-                yield from self._finished(queue)
-                continue
-            key, pixels = image
-            try:
-                work = self._begin(key, pixels)
-            except MemoryError as error:
-                self._run(pending, flights)
-                self._land(flights)
-                yield from self._finished(queue)
-                yield OutOfMemory(key, str(error) or "no memory for the heatmap")
-                continue
-            queue.append(work)
-            for tile in work.tiles:
-                if pending and self._shape(pending[0][1]) != self._shape(tile):
-                    self._run(pending, flights)
-                pending.append((work, tile))
-                if len(pending) >= self.batch:
-                    self._run(pending, flights)
-            yield from self._finished(queue)
-        self._run(pending, flights)
-        self._land(flights)
-        yield from self._finished(queue)
-
-    def _begin(self, key: Key, pixels: NDArray[np.uint8]) -> _Work[Key]:
-        height, width = pixels.shape[:2]
-        cut = tiles(height, width, self.spec)
-        work = _Work(key, pixels, content_seed(pixels), Blend(height, width, self.spec), cut, len(cut))
-        if self.matching:
-            started = time.perf_counter()
-            work.matches = self_match(pixels)  # of the whole image: a copy may lie tiles away from its source
-            work.seconds = time.perf_counter() - started
-        return work
-
-    def _finished(self, queue: deque[_Work[Key]]) -> Iterator[Prediction[Key] | OutOfMemory[Key]]:
-        while queue and queue[0].waiting == 0:
-            work = queue.popleft()
-            if work.failure is not None:
-                yield OutOfMemory(work.key, work.failure)
-            else:
-                # The weights of a blend are rounded: a sum of ones may come out above one.
-                np.clip(work.blend.heatmap, 0.0, 1.0, out=work.blend.heatmap)
-                demote_weak_regions(work.blend.heatmap, self.model.preset.regions)
-                yield Prediction(work.key, work.blend.heatmap, work.seed, len(work.tiles), work.seconds)
-
-    def _shape(self, tile: Tile) -> tuple[int, int]:
-        multiple = self.spec.multiple
-        return -(-tile.height // multiple) * multiple, -(-tile.width // multiple) * multiple
-
-    def _run(self, pending: deque[tuple[_Work[Key], Tile]], flights: deque[_Flight[Key]]) -> None:
-        """Give all that is pending to the device, in batches; at most `ahead` of them are not landed afterwards."""
-        while pending:
-            jobs = [pending.popleft() for _ in range(min(self.batch, len(pending)))]
-            alive = [job for job in jobs if job[0].failure is None]
-            message = None
-            try:
-                if alive:
-                    flights.append(self._compute(alive))
-            except (MemoryError, RuntimeError) as error:
-                if not ran_out_of_memory(error):
-                    raise
-                message = str(error).splitlines()[0] if str(error) else "out of memory"
-            if message is not None:  # only here: the exception held on to what was allocated
-                self._land(flights)
-                if self.device.type == "cuda":
-                    torch.cuda.empty_cache()
-                if len(jobs) > 1:
-                    self.batch = len(jobs) // 2
-                    pending.extendleft(reversed(jobs))
+        run: _Run[Key] = _Run(self)
+        try:
+            for image in images:
+                if image is None:
+                    yield from run.finish()
                     continue
-                jobs[0][0].failure = message
-            for work in (work for work, _ in jobs if work.failure is not None):
-                work.waiting -= 1
-            self._land(flights, self.ahead)
+                key, pixels = image
+                try:
+                    run.begin(key, pixels)
+                except MemoryError as error:
+                    yield from run.finish()
+                    yield OutOfMemory(key, str(error) or "no memory for the heatmap")
+                    continue
+                yield from run.finished()
+            yield from run.finish()
+        finally:
+            run.close()
 
-    def _land(self, flights: deque[_Flight[Key]], remaining: int = 0) -> None:
-        """Wait for the oldest batches and blend their tiles, until so many are left under way."""
-        while len(flights) > remaining:
-            flight = flights.popleft()
-            probability = flight.arrive()
-            now = time.perf_counter()
-            share = (now - max(flight.started, self._landed)) / len(flight.jobs)  # batches overlap, seconds do not
-            self._landed = now
-            for (work, tile), tile_probability in zip(flight.jobs, probability[: len(flight.jobs)], strict=True):
-                work.blend.add(tile, tile_probability)
-                work.seconds += share
-                work.waiting -= 1
-
-    @torch.inference_mode()
-    def _compute(self, jobs: list[tuple[_Work[Key], Tile]]) -> _Flight[Key]:
+    def compute(self, jobs: list[tuple[_Work[Key], Tile]], lanes: Executor | None) -> _Flight[Key]:
+        """Prepare a batch and give it to the device, or to one of the threads."""
         started = time.perf_counter()
         pixels = np.stack([padded(work.pixels, tile, self.spec.multiple) for work, tile in jobs])
         shape = self.model.latent_shape(pixels.shape[1], pixels.shape[2])
         noise = torch.stack([seeded_noise(work.seed, tile.top, tile.left, shape) for work, tile in jobs])
-        # uint8 travels to the device; the division happens there. B×H×W×3 permuted is channels-last already.
         matches = [_part(work.matches, tile, pixels.shape[1:3]) for work, tile in jobs if work.matches is not None]
         if len(jobs) < self.batch:  # a constant shape: other kernels for a last, smaller batch would change last bits
             missing = self.batch - len(jobs)
@@ -195,10 +130,157 @@ class Predictor:
             noise = torch.cat([noise, noise[-1:].expand(missing, -1, -1, -1)])
             matches += matches[-1:] * missing
         up = self._transfer.up
-        x = up(torch.from_numpy(pixels)).permute(0, 3, 1, 2).float().div(255)
-        seen = up(torch.from_numpy(np.stack(matches))) if matches else None
-        logits = self.model(x, up(noise), seen)
-        return _Flight(jobs, self._transfer.down(torch.sigmoid(logits).squeeze(1).float()), started)
+        inputs = up(torch.from_numpy(pixels)), up(noise), up(torch.from_numpy(np.stack(matches))) if matches else None
+        if lanes is None:
+            return _Flight(jobs, len(pixels), self._run(*inputs), started)
+        return _Flight(jobs, len(pixels), lanes.submit(lambda: self._run(*inputs)()).result, started)
+
+    @torch.inference_mode()
+    def _run(self, pixels: Tensor, noise: Tensor, matches: Tensor | None) -> Callable[[], NDArray[np.float32]]:
+        """B×H×W×3 uint8, which travels to the device: the division happens there. Permuted it is channels-last."""
+        logits = self.model(pixels.permute(0, 3, 1, 2).float().div(255), noise, matches)
+        return self._transfer.down(torch.sigmoid(logits).squeeze(1).float())
+
+
+class _Run(Generic[Key]):
+    """The images and batches of one call of `Predictor.predict` that are under way."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
+        self.queue: deque[_Work[Key]] = deque()
+        """Images in the order of their results."""
+        self.begun: deque[_Work[Key]] = deque()
+        """Those whose tiles are not pending yet: their search goes on."""
+        self.pending: deque[tuple[_Work[Key], Tile]] = deque()
+        self.flights: deque[_Flight[Key]] = deque()
+        self.landed = 0.0
+        threads = torch.get_num_threads()  # also settles this thread's number before others set theirs
+        self.searching = ThreadPoolExecutor(1, "clue-search")
+        self.lanes: ThreadPoolExecutor | None = None
+        if count := predictor.lanes:
+            each = max(1, threads // count)
+            self.lanes = ThreadPoolExecutor(count, "clue-tile", torch.set_num_threads, (each,))
+
+    def close(self) -> None:
+        """Wait for the threads, but not for what they have not begun."""
+        for threads in filter(None, (self.searching, self.lanes)):
+            threads.shutdown(cancel_futures=True)
+
+    def begin(self, key: Key, pixels: NDArray[np.uint8]) -> None:
+        """Cut an image and begin its search, while the one before goes to the network."""
+        height, width = pixels.shape[:2]
+        spec = self.predictor.spec
+        cut = tiles(height, width, spec)
+        work = _Work(key, pixels, content_seed(pixels), Blend(height, width, spec), cut, len(cut))
+        if self.predictor.matching:
+            work.search = self.searching.submit(self_match, pixels)  # of the whole image: a copy may lie tiles away
+        self.queue.append(work)
+        self.begun.append(work)
+        if work.search is None or len(self.begun) > 1:
+            self._admit(self.begun.popleft())
+
+    def _admit(self, work: _Work[Key]) -> None:
+        """Queue an image's tiles once its search is done, and run what fills a batch."""
+        if work.search is not None:
+            started = time.perf_counter()
+            try:
+                work.matches = work.search.result()
+            except (MemoryError, RuntimeError) as error:
+                if not ran_out_of_memory(error):
+                    raise
+                work.failure, work.waiting = _first_line(error), 0
+            work.search = None
+            self.landed = time.perf_counter()
+            work.seconds = self.landed - started  # the rest of it passed while others had the network
+        for tile in work.tiles if work.failure is None else ():
+            if self.pending and self._shape(self.pending[0][1]) != self._shape(tile):
+                self._run()
+            self.pending.append((work, tile))
+            if len(self.pending) >= self.predictor.batch:
+                self._run()
+
+    def finish(self) -> Iterator[Prediction[Key] | OutOfMemory[Key]]:
+        """Compute all that is begun."""
+        while self.begun:
+            self._admit(self.begun.popleft())
+        self._run()
+        self._land()
+        yield from self.finished()
+
+    def finished(self) -> Iterator[Prediction[Key] | OutOfMemory[Key]]:
+        """The results that are complete, in order."""
+        while self.queue and self.queue[0].waiting == 0:
+            work = self.queue.popleft()
+            if work.failure is not None:
+                yield OutOfMemory(work.key, work.failure)
+            else:
+                # The weights of a blend are rounded: a sum of ones may come out above one.
+                np.clip(work.blend.heatmap, 0.0, 1.0, out=work.blend.heatmap)
+                demote_weak_regions(work.blend.heatmap, self.predictor.model.preset.regions)
+                yield Prediction(work.key, work.blend.heatmap, work.seed, len(work.tiles), work.seconds)
+
+    def _shape(self, tile: Tile) -> tuple[int, int]:
+        multiple = self.predictor.spec.multiple
+        return -(-tile.height // multiple) * multiple, -(-tile.width // multiple) * multiple
+
+    def _run(self) -> None:
+        """Give all that is pending to the device, in batches; at most `ahead` of them are not landed afterwards."""
+        while self.pending:
+            jobs = [self.pending.popleft() for _ in range(min(self.predictor.batch, len(self.pending)))]
+            self._start(jobs)
+            self._land(self.predictor.ahead)
+
+    def _start(self, jobs: list[tuple[_Work[Key], Tile]], alone: bool = False) -> None:
+        alive, size = [job for job in jobs if job[0].failure is None], self.predictor.batch
+        for work in (work for work, _ in jobs if work.failure is not None):
+            work.waiting -= 1
+        message = None
+        try:
+            if alive:
+                self.flights.append(self.predictor.compute(alive, None if alone else self.lanes))
+        except (MemoryError, RuntimeError) as error:
+            if not ran_out_of_memory(error):
+                raise
+            message = _first_line(error)
+        if message is not None:  # only here: the exception held on to what was allocated
+            self._once_more(alive, size, message, alone or self.lanes is None)
+
+    def _land(self, remaining: int = 0) -> None:
+        """Wait for the oldest batches and blend their tiles, until so many are left under way."""
+        while len(self.flights) > remaining:
+            flight = self.flights.popleft()
+            message = None
+            try:
+                probability = flight.arrive()
+            except (MemoryError, RuntimeError) as error:
+                if not ran_out_of_memory(error):
+                    raise
+                message = _first_line(error)
+            if message is not None:
+                self._once_more(flight.jobs, flight.size, message, alone=False)
+                continue
+            now = time.perf_counter()
+            share = (now - max(flight.started, self.landed)) / len(flight.jobs)  # batches overlap, seconds do not
+            self.landed = now
+            for (work, tile), tile_probability in zip(flight.jobs, probability[: len(flight.jobs)], strict=True):
+                work.blend.add(tile, tile_probability)
+                work.seconds += share
+                work.waiting -= 1
+
+    def _once_more(self, jobs: list[tuple[_Work[Key], Tile]], size: int, message: str, alone: bool) -> None:
+        """Compute what did not fit with nothing else under way, in halves; a single tile that was alone is given up."""
+        self._land()
+        if self.predictor.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if size == 1 and alone:
+            jobs[0][0].failure = message
+            jobs[0][0].waiting -= 1
+            return
+        self.predictor.batch = min(self.predictor.batch, max(1, size // 2))
+        rest = deque(jobs)
+        while rest:
+            self._start([rest.popleft() for _ in range(min(self.predictor.batch, len(rest)))], alone=True)
+            self._land()
 
 
 def _part(maps: NDArray[np.float32], tile: Tile, shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -206,6 +288,10 @@ def _part(maps: NDArray[np.float32], tile: Tile, shape: tuple[int, ...]) -> NDAr
     rows, columns = shape[0] // 8, shape[1] // 8
     part = maps[:, tile.top // 8 : tile.top // 8 + rows, tile.left // 8 : tile.left // 8 + columns]
     return np.pad(part, ((0, 0), (0, rows - part.shape[1]), (0, columns - part.shape[2])))
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "out of memory")
 
 
 def ran_out_of_memory(error: Exception) -> bool:

@@ -33,7 +33,8 @@ _DEATHS = 3
 """How often in a row a process may die without having finished an image in between."""
 
 _AHEAD = 3
-"""Batches of images in a process's hands: one is computed, one is landing or prepared, one is being read."""
+"""Batches of images in a process's hands: one is computed, one is landing or prepared, one is being read. One image
+more is being searched for places that repeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +209,7 @@ class NetworkProcess(Generic[Key]):
             complaints.close()
             self._refuse(header, how)
         self.asked = self.batch = header["batch"]
-        self._window = _AHEAD * self.batch
+        self._window = _AHEAD * self.batch + 1
         self._answers = queue.SimpleQueue()
         arguments = (self._process, complaints, self._answers)
         threading.Thread(target=_read, args=arguments, name="clue-answers", daemon=True).start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -35,6 +36,12 @@ def heatmaps(predictor: Predictor, images: Images) -> dict[int, NDArray[np.float
         assert isinstance(prediction, Prediction)
         found[prediction.key] = prediction.heatmap
     return found
+
+
+def with_lanes(predictor: Predictor) -> Predictor:
+    """As on a CPU of several cores, whatever this one has."""
+    predictor.lanes = predictor.ahead = 2
+    return predictor
 
 
 def test_alone_together_and_in_another_order_to_the_bit(network: CLUE) -> None:
@@ -113,8 +120,108 @@ def test_images_are_pulled_only_as_needed(network: CLUE) -> None:
             pulled.append(key)
             yield key, pixels
 
-    next(Predictor(network).predict(images()))
-    assert pulled == [0]
+    predictor = Predictor(network)
+    predictor.lanes = predictor.ahead = 0
+    results = predictor.predict(images())
+    next(results)
+    assert pulled == [0, 1], "the second one's search goes on while the network has the first"
+    next(results)
+    assert pulled == [0, 1, 2]
+
+
+def test_two_lanes_pull_two_images_more(network: CLUE) -> None:
+    pulled = []
+
+    def images() -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        for key in range(6):
+            pulled.append(key)
+            yield key, pictures()[0][1]
+
+    next(with_lanes(Predictor(network)).predict(images()))
+    assert pulled == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_tiles_in_two_threads_are_the_same_to_the_bit(network: CLUE, batch: int) -> None:
+    """Each thread computes with one core, and so does the caller's here."""
+    images = pictures() * 2
+    images = [(number, pixels) for number, (_, pixels) in enumerate(images)]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        alone = Predictor(network, batch)
+        assert alone.lanes == 0, "one core"
+        expected = heatmaps(alone, images)
+        found = heatmaps(with_lanes(Predictor(network, batch)), images)
+    finally:
+        torch.set_num_threads(threads)
+    assert list(found) == list(expected)
+    assert all(np.array_equal(found[key], expected[key]) for key in found)
+
+
+def test_only_a_small_network_on_several_cores_of_a_cpu_has_lanes(
+    network: CLUE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.get_num_threads", lambda: 4)
+    assert Predictor(network).lanes == 2
+    monkeypatch.setattr("model.predictor.SMALL", 10)
+    assert Predictor(network).lanes == 0
+
+
+def test_leaving_early_stops_the_threads(network: CLUE) -> None:
+    before = threading.active_count()
+    results = with_lanes(Predictor(network)).predict(pictures())
+    next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before
+
+
+def test_the_next_image_is_searched_while_the_network_has_this_one(
+    network: CLUE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each waits for the other to have begun: one after the other they would wait for ever."""
+    searched, computed = threading.Event(), threading.Event()
+    seen: list[int] = []
+
+    def search(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        seen.append(int(pixels[0, 0, 0]))
+        if len(seen) == 2:
+            searched.set()
+            assert computed.wait(30), "the network does not have the first image"
+        return self_match(pixels)
+
+    def compute(x: Tensor, noise: Tensor, matches: Tensor) -> Tensor:
+        assert searched.wait(30), "the second image is not searched"
+        computed.set()
+        return forward(x, noise, matches)
+
+    forward = network.forward
+    monkeypatch.setattr("model.predictor.self_match", search)
+    monkeypatch.setattr(network, "forward", compute)
+    images = [(number, np.full((64, 64, 3), number, np.uint8)) for number in range(3)]
+    assert list(heatmaps(Predictor(network), images)) == seen == [0, 1, 2]
+
+
+def test_a_search_without_memory_costs_its_image_alone(network: CLUE, monkeypatch: pytest.MonkeyPatch) -> None:
+    def search(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if pixels[0, 0, 0] == 1:
+            raise MemoryError("no room\nfor it")
+        return self_match(pixels)
+
+    monkeypatch.setattr("model.predictor.self_match", search)
+    images = [(number, np.full((64, 64, 3), number, np.uint8)) for number in range(3)]
+    results = list(Predictor(network).predict(images))
+    assert [type(result) for result in results] == [Prediction, OutOfMemory, Prediction]
+    assert results[1] == OutOfMemory(1, "no room")
+
+
+def test_a_search_that_fails_is_raised(network: CLUE, monkeypatch: pytest.MonkeyPatch) -> None:
+    def search(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        raise RuntimeError("shape mismatch")
+
+    monkeypatch.setattr("model.predictor.self_match", search)
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        list(Predictor(network).predict(pictures()))
 
 
 class Starved(Smooth):
@@ -128,18 +235,23 @@ class Starved(Smooth):
         return super().forward(x, noise)
 
 
-def test_out_of_memory_halves_the_batch_and_loses_nothing(network: CLUE) -> None:
+@pytest.mark.parametrize("lanes", [0, 2])
+def test_out_of_memory_halves_the_batch_and_loses_nothing(network: CLUE, lanes: int) -> None:
     images: Images = [(n, np.full((64, 64, 3), 20 * n, np.uint8)) for n in range(9)]
     predictor = Predictor(Starved(network), batch=8)  # type: ignore[arg-type]
+    predictor.lanes = predictor.ahead = lanes
     found = heatmaps(predictor, images)
     assert predictor.batch == 2
     for key, pixels in images:
         assert found[key] == pytest.approx(np.clip(pixels[..., 0] / 255, 0.01, 0.99), abs=1e-5)
 
 
-def test_an_image_that_does_not_fit_is_given_up_alone(network: CLUE) -> None:
+@pytest.mark.parametrize("lanes", [0, 2])
+def test_an_image_that_does_not_fit_is_given_up_alone(network: CLUE, lanes: int) -> None:
     images: Images = [(n, np.full((64, 300, 3), 250 if n == 1 else 40, np.uint8)) for n in range(3)]
-    results = list(Predictor(Starved(network)).predict(images))  # type: ignore[arg-type]
+    predictor = Predictor(Starved(network))  # type: ignore[arg-type]
+    predictor.lanes = predictor.ahead = lanes
+    results = list(predictor.predict(images))
     assert [type(result) for result in results] == [Prediction, OutOfMemory, Prediction]
     assert isinstance(results[1], OutOfMemory)
     assert "allocate memory" in results[1].message
@@ -196,18 +308,20 @@ def test_batches_under_way_change_nothing(network: CLUE, batch: int) -> None:
     assert all(np.array_equal(overlapped[key], one_by_one[key]) for key in overlapped)
 
 
-def test_out_of_memory_with_batches_under_way_loses_nothing(network: CLUE) -> None:
+@pytest.mark.parametrize("lanes", [0, 2])
+def test_out_of_memory_with_batches_under_way_loses_nothing(network: CLUE, lanes: int) -> None:
     images: Images = [(n, np.full((64, 200, 3), 250 if n == 4 else 20 * n, np.uint8)) for n in range(9)]
     predictor = Predictor(Starved(network), batch=4)  # type: ignore[arg-type]
-    predictor.ahead = 2
+    predictor.ahead, predictor.lanes = 2, lanes
     results = list(predictor.predict(images))
     assert [result.key for result in results] == list(range(9))
     assert [result.key for result in results if isinstance(result, OutOfMemory)] == [4]
 
 
-def test_what_is_begun_is_finished_before_waiting(network: CLUE) -> None:
+@pytest.mark.parametrize("lanes", [0, 2])
+def test_what_is_begun_is_finished_before_waiting(network: CLUE, lanes: int) -> None:
     predictor = Predictor(network, 8)
-    predictor.ahead = 2
+    predictor.ahead, predictor.lanes = 2, lanes
     (key, pixels), *_ = pictures()
     results = predictor.predict(iter([(key, pixels), None, (key + 1, pixels)]))
     assert next(results).key == key

@@ -194,14 +194,14 @@ def test_stop_leaves_a_valid_folder_and_the_next_run_completes_it(scan: Scan, tm
 def test_an_image_that_does_not_fit_memory_is_recorded_and_the_rest_goes_on(
     scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compute = Predictor._compute
+    compute = Predictor.compute
 
-    def starved(self: Predictor, jobs: list[Any]) -> Any:
+    def starved(self: Predictor, jobs: list[Any], *rest: Any) -> Any:
         if jobs[0][0].pixels.shape == (100, 150, 3):
             raise MemoryError("no more")
-        return compute(self, jobs)
+        return compute(self, jobs, *rest)
 
-    monkeypatch.setattr(Predictor, "_compute", starved)
+    monkeypatch.setattr(Predictor, "compute", starved)
     run = scan()
     record = records(tmp_path / "out")["evidence/sub/b.png", 0]
     assert isinstance(record, FailureRecord)
