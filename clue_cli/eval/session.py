@@ -428,12 +428,18 @@ def _check_apart(out: Path, sets: list[ChosenSet]) -> None:
     """The results do not lie among the data, nor the data among the results."""
     folder = Path(os.path.realpath(out))
     for chosen in sets:
-        data = Path(os.path.realpath(chosen.found.folder))
-        if folder == data or folder.is_relative_to(data) or data.is_relative_to(folder):
-            raise UsageError(
-                f"The results folder {out} and the data {chosen.found.folder} lie in one another.",
-                "Data are never written to: choose a folder of its own with --out.",
-            )
+        found = chosen.found
+        data = Path(os.path.realpath(found.folder))
+        places = {data: not found.is_list}
+        if found.is_list:  # whatever else lies beside a list is no part of the data
+            named = {path.parent for entry in found.entries for path in (entry.image, *entry.masks)}
+            places |= {Path(os.path.realpath(place)): True for place in named}
+        for place, held in places.items():
+            if place.is_relative_to(folder) or (held and folder.is_relative_to(place)):
+                raise UsageError(
+                    f"The results folder {out} and the data {place} lie in one another.",
+                    "Data are never written to: choose a folder of its own with --out.",
+                )
 
 
 def _dtype_name(dtype: torch.dtype) -> str:

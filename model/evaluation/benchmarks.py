@@ -18,7 +18,7 @@ from pathlib import Path
 
 from model.evaluation.ground import HeaderReader, TruthReader, ground, truth_of
 from model.evaluation.layouts import Entry, Listing
-from model.evaluation.lists import find_path
+from model.evaluation.lists import LIST_LAYOUT, find_path
 from model.evaluation.problems import (
     BenchmarkNotFound,
     EvaluationError,
@@ -63,6 +63,11 @@ class Found:
         """Forged and authentic images."""
         forged = sum(entry.forged for entry in self.entries)
         return forged, len(self.entries) - forged
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it is a list of files, which may lie anywhere."""
+        return self.layout == LIST_LAYOUT
 
     @property
     def complete(self) -> bool | None:

@@ -186,6 +186,29 @@ class TestFolder:
             with pytest.raises(UsageError, match="lie in one another"):
                 measured(out, bench=(str(damaged.folder),), methods=("ela",))
 
+    @pytest.mark.parametrize(
+        ("out", "refused"),
+        [
+            ("results", False),
+            (".", True),
+            ("data", True),
+            ("data/Tp/results", True),
+            ("..", True),
+            ("data/other", False),
+        ],
+    )
+    def test_the_data_of_a_list_are_where_its_files_are(self, tmp_path: Path, out: str, refused: bool) -> None:
+        here = tmp_path / "here"
+        write_set(here / "data", 2, 0)
+        (here / "list.csv").write_text(f"data/Tp/t0.jpg,data/Gt/t0.png\n{here}/data/Tp/t1.jpg,{here}/data/Gt/t1.png\n")
+        options = EvalOptions(bench=(str(here / "list.csv"),), methods=("ela",))
+        if refused:
+            with pytest.raises(UsageError, match="lie in one another"):
+                session._Session(here / out, options, EvalProgress(quiet=True), threading.Event())
+        else:
+            found = session._Session(here / out, options, EvalProgress(quiet=True), threading.Event())
+            assert [len(chosen.entries) for chosen in found.sets] == [2]
+
     def test_one_measurement_at_a_time(self, damaged: Damaged, tmp_path: Path) -> None:
         options = EvalOptions(bench=(str(damaged.folder),), methods=("ela",))
         one, other = (session._Session(tmp_path, options, EvalProgress(quiet=True), threading.Event()) for _ in "ab")

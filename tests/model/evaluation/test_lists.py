@@ -31,14 +31,22 @@ def files(tmp_path: Path) -> Path:
         ("l.tsv", "a.jpg\ta.png\nb b.jpg\tb b.png\n\n# a comment\nc.jpg\t\n"),
         ("l.csv", "\ufeffimage,mask,label\na.jpg, a.png, 1\nc.jpg, a.png, 0\n"),
         ("l.csv", 'image,mask,label\n"a.jpg","a.png",1\n"c, d.jpg", "None", "0"\n'),
+        ("l.csv", '\ufeffimage;mask;label\r\na.jpg;a.png;1\r\n"b b.jpg";b b.png;1\r\nc, d.jpg;;0\r\n'),
+        ("l.csv", "# made by hand\nlabel,mask,size,path\n1,a.png,9,a.jpg\n0,,7,c.jpg\n"),
+        ("l.csv", "image,mask,tampered\na.jpg,a.png,1\nc.jpg,a.png,0\n"),
+        ("l.csv", "image,made by,mask\na.jpg,me,a.png\nc.jpg,1,-\nb b.jpg,me,b b.png\n"),
+        ("l.tsv", "path\tgt\na.jpg\ta.png\nc, d.jpg\tNone\n"),
+        ("l.csv", "img,region,forged?\na.jpg,a.png,1\nc.jpg,a.png,0\n"),
+        ("l.txt", "{here}/a.jpg,../{name}/a.png\n"),
         ("l.json", json.dumps([["a.jpg", "a.png"], ["b b.jpg", "b b.png"], ["c.jpg", "Negative"]])),
     ],
 )
 def test_list(name: str, text: str, files: Path) -> None:
-    (files / name).write_text(text, "utf-8")
+    text = text.format(here=files, name=files.name) if "{here}" in text else text
+    (files / name).write_text(text, "utf-8", newline="")
     found = find_at(files / name)
     assert found.problems == []
-    assert {entry.key: entry.forged for entry in found.entries} == {
+    assert {entry.key.removeprefix(f"{files}/"): entry.forged for entry in found.entries} == {
         key: key[0] != "c" for key in ("a.jpg", "b b.jpg", "c.jpg", "c, d.jpg") if key in text
     }
     assert found.layout == "list"
@@ -54,6 +62,13 @@ def test_list(name: str, text: str, files: Path) -> None:
         ("c.jpg,a.png,forged", "line not understood"),
         (",a.png", "line not understood"),
         ("a.jpg,a.png", "line not understood"),
+        ("./a.jpg,a.png", "line not understood"),
+        ("../{folder}/a.jpg,a.png", "line not understood"),
+        ("c.jpg,0", "line not understood"),
+        ("c.jpg 1", "line not understood"),
+        ("https://example.org/c.jpg,a.png", "image missing"),
+        ("c.jpg,https://example.org/a.png", "mask missing"),
+        ("image,mask", "image missing"),
         ("c\0.jpg,a.png", "line not understood"),
         (f"{'x' * 5000}.jpg,a.png", "image missing"),
         (f"c.jpg,{'x' * 5000}.png,1", "mask missing"),
@@ -62,7 +77,7 @@ def test_list(name: str, text: str, files: Path) -> None:
     ],
 )
 def test_lines_that_do_not_fit_are_named(line: str, kind: str, files: Path) -> None:
-    (files / "l.txt").write_text(f"a.jpg,a.png\n{line}\n")
+    (files / "l.txt").write_text(f"a.jpg,a.png\n{line.replace('{folder}', files.name)}\n")
     (problem,) = find_at(files / "l.txt").problems
     assert problem.kind == kind
 
@@ -76,6 +91,8 @@ def test_lines_that_do_not_fit_are_named(line: str, kind: str, files: Path) -> N
         ("l.txt", b"\xff\xfe\xff"),
         ("l.doc", b"a"),
         ("gone.txt", None),
+        ("l.csv", b"number,image\n1,a.jpg\n"),
+        ("l.csv", "image,mask\na.jpg,a.png\n".encode("utf-16")),
     ],
 )
 def test_what_is_no_list(name: str, content: bytes | None, tmp_path: Path) -> None:
