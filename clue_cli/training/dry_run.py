@@ -54,7 +54,7 @@ def look(data: Path, out: Path, preset: str, options: TrainingOptions, *, decode
         out.mkdir(parents=True, exist_ok=True)
         contact_sheet(training, out / SHEET)
     except OSError as error:
-        raise OutputError(f"{out / SHEET} cannot be written: {error.strerror}.") from error
+        raise OutputError(f"{out / SHEET} cannot be written: {error.strerror or error}.") from error
     write_stdout(f"samples as training sees them: {printable(str(out / SHEET))}\n")
     learn, everything = count_parameters(prepare_network(with_options(network, options), options))
     write_stdout(f"{network.name}: {learn:,} of {everything:,} parameters learn\n")

@@ -22,7 +22,7 @@ from model.data.entries import Entry
 from model.data.forge import KINDS, forge
 from model.data.mix import Forge, Masks, Mix, Shape, Source
 from model.data.photo_bank import PhotoBank
-from model.data.photos_to_forge import decode, photos_to_forge, temporary_cache
+from model.data.photos_to_forge import check_photo, decode, photos_to_forge, temporary_cache
 from model.data.picture_files import DamagedFileError, Pixels, picture_size
 from model.data.sides import place, side_of
 
@@ -101,7 +101,10 @@ class _Forgeries:
         if not part.paths:
             return None
         kind = str(rng.choice(KINDS[1:], p=FORGED_SHARES)) if forged else "authentic"
-        made = forge(part, rng, shape.height, shape.width, kind)
+        try:
+            made = forge(part, rng, shape.height, shape.width, kind)
+        except DamagedFileError:  # a mask of an object
+            return None
         return made.pixels if bool(made.mask.any()) == forged else None
 
     def _fitting(self, shape: Shape) -> list[int]:
@@ -211,7 +214,7 @@ class CalibrationPictures:
             sizes = {}
             for index in [i for i in order if self._half(photos.paths[i].stem) == half][:MOST_FILES]:
                 with suppress(DamagedFileError):  # the dry run names it
-                    sizes[index] = picture_size(photos.paths[index], limit)
+                    sizes[index] = check_photo(photos.paths[index], picture_size(photos.paths[index], limit))
             bank = photos.part(list(sizes))
             bank.cache = self._cache / f"{number}-{half}"
             parts.append(_Forgeries(source, bank, list(sizes.values())))

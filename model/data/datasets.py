@@ -133,6 +133,10 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
         raise MixError(f"{path}, after line {line}", str(error), "UTF-8 text, CSV or JSONL") from error
     except json.JSONDecodeError as error:
         raise MixError(f"{path}, line {line}", f"not JSON ({error.msg})", '{"image": …, "mask": …}') from error
+    except MixError:
+        raise
+    except ValueError as error:  # a number of thousands of digits
+        raise MixError(f"{path}, line {line}", f"not JSON ({error})", '{"image": …, "mask": …}') from error
 
 
 def _is_file(path: Path) -> bool:

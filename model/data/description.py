@@ -19,7 +19,8 @@ from model.data.crop import entry_mask
 from model.data.datasets import list_entries
 from model.data.entries import Entry
 from model.data.mix import EmptyMask, Forge, Masks, Mix, Source
-from model.data.photos_to_forge import photos_to_forge
+from model.data.photo_bank import LARGEST_MASK, check_proportions
+from model.data.photos_to_forge import check_photo, photos_to_forge
 from model.data.picture_files import DamagedFileError, check_mask_size, opened, picture_size
 from model.data.sides import Side, side_of
 from model.data.yaml_reader import legible
@@ -41,7 +42,8 @@ class SourceDescription:
         cutouts: object masks of a `forge` source.
         sizes: smallest, median and largest width × height, as `[width, height]`.
         forged_area: number of masks in each bin of `AREA_EDGES`, of those that were decoded; bin 0: nothing.
-        damaged: images that cannot be used, and why.
+        empty: the masks of bin 0.
+        damaged: images, and object masks, that cannot be used, and why.
         problems: what else is left out, and why.
     """
 
@@ -57,6 +59,7 @@ class SourceDescription:
     cutouts: int = 0
     sizes: list[list[int]] = field(default_factory=list)
     forged_area: list[int] = field(default_factory=lambda: [0] * len(AREA_EDGES))
+    empty: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -110,28 +113,49 @@ def _describe(mix: Mix, source: Source, most: int, decode: bool, looked: Looked)
     reading = getattr(source.data, "reading", Masks())
     told.empty_masks = reading.empty
     if isinstance(source.data, Forge):
-        photos: list[Path] = []
-        for side in _SIDES:
-            bank = photos_to_forge(source.data, side, mix.validation, Path())
-            setattr(told, side, len(bank.paths))
-            told.cutouts += len(bank.cutouts)
-            photos += bank.paths
-        told.authentic = len(photos)
-        entries = [Entry(path, None, (path.stem,)) for path in sorted(photos)]
-        if not entries:
-            told.problems.append("no photo to forge from")
-    else:
-        found = list_entries(source)
-        entries, told.problems = found.entries, found.problems
-        sides = Counter(side_of(entry, mix.validation) for entry in entries)
-        for side in _SIDES:
-            setattr(told, side, sides[side])
-        told.between_sides = sides[None]
-        told.authentic = sum(entry.mask is None for entry in entries)
+        _look_at_photos(source.data, mix, told, decode, looked)
+        return told
+    found = list_entries(source)
+    entries, told.problems = found.entries, found.problems
+    sides = Counter(side_of(entry, mix.validation) for entry in entries)
+    for side in _SIDES:
+        setattr(told, side, sides[side])
+    told.between_sides = sides[None]
+    told.authentic = sum(entry.mask is None for entry in entries)
     masks = sum(entry.mask is not None for entry in entries)
     step = max(1, math.ceil(masks / most)) if most and not decode else 1
     _look_at(entries, reading, mix.max_megapixels, told, step, decode, looked)
     return told
+
+
+def _look_at_photos(data: Forge, mix: Mix, told: SourceDescription, decode: bool, looked: Looked) -> None:
+    """Read the headers of photos to forge from and of their object masks, or everything."""
+    photos: list[tuple[Path, list[Path]]] = []
+    for side in _SIDES:
+        bank = photos_to_forge(data, side, mix.validation, Path())
+        setattr(told, side, len(bank.paths))
+        own: list[list[Path]] = [[] for _ in bank.paths]
+        for cutout in bank.cutouts:
+            own[cutout.photo].append(cutout.path)
+        photos += zip(bank.paths, own, strict=True)
+    told.authentic, told.cutouts = len(photos), sum(len(masks) for _, masks in photos)
+    if not photos:
+        told.problems.append("no photo to forge from")
+    read, sizes = _decoded_size if decode else picture_size, []
+    for number, (photo, masks) in enumerate(sorted(photos), 1):
+        try:
+            size = check_photo(photo, read(photo, mix.max_megapixels))
+        except DamagedFileError as error:
+            told.damaged.append(str(error))
+        else:
+            sizes.append(size)
+            for mask in masks:
+                try:
+                    check_proportions(mask, read(mask, LARGEST_MASK), size)
+                except DamagedFileError as error:
+                    told.damaged.append(str(error))
+        looked(told.name, number, len(photos))
+    told.sizes = _sizes(sizes)
 
 
 def _look_at(
@@ -148,15 +172,21 @@ def _look_at(
                 mask = entry_mask(entry, reading, limit, size)
                 assert mask is not None
                 told.forged_area[int(np.searchsorted(AREA_EDGES, mask.mean(), "left"))] += 1
+                if not mask.any():
+                    told.empty.append(str(entry.mask))
             elif entry.mask is not None and not reading.fit and entry.mask.suffix != ".npz":  # arrays have no header
                 check_mask_size(entry.mask, picture_size(entry.mask, limit), size)
             sizes.append(size)
         except DamagedFileError as error:
             told.damaged.append(str(error))
         looked(told.name, number, len(entries))
-    sizes.sort(key=lambda size: size[0] * size[1])
-    if sizes:
-        told.sizes = [[w, h] for h, w in (sizes[0], sizes[len(sizes) // 2], sizes[-1])]
+    told.sizes = _sizes(sizes)
+
+
+def _sizes(found: list[tuple[int, int]]) -> list[list[int]]:
+    """The smallest, the median and the largest (height, width), as `[width, height]`."""
+    sizes = sorted(found, key=lambda size: size[0] * size[1])
+    return [[w, h] for h, w in (sizes[0], sizes[len(sizes) // 2], sizes[-1])] if sizes else []
 
 
 def _decoded_size(path: Path, limit: float) -> tuple[int, int]:
@@ -186,6 +216,7 @@ def _lines(told: SourceDescription, most: int) -> list[str]:
     if told.forged_area[0]:
         some = f"{told.forged_area[0]} of {sum(told.forged_area)} masks mark nothing"
         lines.append(f"  {some}: their images count as authentic (empty_masks)")
+        lines += _list(told.empty, most)
     lines += _some("damaged", told.damaged, most)
     return lines + _some("left out", told.problems, most)
 
@@ -196,5 +227,9 @@ _NAMES = ("smallest", "median", "largest")
 def _some(title: str, told: list[str], most: int) -> list[str]:
     if not told:
         return []
+    return [f"  {title}: {len(told)}", *_list(told, most)]
+
+
+def _list(told: list[str], most: int) -> list[str]:
     more = [f"    and {len(told) - most} more"] if len(told) > most else []
-    return [f"  {title}: {len(told)}", *(f"    {line}" for line in told[:most]), *more]
+    return [*(f"    {line}" for line in told[:most]), *more]

@@ -11,8 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.data.picture_files import DamagedFileError, opened, rgb
+
 Pixels = NDArray[np.uint8]
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
+LARGEST_MASK = 178.0
+"""Millions of pixels: Pillow refuses more."""
+STRETCHED = 0.02
+"""By so much the proportions of an object mask may differ from those of its photo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,7 @@ class PhotoBank:
 
     Attributes:
         paths: the photos.
-        cutouts: object masks, white = object, the size of their photo.
+        cutouts: object masks, white = object, of the proportions of their photo.
         cache: folder of the file that the photos are decoded into.
         left_out: photos that `prepare` could not read, and why.
     """
@@ -60,7 +66,7 @@ class PhotoBank:
             for index, path in enumerate(self.paths):
                 try:
                     with Image.open(path) as image:
-                        pixels = np.asarray(image.convert("RGB"))
+                        pixels = rgb(image)
                 except Exception as error:  # decoders raise anything on damaged bytes
                     self.left_out.append(f"{path}: {error}")
                     continue
@@ -97,10 +103,25 @@ class PhotoBank:
         return self._pixels[start : start + height * width * 3].reshape(height, width, 3)
 
     def object_mask(self, cutout: Cutout) -> NDArray[np.bool_]:
-        """The cut-out's mask, H×W bool, the size of its photo."""
-        with Image.open(cutout.path) as image:
-            height, width = self._shapes[cutout.photo]
+        """The cut-out's mask, H×W bool, the size of its photo.
+
+        Raises:
+            DamagedFileError: it cannot be read, or has other proportions than its photo.
+        """
+        height, width = self._shapes[cutout.photo]
+        with opened(cutout.path, LARGEST_MASK) as image:
+            check_proportions(cutout.path, (image.height, image.width), (height, width))
             return np.asarray(image.convert("L").resize((width, height), Image.Resampling.NEAREST)) > 127
+
+
+def check_proportions(mask: Path, found: tuple[int, int], photo: tuple[int, int]) -> None:
+    """Compare the height and width of an object mask with those of its photo.
+
+    Raises:
+        DamagedFileError: one is not the other, scaled.
+    """
+    if abs(found[0] * photo[1] / (found[1] * photo[0]) - 1) > STRETCHED:
+        raise DamagedFileError(f"{mask}: the mask has {found[1]}×{found[0]} pixels, its photo {photo[1]}×{photo[0]}")
 
 
 def held_out(path: Path, share: float) -> bool:

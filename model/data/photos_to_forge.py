@@ -14,6 +14,10 @@ from model.data.photo_bank import PhotoBank, bank_of
 from model.data.picture_files import DamagedFileError, picture_size
 from model.data.sides import Side, side_of_photo
 
+SMALLEST_SIDE, LONGEST = 32, 16
+"""Of a photo to forge from: pixels of the shorter side, and how many times it goes into the longer one. A crop needs
+the shorter side enlarged to its own, and the longer one with it."""
+
 
 def photos_to_forge(
     data: Forge, side: Side, split: Validation, cache: Path, keep: Callable[[Path], bool] = lambda path: True
@@ -32,17 +36,32 @@ def photos_to_forge(
     return bank.part([i for i, path in enumerate(bank.paths) if side_of_photo(path.stem, split) == side and keep(path)])
 
 
+def check_photo(path: Path, size: tuple[int, int]) -> tuple[int, int]:
+    """The height and width of a photo, if it can be forged from.
+
+    Raises:
+        DamagedFileError: it is too small or too long.
+    """
+    shorter, longer = sorted(size)
+    if shorter < SMALLEST_SIDE or longer > LONGEST * shorter:
+        raise DamagedFileError(
+            f"{path}: {size[1]}×{size[0]} pixels; to forge from, a photo needs {SMALLEST_SIDE} on each side, "
+            f"and one side at most {LONGEST} times the other"
+        )
+    return size
+
+
 def readable(mix: Mix, problems: list[str]) -> Callable[[Path], bool]:
-    """Whether a photo's header is readable and its size within the limit; the bank itself knows no limits.
+    """Whether a photo's header is readable and its size within the limits; the bank itself knows no limits.
 
     Args:
-        mix: says the limit.
+        mix: says how many pixels it may have.
         problems: what is not is added to them.
     """
 
     def check(photo: Path) -> bool:
         try:
-            picture_size(photo, mix.max_megapixels)
+            check_photo(photo, picture_size(photo, mix.max_megapixels))
         except DamagedFileError as error:
             problems.append(str(error))
             return False

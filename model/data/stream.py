@@ -26,6 +26,8 @@ from model.data.yaml_reader import MixError
 
 TRIES = 16
 """So many damaged files in a row, and a sample is given up."""
+NAMED = 3
+"""So many files are named where there may be thousands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,15 +172,20 @@ class Stream:
             if not isinstance(part, _Files):
                 continue
             masked = [entry for entry in part.entries if entry.mask]
-            seen = empty = 0
+            seen, empty = 0, []
             for entry in masked[:: max(1, math.ceil(len(masked) / most))]:
                 try:
                     mask = entry_mask(entry, part.reading, self.mix.max_megapixels)
                 except DamagedFileError:  # met again when it is drawn, and told
                     continue
-                seen, empty = seen + 1, empty + (mask is not None and not mask.any())
+                seen += 1
+                if mask is not None and not mask.any():
+                    empty.append(entry.mask.name if entry.mask else "")
             if empty:
-                told.append(f"{part.name}: {empty} of {seen} masks mark nothing; their images count as authentic")
+                some = ", ".join(empty[:NAMED]) + (", …" if len(empty) > NAMED else "")
+                told.append(
+                    f"{part.name}: {len(empty)} of {seen} masks mark nothing ({some}); their images count as authentic"
+                )
         return told
 
     def shape(self, index: int) -> Shape:
@@ -203,14 +210,14 @@ class Stream:
         rng = self._generator(index, number)
         for _ in range(TRIES):
             part = self._parts[int(rng.choice(len(self._parts), p=self._shares))]
-            if isinstance(part, _Forgeries):
-                plainly = rng.random() < part.plain_share.share(index)
-                made = (forge_plainly if plainly else forge)(part.bank, rng, shape.height, shape.width)
-                return Sample(made.pixels, made.mask, part.name)
-            entry = part.entries[int(rng.integers(len(part.entries)))]
             try:
+                if isinstance(part, _Forgeries):
+                    plainly = rng.random() < part.plain_share.share(index)
+                    made = (forge_plainly if plainly else forge)(part.bank, rng, shape.height, shape.width)
+                    return Sample(made.pixels, made.mask, part.name)
+                entry = part.entries[int(rng.integers(len(part.entries)))]
                 pixels, mask = cut(entry, part.reading, self.mix.max_megapixels, shape, self._augment, rng)
-            except DamagedFileError as error:
+            except DamagedFileError as error:  # of a forgery, a mask of an object: photos were decoded before
                 damaged.append(str(error))
                 continue
             return Sample(pixels, mask, part.name)

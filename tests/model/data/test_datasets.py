@@ -118,6 +118,7 @@ WRONG_LISTS = {
     "quotes": ("l.csv", b'image\n"a', "after line 1"),
     "not UTF-8": ("l.csv", b"image\n\xff\n", "UTF-8"),
     "null byte": ("l.csv", b"image\na\0b\n", None),
+    "a number without end": ("l.jsonl", b'{"image": "a"}\n{"image": ' + b"1" * 5000 + b"}\n", "line 2: not JSON"),
     "not json": ("l.jsonl", b'{"image": "a"}\nimage\n', "line 2: not JSON"),
     "no object": ("l.jsonl", b"[1]\n", "line 1: not an object"),
     "no text": ("l.jsonl", b'{"image": {"a": 1}}\n', "no text"),

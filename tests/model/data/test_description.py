@@ -65,7 +65,8 @@ def test_lines_are_for_a_terminal(mix: Mix) -> None:
         "sizes smallest 40×50, median 49×50, largest 57×50",
         "forged area, of 18 masks:",
         "        nothing      14 " + "█" * 30,
-        "  14 of 18 masks mark nothing: their images count as authentic (empty_masks)",
+        "  14 of 18 masks mark nothing: their images count as authentic (empty_masks)\n",
+        "c0.png\n    and 13 more\n",
         "damaged: 2",
         "and 1 more",
         "left out: 1",
@@ -138,3 +139,25 @@ def test_masks_that_mark_nothing_can_be_damage(mix: Mix) -> None:
     (told,) = describe(strict).sources
     assert (told.forged_area[0], len(told.damaged)) == (0, 16)
     assert sum("the mask marks nothing" in line for line in told.damaged) == 14
+
+
+@pytest.mark.parametrize("decode", [False, True])
+def test_photos_and_object_masks_that_cannot_be_used(tmp_path: Path, decode: bool) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "objects").mkdir()
+    for number in range(5):
+        Image.new("RGB", (64, 48)).save(tmp_path / "photos" / f"p{number}.png")
+        Image.new("L", (64, 48)).save(tmp_path / "objects" / f"p{number}.png")
+    Image.new("L", (48, 64)).save(tmp_path / "objects" / "p1.png")
+    (tmp_path / "objects" / "p2.png").write_bytes(b"broken")
+    whole = (tmp_path / "objects" / "p3.png").read_bytes()
+    (tmp_path / "objects" / "p3.png").write_bytes(whole[:60])  # its header can be read
+    Image.new("RGB", (640, 32)).save(tmp_path / "photos" / "p4.png")
+    made = Forge((tmp_path / "photos",), (MaskFolder(tmp_path / "objects"),))
+    (told,) = describe(Mix(tmp_path / "mix.yaml", (Source("made", 1, made),), Validation()), decode=decode).sources
+    assert told.cutouts == 5
+    said = [line.removeprefix(f"{tmp_path}/") for line in told.damaged]
+    assert said[0] == "objects/p1.png: the mask has 48×64 pixels, its photo 64×48"
+    assert said[1] == "objects/p2.png: not a picture of a known format"
+    assert [line.split(":")[0] for line in said[2:]] == ["objects/p3.png"] * decode + ["photos/p4.png"]
+    assert told.sizes == [[64, 48]] * 3

@@ -249,6 +249,34 @@ def test_photos_to_forge_from_that_cannot_be_read_are_left_out(folder: Path, tmp
     assert len(stream.batch(0, 2).samples) == 2
 
 
+def test_photos_too_small_or_too_long_to_forge_from_are_left_out(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "p1.png").write_bytes((folder / "photos" / "p1.png").read_bytes())
+    Image.new("RGB", (20_000, 40)).save(tmp_path / "strip.png")  # 40 enlarged to 64 is 32,000 × 64
+    Image.new("RGB", (31, 31)).save(tmp_path / "tiny.png")
+    stream = Stream(mix_of(Forge((tmp_path,)), share=0))
+    said = "to forge from, a photo needs 32 on each side, and one side at most 16 times the other"
+    assert stream.problems == [
+        f"{tmp_path}/strip.png: 20000×40 pixels; {said}",
+        f"{tmp_path}/tiny.png: 31×31 pixels; {said}",
+    ]
+    assert len(stream.batch(0, 2).samples) == 2
+
+
+def test_damaged_masks_of_objects_are_passed_over_and_told(folder: Path, tmp_path: Path) -> None:
+    Image.new("L", (96, 80), 255).save(tmp_path / "p0_1.png")
+    Image.new("L", (80, 96), 255).save(tmp_path / "p1_1.png")
+    (tmp_path / "p2_1.png").write_bytes(b"broken")
+    (tmp_path / "p3_1.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 96 80\n")
+    stream = Stream(mix_of(Forge((folder / "photos",), (MaskFolder(tmp_path),)), share=0))
+    batches = [stream.batch(index, 1) for index in range(40)]
+    assert all(len(batch.samples) == 1 for batch in batches)
+    assert {line for batch in batches for line in batch.damaged} == {
+        f"{tmp_path}/p1_1.png: the mask has 80×96 pixels, its photo 96×80",
+        f"{tmp_path}/p2_1.png: not a picture of a known format",
+        f"{tmp_path}/p3_1.png: not a picture of a known format",
+    }
+
+
 def test_photos_that_are_all_damaged_are_no_source(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.png").write_bytes((folder / "photos" / "p4.png").read_bytes()[:5000])
     stream = Stream(mix_of(pairs(folder), Forge((tmp_path,)), share=0))
@@ -359,11 +387,16 @@ def test_masks_that_mark_nothing_are_told_or_damage(folder: Path, tmp_path: Path
     Image.new("L", (96, 80)).save(tmp_path / "masks" / "c2.png")
     (tmp_path / "masks" / "c3.png").write_bytes(b"broken")
     mix = mix_of(pairs(tmp_path), Authentic((folder / "photos",)), share=0)
-    told = "0: 1 of 3 masks mark nothing; their images count as authentic"
+    told = "0: 1 of 3 masks mark nothing (c2.png); their images count as authentic"
     assert Stream(mix).empty_masks() == [told]
     assert Stream(mix).empty_masks(most=1) == []
+    for number in (0, 1, 3):
+        Image.new("L", (96, 80)).save(tmp_path / "masks" / f"c{number}.png")
+    told = "0: 4 of 4 masks mark nothing (c0.png, c1.png, c2.png, …); their images count as authentic"
+    assert Stream(mix).empty_masks() == [told]
     strict = Stream(mix_of(pairs(tmp_path, reading=Masks(empty="damaged")), share=0))
     assert strict.empty_masks() == []
+    (tmp_path / "masks" / "c0.png").write_bytes((folder / "masks" / "c0.png").read_bytes())
     batches = [strict.batch(index, 1) for index in range(20)]
     assert all(sample.mask.any() for batch in batches for sample in batch.samples)
     assert any("the mask marks nothing" in line for batch in batches for line in batch.damaged)
