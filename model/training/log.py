@@ -85,7 +85,7 @@ class Log:
             CannotWriteError: e.g. because the disk is full.
         """
         with writing(self._path):
-            self._file.write(json.dumps(_plain(row), ensure_ascii=False) + "\n")
+            self._file.write(_line(row))
         if self._board is not None and row["kind"] in ("step", "validation"):
             with writing(self._path.parent / "tensorboard"):
                 for name, value in row.items():
@@ -107,13 +107,16 @@ class Log:
 
 
 def read_log(path: Path) -> list[Row]:
-    """The rows of a log; a last line that was cut off is left out."""
-    rows = []
-    for line in path.read_text("utf-8").splitlines():
+    """The rows of a log, up to the first line that is none: one that was cut off."""
+    rows: list[Row] = []
+    for line in path.read_bytes().splitlines():
         try:
-            rows.append(json.loads(line))
-        except ValueError:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
             break
+        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+            break
+        rows.append(row)
     return rows
 
 
@@ -121,10 +124,11 @@ def _keep_until(path: Path, step: int) -> None:
     if not path.is_file():
         return
     rows = [row for row in read_log(path) if row["step"] <= step] if step else []
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_text(path, text)
+    write_text(path, "".join(map(_line, rows)))
 
 
-def _plain(row: Row) -> Row:
-    # JSON has no NaN, and readers other than Python's stumble over it
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+def _line(row: Row) -> str:
+    # JSON has no NaN, and readers other than Python's stumble over it. ASCII: the name of a damaged picture need not be
+    # UTF-8, and may hold what ends a line.
+    plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+    return json.dumps(plain) + "\n"

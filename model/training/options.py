@@ -16,6 +16,21 @@ DiceOver = Literal["batch", "image"]
 WITHOUT_EFFECT = frozenset({"workers", "save_every", "device", "calibration_samples"})
 """Options that may change when a training goes on: the losses stay the same (on one kind of device)."""
 
+_COUNTS = {
+    "steps": (1, 10**9),
+    "batch": (1, 10**5),
+    "accumulate": (1, 10**5),
+    "validate_every": (1, 10**9),
+    "save_every": (1, 10**9),
+    "validation_samples": (1, 10**7),
+    "calibration_samples": (0, 10**7),
+    "workers": (0, 1024),
+    "seed": (0, 2**63 - 1),
+}
+"""Least and most of each whole number: beyond is a slip of the keys, or what torch takes no seed from."""
+MOST_LEVELS = 64
+"""Noise levels: the transformer runs once for each."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingOptions:
@@ -90,12 +105,10 @@ class TrainingOptions:
         """
         if (self.steps is None) == (self.minutes is None):
             raise OptionsError("Exactly one of --steps and --minutes says how long to train.")
-        least = {"steps": 1, "batch": 1, "accumulate": 1, "validate_every": 1, "save_every": 1}
-        least |= {"validation_samples": 1, "calibration_samples": 0, "workers": 0, "seed": 0}
-        for name, limit in least.items():
+        for name, (least, most) in _COUNTS.items():
             value = getattr(self, name)
-            if value is not None and value < limit:
-                raise OptionsError(f"{_option(name)} is {value}; expected at least {limit}.")
+            if value is not None and not least <= value <= most:
+                raise OptionsError(f"{_option(name)} is {value}; expected at least {least}, at most {most}.")
         ranges = {"warmup": (0.0, 1.0), "ema": (0.0, 1.0), "weights_rate": (0.0, 10.0), "weight_decay": (0.0, 10.0)}
         ranges |= {"bce_weight": (0.0, 1e3), "dice_weight": (0.0, 1e3), "lr": (0.0, 10.0), "clip": (0.0, 1e6)}
         ranges |= {"minutes": (0.0, 1e6), "shift": (0.0, 1e3)}
@@ -111,6 +124,8 @@ class TrainingOptions:
             raise OptionsError("--bce-weight and --dice-weight are both 0; at least one must be larger.")
         if self.levels is not None and (not self.levels or not all(0 <= t <= 1 for t in self.levels)):
             raise OptionsError(f"--levels is {self.levels}; expected noise levels from 0 to 1, at least one.")
+        if self.levels is not None and len(self.levels) > MOST_LEVELS:
+            raise OptionsError(f"--levels has {len(self.levels)} noise levels; expected at most {MOST_LEVELS}.")
         choices = {"precision": Precision, "branches": Branches, "adapt_sd3": Adapt, "adapt_sam": Adapt}
         for name, kind in (choices | {"noise": NoiseSchedule, "dice": DiceOver}).items():
             value, known = getattr(self, name), get_args(kind)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +28,11 @@ from model.whole_file import write_text, write_whole
 FORMAT = 1
 _OURS = {".lock", "contact-sheet.png"}
 """What may lie in the folder before a training begins: the sheet is of its dry run."""
+_PART = re.compile(
+    r"\.(settings\.json|log\.jsonl|contact-sheet\.png|state\.pt|model\.(json|safetensors)|best|last|step-\d+\.png"
+    r"|not-finite-[\w-]+\.pt)-[a-z0-9_]{8}"
+)
+"""Names of files and folders that are being written (`model.whole_file`)."""
 
 
 @contextmanager
@@ -65,6 +72,8 @@ class RunFolder:
         """
         if self.settings.is_file() and (self.state.exists() or self.log.exists()):
             self._compare(settings)
+            with writing(self.path):
+                self._clear()
             return  # else the data was no good: nothing was trained, and a corrected mix is welcome
         text = json.dumps(settings, indent=1, ensure_ascii=False) + "\n"
         with writing(self.settings):
@@ -83,6 +92,18 @@ class RunFolder:
                 "Give the settings it was started with, or another --out.",
             )
 
+    def _clear(self) -> None:
+        """Remove what a training that was killed was writing: a state can be large."""
+        for folder in (self.path, self.best, self.last, self.samples):
+            for part in folder.glob(".*-*") if folder.is_dir() else ():
+                name = _PART.fullmatch(part.name)
+                if name is None or part.is_symlink():
+                    continue
+                if part.is_file():
+                    part.unlink(missing_ok=True)
+                elif (folder / name[1]).exists():  # else it is what was to be replaced
+                    shutil.rmtree(part, ignore_errors=True)
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Nobody else trains in this folder inside the block.
@@ -91,8 +112,12 @@ class RunFolder:
             OptionsError: somebody does, or the folder holds something else than a training.
         """
         with writing(self.path):
-            if self.path.exists() and not self.settings.exists() and {p.name for p in self.path.iterdir()} - _OURS:
-                raise OptionsError(f"{self.path} is not the folder of a training, and not empty.", "Take a new --out.")
+            if self.path.exists() and not self.settings.exists():
+                names = {path.name for path in self.path.iterdir()} - _OURS
+                if not all(map(_PART.fullmatch, names)):
+                    raise OptionsError(
+                        f"{self.path} is not the folder of a training, and not empty.", "Take a new --out."
+                    )
             self.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / ".lock")
             try:

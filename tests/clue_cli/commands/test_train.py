@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -139,7 +140,8 @@ def test_masks_that_mark_nothing_are_told_at_the_start(
     mix = {"sources": sources, "shapes": [64], "validation": {"share": 0.4}}
     (tmp_path / "mix.yaml").write_text(json.dumps(mix))
     assert clue(data, tmp_path / "run", "--steps", "1", mix=str(tmp_path / "mix.yaml")) == ExitCode.OK
-    assert "masks mark nothing; their images count as authentic (empty_masks)." in capfd.readouterr().err
+    told = "pairs: 4 of 10 masks mark nothing (pair 0.png, pair 3.png, pair 4.png, …); their images count as authentic"
+    assert f"{told} (empty_masks)." in capfd.readouterr().err
 
 
 def test_what_is_left_out_is_told_in_one_line(data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -157,6 +159,26 @@ def test_what_is_left_out_is_told_in_one_line(data: Path, tmp_path: Path, capfd:
     assert "problems); --dry-run shows" in told[0]
     assert clue(data, tmp_path / "quiet", "--steps", "1", "--quiet", mix="lonely.yaml") == ExitCode.OK
     assert capfd.readouterr().err == ""
+
+
+def test_damaged_pictures_whose_names_are_not_utf_8(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "images").mkdir()
+    for number in range(8):
+        shutil.copy(data / "images" / f"pair {number}.png", tmp_path / "images")
+    (tmp_path / "masks").symlink_to(data / "masks")
+    for number in range(8, 16):
+        (tmp_path / "images" / f"pair {number}.png").write_bytes(b"broken")
+    (tmp_path / os.fsdecode(b"caf\xe9")).symlink_to(tmp_path)
+    listed = [{"image": f"caf\udce9/images/pair {n}.png", "mask": f"masks/pair {n}.png"} for n in range(16)]
+    (tmp_path / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in listed))
+    mix = {"sources": [{"list": "list.jsonl"}], "shapes": [64], "validation": {"share": 0.4}}
+    (tmp_path / "mix.yaml").write_text(json.dumps(mix))
+    assert clue(data, tmp_path / "run", "--steps", "2", mix=str(tmp_path / "mix.yaml")) == ExitCode.OK
+    assert "a damaged picture was skipped" in capfd.readouterr().err
+    assert any("caf\udce9" in row["picture"] for row in read_log(tmp_path / "run" / "log.jsonl") if "picture" in row)
+    assert clue(data, tmp_path / "run", "--steps", "2", mix=str(tmp_path / "mix.yaml")) == ExitCode.OK  # from its state
 
 
 def test_a_mix_corrected_before_the_first_step_is_taken(data: Path, tmp_path: Path) -> None:

@@ -132,6 +132,10 @@ class TestOptions:
             ({"precision": "fp8"}, "--precision is 'fp8'"),
             ({"dice": "pixel"}, "--dice is 'pixel'; expected one of batch, image"),
             ({"calibration_samples": -1}, "--calibration-samples is -1; expected at least 0"),
+            ({"seed": 2**63}, "--seed is 9223372036854775808; expected at least 0, at most 9223372036854775807"),
+            ({"steps": 10**30}, "at most 1000000000"),
+            ({"workers": 10**6}, "at most 1024"),
+            ({"levels": (0.1,) * 65}, "--levels has 65 noise levels; expected at most 64"),
         ],
         ids=str,
     )
@@ -253,6 +257,23 @@ class TestLog:
             rows = read_log(folder.log)
             assert [row["step"] for row in rows] == [*kept, 9]
             assert rows[-1]["f1"] is None
+
+    @pytest.mark.parametrize("name", ["caf\udce9.jpg", "two\u2028lines.jpg", "a\x85b\r\n.jpg"], ids=ascii)
+    def test_names_of_any_kind(self, tmp_path: Path, name: str) -> None:
+        rows: list[dict[str, Any]] = [{"kind": "damaged", "step": 1, "picture": name}, {"kind": "step", "step": 2}]
+        folder = RunFolder(tmp_path)
+        with Log(folder, 0, Silent()) as log:
+            for row in rows:
+                log.write(row)
+        assert read_log(folder.log) == rows
+        with Log(folder, 2, Silent()):
+            pass
+        assert read_log(folder.log) == rows
+
+    @pytest.mark.parametrize("broken", [b"\xff\xfe\n", b"[]\n", b"{}\n", b'{"step": "1"}\n', b"[" * 100_000])
+    def test_what_is_no_row_ends_it(self, tmp_path: Path, broken: bytes) -> None:
+        (tmp_path / "log.jsonl").write_bytes(b'{"kind": "step", "step": 1}\n' + broken)
+        assert [row["step"] for row in read_log(tmp_path / "log.jsonl")] == [1]
 
     def test_tensorboard_may_be_absent(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
