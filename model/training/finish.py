@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,57 @@ from model.calibration import Calibration
 from model.checkpoint import CONFIG_FILE, inspect
 from model.storage import load
 from model.training.calibrate import CalibrationLike, NoCalibrationError, calibration_of, look_at
+from model.training.log import Listener, Row
+from model.training.state import writing
+from model.training.task import Task
 from model.whole_file import write_text
+
+
+def no_calibration(task: Task) -> str:
+    """Why the score cannot be fitted, in words; empty: it can."""
+    if task.calibration is None:
+        return "there are no pictures to fit it on"
+    return task.calibration.problem if task.options.calibration_samples else "--calibration-samples is 0"
+
+
+def calibrate_kept(
+    folders: Sequence[Path], task: Task, device: str, listener: Listener, stop: threading.Event
+) -> Row | None:
+    """Fit the score of kept models that are one, and store it beside each; or why there is none.
+
+    Args:
+        folders: of the models. One that is not there any more is passed over.
+        task: what was trained.
+        device: where the network runs.
+        listener: is told.
+        stop: once set, it is given up.
+
+    Returns:
+        What the log says of it; None: it was given up.
+
+    Raises:
+        CannotWriteError: the calibration cannot be stored; the models are as they were.
+        CheckpointError: a model is damaged.
+    """
+    kept = [folder for folder in folders if (folder / CONFIG_FILE).is_file()]
+    calibration, problem = None, no_calibration(task)
+    if kept and task.calibration is not None and not problem:
+        listener.told(f"Fitting the score of {' and '.join(folder.name for folder in kept)}.")
+        try:
+            calibration = calibrated(kept[0], task.calibration, task.options.calibration_samples, device, stop)
+        except NoCalibrationError as error:
+            problem = str(error)
+        except torch.OutOfMemoryError:
+            problem = "there was no memory for it"
+        if stop.is_set():
+            return None
+    if problem:
+        listener.told(f"No confidence: {problem}.")
+    for folder in kept:
+        with writing(folder):
+            finish(folder, calibration, problem)
+    row: Row = {"models": [folder.name for folder in kept]}
+    return row | ({"problem": problem} if calibration is None else calibration.figures or {})
 
 
 def calibrated(

@@ -21,14 +21,13 @@ from accelerate.utils import gather_object
 
 from model.bases import needs_bases
 from model.calibration import Calibration
-from model.checkpoint import CONFIG_FILE, inspect
+from model.checkpoint import inspect
 from model.presets import Preset
 from model.storage import save
 from model.training.average import Average
-from model.training.calibrate import NoCalibrationError
-from model.training.errors import OptionsError, OtherSettingsError, ResourcesError
-from model.training.feed import Feed, FeedBatch, batches
-from model.training.finish import calibrated, finish
+from model.training.errors import OtherSettingsError, ResourcesError
+from model.training.feed import Feed
+from model.training.finish import calibrate_kept, no_calibration
 from model.training.launch import make_accelerator, settings
 from model.training.log import Listener, Log, Row, Silent
 from model.training.loss_weights import LossWeights
@@ -44,7 +43,7 @@ from model.training.schedule import learning_rate
 from model.training.state import RunFolder, writing
 from model.training.steps import Steps
 from model.training.task import Outcome, Position, Task
-from model.training.validation import SHOWN, Counts, Summary, measure, summarize, write_samples
+from model.training.validation import SHOWN, Counts, Summary, fixed_batches, measure, summarize, write_samples
 
 
 def train(task: Task, listener: Listener | None = None, stop: threading.Event | None = None) -> Outcome:
@@ -104,7 +103,7 @@ class _Trainer:
         self._restore(folder.load_state())
         feed = Feed(task.training, preset, options.batch, options.seed)
         self.steps = Steps(self.network, self.optimizer, feed, options, self.position, folder, accelerator, self._write)
-        self.checked = self._validation_batches(preset)
+        self.checked = fixed_batches(Feed(task.validation, preset, options.batch, options.seed), options, accelerator)
         self.started = time.monotonic()
 
     def run(self) -> Outcome:
@@ -146,8 +145,8 @@ class _Trainer:
         learn, everything = count_parameters(self.model)
         processes = f" in {self.world} processes" if self.world > 1 else ""
         self.listener.told(f"{learn:,} of {everything:,} parameters learn, on {self.accelerator.device}{processes}.")
-        if self._no_calibration():
-            self.listener.told(f"The models will state no confidence: {self._no_calibration()}.")
+        if problem := no_calibration(self.task):
+            self.listener.told(f"The models will state no confidence: {problem}.")
         for name, branch, how in (
             ("SD3", self.model.sd3, self.model.preset.adapt_sd3),
             ("SAM", self.model.sam, self.model.preset.adapt_sam),
@@ -159,26 +158,6 @@ class _Trainer:
             self.listener.started(options.steps, position.step, "steps")
         else:
             self.listener.started(math.ceil(60 * (options.minutes or 0)), int(position.seconds), "seconds")
-
-    def _validation_batches(self, preset: Preset) -> list[FeedBatch]:
-        """This process's part of the validation, made once and kept."""
-        options = self.options
-        feed = Feed(self.task.validation, preset, options.batch, options.seed)
-        count, pictures = 0, 0
-        while pictures < options.validation_samples:
-            pictures += feed.count(count)
-            count += 1
-        made = list(batches(feed, range(self.rank, count, self.world), options.workers))
-        problems = [batch.problem for batch in made if batch.problem]
-        if problems:
-            raise OptionsError(f"Nothing to validate on: {problems[0]}.", "Look at the data with --dry-run.")
-        forged = sum(int(batch.masks.flatten(1).any(1).sum()) for batch in made)
-        if sum(gather_object([forged])) == 0:
-            raise OptionsError(
-                f"None of the {pictures} validation samples is forged.",
-                "Give the mix a source of forged pictures, or raise its validation share.",
-            )
-        return made
 
     def _validate(self) -> None:
         """Measure the averaged weights, keep them if they are the best, move the loss weights."""
@@ -226,42 +205,15 @@ class _Trainer:
         self.accelerator.wait_for_everyone()
         if not self.accelerator.is_main_process:
             return False  # nobody waits for the calibration: it can take longer than processes wait for each other
-        if interrupted := self._calibrate():
-            return interrupted
-        self._write({"kind": "finished", "step": position.step, "best_f1": position.best_f1})
-        return False
-
-    def _no_calibration(self) -> str:
-        """Why the score cannot be fitted, in words; empty: it can."""
-        if self.task.calibration is None:
-            return "there are no pictures to fit it on"
-        return self.task.calibration.problem if self.options.calibration_samples else "--calibration-samples is 0"
-
-    def _calibrate(self) -> bool:
-        """Fit the score of the kept models. Returns whether that was interrupted."""
         self._free()
-        same = self.position.best_step == self.position.step
-        for folders in [[self.folder.last, self.folder.best]] if same else [[self.folder.last], [self.folder.best]]:
-            calibration, problem = None, self._no_calibration()
-            if self.task.calibration is not None and not problem:
-                self.listener.told(f"Fitting the score of {' and '.join(folder.name for folder in folders)}.")
-                count, device = self.options.calibration_samples, str(self.accelerator.device)
-                try:
-                    calibration = calibrated(folders[0], self.task.calibration, count, device, self.stop)
-                except NoCalibrationError as error:
-                    problem = str(error)
-                except torch.OutOfMemoryError:
-                    problem = "there was no memory for it"
-                if self.stop.is_set():
-                    return True
-            row: Row = {"kind": "calibrated", "step": self.position.step, "models": [f.name for f in folders]}
-            self._write(row | ({"problem": problem} if calibration is None else calibration.figures or {}))
-            if problem:
-                self.listener.told(f"No confidence: {problem}.")
-            for folder in folders:
-                if (folder / CONFIG_FILE).is_file():
-                    with writing(folder):
-                        finish(folder, calibration, problem)
+        same = position.best_step == position.step
+        groups = [[self.folder.last, self.folder.best]] if same else [[self.folder.last], [self.folder.best]]
+        for folders in groups:
+            row = calibrate_kept(folders, self.task, str(self.accelerator.device), self.listener, self.stop)
+            if row is None:
+                return True
+            self._write({"kind": "calibrated", "step": position.step} | row)
+        self._write({"kind": "finished", "step": position.step, "best_f1": position.best_f1})
         return False
 
     def _free(self) -> None:

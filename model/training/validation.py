@@ -8,11 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from model.training.feed import FeedBatch
+from model.training.errors import OptionsError
+from model.training.feed import Feed, FeedBatch, batches
+from model.training.options import TrainingOptions
 from model.whole_file import write_whole
 
 THRESHOLD = 0.5
@@ -62,6 +66,30 @@ class Summary:
     marked_on_authentic: float
     precision: float
     recall: float
+
+
+def fixed_batches(feed: Feed, options: TrainingOptions, accelerator: Accelerator) -> list[FeedBatch]:
+    """This process's part of the validation, made once and kept.
+
+    Raises:
+        OptionsError: there is no picture that can be read, or none that is forged.
+    """
+    count, pictures = 0, 0
+    while pictures < options.validation_samples:
+        pictures += feed.count(count)
+        count += 1
+    mine = range(accelerator.process_index, count, accelerator.num_processes)
+    made = list(batches(feed, mine, options.workers))
+    problems = [batch.problem for batch in made if batch.problem]
+    if problems:
+        raise OptionsError(f"Nothing to validate on: {problems[0]}.", "Look at the data with --dry-run.")
+    forged = sum(int(batch.masks.flatten(1).any(1).sum()) for batch in made)
+    if sum(gather_object([forged])) == 0:
+        raise OptionsError(
+            f"None of the {pictures} validation samples is forged.",
+            "Give the mix a source of forged pictures, or raise its validation share.",
+        )
+    return made
 
 
 @torch.inference_mode()

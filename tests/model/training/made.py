@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from model.clue import CLUE
 from model.presets.spec import Preset
 from model.training.calibrate import LabelLike, Scored, look_at
+from model.training.log import Row, Silent, read_log
 from model.training.options import TrainingOptions
 from model.training.task import Task
 from tests.tiny_model import TINY
@@ -118,3 +120,47 @@ def task(out: Path, preset: Preset = QUICK, **changes: Any) -> Task:
     parts: dict[str, Any] = {"out": out, "preset": preset, "training": Squares(1), "validation": Squares(2)}
     parts |= {key: value for key, value in changes.items() if key in ours}
     return Task(**({"options": options(**{k: v for k, v in changes.items() if k not in ours})} | parts))
+
+
+class Stopper(Silent):
+    """Sets an event, or raises, after a step."""
+
+    def __init__(self, step: int, error: BaseException | None = None) -> None:
+        self.step, self.error, self.stop = step, error, threading.Event()
+        self.said: list[str] = []
+
+    def stepped(self, row: Row) -> None:
+        if row["step"] == self.step:
+            self.stop.set()
+            if self.error is not None:
+                raise self.error
+
+    def told(self, text: str) -> None:
+        self.said.append(text)
+
+
+def rows(folder: Path, kind: str) -> list[Row]:
+    return [row for row in read_log(folder / "log.jsonl") if row["kind"] == kind]
+
+
+def figures(folder: Path) -> list[Row]:
+    """All rows about steps and validations, without the clock."""
+    return [
+        {k: v for k, v in row.items() if k not in ("seconds", "waited")}
+        for row in read_log(folder / "log.jsonl")
+        if row["kind"] in ("step", "validation")
+    ]
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    return torch.load(folder / "state.pt", weights_only=True)
+
+
+def equal(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a if k != "seconds")
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return bool(a == b)

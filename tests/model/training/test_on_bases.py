@@ -16,8 +16,7 @@ from model.training.log import read_log
 from model.training.task import Task
 from model.training.trainer import train
 from tests.base_layouts import SMALL, register_small
-from tests.model.training.made import task
-from tests.model.training.test_trainer import Stopper
+from tests.model.training.made import Stopper, task
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,109 @@
+"""The runs folder: whose it is, and what its state must be."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from model.training.errors import CannotWriteError, OptionsError, OtherSettingsError
+from model.training.log import Row, Silent
+from model.training.trainer import train
+from tests.model.training.made import task, weights
+from tests.tiny_model import TINY
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"lr": 1e-3}, ["options.lr is 0.003 there, 0.001 here"]),
+        ({"data": {"mix": "b"}}, ["data.mix is None there, b here"]),
+        ({"preset": TINY, "seed": 2}, ["options.seed is 1 there, 2 here", "preset.name is quick there, tiny here"]),
+        ({"noise": "ddpm"}, ["preset.noise.schedule is rf there, ddpm here"]),
+    ],
+)
+def test_a_folder_of_other_settings_is_refused(finished: Path, changes: dict[str, Any], said: list[str]) -> None:
+    before = (finished / "state.pt").read_bytes()
+    with pytest.raises(OtherSettingsError) as caught:
+        train(task(finished, **changes))
+    assert all(words in caught.value.message for words in said)
+    assert (finished / "state.pt").read_bytes() == before
+
+
+def test_options_without_effect_may_change(finished: Path) -> None:
+    assert train(task(finished, save_every=5)).step == 6
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(OptionsError, match="not the folder of a training"):
+        train(task(tmp_path))
+    with pytest.raises(CannotWriteError, match="cannot be written"):
+        train(task(tmp_path / "thesis.tex"))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_what_a_killed_training_was_writing_is_removed(finished: Path, tmp_path: Path) -> None:
+    run = task(tmp_path / "run")
+    shutil.copytree(finished, run.out)
+    cut_off = [".state.pt-abc_1234", ".best-abcd1234/model.json", "best/.model.safetensors-00000000"]
+    kept = [".notes-abcd1234", ".gone.pt-abcd1234", ".state.pt-short"]
+    for name in (*cut_off, *kept):
+        (run.out / name).parent.mkdir(exist_ok=True)
+        (run.out / name).write_text("half")
+    assert train(run).step == 6
+    assert not [name for name in cut_off if (run.out / name).exists()]
+    assert not (run.out / ".best-abcd1234").exists()
+    assert all((run.out / name).exists() for name in kept)
+
+
+def test_killed_before_the_settings_were_written(tmp_path: Path) -> None:
+    (tmp_path / ".settings.json-abcd1234").write_text("{")
+    assert train(task(tmp_path, steps=1)).step == 1
+
+
+def test_two_trainings_in_one_folder(tmp_path: Path) -> None:
+    second: list[str] = []
+
+    class Intruder(Silent):
+        def stepped(self, row: Row) -> None:
+            if row["step"] == 1:
+                with pytest.raises(OptionsError) as caught:
+                    train(task(tmp_path / "run"))
+                second.append(caught.value.message)
+
+    train(task(tmp_path / "run", steps=2), Intruder())
+    assert "Another training" in second[0]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04 cut off", b"not a zip at all, and long enough to be looked at"], ids=len
+)
+def test_a_damaged_state_is_told(tmp_path: Path, content: bytes) -> None:
+    run = task(tmp_path / "run", steps=1)
+    train(run)
+    (run.out / "state.pt").write_bytes(content)
+    with pytest.raises(OtherSettingsError, match=r"state\.pt is damaged"):
+        train(run)
+
+
+@pytest.mark.parametrize(
+    "change", [{"model": {}}, {"average": {}}, {"position": {"steps": 1}}, {"optimizer": 3}], ids=str
+)
+def test_a_state_that_does_not_fit_is_told(tmp_path: Path, finished: Path, change: dict[str, Any]) -> None:
+    run = task(tmp_path / "run")
+    shutil.copytree(finished, run.out)
+    torch.save(weights(finished) | change, run.out / "state.pt")
+    with pytest.raises(OtherSettingsError, match=r"state\.pt does not fit this training"):
+        train(run)
+
+
+def test_a_state_of_another_version_is_told(tmp_path: Path) -> None:
+    run = task(tmp_path / "run", steps=1)
+    train(run)
+    torch.save({"format": 99}, run.out / "state.pt")
+    with pytest.raises(OtherSettingsError, match="another version"):
+        train(run)

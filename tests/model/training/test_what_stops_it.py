@@ -1,0 +1,160 @@
+"""What stops a training or is passed over: losses that are not finite, damage, full disks, lost workers."""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from model.losses import bce_loss
+from model.training.errors import CannotWriteError, NotFiniteError, OptionsError, ResourcesError
+from model.training.log import Row, Silent
+from model.training.trainer import train
+from tests.model.training.made import Squares, Stopper, figures, rows, task, weights
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, where: str, step: int) -> None:
+    """Make the loss of a step NaN, or its gradient infinite."""
+    calls = [0]
+
+    def poisoned(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        calls[0] += 1
+        loss = bce_loss(logits, target)
+        if calls[0] != step:
+            return loss
+        return loss * float("nan") if where == "loss" else loss + InfiniteGradient.apply(logits).sum()
+
+    monkeypatch.setattr("model.training.steps.bce_loss", poisoned)
+
+
+class InfiniteGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, x: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(x)
+
+    @staticmethod
+    def backward(context: Any, *gradients: torch.Tensor) -> Any:
+        return torch.full_like(gradients[0], float("inf"))
+
+
+@pytest.mark.parametrize(("where", "said"), [("loss", "the loss is nan"), ("gradient", "the gradient's norm is")])
+def test_a_loss_that_is_not_finite_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, said: str
+) -> None:
+    run = task(tmp_path / "run", save_every=1)
+    poison(monkeypatch, where, step=4)
+    with pytest.raises(NotFiniteError, match=f"step 4, batch 3, {said}") as caught:
+        train(run)
+    saved = torch.load(run.out / "not-finite-step-4-process-0.pt", weights_only=True)
+    assert str(run.out / "not-finite-step-4-process-0.pt") in (caught.value.advice or "")
+    assert (saved["batch"], saved["step"], saved["seed"]) == (3, 4, 1)
+    assert torch.equal(
+        saved["images"][0].permute(1, 2, 0), torch.from_numpy(run.training.batch(3, 3).samples[0].pixels)
+    )
+    state = weights(run.out)
+    assert state["position"]["step"] == 3
+    assert all(tensor.isfinite().all() for tensor in state["model"].values())
+    monkeypatch.undo()
+    assert train(run).step == 6
+
+
+def test_a_batch_that_cannot_be_saved_does_not_hide_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    run = task(tmp_path / "run")
+    poison(monkeypatch, "loss", step=1)
+    monkeypatch.setattr("model.training.steps.write_tensors", full)
+    with pytest.raises(NotFiniteError, match="the loss is nan") as caught:
+        train(run)
+    assert "The batch could not be saved (No space left on device)" in (caught.value.advice or "")
+
+
+def test_damaged_pictures_are_skipped_counted_and_listed(tmp_path: Path) -> None:
+    run = task(tmp_path / "run", training=Squares(1, damaged={0: 1, 2: 3}), validation=Squares(2, damaged={1: 1}))
+    assert train(run).damaged == 2
+    assert [row["images"] for row in rows(run.out, "step")] == [2, 3, 3, 3, 3, 3]
+    listed = [(row["side"], row["picture"]) for row in rows(run.out, "damaged")]
+    assert listed == [
+        ("validation", "photo 1.jpg: truncated"),
+        ("training", "photo 0.jpg: truncated"),
+        ("training", "photo 2.jpg: truncated"),
+    ]
+
+
+class Unreadable(Squares):
+    def batch(self, index: int, count: int) -> Any:
+        found = super().batch(index, count)
+        found.samples.clear()
+        found.damaged.append("all.jpg: truncated")
+        return found
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"training": Unreadable()}, "Nothing to learn from: 8 batches in a row.*all.jpg"),
+        ({"validation": Unreadable()}, "Nothing to validate on: 8 batches in a row"),
+        ({"validation": Squares(forged=False)}, "None of the 6 validation samples is forged"),
+    ],
+    ids=["training", "validation", "no forged picture"],
+)
+def test_data_that_nothing_can_be_learned_from(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(OptionsError, match=said):
+        train(task(tmp_path / "run", **changes))
+
+
+@pytest.mark.parametrize("which", ["state", "best", "log"])
+def test_a_disk_that_fills(tmp_path: Path, which: str) -> None:
+    run = task(
+        tmp_path / "run", save_every=1 if which == "state" else 100, validate_every=1 if which == "best" else 100
+    )
+    limit = {"state": 100_000, "best": 60_000, "log": 700}[which]
+
+    class Filler(Silent):
+        def stepped(self, row: Row) -> None:
+            if row["step"] == 2:
+                former = resource.getrlimit(resource.RLIMIT_FSIZE)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, former[1]))
+
+    first = Stopper(1)
+    train(run, first, first.stop)
+    before = (run.out / "state.pt").read_bytes()
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(CannotWriteError, match="cannot be written: File too large") as caught:
+            train(run, Filler())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+    assert "saved before is whole" in (caught.value.advice or "")
+    assert (run.out / "state.pt").read_bytes() == before
+    assert not [path for path in run.out.rglob(".*") if path.name != ".lock"]
+    train(run)
+    assert [row for row in figures(run.out) if row["kind"] == "step"][-1]["step"] == 6
+
+
+def test_the_machine_gives_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hungry(Squares):
+        def batch(self, index: int, count: int) -> Any:
+            if index == 2:
+                raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
+            return super().batch(index, count)
+
+    with pytest.raises(ResourcesError, match=r"Out of memory: CUDA out of memory\.$") as caught:
+        train(task(tmp_path / "run", training=Hungry(1)))
+    assert "--batch" in (caught.value.advice or "")
+
+
+def test_a_worker_that_dies(tmp_path: Path) -> None:
+    class Deadly(Squares):
+        def batch(self, index: int, count: int) -> Any:
+            if index == 2:
+                os._exit(9)
+            return super().batch(index, count)
+
+    with pytest.raises(ResourcesError, match="makes batches died"):
+        train(task(tmp_path / "run", training=Deadly(1), workers=1))
