@@ -24,7 +24,7 @@ from clue_cli.commands.options import (
 )
 from clue_cli.commands.stop import graceful_stop
 from clue_cli.errors import ExitCode, UsageError
-from clue_cli.eval.options import FUNCTIONS, METHODS, EvalOptions
+from clue_cli.eval.options import FUNCTIONS, METHODS, SETS_OF_METHODS, EvalOptions
 from clue_cli.terminal import complain, write_stdout
 
 if TYPE_CHECKING:
@@ -216,10 +216,10 @@ def _show_schema() -> None:
 def _compare(a: Path, b: Path, methods: list[str], seed: int) -> None:
     from clue_cli.eval.compare import compare_folders, describe
 
-    names = [FUNCTIONS[word] for word in methods if word in FUNCTIONS]
-    if len(methods) > 1:
+    if len(methods) > 1 or any(word in SETS_OF_METHODS for word in methods):
         raise UsageError("--compare looks at one method at a time.", "Name one with --method, or none.")
-    write_stdout(describe(compare_folders(a, b, method=names[0] if names else None, seed=seed)))
+    method = FUNCTIONS.get(methods[0], methods[0]) if methods else None
+    write_stdout(describe(compare_folders(a, b, method=method, seed=seed)))
 
 
 def _colour() -> bool:

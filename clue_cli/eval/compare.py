@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clue_cli.errors import UsageError
 from clue_cli.eval.measurements import ForeignLog
+from clue_cli.eval.options import NETWORK
 from clue_cli.eval.results import LOG, Outcome, Results, read_results
 from clue_cli.eval.table import METRICS, number
 from clue_cli.terminal import printable
 from model.evaluation import Comparison, ImageRow, compare
 
 COMPARED = ("f1", "iou", "image_auc", "false_positive_area")
+ALIKE = ("pixel_threshold", "resize", "score_of_maps")
+"""Parts of the configuration without which figures mean something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,9 @@ class Compared:
     """One set under one attack.
 
     Attributes:
-        left_out: images that only one of the two has a figure for.
+        set: its name in A, and that in B where it differs.
+        seeds: of the attack in A and in B, where they differ.
+        left_out: images that only one of the two has a figure for, or whose ground truth differs.
         undefined: metrics that cannot be compared: too few images, or only one class, have figures in both.
     """
 
@@ -33,34 +38,44 @@ class Compared:
     comparisons: list[Comparison]
     left_out: int
     undefined: list[str]
+    seeds: tuple[int, int] | None = None
 
 
 def compare_folders(a: Path, b: Path, *, method: str | None = None, seed: int = 0) -> list[Compared]:
-    """Compare the subjects of two results on all sets and attacks that both have.
+    """Compare the subjects of two results on all sets and attacks that both have; a set may lie elsewhere in each.
 
     Args:
-        method: the full name of the method to compare in both; None: the first subject of each.
+        method: the full name of the method to compare in both, or `mini`: the network of each; None: the first subject
+            of each.
 
     Raises:
-        UsageError: nothing in common, or a set whose data differ.
+        UsageError: nothing in common, a set whose data differ, or another way of measuring.
         NothingToScanError: no result there.
     """
     one, other = read_results(a), read_results(b)
-    _same_data(one, other)
+    _same_measure(one, other)
+    theirs = _same_data(one, other)
     names = _subject(one, method, a), _subject(other, method, b)
     pairs = [
         (left, right)
         for left in one.outcomes
-        if left.method == names[0] and (right := other.outcome(left.set, left.attack, names[1])) is not None
+        if left.method == names[0]
+        and left.set in theirs
+        and (right := other.outcome(theirs[left.set], left.attack, names[1])) is not None
     ]
     if not pairs:
         raise UsageError(
-            "The two results have no set and attack in common.", "Measure both on the same --bench and --attack."
+            f"The two results have no set and attack in common: A has {_held(one)}; B has {_held(other)}.",
+            "Measure both on the same --bench and --attack.",
         )
+    seeds = (one.seed, other.seed) if one.seed != other.seed else None
     with _whole_folder():
         log, other_log = _log(a, [left for left, _ in pairs]), _log(b, [right for _, right in pairs])
         return [
-            _compared(left, right, log.rows(left.settings, left.set), other_log.rows(right.settings, right.set), seed)
+            replace(
+                _compared(left, right, log.rows(*_lines(left)), other_log.rows(*_lines(right)), seed),
+                seeds=seeds if left.attack != "none" else None,
+            )
             for left, right in pairs
         ]
 
@@ -84,13 +99,34 @@ def describe(found: Sequence[Compared]) -> str:
             words = "; ".join(METRICS[metric] for metric in one.undefined)
             lines.append(f"  not compared, too few images in common have them: {words}")
         if one.left_out:
-            lines.append(f"  {one.left_out} images were left out: only one result has a figure for them")
+            lines.append(f"  {one.left_out} images were left out: one result has no figure for them, or another truth")
+        if one.seeds:
+            lines.append(f"  what the attack draws at random differs: --seed {one.seeds[0]} in A, {one.seeds[1]} in B")
     if sum(len(one.comparisons) for one in found) > 1:
         lines.append("Each line is a test of its own: where nothing differs, about one of twenty is real by chance.")
     return "\n".join(lines) + "\n"
 
 
-def _same_data(one: Results, other: Results) -> None:
+def _same_measure(one: Results, other: Results) -> None:
+    for name in ALIKE:
+        mine, theirs = one.configuration.get(name), other.configuration.get(name)
+        if mine != theirs:
+            raise UsageError(
+                f"The two results were not measured in the same way: {name} is {printable(str(mine))} in A and"
+                f" {printable(str(theirs))} in B.",
+                "Measure both with the same version of clue.",
+            )
+
+
+def _held(results: Results) -> str:
+    sets = ", ".join(record.name for record in results.sets) or "no set"
+    return printable(f"{sets} ({', '.join(results.attacks)})")
+
+
+def _same_data(one: Results, other: Results) -> dict[str, str]:
+    """What B calls each set of A that it has: by its name, or else by the digest of what was measured."""
+    names: dict[str, str] = {}
+    same = {record.digest: record.name for record in other.sets}
     digests = {record.name: record.digest for record in other.sets}
     for record in one.sets:
         theirs = digests.get(record.name)
@@ -100,10 +136,16 @@ def _same_data(one: Results, other: Results) -> None:
                 f" {record.digest[:16]}… in A and {theirs[:16]}… in B.",
                 "Measure both on the same files, with the same --limit and --seed, and to the end.",
             )
+        if theirs is not None or record.digest in same:
+            names[record.name] = record.name if theirs is not None else same[record.digest]
+    return names
 
 
 def _subject(results: Results, method: str | None, path: Path) -> str:
     names = results.all_methods() if method else results.subjects()
+    if method == NETWORK:
+        names = [one.name for methods in results.methods.values() for one in methods if one.kind == "network"]
+        method = names[0] if names else "a network"
     if method is not None and method in names:
         return method
     if method is not None or not names:
@@ -114,7 +156,12 @@ def _subject(results: Results, method: str | None, path: Path) -> str:
 
 
 def _log(path: Path, outcomes: Sequence[Outcome]) -> ForeignLog:
-    return ForeignLog((path if path.is_dir() else path.parent) / LOG, {(one.settings, one.set) for one in outcomes})
+    return ForeignLog((path if path.is_dir() else path.parent) / LOG, map(_lines, outcomes))
+
+
+def _lines(one: Outcome) -> tuple[str, str]:
+    """What names the lines of an outcome in the log."""
+    return one.settings, one.set
 
 
 @contextmanager
@@ -138,4 +185,5 @@ def _compared(a: Outcome, b: Outcome, rows_a: list[ImageRow], rows_b: list[Image
             continue
         comparisons.append(comparison)
         left_out = max(left_out, len(problems))
-    return Compared(a.set, a.attack, a.method, b.method, comparisons, left_out, undefined)
+    name = a.set if a.set == b.set else f"{a.set} (in B {b.set})"
+    return Compared(name, a.attack, a.method, b.method, comparisons, left_out, undefined)

@@ -89,6 +89,7 @@ def test_which_methods(
         ["--list", "--schema"],
         ["--compare", "a"],
         ["--compare", "a", "b", "--method", "mini,ela"],
+        ["--compare", "a", "b", "--method", "classical"],
     ],
 )
 def test_wrong_usage(asked: list[EvalOptions], words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
