@@ -30,7 +30,7 @@ class Reader:
     def until(self, expression: str) -> None:
         """Wait for the browser to do what it does by itself, such as loading pictures."""
         look = f"const look = () => ({expression}) ? done(true) : requestAnimationFrame(look)"
-        self.driver.set_script_timeout(10)
+        self.driver.set_script_timeout(60)
         assert self.driver.execute_async_script(f"const done = arguments[0]; {look}; look();")
 
     def find(self, selector: str) -> Any:

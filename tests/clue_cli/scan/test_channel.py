@@ -44,7 +44,7 @@ def test_several_producers_and_consumers_lose_and_double_nothing() -> None:
     for start in (0, 50, 100):
         in_thread(lambda start=start: produce(start))  # type: ignore[misc]
     for consumer in consumers:
-        consumer.join(10)
+        consumer.join(60)
     assert sorted(taken[0] + taken[1]) == list(range(150))
 
 
@@ -60,7 +60,7 @@ def test_a_full_channel_waits_for_room() -> None:
     in_thread(put_second)
     assert not second_is_in.wait(0.05)
     assert next(iter(channel)) == 1
-    assert second_is_in.wait(5)
+    assert second_is_in.wait(60)
 
 
 def test_abort_wakes_whoever_waits_to_put_or_to_take() -> None:
@@ -85,7 +85,7 @@ def test_abort_wakes_whoever_waits_to_put_or_to_take() -> None:
     full.abort()
     empty.abort()
     for thread in threads:
-        thread.join(5)
+        thread.join(60)
     assert sorted(woken) == ["put", "take"]
     with pytest.raises(Aborted):
         full.put(3)
@@ -103,7 +103,7 @@ def test_budget_admits_one_that_is_larger_than_itself_but_only_alone() -> None:
     in_thread(next_one)
     assert not admitted.wait(0.05)
     budget.release(50)
-    assert admitted.wait(5)
+    assert admitted.wait(60)
     budget.acquire(6)  # 4 + 6 just fit
 
 

@@ -36,7 +36,7 @@ def test_an_error_in_one_ends_all(error: BaseException) -> None:
     budget = Budget(1)
     budget.acquire(1)
     threads = Threads(empty, full, budget)
-    waiting = threading.Barrier(4, timeout=10)
+    waiting = threading.Barrier(4, timeout=60)
 
     def take() -> None:
         waiting.wait()
