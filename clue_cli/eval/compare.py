@@ -85,7 +85,7 @@ def describe(found: Sequence[Compared]) -> str:
     lines = []
     for one in found:
         after = "" if one.attack == "none" else f" after {one.attack}"
-        lines.append(f"{printable(one.set)}{after}: A = {one.a}, B = {one.b}")
+        lines.append(printable(f"{one.set}{after}: A = {one.a}, B = {one.b}"))
         for comparison in one.comparisons:
             cell = comparison.difference
             interval = f"95 % interval [{number(cell.low, signed=True)}, {number(cell.high, signed=True)}]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,4 @@ def test_a_set_is_known_by_what_it_holds_and_a_seed_that_differs_is_said(tmp_pat
     assert plain.comparisons[0].difference.value == 0
     said = "what the attack draws at random differs: --seed 0 in A, 1 in B"
     assert said in describe([attacked]) and said not in describe([plain])
+    assert "A = \\x1b[31m, B = error" in describe([replace(plain, a="\x1b[31m")]), "results may be somebody else's"
