@@ -37,7 +37,7 @@ def look(data: Path, out: Path, preset: str, options: TrainingOptions, *, decode
     from model.data.contact_sheet import contact_sheet
     from model.data.description import describe
     from model.data.stream import Stream
-    from model.training.network import count_parameters, prepare_network, with_options
+    from model.training.network import count_parameters, planned, with_options
 
     mix, network = read(data, preset, out)
     with _looking(quiet) as looked:
@@ -56,7 +56,7 @@ def look(data: Path, out: Path, preset: str, options: TrainingOptions, *, decode
     except OSError as error:
         raise OutputError(f"{out / SHEET} cannot be written: {error.strerror or error}.") from error
     write_stdout(f"samples as training sees them: {printable(str(out / SHEET))}\n")
-    learn, everything = count_parameters(prepare_network(with_options(network, options), options))
+    learn, everything = count_parameters(planned(with_options(network, options), options))
     write_stdout(f"{network.name}: {learn:,} of {everything:,} parameters learn\n")
     return ExitCode.OK
 

@@ -17,6 +17,8 @@ from model.training.task import Task
 
 _WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 """How launchers say how many processes there are; accelerate looks at the same."""
+_SHARDED = ("DEEPSPEED", "FSDP", "MEGATRON_LM")
+"""Ways of accelerate to share out one network, of which no process has all that a state and a model are made of."""
 _TORCHRUN = "torchrun --nproc_per_node N -m clue_cli train … starts N processes, on CPUs too."
 
 
@@ -24,7 +26,8 @@ def make_accelerator(options: TrainingOptions) -> Accelerator:
     """The accelerator for the options.
 
     Raises:
-        OptionsError: fp16 without a GPU, or other processes than the launcher was asked for.
+        OptionsError: fp16 without a GPU, other processes than the launcher was asked for, or a network shared out
+            among them.
     """
     _check_launch()
     accelerator = Accelerator(
@@ -36,6 +39,11 @@ def make_accelerator(options: TrainingOptions) -> Accelerator:
     asked, there = os.environ.get("WORLD_SIZE", "1"), accelerator.num_processes
     if asked != str(there):
         raise OptionsError(f"{asked} processes were started (WORLD_SIZE), and {there} found each other.", _TORCHRUN)
+    if accelerator.distributed_type in _SHARDED:
+        raise OptionsError(
+            f"accelerate is configured for {accelerator.distributed_type.value}, which shares the network out.",
+            "Here each process has all of it: `accelerate config`, or `accelerate launch --multi_gpu`.",
+        )
     if options.precision == "fp16" and accelerator.device.type == "cpu":
         raise OptionsError("--precision fp16 needs a GPU.", "On a CPU use bf16 or no.")
     return accelerator

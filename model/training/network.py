@@ -160,6 +160,18 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     return [group for group in groups if group["params"]]
 
 
+def planned(preset: Preset, options: TrainingOptions) -> CLUE:
+    """The network that would be trained, on the meta device: what of it learns, and no weights.
+
+    Args:
+        preset: with the options applied (`with_options`).
+        options: of the training.
+    """
+    model = build(preset, "meta", options.branches)
+    adapt(model, preset.adapt_sd3, preset.adapt_sam)
+    return model
+
+
 def count_parameters(model: nn.Module) -> tuple[int, int]:
     """(parameters that learn, all parameters)."""
     return sum(p.numel() for _, p in _learning(model)), sum(p.numel() for p in model.parameters())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from accelerate.utils import DistributedType
 
 from model.training.errors import OptionsError
 from model.training.launch import make_accelerator
@@ -34,6 +35,17 @@ def test_other_processes_than_were_started(environment: pytest.MonkeyPatch) -> N
     environment.setenv("WORLD_SIZE", "2")
     environment.setattr("model.training.launch.Accelerator", lambda **_: Alone())
     with pytest.raises(OptionsError, match=r"2 processes were started \(WORLD_SIZE\), and 1 found"):
+        make_accelerator(options())
+
+
+@pytest.mark.parametrize("kind", [DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM])
+def test_a_network_that_is_shared_out(environment: pytest.MonkeyPatch, kind: DistributedType) -> None:
+    class Sharing:
+        num_processes = 1
+        distributed_type = kind
+
+    environment.setattr("model.training.launch.Accelerator", lambda **_: Sharing())
+    with pytest.raises(OptionsError, match=rf"configured for .*{kind.value}, which shares the network out"):
         make_accelerator(options())
 
 

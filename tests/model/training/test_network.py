@@ -22,6 +22,7 @@ from model.training.network import (
     frozen_format,
     hold_frozen,
     parameter_groups,
+    planned,
     prepare_network,
     with_options,
 )
@@ -107,6 +108,19 @@ def test_counts() -> None:
     learn, everything = count_parameters(prepare_network(frozen, options()))
     assert count_parameters(prepare_network(QUICK, options())) == (everything, everything)
     assert learn < everything
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"adapt_sd3": "lora", "adapt_sam": "lora"}, {"adapt_sd3": "frozen"}, {"branches": "sd3"}, {"branches": "sam"}],
+    ids=str,
+)
+def test_a_plan_counts_as_the_network_does(changes: dict[str, Any]) -> None:
+    asked = options(**changes)
+    preset = with_options(QUICK, asked)
+    plan = planned(preset, asked)
+    assert all(parameter.is_meta for parameter in plan.parameters())
+    assert count_parameters(plan) == count_parameters(prepare_network(preset, asked))
 
 
 def test_gradient_checkpointing_gives_the_same_gradients() -> None:
