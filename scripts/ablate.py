@@ -24,7 +24,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,16 +35,21 @@ from numpy.typing import NDArray
 from model.checkpoint import inspect
 from model.data.mix_file import load_mix
 from model.data.stream import Stream
+from model.data.yaml_reader import legible
 from model.evaluation import Cell, ImageRow, find_at, measure, read_pixels, summarize
 from model.evaluation.layouts import Entry
+from model.evaluation.problems import EvaluationError, UnreadablePicture
 from model.prediction import Prediction
 from model.predictor import Predictor
 from model.presets.files import PresetError, preset_of
 from model.storage import load
 from model.training.feed import Feed, batches
 from model.training.validation import measure as count_pixels
+from model.whole_file import write_text
 
 VALIDATION = "held-out validation"
+TOLD = 20
+"""Problems of a set that are told."""
 SHIFTS = (0.5, 1.0, 3.0, 4.0, 6.0)
 
 
@@ -115,17 +120,41 @@ def on_validation(model: Path, args: argparse.Namespace) -> Iterator[ImageRow]:
         yield ImageRow(f"{batch.number:07d}", forged, marked_area=marked, f1=f1, iou=iou)
 
 
-def on_set(model: Path, folder: Path, args: argparse.Namespace) -> Iterator[ImageRow]:
-    """The images of a benchmark folder, at full size, through the predictor that `clue scan` uses."""
+def entries_of(name: str, folder: Path) -> list[Entry]:
+    """The images of a benchmark folder; what is wrong with them is told.
+
+    Raises:
+        EvaluationError: it is laid out in no way that is known, or no image is forged.
+    """
+    found = find_at(folder)
+    for problem in found.problems[:TOLD]:
+        told = f"{name}: {problem.kind.value}: {problem.name} {problem.detail}"
+        print(legible(told.rstrip()), file=sys.stderr)
+    if len(found.problems) > TOLD:
+        print(f"{name}: and {len(found.problems) - TOLD} problems more", file=sys.stderr)
+    if not any(entry.forged for entry in found.entries):
+        raise EvaluationError(f"{folder} holds no forged image that F1 could be measured on")
+    return found.entries
+
+
+def on_set(model: Path, entries: Sequence[Entry], args: argparse.Namespace) -> Iterator[ImageRow]:
+    """The images of a benchmark, at full size, through the predictor that `clue scan` uses."""
     network = load(inspect(str(model)), args.device, torch.float32)
+    unreadable: list[Entry] = []
 
     def pictures() -> Iterator[tuple[Entry, NDArray[np.uint8]]]:
-        for entry in find_at(folder).entries:
-            yield entry, read_pixels(entry.image)
+        for entry in entries:
+            try:
+                pixels = read_pixels(entry.image)
+            except UnreadablePicture:  # told when the set was listed
+                unreadable.append(entry)
+                continue
+            yield entry, pixels
 
     for result in Predictor(network).predict(pictures()):
         heatmap = result.heatmap if isinstance(result, Prediction) else None
         yield measure(result.key, heatmap)
+    yield from (measure(entry, None) for entry in unreadable)
 
 
 def short(cell: Cell) -> str:
@@ -185,6 +214,11 @@ def main(words: list[str] | None = None) -> int:
     except PresetError as error:
         print(f"{error}.", file=sys.stderr)
         return 2
+    try:  # before hours of training
+        listed = {name: entries_of(name, folder) for name, folder in args.set}
+    except EvaluationError as error:
+        print(f"{error}.", file=sys.stderr)
+        return 2
     how = [args.tuned or (mode if mode != "frozen" else "full") for mode in (preset.adapt_sd3, preset.adapt_sam)]
     results: dict[str, dict[str, dict[str, Cell]]] = {}
     for row in rows_of(args.table, *how):
@@ -194,7 +228,7 @@ def main(words: list[str] | None = None) -> int:
             print(f"{row.title}: clue train ended with exit code {code}; nothing is written.", file=sys.stderr)
             return code
         model = args.out / row.folder / "last"
-        measured = {name: summarize(on_set(model, folder, args)) for name, folder in args.set}
+        measured = {name: summarize(on_set(model, entries, args)) for name, entries in listed.items()}
         if not measured:
             measured = {VALIDATION: summarize(on_validation(model, args))}
         results[row.title] = {
@@ -206,9 +240,13 @@ def main(words: list[str] | None = None) -> int:
         for title, sets in results.items()
     }
     settings = {"table": args.table, "preset": args.preset, "steps": args.steps, "seed": args.seed, "rest": args.rest}
-    (args.out / f"{args.table}.md").write_text(text, "utf-8")
-    (args.out / f"{args.table}.json").write_text(json.dumps(settings | {"rows": plain}, indent=1) + "\n", "utf-8")
     print(text)
+    try:
+        write_text(args.out / f"{args.table}.md", text)
+        write_text(args.out / f"{args.table}.json", json.dumps(settings | {"rows": plain}, indent=1) + "\n")
+    except OSError as error:
+        print(f"{args.out} cannot be written: {error.strerror or error}.", file=sys.stderr)
+        return 5
     return 0
 
 

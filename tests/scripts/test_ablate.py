@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +22,7 @@ from PIL import Image
 
 from clue_cli.app import run
 from tests.model.training.made import QUICK
+from tests.tiny_model import write_tiny_model
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "ablate.py"
 
@@ -138,6 +141,37 @@ def test_a_preset_that_is_none(ablate: ModuleType, data: Path, tmp_path: Path, c
     words = ["--table", "shift", "--data", str(data / "mix.yaml"), "--out", str(tmp_path), "--steps", "2"]
     assert ablate.main([*words, "--preset", "maxi"]) == 2
     assert "no preset 'maxi'" in capsys.readouterr().err
+
+
+def test_a_set_is_looked_at_before_anything_is_trained(
+    ablate: ModuleType, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ablate, "train_row", lambda words: pytest.fail("it trained"))
+    (tmp_path / "empty").mkdir()
+    for name in ("Tp", "Gt", "Au"):
+        (tmp_path / "untouched" / name).mkdir(parents=True)
+    Image.new("RGB", (64, 64)).save(tmp_path / "untouched" / "Au" / "1.png")
+    for folder, said in (("empty", "empty"), ("untouched", "holds no forged image")):
+        words = ["--table", "shift", "--data", str(data / "mix.yaml"), "--out", str(tmp_path / "out"), "--steps", "2"]
+        assert ablate.main([*words, "--set", f"made={tmp_path / folder}"]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_an_image_that_cannot_be_read_is_told_and_left_out(
+    ablate: ModuleType, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(data, tmp_path / "set")
+    (tmp_path / "set" / "Tp" / "pair 3.png").write_bytes(b"broken")
+    for name in ("Tp", "Gt"):
+        for number in range(4, 12):
+            (tmp_path / "set" / name / f"pair {number}.png").unlink()
+    shutil.rmtree(tmp_path / "set" / "Au")
+    (tmp_path / "set" / "Au").mkdir()
+    entries = ablate.entries_of("made", tmp_path / "set")
+    assert "pair 3.png" in capsys.readouterr().err
+    model = write_tiny_model(tmp_path / "model")
+    found = ablate.summarize(ablate.on_set(model, entries, Namespace(device="cpu")))
+    assert found.pixel["f1"].n == 3
 
 
 def test_a_set_needs_a_name_and_a_folder(ablate: ModuleType, data: Path) -> None:
