@@ -19,6 +19,7 @@ from clue_cli.evidence.item import Item, Photo, Unreadable
 from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.walk import WalkOptions, check_paths, open_file, walk
 from model.data.photo_bank import Cutout
+from model.data.photos_to_forge import LONGEST
 
 SMALLEST_SIDE, LARGEST_SIDE = 64, 30_000
 """Pixels; smaller photos hold no edit worth finding, and OpenCV moves no larger ones."""
@@ -114,10 +115,11 @@ class PhotoFolder:
         found: the photos.
         cutouts: object masks of them.
         pool: decodes; one worker is enough.
+        enlarged: photos are enlarged to a size, the longer side with the shorter one; so long ones cannot be used.
     """
 
-    def __init__(self, found: Found, cutouts: Sequence[Cutout], pool: DecodePool) -> None:
-        self._items = found.items
+    def __init__(self, found: Found, cutouts: Sequence[Cutout], pool: DecodePool, *, enlarged: bool = False) -> None:
+        self._items, self._enlarged = found.items, enlarged
         self._paths = [path for _, path, _ in found.items]
         self._cutouts, self._pool = list(cutouts), pool
         self._kept: OrderedDict[Path, NDArray[np.uint8]] = OrderedDict()
@@ -184,6 +186,10 @@ class PhotoFolder:
             )
         if max(height, width) > LARGEST_SIDE:
             raise PhotoFailure(locator, f"{width}×{height} pixels; a side may have {LARGEST_SIDE}.")
+        if self._enlarged and max(height, width) > LONGEST * min(height, width):
+            raise PhotoFailure(
+                locator, f"{width}×{height} pixels; with --size, one side may be {LONGEST} times the other."
+            )
         return pixels
 
     def _decoded(self, locator: str, path: Path) -> NDArray[np.uint8]:

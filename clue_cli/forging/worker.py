@@ -78,7 +78,7 @@ class Worker:
 
     def __init__(self, job: Job, pool: DecodePool, tools: Tools) -> None:
         self._job, self._tools = job, tools
-        self._photos = PhotoFolder(job.photos, job.cutouts, pool)
+        self._photos = PhotoFolder(job.photos, job.cutouts, pool, enlarged=job.options.size is not None)
         self._folder = OutputFolder(job.out)
         self._round, self._order = -1, np.empty(0, np.int64)
 

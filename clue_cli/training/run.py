@@ -62,6 +62,8 @@ def execute(
     if problems and first_process() and not quiet:
         some = "1 problem" if problems == 1 else f"{problems} problems"
         say(f"Not all of the data is used ({some}); --dry-run shows what is left out.")
+    for name in training.absent if first_process() and not quiet else []:
+        say(printable(f"{name} has no image to train on; the other sources take its share."))
     for line in training.empty_masks() if first_process() and not quiet else []:
         say(printable(f"{line} (empty_masks)."))
     task = Task(

@@ -85,6 +85,7 @@ class Stream:
 
     Attributes:
         problems: images that are left out, in words: no partner, not readable, made from photos of several sides.
+        absent: names of the sources that have no image on this side; the others take their share.
 
     Raises:
         MixError: no source has an image on this side.
@@ -103,6 +104,7 @@ class Stream:
         self.shapes = tuple(shapes or mix.shapes)
         self._augment = mix.augment if side == "train" else AS_IT_IS
         self.problems: list[str] = []
+        self.absent: list[str] = []
         self._cache = cache
         self._parts: list[_Files | _Forgeries] = []
         weights: list[float] = []
@@ -115,6 +117,7 @@ class Stream:
                 part = self._files(number)
             if part is None:
                 self.problems.append(f"{source.name}: no image on the {side} side")
+                self.absent.append(source.name)
                 continue
             self._parts.append(part)
             weights.append(source.weight)

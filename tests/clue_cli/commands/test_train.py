@@ -107,6 +107,14 @@ def test_dry_run(data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     assert capfd.readouterr().err == ""
 
 
+def test_a_dry_run_of_the_papers_size_needs_no_weights(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CLUE_CONFIG", str(tmp_path / "config"))
+    assert clue(data, tmp_path / "run", "--dry-run", "--preset", "sd3-medium") == ExitCode.OK
+    assert "sd3-medium: " in capfd.readouterr().out
+
+
 def test_a_dry_run_that_decodes_everything(data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for name in ("images", "masks"):
         shutil.copytree(data / name, tmp_path / name)
@@ -151,12 +159,14 @@ def test_what_is_left_out_is_told_in_one_line(data: Path, tmp_path: Path, capfd:
     for number in range(3):
         Image.new("RGB", (64, 64)).save(data / "lonely" / f"{number}.png")
     sources = [{"pairs": {"images": "images", "masks": "masks"}}]
-    sources += [{"name": "lonely", "pairs": {"images": "lonely", "masks": "masks"}}]
+    sources += [{"name": "lonely", "pairs": {"images": "lonely", "masks": "masks"}}]  # not one has a mask
     (data / "lonely.yaml").write_text(json.dumps({"sources": sources, "shapes": [64], "validation": {"share": 0.4}}))
     assert clue(data, tmp_path / "run", "--steps", "1", mix="lonely.yaml") == ExitCode.OK
-    told = [line for line in capfd.readouterr().err.splitlines() if "left out" in line]
+    err = capfd.readouterr().err
+    told = [line for line in err.splitlines() if "left out" in line]
     assert len(told) == 1
     assert "problems); --dry-run shows" in told[0]
+    assert "lonely has no image to train on; the other sources take its share." in err
     assert clue(data, tmp_path / "quiet", "--steps", "1", "--quiet", mix="lonely.yaml") == ExitCode.OK
     assert capfd.readouterr().err == ""
 

@@ -98,6 +98,14 @@ def test_too_long_a_side(pool: DecodePool, tmp_path: Path, monkeypatch: pytest.M
         PhotoFolder(find([tmp_path], hidden=False, exclude=None), [], pool).photo(0)
 
 
+def test_a_strip_is_not_enlarged(pool: DecodePool, tmp_path: Path) -> None:
+    write_photo(tmp_path / "a.jpg", 0, 1100, 64)
+    found = find([tmp_path], hidden=False, exclude=None)
+    assert PhotoFolder(found, [], pool).photo(0).shape == (64, 1100, 3)
+    with pytest.raises(PhotoFailure, match="1100×64 pixels; with --size, one side may be 16 times the other"):
+        PhotoFolder(found, [], pool, enlarged=True).photo(0)
+
+
 def test_a_vanished_photo(pool: DecodePool, tmp_path: Path) -> None:
     write_photo(tmp_path / "a.jpg", 0)
     folder = PhotoFolder(find([tmp_path], hidden=False, exclude=None), [], pool)

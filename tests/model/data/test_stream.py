@@ -287,6 +287,7 @@ def test_photos_that_are_all_damaged_are_no_source(folder: Path, tmp_path: Path)
 def test_what_is_left_out_is_told(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     both = mix_of(pairs(folder), Authentic((tmp_path / "empty",)), Forge((tmp_path / "empty",)))
+    assert Stream(both).absent == ["1", "2"]
     assert Stream(both).problems == [
         "1: no image that can be used",
         "1: no image on the train side",
