@@ -19,6 +19,8 @@ from yaml.constructor import SafeConstructor
 
 LARGEST_FILE = 1 << 20
 """Bytes: a description of data that is larger than this is something else."""
+MOST_ITEMS = 1000
+"""Of a list: with aliases, a small file can ask for the same folder a hundred thousand times."""
 
 _USUAL_TAGS = [
     f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp", "merge")
@@ -99,6 +101,8 @@ class Value:
         """The values of a list."""
         if not isinstance(self.node, yaml.SequenceNode) or not self._tag_is("seq"):
             raise self.error(expected)
+        if len(self.node.value) > MOST_ITEMS:
+            raise self.error(f"at most {MOST_ITEMS}")
         return [Value(self.file, node, f"{self.key}[{i}]") for i, node in enumerate(self.node.value)]
 
     def text(self, expected: str) -> str:

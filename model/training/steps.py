@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from model.losses import DICE, bce_loss
@@ -52,6 +53,7 @@ class Steps:
         self.accelerator, self.write = accelerator, write
         self.parameters = [p for p in network.parameters() if p.requires_grad]
         self.rank, self.world = accelerator.process_index, accelerator.num_processes
+        self._met: dict[str, int] = {}  # damaged pictures that the first process does not know of
 
     def supply(self) -> Iterator[FeedBatch]:
         """The batches from this step on; each process has every `world`-th one."""
@@ -71,14 +73,30 @@ class Steps:
                 "Use fewer --workers. The same command goes on from the last checkpoint.",
             ) from error
         for name in batch.damaged:
-            known = self.position.damaged
-            known[name] = known.get(name, 0) + 1
-            if known[name] == 1:
-                row = {"kind": "damaged", "step": self.position.step + 1, "side": "training", "picture": name}
-                self.write(row)
+            if self.rank:
+                self._met[name] = self._met.get(name, 0) + 1
+            else:
+                self._count(name, 1, self.position.step + 1)
         if batch.problem:
             raise OptionsError(f"Nothing to learn from: {batch.problem}.", "Look at the data with --dry-run.")
         return batch
+
+    def _count(self, name: str, times: int, step: int) -> None:
+        known = self.position.damaged
+        if name not in known:
+            self.write({"kind": "damaged", "step": step, "side": "training", "picture": name})
+        known[name] = known.get(name, 0) + times
+
+    def share_damage(self) -> None:
+        """Count and list in the first process what the others passed over since they last said so."""
+        if self.world == 1:
+            return
+        everyone: list[dict[str, int]] = gather_object([self._met])
+        self._met = {}
+        if self.rank == 0:
+            for found in everyone:
+                for name, times in found.items():
+                    self._count(name, times, self.position.step)
 
     def take(self, supply: Iterator[FeedBatch], rate: float) -> Row:
         """One step of the optimizer over `accumulate` batches; returns its row of the log."""

@@ -225,6 +225,7 @@ class _Trainer:
 
     def _save(self) -> None:
         """Replace the state on the disk by that of now."""
+        self.steps.share_damage()
         if self.accelerator.is_main_process:
             position, scaler = self.position, self.accelerator.scaler
             self.folder.save_state(

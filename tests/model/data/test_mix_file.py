@@ -113,6 +113,12 @@ def test_an_anchor_is_the_value_it_names(folder: Path) -> None:
 WRONG = {
     "empty": ("", None, "the file is empty", "sources"),
     "no mapping": ("- 1", 1, "a list of 1", "a mapping"),
+    "aliases without end": (
+        "sources:\n  - &a {authentic: photos}\n" + "  - *a\n" * 1000,
+        2,
+        "a list of 1001",
+        "at most 1000",
+    ),
     "not yaml": ("sources: [", 1, "", "YAML"),
     "two documents": ("a: 1\n---\nb: 2", None, "document", "YAML"),
     "control characters": ("sources: \x07", None, "special characters", "YAML"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +13,13 @@ import torch
 
 from model.losses import bce_loss
 from model.training.errors import CannotWriteError, NotFiniteError, OptionsError, ResourcesError
+from model.training.feed import Feed
 from model.training.log import Row, Silent
+from model.training.loss_weights import LossWeights
+from model.training.steps import Steps
+from model.training.task import Position
 from model.training.trainer import train
-from tests.model.training.made import Squares, Stopper, figures, rows, task, weights
+from tests.model.training.made import QUICK, Squares, Stopper, figures, options, rows, task, weights
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, where: str, step: int) -> None:
@@ -84,6 +89,26 @@ def test_damaged_pictures_are_skipped_counted_and_listed(tmp_path: Path) -> None
         ("training", "photo 0.jpg: truncated"),
         ("training", "photo 2.jpg: truncated"),
     ]
+
+
+def test_the_first_process_counts_what_the_others_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    everyone: list[dict[str, int]] = []
+    monkeypatch.setattr("model.training.steps.gather_object", lambda mine: everyone.append(*mine) or list(everyone))
+    written: list[Row] = []
+    seen = []
+    for rank in (1, 0):
+        parts = SimpleNamespace(process_index=rank, num_processes=2, device=torch.device("cpu"))
+        position = Position(LossWeights(1, 1), step=4, damaged={"a.jpg: cut": 1})
+        feed = Feed(Squares(1, damaged={0: 1, 1: 1, 2: 1}), QUICK, 3, 1)
+        steps = Steps(torch.nn.Linear(1, 1), None, feed, options(), position, None, parts, written.append)  # type: ignore[arg-type]
+        supply = iter([feed[0], feed[1], feed[1 if rank else 3]])
+        for _ in range(3):
+            steps._next(supply)
+        steps.share_damage()
+        seen.append(position.damaged)
+    assert everyone == [{"photo 0.jpg: truncated": 1, "photo 1.jpg: truncated": 2}, {}]
+    assert seen[1] == {"a.jpg: cut": 1, "photo 0.jpg: truncated": 2, "photo 1.jpg: truncated": 3}
+    assert [row["picture"] for row in written] == ["photo 0.jpg: truncated", "photo 1.jpg: truncated"]
 
 
 class Unreadable(Squares):
