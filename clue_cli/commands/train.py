@@ -41,21 +41,21 @@ def train(
         Path, typer.Option(parser=path, metavar="FILE", help="What to learn from: mix.yaml.", rich_help_panel=_DATA)
     ],
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--out",
             "-o",
             parser=path,
             metavar="DIR",
-            help="The runs folder: new, or of this training.",
+            help="The runs folder: new, or of this training. A --dry-run can do without.",
             rich_help_panel=_DATA,
         ),
-    ],
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
             "--dry-run",
-            help=f"Look through the data, write DIR/{SHEET}, count parameters; train nothing.",
+            help=f"Look through the data, write {SHEET} to DIR or here, count parameters; train nothing.",
             rich_help_panel=_DATA,
         ),
     ] = False,
@@ -181,6 +181,9 @@ def train(
         "fresh_head": fresh_head,
         "gradient_checkpointing": gradient_checkpointing,
     }
+    if out is None and not dry_run:
+        raise UsageError("--out is missing: the folder that the training writes to.", "Give --out DIR.")
+    out = out or Path()
     if decode and not dry_run:
         raise UsageError("--decode is for a --dry-run; training decodes what it draws.", "Add --dry-run.")
     if dry_run and steps is None and minutes is None:

@@ -107,6 +107,18 @@ def test_dry_run(data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     assert capfd.readouterr().err == ""
 
 
+def test_only_a_dry_run_can_do_without_a_folder(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "--data", str(data / "mix.yaml"), "--preset", str(data / "quick.yaml")]
+    assert run([*words, "--dry-run"]) == ExitCode.OK
+    assert [path.name for path in tmp_path.iterdir()] == ["contact-sheet.png"]
+    assert "samples as training sees them: contact-sheet.png" in capfd.readouterr().out
+    assert run([*words, "--steps", "1"]) == ExitCode.BAD_USAGE
+    assert "--out is missing" in capfd.readouterr().err
+
+
 def test_a_dry_run_of_the_papers_size_needs_no_weights(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
