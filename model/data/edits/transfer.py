@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +30,11 @@ def blend(scene: Scene, patch: Pixels, mask: Mask, window: Window) -> Pixels:
     edited = np.array(host)
     if how == "poisson":
         if _poisson_fits(mask, window):
-            edited[window.slices] = _poisson(edited[window.slices], patch, region)
-            scene.steps.append("poisson")
-            return edited
+            # OpenCV raises on a region of one, three or four pixels' height or width
+            with contextlib.suppress(cv2.error):
+                edited[window.slices] = _poisson(edited[window.slices], patch, region)
+                scene.steps.append("poisson")
+                return edited
         how = "feathered"
     alpha = region.astype(np.float32)
     if how == "feathered":

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from PIL import Image
 
 cv2 = pytest.importorskip("cv2", reason="the extra `train` is not installed")
 
-from model.data.edits.scene import Tools  # noqa: E402
+from model.data.edits.scene import Scene, Tools, Window  # noqa: E402
+from model.data.edits.transfer import blend  # noqa: E402
 from model.data.forge import EDITS, KINDS, SHARES, Forgery, forge, forge_photo, forge_plainly  # noqa: E402
 from model.data.history import Published, decode  # noqa: E402
 from model.data.photo_bank import Cutout, PhotoBank, bank_of, held_out  # noqa: E402
@@ -184,6 +186,24 @@ def test_both_classes_go_through_the_same_histories(bank: PhotoBank) -> None:
         return float(np.mean([bool(step) and step[0].startswith("jpeg") for step in last]))
 
     assert share_with_jpeg_last("authentic") == pytest.approx(share_with_jpeg_last("splice"), abs=0.15)
+
+
+@pytest.mark.parametrize("side", [1, 3, 4, 5])
+def test_a_thin_region_that_opencv_cannot_solve_is_blended_otherwise(bank: PhotoBank, side: int) -> None:
+    class Poisson(np.random.Generator):
+        def choice(self, *_: Any, **__: Any) -> Any:
+            return "poisson"
+
+    host = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    for height, width in ((side, 20), (20, side)):
+        mask = np.zeros((60, 80), bool)
+        mask[15 : 15 + height, 20 : 20 + width] = True
+        scene = Scene(bank, Poisson(np.random.PCG64(0)), host, [], [0])
+        patch = np.full((60, 80, 3), 128, np.uint8)
+        made = blend(scene, patch, mask, Window(0, 0, 60, 80))
+        assert (made[mask] != host[mask]).any()
+        assert scene.steps in (["poisson"], ["feathered"])
+        assert side < 5 or scene.steps == ["poisson"]
 
 
 def test_an_empty_bank_is_an_error(tmp_path: Path) -> None:
