@@ -86,6 +86,16 @@ def image_record(
     )
 
 
+def uncalibrated(calibration: Calibration) -> list[str]:
+    """What is to be said of a run whose model brings no calibration, in words."""
+    if calibration.fitted_on:
+        return []
+    return [
+        f"The model's score is not calibrated: forged means above {calibration.score_threshold:g}, which was fitted on "
+        "nothing, and no confidence is given. clue calibrate sets a threshold from photos of your own."
+    ]
+
+
 def _size_warning(megapixels: float, calibration: Calibration) -> list[str]:
     smallest, largest = calibration.fitted_megapixels
     if not largest or calibration.knows_size(megapixels):

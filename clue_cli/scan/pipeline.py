@@ -33,7 +33,7 @@ from clue_cli.evidence.orientation import displayed_view, stored_view
 from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
 from clue_cli.report.html import write_report
-from clue_cli.scan.assemble import failure_record, image_record, photo_failure
+from clue_cli.scan.assemble import failure_record, image_record, photo_failure, uncalibrated
 from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.scan.calibration_file import load as load_calibration
 from clue_cli.scan.channel import Aborted, Budget, Channel, Pending
@@ -127,7 +127,7 @@ def scan(
         log = RunLog(paths, options, checkpoint, calibration, ",".join(devices), number_format, progress, own)
         for warning in [
             *store.begin(log.run, log.stamp, overwrite=options.overwrite),
-            *(own.warnings(devices[0]) if own else []),
+            *(own.warnings(devices[0]) if own else uncalibrated(calibration)),
         ]:
             log.warn(warning)
         progress.started(log.run)

@@ -18,9 +18,11 @@ from PIL import Image
 
 from clue_cli.errors import NothingToScanError, OutputError, UsageError, WeightsError
 from clue_cli.scan import pipeline
+from clue_cli.scan.assemble import uncalibrated
 from clue_cli.scan.options import ScanOptions
 from clue_cli.scan.progress import Silent
 from clue_cli.scan.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord
+from model.calibration import Calibration
 from model.checkpoint import WEIGHTS_FILE, inspect
 from model.predictor import Predictor
 from model.storage import load
@@ -402,3 +404,10 @@ def test_damaged_weights_are_told_and_the_run_is_marked_failed(evidence: Path, m
     with pytest.raises(WeightsError, match="damaged"):
         pipeline.scan([evidence], tmp_path / "out", ScanOptions(model=str(folder), device="cpu"), Silent())
     assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "failed"
+
+
+def test_a_score_that_was_never_calibrated_is_said(scan: Scan) -> None:
+    """The tiny model brings no calibration."""
+    (warning,) = [warning for warning in scan().warnings if "not calibrated" in warning]
+    assert "above 0.5" in warning and "clue calibrate" in warning
+    assert uncalibrated(Calibration(fitted_on="600 made pictures")) == []
