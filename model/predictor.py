@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.clue import CLUE
+from model.edges import follow_edges
 from model.prediction import Key, OutOfMemory, Prediction
 from model.rectified_flow import content_seed, seeded_noise
 from model.self_match import self_match
@@ -216,6 +217,7 @@ class _Run(Generic[Key]):
             else:
                 # The weights of a blend are rounded: a sum of ones may come out above one.
                 np.clip(work.blend.heatmap, 0.0, 1.0, out=work.blend.heatmap)
+                follow_edges(work.blend.heatmap, work.pixels, self.predictor.model.preset.edges)
                 demote_weak_regions(work.blend.heatmap, self.predictor.model.preset.regions)
                 yield Prediction(work.key, work.blend.heatmap, work.seed, len(work.tiles), work.seconds)
 

@@ -51,7 +51,7 @@ _BASIS = _basis()
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """These are hundreds of small operations: a second thread costs more time of a core than it saves."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -80,7 +80,7 @@ def self_match(pixels: NDArray[np.uint8]) -> Floats:
     if min(h, w) < 4:
         return np.zeros((CHANNELS, rows, columns), np.float32)
     y = np.ascontiguousarray(y[: h * _CELL, : w * _CELL])
-    with _one_thread():
+    with one_thread():
         maps = np.concatenate([_maps(y), affine_match(y)])
     if factor > 1:
         maps = maps.repeat(factor, 1).repeat(factor, 2)

@@ -30,10 +30,11 @@ from model.clue import build
 from model.data.forge import KINDS, Forgery, forge
 from model.data.photo_bank import PhotoBank, bank_of
 from model.device import resolve
+from model.edges import follow_edges
 from model.prediction import Prediction
 from model.predictor import Predictor
 from model.presets import PRESETS
-from model.presets.spec import RegionSpec
+from model.presets.spec import EdgeSpec, RegionSpec
 from model.storage import save
 from model.training.calibrate import Scored, calibration_of
 from model.weak_regions import demote_weak_regions
@@ -74,9 +75,10 @@ def samples(bank: PhotoBank, seed: int, count: int) -> Iterator[Sample]:
         yield (half, sample), sample.pixels
 
 
-def shifted(logits: Logits, shift: float) -> NDArray[np.float32]:
+def shifted(logits: Logits, pixels: NDArray[np.uint8], shift: float) -> NDArray[np.float32]:
     """The heatmap that the predictor gives with that added to all logits."""
     heatmap: NDArray[np.float32] = expit(logits.astype(np.float32) + np.float32(shift))
+    follow_edges(heatmap, pixels, PRESETS["mini"].edges)
     demote_weak_regions(heatmap, PRESETS["mini"].regions)
     return heatmap
 
@@ -96,7 +98,7 @@ def operating_point(logits: list[Logits], forgeries: list[tuple[int, Forgery]]) 
         f1: list[float] = []
         area: dict[int, list[float]] = {0: [], 1: []}
         for z, (half, sample) in zip(logits, forgeries, strict=True):
-            marked = shifted(z, shift) > 0.5
+            marked = shifted(z, sample.pixels, shift) > 0.5
             if sample.mask.any():
                 f1.append(2 * float((marked & sample.mask).sum()) / float(marked.sum() + sample.mask.sum()))
             else:
@@ -124,7 +126,9 @@ def main() -> None:
     # What is shipped is rounded to half precision: measure that, not what it was rounded from.
     model.load_state_dict({name: tensor.half().float() for name, tensor in model.state_dict().items()})
     as_it_is = copy.deepcopy(model)
-    as_it_is.preset = dataclasses.replace(model.preset, regions=RegionSpec())  # a region's rank depends on the shift
+    as_it_is.preset = dataclasses.replace(
+        model.preset, regions=RegionSpec(), edges=EdgeSpec()
+    )  # both depend on the shift
     predictor = Predictor(as_it_is.to(resolve("cpu", "auto")[1]).eval())
 
     photos = args.data / "photos"
@@ -148,7 +152,7 @@ def main() -> None:
 
     rows, features = [], []
     for (half, sample), z in zip(forgeries, logits, strict=True):
-        heatmap = shifted(z, shift)
+        heatmap = shifted(z, sample.pixels, shift)
         mask = heatmap > Calibration().pixel_threshold
         f1 = 2 * (mask & sample.mask).sum() / max(1, mask.sum() + sample.mask.sum())
         features.append(image_features(heatmap))

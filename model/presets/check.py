@@ -21,7 +21,8 @@ LARGEST = 1 << 16
 MOST_BLOCKS = 1024
 """Of layers: they are built one by one."""
 
-_ZERO_ALLOWED = {"view.channels", "tile.overlap", "lora.dropout", "vae.shift_factor", "noise.levels", "regions.weaker"}
+_ZERO_ALLOWED = {"view.channels", "tile.overlap", "lora.dropout", "vae.shift_factor", "noise.levels"}
+_ZERO_ALLOWED |= {"regions.weaker", "edges.radius"}
 _INDEXES = {"transformer.feature_blocks", "transformer.dual_attention_layers", "sam.global_attn_indexes"}
 _MAY_BE_EMPTY = _INDEXES - {"transformer.feature_blocks"} | {"noise.levels", "view.steps"}
 
@@ -127,6 +128,7 @@ def _misfits(preset: Preset) -> Iterator[tuple[str, bool, str]]:
     yield "view.frequencies", preset.view.frequencies > 63, "at most 63: so many AC frequencies has a block"
     yield "view.channels", preset.view.channels % 8 != 0, "a multiple of 8"
     yield "view.channels", sam.input == "view" and not preset.view.channels, "above 0, as sam.input is view"
+    yield "edges.radius", preset.edges.radius > 64, "at most 64"
     yield "noise.levels", preset.noise.schedule != "none" and not preset.noise.levels, "at least one level"
     yield "noise.levels", any(t > 1 for t in preset.noise.levels), "levels from 0 to 1"
     yield "lora.dropout", preset.lora.dropout >= 1, "below 1"

@@ -186,6 +186,19 @@ class RegionSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class EdgeSpec:
+    """How far the heatmap follows the edges of the picture (`model.edges`).
+
+    Attributes:
+        radius: pixels around each that its colour is compared with; 0 leaves the heatmap as it is.
+        epsilon: variance of a colour, of 0 to 1, that counts as an edge; smaller ones are smoothed over.
+    """
+
+    radius: int = 0
+    epsilon: float = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
 class Preset:
     """One model, described."""
 
@@ -199,6 +212,7 @@ class Preset:
     head: HeadSpec = HeadSpec()
     tile: TileSpec = TileSpec()
     regions: RegionSpec = RegionSpec()
+    edges: EdgeSpec = EdgeSpec()
     adapt_sd3: Adapt = "lora"
     adapt_sam: Adapt = "lora"
 
