@@ -46,7 +46,7 @@ def follow_edges(heatmap: NDArray[np.float32], pixels: NDArray[np.uint8], spec: 
             first, last = max(0, top - around), min(height, top + ROWS + around)
             p = np.concatenate([above, heatmap[top:last]])
             above = heatmap[max(0, top + ROWS - around) : top + ROWS].copy()
-            colours = torch.from_numpy(np.ascontiguousarray(pixels[first:last])).permute(2, 0, 1).float().div_(255)
+            colours = torch.from_numpy(np.ascontiguousarray(pixels[first:last], np.float32)).permute(2, 0, 1) / 255
             drawn = _filtered(colours, torch.from_numpy(p)[None], spec)
             heatmap[top : top + ROWS] = drawn.clamp_(0, 1).numpy()[top - first :][: min(ROWS, height - top)]
 

@@ -42,7 +42,7 @@ LARGE = 200_000
 HARD_SHARE, HARD_FROM = 0.5, 1500
 """From batch HARD_FROM on, this share of the samples is of every kind; before, it grows from none. A training that goes
 on from other weights has the share from its start."""
-AGAIN = 0.3
+AGAIN = 0.4
 """Share of the samples that are compressed once more in the end, as what is passed on is."""
 LATER = 16
 """After so many batches each one comes again, mirrored: widths are whole 8×8 blocks, so its grid stays where it is."""
@@ -169,7 +169,7 @@ def main() -> None:
         stored = args.init.suffix == ".safetensors"
         start = load_file(args.init) if stored else torch.load(args.init, weights_only=True)["average"]
         own = model.state_dict()
-        fitting = {name: tensor for name, tensor in start.items() if own[name].shape == tensor.shape}
+        fitting = {name: tensor for name, tensor in start.items() if name in own and own[name].shape == tensor.shape}
         wider = start["view.project.weight"]  # a view that has more channels than before: the new ones start at zero
         if wider.shape != own["view.project.weight"].shape:
             weight = torch.zeros_like(own["view.project.weight"])

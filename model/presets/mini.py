@@ -1,6 +1,7 @@
 """`mini`: the embedded model. CLUE made small enough for two CPU cores, every part trained by us."""
 
 from model.presets.spec import (
+    EdgeSpec,
     HeadSpec,
     NoiseSpec,
     Preset,
@@ -56,6 +57,8 @@ MINI = Preset(
     tile=TileSpec(size=512, overlap=64),
     # On made forgeries of held-out photos of 640×480 and more F1 went from .28 to .31 (log of the trainings).
     regions=RegionSpec(weaker=2.0),
+    # Before the regions are weighed: F1 .366 without and .384 with it, on 240 made forgeries.
+    edges=EdgeSpec(radius=8, epsilon=3e-4),
     adapt_sd3="full",
     adapt_sam="full",
 )
