@@ -15,13 +15,19 @@ from torch import Tensor, nn
 from model.clue import CLUE, build
 from model.prediction import OutOfMemory, Prediction
 from model.predictor import Predictor, ran_out_of_memory
-from model.presets.spec import TileSpec
+from model.presets.spec import EdgeSpec, RegionSpec, TileSpec
 from model.rectified_flow import content_seed, seeded_noise
 from model.self_match import CHANNELS, self_match
 from model.tiling import tiles
 from tests.tiny_model import TINY
 
 Images = list[tuple[int, NDArray[np.uint8]]]
+
+
+@pytest.fixture(autouse=True)
+def tiles_alone(network: CLUE, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is done to the heatmap as a whole has tests of its own; here it is what the network says of the tiles."""
+    monkeypatch.setattr(network, "preset", dataclasses.replace(network.preset, edges=EdgeSpec(), regions=RegionSpec()))
 
 
 def pictures() -> Images:
