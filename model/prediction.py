@@ -20,7 +20,7 @@ class Prediction(Generic[Key]):
         heatmap: H×W float32 in [0, 1].
         seed: of the noise, from the content.
         tile_count: number of tiles.
-        seconds: this image's share of the network's time.
+        seconds: this image's share of the time that searching, the network and its heatmap took.
     """
 
     key: Key

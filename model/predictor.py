@@ -215,10 +215,13 @@ class _Run(Generic[Key]):
             if work.failure is not None:
                 yield OutOfMemory(work.key, work.failure)
             else:
+                started = time.perf_counter()
                 # The weights of a blend are rounded: a sum of ones may come out above one.
                 np.clip(work.blend.heatmap, 0.0, 1.0, out=work.blend.heatmap)
                 follow_edges(work.blend.heatmap, work.pixels, self.predictor.model.preset.edges)
                 demote_weak_regions(work.blend.heatmap, self.predictor.model.preset.regions)
+                self.landed = time.perf_counter()
+                work.seconds += self.landed - started
                 yield Prediction(work.key, work.blend.heatmap, work.seed, len(work.tiles), work.seconds)
 
     def _shape(self, tile: Tile) -> tuple[int, int]:

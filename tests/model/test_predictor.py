@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -345,3 +346,15 @@ def test_what_is_begun_is_finished_before_waiting(network: CLUE, lanes: int) -> 
 )
 def test_which_errors_are_of_memory(error: Exception, memory: bool) -> None:
     assert ran_out_of_memory(error) == memory
+
+
+@pytest.mark.parametrize("lanes", [0, 2])
+def test_the_seconds_of_images_do_not_overlap(network: CLUE, lanes: int) -> None:
+    predictor = Predictor(network)
+    predictor.lanes = predictor.ahead = lanes
+    began = time.perf_counter()
+    results = list(predictor.predict(pictures() * 2))
+    passed = time.perf_counter() - began
+    seconds = [result.seconds for result in results if isinstance(result, Prediction)]
+    assert len(seconds) == 12 and min(seconds) > 0
+    assert 0.5 * passed < sum(seconds) <= passed
