@@ -24,8 +24,8 @@ from model.transfer import Transfer
 from model.weak_regions import demote_weak_regions
 
 SMALL = 100_000_000
-"""Parameters. A network below this is so fast on small operations that two tiles at a time, each on half of the cores,
-take less time than one after the other on all of them; a larger one fills every core, and memory, with one tile."""
+"""Parameters. A network below this has two tiles at a time, each on half of the cores: with `mini` on two cores,
+all that was measured, that takes less time than one after the other on both. A larger one needs the memory."""
 
 
 @dataclass(slots=True)
@@ -212,17 +212,27 @@ class _Run(Generic[Key]):
         """The results that are complete, in order."""
         while self.queue and self.queue[0].waiting == 0:
             work = self.queue.popleft()
+            if work.failure is None:
+                try:
+                    self._complete(work)
+                except (MemoryError, RuntimeError) as error:
+                    if not ran_out_of_memory(error):
+                        raise
+                    work.failure = _first_line(error)
             if work.failure is not None:
                 yield OutOfMemory(work.key, work.failure)
             else:
-                started = time.perf_counter()
-                # The weights of a blend are rounded: a sum of ones may come out above one.
-                np.clip(work.blend.heatmap, 0.0, 1.0, out=work.blend.heatmap)
-                follow_edges(work.blend.heatmap, work.pixels, self.predictor.model.preset.edges)
-                demote_weak_regions(work.blend.heatmap, self.predictor.model.preset.regions)
-                self.landed = time.perf_counter()
-                work.seconds += self.landed - started
                 yield Prediction(work.key, work.blend.heatmap, work.seed, len(work.tiles), work.seconds)
+
+    def _complete(self, work: _Work[Key]) -> None:
+        """What is done to a heatmap as a whole."""
+        started, preset = time.perf_counter(), self.predictor.model.preset
+        # The weights of a blend are rounded: a sum of ones may come out above one.
+        np.clip(work.blend.heatmap, 0.0, 1.0, out=work.blend.heatmap)
+        follow_edges(work.blend.heatmap, work.pixels, preset.edges)
+        demote_weak_regions(work.blend.heatmap, preset.regions)
+        self.landed = time.perf_counter()
+        work.seconds += self.landed - started
 
     def _shape(self, tile: Tile) -> tuple[int, int]:
         multiple = self.predictor.spec.multiple

@@ -169,7 +169,10 @@ class Seconds(Model):
 
     read: float = Field(ge=0, description="Reading and hashing.")
     decode: float = Field(ge=0, description="Decoding to pixels and reading EXIF.")
-    predict: float = Field(ge=0, description="The network: this image's share of the batches it was in.")
+    predict: float = Field(
+        ge=0,
+        description="The model: this image's share of the time it took. Images overlap, so one may have next to none.",
+    )
     write: float = Field(ge=0, description="Blending, verdict, and writing the pictures.")
 
 

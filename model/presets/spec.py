@@ -190,7 +190,8 @@ class EdgeSpec:
     """How far the heatmap follows the edges of the picture (`model.edges`).
 
     Attributes:
-        radius: pixels around each that its colour is compared with; 0 leaves the heatmap as it is.
+        radius: of the windows in pixels, rounded up to whole steps of `model.edges.STEP`; a pixel depends on those
+            up to about twice as far away. 0 leaves the heatmap as it is.
         epsilon: variance of a colour, of 0 to 1, that counts as an edge; smaller ones are smoothed over.
     """
 

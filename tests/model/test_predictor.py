@@ -222,6 +222,22 @@ def test_a_search_without_memory_costs_its_image_alone(network: CLUE, monkeypatc
     assert results[1] == OutOfMemory(1, "no room")
 
 
+@pytest.mark.parametrize("error", [MemoryError(""), RuntimeError("can't allocate memory: you tried")])
+def test_a_heatmap_without_memory_costs_its_image_alone(
+    network: CLUE, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """The tiles are computed; what is done to the heatmap as a whole runs out of memory."""
+
+    def starved(heatmap: NDArray[np.float32], pixels: NDArray[np.uint8], spec: EdgeSpec) -> None:
+        if pixels[0, 0, 0] == 1:
+            raise error
+
+    monkeypatch.setattr("model.predictor.follow_edges", starved)
+    images = [(number, np.full((64, 64, 3), number, np.uint8)) for number in range(3)]
+    results = list(Predictor(network).predict(images))
+    assert [type(result) for result in results] == [Prediction, OutOfMemory, Prediction]
+
+
 def test_a_search_that_fails_is_raised(network: CLUE, monkeypatch: pytest.MonkeyPatch) -> None:
     def search(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         raise RuntimeError("shape mismatch")
