@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -23,6 +24,12 @@ class Reader:
         """Load the page anew, as from a link."""
         self.driver.get("about:blank")
         self.driver.get(self.url + fragment)
+        there = "return location.href.startsWith(arguments[0]) && document.readyState === 'complete'"
+        for _ in range(600):  # on a loaded machine the driver may take the blank page for this one
+            if self.driver.execute_script(there, self.url):
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"{self.driver.current_url} did not become {self.url}")
 
     def js(self, expression: str, *arguments: object) -> Any:
         return self.driver.execute_script(f"return {expression}", *arguments)
