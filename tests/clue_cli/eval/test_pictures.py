@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from PIL import Image
 
 from clue_cli.eval import runner
 from clue_cli.eval.pictures import Pictures
-from model.evaluation import Entry, UnreadablePicture, ground, read_map, read_pixels, read_truth
+from model.evaluation import Entry, UnreadablePicture, ground, maps, read_map, read_pixels, read_truth
 from model.evaluation.truth import MaskStyle, read_header
 from tests.clue_cli.eval.conftest import measured
 from tests.clue_cli.eval.made import SIZE, picture, truth, write_mask, write_set
@@ -150,3 +152,29 @@ def test_a_mask_that_crashes_its_decoder_costs_its_image_alone(tmp_path: Path, m
     assert [(p.kind, p.name) for p in one.problems] == [("mask unreadable", f"Tp/t{n}.jpg") for n in range(2)]
     assert all("crashed (signal SIGSEGV" in p.detail for p in one.problems)
     assert (one.pixel["f1"].n, one.image["image_auc"].n) == (0, 3)
+
+
+def test_a_map_that_is_cut_while_it_is_read_costs_its_image_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, predictions = write_set(tmp_path / "set", 2, 1), tmp_path / "maps"
+    predictions.mkdir()
+    for name in ("t0", "t1", "a0"):
+        np.save(predictions / f"{name}.npy", np.zeros((400, 400), np.float32))
+    cut_one, understood = predictions / "t1.npy", np.frombuffer
+    ones = cut_one.read_bytes()[:128] + b"\x00\x00\x80\x3f" * 160_000
+    cut_one.write_bytes(ones)
+
+    def cut(content: bytes, dtype: Any) -> Any:
+        if content.startswith(b"\x00\x00\x80\x3f"):
+            os.truncate(cut_one, 128)
+        return understood(content, dtype)
+
+    monkeypatch.setattr(maps, "CHUNK", 1 << 14)
+    monkeypatch.setattr(np, "frombuffer", cut)
+    results = measured(tmp_path / "out", bench=(str(folder),), predictions=predictions)
+    one = results.outcome(str(folder), "none", "predictions")
+    assert one is not None
+    unreadable = [(p.name, p.detail) for p in one.problems if p.kind == "prediction unreadable"]
+    assert unreadable == [("Tp/t1.jpg", f"{cut_one}: it was cut while it was read, after 16384 of 160000 values")]
+    assert one.unmeasured == 1

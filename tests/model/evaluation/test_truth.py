@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from model.evaluation import UnreadablePicture, read_map, read_pixels, read_truth, to_size
+from model.evaluation import UnreadablePicture, read_map, read_pixels, read_truth
 from model.evaluation.truth import MaskStyle, looks_inverted, read_header, read_mask
 from tests.model.evaluation.trees import BOX, mask, picture
 
@@ -143,44 +142,3 @@ def test_truncated_picture(tmp_path: Path) -> None:
     for read in (read_pixels, read_mask):
         with pytest.raises(UnreadablePicture):
             read(tmp_path / "a.png")
-
-
-VALUES = np.linspace(0, 1, 24 * 32, dtype=np.float32).reshape(24, 32)
-
-
-def test_maps_from_files(tmp_path: Path) -> None:
-    np.save(tmp_path / "m.npy", VALUES.astype(np.float64)[None])
-    assert np.array_equal(read_map(tmp_path / "m.npy"), VALUES)
-    Image.fromarray(np.rint(VALUES * 65535).astype(np.uint16)).save(tmp_path / "m.png")
-    assert np.abs(read_map(tmp_path / "m.png") - VALUES).max() < 1e-5
-    Image.fromarray(np.rint(VALUES * 255).astype(np.uint8)).save(tmp_path / "m.png")
-    assert np.abs(read_map(tmp_path / "m.png") - VALUES).max() < 0.5 / 255 + 1e-6
-    mask(tmp_path / "m.png")
-    assert np.array_equal(read_map(tmp_path / "m.png"), BOX)
-
-
-def test_files_that_are_no_maps(tmp_path: Path) -> None:
-    np.save(tmp_path / "pickled.npy", np.array([{}], object), allow_pickle=True)
-    np.save(tmp_path / "deep.npy", np.zeros((2, 3, 4)))
-    np.save(tmp_path / "words.npy", np.array([["a"]]))
-    np.save(tmp_path / "empty.npy", np.zeros((0, 4)))
-    (tmp_path / "cut.npy").write_bytes(b"\x93NUMPY")
-    np.savez(tmp_path / "archive", a=VALUES)
-    (tmp_path / "archive.npz").rename(tmp_path / "archive.npy")
-    (tmp_path / "pickle.npy").write_bytes(b"\x80\x04N.")
-    huge = io.BytesIO()
-    np.lib.format.write_array_header_1_0(huge, {"descr": "<f4", "fortran_order": False, "shape": (1 << 20, 1 << 20)})
-    (tmp_path / "huge.npy").write_bytes(huge.getvalue())
-    picture(tmp_path / "colour.png")
-    for path in sorted(tmp_path.iterdir()):
-        with pytest.raises(UnreadablePicture):
-            read_map(path)
-
-
-def test_resizing_keeps_constants_and_aligns_areas() -> None:
-    assert to_size(VALUES, 24, 32) is VALUES
-    assert np.allclose(to_size(np.full((5, 7), 0.3, np.float32), 50, 31), 0.3)
-    halves = np.repeat(np.array([[0.0, 1.0]], np.float32), 2, 0)
-    large = to_size(halves, 8, 8)
-    assert large[0, 0] == 0 and large[0, -1] == 1 and np.allclose(large + large[:, ::-1], 1)
-    assert to_size(VALUES, 12, 16).mean() == pytest.approx(VALUES.mean(), abs=1e-3)
