@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TypedDict
 
@@ -73,7 +75,7 @@ def resolve(
     Raises:
         NothingToScanError: a set is not there (where to get it is said on stderr), none of a group is, or one holds no
             picture.
-        UsageError: no such name, no set given, or a path that is laid out in no known way.
+        UsageError: no such name, no set given, or two names of the same images.
         DataProblemError: see `read`.
     """
     names = list(dict.fromkeys(name for word in words for name in _split(word)))
@@ -100,7 +102,56 @@ def resolve(
     if empty is not None:
         why = f": {empty.problems[0]}" if empty.problems else ""
         raise NothingToScanError(f"{empty.name} holds no picture that could be measured{why}.", _EXAMPLE)
+    _check_each_once(found)
     return list(found.values()), absent
+
+
+def _check_each_once(found: dict[str, Found]) -> None:
+    """Raises UsageError: a path is the same set as another word, which averages would count twice.
+
+    The same are the same images with the same ground truth, however the way there is spelled. A list that gives other
+    masks to the images of a folder is another set.
+
+    Args:
+        found: the sets by their words.
+    """
+    if all(word in BENCHMARKS for word in found):
+        return
+    files: dict[frozenset[object], str] = {}
+    names: dict[str, str] = {}
+    for word, one in found.items():
+        other = files.setdefault(_files(one), word)
+        if other != word and not (other in BENCHMARKS and word in BENCHMARKS):
+            where = os.path.realpath(one.folder)
+            raise UsageError(
+                f"--bench gives the same images twice, as {other} and as {word}: both are in {where}.",
+                "Each set is expected once: leave one of them out.",
+            )
+        other = names.setdefault(printable(one.name), word)
+        if other != word:
+            raise UsageError(
+                f"--bench gives two sets that the results would both call {printable(one.name)}: {other} and {word}.",
+                "Give one of them by its whole path.",
+            )
+
+
+def _files(found: Found) -> frozenset[object]:
+    """The images and masks of a set as the file system knows them, with what is said of each image."""
+
+    @cache
+    def place(folder: Path) -> object:
+        try:
+            status = folder.stat()
+        except OSError:  # gone meanwhile, which measuring it will say
+            return os.path.realpath(folder)
+        return status.st_dev, status.st_ino
+
+    def file(path: Path) -> object:
+        return place(path.parent), path.name
+
+    return frozenset(
+        (file(entry.image), frozenset(map(file, entry.masks)), entry.forged, entry.style) for entry in found.entries
+    )
 
 
 def _members(name: str) -> list[str]:
@@ -155,10 +206,12 @@ def _at(word: str, reading: _Reading) -> Found:
         )
     with _Reasons():
         if path.name.casefold() in BENCHMARKS:
-            # A folder named like a benchmark is read in the layouts of that benchmark first
-            with suppress(BenchmarkNotFound):
-                found = find(path.name.casefold(), path.absolute().parent, **reading)
-                return replace(found, name=word)
+            # A folder named like a benchmark is read in the layouts of that benchmark first; beside it may lie another
+            known = path.name.casefold()
+            for root in (path.absolute().parent, path.absolute()):
+                with suppress(BenchmarkNotFound):
+                    if find(known, root, deep=False).folder.is_relative_to(path.absolute()):
+                        return replace(find(known, root, **reading), name=word)
         return find_at(path, **reading)
     raise AssertionError  # the block returns or raises
 
