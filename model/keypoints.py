@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MOST = 1000
-"""Keypoints of a picture, the strongest ones."""
+MOST, PIXELS_PER_KEYPOINT = 1000, 400
+"""Keypoints of a picture, the strongest ones: so many, or one for so many pixels in a picture that has more of them."""
 DOUBLED = 140_000
 """Pixels. Smaller pictures are doubled first: their details are all they have."""
 
@@ -57,8 +57,9 @@ def keypoints(y: Tensor) -> Keypoints:
         if doubled:
             image = F.interpolate(y[None, None], scale_factor=2, mode="bilinear", align_corners=False)[0, 0]
         octaves = _octaves(image, doubled)
-        extrema = [_extrema(levels) for levels in octaves]
-        strongest = _strongest([strength for _, _, _, strength in extrema])
+        most = max(MOST, y.numel() // PIXELS_PER_KEYPOINT)
+        extrema = [_extrema(levels, 3 * most) for levels in octaves]
+        strongest = _strongest([strength for _, _, _, strength in extrema], most)
         parts = [(torch.zeros(0, 2), torch.zeros(0), torch.zeros(0), torch.zeros(0, 16 * _BINS))]
         for octave, (levels, (level, place, sigma, _), keep) in enumerate(
             zip(octaves, extrema, strongest, strict=True)
@@ -104,13 +105,13 @@ def _octaves(image: Tensor, doubled: bool) -> list[Tensor]:
     return out
 
 
-def _strongest(strengths: list[Tensor]) -> list[Tensor]:
-    """Which of each octave's extrema are among the MOST strongest of all."""
+def _strongest(strengths: list[Tensor], most: int) -> list[Tensor]:
+    """Which of each octave's extrema are among the `most` strongest of all."""
     every = torch.cat([torch.zeros(0), *strengths])
     keep = torch.ones(len(every), dtype=torch.bool)
-    if len(every) > MOST:
+    if len(every) > most:
         keep = torch.zeros_like(keep)
-        keep[every.topk(MOST).indices] = True
+        keep[every.topk(most).indices] = True
     return list(torch.split(keep, [len(strength) for strength in strengths]))
 
 
@@ -130,16 +131,17 @@ def _described(
     return places * unit, sigma * unit, angles, descriptors
 
 
-def _extrema(levels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Level (nearest), place x, y (sub-pixel), scale and contrast of each extremum of the difference of Gaussians."""
+def _extrema(levels: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Level (nearest), place x, y (sub-pixel), scale and contrast of each extremum of the difference of Gaussians, of
+    at most so many."""
     d = levels[1:] - levels[:-1]
     centre = d[1:-1, _RIM:-_RIM, _RIM:-_RIM]
     around = d[:, _RIM - 1 : 1 - _RIM, _RIM - 1 : 1 - _RIM]
     top, bottom = _over_neighbours(around, torch.maximum), _over_neighbours(around, torch.minimum)
     extreme = ((centre >= top) & (centre > _CONTRAST)) | ((centre <= bottom) & (centre < -_CONTRAST))
     at = torch.nonzero(extreme) + torch.tensor([1, _RIM, _RIM])  # n×3: level, row, column
-    if len(at) > 3 * MOST:
-        at = at[d[at[:, 0], at[:, 1], at[:, 2]].abs().topk(3 * MOST).indices]
+    if len(at) > most:
+        at = at[d[at[:, 0], at[:, 1], at[:, 2]].abs().topk(most).indices]
     level, row, column = at.unbind(1)
 
     c = d[level, row, column]

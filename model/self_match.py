@@ -24,8 +24,10 @@ from model.affine_match import affine_match
 CHANNELS = 6 + TRANSFORMED
 """Maps per cell: texture; own match; agreement of the neighbours; match at a shared offset; its votes; their share;
 and those of `affine_match`."""
-LARGEST = 262_144
-"""Pixels. Larger pictures are averaged down by a whole factor first, so that the search costs the same for all."""
+LARGEST, EVERY_CELL = 1_048_576, 262_144
+"""Pixels. Larger pictures than the first are averaged down by a whole factor, so that the search costs the same for
+all. What it takes grows with the square of the pixels: in pictures larger than the second only every fourth cell looks
+for its match in the whole picture, the others where that cell found it. A copy is many cells at one offset."""
 
 _CELL, _BLOCK, _KEY = 8, 16, 4  # pixels: a cell, the block that is compared around it, and how densely blocks are tried
 _NEAR = 20  # pixels: closer than this everything resembles itself
@@ -71,21 +73,19 @@ def self_match(pixels: NDArray[np.uint8]) -> Floats:
         CHANNELS×⌈H/8⌉×⌈W/8⌉ float32, each about 0 to 1; all zero where the picture is too small to hold two blocks.
     """
     height, width = pixels.shape[:2]
-    rows, columns = -(-height // _CELL), -(-width // _CELL)
+    out = np.zeros((CHANNELS, -(-height // _CELL), -(-width // _CELL)), np.float32)
     factor = 1
     while (height // factor) * (width // factor) > LARGEST:
         factor += 1
-    y = _luma(pixels, factor)
-    h, w = y.shape[0] // _CELL, y.shape[1] // _CELL
+    h, w = height // factor // _CELL, width // factor // _CELL
     if min(h, w) < 4:
-        return np.zeros((CHANNELS, rows, columns), np.float32)
-    y = np.ascontiguousarray(y[: h * _CELL, : w * _CELL])
+        return out
+    y = np.ascontiguousarray(_luma(pixels, factor)[: h * _CELL, : w * _CELL])
     with one_thread():
         maps = np.concatenate([_maps(y), affine_match(y)])
-    if factor > 1:
-        maps = maps.repeat(factor, 1).repeat(factor, 2)
-    below, right = max(0, rows - maps.shape[1]), max(0, columns - maps.shape[2])
-    return np.pad(maps[:, :rows, :columns], ((0, 0), (0, below), (0, right)))
+    maps = maps.repeat(factor, 1).repeat(factor, 2)[:, : out.shape[1], : out.shape[2]]
+    out[:, : maps.shape[1], : maps.shape[2]] = maps
+    return out
 
 
 def _luma(pixels: NDArray[np.uint8], factor: int) -> Floats:
@@ -105,7 +105,7 @@ def _maps(y: Floats) -> Floats:
     h, w = y.shape[0] // _CELL, y.shape[1] // _CELL
     blocks = _Blocks(y)
     textured = blocks.variance > _TEXTURED
-    offsets, likeness = _best_elsewhere(y, textured)
+    offsets, likeness = _best_elsewhere(y, textured, every=1 if y.size <= EVERY_CELL else 2)
     own = np.full((h, w), 1.0, np.float32)
     index = np.flatnonzero(textured & (likeness > 0.5))
     if index.size:
@@ -178,10 +178,18 @@ class _Blocks:
         return out.reshape(self.h, self.w)
 
 
-def _best_elsewhere(y: Floats, textured: NDArray[np.bool_]) -> tuple[Ints, Floats]:
-    """Offset (dy, dx) in pixels of each textured cell's most similar block, h×w×2, and the similarity, h×w."""
+def _best_elsewhere(y: Floats, textured: NDArray[np.bool_], every: int) -> tuple[Ints, Floats]:
+    """Offset (dy, dx) in pixels of each textured cell's most similar block, h×w×2, and the similarity, h×w.
+
+    Only every so many rows and columns are searched; the cells between have what the one before them has.
+    """
+    looking = np.zeros_like(textured)
+    looking[::every, ::every] = textured[::every, ::every]
     with torch.autocast("cpu", enabled=False):
-        return _search(y, textured)
+        offsets, likeness = _search(y, looking)
+    h, w = textured.shape
+    before = np.ix_(np.arange(h) // every * every, np.arange(w) // every * every)
+    return offsets[before], likeness[before]
 
 
 def _search(y: Floats, textured: NDArray[np.bool_]) -> tuple[Ints, Floats]:

@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from model.keypoints import MOST, Keypoints, keypoints
+from model.keypoints import MOST, PIXELS_PER_KEYPOINT, Keypoints, keypoints
 
 
 def textured(height: int, width: int, seed: int = 0) -> Tensor:
@@ -103,3 +103,7 @@ def test_bounded_repeatable_and_of_unit_length() -> None:
     assert torch.allclose(first.descriptors.norm(dim=1), torch.ones(MOST), atol=1e-4)
     inside = (first.places > 0).all(1) & (first.places[:, 0] < 600) & (first.places[:, 1] < 400)
     assert bool(inside.all())
+
+
+def test_a_large_picture_may_have_more() -> None:
+    assert len(keypoints(textured(800, 700)).scales) == 800 * 700 // PIXELS_PER_KEYPOINT > MOST

@@ -111,3 +111,15 @@ def test_large_pictures_are_searched_reduced(monkeypatch: pytest.MonkeyPatch) ->
     assert maps.shape == (CHANNELS, 25, 33)
     assert maps[SHARED, 14:20, 20:26].mean() > 0.6  # the copy, at twice the size
     assert maps[SHARED, 16:22, 2:8].mean() < 0.3
+
+
+def test_a_small_copy_is_found_where_only_every_fourth_cell_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = with_copy(textured(192, 256), 40, (8, 8), (99, 140))
+    every = self_match(pixels)
+    monkeypatch.setattr(module, "EVERY_CELL", 192 * 256 - 1)
+    fourth = self_match(pixels)
+    assert not np.array_equal(every, fourth)
+    inside = (SHARED, slice(13, 17), slice(18, 22))
+    assert fourth[inside].min() > 0.7
+    assert fourth[VOTES, 13:17, 18:22].min() > 0.25
+    np.testing.assert_allclose(fourth[inside], every[inside], atol=1e-6)
