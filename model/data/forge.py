@@ -22,7 +22,7 @@ from model.data.edits.scene import PhotoSource, Scene, Tools
 from model.data.edits.splice import splice
 from model.data.history import Pixels, decode, encode_jpeg, first_quality, jpeg, off_grid, resize
 from model.data.route import Route, follow, route_from, route_to
-from model.data.shapes import Mask, smallest_area
+from model.data.shapes import LARGEST, Mask, smallest_area
 
 KINDS = ("authentic", "splice", "copy_move", "removal", "local_edit")
 SHARES = (0.20, 0.40, 0.24, 0.08, 0.08)
@@ -68,6 +68,7 @@ def forge(
     width: int,
     kind: str | None = None,
     *,
+    largest: float = LARGEST,
     tools: Tools | None = None,
 ) -> Forgery:
     """One forgery, or authentic picture, of height × width pixels. The same generator state, the same sample.
@@ -76,6 +77,7 @@ def forge(
         bank: the photos.
         rng: everything random is drawn from it.
         kind: `authentic` or one of EDITS; None draws one of KINDS with SHARES.
+        largest: share of the picture that the largest region that is drawn covers.
         tools: models that the user has.
 
     Returns:
@@ -91,7 +93,8 @@ def forge(
         steps: list[str] = []
         pixels, number = _crop(bank, rng, *route.edited, steps)
         host = _with_history(pixels, rng, steps)
-        scene = Scene(bank, rng, host, steps, [number], smallest=smallest_area(height, width), tools=tools or Tools())
+        smallest = smallest_area(height, width)
+        scene = Scene(bank, rng, host, steps, [number], smallest=smallest, largest=largest, tools=tools or Tools())
         made = _edited(scene, kind, route)
         if made is not None:
             return made
@@ -127,7 +130,15 @@ def forge_photo(
     return forge_photo(bank, rng, number, "authentic")
 
 
-def forge_plainly(bank: PhotoSource, rng: np.random.Generator, height: int, width: int) -> Forgery:
+def forge_plainly(
+    bank: PhotoSource,
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    *,
+    smallest: float = TEXTBOOK_SMALLEST,
+    largest: float = LARGEST,
+) -> Forgery:
     """The textbook case: a host that was a JPEG, edited, and compressed again on the same grid.
 
     The second compression is as often coarser than the first as it is finer: what people publish is rarely larger
@@ -135,6 +146,10 @@ def forge_plainly(bank: PhotoSource, rng: np.random.Generator, height: int, widt
 
     Splice, copy-move or authentic. A network that starts with these finds the trace of double quantization within
     hundreds of samples, and has something to hold on to when the harder ones come.
+
+    Args:
+        bank, rng, height, width, and what is returned: as for `forge`.
+        smallest, largest: share of the picture that the smallest and the largest region cover.
     """
     kind = str(rng.choice(["authentic", "splice", "copy_move"], p=[0.2, 0.52, 0.28]))
     for _ in range(ATTEMPTS):
@@ -142,11 +157,11 @@ def forge_plainly(bank: PhotoSource, rng: np.random.Generator, height: int, widt
         steps = [f"jpeg {before:.0f}"]
         pixels, number = _crop(bank, rng, height, width, steps)
         host = jpeg(pixels, rng, before)
-        scene = Scene(bank, rng, host, steps, [number], plain=True)
+        scene = Scene(bank, rng, host, steps, [number], smallest=smallest, largest=largest, plain=True)
         edited, mask = host, np.zeros((height, width), bool)
         if kind != "authentic":
             edited, mask = EDITS[kind](scene)
-            if mask.mean() < TEXTBOOK_SMALLEST or not _visible(host, edited, mask):
+            if mask.mean() < smallest or not _visible(host, edited, mask):
                 continue
         steps.append(f"jpeg {after:.0f}")
         data = encode_jpeg(edited, rng, after)

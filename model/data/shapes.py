@@ -21,9 +21,9 @@ def smallest_area(height: int, width: int) -> float:
     return min(max(SMALLEST_EVER, SMALLEST_PIXELS / (height * width)), LARGEST)
 
 
-def region_area(rng: np.random.Generator, smallest: float = SMALLEST) -> float:
+def region_area(rng: np.random.Generator, smallest: float = SMALLEST, largest: float = LARGEST) -> float:
     """Share of the picture a region covers: log-uniform, small ones as common as large ones."""
-    return float(np.exp(rng.uniform(np.log(smallest), np.log(LARGEST))))
+    return float(np.exp(rng.uniform(np.log(smallest), np.log(largest))))
 
 
 def drawn_shape(rng: np.random.Generator, height: int, width: int, area: float) -> Mask:

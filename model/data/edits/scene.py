@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from model.data.history import Pixels
 from model.data.photo_bank import Cutout
-from model.data.shapes import SMALLEST, Mask, bounding_box, drawn_shape, region_area, superpixel_shape
+from model.data.shapes import LARGEST, SMALLEST, Mask, bounding_box, drawn_shape, region_area, superpixel_shape
 
 Inpainter = Callable[[Pixels, Mask, int], Pixels]
 """(H×W×3 uint8, H×W bool that is True where to paint, seed) → H×W×3 uint8."""
@@ -67,7 +67,7 @@ class Scene:
         steps: what was done, in words; edits add to it.
         used: numbers of the photos in the picture, the host's first; edits add to it.
         own_objects: outlines of objects in the host itself, H×W bool, where there are any.
-        smallest: share of the picture that the smallest region covers.
+        smallest, largest: share of the picture that the smallest and the largest region cover.
         plain: only what the textbook has: drawn shapes and objects, nothing retouched.
         tools: models that the user has.
     """
@@ -79,12 +79,13 @@ class Scene:
     used: list[int]
     own_objects: Sequence[Cutout] = ()
     smallest: float = SMALLEST
+    largest: float = LARGEST
     plain: bool = False
     tools: Tools = field(default_factory=Tools)
 
     def area(self) -> float:
         """Share of the picture for a new region."""
-        return region_area(self.rng, self.smallest)
+        return region_area(self.rng, self.smallest, self.largest)
 
     def shape(self, area: float) -> Mask:
         """A region of about `area` of the host, drawn by hand or made of superpixels, H×W bool."""
