@@ -18,6 +18,7 @@ from typing import Any
 from model.calibration import Calibration
 from model.presets import Preset
 from model.registry import BasesError, find
+from model.whole_file import earlier
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "model.json"
@@ -35,6 +36,8 @@ _OTHER_PROMPT = (
     "computed on another machine, the embeddings of the empty prompt differ in their last bits: give the file that was "
     "trained on (`clue models info` names it there) to --prompt of `clue models add`"
 )
+BEST = "best"
+"""The folder of the best model in the folder of a training."""
 EMBEDDED = Path(__file__).parent / "weights" / "mini"
 
 
@@ -55,6 +58,7 @@ class Checkpoint:
         branches: `both`, or the only one the model has (ablation).
         base: name of the registered base model that an adapter checkpoint stands on; empty for a whole model.
         bases: SHA-256 of each part of it, hex.
+        note: what a person should know of where it was found, a sentence; empty: it lies where it was looked for.
     """
 
     folder: Path
@@ -65,23 +69,35 @@ class Checkpoint:
     branches: str = "both"
     base: str = ""
     bases: dict[str, str] = field(default_factory=dict)
+    note: str = ""
 
 
 def locate(name_or_path: str) -> Path:
     """The folder of a model: `mini` is the embedded one, anything else a path.
+
+    Where a training was killed in the moment in which it replaced the model, it is the folder of the earlier one.
 
     Raises:
         CheckpointError: there is no such model.
     """
     folder = EMBEDDED if name_or_path == "mini" else Path(name_or_path)
     try:
+        if folder.name and not folder.exists() and earlier(folder).is_dir():
+            folder = earlier(folder)
         weights = HEAD_FILE if (folder / HEAD_FILE).is_file() else WEIGHTS_FILE
         missing = [name for name in (CONFIG_FILE, weights) if not (folder / name).is_file()]
     except OSError as error:  # no permission, or a name that no file system has
         raise CheckpointError(f"{str(folder)[:300]} cannot be read: {error.strerror}") from error
     if missing:
-        raise CheckpointError(f"no model at {folder}: {' and '.join(missing)} not found")
+        raise CheckpointError(f"no model at {folder}: {' and '.join(missing)} not found{_hint(folder)}")
     return folder
+
+
+def _hint(folder: Path) -> str:
+    best = folder / BEST
+    if not best.is_dir() and not earlier(best).is_dir():
+        return ""
+    return f"; it is the folder of a training, whose best model is {best}"
 
 
 def digest_of(folder: Path) -> str:
@@ -124,9 +140,8 @@ def inspect(name_or_path: str, *, check_bases: bool = True) -> Checkpoint:
         bases = {str(part): str(digest) for part, digest in config["bases"].items()} if base else {}
         if base and set(bases) != set(BASE_PARTS[branches]):
             raise ValueError(f"bases has {', '.join(bases) or 'nothing'}; expected {', '.join(BASE_PARTS[branches])}")
-        checkpoint = Checkpoint(
-            folder, preset, calibration, config["training"], digest_of(folder), branches, base, bases
-        )
+        digest, note = digest_of(folder), _note(name_or_path, folder)
+        checkpoint = Checkpoint(folder, preset, calibration, config["training"], digest, branches, base, bases, note)
     except OSError as error:
         raise CheckpointError(f"{folder} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
@@ -134,6 +149,15 @@ def inspect(name_or_path: str, *, check_bases: bool = True) -> Checkpoint:
     if checkpoint.base and check_bases:
         _compare_bases(checkpoint)
     return checkpoint
+
+
+def _note(name_or_path: str, folder: Path) -> str:
+    if name_or_path == "mini" or folder == Path(name_or_path):
+        return ""
+    return (
+        f"{name_or_path} is missing, as a training ended while it replaced it; the earlier model, which it had moved "
+        f"to {folder}, is used. The same training puts it back when it goes on."
+    )
 
 
 def _compare_bases(checkpoint: Checkpoint) -> None:

@@ -17,7 +17,7 @@ from model.calibration import Calibration
 from model.checkpoint import CONFIG_FILE, FORMAT, WEIGHTS_FILE, Checkpoint, CheckpointError
 from model.clue import CLUE, build, place_constants
 from model.registry import BasesError
-from model.whole_file import write_text, write_whole
+from model.whole_file import whole_folder, write_text, write_whole
 
 
 def load(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> CLUE:
@@ -60,6 +60,8 @@ def save(
     calibration: Calibration,
     training: dict[str, Any],
     dtype: torch.dtype = torch.float16,
+    *,
+    as_one: bool = False,
 ) -> None:
     """Write a model, each file atomically: an interrupted save leaves the previous file whole.
 
@@ -68,6 +70,8 @@ def save(
 
     Args:
         dtype: number format of the stored weights.
+        as_one: a plain model, too, takes the place of the folder with all that is in it (`whole_folder`): its weights
+            and what is said of them are never of two saves.
 
     Raises:
         OSError: the folder cannot be written.
@@ -76,6 +80,10 @@ def save(
         from model.adapter import save_adapter
 
         save_adapter(folder, model, model.base, calibration, training)
+        return
+    if as_one:
+        with whole_folder(folder) as place:
+            save(place, model, calibration, training, dtype)
         return
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.detach().to(dtype).contiguous() for name, tensor in lora.merged_state(model).items()}

@@ -47,7 +47,9 @@ def _write(path: str, text: str) -> None:
 def whole_folder(target: Path) -> Iterator[Path]:
     """A new folder to write into, which becomes `target` when the block ends without an exception.
 
-    A folder that was there is replaced. After an exception the new one is removed, and `target` is as before.
+    A folder that was there is replaced. After an exception the new one is removed, and `target` is as before. Two
+    renames are needed, as no folder can be renamed onto one with files in it: a process that is killed between them
+    leaves what was there as `earlier(target)`, and `settle` puts it back.
 
     Raises:
         OSError: it cannot be written.
@@ -65,17 +67,56 @@ def whole_folder(target: Path) -> Iterator[Path]:
                     os.fsync(file.fileno())
                 path.chmod(0o644)
         part.chmod(0o755)
-        if target.exists():
-            former = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-            target.replace(former)
-            try:
-                part.replace(target)
-            except OSError:
-                former.replace(target)
-                raise
-            shutil.rmtree(former, ignore_errors=True)
-        else:
-            part.replace(target)
+        _swap(part, target)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
+
+
+def earlier(target: Path) -> Path:
+    """Where `whole_folder` moves the folder that it replaces, until the new one is in its place."""
+    return target.with_name(f".{target.name}.earlier")
+
+
+def settle(target: Path) -> bool:
+    """End what a process left undone that was killed while it replaced a folder.
+
+    Only for who is sure that nobody is replacing it at this moment.
+
+    Returns:
+        Whether the folder was missing, and the earlier one, which is whole, was put back.
+
+    Raises:
+        OSError: that cannot be done.
+    """
+    former = earlier(target)
+    if not former.is_dir():
+        return False
+    if target.exists():
+        _remove(former)
+        return False
+    former.replace(target)
+    return True
+
+
+def _swap(part: Path, target: Path) -> None:
+    former = earlier(target)
+    if not target.exists():
+        part.replace(target)
+        return
+    _remove(former)
+    try:
+        target.replace(former)
+        part.replace(target)
+    except BaseException:
+        if former.exists() and not target.exists():
+            former.replace(target)
+        raise
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)

@@ -135,6 +135,8 @@ def _execute(
 
     check_paths([*authentic, *forged])
     checkpoint = find_model(options.model)
+    if checkpoint.note and not quiet:
+        say(printable(checkpoint.note))
     device, dtype = find_device(options.device, options.dtype)
     predictor = load_predictor(checkpoint, device, dtype, options)
     found: list[Measured] = []

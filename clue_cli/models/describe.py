@@ -74,6 +74,8 @@ def base_lines(base: Base) -> Iterator[str]:
 def checkpoint_lines(checkpoint: Checkpoint) -> Iterator[str]:
     """A trained model, one fact a line."""
     yield f"folder: {checkpoint.folder}"
+    if checkpoint.note:
+        yield f"note: {checkpoint.note}"
     yield f"preset: {checkpoint.preset.name}"
     yield f"branches: {checkpoint.branches}"
     yield f"digest: {checkpoint.digest}"

@@ -49,6 +49,7 @@ from clue_cli.scan.resume import ResumeIndex
 from clue_cli.scan.run_log import RunLog
 from clue_cli.scan.store import ResultStore
 from clue_cli.scan.threads import Threads
+from clue_cli.terminal import printable
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint
 from model.prediction import OutOfMemory, Prediction
@@ -128,6 +129,7 @@ def scan(
         for warning in [
             *store.begin(log.run, log.stamp, overwrite=options.overwrite),
             *(own.warnings(devices[0]) if own else uncalibrated(calibration)),
+            *([printable(checkpoint.note)] if checkpoint.note else []),
         ]:
             log.warn(warning)
         progress.started(log.run)

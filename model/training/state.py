@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
+from model.checkpoint import BEST
 from model.training.errors import CannotWriteError, OptionsError, OtherSettingsError
 from model.training.network import differences
-from model.whole_file import write_text, write_whole
+from model.whole_file import settle, write_text, write_whole
 
 FORMAT = 1
 _OURS = {".lock", "contact-sheet.png"}
@@ -61,10 +62,13 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.settings, self.state, self.log = path / "settings.json", path / "state.pt", path / "log.jsonl"
-        self.best, self.last, self.samples = path / "best", path / "last", path / "samples"
+        self.best, self.last, self.samples = path / BEST, path / "last", path / "samples"
 
-    def open(self, settings: dict[str, Any]) -> None:
-        """Make the folder, or see whether it is of a training with the same settings.
+    def open(self, settings: dict[str, Any]) -> list[Path]:
+        """Make the folder, or see whether it is of a training with the same settings, and tidy it up.
+
+        Returns:
+            The models that were put back: a training was killed in the moment in which it replaced them.
 
         Raises:
             OtherSettingsError: it is of another one; the message says what differs.
@@ -74,11 +78,13 @@ class RunFolder:
             self._compare(settings)
             with writing(self.path):
                 self._clear()
-            return  # else the data was no good: nothing was trained, and a corrected mix is welcome
+                return [folder for folder in (self.best, self.last) if settle(folder)]
+        # Else the data was no good: nothing was trained, and a corrected mix is welcome.
         text = json.dumps(settings, indent=1, ensure_ascii=False) + "\n"
         with writing(self.settings):
             self.path.mkdir(parents=True, exist_ok=True)
             write_text(self.settings, text)
+        return []
 
     def _compare(self, settings: dict[str, Any]) -> None:
         try:
@@ -101,7 +107,7 @@ class RunFolder:
                     continue
                 if part.is_file():
                     part.unlink(missing_ok=True)
-                elif (folder / name[1]).exists():  # else it is what was to be replaced
+                else:
                     shutil.rmtree(part, ignore_errors=True)
 
     @contextmanager

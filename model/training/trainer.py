@@ -64,9 +64,12 @@ def train(task: Task, listener: Listener | None = None, stop: threading.Event | 
     folder = RunFolder(task.out)
     preset = with_options(task.preset, task.options)
     source = inspect(task.init) if task.init is not None else None
+    if source is not None and source.note:
+        told.told(source.note)
     with folder.locked() if accelerator.is_main_process else contextlib.nullcontext():
         if accelerator.is_main_process:
-            folder.open(settings(task, preset, source, accelerator.num_processes))
+            for model in folder.open(settings(task, preset, source, accelerator.num_processes)):
+                told.told(f"{model} is the earlier one again: the training was killed while it replaced it.")
         accelerator.wait_for_everyone()
         try:
             return _Trainer(task, preset, folder, accelerator, told, stop or threading.Event()).run()
@@ -192,7 +195,7 @@ class _Trainer:
         if summary is not None:
             training["validation"] = {k: None if v != v else v for k, v in asdict(summary).items()}
         with writing(folder):
-            save(folder, self.model, Calibration(), training)
+            save(folder, self.model, Calibration(), training, as_one=True)
 
     def _conclude(self) -> bool:
         """The end: a last validation, the last weights, the calibration. Returns whether that was interrupted."""

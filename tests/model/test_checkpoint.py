@@ -14,6 +14,7 @@ from model.calibration import Calibration
 from model.checkpoint import CONFIG_FILE, WEIGHTS_FILE, CheckpointError, digest_of, inspect
 from model.clue import CLUE, build
 from model.storage import load, save
+from model.whole_file import earlier
 
 
 @pytest.fixture
@@ -105,3 +106,43 @@ def test_a_failed_save_leaves_the_former_model_whole(
         save(folder, network, Calibration(name="new"), {})
     assert digest_of(folder) == before
     assert sorted(p.name for p in folder.iterdir()) == sorted([CONFIG_FILE, WEIGHTS_FILE])
+
+
+def test_what_is_saved_as_one_takes_the_place_of_the_folder(
+    folder: Path, network: CLUE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "left-over").write_text("x")
+    before = digest_of(folder)
+    with monkeypatch.context() as patch:
+
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        patch.setattr("model.storage.write_text", full)  # the second file of the two
+        with pytest.raises(OSError, match="No space"):
+            save(folder, network, Calibration(name="new"), {}, as_one=True)
+    assert digest_of(folder) == before
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    save(folder, network, Calibration(name="new"), {}, as_one=True)
+    assert sorted(p.name for p in folder.iterdir()) == sorted([CONFIG_FILE, WEIGHTS_FILE])
+    assert inspect(str(folder)).calibration.name == "new"
+
+
+def test_a_model_whose_replacement_was_killed_is_found(folder: Path) -> None:
+    assert inspect(str(folder)).note == ""
+    digest = digest_of(folder)
+    moved = folder.rename(earlier(folder))
+    found = inspect(str(folder))
+    assert (found.folder, found.digest) == (moved, digest)
+    assert f"{folder} is missing" in found.note
+    assert str(moved) in found.note
+    assert inspect(str(moved)).note == ""
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_the_folder_of_a_training_is_told_from_its_best_model(folder: Path, tmp_path: Path, moved: bool) -> None:
+    best = tmp_path / "run" / "best"
+    (tmp_path / "run").mkdir()
+    folder.rename(earlier(best) if moved else best)
+    with pytest.raises(CheckpointError, match=f"not found; it is the folder of a training, whose best model is {best}"):
+        inspect(str(tmp_path / "run"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import threading
 import zipfile
 from pathlib import Path
@@ -20,6 +21,7 @@ from clue_cli.scan.calibration_file import parse
 from clue_cli.scan.options import ScanOptions
 from model.calibration import Calibration
 from model.prediction import OutOfMemory
+from model.whole_file import earlier
 from tests.faults.pictures import encoded, photo, tiff
 from tests.tiny_model import write_tiny_model
 
@@ -116,6 +118,15 @@ def test_the_person_is_told(
         "use it with `clue scan --calibration`",
     ):
         assert words in said.err
+
+
+def test_a_model_whose_replacement_was_killed(
+    photos: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = tmp_path / "run" / "best"
+    shutil.copytree(model, earlier(best))
+    calibrate(photos, tmp_path / "c.json", best, "--fpr", "0.1")
+    assert f"{best} is missing, as a training ended while it replaced it" in capsys.readouterr().err
 
 
 def test_every_record_names_the_calibration(calibration: Path, photos: Path, model: Path, tmp_path: Path) -> None:

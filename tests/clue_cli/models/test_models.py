@@ -23,6 +23,7 @@ from clue_cli.errors import ExitCode
 from clue_cli.models import sources
 from model import registry
 from model.registry import sha256_of
+from model.whole_file import earlier
 from tests.base_layouts import SMALL, write_adapter, write_prompt_file, write_text_encoders
 
 Output = pytest.CaptureFixture[str]
@@ -209,6 +210,12 @@ class TestVerifyInfoRemove:
         shown = capsys.readouterr().out
         assert "adapters on: small-sd3" in shown
         assert "training, steps: 7" in shown
+
+    def test_a_trained_model_whose_replacement_was_killed(self, tmp_path: Path, capsys: Output) -> None:
+        folder = write_adapter(tmp_path)
+        folder.rename(earlier(folder))
+        assert clue("models", "info", folder) == ExitCode.OK
+        assert f"note: {folder} is missing, as a training ended while it replaced it" in capsys.readouterr().out
 
     def test_a_damaged_registry(self, config: Path, capsys: Output) -> None:
         config.mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from model.checkpoint import WEIGHTS_FILE, inspect
 from model.predictor import Predictor
 from model.storage import load
 from model.tiling import tiles
+from model.whole_file import earlier
 from tests.faults.pictures import jpeg, oriented_jpeg, tiff
 from tests.tiny_model import TINY, write_tiny_model
 
@@ -404,6 +406,15 @@ def test_damaged_weights_are_told_and_the_run_is_marked_failed(evidence: Path, m
     with pytest.raises(WeightsError, match="damaged"):
         pipeline.scan([evidence], tmp_path / "out", ScanOptions(model=str(folder), device="cpu"), Silent())
     assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "failed"
+
+
+def test_a_model_whose_replacement_was_killed_is_said(evidence: Path, model: Path, tmp_path: Path) -> None:
+    best = tmp_path / "run" / "best"
+    shutil.copytree(model, earlier(best))
+    run = pipeline.scan([evidence], tmp_path / "out", ScanOptions(model=str(best), device="cpu"), Silent())
+    (warning,) = [warning for warning in run.warnings if "is missing" in warning]
+    assert str(earlier(best)) in warning
+    assert run.model["digest"] == inspect(str(model)).digest
 
 
 def test_a_score_that_was_never_calibrated_is_said(scan: Scan) -> None:

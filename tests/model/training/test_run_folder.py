@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 
+from model.checkpoint import WEIGHTS_FILE, digest_of, inspect
 from model.training.errors import CannotWriteError, OptionsError, OtherSettingsError
 from model.training.log import Row, Silent
 from model.training.trainer import train
-from tests.model.training.made import task, weights
+from tests.model.training.made import Stopper, task, weights
 from tests.tiny_model import TINY
 
 
@@ -50,6 +51,7 @@ def test_what_a_killed_training_was_writing_is_removed(finished: Path, tmp_path:
     run = task(tmp_path / "run")
     shutil.copytree(finished, run.out)
     cut_off = [".state.pt-abc_1234", ".best-abcd1234/model.json", "best/.model.safetensors-00000000"]
+    cut_off += [".last.earlier/model.json"]
     kept = [".notes-abcd1234", ".gone.pt-abcd1234", ".state.pt-short"]
     for name in (*cut_off, *kept):
         (run.out / name).parent.mkdir(exist_ok=True)
@@ -57,7 +59,32 @@ def test_what_a_killed_training_was_writing_is_removed(finished: Path, tmp_path:
     assert train(run).step == 6
     assert not [name for name in cut_off if (run.out / name).exists()]
     assert not (run.out / ".best-abcd1234").exists()
+    assert not (run.out / ".last.earlier").exists()
     assert all((run.out / name).exists() for name in kept)
+
+
+def test_killed_while_the_best_model_was_replaced(finished: Path, tmp_path: Path) -> None:
+    """The new one was written, and the earlier one moved aside: that one is put back."""
+    run = task(tmp_path / "run")
+    shutil.copytree(finished, run.out)
+    digest = digest_of(run.out / "best")
+    shutil.copytree(run.out / "best", run.out / ".best-abcd1234")
+    (run.out / "best").rename(run.out / ".best.earlier")
+    assert digest_of(inspect(str(run.out / "best")).folder) == digest
+    listener = Stopper(0)
+    assert train(run, listener).step == 6
+    said = f"{run.out / 'best'} is the earlier one again: the training was killed while it replaced it."
+    assert said in listener.said
+    assert inspect(str(run.out / "best")).note == ""
+    assert (run.out / "best" / WEIGHTS_FILE).read_bytes() == (finished / "best" / WEIGHTS_FILE).read_bytes()
+    assert not [path for path in run.out.iterdir() if path.name.startswith(".best")]
+
+
+def test_first_weights_whose_replacement_was_killed(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "best", tmp_path / "other" / ".best.earlier")
+    listener = Stopper(0)
+    assert train(task(tmp_path / "run", steps=1, init=str(tmp_path / "other" / "best")), listener).step == 1
+    assert any("best is missing" in line for line in listener.said)
 
 
 def test_killed_before_the_settings_were_written(tmp_path: Path) -> None:
