@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from model.base_files import learned_tensors, read_json
+from model.base_files import converted, learned_tensors, read_json
 from model.bases import with_bases
 from model.calibration import Calibration
 from model.checkpoint import (
@@ -111,7 +111,7 @@ def load_adapter(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> CLU
     """The network for inference: base weights with the adapters merged into them.
 
     Raises:
-        CheckpointError: something is damaged, or does not fit.
+        CheckpointError: something is damaged, or does not fit, or a weight exceeds the range of the dtype.
     """
     try:
         base = find(checkpoint.base)
@@ -198,7 +198,8 @@ def _merge(network: nn.Module, folder: Path, targets: tuple[str, ...]) -> None:
         out, inputs = weight[rows].shape
         if (up.shape, down.shape) != ((out, rank), (rank, inputs)):
             raise CheckpointError(f"{path} does not fit the network: {name}")
-        weight[rows] = (weight[rows].float() + scale * (up @ down)).to(weight.dtype)
+        merged = weight[rows].float() + scale * (up @ down)
+        weight[rows] = converted(path, f"{name}.weight with its adapter", merged, weight.dtype)
     if pairs:
         raise CheckpointError(f"{path} holds {next(iter(pairs))}, which is no LoRA")
     lost = sorted(_named(network, targets) - names)
@@ -239,7 +240,8 @@ def merge(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype) -> None:
     """Write a whole model for deployment: base weights with the adapters merged. All of it or nothing.
 
     Raises:
-        CheckpointError: not an adapter checkpoint, or its bases are missing or others.
+        CheckpointError: not an adapter checkpoint, its bases are missing or others, or a weight is not finite in the
+            dtype.
         OSError: the folder cannot be written (it exists, the disk is full); nothing is left behind.
     """
     from model.storage import save
@@ -250,6 +252,9 @@ def merge(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype) -> None:
         raise FileExistsError(17, "it exists already", str(folder))
     model = load_adapter(checkpoint, "cpu", dtype)
     model.base = None
+    for name, tensor in model.state_dict().items():
+        if not bool(tensor.isfinite().all()):
+            raise CheckpointError(f"{checkpoint.folder}: {name}, merged, holds a value that is not finite")
     source = {"adapter": checkpoint.digest, "base": checkpoint.base, "bases": checkpoint.bases}
     training = checkpoint.training | {"merged_from": source}
     with whole_folder(folder) as place:

@@ -150,13 +150,33 @@ def safetensors_tensors(
     """The tensors one by one, straight on the device and in the dtype; None leaves it.
 
     Raises:
-        BasesError: a file is damaged.
+        BasesError: a file is damaged, or holds a value that the dtype does not.
     """
     for path in files:
         with opened(path, device) as file:
             for name in sorted(file.keys()):
-                tensor = file.get_tensor(name)
-                yield name, tensor if dtype is None else tensor.to(dtype)
+                yield name, converted(path, name, file.get_tensor(name), dtype)
+
+
+def converted(path: Path, name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """A tensor of a file in another number format; None leaves it.
+
+    Raises:
+        BasesError: a value would become infinite, which the network would compute with and no file would show.
+    """
+    if dtype is None or tensor.dtype == dtype:
+        return tensor
+    result = tensor.to(dtype)
+    if tensor.is_floating_point() and torch.finfo(tensor.dtype).max <= torch.finfo(dtype).max:
+        return result
+    if not bool(result.isfinite().all()) and bool(tensor.isfinite().all()):
+        largest, limit = float(tensor.abs().max()), torch.finfo(dtype).max
+        wider = "bfloat16" if dtype is torch.float16 else "float32"
+        raise BasesError(
+            f"{path}: {name} holds a value of {largest:.6g}, {str(dtype).removeprefix('torch.')} none above "
+            f"{limit:.6g}; expected a number format that holds it, such as {wider}"
+        )
+    return result
 
 
 def learned_tensors(path: Path, device: str, dtype: torch.dtype | None) -> Iterator[tuple[str, Tensor]]:
@@ -185,7 +205,8 @@ def sam_tensors(path: Path, device: str, dtype: torch.dtype | None) -> Iterator[
         dtype: None leaves it.
 
     Raises:
-        BasesError: damaged, or a pickle with anything but tensors in it, which is not executed.
+        BasesError: damaged, a pickle with anything but tensors in it, which is not executed, or a value that the dtype
+            does not hold.
     """
     try:
         _refuse_pipes(path)
@@ -201,7 +222,7 @@ def sam_tensors(path: Path, device: str, dtype: torch.dtype | None) -> Iterator[
             yield from safetensors_tensors((path,), device, dtype)
         return
     for name, tensor in _unpickled(path, head == b"PK").items():
-        yield name, tensor.to(device=device, dtype=dtype or tensor.dtype)
+        yield name, converted(path, name, tensor.to(device), dtype)
 
 
 def _unpickled(path: Path, zipped: bool) -> dict[str, Tensor]:

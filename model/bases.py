@@ -171,7 +171,7 @@ def with_bases(preset: Preset, base: Base, device: str, dtype: torch.dtype, bran
         branches: as in `model.clue.build`.
 
     Raises:
-        BasesError: a file is damaged or does not fit.
+        BasesError: a file is damaged or does not fit, or a value in it does not fit the dtype.
     """
     part = _misfit(base.preset, preset)
     if part is not None:
@@ -187,7 +187,9 @@ def with_bases(preset: Preset, base: Base, device: str, dtype: torch.dtype, bran
         _fill(model.sd3.transformer, "transformer", mmdit)
         vae = base_files.safetensors_tensors(base.paths("vae"), device, dtype)
         _fill(model.sd3.vae, "vae", ((n, t) for n, t in vae if not n.startswith(base_files.VAE_OTHERS)))
-        model.sd3.prompt, model.sd3.pooled = prompt.prompt.to(device, dtype), prompt.pooled.to(device, dtype)
+        path = base.paths("prompt")[0]
+        model.sd3.prompt = base_files.converted(path, "prompt", prompt.prompt, dtype).to(device)
+        model.sd3.pooled = base_files.converted(path, "pooled", prompt.pooled, dtype).to(device)
     if model.sam is not None:
         prefix = base_files.SAM_PREFIX
         sam = base_files.sam_tensors(base.paths("sam")[0], device, dtype)

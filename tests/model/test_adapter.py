@@ -17,7 +17,7 @@ from model import registry
 from model.adapter import LORA_CONFIG, LORA_WEIGHTS, load_learned, merge
 from model.bases import find_base, with_bases
 from model.calibration import Calibration
-from model.checkpoint import CONFIG_FILE, HEAD_FILE, CheckpointError, digest_of, inspect
+from model.checkpoint import CONFIG_FILE, HEAD_FILE, WEIGHTS_FILE, CheckpointError, digest_of, inspect
 from model.clue import CLUE, adapt
 from model.prediction import Prediction
 from model.predictor import Predictor
@@ -203,6 +203,13 @@ def _retensor(path: Path, **changes: torch.Tensor) -> None:
     save_file(load_file(path) | changes, path)
 
 
+def _enlarge(path: Path, name: str, value: float) -> None:
+    """The first number of the first tensor whose name begins so."""
+    tensors = load_file(path)
+    tensors[min(key for key in tensors if key.startswith(name))].view(-1)[0] = value
+    save_file(tensors, path)
+
+
 def _drop(path: Path, layer: str) -> None:
     save_file({name: tensor for name, tensor in load_file(path).items() if layer not in name}, path)
 
@@ -262,6 +269,70 @@ class TestMerge:
         assert whole.training["merged_from"]["adapter"] == checkpoint.digest
         assert whole.calibration == checkpoint.calibration
         torch.testing.assert_close(logits(load(whole, "cpu", torch.float32)), expected, atol=tolerance, rtol=tolerance)
+
+    @pytest.mark.parametrize(
+        ("change", "named"),
+        [
+            (
+                "adapter",
+                r"lora_sam/.*: blocks\.0\.attn\.qkv\.v\.weight with its adapter holds a value of 7\d{4}(\.\d+)?,",
+            ),
+            ("head", r"head\.safetensors: fusion\.\S+ holds a value of 65520,"),
+            ("sam", r"sam\.pth: image_encoder\.neck\.0\.weight holds a value of 1e\+06,"),
+            ("transformer", r"transformer/.*\.safetensors: proj_out\.weight holds a value of 70000,"),
+            ("prompt", r"prompt\.safetensors: pooled holds a value of 90000,"),
+        ],
+    )
+    def test_what_float16_does_not_hold_is_refused(
+        self, base: registry.Base, folder: Path, change: str, named: str
+    ) -> None:
+        if change == "adapter":
+            path = folder / "lora_sam" / LORA_WEIGHTS
+            up, down = (f"base_model.model.blocks.0.attn.qkv.v.lora_{letter}.weight" for letter in "BA")
+            there = load_file(path)
+            there[up][:], there[down][:] = 0, 0
+            there[up][0, 0], there[down][0, 1] = 350.0, -100.0  # twice that with alpha / rank, more or less W
+            save_file(there, path)
+        elif change == "head":
+            _enlarge(folder / HEAD_FILE, "fusion.", 65520.0)
+        else:
+            (path,) = base.paths(change)  # type: ignore[arg-type]
+            if change == "sam":
+                state = torch.load(path, weights_only=True)
+                state["image_encoder.neck.0.weight"].view(-1)[0] = -1e6
+                torch.save(state, path)
+            else:
+                _enlarge(path, *{"transformer": ("proj_out.weight", 70000.0), "prompt": ("pooled", -90000.0)}[change])
+            now = dataclasses.replace(base, parts=base.parts | {change: (registry.stored(path),)})
+            registry.put(now)
+            _edit(folder / CONFIG_FILE, bases=now.digests())
+        before = sorted(folder.parent.rglob("*"))
+        with pytest.raises(CheckpointError, match=named + r" float16 none above 65504; expected .* such as bfloat16"):
+            merge(inspect(str(folder)), folder.parent / "new" / "whole", torch.float16)
+        assert sorted(folder.parent.rglob("*")) == before
+        merge(inspect(str(folder)), folder.parent / "new" / "whole", torch.bfloat16)
+
+    def test_what_float16_just_holds_is_merged(self, folder: Path) -> None:
+        _enlarge(folder / HEAD_FILE, "fusion.", 65519.0)
+        merge(inspect(str(folder)), folder.with_name("whole"), torch.float16)
+        assert (
+            max(float(tensor.abs().max()) for tensor in load_file(folder.with_name("whole") / WEIGHTS_FILE).values())
+            == 65504
+        )
+
+    def test_base_weights_that_are_not_finite_are_refused(self, base: registry.Base, folder: Path) -> None:
+        (path,) = base.paths("sam")
+        state = torch.load(path, weights_only=True)
+        state["image_encoder.neck.0.weight"].view(-1)[0] = float("nan")
+        torch.save(state, path)
+        now = dataclasses.replace(base, parts=base.parts | {"sam": (registry.stored(path),)})
+        registry.put(now)
+        _edit(folder / CONFIG_FILE, bases=now.digests())
+        with pytest.raises(
+            CheckpointError, match=r"sam\.encoder\.neck\.0\.weight, merged, holds a value that is not finite"
+        ):
+            merge(inspect(str(folder)), folder.with_name("whole"), torch.float16)
+        assert not folder.with_name("whole").exists()
 
     def test_a_full_disk_leaves_nothing(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def full(state: object, path: str) -> None:

@@ -266,6 +266,20 @@ def test_merge_where_nothing_can_be_written(
     assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before
 
 
+def test_merge_into_a_number_format_that_does_not_hold_the_weights(
+    adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(adapter / HEAD_FILE, -1e5)
+    before = sorted(tmp_path.rglob("*"))
+    words = ["models", "merge", adapter, "--out", tmp_path / "whole", "--dtype"]
+    assert clue(*words, "float16") == ExitCode.WEIGHTS_MISSING
+    told = " ".join(capsys.readouterr().err.split())
+    name = min(load_file(adapter / HEAD_FILE))
+    assert f"{name} holds a value of 100000, float16 none above 65504; expected a number format" in told
+    assert sorted(tmp_path.rglob("*")) == before
+    assert clue(*words, "bfloat16") == ExitCode.OK
+
+
 def test_mini_is_whole_already(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert clue("models", "merge", "mini", "--out", tmp_path / "whole") == ExitCode.WEIGHTS_MISSING
     assert "a whole model already" in capsys.readouterr().err
