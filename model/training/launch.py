@@ -1,4 +1,9 @@
-"""How a training is started: on which device, in how many processes, with which settings."""
+"""How a training is started: on which device, in how many processes, with which settings.
+
+accelerate takes choices from environment variables, too, which `accelerate launch` sets from its own configuration and
+which may be left over from something else. Where there is an option of ours, that counts, and `overruled` tells what
+does not; what would change the result and cannot be held off is refused.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import os
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
 
 from model.bases import find_base, needs_bases
 from model.checkpoint import Checkpoint
@@ -17,7 +22,12 @@ from model.training.task import Task
 
 _WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 """How launchers say how many processes there are; accelerate looks at the same."""
-_SHARDED = ("DEEPSPEED", "FSDP", "MEGATRON_LM")
+_SHARDED = {
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "parallelism of several kinds",
+}
 """Ways of accelerate to share out one network, of which no process has all that a state and a model are made of."""
 _TORCHRUN = "torchrun --nproc_per_node N -m clue_cli train … starts N processes, on CPUs too."
 
@@ -26,23 +36,32 @@ def make_accelerator(options: TrainingOptions) -> Accelerator:
     """The accelerator for the options.
 
     Raises:
-        OptionsError: fp16 without a GPU, other processes than the launcher was asked for, or a network shared out
-            among them.
+        OptionsError: fp16 without a GPU, other processes than the launcher was asked for, a network shared out among
+            them, or something else that the environment asks accelerate for and that cannot be.
     """
     _check_launch()
-    accelerator = Accelerator(
-        mixed_precision=options.precision,
-        cpu=options.device == "cpu",
-        # The last blocks of the transformer, which no feature needs, never get a gradient.
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-    )
+    _check_environment()
+    try:
+        accelerator = Accelerator(
+            mixed_precision=options.precision,
+            cpu=options.device == "cpu",
+            # `Steps` divides by the number of batches; accelerate's plain argument would give way to the environment.
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+            dynamo_backend="no",
+            # The last blocks of the transformer, which no feature needs, never get a gradient.
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
+    except (ImportError, RuntimeError, ValueError) as error:
+        raise OptionsError(
+            f"accelerate cannot start: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            "Look at environment variables that begin with ACCELERATE_; `accelerate launch` sets some.",
+        ) from error
     asked, there = os.environ.get("WORLD_SIZE", "1"), accelerator.num_processes
     if asked != str(there):
         raise OptionsError(f"{asked} processes were started (WORLD_SIZE), and {there} found each other.", _TORCHRUN)
-    if accelerator.distributed_type in _SHARDED:
+    if options.device == "cpu" and accelerator.device.type != "cpu":
         raise OptionsError(
-            f"accelerate is configured for {accelerator.distributed_type.value}, which shares the network out.",
-            "Here each process has all of it: `accelerate config`, or `accelerate launch --multi_gpu`.",
+            f"--device is cpu, and ACCELERATE_TORCH_DEVICE is {accelerator.device}.", "Unset one of them."
         )
     if options.precision == "fp16" and accelerator.device.type == "cpu":
         raise OptionsError("--precision fp16 needs a GPU.", "On a CPU use bf16 or no.")
@@ -61,6 +80,35 @@ def _check_launch() -> None:
             "`accelerate launch` was asked for several processes and started one: on CPUs it needs MPI for them.",
             f"{_TORCHRUN} For one process, --num_processes 1 and no MASTER_ADDR.",
         )
+
+
+def _check_environment() -> None:
+    for name, kind in _SHARDED.items():
+        if os.environ.get(name, "").lower() == "true":
+            raise OptionsError(
+                f"accelerate is configured for {kind} ({name}), which shares the network out.",
+                "Here each process has all of it: `accelerate config`, or `accelerate launch --multi_gpu`.",
+            )
+    backend = os.environ.get("ACCELERATE_FP8_BACKEND", "no")
+    if backend.lower() != "no":
+        raise OptionsError(
+            f"ACCELERATE_FP8_BACKEND is {backend}, and nothing is trained in fp8 here.",
+            "Unset it. --precision offers bf16 and fp16.",
+        )
+
+
+def overruled(options: TrainingOptions) -> list[str]:
+    """What the environment asks accelerate for and what is not done, as there is an option for it: a sentence each."""
+    ours = {
+        "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": (str(options.accumulate), f"--accumulate is {options.accumulate}"),
+        "ACCELERATE_MIXED_PRECISION": (options.precision, f"--precision is {options.precision}"),
+        "ACCELERATE_DYNAMO_BACKEND": ("no", "a network that is trained is not compiled"),
+    }
+    return [
+        f"{name} is {asked}, which has no effect: {instead}."
+        for name, (done, instead) in ours.items()
+        if (asked := os.environ.get(name, "no")).lower() not in (done, "no")  # `accelerate launch` says no by itself
+    ]
 
 
 def settings(task: Task, preset: Preset, source: Checkpoint | None, processes: int) -> dict[str, Any]:

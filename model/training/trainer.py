@@ -28,7 +28,7 @@ from model.training.average import Average
 from model.training.errors import OtherSettingsError, ResourcesError
 from model.training.feed import Feed
 from model.training.finish import calibrate_kept, no_calibration
-from model.training.launch import make_accelerator, settings
+from model.training.launch import make_accelerator, overruled, settings
 from model.training.log import Listener, Log, Row, Silent
 from model.training.loss_weights import LossWeights
 from model.training.network import (
@@ -64,8 +64,8 @@ def train(task: Task, listener: Listener | None = None, stop: threading.Event | 
     folder = RunFolder(task.out)
     preset = with_options(task.preset, task.options)
     source = inspect(task.init) if task.init is not None else None
-    if source is not None and source.note:
-        told.told(source.note)
+    for line in [*overruled(task.options), *([source.note] if source is not None and source.note else [])]:
+        told.told(line)
     with folder.locked() if accelerator.is_main_process else contextlib.nullcontext():
         if accelerator.is_main_process:
             for model in folder.open(settings(task, preset, source, accelerator.num_processes)):

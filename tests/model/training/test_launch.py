@@ -1,13 +1,18 @@
-"""How a training is started: alone where several were asked for is refused."""
+"""How a training is started: what the environment asks accelerate for is done, refused, or told to have no effect."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
-from accelerate.utils import DistributedType
+import torch
+from accelerate.utils import DynamoBackend
 
 from model.training.errors import OptionsError
-from model.training.launch import make_accelerator
-from tests.model.training.made import options
+from model.training.launch import make_accelerator, overruled
+from model.training.trainer import train
+from tests.model.training.made import Stopper, figures, options, task
 
 LAUNCHED = {"ACCELERATE_USE_CPU": "True", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 """What `accelerate launch --cpu --num_processes 2` sets for the one process that it starts."""
@@ -15,7 +20,8 @@ LAUNCHED = {"ACCELERATE_USE_CPU": "True", "MASTER_ADDR": "127.0.0.1", "MASTER_PO
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    for name in (*LAUNCHED, "WORLD_SIZE", "RANK", "LOCAL_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"):
+    launched = {"MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"}
+    for name in launched | {name for name in os.environ if name.startswith("ACCELERATE_")}:
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
 
@@ -38,15 +44,69 @@ def test_other_processes_than_were_started(environment: pytest.MonkeyPatch) -> N
         make_accelerator(options())
 
 
-@pytest.mark.parametrize("kind", [DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM])
-def test_a_network_that_is_shared_out(environment: pytest.MonkeyPatch, kind: DistributedType) -> None:
-    class Sharing:
-        num_processes = 1
-        distributed_type = kind
-
-    environment.setattr("model.training.launch.Accelerator", lambda **_: Sharing())
-    with pytest.raises(OptionsError, match=rf"configured for .*{kind.value}, which shares the network out"):
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, r"DeepSpeed \(ACCELERATE_USE_DEEPSPEED\), which shares the network out"),
+        ({"ACCELERATE_USE_FSDP": "True"}, "configured for FSDP .* shares the network out"),
+        ({"ACCELERATE_USE_MEGATRON_LM": "true"}, "configured for Megatron-LM .* shares the network out"),
+        ({"ACCELERATE_USE_PARALLELISM_CONFIG": "true"}, "parallelism of several kinds .* shares the network out"),
+        ({"ACCELERATE_FP8_BACKEND": "TE"}, "ACCELERATE_FP8_BACKEND is TE, and nothing is trained in fp8"),
+        ({"ACCELERATE_TORCH_DEVICE": "meta"}, "--device is cpu, and ACCELERATE_TORCH_DEVICE is meta"),
+        ({"ACCELERATE_TORCH_DEVICE": "toaster"}, "accelerate cannot start: .*toaster"),
+        ({"ACCELERATE_USE_CPU": "perhaps"}, "accelerate cannot start: .*perhaps"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_cannot_be_done_is_refused(environment: pytest.MonkeyPatch, variables: dict[str, str], said: str) -> None:
+    for name, value in variables.items():
+        environment.setenv(name, value)
+    with pytest.raises(OptionsError, match=said):
         make_accelerator(options())
+
+
+def test_options_count_and_the_environment_does_not(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    environment.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    environment.setenv("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR")
+    accelerator = make_accelerator(options(accumulate=2))
+    assert accelerator.gradient_accumulation_steps == 1
+    assert accelerator.mixed_precision == "no"
+    assert accelerator.state.dynamo_plugin.backend == DynamoBackend.NO
+    weight = torch.ones(1, requires_grad=True)
+    accelerator.backward((3 * weight).sum())
+    assert weight.grad is not None
+    assert weight.grad.item() == 3
+    assert overruled(options(accumulate=2)) == [
+        "ACCELERATE_GRADIENT_ACCUMULATION_STEPS is 4, which has no effect: --accumulate is 2.",
+        "ACCELERATE_MIXED_PRECISION is bf16, which has no effect: --precision is no.",
+        "ACCELERATE_DYNAMO_BACKEND is INDUCTOR, which has no effect: a network that is trained is not compiled.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"ACCELERATE_MIXED_PRECISION": "no", "ACCELERATE_DYNAMO_BACKEND": "NO"},
+        {"ACCELERATE_MIXED_PRECISION": "bf16", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "2"},
+    ],
+    ids=["nothing", "what accelerate launch always sets", "what is done"],
+)
+def test_nothing_is_told_where_nothing_is_overruled(environment: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    for name, value in variables.items():
+        environment.setenv(name, value)
+    assert overruled(options(accumulate=2, precision="bf16")) == []
+
+
+def test_a_training_gives_the_same_losses_and_tells(
+    environment: pytest.MonkeyPatch, finished: Path, tmp_path: Path
+) -> None:
+    environment.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    listener = Stopper(0)
+    train(task(tmp_path / "run"), listener)
+    assert listener.said[0] == "ACCELERATE_GRADIENT_ACCUMULATION_STEPS is 4, which has no effect: --accumulate is 1."
+    assert figures(tmp_path / "run") == figures(finished)
 
 
 @pytest.mark.parametrize(
