@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator
 from pathlib import Path
 
 from model.data.entries import Entries, Entry, find_pictures, match_by_key
 from model.data.layouts import LAYOUTS
+from model.data.list_files import listed
 from model.data.mix import Authentic, Forge, ListFile, NamedSet, Pairs, Source
 from model.data.photo_names import SlowPatternError, photo_names
 from model.data.sides import place
@@ -44,7 +42,7 @@ def _found(data: Pairs | ListFile | NamedSet | Authentic, where: str) -> Entries
         case Pairs():
             return _pairs(data)
         case ListFile():
-            return _list_file(data)
+            return listed(data)
         case Authentic():
             return _authentic(data)
         case NamedSet():
@@ -77,70 +75,3 @@ def _authentic(data: Authentic) -> Entries:
     photos = photo_names([path.stem for path in paths], data.photo)
     found.entries = [Entry(path, None, (photo,)) for path, photo in zip(paths, photos, strict=True)]
     return found
-
-
-def _list_file(data: ListFile) -> Entries:
-    found = Entries()
-    taken: set[Path] = set()
-    listed: list[tuple[Path, Path | None, str]] = []
-    for line, row in _rows(data.file):
-        where = f"{data.file}, line {line}"
-        fields = [row.get(name) for name in ("image", "mask", "photo")]
-        if not all(value is None or isinstance(value, str) for value in fields):
-            raise MixError(where, "found a value that is no text", "texts in `image`, `mask` and `photo`")
-        image, mask, photo = (str(value) if value else "" for value in fields)
-        if not image:
-            raise MixError(where, "`image` is missing", "the path of an image")
-        paths = [data.file.parent / name for name in (image, mask) if name]
-        missing = [path for path in paths if not _is_file(path)]
-        if missing:
-            found.problems.append(f"{where}: there is no file {missing[0]}")
-        elif paths[0] in taken:
-            found.problems.append(f"{where}: {image} is in the list already")
-        else:
-            taken.add(paths[0])
-            listed.append((paths[0], paths[1] if mask else None, photo))
-    names = photo_names([image.stem for image, _, _ in listed], data.photo)
-    for (path, truth, photo), name in zip(listed, names, strict=True):
-        found.entries.append(Entry(path, truth, (photo or name,)))
-    found.entries.sort(key=lambda entry: entry.image)
-    return found
-
-
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    """Line number and fields of each row of a CSV or JSONL file."""
-    line = 0
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if path.suffix.lower() == ".csv":
-                reader = csv.DictReader(file, strict=True)
-                line = 1
-                if "image" not in (reader.fieldnames or ()):
-                    raise MixError(f"{path}, line 1", "no column `image`", "a header such as image,mask,photo")
-                for fields in reader:
-                    line = reader.line_num
-                    if None in fields:
-                        raise MixError(f"{path}, line {line}", "more values than columns", "a value for each column")
-                    yield line, dict(fields)
-                return
-            for line, text in enumerate(file, 1):
-                if text.strip():
-                    row = json.loads(text)
-                    if not isinstance(row, dict):
-                        raise MixError(f"{path}, line {line}", "not an object", '{"image": …, "mask": …}')
-                    yield line, row
-    except (OSError, UnicodeError, csv.Error, RecursionError) as error:
-        raise MixError(f"{path}, after line {line}", str(error), "UTF-8 text, CSV or JSONL") from error
-    except json.JSONDecodeError as error:
-        raise MixError(f"{path}, line {line}", f"not JSON ({error.msg})", '{"image": …, "mask": …}') from error
-    except MixError:
-        raise
-    except ValueError as error:  # a number of thousands of digits
-        raise MixError(f"{path}, line {line}", f"not JSON ({error})", '{"image": …, "mask": …}') from error
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name too long, or with a null byte
-        return False

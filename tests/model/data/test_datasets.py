@@ -11,7 +11,7 @@ import pytest
 
 from model.data.datasets import list_entries
 from model.data.entries import Entry
-from model.data.mix import Authentic, Forge, ListFile, Pairs, Source
+from model.data.mix import Authentic, Forge, Pairs, Source
 from model.data.yaml_reader import MixError
 from tests.model.data.made import touch
 
@@ -81,63 +81,6 @@ def test_an_authentic_photo_in_two_folders_of_a_source_counts_once(tmp_path: Pat
     touch(tmp_path, "p/a.jpg", "p/q/b.jpg")
     found = list_entries(Source("s", 1, Authentic((tmp_path / "p", tmp_path / "p" / "q"))))
     assert told(tmp_path, found.entries) == [("p/a.jpg", None, "a"), ("p/q/b.jpg", None, "b")]
-
-
-LISTS = {
-    "csv": ("l.csv", "image,mask,photo\na.jpg,a.png,one\nb.jpg,,\n"),
-    "csv of another program": ("l.csv", "\ufeffphoto,image,x,mask\r\none,a.jpg,,a.png\r\n,b.jpg,,\r\n"),
-    "jsonl": ("l.jsonl", '{"image": "a.jpg", "mask": "a.png", "photo": "one"}\n\n{"image": "b.jpg", "mask": null}\n'),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("name", "text"), LISTS.values(), ids=LISTS.keys())
-def test_list(tmp_path: Path, name: str, text: str) -> None:
-    touch(tmp_path, "a.jpg", "a.png", "b.jpg")
-    (tmp_path / name).write_bytes(text.encode())
-    found = list_entries(Source("s", 1, ListFile(tmp_path / name)))
-    assert told(tmp_path, found.entries) == [("a.jpg", "a.png", "one"), ("b.jpg", None, "b")]
-    assert not found.problems
-
-
-def test_rows_of_a_list_that_cannot_be_used_are_told(tmp_path: Path) -> None:
-    touch(tmp_path, "a.jpg")
-    os.mkfifo(tmp_path / "pipe.jpg")
-    (tmp_path / "l.csv").write_text(
-        f"image,mask\na.jpg,\na.jpg,\ngone.jpg,\na.jpg,gone.png\npipe.jpg,\n{'x' * 5000},\n"
-    )
-    found = list_entries(Source("s", 1, ListFile(tmp_path / "l.csv", re.compile("^(z)"))))
-    assert told(tmp_path, found.entries) == [("a.jpg", None, "a")]
-    assert [re.search(r"line (\d)", problem)[1] for problem in found.problems] == ["3", "4", "5", "6", "7"]  # type: ignore[index]
-
-
-WRONG_LISTS = {
-    "no header": ("l.csv", b"a.jpg,a.png\n", "line 1: no column `image`"),
-    "empty": ("l.csv", b"", "no column `image`"),
-    "too many values": ("l.csv", b"image\na.jpg,b\n", "line 2: more values"),
-    "no image": ("l.csv", b"image,mask\n,b\n", "line 2: `image` is missing"),
-    "quotes": ("l.csv", b'image\n"a', "after line 1"),
-    "not UTF-8": ("l.csv", b"image\n\xff\n", "UTF-8"),
-    "null byte": ("l.csv", b"image\na\0b\n", None),
-    "a number without end": ("l.jsonl", b'{"image": "a"}\n{"image": ' + b"1" * 5000 + b"}\n", "line 2: not JSON"),
-    "not json": ("l.jsonl", b'{"image": "a"}\nimage\n', "line 2: not JSON"),
-    "no object": ("l.jsonl", b"[1]\n", "line 1: not an object"),
-    "no text": ("l.jsonl", b'{"image": {"a": 1}}\n', "no text"),
-    "too deep": ("l.jsonl", b"[" * 100_000, "CSV or JSONL"),
-}
-
-
-@pytest.mark.parametrize(("name", "data", "found"), WRONG_LISTS.values(), ids=WRONG_LISTS.keys())
-def test_a_list_that_cannot_be_read(tmp_path: Path, name: str, data: bytes, found: str | None) -> None:
-    (tmp_path / name).write_bytes(data)
-    source = Source("s", 1, ListFile(tmp_path / name))
-    if found is None:  # Python 3.11 refuses null bytes, later ones read them
-        try:
-            assert not list_entries(source).entries
-        except MixError:
-            return
-    else:
-        with pytest.raises(MixError, match=re.escape(found)):
-            list_entries(source)
 
 
 def test_photos_to_forge_are_no_entries(tmp_path: Path) -> None:
