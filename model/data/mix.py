@@ -91,7 +91,10 @@ class MaskFolder:
 
 @dataclass(frozen=True, slots=True)
 class Curriculum:
-    """Share of textbook cases: from `start` at batch 0 to `end` at batch `batches` in a straight line, then `end`."""
+    """Share of textbook cases: from `start` at batch 0 to `end` at batch `batches` in a straight line, then `end`.
+
+    Of the training; what is not trained on has `end` from the first batch on.
+    """
 
     start: float = 0.0
     end: float = 0.0

@@ -208,6 +208,10 @@ class Stream:
     def _generator(self, *numbers: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, int(self.side == "validation"), *numbers])
 
+    def _plain_share(self, part: _Forgeries, index: int) -> float:
+        """What is measured on is no curriculum: its few batches are numbered from 0, where all is textbook."""
+        return part.plain_share.share(index) if self.side == "train" else part.plain_share.end
+
     def _sample(self, index: int, number: int, shape: Shape, damaged: list[str]) -> Sample | None:
         cv2.setNumThreads(1)  # the workers are the threads
         rng = self._generator(index, number)
@@ -215,7 +219,7 @@ class Stream:
             part = self._parts[int(rng.choice(len(self._parts), p=self._shares))]
             try:
                 if isinstance(part, _Forgeries):
-                    plainly = rng.random() < part.plain_share.share(index)
+                    plainly = rng.random() < self._plain_share(part, index)
                     made = (forge_plainly if plainly else forge)(part.bank, rng, shape.height, shape.width)
                     return Sample(made.pixels, made.mask, part.name)
                 entry = part.entries[int(rng.integers(len(part.entries)))]

@@ -287,11 +287,12 @@ def test_the_example_of_the_reference_is_right(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("DATA", str(tmp_path / "data"))
     for name in (
         "photos/own", "photos/untouched", "cases/images", "cases/masks", "data/coco/train2017", "data/coco/instances",
-        "data/CASIA2", "data/IMD2020", "data/FantasticReality_v1", "data/tampCOCO", "data/DEFACTO",
+        "data/CASIA2", "data/IMD2020", "data/FantasticReality_v1", "data/tampCOCO", "data/DEFACTO", "forged",
     ):  # fmt: skip
         (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "cases/more.csv").touch()
+    for name in ("cases/more.csv", "forged/forgeries.jsonl"):
+        (tmp_path / name).touch()
     mix = load_mix(write(tmp_path, example[1]))
-    assert len(mix.sources) == 9
+    assert len(mix.sources) == 10
     assert mix.validation == Validation()
     assert mix.augment == Augment()

@@ -326,7 +326,12 @@ def test_weights_say_how_often(folder: Path) -> None:
     assert np.mean([source == "0" for source in drawn]) == pytest.approx(0.75, abs=0.1)
 
 
-def test_the_curriculum_follows_the_batch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("side", "plain"), [("train", {0: 2, 10: 0, 10**13: 0}), ("validation", {0: 0, 10: 0}), ("calibration", {0: 0})]
+)
+def test_the_curriculum_follows_the_batch_in_training_alone(
+    folder: Path, side: Any, plain: dict[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     plainly = []
 
     def forge_plainly(*arguments: Any) -> Forgery:
@@ -334,11 +339,12 @@ def test_the_curriculum_follows_the_batch(folder: Path, monkeypatch: pytest.Monk
         return forge(*arguments)
 
     monkeypatch.setattr("model.data.stream.forge_plainly", forge_plainly)
-    stream = Stream(mix_of(Forge((folder / "photos",), (), Curriculum(1, 0, 10))))
-    for index in (0, 10, 10**13):
+    mix = replace(mix_of(Forge((folder / "photos",), (), Curriculum(1, 0, 10))), validation=Validation(0.3, 1, 0.3))
+    stream = Stream(mix, side)
+    for index, count in plain.items():
         plainly.clear()
         stream.batch(index, 2)
-        assert len(plainly) == (2 if index == 0 else 0)
+        assert len(plainly) == count
 
 
 def test_other_shapes_than_those_of_the_mix(folder: Path) -> None:
