@@ -14,9 +14,12 @@ import pytest
 from clue_cli.errors import ClueError, DataProblemError, NothingToScanError, OutputError, UsageError, WeightsError
 from clue_cli.eval import runner, session
 from clue_cli.eval.compare import compare_folders, describe
+from clue_cli.eval.network import Network
 from clue_cli.eval.options import EvalOptions
+from clue_cli.eval.plan import Plan
 from clue_cli.eval.progress import EvalProgress
 from clue_cli.eval.results import Results, read_results
+from clue_cli.eval.results_folder import LOCK, ResultsFolder
 from clue_cli.eval.table import notes
 from clue_cli.scan.options import Compile
 from model.calibration import Calibration
@@ -129,7 +132,7 @@ class TestProblems:
 
 class TestFolder:
     def test_the_files(self, damaged: Damaged) -> None:
-        assert {path.name for path in damaged.out.iterdir()} - {session.LOCK} == FILES
+        assert {path.name for path in damaged.out.iterdir()} - {LOCK} == FILES
         data = json.loads((damaged.out / "results.json").read_text())
         jsonschema.validate(data, Results.model_json_schema())
         assert read_results(damaged.out) == damaged.results
@@ -204,15 +207,13 @@ class TestFolder:
         options = EvalOptions(bench=(str(here / "list.csv"),), methods=("ela",))
         if refused:
             with pytest.raises(UsageError, match="lie in one another"):
-                session._Session(here / out, options, EvalProgress(quiet=True), threading.Event())
+                Plan(here / out, options)
         else:
-            found = session._Session(here / out, options, EvalProgress(quiet=True), threading.Event())
-            assert [len(chosen.entries) for chosen in found.sets] == [2]
+            assert [len(chosen.entries) for chosen in Plan(here / out, options).sets] == [2]
 
-    def test_one_measurement_at_a_time(self, damaged: Damaged, tmp_path: Path) -> None:
-        options = EvalOptions(bench=(str(damaged.folder),), methods=("ela",))
-        one, other = (session._Session(tmp_path, options, EvalProgress(quiet=True), threading.Event()) for _ in "ab")
-        with one.folder_in_use(), pytest.raises(OutputError, match="Another measurement"), other.folder_in_use():
+    def test_one_measurement_at_a_time(self, tmp_path: Path) -> None:
+        one, other = ResultsFolder(tmp_path), ResultsFolder(tmp_path)
+        with one.in_use(), pytest.raises(OutputError, match="Another measurement"), other.in_use():
             pass
 
 
@@ -271,8 +272,8 @@ class TestNetwork:
         assert any("robustness-jpeg" in path.name for path in (tmp_path / "out" / "plots").iterdir())
 
         with monkeypatch.context() as patch:
-            patch.setattr(session._Session, "_sheets", lambda *arguments: [])
-            patch.setattr(session._Session, "_load", lambda self: pytest.fail("computed again"))
+            patch.setattr(session, "contact_sheets", lambda *arguments: {})
+            patch.setattr(Network, "predictor", property(lambda self: pytest.fail("computed again")))
             again = measured(tmp_path / "out", **options)
         assert again.outcomes == results.outcomes
         assert again.timing.predictions == 0

@@ -1,0 +1,114 @@
+"""What is measured, from the options: the sets, the attacks, and the methods of each set. Nothing is computed yet."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from clue_cli.errors import DataProblemError, UsageError
+from clue_cli.eval.methods import PREDICTIONS, Method, classical, table_of
+from clue_cli.eval.network import Network
+from clue_cli.eval.options import EvalOptions
+from clue_cli.eval.pictures import Pictures
+from clue_cli.eval.predictions import PredictionFolder
+from clue_cli.eval.sets import ChosenSet, resolve
+from model.data.attacks import AttackError, parse_all
+from model.evaluation import Found, Problem, limited
+
+
+class Plan:
+    """One measurement before it begins.
+
+    Args:
+        out: the results folder, which must not lie among the data.
+        options: what was asked for.
+
+    Attributes:
+        attacks: one after the other on each picture.
+        network: None where it is not measured.
+        sets: what is measured on.
+        absent: benchmarks of a group that are not here.
+        methods: of each set, by its name.
+        folders: predictions, by the set's name.
+        extra: problems of each set, by its name, beyond those that finding it has told.
+
+    Raises:
+        UsageError: an attack, a device or a combination of options that cannot be.
+        NothingToScanError: a set or the predictions are not there.
+        WeightsError: there is no such model.
+        DataProblemError: strict, and there was a problem.
+    """
+
+    def __init__(self, out: Path, options: EvalOptions) -> None:
+        self.options = options
+        try:
+            self.attacks = parse_all(_separate(options.attacks) or ["none"])
+        except AttackError as error:
+            raise UsageError(f"--attack: {error}.", "`clue eval --help` shows examples.") from error
+        if options.predictions is not None and any(attack.steps for attack in self.attacks):
+            raise UsageError(
+                "The maps in --predictions were made from pictures as they are: --attack cannot change them.",
+                "Attack the pictures, make the maps anew, and measure those.",
+            )
+        self.network = Network(options) if options.network else None
+        found, self.absent = self._resolve()
+        self.sets = [ChosenSet(one, tuple(limited(one.entries, options.limit, options.seed))) for one in found]
+        _check_apart(out, self.sets)
+        self.folders: dict[str, PredictionFolder] = {}
+        self.extra: dict[str, list[Problem]] = {}
+        self.methods: dict[str, list[Method]] = {}
+        for chosen in self.sets:
+            self._prepare(chosen)
+
+    def _resolve(self) -> tuple[list[Found], list[str]]:
+        options = self.options
+        if not options.strict:
+            return resolve(options.bench, options.root)
+        with Pictures(1, options.max_megapixels) as pictures:
+            return resolve(options.bench, options.root, read=pictures.truth, read_head=pictures.header)
+
+    def _prepare(self, chosen: ChosenSet) -> None:
+        """The methods of one set, and what is wrong with it beyond what finding it has told."""
+        subjects = [] if self.network is None else [self.network.method]
+        extra: list[Problem] = []
+        if self.options.predictions is not None:
+            maps = PredictionFolder(self.options.predictions, chosen.found.name, chosen.found.entries)
+            self.folders[chosen.name] = maps
+            left_out = chosen.left_out  # of the others, measuring says which have no map
+            extra += [*maps.surplus, *(problem for problem in maps.missing if problem.name in left_out)]
+            subjects.append(Method(PREDICTIONS, "predictions", maps.digest()))
+        self.extra[chosen.name] = []
+        self.note(chosen, extra)
+        self.methods[chosen.name] = table_of([*subjects, *classical(self.options)])
+
+    def note(self, chosen: ChosenSet, problems: list[Problem]) -> None:
+        """Problems of a set that were found later; raises DataProblemError if there are any and it is strict."""
+        if problems and self.options.strict:
+            more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+            raise DataProblemError(f"{chosen.name}: {problems[0]}{more}.", "Repair it, or leave --strict out.")
+        self.extra[chosen.name] += problems
+
+
+def _separate(words: Sequence[str]) -> list[str]:
+    """Attacks with commas between them; a comma before a digit belongs to one attack, as in `double-jpeg:90,70`."""
+    return [part for word in words for part in re.split(r",(?=\s*[a-z])", word) if part.strip()]
+
+
+def _check_apart(out: Path, sets: list[ChosenSet]) -> None:
+    """The results do not lie among the data, nor the data among the results."""
+    folder = Path(os.path.realpath(out))
+    for chosen in sets:
+        found = chosen.found
+        data = Path(os.path.realpath(found.folder))
+        places = {data: not found.is_list}
+        if found.is_list:  # whatever else lies beside a list is no part of the data
+            named = {path.parent for entry in found.entries for path in (entry.image, *entry.masks)}
+            places |= {Path(os.path.realpath(place)): True for place in named}
+        for place, held in places.items():
+            if place.is_relative_to(folder) or (held and folder.is_relative_to(place)):
+                raise UsageError(
+                    f"The results folder {out} and the data {place} lie in one another.",
+                    "Data are never written to: choose a folder of its own with --out.",
+                )
