@@ -188,6 +188,9 @@ def _shown(quiet: bool) -> Iterator[Told]:
             else:
                 self.bar.write(line, file=PatientStderr())
 
+        def noticed(self, line: str) -> None:
+            say(printable(line))
+
         def made(self) -> None:
             if self.bar is not None:
                 self.bar.update()

@@ -18,8 +18,10 @@ from clue_cli.evidence.formats import claimed_type, is_picture
 from clue_cli.evidence.item import Item, Photo, Unreadable
 from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.walk import WalkOptions, check_paths, open_file, walk
+from model.data.object_masks import NAMED
 from model.data.photo_bank import Cutout
 from model.data.photos_to_forge import LONGEST
+from model.data.picture_files import white
 
 SMALLEST_SIDE, LARGEST_SIDE = 64, 30_000
 """Pixels; smaller photos hold no edit worth finding, and OpenCV moves no larger ones."""
@@ -77,7 +79,20 @@ def find(paths: Sequence[Path], *, hidden: bool, exclude: Path | None) -> Found:
     return Found(tuple(items), tuple(failures))
 
 
-def match_masks(photos: Found, masks: Found) -> list[Cutout]:
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """Masks of objects.
+
+    Attributes:
+        cutouts: those that belong to a photo.
+        problems: those that belong to none or to several, counted, in words.
+    """
+
+    cutouts: tuple[Cutout, ...]
+    problems: tuple[str, ...] = ()
+
+
+def match_masks(photos: Found, masks: Found) -> Matched:
     """The masks that belong to a photo: whose name is the photo's, alone or between underscores.
 
     `cat.png`, `cat_2.png` and `train_cat_7.png` belong to `cat.jpg`, the longest such name counts. Where several
@@ -86,14 +101,29 @@ def match_masks(photos: Found, masks: Found) -> list[Cutout]:
     by_stem: dict[str, list[int]] = {}
     for number, (locator, _, _) in enumerate(photos.items):
         by_stem.setdefault(Path(locator).stem, []).append(number)
-    cutouts = []
+    cutouts: list[Cutout] = []
+    nobodys: list[str] = []
+    shared: list[str] = []
     for locator, path, _ in masks.items:
-        numbers = next((by_stem[name] for name in _names(Path(locator).stem) if name in by_stem), [])
-        if len(numbers) > 1:
-            numbers = [n for n in numbers if _folder(photos.items[n][0]) == _folder(locator)]
+        named = next((by_stem[name] for name in _names(Path(locator).stem) if name in by_stem), [])
+        numbers = named
+        if len(named) > 1:
+            numbers = [n for n in named if _folder(photos.items[n][0]) == _folder(locator)]
         if len(numbers) == 1:
             cutouts.append(Cutout(numbers[0], path))
-    return cutouts
+        else:
+            (shared if named else nobodys).append(locator)
+    problems = (
+        (nobodys, "no photo; a mask is named after its photo, as in cat_2.png for cat.jpg"),
+        (shared, "several photos of one name; such a mask lies in a folder of the same path as its photo's"),
+    )
+    count = len(masks.items)
+    told = (f"{len(some)} of {count} masks belong to {what}: {_some(some)}" for some, what in problems if some)
+    return Matched(tuple(cutouts), tuple(told))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
 
 
 def _names(stem: str) -> list[str]:
@@ -166,7 +196,7 @@ class PhotoFolder:
         """The cut-out's mask, H×W bool, the size of its photo.
 
         Raises:
-            PhotoFailure: it cannot be decoded, or has another shape than its photo.
+            PhotoFailure: it cannot be decoded, has another shape than its photo, or marks nothing.
         """
         from PIL import Image
 
@@ -175,7 +205,14 @@ class PhotoFolder:
         grey = self._decoded(locator, cutout.path).max(axis=2)
         if abs(grey.shape[0] * width / (grey.shape[1] * height) - 1) > 0.02:
             raise PhotoFailure(locator, f"The mask is {grey.shape[1]}×{grey.shape[0]}, the photo {width}×{height}.")
-        return np.asarray(Image.fromarray(grey).resize((width, height), Image.Resampling.NEAREST)) > 127
+        try:
+            mask = white(grey)
+        except ValueError as error:
+            raise PhotoFailure(locator, f"{str(error).capitalize()}.") from error
+        mask = np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+        if not mask.any():
+            raise PhotoFailure(locator, "The mask marks nothing.")
+        return mask
 
     def _fitting(self, locator: str, path: Path) -> NDArray[np.uint8]:
         pixels = self._decoded(locator, path)

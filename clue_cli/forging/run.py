@@ -49,6 +49,9 @@ class Told:
     def failed(self, photo: str, reason: str) -> None:
         """A photo or a mask cannot be used."""
 
+    def noticed(self, line: str) -> None:
+        """Something that is no failure, such as masks without a photo."""
+
     def made(self) -> None:
         """One more picture is written."""
 
@@ -77,7 +80,8 @@ def forge_folder(
         raise UsageError(f"{out} holds the photos, which are only read.", "Name another folder with --out.")
     photos = find(paths, hidden=options.hidden, exclude=out)
     masks = Found((), ()) if options.masks is None else find([options.masks], hidden=options.hidden, exclude=out)
-    cutouts = tuple(match_masks(photos, masks))
+    matched = match_masks(photos, masks)
+    cutouts = matched.cutouts
     if options.masks is not None and not cutouts:
         raise NothingToScanError(
             f"No mask in {options.masks} belongs to a photo.",
@@ -92,6 +96,8 @@ def forge_folder(
         failures = dict(photos.failures) | dict(masks.failures)
         for photo, reason in failures.items():
             told.failed(photo, reason)
+        for line in matched.problems:
+            told.noticed(line)
         known = set(failures)
         failures |= folder.failures
         told.started(len(photos.items), len(cutouts), len(folder.done), options.count)

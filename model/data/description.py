@@ -138,6 +138,7 @@ def _look_at_photos(data: Forge, mix: Mix, told: SourceDescription, decode: bool
         for cutout in bank.cutouts:
             own[cutout.photo].append(cutout.path)
         photos += zip(bank.paths, own, strict=True)
+    told.problems += bank.unmatched  # of all sides
     told.authentic, told.cutouts = len(photos), sum(len(masks) for _, masks in photos)
     if not photos:
         told.problems.append("no photo to forge from")

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.data.picture_files import DamagedFileError, opened, rgb
+from model.data.object_masks import SUFFIXES as SUFFIXES
+from model.data.object_masks import find_photos, match_masks
+from model.data.picture_files import DamagedFileError, Mask, picture_size, read_mask, rgb
 
 Pixels = NDArray[np.uint8]
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
 LARGEST_MASK = 178.0
 """Millions of pixels: Pillow refuses more."""
 STRETCHED = 0.02
@@ -38,12 +39,14 @@ class PhotoBank:
         cutouts: object masks, white = object, of the proportions of their photo.
         cache: folder of the file that the photos are decoded into.
         left_out: photos that `prepare` could not read, and why.
+        unmatched: object masks that belong to no photo, or to several, in words.
     """
 
     paths: list[Path]
     cutouts: list[Cutout]
     cache: Path
     left_out: list[str] = field(default_factory=list)
+    unmatched: list[str] = field(default_factory=list)
     _shapes: list[tuple[int, int]] = field(default_factory=list)
     _offsets: list[int] = field(default_factory=list)
     _pixels: Pixels | None = None
@@ -85,7 +88,7 @@ class PhotoBank:
         """The bank of some of the photos, by number, and their cut-outs; what is decoded stays decoded."""
         number = {old: new for new, old in enumerate(kept)}
         cutouts = [Cutout(number[c.photo], c.path) for c in self.cutouts if c.photo in number]
-        bank = PhotoBank([self.paths[i] for i in kept], cutouts, self.cache)
+        bank = PhotoBank([self.paths[i] for i in kept], cutouts, self.cache, unmatched=list(self.unmatched))
         if self._shapes:
             bank._shapes, bank._offsets = [self._shapes[i] for i in kept], [self._offsets[i] for i in kept]
         return bank
@@ -102,16 +105,18 @@ class PhotoBank:
         start = self._offsets[index]
         return self._pixels[start : start + height * width * 3].reshape(height, width, 3)
 
-    def object_mask(self, cutout: Cutout) -> NDArray[np.bool_]:
-        """The cut-out's mask, H×W bool, the size of its photo.
+    def object_mask(self, cutout: Cutout) -> Mask:
+        """The cut-out's mask, H×W bool, the size of its photo; white is what it is in the masks of `pairs`.
 
         Raises:
-            DamagedFileError: it cannot be read, or has other proportions than its photo.
+            DamagedFileError: it cannot be read, has other proportions than its photo, or marks nothing.
         """
         height, width = self._shapes[cutout.photo]
-        with opened(cutout.path, LARGEST_MASK) as image:
-            check_proportions(cutout.path, (image.height, image.width), (height, width))
-            return np.asarray(image.convert("L").resize((width, height), Image.Resampling.NEAREST)) > 127
+        check_proportions(cutout.path, picture_size(cutout.path, LARGEST_MASK), (height, width))
+        mask = read_mask(cutout.path, LARGEST_MASK, size=(height, width), fit=True)
+        if not mask.any():
+            raise DamagedFileError(f"{cutout.path}: the mask marks nothing")
+        return mask
 
 
 def check_proportions(mask: Path, found: tuple[int, int], photo: tuple[int, int]) -> None:
@@ -130,11 +135,6 @@ def held_out(path: Path, share: float) -> bool:
     return int.from_bytes(digest[:4], "big") / 2**32 < share
 
 
-def find_photos(folders: Sequence[Path]) -> list[Path]:
-    """All pictures below the folders, sorted."""
-    return sorted(p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-
-
 def bank_of(
     photos: Sequence[Path], mask_folders: Sequence[tuple[Path, str]], cache: Path, *, share: float, validation: bool
 ) -> PhotoBank:
@@ -142,17 +142,12 @@ def bank_of(
 
     Args:
         photos: folders of authentic photos.
-        mask_folders: (folder, prefix): masks named `<prefix><photo stem>[_anything].png`.
+        mask_folders: (folder, prefix): masks named `<prefix><photo stem>[_anything].png`, as `match_masks` has it.
         share: share of the photos that is held out for validation.
         validation: which side is wanted.
     """
-    paths = [p for p in find_photos(photos) if held_out(p, share) == validation]
-    by_stem = {p.stem: i for i, p in enumerate(paths)}
-    cutouts = []
-    for folder, prefix in mask_folders:
-        for mask in sorted(folder.glob(f"{prefix}*.png")):
-            stem = mask.stem.removeprefix(prefix)
-            photo = by_stem.get(stem, by_stem.get(stem.rsplit("_", 1)[0]))
-            if photo is not None:
-                cutouts.append(Cutout(photo, mask))
-    return PhotoBank(paths, cutouts, cache)
+    found = find_photos(photos, mask_folders)
+    matched = match_masks(found, photos, mask_folders)
+    side = [number for number, path in enumerate(found) if held_out(path, share) == validation]
+    cutouts = [Cutout(number, mask) for number, mask in matched.masks]
+    return PhotoBank(found, cutouts, cache, unmatched=matched.problems).part(side)

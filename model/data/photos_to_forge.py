@@ -71,11 +71,14 @@ def readable(mix: Mix, problems: list[str]) -> Callable[[Path], bool]:
 
 
 def decode(bank: PhotoBank, problems: list[str]) -> bool:
-    """Decode the photos of a bank; photos that cannot be read are added to the problems. False: not one can be.
+    """Decode the photos of a bank. False: not one can be.
+
+    Photos that cannot be read, and object masks that belong to none, are added to the problems.
 
     Raises:
         OSError: the cache cannot be written; it names the folder.
     """
+    problems += bank.unmatched
     if not bank.paths:
         return False
     try:

@@ -128,14 +128,27 @@ def _white(path: Path, max_megapixels: float, inverted: bool) -> Mask:
             grey = (deep >> 8 if deep.max() > 255 else deep).astype(np.uint8)  # some hold 8 bits in 16
         else:
             grey = np.asarray(image.convert("L"))
+        return white(grey, inverted=inverted, lossy=lossy)
+
+
+def white(grey: Pixels, *, inverted: bool = False, lossy: bool = False) -> Mask:
+    """What is white in a mask of grey values, H×W uint8: H×W bool.
+
+    Args:
+        inverted: what is black will be asked for.
+        lossy: black need not be exactly black.
+
+    Raises:
+        ValueError: nothing is, though the mask is not of one colour.
+    """
     darkest, brightest = int(grey.min()), int(grey.max())
-    white = grey > (MASK_THRESHOLD if brightest > 1 else 0)
+    found: Mask = grey > (MASK_THRESHOLD if brightest > 1 else 0)
     black = ALMOST_BLACK if lossy else 1
     if not inverted and black < brightest <= MASK_THRESHOLD:
-        raise DamagedFileError(f"{path}: the mask marks nothing, its brightest grey is {brightest} of 255")
+        raise ValueError(f"the mask marks nothing, its brightest grey is {brightest} of 255")
     if inverted and MASK_THRESHOLD < darkest < 255 - (ALMOST_BLACK if lossy else 0):
-        raise DamagedFileError(f"{path}: the mask marks nothing, its darkest grey is {darkest} of 255")
-    return white
+        raise ValueError(f"the mask marks nothing, its darkest grey is {darkest} of 255")
+    return found
 
 
 def _labels(path: Path, max_megapixels: float) -> NDArray[np.integer]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from clue_cli.errors import NothingToScanError
 from clue_cli.evidence.decode import DecodeLimits
@@ -60,8 +62,25 @@ def test_nothing_to_forge_from(name: str, said: str, tmp_path: Path) -> None:
 def test_masks_belong_to_photos_by_name(mask: str, photo: str | None) -> None:
     names = ["a/p0.jpg", "a/p0_b.jpg", "a/one/same.jpg", "a/two/same.jpg"]
     found = Found(tuple((name, Path(name), 1) for name in names), ())
-    cutouts = match_masks(found, Found(((mask, Path(mask), 1),), ()))
-    assert [names[c.photo] for c in cutouts] == ([] if photo is None else [photo])
+    matched = match_masks(found, Found(((mask, Path(mask), 1),), ()))
+    assert [names[c.photo] for c in matched.cutouts] == ([] if photo is None else [photo])
+    assert len(matched.problems) == (photo is None)
+
+
+def test_masks_without_a_photo_are_counted_and_some_are_named() -> None:
+    photos, masks = (
+        Found(tuple((name, Path(name), 1) for name in names), ())
+        for names in (
+            ["a/one/x.jpg", "a/two/x.jpg", "a/y.jpg"],
+            ["m/x.png", "m/y.png", *(f"m/{n}.png" for n in "abcd")],
+        )
+    )
+    assert match_masks(photos, masks).problems == (
+        "4 of 6 masks belong to no photo; a mask is named after its photo, as in cat_2.png for cat.jpg: "
+        "m/a.png, m/b.png, m/c.png, …",
+        "1 of 6 masks belong to several photos of one name; such a mask lies in a folder of the same path as its "
+        "photo's: m/x.png",
+    )
 
 
 def test_photos_are_decoded_once_and_few_are_kept(
@@ -123,3 +142,20 @@ def test_object_masks(photos: Path, pool: DecodePool, tmp_path: Path) -> None:
     assert mask.any()
     with pytest.raises(PhotoFailure, match="The mask is 160×60, the photo 160×120"):
         folder.object_mask(Cutout(1, tmp_path / "wide.png"))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [((0, 255), None), ((0, 1), None), ((0, 90), "marks nothing, its brightest grey is 90"), ((0, 0), "marks nothing")],
+)
+def test_what_is_white_in_an_object_mask(
+    photos: Path, pool: DecodePool, tmp_path: Path, values: tuple[int, int], said: str | None
+) -> None:
+    grey = np.repeat(np.array(values, np.uint8), 80)[None].repeat(120, 0)
+    Image.fromarray(grey).save(tmp_path / "p0.png")
+    folder = PhotoFolder(find([photos], hidden=False, exclude=None), [], pool)
+    if said is None:
+        assert folder.object_mask(Cutout(1, tmp_path / "p0.png")).sum() == 120 * 80
+    else:
+        with pytest.raises(PhotoFailure, match=f"The mask {said}"):
+            folder.object_mask(Cutout(1, tmp_path / "p0.png"))

@@ -338,6 +338,16 @@ class TestCommand:
         assert (settings["size"], settings["seed"]) == ([80, 64], 2)
         assert set(settings["kinds"]) == {"text", "removal"}
 
+    def test_masks_without_a_photo_are_told(
+        self, photos: Path, masks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        words = ["forge", str(photos), "--masks", str(masks), "--out", str(tmp_path / "out"), "-n", "1"]
+        assert app.run([*words, "--size", "80x64", "--workers", "1"]) == ExitCode.OK
+        said = capsys.readouterr().err
+        assert "4 photos with 2 object masks" in said
+        assert "1 of 3 masks belong to no photo; " in said
+        assert "masks/nobody.png" in said
+
     def test_some_failed_and_quiet(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         write_photo(tmp_path / "photos" / "a.jpg", 0)
         (tmp_path / "photos" / "\x1b[31m.jpg").write_bytes(b"nothing")

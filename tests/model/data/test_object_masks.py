@@ -1,0 +1,153 @@
+"""Which mask belongs to which photo, what is told of the others, and what of a mask is white."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.data.description import describe
+from model.data.mix import Forge, MaskFolder, Mix, Source, Validation
+from model.data.object_masks import find_photos, match_masks
+from model.data.photo_bank import Cutout, PhotoBank, bank_of
+from model.data.photos_to_forge import decode
+from model.data.picture_files import DamagedFileError
+from tests.model.data.made import touch
+
+SHARED = "belong to several photos of one name; expected a folder of the same path as the photo's"
+
+
+@pytest.mark.parametrize(
+    ("mask", "photo"),
+    [
+        ("m/cat.png", "p/cat.jpg"),
+        ("m/cat_2.png", "p/cat.jpg"),
+        ("m/cat_2_b.png", "p/cat.jpg"),
+        ("m/cat_2_b_.png", "p/cat.jpg"),
+        ("m/cat_dog_1.png", "p/cat_dog.jpg"),  # the longest
+        ("m/cat.PNG", "p/cat.jpg"),
+        ("m/deep/er/cat_1.png", "p/cat.jpg"),
+        ("m/one/same.png", "p/one/same.jpg"),
+        ("m/two/same_1.png", "p/two/same.jpg"),
+        ("m/same.png", None),
+        ("m/cats.png", None),
+        ("m/2_cat.png", None),
+        ("m/cat.jpg", None),
+        ("m/_.png", None),
+        ("m/" + "_" * 200 + ".png", None),
+    ],
+)
+def test_masks_belong_to_photos_by_name(tmp_path: Path, mask: str, photo: str | None) -> None:
+    touch(tmp_path, "p/cat.jpg", "p/cat_dog.jpg", "p/one/same.jpg", "p/two/same.jpg", mask)
+    photos = find_photos([tmp_path / "p"])
+    matched = match_masks(photos, [tmp_path / "p"], [(tmp_path / "m", "")])
+    assert [(photos[n], path) for n, path in matched.masks] == ([(tmp_path / photo, tmp_path / mask)] if photo else [])
+    assert len(matched.problems) == (photo is None)
+
+
+def test_a_prefix_is_no_pattern_and_a_folder_may_have_several(tmp_path: Path) -> None:
+    masks = ("m/[ab]_cat_1.png", "m/a_cat_1.png", "m/b_cat_1.png", "m/c_cat_1.png")
+    touch(tmp_path, "p/cat.jpg", *masks)
+    photos, folder = [tmp_path / "p" / "cat.jpg"], tmp_path / "m"
+    matched = match_masks(photos, [tmp_path / "p"], [(folder, "[ab]_"), (folder, "a_")])
+    assert [path.name for _, path in matched.masks] == ["[ab]_cat_1.png", "a_cat_1.png"]
+    expected = "[ab]_<photo stem>[_anything].png or a_<photo stem>[_anything].png"
+    assert matched.problems == [
+        f"{folder}: 2 of 4 object masks belong to no photo; expected {expected}: b_cat_1.png, c_cat_1.png"
+    ]
+
+
+def test_photos_of_one_name_do_not_take_each_others_masks(tmp_path: Path) -> None:
+    photos = [tmp_path / name for name in touch(tmp_path, "a/x.jpg", "b/x.jpg", "m/x.png", "m/x_1.png").glob("*/x.jpg")]
+    matched = match_masks(sorted(photos), [tmp_path / "a", tmp_path / "b"], [(tmp_path / "m", "")])
+    assert (matched.masks, matched.problems) == (
+        [],
+        [f"{tmp_path / 'm'}: 2 of 2 object masks {SHARED}: x.png, x_1.png"],
+    )
+    twice = match_masks([photos[0], photos[0]], [photos[0].parent] * 2, [(tmp_path / "m", "")])
+    assert [n for n, _ in twice.masks] == [1, 1]
+
+
+def test_a_photo_that_is_held_out_keeps_its_masks(tmp_path: Path) -> None:
+    names = [f"cat_{n}.jpg" for n in range(40)]
+    touch(tmp_path, "p/cat.jpg", *(f"p/{name}" for name in names), *(f"m/{Path(name).stem}.png" for name in names))
+    for side in (True, False):
+        bank = bank_of([tmp_path / "p"], [(tmp_path / "m", "")], tmp_path, share=0.5, validation=side)
+        assert len(bank.cutouts) > 5
+        assert all(bank.paths[c.photo].stem == c.path.stem for c in bank.cutouts)  # `cat` has none of theirs
+        assert bank.unmatched == []
+
+
+@pytest.mark.parametrize(
+    ("photos", "masks", "prefix", "found", "matched"),
+    [
+        ("d", "d/m", "", ["cat.jpg", "deep/dog.png"], ["m/cat_1.png"]),
+        ("d", "d", "m_", ["cat.jpg", "deep/dog.png", "m/cat_1.png"], ["m_cat.png"]),
+        ("d/deep", "d", "", ["deep/dog.png"], []),
+    ],
+)
+def test_masks_among_photos_are_no_photos(
+    tmp_path: Path, photos: str, masks: str, prefix: str, found: list[str], matched: list[str]
+) -> None:
+    touch(tmp_path, "d/cat.jpg", "d/deep/dog.png", "d/m/cat_1.png")
+    if prefix:
+        touch(tmp_path, "d/m_cat.png")
+    bank = bank_of([tmp_path / photos], [(tmp_path / masks, prefix)], tmp_path, share=0, validation=False)
+    assert [str(path.relative_to(tmp_path / "d")) for path in bank.paths] == found
+    assert [str(c.path.relative_to(tmp_path / "d")) for c in bank.cutouts] == matched
+    assert not any("dog" in line for line in bank.unmatched)
+
+
+def test_masks_without_a_photo_are_told_with_names_that_are_legible(tmp_path: Path) -> None:
+    hostile = ("dog\x1b[2J\n.png", os.fsdecode(b"caf\xe9.png"), "x.png", "y.png")
+    touch(tmp_path, "p/cat.jpg", "m/cat_1.png", *(f"m/{name}" for name in hostile))
+    made = Forge((tmp_path / "p",), (MaskFolder(tmp_path / "m"),))
+    description = describe(Mix(tmp_path / "mix.yaml", (Source("made", 1, made),), Validation()))
+    told = [line.strip() for line in description.lines() if "object masks belong" in line]
+    assert len(told) == 1
+    assert told[0].startswith(f"{tmp_path / 'm'}: 4 of 5 object masks belong to no photo")
+    assert told[0].endswith("expected <photo stem>[_anything].png: caf\\udce9.png, dog\\x1b[2J\\n.png, x.png, …")
+    problems: list[str] = []
+    bank = bank_of([tmp_path / "p"], [(tmp_path / "m", "")], tmp_path / "c", share=0, validation=False)
+    decode(bank, problems)
+    assert any("4 of 5 object masks" in line for line in problems)
+
+
+@pytest.mark.parametrize(
+    ("values", "size", "expected"),
+    [
+        ((0, 255), (8, 8), 32),
+        ((0, 1), (8, 8), 32),
+        ((0, 1), (16, 16), 128),
+        ((0, 90), (8, 8), "its brightest grey is 90 of 255"),
+        ((0, 0), (8, 8), "the mask marks nothing"),
+    ],
+)
+def test_what_is_white_in_an_object_mask(
+    tmp_path: Path, values: tuple[int, int], size: tuple[int, int], expected: int | str
+) -> None:
+    Image.new("RGB", size).save(tmp_path / "p.png")
+    grey = np.repeat(np.array(values, np.uint8), 4)[None].repeat(8, 0)
+    Image.fromarray(grey).save(tmp_path / "m.png")
+    bank = PhotoBank([tmp_path / "p.png"], [Cutout(0, tmp_path / "m.png")], tmp_path / "cache")
+    bank.prepare()
+    if isinstance(expected, int):
+        mask = bank.object_mask(bank.cutouts[0])
+        assert (mask.shape, mask.dtype, int(mask.sum())) == (size[::-1], np.bool_, expected)
+    else:
+        with pytest.raises(DamagedFileError, match=rf"m\.png: .*{expected}"):
+            bank.object_mask(bank.cutouts[0])
+
+
+def test_a_mask_of_which_nothing_is_left_marks_nothing(tmp_path: Path) -> None:
+    Image.new("RGB", (16, 16)).save(tmp_path / "p.png")
+    thin = np.zeros((160, 160), np.uint8)
+    thin[0, 0] = 255
+    Image.fromarray(thin).save(tmp_path / "m.png")
+    bank = PhotoBank([tmp_path / "p.png"], [Cutout(0, tmp_path / "m.png")], tmp_path / "cache")
+    bank.prepare()
+    with pytest.raises(DamagedFileError, match=r"m\.png: the mask marks nothing"):
+        bank.object_mask(bank.cutouts[0])
