@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -145,9 +145,14 @@ def opened(path: Path, device: str = "cpu") -> Iterator[Any]:
 
 
 def safetensors_tensors(
-    files: tuple[Path, ...], device: str, dtype: torch.dtype | None
+    files: tuple[Path, ...], device: str, dtype: torch.dtype | Callable[[str], torch.dtype] | None
 ) -> Iterator[tuple[str, Tensor]]:
-    """The tensors one by one, straight on the device and in the dtype; None leaves it.
+    """The tensors one by one, straight on the device and in the dtype.
+
+    Args:
+        files: safetensors.
+        device: where they go.
+        dtype: of all, or of each by its name; None leaves it.
 
     Raises:
         BasesError: a file is damaged, or holds a value that the dtype does not.
@@ -155,7 +160,8 @@ def safetensors_tensors(
     for path in files:
         with opened(path, device) as file:
             for name in sorted(file.keys()):
-                yield name, converted(path, name, file.get_tensor(name), dtype)
+                wanted = dtype if dtype is None or isinstance(dtype, torch.dtype) else dtype(name)
+                yield name, converted(path, name, file.get_tensor(name), wanted)
 
 
 def converted(path: Path, name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:

@@ -160,7 +160,14 @@ def _misfit(base: Preset, preset: Preset) -> str | None:
     return None
 
 
-def with_bases(preset: Preset, base: Base, device: str, dtype: torch.dtype, branches: str = "both") -> CLUE:
+def with_bases(
+    preset: Preset,
+    base: Base,
+    device: str,
+    dtype: torch.dtype,
+    branches: str = "both",
+    rest: torch.dtype | None = None,
+) -> CLUE:
     """A network with base weights, and with new, random weights where nothing is learned yet (fusion, head).
 
     Args:
@@ -169,10 +176,13 @@ def with_bases(preset: Preset, base: Base, device: str, dtype: torch.dtype, bran
         device: where it goes.
         dtype: its number format.
         branches: as in `model.clue.build`.
+        rest: number format of what is no weight of the base: its buffers (positions), the prompt's embeddings, and
+            what is new; None: the same.
 
     Raises:
         BasesError: a file is damaged or does not fit, or a value in it does not fit the dtype.
     """
+    rest = rest or dtype
     part = _misfit(base.preset, preset)
     if part is not None:
         raise BasesError(f"{preset.name} has another {part} than the base weights of {base.name}")
@@ -183,20 +193,21 @@ def with_bases(preset: Preset, base: Base, device: str, dtype: torch.dtype, bran
     model = build(preset, "meta", branches)
     model.base = base
     if model.sd3 is not None and prompt is not None:
-        mmdit = base_files.safetensors_tensors(base.paths("transformer"), device, dtype)
+        formats = dict.fromkeys((name for name, _ in model.sd3.transformer.named_buffers()), rest)
+        mmdit = base_files.safetensors_tensors(base.paths("transformer"), device, lambda n: formats.get(n, dtype))
         _fill(model.sd3.transformer, "transformer", mmdit)
         vae = base_files.safetensors_tensors(base.paths("vae"), device, dtype)
         _fill(model.sd3.vae, "vae", ((n, t) for n, t in vae if not n.startswith(base_files.VAE_OTHERS)))
         path = base.paths("prompt")[0]
-        model.sd3.prompt = base_files.converted(path, "prompt", prompt.prompt, dtype).to(device)
-        model.sd3.pooled = base_files.converted(path, "pooled", prompt.pooled, dtype).to(device)
+        model.sd3.prompt = base_files.converted(path, "prompt", prompt.prompt, rest).to(device)
+        model.sd3.pooled = base_files.converted(path, "pooled", prompt.pooled, rest).to(device)
     if model.sam is not None:
         prefix = base_files.SAM_PREFIX
         sam = base_files.sam_tensors(base.paths("sam")[0], device, dtype)
         _fill(model.sam.encoder, "sam", ((n.removeprefix(prefix), t) for n, t in sam if n.startswith(prefix)))
     for new in (model.view, model.fusion, model.localization):
         if new is not None:
-            _initialize(new, device, dtype)
+            _initialize(new, device, rest)
     place_constants(model, device)
     return model
 

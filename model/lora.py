@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import torch
@@ -87,4 +89,21 @@ def _inject(module: nn.Module, spec: LoraSpec, targets: list[str]) -> None:
     config = LoraConfig(
         r=spec.rank, lora_alpha=spec.alpha, lora_dropout=spec.dropout, target_modules=targets, bias="none"
     )
-    inject_adapter_in_model(config, module, adapter_name=ADAPTER)
+    with _shown_in_float32(module):
+        inject_adapter_in_model(config, module, adapter_name=ADAPTER)
+
+
+@contextmanager
+def _shown_in_float32(module: nn.Module) -> Iterator[None]:
+    """Weights in half the precision look like float32 inside the block, and cost nothing more.
+
+    peft makes adapters in float32, but rounds their first values to the number format of the weight they adapt.
+    """
+    held = [(p, p.data) for p in module.parameters() if p.dtype in (torch.bfloat16, torch.float16)]
+    for parameter, weight in held:
+        parameter.data = torch.zeros((), device=weight.device).expand(weight.shape)
+    try:
+        yield
+    finally:
+        for parameter, weight in held:
+            parameter.data = weight

@@ -64,10 +64,10 @@ def prepare_network(
     torch.manual_seed(options.seed)
     source = inspect(init) if init is not None else None
     adapters = source if source is not None and _same_adapters(source, preset) else None
-    if adapters is not None:
-        model = with_bases(preset, find(adapters.base), "cpu", torch.float32, options.branches)
-    elif source is None and needs_bases(preset):
-        model = with_bases(preset, find_base(preset), "cpu", torch.float32, options.branches)
+    if adapters is not None or (source is None and needs_bases(preset)):
+        base = find(adapters.base) if adapters is not None else find_base(preset)
+        held = torch.float32 if "full" in (preset.adapt_sd3, preset.adapt_sam) else frozen
+        model = with_bases(preset, base, "cpu", held, options.branches, rest=torch.float32)
     else:
         model = build(preset, "cpu", options.branches)
         if source is not None:
@@ -75,8 +75,6 @@ def prepare_network(
     adapt(model, preset.adapt_sd3, preset.adapt_sam)
     if adapters is not None:
         _load_adapters(model, adapters, keep_head=not options.fresh_head)
-    if model.kept_as_adapters:
-        hold_frozen(model, frozen)
     if options.gradient_checkpointing:
         keep_less(model)
     return model.to(memory_format=torch.channels_last).train()
@@ -84,6 +82,8 @@ def prepare_network(
 
 def hold_frozen(model: nn.Module, dtype: torch.dtype) -> None:
     """Hold the weights that do not learn in a number format, in place; what learns stays as it is.
+
+    For a network that is there already: `prepare_network` loads registered base weights so from the start.
 
     In bfloat16 they take half the memory, and autocast would round them at each use; norms are rounded with them, as
     they are where the network is run in bfloat16.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from model import lora
+from model import bases, lora
 from model.bases import with_bases
 from model.calibration import Calibration
 from model.checkpoint import CheckpointError, inspect
@@ -190,6 +191,32 @@ class TestOnBases:
             assert held.dtype == (torch.float32 if learns else torch.bfloat16), name
             assert torch.equal(held, exact.to(held.dtype)), name
         assert all(torch.equal(a, b) for a, b in zip(model.buffers(), whole.buffers(), strict=True))
+
+    @pytest.mark.parametrize("init", [False, True], ids=["new adapters", "adapters that go on"])
+    def test_what_does_not_learn_is_never_in_memory_in_float32(
+        self, base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, init: bool
+    ) -> None:
+        source = None
+        if init:
+            trained = with_bases(SMALL, base, "cpu", torch.float32)
+            adapt(trained, "lora", "lora")
+            save(tmp_path / "adapter", trained, Calibration(), {})
+            source = str(tmp_path / "adapter")
+        formats: dict[str, set[torch.dtype]] = {}
+
+        def noted(network: torch.nn.Module, part: str, tensors: Iterator[tuple[str, torch.Tensor]]) -> None:
+            fill(network, part, tensors)
+            formats[part] = {parameter.dtype for parameter in network.parameters()}
+
+        fill = bases._fill
+        monkeypatch.setattr(bases, "_fill", noted)
+        model = prepare_network(SMALL, options(), source, torch.bfloat16)
+        assert formats == {part: {torch.bfloat16} for part in ("transformer", "vae", "sam")}
+        before = dict(model.state_dict())
+        hold_frozen(model, torch.bfloat16)
+        assert {name: tensor.dtype for name, tensor in model.state_dict().items()} == {
+            name: tensor.dtype for name, tensor in before.items()
+        }
 
     @pytest.mark.parametrize("changes", [{"adapt_sam": "full"}, {"adapt_sd3": "full", "adapt_sam": "frozen"}])
     def test_of_what_is_stored_as_a_whole_nothing_is_rounded(self, changes: dict[str, Any]) -> None:
