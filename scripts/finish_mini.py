@@ -4,8 +4,7 @@
 
 The pictures are made from photos that training never saw, in two halves; see `model.training.calibrate`. They also set
 the operating point: what is added to all logits, so that `> 0.5` marks as much of forgeries as it can with little on
-authentic pictures. Forged and authentic ones have the same sizes and go through the same histories; large ones are made
-of photos that need not be enlarged for it.
+authentic pictures (`made_pictures.py`).
 """
 
 from __future__ import annotations
@@ -13,22 +12,20 @@ from __future__ import annotations
 import argparse
 import copy
 import dataclasses
-import hashlib
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from made_pictures import SIZES, held_out_photos, samples
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from model.calibration import Calibration, image_features
 from model.clue import build
-from model.data.forge import KINDS, Forgery, forge
-from model.data.photo_bank import PhotoBank, bank_of
+from model.data.forge import KINDS, Forgery
 from model.device import resolve
 from model.edges import follow_edges
 from model.prediction import Prediction
@@ -39,40 +36,11 @@ from model.storage import save
 from model.training.calibrate import Scored, calibration_of
 from model.weak_regions import demote_weak_regions
 
-SIZES = ((256, 384), (384, 256), (320, 320), (480, 640), (768, 1024), (1072, 1600))
-Sample = tuple[tuple[int, Forgery], NDArray[np.uint8]]
 Logits = NDArray[np.float16]
 SHIFTS = tuple(float(shift) for shift in np.arange(-1.0, 1.01, 0.25))
 MARKED_ON_AUTHENTIC = 0.035
 """Share of the area that may be marked on authentic pictures on average, in the half where it is more."""
 REGIONS = (("under 1 %", 0.0, 0.01), ("1 to 10 %", 0.01, 0.1), ("over 10 %", 0.1, 1.0))
-
-
-def half_of(path: Path) -> int:
-    """0 or 1, from the name alone."""
-    return hashlib.sha256(path.name.encode()).digest()[31] % 2
-
-
-def covers(photo: tuple[int, int], size: tuple[int, int]) -> bool:
-    """Whether a photo has about as many pixels as a sample or more; small ones may come of any."""
-    pixels = size[0] * size[1]
-    return pixels <= 400_000 or photo[0] * photo[1] >= 0.8 * pixels
-
-
-def samples(bank: PhotoBank, seed: int, count: int) -> Iterator[Sample]:
-    """((half, sample), pixels): of each half and each size as many authentic as forged ones, of every kind."""
-    halves = [[number for number, path in enumerate(bank.paths) if half_of(path) == half] for half in (0, 1)]
-    banks = {
-        (half, size): bank.part([number for number in halves[half] if covers(bank.size(number), size)])
-        for half in (0, 1)
-        for size in SIZES
-    }
-    for index in range(count):
-        rng = np.random.default_rng([seed, index])
-        forged, half, size = index % 2 == 1, index // 2 % 2, SIZES[index // 4 % len(SIZES)]
-        kind = str(rng.choice(KINDS[1:], p=[0.45, 0.25, 0.15, 0.15])) if forged else "authentic"
-        sample = forge(banks[half, size], rng, *size, kind)
-        yield (half, sample), sample.pixels
 
 
 def shifted(logits: Logits, pixels: NDArray[np.uint8], shift: float) -> NDArray[np.float32]:
@@ -131,12 +99,7 @@ def main() -> None:
     )  # both depend on the shift
     predictor = Predictor(as_it_is.to(resolve("cpu", "auto")[1]).eval())
 
-    photos = args.data / "photos"
-    folders = [photos / name for name in ("coco", "people", "web", "nature", "scenes")]
-    mask_folders = [(photos / "coco_instances", "train2017_"), (photos / "people_masks", "")]
-    cache = args.run / "cache-calibration"
-    bank = bank_of(folders, mask_folders, cache, share=0.08, validation=True)
-    bank.prepare()
+    bank = held_out_photos(args.data, args.run / "cache-calibration")
 
     forgeries: list[tuple[int, Forgery]] = []
     logits: list[Logits] = []

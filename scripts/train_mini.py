@@ -17,88 +17,22 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 import torch
-from PIL import Image
+from mini_batches import HARD_FROM, Batch, Batches, for_tiles
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from model.clue import CLUE, build
-from model.data.forge import forge, forge_plainly
-from model.data.history import jpeg, whole_picture
-from model.data.photo_bank import PhotoBank, bank_of, held_out
+from model.data.photo_bank import bank_of, held_out
 from model.losses import clue_loss
 from model.presets import PRESETS
-from model.self_match import self_match
 
-SHAPES = ((256, 256), (256, 384), (384, 256), (320, 320), (512, 512))
-SHAPE_SHARES = (0.44, 0.17, 0.13, 0.06, 0.20)
-LARGE = 200_000
-"""Pictures with at least this many pixels come a quarter as many to a batch."""
-HARD_SHARE, HARD_FROM = 0.5, 1500
-"""From batch HARD_FROM on, this share of the samples is of every kind; before, it grows from none. A training that goes
-on from other weights has the share from its start."""
-AGAIN = 0.4
-"""Share of the samples that are compressed once more in the end, as what is passed on is."""
+VALIDATION_BATCHES = 24
 LATER = 16
 """After so many batches each one comes again, mirrored: widths are whole 8×8 blocks, so its grid stays where it is."""
-
-Batch = tuple[Tensor, Tensor, Tensor]
-
-
-class Batches(Dataset[Batch]):
-    """Batch number i, made from nothing but the seed and i: any worker makes the same one."""
-
-    def __init__(
-        self,
-        bank: PhotoBank,
-        pairs: list[tuple[Path, Path]],
-        seed: int,
-        batch: int,
-        count: int,
-        hard_from: int = 0,
-    ) -> None:
-        self.bank, self.pairs, self.seed, self.batch, self.count = bank, pairs, seed, batch, count
-        self.hard_from = hard_from
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> Batch:
-        cv2.setNumThreads(1)
-        rng = np.random.default_rng([self.seed, index])
-        height, width = SHAPES[int(rng.choice(len(SHAPES), p=SHAPE_SHARES))]
-        images, masks, matches = [], [], []
-        count = self.batch if height * width < LARGE else max(1, self.batch // 4)
-        for _ in range(count):
-            if self.pairs and (height, width) == (256, 256) and rng.random() < 0.1:
-                pixels, mask = self.pair(rng)
-            else:
-                hard = HARD_SHARE * min(1.0, (index + 1) / (self.hard_from + 1))
-                plainly = rng.random() > hard
-                sample = (forge_plainly if plainly else forge)(self.bank, rng, height, width)
-                pixels, mask = sample.pixels, sample.mask
-            if rng.random() < AGAIN:
-                pixels = jpeg(np.ascontiguousarray(pixels), rng, float(rng.uniform(60, 92)))
-            images.append(torch.from_numpy(pixels).permute(2, 0, 1))
-            masks.append(torch.from_numpy(mask)[None])
-            matches.append(torch.from_numpy(self_match(pixels)))
-        return torch.stack(images), torch.stack(masks), torch.stack(matches)
-
-    def pair(self, rng: np.random.Generator) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """A composite found on the web, 256×256, with one more history on top."""
-        image_path, mask_path = self.pairs[int(rng.integers(len(self.pairs)))]
-        with Image.open(image_path) as image, Image.open(mask_path) as mask:
-            pixels = np.asarray(image.convert("RGB").resize((256, 256)))
-            region = np.asarray(mask.convert("L").resize((256, 256))) > 127
-        if rng.random() < 0.5:
-            pixels, region = pixels[:, ::-1], region[:, ::-1]
-        pixels, _ = whole_picture(np.ascontiguousarray(pixels), rng)
-        return np.ascontiguousarray(pixels), np.ascontiguousarray(region)
 
 
 def network_input(images: Tensor, model: CLUE, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -151,17 +85,23 @@ def main() -> None:
 
     photos = args.data / "photos"
     folders = [photos / name for name in ("coco", "people", "web", "nature", "scenes")]
-    mask_folders = [(photos / "coco_instances", "train2017_"), (photos / "people_masks", "")]
+    mask_folders = [
+        (photos / "coco_instances", "train2017_"),
+        (photos / "coco_instances", "val2017_"),
+        (photos / "people_masks", ""),
+    ]
     banks = {}
     for side in (True, False):
         cache = args.out / f"cache-{'held-out' if side else 'train'}"
         banks[side] = bank_of(folders, mask_folders, cache, share=0.08, validation=side)
         banks[side].prepare()
+    large = {side: for_tiles(bank) for side, bank in banks.items()}
     composites = sorted((args.data / "composites" / "images").glob("*.jpg"))
     pairs = [(p, args.data / "composites" / "masks" / f"{p.stem}.png") for p in composites if not held_out(p, 0.08)]
+    print(f"{len(set(large[False].paths))} photos for large pictures")
     print(f"train on {len(banks[False].paths)} photos, {len(banks[False].cutouts)} cut-outs, {len(pairs)} composites")
 
-    validation_set = Batches(banks[True], [], seed=10_000, batch=16, count=12)
+    validation_set = Batches(banks[True], large[True], [], seed=10_000, batch=16, count=VALIDATION_BATCHES)
     validation = [validation_set[i] for i in range(len(validation_set))]
 
     model = build(PRESETS["mini"]).to(memory_format=torch.channels_last)
@@ -194,13 +134,13 @@ def main() -> None:
         step, spent = state["step"], state["spent"]
         print(f"going on from step {step}, {spent / 60:.1f} minutes")
 
-    samples = Batches(banks[False], pairs, args.seed, args.batch, 10**7, 0 if args.init else HARD_FROM)
+    samples = Batches(banks[False], large[False], pairs, args.seed, args.batch, 10**7, 0 if args.init else HARD_FROM)
     loader = DataLoader(
         samples,
         batch_size=None,
         sampler=range(step // 2, len(samples)),
         num_workers=args.workers,
-        prefetch_factor=3,
+        prefetch_factor=3 if args.workers else None,
         worker_init_fn=lambda _: torch.set_num_threads(1),
     )
     generator = torch.Generator().manual_seed(args.seed + step)
@@ -220,7 +160,7 @@ def main() -> None:
         loss = clue_loss(logits, target, 0.4, 1.0, per_image=True)
         if not torch.isfinite(loss):
             raise SystemExit(f"loss is {loss.item()} at step {step}")
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
