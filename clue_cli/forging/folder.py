@@ -32,6 +32,7 @@ class ForgeFolder:
         done: numbers of the pictures that are there.
         kinds: how many of each kind.
         failures: photos that could not be used, and why.
+        failed: how many edits failed on their photos; other ones took their place.
 
     Raises:
         UsageError: `out` holds something else.
@@ -44,6 +45,7 @@ class ForgeFolder:
         self.done: set[int] = set()
         self.kinds: Counter[str] = Counter()
         self.failures: dict[str, str] = {}
+        self.failed = 0
         self._before_lock()
         self._lock = FileLock(out / LOCK)
 
@@ -130,9 +132,11 @@ class ForgeFolder:
         if not isinstance(number, int) or not isinstance(kind, str) or number in self.done:
             raise ValueError(number)
         failures = {str(entry["photo"]): str(entry["reason"]) for entry in line["unreadable"]}
+        failed = len(line.get("failed", []))
         self.done.add(number)
         self.kinds[kind] += 1
         self.failures |= failures
+        self.failed += failed
 
     def add(self, made: Made) -> None:
         """Log a picture whose files are written. Raises OutputError."""
@@ -151,6 +155,7 @@ class ForgeFolder:
             "settings": self._settings,
             "counts": {"made": len(self.done), **dict(sorted(self.kinds.items())), "unusable_photos": len(failures)},
             "unusable_photos": [{"photo": photo, "reason": reason} for photo, reason in failures.items()],
+            "failed_edits": self.failed,
         }
         with self._folder.create(SUMMARY) as stream:
             stream.write(json.dumps(summary, indent=1, ensure_ascii=False).encode() + b"\n")

@@ -21,6 +21,8 @@ from clue_cli.forging.options import ForgeOptions
 from clue_cli.forging.photos import Found, PhotoFailure, PhotoFolder
 from clue_cli.scan.folder import OutputFolder
 from clue_cli.scan.pictures import write_mask
+from clue_cli.terminal import printable
+from model.data.edit_errors import EDIT_ERRORS, reason
 from model.data.edits.scene import Tools
 from model.data.forge import EDITS, Forgery, forge, forge_photo
 from model.data.inpaint import load_inpainter
@@ -29,8 +31,8 @@ from model.data.resynthesis import load_autoencoder
 
 IMAGES, MASKS = "images", "masks"
 ATTEMPTS, UNREADABLE, INVISIBLE = 60, 30, 4
-"""So many times one picture is tried. After so many unreadable photos it is made authentic, which needs one photo
-only; after so many edits that left nothing to see it stays so."""
+"""So many times one picture is tried. After so many tries that failed it is made authentic, which needs one photo only
+and no edit; after so many edits that left nothing to see it stays so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,8 @@ class Worker:
             NothingToScanError: none of many photos could be read.
             OutputError: it cannot be written, or would replace a file that is not of this run.
         """
-        sample, attempt, failures = self._sample(number)
+        failed: list[dict[str, Any]] = []
+        sample, attempt, failures = self._sample(number, failed)
         name = f"{number:06}"
         image = f"{IMAGES}/{name}.{'png' if sample.jpeg is None else 'jpg'}"
         mask = f"{MASKS}/{name}.png"
@@ -109,12 +112,16 @@ class Worker:
             "height": height,
             "forged_area_ratio": round(float(sample.mask.mean()), 6),
             "steps": sample.steps,
-            "unreadable": [{"photo": photo, "reason": reason} for photo, reason in failures],
+            "unreadable": [{"photo": photo, "reason": why} for photo, why in failures],
+            "failed": failed,
         }
         return Made(line, failures)
 
-    def _sample(self, number: int) -> tuple[Forgery, int, list[tuple[str, str]]]:
-        """The sample, the attempt at which it succeeded, and the photos that could not be read before."""
+    def _sample(self, number: int, failed: list[dict[str, Any]]) -> tuple[Forgery, int, list[tuple[str, str]]]:
+        """The sample, the attempt at which it succeeded, and the photos that could not be read before.
+
+        Edits that failed on their photos are added to `failed`, with the seed that repeats them.
+        """
         options, failures, invisible = self._job.options, {}, 0
         kind = self._kind(number)
         for attempt in range(1, ATTEMPTS + 1):
@@ -127,15 +134,18 @@ class Worker:
                     sample = forge_photo(self._photos, rng, host, kind, tools=self._tools)
             except PhotoFailure as failure:
                 failures[str(failure.args[0])] = str(failure.args[1])
-                if attempt == UNREADABLE:
-                    kind = "authentic"
+            except EDIT_ERRORS as error:
+                failed.append({"seed": [options.seed, number, attempt], "reason": printable(reason(error))})
+            else:
+                invisible += 1
+                if sample.kind == kind or invisible == INVISIBLE:
+                    return sample, attempt, list(failures.items())
                 continue
-            invisible += 1
-            if sample.kind == kind or invisible == INVISIBLE:
-                return sample, attempt, list(failures.items())
-        photo, reason = list(failures.items())[-1]
+            if attempt == UNREADABLE:
+                kind = "authentic"
+        last = [*(f"{photo}: {why}" for photo, why in failures.items()), *(str(edit["reason"]) for edit in failed)][-1]
         raise NothingToScanError(
-            f"Photos were tried {ATTEMPTS} times for one picture and none can be used; {photo}: {reason}",
+            f"Photos were tried {ATTEMPTS} times for one picture and none can be used; {last}",
             "Check the photos; --max-megapixels decides how large they may be.",
         )
 

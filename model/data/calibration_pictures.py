@@ -18,6 +18,7 @@ import numpy as np
 
 from model.data.crop import AS_IT_IS, cut, entry_mask
 from model.data.datasets import list_entries
+from model.data.edit_errors import EDIT_ERRORS
 from model.data.entries import Entry
 from model.data.forge import KINDS, forge
 from model.data.mix import Forge, Masks, Mix, Shape, Source
@@ -69,7 +70,7 @@ class _Files:
         entry = fitting[int(rng.integers(len(fitting)))].entry
         try:
             pixels, mask = cut(entry, _reading(self.source), self.limit, shape, AS_IT_IS, rng)
-        except DamagedFileError:  # its header was readable: the rest is not
+        except EDIT_ERRORS:  # its header was readable: the rest is not, or is odd
             return None
         return pixels if bool(mask.any()) == forged else None
 
@@ -103,7 +104,7 @@ class _Forgeries:
         kind = str(rng.choice(KINDS[1:], p=FORGED_SHARES)) if forged else "authentic"
         try:
             made = forge(part, rng, shape.height, shape.width, kind)
-        except DamagedFileError:  # a mask of an object
+        except EDIT_ERRORS:  # a mask of an object, or an odd photo
             return None
         return made.pixels if bool(made.mask.any()) == forged else None
 

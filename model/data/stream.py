@@ -15,6 +15,7 @@ import numpy as np
 
 from model.data.crop import AS_IT_IS, cut, entry_mask
 from model.data.datasets import list_entries
+from model.data.edit_errors import EDIT_ERRORS, reason
 from model.data.entries import Entry
 from model.data.forge import forge, forge_plainly
 from model.data.mix import Curriculum, Forge, Masks, Mix, Shape
@@ -25,7 +26,7 @@ from model.data.sides import Side, side_of
 from model.data.yaml_reader import MixError
 
 TRIES = 16
-"""So many damaged files in a row, and a sample is given up."""
+"""So many damaged files, or edits that failed, in a row, and a sample is given up."""
 NAMED = 3
 """So many files are named where there may be thousands."""
 
@@ -44,8 +45,8 @@ class Batch:
     """Samples of one size.
 
     Attributes:
-        samples: as many as were asked for; fewer, or none, where `TRIES` files in a row were damaged.
-        damaged: a line for each file that was passed over.
+        samples: as many as were asked for; fewer, or none, where `TRIES` draws in a row came to nothing.
+        damaged: a line for each file that was passed over, and for each picture whose making failed.
     """
 
     samples: list[Sample]
@@ -80,8 +81,9 @@ class Stream:
         side: `train`; of the others nothing but their photos, and files as they are (no augmentation).
         seed: another seed, other samples.
         shapes: sizes of crops; None: those of the mix.
-        cache: folder for the decoded photos of `forge` sources, for this stream alone: about height × width × 3
-            bytes per photo. None: a temporary folder that goes when the stream does.
+        cache: folder for the decoded photos of `forge` sources, for this stream alone: height × width × 3 bytes per
+            photo, where they are few enough (`decode`). None: a temporary folder that goes when the stream does.
+        on_demand: decode those photos when they are drawn, however few they are, and write nothing.
 
     Attributes:
         problems: images that are left out, in words: no partner, not readable, made from photos of several sides.
@@ -99,13 +101,14 @@ class Stream:
         shapes: Sequence[Shape] | None = None,
         *,
         cache: Path | None = None,
+        on_demand: bool = False,
     ) -> None:
         self.mix, self.side, self.seed = mix, side, seed
         self.shapes = tuple(shapes or mix.shapes)
         self._augment = mix.augment if side == "train" else AS_IT_IS
         self.problems: list[str] = []
         self.absent: list[str] = []
-        self._cache = cache
+        self._cache, self._on_demand = cache, on_demand
         self._parts: list[_Files | _Forgeries] = []
         weights: list[float] = []
         for number, source in enumerate(mix.sources):
@@ -146,7 +149,7 @@ class Stream:
             self._cache = temporary_cache(self)
         folder, check = self._cache / f"{self.side}-{number}", readable(self.mix, self.problems)
         bank = photos_to_forge(data, self.side, self.mix.validation, folder, check)
-        return _Forgeries(name, bank, data.plain_share) if decode(bank, self.problems) else None
+        return _Forgeries(name, bank, data.plain_share) if decode(bank, self.problems, on_demand=self._on_demand) else None
 
     def __getstate__(self) -> dict[str, Any]:
         # A map of the photos' file would be pickled as all of its bytes; each worker makes its own
@@ -198,7 +201,8 @@ class Stream:
     def batch(self, index: int, count: int) -> Batch:
         """Batch number `index`: `count` samples of one size. The first samples do not depend on `count`.
 
-        A damaged file is replaced by the next draw for the same sample, so that it changes no other sample.
+        A damaged file is replaced by the next draw for the same sample, so that it changes no other sample; so is a
+        picture that cannot be made.
         """
         shape = self.shape(index)
         damaged: list[str] = []
@@ -217,15 +221,20 @@ class Stream:
         rng = self._generator(index, number)
         for _ in range(TRIES):
             part = self._parts[int(rng.choice(len(self._parts), p=self._shares))]
+            what = part.name
             try:
                 if isinstance(part, _Forgeries):
                     plainly = rng.random() < self._plain_share(part, index)
                     made = (forge_plainly if plainly else forge)(part.bank, rng, shape.height, shape.width)
                     return Sample(made.pixels, made.mask, part.name)
                 entry = part.entries[int(rng.integers(len(part.entries)))]
+                what = f"{part.name}, {entry.image}"
                 pixels, mask = cut(entry, part.reading, self.mix.max_megapixels, shape, self._augment, rng)
-            except DamagedFileError as error:  # of a forgery, a mask of an object: photos were decoded before
+            except DamagedFileError as error:  # of a forgery: a mask of an object, a photo decoded on demand
                 damaged.append(str(error))
+                continue
+            except EDIT_ERRORS as error:
+                damaged.append(f"{what}: batch {index}, sample {number}: {reason(error)}")
                 continue
             return Sample(pixels, mask, part.name)
         return None
