@@ -31,7 +31,7 @@ def write_set(folder: Path, images: int, side: int) -> Path:
     """Tp/Gt/Au: photographs of `scikit-image`, scaled; every second one with a part of another pasted in."""
     from skimage import data
 
-    photos = [data.astronaut(), data.chelsea(), data.coffee(), data.rocket()]
+    photos = [data.astronaut(), data.chelsea(), data.coffee(), data.rocket()]  # type: ignore[no-untyped-call]
     size = (side, side * 3 // 4)
     for name in ("Tp", "Gt", "Au"):
         (folder / name).mkdir(parents=True)

@@ -110,7 +110,7 @@ class Bench:
 
     def matmul_tflops(self) -> float:
         """What the machine does in a plain product of two square matrices."""
-        side = self.options.matmul
+        side: int = self.options.matmul
         a, b = (torch.randn(side, side, device=self.device, dtype=self.dtype) for _ in range(2))
         return 2 * side**3 / self.seconds(lambda: a @ b) / 1e12
 
@@ -118,11 +118,12 @@ class Bench:
         """Random weights of the true sizes, in inference mode."""
         torch.manual_seed(0)
         model = build(preset, self.device).to(self.dtype).eval().requires_grad_(False)
-        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return model.to(memory_format=torch.channels_last)
 
     def side(self, preset: Preset) -> int:
         """Of a tile in pixels: what was asked for, as far as the preset goes."""
-        return min(self.options.size, preset.tile.size)
+        asked: int = self.options.size
+        return min(asked, preset.tile.size)
 
     def tile(self, model: CLUE, batch: int) -> tuple[Tensor, Tensor]:
         """A batch of tiles and their noise."""
@@ -158,11 +159,12 @@ class Bench:
     def parts(self, model: CLUE, x: Tensor, noise: Tensor) -> dict[str, float]:
         """Milliseconds of each part for one tile of the batch; the head is the rest, fusion included."""
         found = {}
-        if model.sd3 is not None:
-            found["vae"] = self.seconds(lambda: model.sd3.encode(x))
-            found["mmdit"] = self.seconds(lambda: model.sd3(x, noise)) - found["vae"]
-        if model.sam is not None:
-            found["sam"] = self.seconds(lambda: model.sam(model.view(x) if model.view is not None else x))
+        sd3, sam, view = model.sd3, model.sam, model.view
+        if sd3 is not None:
+            found["vae"] = self.seconds(lambda: sd3.encode(x))
+            found["mmdit"] = self.seconds(lambda: sd3(x, noise)) - found["vae"]
+        if sam is not None:
+            found["sam"] = self.seconds(lambda: sam(view(x) if view is not None else x))
         found["head"] = max(0.0, self.seconds(lambda: model(x, noise)) - sum(found.values()))
         return {part: 1000 * value / x.shape[0] for part, value in found.items()}
 
@@ -226,7 +228,7 @@ class Bench:
             optimizer.zero_grad(set_to_none=True)
             with torch.autocast(self.device.split(":")[0], torch.bfloat16):
                 logits = model(x, noise)
-            (bce_loss(logits, truth) + dice_loss(logits, truth)).backward()
+            (bce_loss(logits, truth) + dice_loss(logits, truth)).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
         seconds = self.seconds(step)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import subprocess
@@ -113,7 +114,7 @@ def write_folder(folder: Path, count: int, seed: int) -> None:
 def write_large(folder: Path, megapixels: float, seed: int) -> float:
     """Write one 3:2 JPEG into a new folder, a mosaic of crops; returns its size in megapixels."""
     folder.mkdir(parents=True)
-    height = round((megapixels * 1e6 / 1.5) ** 0.5)
+    height = round(math.sqrt(megapixels * 1e6 / 1.5))
     width = round(height * 1.5)
     pixels = np.empty((height, width, 3), np.uint8)
     patches = crops(PATCH, PATCH, seed)

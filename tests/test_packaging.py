@@ -350,6 +350,14 @@ def test_the_test_script_lints_checks_types_and_tests(
     assert checks == ["python -m ruff check .", "python -m ruff format --check .", "python -m mypy", pytest_call]
 
 
+def test_types_are_checked_in_all_that_is_shipped_and_in_scripts() -> None:
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]
+    shipped = tools["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert tools["mypy"]["files"] == [*shipped, "scripts"]
+    assert tools["mypy"]["strict"]
+    assert "packages" not in tools["mypy"]  # mypy would look at these alone
+
+
 def test_the_test_script_stops_at_the_first_failure(clone: Path) -> None:
     log = f'echo "$*" >>"{clone}/calls"'
     _program(
