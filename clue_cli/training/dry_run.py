@@ -1,4 +1,4 @@
-"""The dry run: what a mix holds, what of it is damaged, and what training would see of it."""
+"""The dry run: what a mix holds, what of it is damaged, what training would see of it, and whether it would begin."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, Any
 from clue_cli.errors import ExitCode, OutputError
 from clue_cli.terminal import PatientStderr, printable, write_stdout
 from clue_cli.training.run import read
+from model.training.errors import OptionsError
 from model.training.options import TrainingOptions
 
 if TYPE_CHECKING:
     from model.data.description import Looked
+    from model.data.picture_files import DamagedFileError
+    from model.data.stream import Stream
+    from model.presets import Preset
 
 SHEET = "contact-sheet.png"
 
 
 def look(data: Path, out: Path, preset: str, options: TrainingOptions, *, decode: bool, quiet: bool) -> ExitCode:
-    """Describe the data on stdout, and write the sheet.
+    """Describe the data on stdout, write the sheet, and refuse what a training would refuse, in its words.
 
     Args:
         data: the mix.
@@ -31,10 +35,10 @@ def look(data: Path, out: Path, preset: str, options: TrainingOptions, *, decode
 
     Raises:
         OutputError: the sheet cannot be written.
-        What `clue_cli.training.told` turns into what a person is told.
+        What `clue_cli.training.told` turns into what a person is told: a side without an image, nothing forged to
+            validate on, and so on.
     """
     from model.data.calibration_pictures import CalibrationPictures
-    from model.data.contact_sheet import contact_sheet
     from model.data.description import describe
     from model.data.stream import Stream
     from model.training.network import count_parameters, planned, with_options
@@ -46,19 +50,59 @@ def look(data: Path, out: Path, preset: str, options: TrainingOptions, *, decode
         write_stdout(line + "\n")
     if not decode:
         write_stdout("headers and some masks were read; --decode decodes all files, which takes longer\n")
+    training = Stream(mix, "train", options.seed, on_demand=True)
+    validation = Stream(mix, "validation", options.seed, on_demand=True)
     calibration = CalibrationPictures(mix, options.seed)
     found = f"from {calibration.photos} photos" if not calibration.problem else f"none: {calibration.problem}"
     write_stdout(printable(f"score and confidence: {found}") + "\n")
-    training = Stream(mix, "train", options.seed)
+    unreadable = _write_sheet(training, out)
+    fitted = with_options(network, options)
+    pictures, forged = _validated_on(training, validation, fitted, options)
+    if unreadable is not None:
+        raise unreadable
+    write_stdout(f"validation: {pictures} samples, {forged} of them forged\n")
+    learn, everything = count_parameters(planned(fitted, options))
+    write_stdout(f"{network.name}: {learn:,} of {everything:,} parameters learn\n")
+    return ExitCode.OK
+
+
+def _write_sheet(training: Stream, out: Path) -> DamagedFileError | None:
+    """Write the sheet, and say where it is; what is returned is why there is nothing to show.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    from model.data.contact_sheet import contact_sheet
+    from model.data.picture_files import DamagedFileError
+
     try:
         out.mkdir(parents=True, exist_ok=True)
         contact_sheet(training, out / SHEET)
+    except DamagedFileError as error:
+        return error
     except OSError as error:
         raise OutputError(f"{out / SHEET} cannot be written: {error.strerror or error}.") from error
     write_stdout(f"samples as training sees them: {printable(str(out / SHEET))}\n")
-    learn, everything = count_parameters(planned(with_options(network, options), options))
-    write_stdout(f"{network.name}: {learn:,} of {everything:,} parameters learn\n")
-    return ExitCode.OK
+    return None
+
+
+def _validated_on(training: Stream, validation: Stream, preset: Preset, options: TrainingOptions) -> tuple[int, int]:
+    """How many samples a training would validate on, and how many of them are forged.
+
+    Raises:
+        OptionsError: the training would not begin.
+    """
+    from accelerate import Accelerator
+
+    from model.training.feed import Feed
+    from model.training.validation import fixed_batches
+
+    fixed = fixed_batches(Feed(validation, preset, options.batch, options.seed), options, Accelerator(cpu=True))
+    problem = Feed(training, preset, options.batch, options.seed)[0].problem
+    if problem:
+        raise OptionsError(f"Nothing to learn from: {problem}.", "Look at the pictures of the mix.")
+    masks = [mask for batch in fixed for mask in batch.masks]
+    return len(masks), sum(bool(mask.any()) for mask in masks)
 
 
 @contextmanager
