@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PIL import Image
 from model.data.object_masks import SUFFIXES as SUFFIXES
 from model.data.object_masks import find_photos, match_masks
 from model.data.picture_files import DamagedFileError, Mask, picture_size, read_mask, rgb
+from model.data.recent_photos import RecentPhotos
 
 Pixels = NDArray[np.uint8]
 LARGEST_MASK = 178.0
@@ -32,14 +34,15 @@ class Cutout:
 
 @dataclass(slots=True)
 class PhotoBank:
-    """Authentic photos, decoded once into one file that all workers map into memory.
+    """Authentic photos: decoded once into one file that all workers map into memory, or each when it is drawn.
 
     Attributes:
         paths: the photos.
         cutouts: object masks, white = object, of the proportions of their photo.
         cache: folder of the file that the photos are decoded into.
-        left_out: photos that `prepare` could not read, and why.
+        left_out: photos that could not be read while the bank was prepared, and why.
         unmatched: object masks that belong to no photo, or to several, in words.
+        sizes: height and width of each photo, once they are known.
     """
 
     paths: list[Path]
@@ -47,9 +50,15 @@ class PhotoBank:
     cache: Path
     left_out: list[str] = field(default_factory=list)
     unmatched: list[str] = field(default_factory=list)
-    _shapes: list[tuple[int, int]] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
     _offsets: list[int] = field(default_factory=list)
     _pixels: Pixels | None = None
+    _recent: RecentPhotos | None = None
+
+    @property
+    def prepared(self) -> bool:
+        """Whether photos can be drawn."""
+        return bool(self._offsets) or self._recent is not None
 
     def prepare(self) -> None:
         """Decode every photo into the cache; photos that cannot be read are left out of the bank and listed.
@@ -59,51 +68,105 @@ class PhotoBank:
         Raises:
             ValueError: no photo could be read.
         """
-        if self._shapes:
+        if self.prepared:
             return
         self.cache.mkdir(parents=True, exist_ok=True)
-        offset = 0
-        kept: list[Path] = []
-        moved: dict[int, int] = {}
+        offsets: list[int] = []
         with (self.cache / "pixels.bin").open("wb") as file:
-            for index, path in enumerate(self.paths):
-                try:
-                    with Image.open(path) as image:
-                        pixels = rgb(image)
-                except Exception as error:  # decoders raise anything on damaged bytes
-                    self.left_out.append(f"{path}: {error}")
-                    continue
-                moved[index] = len(kept)
-                kept.append(path)
-                self._shapes.append((pixels.shape[0], pixels.shape[1]))
-                self._offsets.append(offset)
+            for pixels in self._each():
+                offsets.append(file.tell())
                 file.write(np.ascontiguousarray(pixels).data)
-                offset += pixels.size
-        if not kept:
+        if not offsets:
             raise ValueError("no photo could be read")
-        self.paths = kept
-        self.cutouts = [Cutout(moved[c.photo], c.path) for c in self.cutouts if c.photo in moved]
+        self._offsets = offsets
+
+    def prepare_on_demand(self, recent: RecentPhotos | None = None, *, decode: bool = False) -> None:
+        """Leave the photos where they are, to be decoded when they are drawn; disk and memory hold no more for more.
+
+        Args:
+            recent: decodes them and keeps the last ones.
+            decode: decode each once, so that the same ones are left out as by `prepare`, and the same samples drawn;
+                otherwise the headers alone are read, and only those that are not known (`sizes`).
+
+        Raises:
+            ValueError: no photo could be read.
+        """
+        if self.prepared:
+            return
+        if decode:
+            for _ in self._each():
+                pass
+        elif not self.sizes:
+            sizes = self._sizes(self.left_out)
+            self.sizes = [size for size in sizes if size is not None]
+            self._keep([number for number, size in enumerate(sizes) if size is not None])
+        if not self.paths:
+            raise ValueError("no photo could be read")
+        self._recent = recent or RecentPhotos()
+
+    def decoded_bytes(self) -> int:
+        """How much room `prepare` takes, as the headers say."""
+        return sum(3 * size[0] * size[1] for size in self.sizes or self._sizes([]) if size is not None)
 
     def part(self, kept: Sequence[int]) -> PhotoBank:
         """The bank of some of the photos, by number, and their cut-outs; what is decoded stays decoded."""
-        number = {old: new for new, old in enumerate(kept)}
-        cutouts = [Cutout(number[c.photo], c.path) for c in self.cutouts if c.photo in number]
-        bank = PhotoBank([self.paths[i] for i in kept], cutouts, self.cache, unmatched=list(self.unmatched))
-        if self._shapes:
-            bank._shapes, bank._offsets = [self._shapes[i] for i in kept], [self._offsets[i] for i in kept]
+        bank = PhotoBank(list(self.paths), list(self.cutouts), self.cache, unmatched=list(self.unmatched))
+        bank._keep(kept)
+        bank.sizes = [self.sizes[i] for i in kept] if self.sizes else []
+        bank._offsets = [self._offsets[i] for i in kept] if self._offsets else []
+        bank._recent = self._recent
         return bank
 
     def size(self, index: int) -> tuple[int, int]:
-        """Height and width of photo number `index`, which was decoded."""
-        return self._shapes[index]
+        """Height and width of photo number `index` of a bank that is prepared."""
+        return self.sizes[index]
 
     def photo(self, index: int) -> Pixels:
-        """Photo number `index`, H×W×3 uint8, read-only."""
+        """Photo number `index`, H×W×3 uint8, read-only.
+
+        Raises:
+            DamagedFileError: it is decoded on demand, and damaged.
+        """
+        if self._recent is not None:
+            return self._recent.photo(self.paths[index], self.sizes[index])
         if self._pixels is None:
             self._pixels = np.memmap(self.cache / "pixels.bin", dtype=np.uint8, mode="r")
-        height, width = self._shapes[index]
+        height, width = self.sizes[index]
         start = self._offsets[index]
         return self._pixels[start : start + height * width * 3].reshape(height, width, 3)
+
+    def _each(self) -> Iterator[Pixels]:
+        """The pixels of each photo, one after the other; afterwards the bank holds those that could be read."""
+        kept: list[int] = []
+        self.sizes = []
+        for index, path in enumerate(self.paths):
+            try:
+                with Image.open(path) as image:
+                    pixels = rgb(image)
+            except Exception as error:  # decoders raise anything on damaged bytes
+                self.left_out.append(f"{path}: {error}")
+                continue
+            kept.append(index)
+            self.sizes.append((pixels.shape[0], pixels.shape[1]))
+            yield pixels
+        self._keep(kept)
+
+    def _sizes(self, problems: list[str]) -> list[tuple[int, int] | None]:
+        """The sizes that the headers say; None: not readable, which is added to the problems."""
+        sizes: list[tuple[int, int] | None] = []
+        for path in self.paths:
+            try:
+                sizes.append(picture_size(path, math.inf))
+            except DamagedFileError as error:
+                problems.append(str(error))
+                sizes.append(None)
+        return sizes
+
+    def _keep(self, kept: Sequence[int]) -> None:
+        """Leave out all photos but these, by number, and their cut-outs."""
+        number = {old: new for new, old in enumerate(kept)}
+        self.paths = [self.paths[i] for i in kept]
+        self.cutouts = [Cutout(number[c.photo], c.path) for c in self.cutouts if c.photo in number]
 
     def object_mask(self, cutout: Cutout) -> Mask:
         """The cut-out's mask, H×W bool, the size of its photo; white is what it is in the masks of `pairs`.
@@ -111,7 +174,7 @@ class PhotoBank:
         Raises:
             DamagedFileError: it cannot be read, has other proportions than its photo, or marks nothing.
         """
-        height, width = self._shapes[cutout.photo]
+        height, width = self.sizes[cutout.photo]
         check_proportions(cutout.path, picture_size(cutout.path, LARGEST_MASK), (height, width))
         mask = read_mask(cutout.path, LARGEST_MASK, size=(height, width), fit=True)
         if not mask.any():

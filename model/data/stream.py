@@ -149,7 +149,8 @@ class Stream:
             self._cache = temporary_cache(self)
         folder, check = self._cache / f"{self.side}-{number}", readable(self.mix, self.problems)
         bank = photos_to_forge(data, self.side, self.mix.validation, folder, check)
-        return _Forgeries(name, bank, data.plain_share) if decode(bank, self.problems, on_demand=self._on_demand) else None
+        ready = decode(bank, self.problems, on_demand=self._on_demand)
+        return _Forgeries(name, bank, data.plain_share) if ready else None
 
     def __getstate__(self) -> dict[str, Any]:
         # A map of the photos' file would be pickled as all of its bytes; each worker makes its own

@@ -19,15 +19,19 @@ from tests.model.data.made import touch
 def test_photos_to_forge_keep_their_cutouts(tmp_path: Path) -> None:
     touch(tmp_path, *(f"p/{n}.jpg" for n in range(40)), *(f"m/t_{n}_0.png" for n in range(40)), "m/t_x.png")
     data = Forge((tmp_path / "p",), (MaskFolder(tmp_path / "m", "t_"),))
+
+    def size_of(photo: Path) -> tuple[int, int] | None:
+        return None if photo.stem == "7" else (8, int(photo.stem))
+
     banks = {
-        side: photos_to_forge(data, side, Validation(0.4, 0, 0.2), tmp_path / "c", lambda path: path.stem != "7")
-        for side in get_args(Side)
+        side: photos_to_forge(data, side, Validation(0.4, 0, 0.2), tmp_path / "c", size_of) for side in get_args(Side)
     }
     stems = {side: {p.stem for p in bank.paths} for side, bank in banks.items()}
     assert set().union(*stems.values()) == {str(n) for n in range(40)} - {"7"}
     assert sum(map(len, stems.values())) == 39
     for side, bank in banks.items():
         assert len(bank.cutouts) == len(bank.paths) > 0
+        assert bank.sizes == [(8, int(path.stem)) for path in bank.paths]
         assert all(c.path.stem.split("_")[1] == bank.paths[c.photo].stem for c in bank.cutouts), side
 
 
