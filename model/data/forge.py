@@ -77,7 +77,8 @@ def forge(
         bank: the photos.
         rng: everything random is drawn from it.
         kind: `authentic` or one of EDITS; None draws one of KINDS with SHARES.
-        largest: share of the picture that the largest region that is drawn covers.
+        largest: share of the picture that the largest region covers; a piece of another photo that keeps its own
+            size may cover more.
         tools: models that the user has.
 
     Returns:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +210,16 @@ def test_a_thin_region_that_opencv_cannot_solve_is_blended_otherwise(bank: Photo
 def test_an_empty_bank_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no photo"):
         PhotoBank([], [], tmp_path / "cache").prepare()
+
+
+@pytest.mark.parametrize("make", [forge, forge_plainly])
+def test_small_regions_alone_can_be_asked_for(bank: PhotoBank, make: Callable[..., Forgery]) -> None:
+    made = [make(bank, np.random.default_rng([5, seed]), 128, 128, largest=0.02, **least(make)) for seed in range(12)]
+    areas = [sample.mask.mean() for sample in made if sample.kind in ("splice", "copy_move")]
+    assert len(areas) >= 4
+    assert min(areas) > 0
+    assert np.median(areas) < 0.03  # a piece of another photo that keeps its own size may be larger
+
+
+def least(make: Callable[..., Forgery]) -> dict[str, float]:
+    return {"smallest": 0.004} if make is forge_plainly else {}
