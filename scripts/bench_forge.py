@@ -1,8 +1,9 @@
 """Measure how fast forgeries are made: samples a second on one core, by kind and size.
 
-The photos are those of `clue sample`, decoded beforehand, as in training. One process, one thread; nothing else
-should run on the machine. Prints JSON: for each kind and size the samples, the mean and the slowest seconds of one,
-and samples a second; for each size the default mix of `forge`, and `forge_plainly`.
+The photos are those of `clue sample` as JPEGs: decoded beforehand, as in training; the mixes also with photos that are
+decoded whenever one is drawn, as in training from more photos than are kept decoded. One process, one thread; nothing
+else should run on the machine. Prints JSON: for each kind and size the samples, the mean and the slowest seconds of
+one, and samples a second; for each size the default mix of `forge`, and `forge_plainly`.
 
     python scripts/bench_forge.py
     python scripts/bench_forge.py --sizes 256x256 512x512 --samples 200 > forge.json
@@ -32,26 +33,32 @@ from clue_cli import __version__
 from clue_cli.sample.pictures import pictures
 from model.data.forge import EDITS, Forgery, forge, forge_plainly
 from model.data.photo_bank import Cutout, PhotoBank
+from model.data.recent_photos import RecentPhotos
 
-SIZES = ("256x256", "512x512", "1024x768")
 Maker = Callable[[PhotoBank, np.random.Generator, int, int], Forgery]
+MIXES: dict[str, Maker] = {"default mix": forge, "plainly": forge_plainly}
+PHOTOS = ("cached", "on demand")
+SIZES = ("256x256", "512x512", "1024x768")
 
 
-def photo_bank(folder: Path) -> PhotoBank:
-    """The photographs of `clue sample`, with an ellipse in each as object mask."""
+def photo_bank(folder: Path, photos: str) -> PhotoBank:
+    """The photographs of `clue sample`, with an ellipse in each as object mask; `photos` is one of PHOTOS."""
     paths, cutouts = [], []
     for name, picture in pictures().items():
         if picture.mask is not None:
             continue
-        paths.append(folder / f"{name}.png")
-        Image.fromarray(picture.pixels).convert("RGB").save(paths[-1])
+        paths.append(folder / f"{name}.jpg")
+        Image.fromarray(picture.pixels).convert("RGB").save(paths[-1], quality=95)
         height, width = picture.pixels.shape[:2]
         mask = np.zeros((height, width), np.uint8)
         cv2.ellipse(mask, (width // 2, height // 2), (width // 4, height // 5), 20, 0, 360, 255, -1)
         cutouts.append(Cutout(len(paths) - 1, folder / f"{name}.mask.png"))
         Image.fromarray(mask).save(cutouts[-1].path)
     bank = PhotoBank(paths, cutouts, folder / "cache")
-    bank.prepare()
+    if photos == "cached":
+        bank.prepare()
+    else:
+        bank.prepare_on_demand(RecentPhotos(0))  # of many photos, hardly one is drawn again soon
     return bank
 
 
@@ -61,7 +68,7 @@ def makers() -> dict[str, Maker]:
     def of_kind(kind: str) -> Maker:
         return lambda bank, rng, height, width: forge(bank, rng, height, width, kind)
 
-    return {"default mix": forge, "plainly": forge_plainly, **{kind: of_kind(kind) for kind in ("authentic", *EDITS)}}
+    return {**MIXES, **{kind: of_kind(kind) for kind in ("authentic", *EDITS)}}
 
 
 def measure(make: Maker, bank: PhotoBank, size: tuple[int, int], samples: int, seed: int) -> dict[str, Any]:
@@ -87,18 +94,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="WxH")
     parser.add_argument("--kinds", nargs="+", default=list(makers()), choices=list(makers()), metavar="KIND")
+    parser.add_argument("--photos", nargs="+", default=PHOTOS, choices=PHOTOS, help="on demand: the mixes alone")
     parser.add_argument("--samples", type=int, default=100, help="of each kind and size")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     cv2.setNumThreads(1)
     rows = []
     with tempfile.TemporaryDirectory(prefix="clue-bench-forge-") as folder:
-        bank = photo_bank(Path(folder))
-        for text in args.sizes:
-            width, height = (int(side) for side in text.split("x"))
-            for name in args.kinds:
-                figures = measure(makers()[name], bank, (width, height), args.samples, args.seed)
-                rows.append({"kind": name, "size": text, **figures})
+        for photos in args.photos:
+            bank = photo_bank(Path(folder), photos)
+            for text in args.sizes:
+                width, height = (int(side) for side in text.split("x"))
+                for name in [kind for kind in args.kinds if photos == "cached" or kind in MIXES]:
+                    figures = measure(makers()[name], bank, (width, height), args.samples, args.seed)
+                    rows.append({"kind": name, "size": text, "photos": photos, **figures})
     machine = {
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),

@@ -21,7 +21,9 @@ def test_a_row_for_each_kind_and_size(monkeypatch: pytest.MonkeyPatch, capsys: p
         runpy.run_path(str(SCRIPT), run_name="__main__")
     assert ended.value.code == 0
     printed = json.loads(capsys.readouterr().out)
-    assert len(printed["figures"]) == 2 * 9
+    rows = [(row["size"], row["kind"], row["photos"]) for row in printed["figures"]]
+    assert len(set(rows)) == len(rows) == 2 * (9 + 2)
+    assert {kind for _, kind, photos in rows if photos == "on demand"} == {"default mix", "plainly"}
     assert {row["size"] for row in printed["figures"]} == {"96x64", "64x64"}
     for row in printed["figures"]:
         assert row["samples"] == 2
