@@ -1,0 +1,95 @@
+"""A training that was stopped or killed goes on exactly: the same losses, the same model."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+
+from clue_cli.app import run
+from clue_cli.errors import ExitCode
+from model.training.log import Row, read_log
+from model.training.progress import Display
+from tests.clue_cli.commands.train.command import clue
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_and_continued(
+    data: Path,
+    tmp_path: Path,
+    number: signal.Signals,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert clue(data, tmp_path / "unbroken", "--steps", "4") == ExitCode.OK
+    with monkeypatch.context() as patch:
+        stepped = Display.stepped
+
+        def stepped_and_stopped(self: Display, row: Row) -> None:
+            stepped(self, row)
+            if row["step"] == 3:
+                signal.raise_signal(number)
+
+        patch.setattr(Display, "stepped", stepped_and_stopped)
+        assert clue(data, tmp_path / "run", "--steps", "4") == ExitCode.INTERRUPTED
+    assert "Interrupted at step 3" in capfd.readouterr().err
+    assert clue(data, tmp_path / "run", "--steps", "4") == ExitCode.OK
+    assert "Going on from step 3" in capfd.readouterr().err
+    losses = [
+        [row["loss"] for row in read_log(tmp_path / name / "log.jsonl") if row["kind"] == "step"]
+        for name in ("run", "unbroken")
+    ]
+    assert losses[0] == losses[1]
+    last = [(tmp_path / name / "last" / "model.safetensors").read_bytes() for name in ("run", "unbroken")]
+    assert last[0] == last[1]
+
+
+KILLED = """
+import os, signal, sys
+import torch
+from clue_cli.app import run
+from model.training.progress import Display
+
+torch.set_num_threads(int(sys.argv[1]))
+stepped = Display.stepped
+
+def killed(self, row):
+    stepped(self, row)
+    if row["step"] == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Display.stepped = killed
+run(sys.argv[2:])
+"""
+"""`clue train` as a process that is killed after its third step; the state on the disk is that of the second."""
+
+
+def test_killed_between_checkpoints_and_continued(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def words(name: str) -> list[str]:
+        small = ["--preset", str(data / "quick.yaml"), "--batch", "4", "--workers", "0", "--device", "cpu"]
+        small += ["--validation-samples", "8", "--validate-every", "4", "--save-every", "2", "--dice", "image"]
+        return ["train", "--data", str(data / "mix.yaml"), "--out", str(tmp_path / name), "--steps", "5", *small]
+
+    threads = str(torch.get_num_threads())
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, threads, *words("run")], check=False, capture_output=True, text=True
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    logs = [tmp_path / name / "log.jsonl" for name in ("run", "unbroken")]
+    assert [row["step"] for row in read_log(logs[0]) if row["kind"] == "step"] == [1, 2, 3]
+    assert run(words("run")) == ExitCode.OK
+    assert "Going on from step 2" in capfd.readouterr().err
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert run(words("unbroken")) == ExitCode.OK
+    losses = [[row["loss"] for row in read_log(log) if row["kind"] == "step"] for log in logs]
+    assert len(losses[0]) == 5
+    assert losses[0] == losses[1]
+    last = [(log.parent / "last" / "model.safetensors").read_bytes() for log in logs]
+    assert last[0] == last[1]
