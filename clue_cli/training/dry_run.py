@@ -39,7 +39,7 @@ def look(data: Path, out: Path, preset: str, options: TrainingOptions, *, decode
             validate on, and so on.
     """
     from model.data.calibration_pictures import CalibrationPictures
-    from model.data.description import describe
+    from model.data.description import describe, forged_area_lines
     from model.data.stream import Stream
     from model.training.network import count_parameters, planned, with_options
 
@@ -52,6 +52,8 @@ def look(data: Path, out: Path, preset: str, options: TrainingOptions, *, decode
         write_stdout("headers and some masks were read; --decode decodes all files, which takes longer\n")
     training = Stream(mix, "train", options.seed, on_demand=True)
     validation = Stream(mix, "validation", options.seed, on_demand=True)
+    for line in forged_area_lines(training):
+        write_stdout(line + "\n")
     calibration = CalibrationPictures(mix, options.seed)
     found = f"from {calibration.photos} photos" if not calibration.problem else f"none: {calibration.problem}"
     write_stdout(printable(f"score and confidence: {found}") + "\n")

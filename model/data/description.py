@@ -23,6 +23,7 @@ from model.data.photo_bank import LARGEST_MASK, check_proportions
 from model.data.photos_to_forge import check_photo, photos_to_forge
 from model.data.picture_files import DamagedFileError, check_mask_size, opened, picture_size
 from model.data.sides import Side, side_of
+from model.data.stream import Stream
 from model.data.yaml_reader import legible
 
 AREA_EDGES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -79,6 +80,21 @@ class Description:
     def lines(self, most: int = 20) -> list[str]:
         """Everything in words, one printable line each; of each source at most `most` damaged files and problems."""
         return [legible(line) for source in self.sources for line in _lines(source, most)]
+
+
+def forged_area_lines(stream: Stream) -> list[str]:
+    """A histogram of forged area for each source of photos to forge from, as `Stream.forged_areas` draws them.
+
+    Printable lines, in the form of `Description.lines`.
+    """
+    lines = []
+    for name, areas in stream.forged_areas().items():
+        bins = [0] * len(AREA_EDGES)
+        for area in areas:
+            bins[_bin(area)] += 1
+        lines.append(f"{name}: forged area, of {len(areas)} pictures drawn from it{':' if areas else ''}")
+        lines += _histogram(bins, "authentic")
+    return [legible(line) for line in lines]
 
 
 Looked = Callable[[str, int, int], None]
@@ -172,7 +188,7 @@ def _look_at(
             if entry.mask is not None and masks % step == 0:
                 mask = entry_mask(entry, reading, limit, size)
                 assert mask is not None
-                told.forged_area[int(np.searchsorted(AREA_EDGES, mask.mean(), "left"))] += 1
+                told.forged_area[_bin(float(mask.mean()))] += 1
                 if not mask.any():
                     told.empty.append(str(entry.mask))
             elif entry.mask is not None and not reading.fit and entry.mask.suffix != ".npz":  # arrays have no header
@@ -210,16 +226,29 @@ def _lines(told: SourceDescription, most: int) -> list[str]:
         lines.append("  sizes " + ", ".join(f"{n} {w}×{h}" for n, (w, h) in zip(_NAMES, told.sizes, strict=True)))
     if any(told.forged_area):
         lines.append(f"  forged area, of {sum(told.forged_area)} masks:")
-        bins = ["nothing", *(f"{a:.1%} to {b:.1%}" for a, b in pairwise(AREA_EDGES))]
-        longest = max(told.forged_area)
-        for name, count in zip(bins, told.forged_area, strict=True):
-            lines.append(f"    {name:>14} {count:7} {'█' * round(30 * count / longest)}".rstrip())
+        lines += _histogram(told.forged_area, "nothing")
     if told.forged_area[0]:
         some = f"{told.forged_area[0]} of {sum(told.forged_area)} masks mark nothing"
         lines.append(f"  {some}: their images count as authentic (empty_masks)")
         lines += _list(told.empty, most)
     lines += _some("damaged", told.damaged, most)
     return lines + _some("left out", told.problems, most)
+
+
+def _bin(area: float) -> int:
+    """In which bin of AREA_EDGES an area falls."""
+    return int(np.searchsorted(AREA_EDGES, area, "left"))
+
+
+def _histogram(counts: list[int], nothing: str) -> list[str]:
+    """A line for each bin, the first one called as it is said; none where all are empty."""
+    longest = max(counts)
+    names = [nothing, *(f"{a:.1%} to {b:.1%}" for a, b in pairwise(AREA_EDGES))]
+    return [
+        f"    {name:>14} {count:7} {'█' * round(30 * count / longest)}".rstrip()
+        for name, count in zip(names, counts, strict=True)
+        if longest
+    ]
 
 
 _NAMES = ("smallest", "median", "largest")

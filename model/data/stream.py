@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ TRIES = 16
 """So many damaged files, or edits that failed, in a row, and a sample is given up."""
 NAMED = 3
 """So many files are named where there may be thousands."""
+DRAWN, DRAWN_PIXELS, DRAWN_LEAST = 200, 32_000_000, 8
+"""So many forgeries are drawn to look at their areas, as long as they have no more pixels in all; and at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +198,28 @@ class Stream:
                 )
         return told
 
+    def forged_areas(self) -> dict[str, list[float]]:
+        """Forged shares of the area, for each source of photos to forge from; 0: an authentic picture.
+
+        They are those of DRAWN forgeries, fewer where the crops are large, made for this alone and always the same,
+        as many of them textbook cases as when the curriculum is over.
+        """
+        cv2.setNumThreads(1)
+        areas: dict[str, list[float]] = {}
+        for place, part in enumerate(self._parts):
+            if isinstance(part, _Forgeries):
+                found = areas[part.name] = []
+                pixels = 0
+                for number in range(DRAWN):
+                    shape = self.shape(number)
+                    pixels += shape.height * shape.width
+                    if number >= DRAWN_LEAST and pixels > DRAWN_PIXELS:
+                        break
+                    rng = self._generator(number, place, len(self._parts))  # of no sample: those have two numbers
+                    with suppress(*EDIT_ERRORS):  # DamagedFileError is one of them
+                        found.append(float(_forged(part, rng, shape, part.plain_share.end).mask.mean()))
+        return areas
+
     def shape(self, index: int) -> Shape:
         """The size of the samples of batch number `index`."""
         return self.shapes[int(self._generator(index).choice(len(self.shapes), p=self._shape_shares))]
@@ -225,9 +250,7 @@ class Stream:
             what = part.name
             try:
                 if isinstance(part, _Forgeries):
-                    plainly = rng.random() < self._plain_share(part, index)
-                    made = (forge_plainly if plainly else forge)(part.bank, rng, shape.height, shape.width)
-                    return Sample(made.pixels, made.mask, part.name)
+                    return _forged(part, rng, shape, self._plain_share(part, index))
                 entry = part.entries[int(rng.integers(len(part.entries)))]
                 what = f"{part.name}, {entry.image}"
                 pixels, mask = cut(entry, part.reading, self.mix.max_megapixels, shape, self._augment, rng)
@@ -239,3 +262,9 @@ class Stream:
                 continue
             return Sample(pixels, mask, part.name)
         return None
+
+
+def _forged(part: _Forgeries, rng: np.random.Generator, shape: Shape, plain_share: float) -> Sample:
+    plainly = rng.random() < plain_share
+    made = (forge_plainly if plainly else forge)(part.bank, rng, shape.height, shape.width)
+    return Sample(made.pixels, made.mask, part.name)

@@ -124,3 +124,13 @@ def test_pictures_to_train_on_that_are_all_damaged(
 def test_what_is_validated_on_is_counted(tmp_path: Path, mixed: Mixed, capfd: pytest.CaptureFixture[str]) -> None:
     assert clue(mixed(PAIRS), tmp_path / "run", "--dry-run") == ExitCode.OK
     assert "validation: 8 samples, 8 of them forged\n" in capfd.readouterr().out
+
+
+def test_forged_areas_of_what_is_made_on_the_fly(
+    tmp_path: Path, mixed: Mixed, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("model.data.stream.DRAWN", 12)
+    assert clue(mixed(PAIRS, {"forge": "authentic"}), tmp_path / "run", "--dry-run", "--quiet") == ExitCode.OK
+    said = capfd.readouterr().out
+    assert "\nforge: forged area, of 12 pictures drawn from it:\n" in said
+    assert "\n         authentic " in said
