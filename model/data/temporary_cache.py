@@ -14,8 +14,10 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # not on Windows: there what is left of a killed run stays
-    fcntl = None  # type: ignore[assignment]
+
+    LOCKS = True
+except ImportError:  # on Windows: there what is left of a killed run stays
+    LOCKS = False
 
 PREFIX, LOCK = "clue-photos-", ".clue-in-use"
 """The folders' names begin with one; in each is the other, a file locked for as long as a process uses the folder. The
@@ -46,7 +48,7 @@ def temporary_cache(owner: object) -> Path:
 
 def remove_abandoned(place: Path) -> None:
     """Remove the folders of this user's on this machine that no process uses any more; others are left alone."""
-    if fcntl is None:
+    if not LOCKS:
         return
     with suppress(OSError), os.scandir(place) as found:
         for entry in found:
@@ -73,7 +75,7 @@ def _own_folder(entry: os.DirEntry[str]) -> bool:
 
 def _locked(path: Path, create: int = 0) -> int | None:
     """The file, open and locked for this process and its forks; None: it is not there, or another's."""
-    if fcntl is None:
+    if not LOCKS:
         return None
     try:
         lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW | create, 0o600)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import signal
@@ -98,9 +99,9 @@ def test_where_there_are_no_locks(place: Path, monkeypatch: pytest.MonkeyPatch, 
         raise OSError(95, "Operation not supported")
 
     if why == "no fcntl":
-        monkeypatch.setattr(module, "fcntl", None)
+        monkeypatch.setattr(module, "LOCKS", False)
     else:
-        monkeypatch.setattr(module.fcntl, "flock", refused)
+        monkeypatch.setattr(fcntl, "flock", refused)
     owner = Owner()
     folder = temporary_cache(owner)
     assert list(place.iterdir()) == [folder]
