@@ -90,17 +90,17 @@ def read(data: Path, preset: str, out: Path) -> tuple[Mix, Preset]:
     from model.presets.files import preset_of
 
     mix, network = load_mix(data), preset_of(preset)
-    for folder in mix.folders():
+    for source, folder in mix.folders():
         if out.resolve().is_relative_to(folder.resolve()):
             raise OptionsError(
-                f"--out {out} lies in {folder}, which {data} reads: pictures of the training would be trained on.",
+                f"--out {out} lies in {folder}, and pictures of the training would be trained on: {source.where}.",
                 "Give a folder outside of the data.",
             )
     multiple = network.tile.multiple
     for shape in mix.shapes:
         if shape.height % multiple or shape.width % multiple:
             raise OptionsError(
-                f"{data}: the shape {shape.height}×{shape.width} does not fit the preset {network.name}.",
+                f"{shape.where}: the shape {shape.height}×{shape.width} does not fit the preset {network.name}.",
                 f"Its sides must be multiples of {multiple} pixels.",
             )
     return mix, network

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -148,20 +148,27 @@ class Validation:
         share: of the photos, for the validation.
         seed: another seed, other photos.
         calibration_share: of the photos, for the score and its confidence; in none of the other sides.
+        where: file, line and key of `share`; empty: it is left out.
     """
 
     share: float = 0.08
     seed: int = 0
     calibration_share: float = 0.05
+    where: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A size of crops in pixels, and how often it is drawn relative to the others."""
+    """A size of crops in pixels, and how often it is drawn relative to the others.
+
+    Attributes:
+        where: file, line and key of its description.
+    """
 
     height: int
     width: int
     weight: float = 1.0
+    where: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +198,7 @@ class Mix:
         path: the file.
         digest: SHA-256 of its bytes, hex.
         max_megapixels: larger pictures are not decoded (10⁶ pixels).
+        where: file, line and key of the sources.
     """
 
     path: Path
@@ -200,18 +208,21 @@ class Mix:
     augment: Augment = Augment()
     max_megapixels: float = LARGEST_PICTURE
     digest: str = ""
+    where: str = field(default="", compare=False)
 
-    def folders(self) -> list[Path]:
-        """The folders that are looked through, list files and their pictures left out."""
-        found: list[Path] = []
+    def folders(self) -> list[tuple[Source, Path]]:
+        """The folders that are looked through, each with its source; list files and their pictures are left out."""
+        found: list[tuple[Source, Path]] = []
         for source in self.sources:
+            folders: tuple[Path, ...] = ()
             match source.data:
                 case Pairs(images=images, masks=masks):
-                    found += [images, masks]
+                    folders = (images, masks)
                 case NamedSet(root=root):
-                    found.append(root)
-                case Authentic(folders=folders):
-                    found += folders
+                    folders = (root,)
+                case Authentic():
+                    folders = source.data.folders
                 case Forge(photos=photos, masks=cutouts):
-                    found += [*photos, *(cutout.folder for cutout in cutouts)]
+                    folders = (*photos, *(cutout.folder for cutout in cutouts))
+            found += [(source, folder) for folder in folders]
         return found

@@ -48,10 +48,11 @@ def load_mix(path: Path | str) -> Mix:
         path=Path(path),
         sources=_sources(values["sources"]),
         validation=_validation(values["validation"]) if "validation" in values else Validation(),
-        shapes=_shapes(values["shapes"]) if "shapes" in values else (Shape(256, 256),),
+        shapes=_shapes(values["shapes"]) if "shapes" in values else (Shape(256, 256, where=f"{path}, no `shapes`"),),
         augment=_augment(values["augment"]) if "augment" in values else Augment(),
         max_megapixels=limit,
         digest=hashlib.sha256(data).hexdigest(),
+        where=values["sources"].where,
     )
 
 
@@ -200,6 +201,7 @@ def _validation(value: Value) -> Validation:
         values["share"].number(0, 0.5) if "share" in values else default.share,
         values["seed"].whole(0, 2**32 - 1) if "seed" in values else default.seed,
         values["calibration_share"].number(0, 0.4) if "calibration_share" in values else default.calibration_share,
+        values["share"].where if "share" in values else "",
     )
 
 
@@ -209,12 +211,12 @@ def _shapes(value: Value) -> tuple[Shape, ...]:
     for item in value.items(expected):
         if item.is_text():
             side = _pixels(item)
-            shapes.append(Shape(side, side))
+            shapes.append(Shape(side, side, where=item.where))
             continue
         values = item.mapping(["height", "width", "weight"], expected)
         _need(item, values, "height", "width")
         weight = values["weight"].number(1e-6, 1e6) if "weight" in values else 1.0
-        shapes.append(Shape(_pixels(values["height"]), _pixels(values["width"]), weight))
+        shapes.append(Shape(_pixels(values["height"]), _pixels(values["width"]), weight, item.where))
     if not shapes:
         raise value.error(expected)
     return tuple(shapes)

@@ -130,7 +130,10 @@ class Stream:
         if not self._parts:
             seen = f" ({'; '.join(self.problems[:3])})" if self.problems else ""
             expected = "at least one image" if side == "train" else "more images, or a larger validation.share"
-            raise MixError(str(mix.path), f"no source has an image on the {side} side{seen}", expected)
+            where = mix.validation.where if side == "validation" else ""
+            raise MixError(
+                where or mix.where or str(mix.path), f"no source has an image on the {side} side{seen}", expected
+            )
         self._shares = np.asarray(weights) / np.sum(weights)
         often = np.asarray([shape.weight for shape in self.shapes], np.float64)
         self._shape_shares = often / often.sum()

@@ -29,4 +29,5 @@ def test_curriculum_is_a_straight_line(batch: int, share: float) -> None:
     ids=["pairs", "list", "named", "authentic", "forge"],
 )
 def test_which_folders_it_reads(data: Any, folders: str) -> None:
-    assert Mix(Path("mix.yaml"), (Source("s", 1, data),)).folders() == [Path(name) for name in folders]
+    source = Source("s", 1, data)
+    assert Mix(Path("mix.yaml"), (source,)).folders() == [(source, Path(name)) for name in folders]

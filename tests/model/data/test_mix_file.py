@@ -103,6 +103,17 @@ sources:
 def test_what_is_left_out_has_defaults(folder: Path) -> None:
     mix = load_mix(write(folder, "sources: [{authentic: photos}]"))
     assert (mix.validation, mix.shapes, mix.augment) == (Validation(), (Shape(256, 256),), Augment())
+    assert [shape.where for shape in mix.shapes] == [f"{mix.path}, no `shapes`"]
+    assert (mix.where, mix.validation.where) == (f"{mix.path}, line 1, sources", "")
+
+
+def test_what_turns_out_wrong_later_has_its_place(folder: Path) -> None:
+    lines = ["shapes:", "- 64", "- {height: 64, width: 96}", "validation:", "  seed: 1", "  share: 0.1"]
+    mix = load_mix(write(folder, "\n".join([*lines, "sources:", "- authentic: photos"])))
+    places = [shape.where for shape in mix.shapes] + [mix.validation.where, mix.where]
+    expected = ["line 2, shapes[0]", "line 3, shapes[1]", "line 6, validation.share", "line 8, sources"]
+    assert places == [f"{mix.path}, {place}" for place in expected]
+    assert mix.shapes[0] == Shape(64, 64)  # the place makes no other shape
 
 
 def test_an_anchor_is_the_value_it_names(folder: Path) -> None:

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from accelerate.state import AcceleratorState
 from PIL import Image
 
-from clue_cli.app import run
 from clue_cli.errors import ExitCode
+from tests.clue_cli.commands.train.command import clue
 from tests.model.training.made import QUICK
 
 PAIRS = {"pairs": {"images": "images", "masks": "masks"}}
 HALF = {"share": 0.4, "calibration_share": 0.0}
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerate() -> Iterator[None]:
-    """Accelerate keeps its choices for the whole process."""
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +52,6 @@ def mixed(data: Path) -> Mixed:
     return write
 
 
-def clue(mix: Path, out: Path, *words: str) -> int:
-    small = ["--preset", str(mix.parent / "quick.yaml"), "--batch", "4", "--workers", "0", "--device", "cpu"]
-    return run(["train", "--data", str(mix), "--out", str(out), *small, "--validation-samples", "8", *words])
-
-
 REFUSED: dict[str, tuple[list[dict[str, Any]], dict[str, float], str]] = {
     "no validation": ([PAIRS], {"share": 0.0}, "no source has an image on the validation side"),
     "too few pairs": ([{"authentic": "one"}], {"share": 0.01}, "no source has an image on the validation side"),
@@ -92,10 +79,10 @@ def test_it_refuses_what_the_training_refuses(
     for name in ("one", "empty"):
         (data / name).mkdir(exist_ok=True)
     Image.new("RGB", (64, 64)).save(data / "one" / "a.png")
-    mix = mixed(*sources, split=split)
+    mixed(*sources, split=split)
     told = []
     for words in (["--dry-run"], ["--steps", "1"]):
-        assert clue(mix, tmp_path / "run", *words, "--quiet") == ExitCode.BAD_USAGE
+        assert clue(data, tmp_path / "run", *words, "--quiet") == ExitCode.BAD_USAGE
         told.append(capfd.readouterr().err)
     assert said in " ".join(told[0].split())
     assert told[0] == told[1]
@@ -113,24 +100,61 @@ def test_pictures_to_train_on_that_are_all_damaged(
         return Batch([], ["a.png: broken"]) if self.side == "train" else real(self, index, count)
 
     monkeypatch.setattr(Stream, "batch", batch)
+    mixed(PAIRS)
     told = []
     for words in (["--dry-run"], ["--steps", "1"]):
-        assert clue(mixed(PAIRS), tmp_path / "run", *words, "--quiet") == ExitCode.BAD_USAGE
+        assert clue(data, tmp_path / "run", *words, "--quiet") == ExitCode.BAD_USAGE
         told.append(capfd.readouterr().err.splitlines()[0])
     assert told[0] == told[1]
     assert "Nothing to learn from: 8 batches in a row" in told[0]
 
 
-def test_what_is_validated_on_is_counted(tmp_path: Path, mixed: Mixed, capfd: pytest.CaptureFixture[str]) -> None:
-    assert clue(mixed(PAIRS), tmp_path / "run", "--dry-run") == ExitCode.OK
+def test_what_is_validated_on_is_counted(
+    data: Path, tmp_path: Path, mixed: Mixed, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mixed(PAIRS)
+    assert clue(data, tmp_path / "run", "--dry-run") == ExitCode.OK
     assert "validation: 8 samples, 8 of them forged\n" in capfd.readouterr().out
 
 
 def test_forged_areas_of_what_is_made_on_the_fly(
-    tmp_path: Path, mixed: Mixed, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    data: Path, tmp_path: Path, mixed: Mixed, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("model.data.stream.DRAWN", 12)
-    assert clue(mixed(PAIRS, {"forge": "authentic"}), tmp_path / "run", "--dry-run", "--quiet") == ExitCode.OK
+    mixed(PAIRS, {"forge": "authentic"})
+    assert clue(data, tmp_path / "run", "--dry-run", "--quiet") == ExitCode.OK
     said = capfd.readouterr().out
     assert "\nforge: forged area, of 12 pictures drawn from it:\n" in said
     assert "\n         authentic " in said
+
+
+PLACES: dict[str, tuple[dict[str, Any], str, str, int, str]] = {
+    "a shape that does not fit": ({"shapes": [64, 72]}, "run", "72×72 does not fit", 12, "shapes[1]"),
+    "a runs folder in the data": ({}, "masks/run", "pictures of the training would be", 4, "sources[0].pairs"),
+    "no image to validate on": ({"split": {"share": 0.0}}, "run", "the validation side", 14, "validation.share"),
+    "no image to train on": ({"sources": [{"authentic": "empty"}]}, "run", "the train side", 2, "sources"),
+}
+
+
+@pytest.mark.parametrize("words", [["--dry-run"], ["--steps", "1"]], ids=["dry run", "training"])
+@pytest.mark.parametrize(("changes", "out", "said", "line", "key"), PLACES.values(), ids=PLACES.keys())
+def test_what_is_wrong_has_its_place_in_the_mix(
+    data: Path,
+    tmp_path: Path,
+    mixed: Mixed,
+    changes: dict[str, Any],
+    out: str,
+    said: str,
+    line: int,
+    key: str,
+    words: list[str],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    (data / "empty").mkdir(exist_ok=True)
+    rest = {name: value for name, value in changes.items() if name != "sources"}
+    mix = mixed(*changes.get("sources", [PAIRS]), **rest)
+    assert clue(data, data / out if "/" in out else tmp_path / out, *words, "--quiet") == ExitCode.BAD_USAGE
+    told = " ".join(capfd.readouterr().err.split())
+    assert said in told
+    assert f"{mix}, line {line}, {key}" in told
+    assert not (data / "masks" / "run").exists()
