@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from model.presets.spec import Preset
 from model.rectified_flow import seeded_noise
 from model.self_match import self_match
+from model.training.errors import ResourcesError
 
 ATTEMPTS = 8
 _FAR = 2**40
@@ -158,21 +159,36 @@ class Feed(Dataset[FeedBatch]):
 
 
 def batches(feed: Feed, indexes: Sequence[int], workers: int, pin_memory: bool = False) -> Iterator[FeedBatch]:
-    """The batches of these numbers, in this order, made ahead of time by `workers` processes."""
+    """The batches of these numbers, in this order, made ahead of time by `workers` processes.
+
+    Raises:
+        ResourcesError: one of these processes died; from the iterator.
+    """
     if workers:
         _one_opencv_thread()  # here too: ending a pool of threads that a fork has not copied waits for ever
     several: dict[str, Any] = {"prefetch_factor": 4, "worker_init_fn": _prepare_worker} if workers else {}
-    return iter(
-        DataLoader(
-            feed,
-            batch_size=None,
-            sampler=indexes,
-            num_workers=workers,
-            collate_fn=_as_it_is,
-            pin_memory=pin_memory,
-            **several,
-        )
+    loader = DataLoader(
+        feed,
+        batch_size=None,
+        sampler=indexes,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        pin_memory=pin_memory,
+        **several,
     )
+    return _while_workers_live(iter(loader))
+
+
+def _while_workers_live(supply: Iterator[FeedBatch]) -> Iterator[FeedBatch]:
+    try:
+        yield from supply
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise ResourcesError(
+            "A process that makes batches died; the machine may have run out of memory.",
+            "Use fewer --workers. The same command goes on from the last checkpoint.",
+        ) from error
 
 
 def _as_it_is(batch: Any) -> Any:

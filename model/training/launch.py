@@ -48,8 +48,9 @@ def make_accelerator(options: TrainingOptions) -> Accelerator:
             # `Steps` divides by the number of batches; accelerate's plain argument would give way to the environment.
             gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
             dynamo_backend="no",
-            # The last blocks of the transformer, which no feature needs, never get a gradient.
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+            # The last blocks of the transformer, which no feature needs, never get a gradient. Buffers are constants:
+            # sent around at every forward pass, they made a process with fewer validation batches be waited for.
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)],
         )
     except (ImportError, RuntimeError, ValueError) as error:
         raise OptionsError(

@@ -76,7 +76,8 @@ class Log:
         except ImportError:
             listener.told("TensorBoard is not installed, so there is only log.jsonl; it is in the extra `train`.")
         else:
-            self._board = SummaryWriter(str(folder.path / "tensorboard"), purge_step=step + 1)
+            with writing(folder.path / "tensorboard"):
+                self._board = SummaryWriter(str(folder.path / "tensorboard"), purge_step=step + 1)
 
     def write(self, row: Row) -> None:
         """Append a row.

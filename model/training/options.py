@@ -34,7 +34,7 @@ MOST_LEVELS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingOptions:
-    """Options of a training. The defaults are the recipe of `mini`.
+    """Options of a training. What the shipped `mini` was trained with, and where that differs, is in its model card.
 
     Attributes:
         steps, minutes: how long, in optimizer steps or in minutes by the clock; exactly one is given. Over the clock

@@ -13,7 +13,7 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from model.losses import DICE, bce_loss
-from model.training.errors import NotFiniteError, OptionsError, ResourcesError
+from model.training.errors import NotFiniteError, OptionsError
 from model.training.feed import Feed, FeedBatch, batches
 from model.training.log import Row
 from model.training.options import TrainingOptions
@@ -63,15 +63,7 @@ class Steps:
         return batches(self.feed, indexes, self.options.workers, pin_memory=self.accelerator.device.type == "cuda")
 
     def _next(self, supply: Iterator[FeedBatch]) -> FeedBatch:
-        try:
-            batch = next(supply)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise ResourcesError(
-                "A process that makes batches died; the machine may have run out of memory.",
-                "Use fewer --workers. The same command goes on from the last checkpoint.",
-            ) from error
+        batch = next(supply)
         for name in batch.damaged:
             if self.rank:
                 self._met[name] = self._met.get(name, 0) + 1

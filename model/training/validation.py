@@ -69,13 +69,14 @@ class Summary:
 
 
 def fixed_batches(feed: Feed, options: TrainingOptions, accelerator: Accelerator) -> list[FeedBatch]:
-    """This process's part of the validation, made once and kept.
+    """This process's part of the validation, made once and kept; at least a batch.
 
     Raises:
+        ResourcesError: a process that makes batches died.
         OptionsError: there is no picture that can be read, or none that is forged.
     """
     count, pictures = 0, 0
-    while pictures < options.validation_samples:
+    while pictures < options.validation_samples or count < accelerator.num_processes:
         pictures += feed.count(count)
         count += 1
     mine = range(accelerator.process_index, count, accelerator.num_processes)

@@ -25,7 +25,7 @@ from model.training.progress import Display
 from model.training.schedule import FLOOR, learning_rate
 from model.training.state import RunFolder, seed_step
 from model.training.validation import Counts, measure, summarize, write_samples
-from tests.model.training.made import QUICK, Squares, options
+from tests.model.training.made import QUICK, Squares
 from tests.tiny_model import write_tiny_model
 
 
@@ -311,8 +311,3 @@ def test_finish_stores_a_calibration(tmp_path: Path) -> None:
     assert inspect(str(folder)).training["no_confidence"] == "too few photos"
     finish(folder, Calibration(name="fitted"))
     assert "no_confidence" not in inspect(str(folder)).training
-
-
-def test_defaults_are_those_of_the_recipe() -> None:
-    assert options().ema == 0.998
-    assert np.isclose(options().bce_weight + options().dice_weight, 1.4)
