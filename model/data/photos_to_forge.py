@@ -96,9 +96,9 @@ def decode(bank: PhotoBank, problems: list[str], *, on_demand: bool = False) -> 
     Raises:
         OSError: the cache cannot be written; it names the folder.
     """
-    problems += bank.unmatched
     if not bank.paths:
         return False
+    problems += bank.unmatched
     try:
         room = 0 if on_demand else bank.decoded_bytes()
         if on_demand or room > MOST_DECODED:
