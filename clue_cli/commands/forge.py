@@ -182,14 +182,13 @@ def _shown(quiet: bool) -> Iterator[Told]:
             self.bar = tqdm(total=max(count, before), initial=before, unit="picture", file=stderr, mininterval=pace)
 
         def failed(self, photo: str, reason: str) -> None:
-            line = f"unusable: {printable(photo)}: {printable(reason)}"
-            if self.bar is None:
-                say(line)
-            else:
-                self.bar.write(line, file=PatientStderr())
+            self.noticed(f"unusable: {photo}: {reason}")
 
         def noticed(self, line: str) -> None:
-            say(printable(line))
+            if self.bar is None:
+                say(printable(line))
+            else:
+                self.bar.write(printable(line), file=PatientStderr())
 
         def made(self) -> None:
             if self.bar is not None:

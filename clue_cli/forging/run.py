@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from clue_cli.errors import ClueError, NothingToScanError, UsageError
-from clue_cli.forging.folder import ForgeFolder
+from clue_cli.forging.folder import LOG, ForgeFolder
 from clue_cli.forging.options import ForgeOptions
 from clue_cli.forging.photos import Found, find, match_masks
 from clue_cli.forging.worker import Job, Made, initialize, load_tools, make, start_worker
@@ -120,6 +120,9 @@ def forge_folder(
             raise
         finally:
             folder.summarize(status, options.count, failures)
+        if folder.failed:
+            edits = "1 edit" if folder.failed == 1 else f"{folder.failed} edits"
+            told.noticed(f"{edits} failed and others took their place; {LOG} says why (`failed`).")
         return ForgeRun(status, made, len(folder.done) - made, dict(folder.kinds), failures)
 
 

@@ -84,7 +84,7 @@ def _texts(fields: dict[str, object], name: str, where: str) -> tuple[str, ...]:
     values = value if isinstance(value, list) else [value]
     if not all(text is None or isinstance(text, str) for text in values):
         raise MixError(where, "found a value that is no text", f"a text in `{name}`, or a list of texts")
-    return tuple(text for text in values if text)
+    return tuple(str(text) for text in values if text)
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, object]]]:

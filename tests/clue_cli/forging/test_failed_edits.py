@@ -12,7 +12,7 @@ from clue_cli.errors import NothingToScanError
 from clue_cli.forging import worker
 from clue_cli.forging.folder import LOG, SUMMARY
 from clue_cli.forging.options import ForgeOptions
-from clue_cli.forging.run import forge_folder
+from clue_cli.forging.run import Told, forge_folder
 
 SEED = 3
 
@@ -60,6 +60,21 @@ def test_the_next_attempt_takes_its_place(
     assert json.loads((tmp_path / SUMMARY).read_text("utf-8"))["failed_edits"] == 2
     forge_folder([photos], tmp_path, options)  # nothing to do: the log is counted again
     assert json.loads((tmp_path / SUMMARY).read_text("utf-8"))["failed_edits"] == 2
+
+
+@pytest.mark.parametrize(("times", "said"), [(0, []), (1, ["1 edit failed"]), (2, ["2 edits failed"])])
+def test_how_many_is_told_in_the_end(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int, said: list[str]
+) -> None:
+    lines: list[str] = []
+
+    class Listen(Told):
+        def noticed(self, line: str) -> None:
+            lines.append(line)
+
+    failing(monkeypatch, ValueError("odd"), times)
+    forge_folder([photos], tmp_path, ForgeOptions(count=1, authentic=0.0, workers=1), Listen())
+    assert [line.split(" and ")[0] for line in lines] == said
 
 
 def test_where_every_edit_fails_the_picture_is_authentic(
