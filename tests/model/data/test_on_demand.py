@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,8 +110,8 @@ def test_parts_share_what_is_kept(folder: Path, tmp_path: Path) -> None:
 
 
 def test_no_photo_that_can_be_read(folder: Path, tmp_path: Path) -> None:
-    for paths, sizes in (([folder / "photos" / "text.jpg"], []), ([], [])):
-        bank = PhotoBank(paths, [], tmp_path, sizes=sizes)
+    for paths in ([folder / "photos" / "text.jpg"], []):
+        bank = PhotoBank(paths, [], tmp_path)
         assert not decode(bank, [], on_demand=True)
         assert not bank.prepared
 
@@ -144,9 +145,7 @@ def test_a_photo_that_changes_after_it_was_listed(tmp_path: Path, change: str) -
 
 
 def test_the_room_is_shared_by_the_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        module.shutil, "disk_usage", lambda place: type("", (), {"free": 1000 if place == tmp_path else 0})
-    )
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: type("", (), {"free": 1000 if place == tmp_path else 0}))
     for said, expected in (("", 1000), ("4", 250), ("0", 1000), ("-1", 1000), ("many", 1000)):
         monkeypatch.setenv("LOCAL_WORLD_SIZE", said)
         assert free_bytes(tmp_path / "not" / "yet" / "there") == expected
