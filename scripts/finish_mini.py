@@ -84,13 +84,19 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--started-from", default="random weights", help="in words, for the training summary")
+    parser.add_argument("--earlier", type=Path, help="another run, whose weights are averaged with those of --run")
+    parser.add_argument("--earlier-share", type=float, default=0.3, help="how much of the average (%(default)s)")
     parser.add_argument("--count", type=int, default=600)
     args = parser.parse_args()
     cv2.setNumThreads(1)
 
     state = torch.load(args.run / "latest.pt", weights_only=True)
     model = build(PRESETS["mini"])
-    model.load_state_dict(state["average"])
+    weights = state["average"]
+    if args.earlier:
+        others, share = torch.load(args.earlier / "latest.pt", weights_only=True)["average"], args.earlier_share
+        weights = {name: (1 - share) * tensor + share * others[name] for name, tensor in weights.items()}
+    model.load_state_dict(weights)
     # What is shipped is rounded to half precision: measure that, not what it was rounded from.
     model.load_state_dict({name: tensor.half().float() for name, tensor in model.state_dict().items()})
     as_it_is = copy.deepcopy(model)

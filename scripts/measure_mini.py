@@ -20,7 +20,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from model.device import resolve
 from model.evaluation import CLASSICAL, TRIVIAL, Cell, Entry, find_at, ground, measure, read_pixels, summarize
 from model.evaluation.bootstrap import Statistic, Values, interval, mean_cells, statistic_cells, weights
 from model.evaluation.image_scores import auc
+from model.evaluation.published_layouts import casia_manipulation
 from model.evaluation.rows import ImageRow
 from model.prediction import Prediction
 from model.predictor import Predictor
@@ -72,6 +73,11 @@ def maps(
         if not isinstance(result, Prediction):
             raise SystemExit(f"{result.key.key}: {result.message}")
         yield result.key, result.heatmap
+
+
+def named(entry: Entry) -> Entry:
+    """With what was done, which the names of CASIA v1 say."""
+    return replace(entry, manipulation=entry.manipulation or casia_manipulation(entry.image.stem))
 
 
 def figures(rows: Sequence[ImageRow]) -> dict[str, Any]:
@@ -202,7 +208,7 @@ def measured_on_set(
     found = find_at(root)
     for problem in found.problems:
         print(f"{problem.kind.value}: {problem.name} {problem.detail}", file=sys.stderr)
-    forged = [entry for entry in found.entries if entry.forged and ground(entry).truth is not None]
+    forged = [named(entry) for entry in found.entries if entry.forged and ground(entry).truth is not None]
     authentic = [entry for entry in found.entries if not entry.forged]
     if not forged or not authentic:
         raise SystemExit(f"{root}: {len(forged)} forged images with a mask and {len(authentic)} authentic ones")

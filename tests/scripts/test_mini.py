@@ -12,7 +12,9 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from model.calibration import Calibration
 from model.checkpoint import inspect
@@ -50,11 +52,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / "set" / folder).mkdir(parents=True)
     mask = np.zeros((64, 96), np.uint8)
     mask[8:40, 8:48] = 255
-    for number in range(4):
+    for number, kind in enumerate("DDDS"):
         pixels = rng.integers(0, 255, (64, 96, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(root / "set" / "Au" / f"Au_ani_{number}.png")
-        Image.fromarray(pixels // 2).save(root / "set" / "Tp" / f"Sp_D_{number}.png")
-        Image.fromarray(mask).save(root / "set" / "Gt" / f"Sp_D_{number}.png")
+        Image.fromarray(pixels // 2).save(root / "set" / "Tp" / f"Sp_{kind}_{number}.png")
+        Image.fromarray(mask).save(root / "set" / "Gt" / f"Sp_{kind}_{number}.png")
     Image.fromarray(pixels).save(root / "set" / "Tp" / "Sp_S_nothing says what is forged.png")
     return root
 
@@ -93,12 +95,20 @@ def test_train_and_finish(
     monkeypatch.setattr(scripts.finish_mini, "SIZES", ((64, 96), (96, 64), (64, 64)))
     monkeypatch.setattr(scripts.finish_mini, "calibration_of", lambda *_: Calibration(name="made"))
     out = tmp_path / "finished"
-    run(scripts.finish_mini, monkeypatch, "--run", tmp_path / "run", "--data", data, "--out", out, "--count", 24)
+    (tmp_path / "earlier").mkdir()
+    earlier = torch.load(tmp_path / "run" / "latest.pt", weights_only=True)
+    bias = "localization.head.2.bias"
+    earlier["average"][bias] = earlier["average"][bias] + 1
+    torch.save(earlier, tmp_path / "earlier" / "latest.pt")
+    words = ("--run", tmp_path / "run", "--data", data, "--out", out, "--count", 24)
+    run(scripts.finish_mini, monkeypatch, *words, "--earlier", tmp_path / "earlier", "--earlier-share", 0.5)
     told = json.loads(capsys.readouterr().out)
     assert told["held_out"]["all forged"]["n"] == 12
     assert told["training"]["steps"] == 2
-    finished = inspect(str(out))
-    assert finished.calibration.name == "made"
+    assert inspect(str(out)).calibration.name == "made"
+    last = torch.load(tmp_path / "run" / "latest.pt", weights_only=True)["average"][bias]
+    expected = last + 0.5 + told["training"]["logit_shift"]
+    assert torch.allclose(load_file(out / "model.safetensors")[bias].float(), expected, atol=2e-2)
 
 
 def test_measure(
@@ -117,6 +127,7 @@ def test_measure(
     assert [problem["name"] for problem in found["problems"]] == ["Tp/Sp_S_nothing says what is forged.png"]
     assert "nothing says what is forged" in capsys.readouterr().err
     assert found["mini"]["f1"]["n"] == found["mini after JPEG 70"]["f1"]["n"] == 4
+    assert (found["mini"]["splice"]["n"], found["mini"]["copy-move"]["n"]) == (3, 1)
     assert found["all forged"]["f1"]["value"] == pytest.approx(2 * 1280 / (6144 + 1280), abs=1e-4)
     assert found["made pictures"]["f1"]["n"] == 12
     assert found["regions under 1 % in 1024×768"]["f1"]["n"] == 3
