@@ -49,7 +49,7 @@ def make_accelerator(options: TrainingOptions) -> Accelerator:
             gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
             dynamo_backend="no",
             # The last blocks of the transformer, which no feature needs, never get a gradient. Buffers are constants:
-            # sent around at every forward pass, they made a process with fewer validation batches be waited for.
+            # sent around at every forward pass, they would have a process with fewer validation batches waited for.
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)],
         )
     except (ImportError, RuntimeError, ValueError) as error:
