@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.clue import CLUE
-from model.edges import follow_edges
+from model.completion import complete
 from model.prediction import Key, OutOfMemory, Prediction
 from model.rectified_flow import content_seed, seeded_noise
 from model.self_match import self_match
 from model.tiling import Blend, Tile, padded, tiles
 from model.transfer import Transfer
-from model.weak_regions import demote_weak_regions
 
 SMALL = 100_000_000
 """Parameters. A network below this has two tiles at a time, each on half of the cores: with `mini` on two cores,
@@ -229,8 +228,7 @@ class _Run(Generic[Key]):
         started, preset = time.perf_counter(), self.predictor.model.preset
         # The weights of a blend are rounded: a sum of ones may come out above one.
         np.clip(work.blend.heatmap, 0.0, 1.0, out=work.blend.heatmap)
-        follow_edges(work.blend.heatmap, work.pixels, preset.edges)
-        demote_weak_regions(work.blend.heatmap, preset.regions)
+        complete(work.blend.heatmap, work.pixels, preset.edges, preset.regions)
         self.landed = time.perf_counter()
         work.seconds += self.landed - started
 

@@ -4,6 +4,9 @@ Tiles are judged one by one, so the network cannot weigh what it finds in one ag
 picture has many of them, and each may be a little wrong. The picture as a whole decides here: regions are the connected
 8×8 cells in which a pixel is above one half, a region is as strong as its strongest cell, and one that is much weaker
 than the strongest of the picture is brought below one half. What is strong in itself stays, however strong the rest.
+
+Where the heatmap was drawn along the edges of the picture (`model.edges`), regions are those of what is drawn, and
+as strong as the network had found them: drawing averages, which lowers small regions more than large ones.
 """
 
 from __future__ import annotations
@@ -22,25 +25,46 @@ HINT = 0.49
 _EXTREME = 1e-5
 
 
-def demote_weak_regions(heatmap: NDArray[np.float32], spec: RegionSpec) -> int:
+def strengths(heatmap: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How strong each cell is.
+
+    Args:
+        heatmap: H×W, probability that a pixel is forged.
+
+    Returns:
+        The log-odds of the mean of each 8×8 cell, of what there is of it at the edges.
+    """
+    heights, widths = (
+        np.diff(np.append(starts, side)) for starts, side in zip(_starts(heatmap), heatmap.shape, strict=True)
+    )
+    mean = _by_cells(heatmap, np.add) / (heights[:, None] * widths)
+    odds: NDArray[np.float32] = logit(mean.clip(_EXTREME, 1 - _EXTREME)).astype(np.float32)
+    return odds
+
+
+def demote_weak_regions(
+    heatmap: NDArray[np.float32], spec: RegionSpec, strength: NDArray[np.float32] | None = None
+) -> int:
     """Cap the probability of weak regions at `HINT`, in place.
 
     Args:
         heatmap: H×W, probability that a pixel is forged.
         spec: how much weaker is weak, as log-odds; with `weaker` 0 nothing is done.
+        strength: of its cells, what `strengths` gives; None for those of this very heatmap.
 
     Returns:
         How many regions were demoted.
     """
     if not spec.weaker:
         return 0
-    strongest, mean = _cells(heatmap)
-    regions, count = label(strongest > 0.5, np.ones((3, 3)))
+    regions, count = label(_by_cells(heatmap, np.maximum) > 0.5, np.ones((3, 3)))
     if count < 2:
         return 0
-    strength = logit(mean.clip(_EXTREME, 1 - _EXTREME))
-    bar = min(spec.certain, float(strength.max()) - spec.weaker)
-    weak = np.concatenate([[False], maximum(strength, regions, np.arange(1, count + 1)) < bar])
+    if strength is None:
+        strength = strengths(heatmap)
+    of_regions = maximum(strength, regions, np.arange(1, count + 1))
+    bar = min(spec.certain, float(of_regions.max()) - spec.weaker)
+    weak = np.concatenate([[False], of_regions < bar])
     for row in np.flatnonzero(weak[regions].any(1)):
         strip = heatmap[row * CELL : (row + 1) * CELL]
         columns = np.repeat(weak[regions[row]], CELL)[: strip.shape[1]]
@@ -48,15 +72,13 @@ def demote_weak_regions(heatmap: NDArray[np.float32], spec: RegionSpec) -> int:
     return int(weak.sum())
 
 
-def _cells(heatmap: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Largest value and mean of each 8×8 cell, of what there is of it at the edges; a row of cells at a time."""
-    height, width = heatmap.shape
-    starts = np.arange(0, width, CELL)
-    widths = np.diff(np.append(starts, width))
-    largest = np.empty((-(-height // CELL), len(starts)), np.float32)
-    mean = np.empty_like(largest)
-    for row in range(len(largest)):
-        strip = heatmap[row * CELL : (row + 1) * CELL]
-        largest[row] = np.maximum.reduceat(strip.max(0), starts)
-        mean[row] = np.add.reduceat(strip.mean(0), starts) / widths
-    return largest, mean
+def _by_cells(heatmap: NDArray[np.float32], reduce: np.ufunc) -> NDArray[np.float32]:
+    """The pixels of each 8×8 cell as one."""
+    rows, columns = _starts(heatmap)
+    cells: NDArray[np.float32] = reduce.reduceat(reduce.reduceat(heatmap, rows, 0), columns, 1)
+    return cells
+
+
+def _starts(heatmap: NDArray[np.float32]) -> list[NDArray[np.int64]]:
+    """First row and first column of each cell."""
+    return [np.arange(0, side, CELL) for side in heatmap.shape]

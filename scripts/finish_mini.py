@@ -25,16 +25,15 @@ from scipy.special import expit, logit
 
 from model.calibration import Calibration, image_features
 from model.clue import build
+from model.completion import complete
 from model.data.forge import KINDS, Forgery
 from model.device import resolve
-from model.edges import follow_edges
 from model.prediction import Prediction
 from model.predictor import Predictor
 from model.presets import PRESETS
 from model.presets.spec import EdgeSpec, RegionSpec
 from model.storage import save
 from model.training.calibrate import Scored, calibration_of
-from model.weak_regions import demote_weak_regions
 
 Logits = NDArray[np.float16]
 SHIFTS = tuple(float(shift) for shift in np.arange(-1.0, 1.01, 0.25))
@@ -46,8 +45,7 @@ REGIONS = (("under 1 %", 0.0, 0.01), ("1 to 10 %", 0.01, 0.1), ("over 10 %", 0.1
 def shifted(logits: Logits, pixels: NDArray[np.uint8], shift: float) -> NDArray[np.float32]:
     """The heatmap that the predictor gives with that added to all logits."""
     heatmap: NDArray[np.float32] = expit(logits.astype(np.float32) + np.float32(shift))
-    follow_edges(heatmap, pixels, PRESETS["mini"].edges)
-    demote_weak_regions(heatmap, PRESETS["mini"].regions)
+    complete(heatmap, pixels, PRESETS["mini"].edges, PRESETS["mini"].regions)
     return heatmap
 
 

@@ -6,10 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.clue import CLUE
 from model.edges import follow_edges
-from model.prediction import Prediction
-from model.predictor import Predictor
 from model.presets.spec import EdgeSpec
 
 SPEC = EdgeSpec(radius=8)
@@ -116,17 +113,3 @@ def test_radius_zero_does_nothing_and_sizes_must_fit() -> None:
     assert np.array_equal(heatmap, before)
     with pytest.raises(ValueError, match=r"\(20, 30\) does not fit the image \(30, 20, 3\)"):
         follow_edges(heatmap, np.zeros((30, 20, 3), np.uint8), SPEC)
-
-
-def test_the_predictor_does_it_before_regions_are_weighed(monkeypatch: pytest.MonkeyPatch, network: CLUE) -> None:
-    seen: list[object] = []
-
-    def note(heatmap: NDArray[np.float32], pixels: NDArray[np.uint8], spec: EdgeSpec) -> None:
-        seen.append((heatmap.shape, pixels.shape, spec))
-
-    monkeypatch.setattr("model.predictor.follow_edges", note)
-    monkeypatch.setattr("model.predictor.demote_weak_regions", lambda *_: seen.append("weighed"))
-    pixels = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
-    (prediction,) = Predictor(network).predict([(0, pixels)])
-    assert isinstance(prediction, Prediction)
-    assert seen == [((200, 300), (200, 300, 3), network.preset.edges), "weighed"]

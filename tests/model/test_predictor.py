@@ -228,11 +228,11 @@ def test_a_heatmap_without_memory_costs_its_image_alone(
 ) -> None:
     """The tiles are computed; what is done to the heatmap as a whole runs out of memory."""
 
-    def starved(heatmap: NDArray[np.float32], pixels: NDArray[np.uint8], spec: EdgeSpec) -> None:
+    def starved(heatmap: NDArray[np.float32], pixels: NDArray[np.uint8], edges: EdgeSpec, regions: RegionSpec) -> None:
         if pixels[0, 0, 0] == 1:
             raise error
 
-    monkeypatch.setattr("model.predictor.follow_edges", starved)
+    monkeypatch.setattr("model.predictor.complete", starved)
     images = [(number, np.full((64, 64, 3), number, np.uint8)) for number in range(3)]
     results = list(Predictor(network).predict(images))
     assert [type(result) for result in results] == [Prediction, OutOfMemory, Prediction]

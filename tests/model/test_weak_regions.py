@@ -7,11 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from model.clue import CLUE
-from model.prediction import Prediction
-from model.predictor import Predictor
 from model.presets.spec import RegionSpec
-from model.weak_regions import HINT, demote_weak_regions
+from model.weak_regions import HINT, demote_weak_regions, strengths
 
 SPEC = RegionSpec(weaker=2.0, certain=6.0)
 Box = tuple[int, int, int, int]
@@ -81,18 +78,26 @@ def test_below_one_half_in_eight_bits_too() -> None:
     assert np.rint(np.float32(HINT) * 255) < 127.5
 
 
-def test_the_predictor_does_it(monkeypatch: pytest.MonkeyPatch, network: CLUE) -> None:
-    """To the heatmap as a whole, when its tiles are blended."""
-    seen = []
+def test_as_strong_as_the_network_found_it() -> None:
+    """What is drawn says where the regions are, what was found before how strong they are."""
+    drawn = picture((FIRST, 5.0), (SECOND, 2.5))
+    assert demote_weak_regions(drawn.copy(), SPEC, strengths(picture((FIRST, 5.0), (SECOND, 4.5)))) == 0
+    assert demote_weak_regions(drawn, SPEC, strengths(picture((FIRST, 2.5), (SECOND, 5.0)))) == 1
+    assert not (drawn[8:24, 8:24] > 0.5).any()
+    assert (drawn[40:61, 64:83] > 0.5).all()
 
-    def note(heatmap: NDArray[np.float32], spec: RegionSpec) -> int:
-        seen.append((heatmap.shape, spec))
-        heatmap[0, 0] = 0.25
-        return 1
 
-    monkeypatch.setattr("model.predictor.demote_weak_regions", note)
-    pixels = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
-    (prediction,) = Predictor(network).predict([(0, pixels)])
-    assert isinstance(prediction, Prediction)
-    assert seen == [((200, 300), network.preset.regions)]
-    assert prediction.heatmap[0, 0] == 0.25
+def test_a_strong_cell_that_is_not_drawn_demotes_nothing() -> None:
+    found = strengths(picture((FIRST, 9.0), (SECOND, 2.0), ((40, 8, 61, 24), 1.0)))
+    drawn = picture((SECOND, 2.0), ((40, 8, 61, 24), 1.0))
+    assert demote_weak_regions(drawn, SPEC, found) == 0
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 200), (8, 8), (9, 17), (77, 101)])
+def test_strength_is_that_of_the_mean(shape: tuple[int, int]) -> None:
+    heatmap = np.random.default_rng(0).random(shape, np.float32)
+    found = strengths(heatmap)
+    assert found.shape == (-(-shape[0] // 8), -(-shape[1] // 8))
+    for row, column in np.ndindex(found.shape):
+        mean = heatmap[8 * row : 8 * row + 8, 8 * column : 8 * column + 8].mean()
+        assert np.isclose(expit(found[row, column]), mean, atol=1e-5)
