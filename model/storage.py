@@ -69,7 +69,7 @@ def save(
     are merged into the weights they adapt: what is written is a plain model.
 
     Args:
-        dtype: number format of the stored weights.
+        dtype: number format of the stored weights; a tensor with a value that it does not hold is stored as it is.
         as_one: a plain model, too, takes the place of the folder with all that is in it (`whole_folder`): its weights
             and what is said of them are never of two saves.
 
@@ -86,7 +86,7 @@ def save(
             save(place, model, calibration, training, dtype)
         return
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.detach().to(dtype).contiguous() for name, tensor in lora.merged_state(model).items()}
+    state = {name: _rounded(tensor.detach(), dtype) for name, tensor in lora.merged_state(model).items()}
     config = {
         "format": FORMAT,
         "preset": model.preset.to_dict(),
@@ -96,6 +96,13 @@ def save(
     }
     write_whole(folder / WEIGHTS_FILE, lambda path: _write_tensors(path, state))
     write_text(folder / CONFIG_FILE, json.dumps(config, indent=1, ensure_ascii=False) + "\n")
+
+
+def _rounded(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """In another number format, unless a value would become infinite there."""
+    rounded = tensor.to(dtype).contiguous()
+    overflows = not bool(rounded.isfinite().all()) and bool(tensor.isfinite().all())
+    return tensor.contiguous() if overflows else rounded
 
 
 def _write_tensors(path: str, state: dict[str, Tensor]) -> None:

@@ -200,7 +200,10 @@ def merge(
 
     try:
         with _bases_errors("See clue models info DIR."):
-            merge_model(inspect(str(folder)), out, getattr(torch, dtype.value))
+            checkpoint = inspect(str(folder))
+            if checkpoint.note:
+                say(printable(checkpoint.note))
+            merge_model(checkpoint, out, getattr(torch, dtype.value))
     except FileExistsError as error:
         raise UsageError(f"{out} exists already.", "Name a new folder with --out.") from error
     except OSError as error:

@@ -47,6 +47,8 @@ def evaluate(out: Path, options: EvalOptions, progress: EvalProgress, stop: thre
 
 
 def _measure(plan: Plan, folder: ResultsFolder, progress: EvalProgress, stop: threading.Event, started: str) -> Results:
+    if plan.network is not None and plan.network.checkpoint.note:
+        progress.say(f"warning: {plan.network.checkpoint.note}", style="yellow")
     for chosen in plan.sets:
         forged = sum(entry.forged for entry in chosen.entries)
         progress.say(f"{chosen.name}: {forged} forged, {len(chosen.entries) - forged} authentic")

@@ -37,6 +37,17 @@ def test_round_trip(network: CLUE, folder: Path) -> None:
     assert torch.equal(loaded(x, noise), network(x, noise))
 
 
+def test_a_value_too_large_for_half_precision_is_kept(network: CLUE, tmp_path: Path) -> None:
+    name, tensor = next((n, t) for n, t in network.state_dict().items() if t.is_floating_point())
+    kept = tensor.clone()
+    tensor.view(-1)[0] = 1e6
+    try:
+        save(tmp_path / "large", network, Calibration(), {}, dtype=torch.float16)
+        assert torch.equal(load(inspect(str(tmp_path / "large")), "cpu", torch.float32).state_dict()[name], tensor)
+    finally:
+        tensor.copy_(kept)
+
+
 def test_digest_covers_weights_and_configuration(folder: Path, network: CLUE) -> None:
     first = digest_of(folder)
     config = json.loads((folder / CONFIG_FILE).read_text())

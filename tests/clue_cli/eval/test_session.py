@@ -24,6 +24,7 @@ from clue_cli.eval.table import notes
 from clue_cli.scan.options import Compile
 from model.calibration import Calibration
 from model.evaluation import find_at, limited
+from model.whole_file import earlier
 from tests.clue_cli.eval.conftest import Damaged, measured
 from tests.clue_cli.eval.made import SIZE, truth, write_mask, write_set
 from tests.tiny_model import write_tiny_model
@@ -229,6 +230,20 @@ class TestNetwork:
         ((of_eager, *_),), ((of_compiled, *_),) = eager.methods.values(), compiled.methods.values()
         assert "compile" not in of_eager.details
         assert of_compiled.details == of_eager.details | {"compile": "graphs"}
+
+    def test_what_should_be_known_of_the_model_is_said(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The folder of a training that was killed while it replaced its best model."""
+        photos, model = write_set(tmp_path / "set", 1, 1), write_tiny_model(tmp_path / "tiny")
+        moved = model.rename(earlier(model))
+        with EvalProgress() as progress:
+            session.evaluate(
+                tmp_path / "out", EvalOptions(bench=(str(photos),), model=str(model), device="cpu"), progress
+            )
+        told = "".join(capsys.readouterr().err.split())
+        assert f"warning:{model}ismissing" in told
+        assert str(moved) in told
 
     def test_it_is_measured_resumed_and_compared(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         calibration = Calibration(name="made", fitted_on="made", fitted_megapixels=(0.001, 1.0))

@@ -418,6 +418,12 @@ class TestTrained:
         assert clue("models", "merge", adapter, "--out", tmp_path) == ExitCode.BAD_USAGE
         assert "exists already" in capsys.readouterr().err
 
+    def test_merge_says_where_it_found_the_model(self, tmp_path: Path, capsys: Output) -> None:
+        adapter = write_adapter(tmp_path)
+        adapter.rename(earlier(adapter))
+        assert clue("models", "merge", adapter, "--out", tmp_path / "whole") == ExitCode.OK
+        assert f"{adapter} is missing" in capsys.readouterr().err
+
     def test_merge_onto_a_full_disk(self, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
         adapter = write_adapter(tmp_path)
 
