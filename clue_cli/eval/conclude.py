@@ -19,8 +19,9 @@ from clue_cli.eval.per_image import PerImageTable
 from clue_cli.eval.plan import Plan
 from clue_cli.eval.published import SOURCE, published_for
 from clue_cli.eval.results import Average, MethodRecord, Outcome, PublishedRecord, Results, Scalar, TimingRecord
-from clue_cli.eval.runner import Run, Timing
+from clue_cli.eval.runner import Run
 from clue_cli.eval.sets import ChosenSet
+from clue_cli.eval.timing import Timing
 from clue_cli.terminal import printable
 from model.data.attacks import Attack
 

@@ -13,38 +13,25 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from clue_cli.errors import DataProblemError
-from clue_cli.eval.measurements import Measurement, MeasurementLog, Unit, pixel_curve
-from clue_cli.eval.methods import SCORE_CELLS, Method
+from clue_cli.eval.measurements import MeasurementLog, Unit
+from clue_cli.eval.methods import Method
 from clue_cli.eval.pictures import Pictures, Pixels
 from clue_cli.eval.predictions import PredictionFolder
 from clue_cli.eval.progress import EvalProgress
 from clue_cli.eval.sets import ChosenSet
+from clue_cli.eval.shot import Shot, measure_shot
+from clue_cli.eval.timing import Timing
 from clue_cli.scan.channel import Budget, Channel
 from clue_cli.scan.threads import Threads
-from model.calibration import Calibration, image_score
+from model.calibration import Calibration
 from model.data.attacks import Attack, AttackError
-from model.evaluation import (
-    Entry,
-    Ground,
-    ImageRow,
-    Kind,
-    Problem,
-    UnreadablePicture,
-    digest,
-    ground,
-    measure,
-    to_size,
-)
-from model.evaluation.maps import Map, is_finite
+from model.evaluation import Entry, Kind, Problem, UnreadablePicture, digest, ground
+from model.evaluation.maps import Map
 from model.prediction import OutOfMemory
-from model.verdict import judge
 
 if TYPE_CHECKING:  # diffusers and segment_anything take seconds to import; a resumed run may not need them
     from model.predictor import Predictor
@@ -53,52 +40,6 @@ PIXEL_BUDGET = 1200 * 1024 * 1024
 """Bytes of pictures and maps in memory at once."""
 BYTES_PER_PIXEL = 32
 """Of one picture on its way: 3 of pixels, 4 of map, 8 of sorted values, 1 of truth, and what methods copy."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shot:
-    """One image under one attack, and the methods that are still to be measured on it.
-
-    Attributes:
-        pixels: H×W×3 uint8, as stored, attacked; None if they could not be had.
-        ground: header and ground truth, the same under every attack.
-        native: height and width before the attack.
-        problem: why there are no pixels.
-    """
-
-    chosen: ChosenSet
-    entry: Entry
-    image: str
-    attack: Attack
-    methods: tuple[Method, ...]
-    pixels: Pixels | None
-    ground: Ground
-    native: tuple[int, int] = (0, 0)
-    problem: Problem | None = None
-    cost: int = 0
-
-
-@dataclass(slots=True)
-class Timing:
-    """Where the time of this run went. Threads overlap: the sums of several can exceed the wall clock.
-
-    Attributes:
-        wall: seconds from the first picture at the network to the last line in the log; loading the model is before.
-        network: seconds of it in the network.
-        pictures: predictions of the network in this run.
-        steps: seconds of all threads by step.
-    """
-
-    wall: float = 0.0
-    network: float = 0.0
-    pictures: int = 0
-    loading: float = 0.0
-    steps: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("read", "decode", "attack", "measure"), 0.0))
-
-    @property
-    def outside(self) -> float | None:
-        """Share of the wall clock in which the network did not run; None if it did not run at all."""
-        return max(0.0, 1 - self.network / self.wall) if self.network and self.wall else None
 
 
 class Run:
@@ -180,7 +121,7 @@ class Run:
     def _read(self, pictures: Pictures) -> None:
         while (found := self._next()) is not None:
             chosen, entry = found
-            with self._timed("read"):
+            with self.timing.step("read"):
                 try:
                     image = digest([entry])
                 except UnreadablePicture as error:
@@ -215,7 +156,7 @@ class Run:
         problem: Problem | None,
     ) -> None:
         pixels = None
-        with self._timed("decode"):
+        with self.timing.step("decode"):
             if problem is None:
                 try:
                     pixels = pictures.pixels(entry)
@@ -231,7 +172,7 @@ class Run:
             self.budget.acquire(shot.cost)
             if pixels is not None:
                 try:
-                    with self._timed("attack"):
+                    with self.timing.step("attack"):
                         shot = replace(shot, pixels=attack.apply(pixels, self.seed))
                 except AttackError as error:
                     unable = Problem(Kind.IMAGE_UNREADABLE, entry.key, f"{attack.name}: {error}")
@@ -290,9 +231,12 @@ class Run:
 
     def _measure(self, pictures: Pictures) -> None:
         for shot, heatmap in self.measured:
-            with self._timed("measure"):
+            with self.timing.step("measure"):
                 for method in shot.methods:
-                    measurement = self._one(shot, method, heatmap, pictures)
+                    folder = self.folders.get(shot.chosen.name)
+                    measurement = measure_shot(
+                        shot, method, heatmap, pictures, calibration=self.calibration, folder=folder
+                    )
                     if self.strict and measurement.row.problems:
                         raise DataProblemError(
                             f"{shot.chosen.name}, {method.name}: {measurement.row.problems[0]}.",
@@ -302,103 +246,3 @@ class Run:
                     self.log.append(unit, shot.attack.name, method.name, measurement)
             self.budget.release(shot.cost)
             self.progress.done()
-
-    def _one(self, shot: Shot, method: Method, heatmap: Map | None, pictures: Pictures) -> Measurement:
-        found = (
-            self._prediction(shot, pictures) if method.kind == "predictions" else self._figures(shot, method, heatmap)
-        )
-        return replace(found, inverted=shot.ground.inverted)
-
-    def _figures(self, shot: Shot, method: Method, heatmap: Map | None) -> Measurement:
-        pixels = shot.pixels
-        if method.kind == "probe":
-            row = _row(shot, None)
-            about = ImageRow(row.key, row.forged, row.manipulation, row.format, row.width, row.height)
-            header = shot.ground.header
-            return Measurement(about, signature=header.signature if header else "")
-        if not method.sees_pixels:
-            function = method.function
-            if function is None or shot.native == (0, 0):
-                return _failed(shot)
-            return _scored(shot, function(np.broadcast_to(np.uint8(0), (*shot.native, 3))), shot.native)
-        if pixels is None or (method.kind == "network" and heatmap is None):
-            return _failed(shot)
-        if method.function is not None:
-            return _scored(shot, method.function(pixels), pixels.shape[:2], curve=True)
-        assert heatmap is not None and self.calibration is not None
-        said: dict[str, Any] = {}
-        with suppress(ValueError):  # not finite: `measure` says so
-            finding = judge(pixels, heatmap, self.calibration)
-            megapixels = pixels.shape[0] * pixels.shape[1] / 1e6
-            covered = self.calibration.covers(megapixels)
-            said = {
-                "score": finding.score,
-                "probability": self.calibration.p_forged(finding.score) if covered else None,
-                "decided": finding.verdict == "forged",
-            }
-        return _with_curve(_row(shot, heatmap, seen=pixels.shape[:2], **said), shot, heatmap)
-
-    def _prediction(self, shot: Shot, pictures: Pictures) -> Measurement:
-        path, why = self.folders[shot.chosen.name].find(shot.entry)
-        if path is None:
-            row = _row(shot, None)
-            if why:
-                row = _replaced(row, Problem(Kind.MAP_MISSING, shot.entry.key, why))
-            return Measurement(row)
-        try:
-            values = pictures.map(path)
-        except UnreadablePicture as error:
-            return Measurement(_replaced(_row(shot, None), Problem(Kind.MAP_UNREADABLE, shot.entry.key, str(error))))
-        return _scored(shot, values, shot.native if shot.native != (0, 0) else None, curve=True)
-
-    def _timed(self, step: str) -> _Timed:
-        return _Timed(self.timing, step, self._lock)
-
-
-class _Timed:
-    """Adds the seconds of a block to a step."""
-
-    def __init__(self, timing: Timing, step: str, lock: threading.Lock) -> None:
-        self.timing, self.step, self.lock, self.start = timing, step, lock, 0.0
-
-    def __enter__(self) -> None:
-        self.start = time.perf_counter()
-
-    def __exit__(self, *error: object) -> None:
-        with self.lock:
-            self.timing.steps[self.step] += time.perf_counter() - self.start
-
-
-def _row(shot: Shot, heatmap: Map | None, **said: Any) -> ImageRow:
-    return measure(shot.entry, heatmap, known=shot.ground, **said)
-
-
-def _scored(shot: Shot, values: Map, seen: tuple[int, int] | None, *, curve: bool = False) -> Measurement:
-    """A map that comes without an image-level score: see `methods.SCORE_CELLS`."""
-    said: dict[str, Any] = {}
-    if values.ndim == 2 and values.size and is_finite(values):
-        score = image_score(values, SCORE_CELLS)
-        said = {"score": score, "decided": score > 0.5}
-    row = _row(shot, values, seen=seen, **said)
-    if any(problem.kind is Kind.MAP_OUT_OF_RANGE for problem in row.problems):
-        row = replace(row, score=None, decided=None)
-    return _with_curve(row, shot, values) if curve else Measurement(row)
-
-
-def _with_curve(row: ImageRow, shot: Shot, heatmap: Map) -> Measurement:
-    truth = shot.ground.truth
-    if row.f1 is None or truth is None:
-        return Measurement(row)
-    return Measurement(row, pixel_curve(to_size(heatmap, *truth.shape), truth))
-
-
-def _failed(shot: Shot) -> Measurement:
-    """No map, because there were no pixels, or no memory for them."""
-    problem = shot.problem or Problem(Kind.IMAGE_UNREADABLE, shot.entry.key)
-    return Measurement(_replaced(_row(shot, None), problem), failed=True)
-
-
-def _replaced(row: ImageRow, problem: Problem) -> ImageRow:
-    """The row with this problem in place of "prediction missing" and of what else was said of the same kind."""
-    others = [p for p in row.problems if p.kind not in (Kind.MAP_MISSING, problem.kind)]
-    return replace(row, problems=(*others, problem))
