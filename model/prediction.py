@@ -18,6 +18,8 @@ class Prediction(Generic[Key]):
     Attributes:
         key: whatever the caller handed in.
         heatmap: H×W float32 in [0, 1].
+        features: `model.calibration.FEATURES` of the heatmap as the network gave it, before it was drawn along the
+            edges of the picture and weak regions were lowered (`model.completion`): they rank pictures better.
         seed: of the noise, from the content.
         tile_count: number of tiles.
         seconds: this image's share of the time that searching, the network and its heatmap took.
@@ -25,6 +27,7 @@ class Prediction(Generic[Key]):
 
     key: Key
     heatmap: NDArray[np.float32]
+    features: NDArray[np.float64]
     seed: int
     tile_count: int
     seconds: float

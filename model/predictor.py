@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.calibration import image_features
 from model.clue import CLUE
 from model.completion import complete
 from model.prediction import Key, OutOfMemory, Prediction
@@ -213,7 +214,7 @@ class _Run(Generic[Key]):
             work = self.queue.popleft()
             if work.failure is None:
                 try:
-                    self._complete(work)
+                    result = self._completed(work)
                 except (MemoryError, RuntimeError) as error:
                     if not ran_out_of_memory(error):
                         raise
@@ -221,16 +222,18 @@ class _Run(Generic[Key]):
             if work.failure is not None:
                 yield OutOfMemory(work.key, work.failure)
             else:
-                yield Prediction(work.key, work.blend.heatmap, work.seed, len(work.tiles), work.seconds)
+                yield result
 
-    def _complete(self, work: _Work[Key]) -> None:
-        """What is done to a heatmap as a whole."""
+    def _completed(self, work: _Work[Key]) -> Prediction[Key]:
+        """What is said of the heatmap as a whole, and done to it."""
         started, preset = time.perf_counter(), self.predictor.model.preset
         # The weights of a blend are rounded: a sum of ones may come out above one.
-        np.clip(work.blend.heatmap, 0.0, 1.0, out=work.blend.heatmap)
-        complete(work.blend.heatmap, work.pixels, preset.edges, preset.regions)
+        heatmap = np.clip(work.blend.heatmap, 0.0, 1.0, out=work.blend.heatmap)
+        features = image_features(heatmap)
+        complete(heatmap, work.pixels, preset.edges, preset.regions)
         self.landed = time.perf_counter()
         work.seconds += self.landed - started
+        return Prediction(work.key, heatmap, features, work.seed, len(work.tiles), work.seconds)
 
     def _shape(self, tile: Tile) -> tuple[int, int]:
         multiple = self.predictor.spec.multiple

@@ -47,12 +47,19 @@ class Finding:
     mask: NDArray[np.bool_]
 
 
-def judge(pixels: NDArray[np.uint8], heatmap: NDArray[np.float32], calibration: Calibration) -> Finding:
+def judge(
+    pixels: NDArray[np.uint8],
+    heatmap: NDArray[np.float32],
+    features: NDArray[np.float64],
+    calibration: Calibration,
+) -> Finding:
     """The verdict on one image.
 
     Args:
         pixels: H×W×3 uint8.
         heatmap: H×W float32 in [0, 1].
+        features: of the prediction (`model.calibration.FEATURES`), for the score.
+        calibration: what makes a score and a verdict of them.
 
     Raises:
         ValueError: the heatmap holds a value that is not finite, or has another size than the image.
@@ -64,7 +71,7 @@ def judge(pixels: NDArray[np.uint8], heatmap: NDArray[np.float32], calibration: 
         raise ValueError("the heatmap holds values that are not finite")
     mask = heatmap > calibration.pixel_threshold
     regions, count = find_regions(mask, heatmap)
-    score = calibration.score(heatmap)
+    score = calibration.score(heatmap, features)
     verdict, reason, confidence = _decide(pixels, score, bool(count), calibration)
     ratio = float(np.count_nonzero(mask)) / mask.size
     return Finding(verdict, reason, score, confidence, ratio, regions, count, mask)

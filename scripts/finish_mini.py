@@ -42,9 +42,14 @@ MARKED_ON_AUTHENTIC = 0.035
 REGIONS = (("under 1 %", 0.0, 0.01), ("1 to 10 %", 0.01, 0.1), ("over 10 %", 0.1, 1.0))
 
 
-def shifted(logits: Logits, pixels: NDArray[np.uint8], shift: float) -> NDArray[np.float32]:
-    """The heatmap that the predictor gives with that added to all logits."""
+def shifted(logits: Logits, shift: float) -> NDArray[np.float32]:
+    """The heatmap that the network gives with that added to all logits."""
     heatmap: NDArray[np.float32] = expit(logits.astype(np.float32) + np.float32(shift))
+    return heatmap
+
+
+def completed(heatmap: NDArray[np.float32], pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What the predictor makes of it, in place."""
     complete(heatmap, pixels, PRESETS["mini"].edges, PRESETS["mini"].regions)
     return heatmap
 
@@ -64,7 +69,7 @@ def operating_point(logits: list[Logits], forgeries: list[tuple[int, Forgery]]) 
         f1: list[float] = []
         area: dict[int, list[float]] = {0: [], 1: []}
         for z, (half, sample) in zip(logits, forgeries, strict=True):
-            marked = shifted(z, sample.pixels, shift) > 0.5
+            marked = completed(shifted(z, shift), sample.pixels) > 0.5
             if sample.mask.any():
                 f1.append(2 * float((marked & sample.mask).sum()) / float(marked.sum() + sample.mask.sum()))
             else:
@@ -119,10 +124,10 @@ def main() -> None:
 
     rows, features = [], []
     for (half, sample), z in zip(forgeries, logits, strict=True):
-        heatmap = shifted(z, sample.pixels, shift)
-        mask = heatmap > Calibration().pixel_threshold
-        f1 = 2 * (mask & sample.mask).sum() / max(1, mask.sum() + sample.mask.sum())
+        heatmap = shifted(z, shift)
         features.append(image_features(heatmap))
+        mask = completed(heatmap, sample.pixels) > Calibration().pixel_threshold
+        f1 = 2 * (mask & sample.mask).sum() / max(1, mask.sum() + sample.mask.sum())
         rows.append((sample.kind, half, mask.size, float(sample.mask.mean()), float(f1), float(mask.mean())))
     kinds = np.array([row[0] for row in rows])
     fit = np.array([row[1] == 0 for row in rows])

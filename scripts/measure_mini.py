@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from parts_off import PARTS
 from PIL import Image
 
+from model.calibration import Calibration
 from model.checkpoint import inspect
 from model.data.forge import Forgery
 from model.device import resolve
@@ -65,13 +66,21 @@ def reencoded(quality: int) -> Callable[[Pixels], Pixels]:
     return through
 
 
+def predictions(
+    predictor: Predictor, entries: Iterable[Entry], change: Callable[[Pixels], Pixels] = as_it_is
+) -> Iterator[Prediction[Entry]]:
+    """Of each image."""
+    for result in predictor.predict((entry, change(read_pixels(entry.image))) for entry in entries):
+        if not isinstance(result, Prediction):
+            raise SystemExit(f"{result.key.key}: {result.message}")
+        yield result
+
+
 def maps(
     predictor: Predictor, entries: Iterable[Entry], change: Callable[[Pixels], Pixels] = as_it_is
 ) -> Iterator[tuple[Entry, Map]]:
     """Entry and heatmap of each image."""
-    for result in predictor.predict((entry, change(read_pixels(entry.image))) for entry in entries):
-        if not isinstance(result, Prediction):
-            raise SystemExit(f"{result.key.key}: {result.message}")
+    for result in predictions(predictor, entries, change):
         yield result.key, result.heatmap
 
 
@@ -158,7 +167,7 @@ class Made:
         return out
 
 
-def look_at(predictor: Predictor, made: Iterable[tuple[Forgery, Pixels]], score: Callable[[Map], float]) -> Made:
+def look_at(predictor: Predictor, made: Iterable[tuple[Forgery, Pixels]], calibration: Calibration) -> Made:
     """Run the model over made pictures; no picture is kept."""
     out = Made([], [], [], [])
     for result in predictor.predict(made):
@@ -168,7 +177,7 @@ def look_at(predictor: Predictor, made: Iterable[tuple[Forgery, Pixels]], score:
         out.samples.append(Forgery(sample.pixels[:0], sample.mask, sample.kind, sample.steps, sample.photos))
         out.f1.append(f1_of(result.heatmap, sample.mask) if sample.mask.any() else float("nan"))
         out.marked.append(float((result.heatmap > 0.5).mean()))
-        out.score.append(score(result.heatmap))
+        out.score.append(calibration.score(result.heatmap, result.features))
     return out
 
 
@@ -201,9 +210,7 @@ class Bar:
         return {"bar": f"{'≤' if self.at_most else '≥'} {self.bar}"} | self.cell.to_dict() | {"met": met}
 
 
-def measured_on_set(
-    root: Path, predictor: Predictor, score: Callable[[Map], float], every: int
-) -> tuple[Any, list[Bar]]:
+def measured_on_set(root: Path, predictor: Predictor, calibration: Calibration, every: int) -> tuple[Any, list[Bar]]:
     """All that is measured on CASIA v1, and its bars."""
     found = find_at(root)
     for problem in found.problems:
@@ -220,7 +227,8 @@ def measured_on_set(
     out["mini"], out["mini after JPEG 70"] = figures(plain), figures(again)
     out |= baselines(forged)
     marked = [float((heatmap > 0.5).mean()) for _, heatmap in maps(predictor, authentic)]
-    scores = np.array([score(m) for _, m in maps(predictor, [*forged, *authentic], reencoded(90))], np.float64)
+    both = predictions(predictor, [*forged, *authentic], reencoded(90))
+    scores = np.array([calibration.score(one.heatmap, one.features) for one in both], np.float64)
     classes = np.arange(len(scores)) < len(forged)
     before, after = (np.array([row.f1 for row in rows], np.float64) for rows in (plain, again))
     everything = np.zeros(len(forged), np.int64)
@@ -245,15 +253,15 @@ def measured_on_set(
 
 
 def measured_on_made(
-    data: Path, predictor: Predictor, score: Callable[[Map], float], count: int, small: int
+    data: Path, predictor: Predictor, calibration: Calibration, count: int, small: int
 ) -> tuple[Any, list[Bar]]:
     """All that is measured on pictures made from held-out photos, and its bars."""
     with tempfile.TemporaryDirectory() as cache:
         bank = held_out_photos(data, Path(cache) / "all")
         pictures = ((sample, pixels) for (_, sample), pixels in samples(bank, MADE_SEED, count))
-        made = look_at(predictor, pictures, score).figures()
+        made = look_at(predictor, pictures, calibration).figures()
         large = held_out_photos(data, Path(cache) / "large", LARGE_PHOTOS)
-        tiny = look_at(predictor, small_forgeries(large, small), score).figures()
+        tiny = look_at(predictor, small_forgeries(large, small), calibration).figures()
     return {"made pictures": made, "regions under 1 % in 1024×768": tiny}, [
         Bar("image-level AUC on made pictures", 0.75, Cell(**made["auc"])),
         Bar("F1 on regions under 1 % in made pictures of 1024×768", 0.35, Cell(**tiny["f1"])),
@@ -276,12 +284,11 @@ def main() -> None:
 
     checkpoint = inspect(args.model)
     predictor = Predictor(load(checkpoint, *resolve("cpu", args.dtype)))
-    score = checkpoint.calibration.score
     results: dict[str, Any] = {"model_digest": checkpoint.digest}
-    found, bars = measured_on_set(args.root, predictor, score, args.parts)
+    found, bars = measured_on_set(args.root, predictor, checkpoint.calibration, args.parts)
     results |= found
     if args.data:
-        found, more = measured_on_made(args.data, predictor, score, args.made, args.small)
+        found, more = measured_on_made(args.data, predictor, checkpoint.calibration, args.made, args.small)
         results |= found
         bars += more
     results["bars"] = {bar.name: bar.to_dict() for bar in bars}

@@ -107,7 +107,8 @@ def _score(prediction: Prediction[Photo] | OutOfMemory[Photo], calibration: Cali
         found.left_out.append(_left_out(photo.locator, FailureCode.OUT_OF_MEMORY, message))
         return
     try:
-        finding = judge(photo.pixels, displayed_view(prediction.heatmap, photo.orientation), calibration)
+        heatmap = displayed_view(prediction.heatmap, photo.orientation)
+        finding = judge(photo.pixels, heatmap, prediction.features, calibration)
     except ValueError as error:
         found.left_out.append(_left_out(photo.locator, FailureCode.NOT_FINITE, f"No verdict: {error}."))
         return

@@ -30,8 +30,7 @@ from clue_cli.scan.threads import Threads
 from model.calibration import Calibration
 from model.data.attacks import Attack, AttackError
 from model.evaluation import Entry, Kind, Problem, UnreadablePicture, digest, ground
-from model.evaluation.maps import Map
-from model.prediction import OutOfMemory
+from model.prediction import OutOfMemory, Prediction
 
 if TYPE_CHECKING:  # diffusers and segment_anything take seconds to import; a resumed run may not need them
     from model.predictor import Predictor
@@ -83,7 +82,7 @@ class Run:
         cores = os.cpu_count() or 1
         self.readers = self.measurers = max(1, min(4, cores // 2))
         self.shots: Channel[Shot] = Channel(4, self.readers)
-        self.measured: Channel[tuple[Shot, Map | None]] = Channel(4)
+        self.measured: Channel[tuple[Shot, Prediction[Shot] | None]] = Channel(4)
         self.budget = Budget(PIXEL_BUDGET)
         self.threads = Threads(self.shots, self.measured, self.budget)
         self._began = 0.0
@@ -227,15 +226,15 @@ class Run:
                 continue
             self.timing.network += prediction.seconds
             self.timing.pictures += 1
-            self.measured.put((shot, prediction.heatmap))
+            self.measured.put((shot, prediction))
 
     def _measure(self, pictures: Pictures) -> None:
-        for shot, heatmap in self.measured:
+        for shot, prediction in self.measured:
             with self.timing.step("measure"):
                 for method in shot.methods:
                     folder = self.folders.get(shot.chosen.name)
                     measurement = measure_shot(
-                        shot, method, heatmap, pictures, calibration=self.calibration, folder=folder
+                        shot, method, prediction, pictures, calibration=self.calibration, folder=folder
                     )
                     if self.strict and measurement.row.problems:
                         raise DataProblemError(

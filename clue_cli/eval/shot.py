@@ -17,6 +17,7 @@ from model.calibration import Calibration, image_score
 from model.data.attacks import Attack
 from model.evaluation import Entry, Ground, ImageRow, Kind, Problem, UnreadablePicture, measure, to_size
 from model.evaluation.maps import Map, is_finite
+from model.prediction import Prediction
 from model.verdict import judge
 
 
@@ -46,7 +47,7 @@ class Shot:
 def measure_shot(
     shot: Shot,
     method: Method,
-    heatmap: Map | None,
+    prediction: Prediction[Shot] | None,
     pictures: Pictures,
     *,
     calibration: Calibration | None = None,
@@ -55,7 +56,7 @@ def measure_shot(
     """The figures of one method; what went wrong is named in their row, and never raised.
 
     Args:
-        heatmap: H×W float32 in [0, 1], of the network; None if it did not run.
+        prediction: of the network; None if it did not run.
         pictures: reads the maps of `folder`.
         calibration: of the network; needed where it ran.
         folder: predictions for the shot's set; needed by the method that measures them.
@@ -64,11 +65,13 @@ def measure_shot(
         assert folder is not None
         found = _prediction(shot, folder, pictures)
     else:
-        found = _figures(shot, method, heatmap, calibration)
+        found = _figures(shot, method, prediction, calibration)
     return replace(found, inverted=shot.ground.inverted)
 
 
-def _figures(shot: Shot, method: Method, heatmap: Map | None, calibration: Calibration | None) -> Measurement:
+def _figures(
+    shot: Shot, method: Method, prediction: Prediction[Shot] | None, calibration: Calibration | None
+) -> Measurement:
     pixels = shot.pixels
     if method.kind == "probe":
         row = _row(shot, None)
@@ -80,14 +83,15 @@ def _figures(shot: Shot, method: Method, heatmap: Map | None, calibration: Calib
         if function is None or shot.native == (0, 0):
             return _failed(shot)
         return _scored(shot, function(np.broadcast_to(np.uint8(0), (*shot.native, 3))), shot.native)
-    if pixels is None or (method.kind == "network" and heatmap is None):
+    if pixels is None or (method.kind == "network" and prediction is None):
         return _failed(shot)
     if method.function is not None:
         return _scored(shot, method.function(pixels), pixels.shape[:2], curve=True)
-    assert heatmap is not None and calibration is not None
+    assert prediction is not None and calibration is not None
+    heatmap = prediction.heatmap
     said: dict[str, Any] = {}
     with suppress(ValueError):  # not finite: `measure` says so
-        finding = judge(pixels, heatmap, calibration)
+        finding = judge(pixels, heatmap, prediction.features, calibration)
         megapixels = pixels.shape[0] * pixels.shape[1] / 1e6
         covered = calibration.covers(megapixels)
         said = {

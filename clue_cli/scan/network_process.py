@@ -147,7 +147,8 @@ class NetworkProcess(Generic[Key]):
         if heatmap is None:
             return OutOfMemory(self._held.pop(header["memory"])[0], header["message"])
         key, _ = self._held.pop(header["heatmap"])
-        return Prediction(key, heatmap, header["seed"], header["tiles"], header["seconds"])
+        features = np.array(header["features"], np.float64)
+        return Prediction(key, heatmap, features, header["seed"], header["tiles"], header["seconds"])
 
     def _again(self, how: str) -> Iterator[Prediction[Key] | OutOfMemory[Key] | Unpredicted[Key]]:
         """Compute what a dead process held, image by image in a new one."""

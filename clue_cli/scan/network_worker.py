@@ -108,7 +108,8 @@ def _send(replies: BinaryIO, header: dict[str, Any]) -> None:
 def _send_heatmap(replies: BinaryIO, result: Prediction[int], batch: int) -> None:
     height, width = result.heatmap.shape
     header = {"heatmap": result.key, "height": height, "width": width, "batch": batch}
-    send_header(replies, header | {"seed": result.seed, "tiles": result.tile_count, "seconds": result.seconds})
+    header |= {"seed": result.seed, "tiles": result.tile_count, "seconds": result.seconds}
+    send_header(replies, header | {"features": result.features.tolist()})
     replies.write(np.ascontiguousarray(result.heatmap).data.cast("B"))
     replies.flush()
 

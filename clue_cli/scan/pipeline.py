@@ -382,7 +382,7 @@ class _Flow:
         started = time.perf_counter()
         heatmap = displayed_view(prediction.heatmap, photo.orientation)
         try:
-            finding = judge(photo.pixels, heatmap, self.calibration)
+            finding = judge(photo.pixels, heatmap, prediction.features, self.calibration)
         except ValueError as error:
             self.fail(photo_failure(photo, Step.PREDICT, FailureCode.NOT_FINITE, f"No verdict: {error}."))
             return

@@ -193,7 +193,12 @@ class ImageRecord(Model):
     verdict: Verdict
     reason: str = Field(description="Why this verdict, in one sentence.")
     forged_area_ratio: float = Field(ge=0, le=1, description="Pixels above `threshold` / all pixels, 0 to 1.")
-    score: float = Field(ge=0, le=1, description="Raw image-level score, 0 to 1: larger, more evidence of an edit.")
+    score: float = Field(
+        ge=0,
+        le=1,
+        description="Raw image-level score, 0 to 1: larger, more evidence of an edit. From what the network found, "
+        "before the heatmap was drawn along edges.",
+    )
     confidence: float | None = Field(
         default=None,
         ge=0,

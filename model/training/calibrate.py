@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from model.calibration import FEATURES, Calibration, fit_logistic, fit_score, image_features, reliability
+from model.calibration import FEATURES, Calibration, fit_logistic, fit_score, reliability
 from model.clue import CLUE
 from model.prediction import Prediction
 from model.predictor import Predictor
@@ -92,7 +92,7 @@ def look_at(model: CLUE, pictures: Iterable[tuple[LabelLike, NDArray[np.uint8]]]
 
     found = [result for result in Predictor(model).predict(until_stopped()) if isinstance(result, Prediction)]
     return Scored(
-        features=np.array([image_features(result.heatmap) for result in found]).reshape(-1, len(FEATURES)),
+        features=np.array([result.features for result in found]).reshape(-1, len(FEATURES)),
         forged=np.array([result.key[0].forged for result in found], bool),
         measures=np.array([result.key[0].half == 1 for result in found], bool),
         megapixels=np.array([result.key[1] for result in found], np.float64),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from clue_cli.errors import UsageError, WeightsError
 from clue_cli.scan.network_worker import main
+from model.calibration import image_features
 from model.prediction import OutOfMemory, Prediction
 
 KILLS, RAISES, FILLS_MEMORY, KILLS_ONCE = 254, 253, 252, 251
@@ -50,7 +51,8 @@ class Network:
                 self.batch = 1
                 yield OutOfMemory(key, "no room")
             else:
-                yield Prediction(key, np.full(pixels.shape[:2], red / 255, np.float32), 7, 1, 0.5)
+                heatmap = np.full(pixels.shape[:2], red / 255, np.float32)
+                yield Prediction(key, heatmap, image_features(heatmap), 7, 1, 0.5)
 
 
 def load(setup: dict[str, Any]) -> Any:

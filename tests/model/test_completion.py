@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from model.calibration import image_features
 from model.clue import CLUE
 from model.completion import complete
 from model.edges import follow_edges
@@ -49,11 +50,13 @@ def test_without_either_it_stays_as_it_is() -> None:
 
 
 def test_the_predictor_does_it_to_the_whole(monkeypatch: pytest.MonkeyPatch, network: CLUE) -> None:
-    """When the tiles are blended."""
+    """When the tiles are blended; the features are those from before."""
     seen: list[object] = []
+    before: list[float] = []
 
     def note(heatmap: NDArray[np.float32], pixels: NDArray[np.uint8], edges: EdgeSpec, regions: RegionSpec) -> None:
         seen.append((heatmap.shape, pixels.shape, edges, regions))
+        before.append(float(heatmap[0, 0]))
         heatmap[0, 0] = 0.25
 
     monkeypatch.setattr("model.predictor.complete", note)
@@ -62,3 +65,6 @@ def test_the_predictor_does_it_to_the_whole(monkeypatch: pytest.MonkeyPatch, net
     assert isinstance(prediction, Prediction)
     assert seen == [((200, 300), (200, 300, 3), network.preset.edges, network.preset.regions)]
     assert prediction.heatmap[0, 0] == 0.25
+    assert not np.array_equal(prediction.features, image_features(prediction.heatmap))
+    prediction.heatmap[0, 0] = before[0]
+    assert np.array_equal(prediction.features, image_features(prediction.heatmap))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.calibration import Calibration
-from model.verdict import MAX_REGIONS, find_regions, judge
+from model.calibration import FEATURES, Calibration, image_features
+from model.verdict import MAX_REGIONS, Finding, find_regions, judge
 
 CALIBRATION = Calibration(
     name="test",
@@ -33,11 +33,15 @@ def heatmap(value: float, height: int = 128, width: int = 160, background: float
     return out
 
 
+def judged(pixels: NDArray[np.uint8], values: NDArray[np.float32], calibration: Calibration) -> Finding:
+    return judge(pixels, values, image_features(values), calibration)
+
+
 @pytest.mark.parametrize(
     ("value", "verdict"), [(0.95, "forged"), (0.62, "forged"), (0.55, "inconclusive"), (0.3, "no_evidence")]
 )
 def test_verdict_follows_the_score(value: float, verdict: str) -> None:
-    finding = judge(photo(), heatmap(value), CALIBRATION)
+    finding = judged(photo(), heatmap(value), CALIBRATION)
     assert finding.verdict == verdict
     assert finding.score == pytest.approx(value, abs=1e-6)
     p = CALIBRATION.p_forged(finding.score)
@@ -50,13 +54,13 @@ def test_verdict_follows_the_score(value: float, verdict: str) -> None:
     ids=["not fitted", "fitted on larger images"],
 )
 def test_no_confidence_beyond_the_calibration(calibration: Calibration) -> None:
-    finding = judge(photo(), heatmap(0.95), calibration)
+    finding = judged(photo(), heatmap(0.95), calibration)
     assert finding.verdict == "forged"
     assert finding.confidence is None
 
 
 def test_area_and_region_are_those_of_the_square() -> None:
-    finding = judge(photo(), heatmap(0.9), CALIBRATION)
+    finding = judged(photo(), heatmap(0.9), CALIBRATION)
     assert finding.forged_area_ratio == 64 * 64 / (128 * 160)
     (region,) = finding.regions
     assert (region.x, region.y, region.width, region.height, region.area) == (40, 32, 64, 64, 4096)
@@ -65,8 +69,8 @@ def test_area_and_region_are_those_of_the_square() -> None:
 
 
 def test_the_threshold_is_strict() -> None:
-    assert not judge(photo(), heatmap(0.5), CALIBRATION).mask.any()
-    assert judge(photo(), heatmap(float(np.nextafter(np.float32(0.5), np.float32(1)))), CALIBRATION).mask.sum() == 4096
+    assert not judged(photo(), heatmap(0.5), CALIBRATION).mask.any()
+    assert judged(photo(), heatmap(float(np.nextafter(np.float32(0.5), np.float32(1)))), CALIBRATION).mask.sum() == 4096
 
 
 @pytest.mark.parametrize(
@@ -78,7 +82,7 @@ def test_the_threshold_is_strict() -> None:
     ],
 )
 def test_inconclusive_says_why(pixels: NDArray[np.uint8], reason: str) -> None:
-    finding = judge(pixels, np.full(pixels.shape[:2], 0.9, np.float32), CALIBRATION)
+    finding = judged(pixels, np.full(pixels.shape[:2], 0.9, np.float32), CALIBRATION)
     assert finding.verdict == "inconclusive"
     assert reason in finding.reason
     assert finding.confidence is None
@@ -86,7 +90,7 @@ def test_inconclusive_says_why(pixels: NDArray[np.uint8], reason: str) -> None:
 
 def test_a_high_score_without_a_marked_pixel_is_no_forgery() -> None:
     strict = Calibration(pixel_threshold=0.99, score_threshold=0.6, no_evidence_below=0.4)
-    finding = judge(photo(), heatmap(0.9), strict)
+    finding = judged(photo(), heatmap(0.9), strict)
     assert finding.verdict == "inconclusive"
     assert "no pixel" in finding.reason
 
@@ -94,7 +98,7 @@ def test_a_high_score_without_a_marked_pixel_is_no_forgery() -> None:
 def test_one_hot_pixel_is_not_a_forgery() -> None:
     spot = np.full((128, 160), 0.01, np.float32)
     spot[60, 60] = 1.0
-    assert judge(photo(), spot, CALIBRATION).verdict == "no_evidence"
+    assert judged(photo(), spot, CALIBRATION).verdict == "no_evidence"
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -102,12 +106,20 @@ def test_values_that_are_not_finite_are_refused(bad: float) -> None:
     broken = heatmap(0.2)
     broken[5, 5] = bad
     with pytest.raises(ValueError, match="not finite"):
-        judge(photo(), broken, CALIBRATION)
+        judged(photo(), broken, CALIBRATION)
+
+
+def test_fitted_weights_judge_what_the_network_gave() -> None:
+    """The features of the prediction, not those of the heatmap that was made of it."""
+    calibration = dataclasses.replace(CALIBRATION, score_weights=(0.0,) * (len(FEATURES) - 1) + (1.0, -7.0))
+    faint, strong = (np.zeros(len(FEATURES)) + value for value in (5.0, 9.0))
+    assert judge(photo(), heatmap(0.9), faint, calibration).verdict == "no_evidence"
+    assert judge(photo(), heatmap(0.9), strong, calibration).verdict == "forged"
 
 
 def test_a_heatmap_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match="does not fit"):
-        judge(photo(), heatmap(0.2)[:-1], CALIBRATION)
+        judged(photo(), heatmap(0.2)[:-1], CALIBRATION)
 
 
 def test_regions_are_sorted_connected_diagonally_and_counted_beyond_the_list() -> None:

@@ -15,10 +15,11 @@ from clue_cli.eval.pictures import Pictures
 from clue_cli.eval.predictions import PredictionFolder
 from clue_cli.eval.sets import ChosenSet
 from clue_cli.eval.shot import Shot, measure_shot
-from model.calibration import Calibration
+from model.calibration import FEATURES, Calibration
 from model.data.attacks import Attack
 from model.evaluation import Kind, Problem, find_at, ground, read_pixels
 from model.evaluation.maps import Map
+from model.prediction import Prediction
 from tests.clue_cli.eval.made import SIZE, truth, write_set
 
 NETWORK = Method("network", "network")
@@ -68,7 +69,8 @@ def test_the_network(
     probability: float | None,
     wrong: list[Kind],
 ) -> None:
-    found = measure_shot(shot, NETWORK, heatmap.astype(np.float32), pictures, calibration=calibration)
+    prediction = Prediction(shot, heatmap.astype(np.float32), np.zeros(len(FEATURES)), seed=0, tile_count=1, seconds=0)
+    found = measure_shot(shot, NETWORK, prediction, pictures, calibration=calibration)
     assert (found.row.f1, kinds(found), found.failed, found.inverted) == (f1, wrong, False, False)
     assert found.row.score == (None if score is None else pytest.approx(score))
     assert (found.row.probability is None) == (probability is None)
