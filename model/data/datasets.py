@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model.data.entries import Entries, Entry, find_pictures, match_by_key
+from model.data.entries import Entries, Entry, match_by_key
 from model.data.layouts import LAYOUTS
 from model.data.list_files import listed
 from model.data.mix import Authentic, Forge, ListFile, NamedSet, Pairs, Source
 from model.data.photo_names import SlowPatternError, photo_names
+from model.data.picture_folders import find_pictures
 from model.data.sides import place
 from model.data.yaml_reader import MixError
 

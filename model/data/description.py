@@ -168,7 +168,7 @@ def _look_at_photos(data: Forge, mix: Mix, told: SourceDescription, decode: bool
             sizes.append(size)
             for mask in masks:
                 try:
-                    check_proportions(mask, read(mask, LARGEST_MASK), size)
+                    check_proportions(mask, read(mask, LARGEST_MASK, mask=True), size)
                 except DamagedFileError as error:
                     told.damaged.append(str(error))
         looked(told.name, number, len(photos))
@@ -192,7 +192,7 @@ def _look_at(
                 if not mask.any():
                     told.empty.append(str(entry.mask))
             elif entry.mask is not None and not reading.fit and entry.mask.suffix != ".npz":  # arrays have no header
-                check_mask_size(entry.mask, picture_size(entry.mask, limit), size)
+                check_mask_size(entry.mask, picture_size(entry.mask, limit, mask=True), size)
             sizes.append(size)
         except DamagedFileError as error:
             told.damaged.append(str(error))
@@ -206,10 +206,11 @@ def _sizes(found: list[tuple[int, int]]) -> list[list[int]]:
     return [[w, h] for h, w in (sizes[0], sizes[len(sizes) // 2], sizes[-1])] if sizes else []
 
 
-def _decoded_size(path: Path, limit: float) -> tuple[int, int]:
+def _decoded_size(path: Path, limit: float, *, mask: bool = False) -> tuple[int, int]:
+    size = picture_size(path, limit, mask=mask)
     with opened(path, limit) as image:
         image.load()
-        return image.height, image.width
+    return size
 
 
 def _lines(told: SourceDescription, most: int) -> list[str]:

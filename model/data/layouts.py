@@ -17,9 +17,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from model.data.entries import Entries, Entry, find_pictures, match_by_key
+from model.data.entries import Entries, Entry, match_by_key
 from model.data.mix import Layout
-from model.data.photo_bank import SUFFIXES
+from model.data.picture_folders import SUFFIXES, find_pictures
 from model.data.yaml_reader import MixError
 
 

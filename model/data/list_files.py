@@ -2,13 +2,14 @@
 
 A row names the image (`image` or `file`), its mask if it has one, and the photos it was made from: `photo` is their
 name, `photos` are their files, of which the stem is the name, as in a folder of photos. What is on the rows beside that
-is not looked at.
+is not looked at, unless it is one of these by another name: without its mask, a forgery would count as authentic.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,10 +17,14 @@ from typing import NamedTuple
 from model.data.entries import Entries, Entry
 from model.data.mix import ListFile
 from model.data.photo_names import photo_names
+from model.data.picture_folders import SUFFIXES
 from model.data.yaml_reader import MixError
 
 IMAGE, MASK, PHOTO, PHOTOS = ("image", "file"), "mask", "photo", "photos"
 """The columns; the first of IMAGE that has a value is taken."""
+MASK_SUFFIXES = SUFFIXES | {".npz"}
+_ESCAPE = re.compile(r"\\(\\|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
+"""What `clue forge` writes in the name of a photo for what cannot be printed, or is no UTF-8."""
 
 
 class _Row(NamedTuple):
@@ -63,11 +68,32 @@ def listed(data: ListFile) -> Entries:
 
 def _row(folder: Path, fields: dict[str, object], where: str) -> _Row:
     image = next((text for name in IMAGE if (text := _text(fields, name, where))), "")
+    _check_names(fields, where)
     if not image:
         raise MixError(where, "`image` is missing", "the path of an image")
     mask = _text(fields, MASK, where)
-    stems = tuple(stem for file in _texts(fields, PHOTOS, where) if (stem := Path(file).stem))
+    stems = tuple(stem for file in _texts(fields, PHOTOS, where) if (stem := _unescaped(Path(file).stem)))
     return _Row(folder / image, folder / mask if mask else None, _texts(fields, PHOTO, where), stems)
+
+
+def _check_names(fields: dict[str, object], where: str) -> None:
+    """Refuse a column that is meant to be one of ours and is called otherwise, as ` mask` or `mask_path`."""
+    for name, value in fields.items():
+        plain = name.strip().lower()
+        file = isinstance(value, str) and Path(value.strip()).suffix.lower() in MASK_SUFFIXES
+        meant = plain if plain in (MASK, PHOTO, PHOTOS) and value else MASK if MASK in plain and file else name
+        if meant not in fields:
+            raise MixError(where, f"a column is called `{name}`", f"`{meant}`")
+
+
+def _unescaped(name: str) -> str:
+    """The name of a file, of which `clue forge` wrote a form that can be printed."""
+
+    def restore(match: re.Match[str]) -> str:
+        code = match[1]
+        return "\\" if code == "\\" else chr(min(int(code[1:], 16), 0x10FFFF) + (0xDC00 if code[0] == "x" else 0))
+
+    return _ESCAPE.sub(restore, name)
 
 
 def _text(fields: dict[str, object], name: str, where: str) -> str:

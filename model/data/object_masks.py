@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
+from model.data.picture_folders import find_pictures
+
 MASK_SUFFIX = ".png"
 NAMED = 3
 """So many masks are named where there may be thousands."""
@@ -18,22 +19,27 @@ class Matched:
 
     Attributes:
         masks: (number of the photo, mask), in the order of the folders and sorted within each.
-        problems: masks that belong to no photo or to several, counted for each folder, in words. Names are as on disk.
+        problems: masks that belong to no photo or to several, counted for each folder, and what of the folders is not
+            read, in words. Names are as on disk.
     """
 
     masks: list[tuple[int, Path]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
-def find_photos(folders: Sequence[Path], mask_folders: Sequence[tuple[Path, str]] = ()) -> list[Path]:
-    """All pictures below the folders, sorted, without the masks that lie among them.
+def find_photos(
+    folders: Sequence[Path], mask_folders: Sequence[tuple[Path, str]] = (), problems: list[str] | None = None
+) -> list[Path]:
+    """All pictures below the folders, sorted, each once, without the masks that lie among them.
 
     Args:
         folders: of photos.
         mask_folders: (folder, prefix) of masks. What is below such a folder inside a photo folder is no photo; where
             the two are one, neither is what has the name of a mask.
+        problems: what of the folders is not read is added to them, in words.
     """
-    found = sorted(p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    told = [] if problems is None else problems
+    found = sorted({path for folder in folders for path in find_pictures(folder, told)})
     roots = {folder.resolve() for folder in folders}
     names: dict[Path, list[str]] = {}
     for folder, prefix in mask_folders:
@@ -67,7 +73,7 @@ def match_masks(photos: Sequence[Path], folders: Sequence[Path], mask_folders: S
     for number, photo in enumerate(photos):
         by_stem.setdefault(photo.stem, {})[photo] = number
     matched, used, shared = Matched(), set[Path](), set[Path]()
-    listed = {folder: _pictures(folder, photos, folders) for folder, _ in mask_folders}
+    listed = {folder: _pictures(folder, photos, folders, matched.problems) for folder, _ in mask_folders}
     for folder, prefix in mask_folders:
         for mask in listed[folder]:
             if not _has_name(mask, prefix):
@@ -97,9 +103,9 @@ def match_masks(photos: Sequence[Path], folders: Sequence[Path], mask_folders: S
     return matched
 
 
-def _pictures(folder: Path, photos: Sequence[Path], folders: Sequence[Path]) -> list[Path]:
+def _pictures(folder: Path, photos: Sequence[Path], folders: Sequence[Path], problems: list[str]) -> list[Path]:
     """All pictures below a folder of masks, sorted, without the photos among them."""
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    found = find_pictures(folder, problems)
     root = folder.resolve()
     if not any(f.resolve().is_relative_to(root) or root.is_relative_to(f.resolve()) for f in folders):
         return found

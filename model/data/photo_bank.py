@@ -10,11 +10,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from model.data.object_masks import SUFFIXES as SUFFIXES
 from model.data.object_masks import find_photos, match_masks
-from model.data.picture_files import DamagedFileError, Mask, picture_size, read_mask, rgb
+from model.data.picture_files import DamagedFileError, Mask, opened, picture_size, read_mask, rgb
 from model.data.recent_photos import RecentPhotos
 
 Pixels = NDArray[np.uint8]
@@ -41,7 +39,8 @@ class PhotoBank:
         cutouts: object masks, white = object, of the proportions of their photo.
         cache: folder of the file that the photos are decoded into.
         left_out: photos that could not be read while the bank was prepared, and why.
-        unmatched: object masks that belong to no photo, or to several, in words.
+        unmatched: object masks that belong to no photo, or to several, and what else of the folders is not read, in
+            words.
         sizes: height and width of each photo, once they are known.
     """
 
@@ -141,10 +140,10 @@ class PhotoBank:
         self.sizes = []
         for index, path in enumerate(self.paths):
             try:
-                with Image.open(path) as image:
+                with opened(path, math.inf) as image:
                     pixels = rgb(image)
-            except Exception as error:  # decoders raise anything on damaged bytes
-                self.left_out.append(f"{path}: {error}")
+            except DamagedFileError as error:
+                self.left_out.append(str(error))
                 continue
             kept.append(index)
             self.sizes.append((pixels.shape[0], pixels.shape[1]))
@@ -175,7 +174,7 @@ class PhotoBank:
             DamagedFileError: it cannot be read, has other proportions than its photo, or marks nothing.
         """
         height, width = self.sizes[cutout.photo]
-        check_proportions(cutout.path, picture_size(cutout.path, LARGEST_MASK), (height, width))
+        check_proportions(cutout.path, picture_size(cutout.path, LARGEST_MASK, mask=True), (height, width))
         mask = read_mask(cutout.path, LARGEST_MASK, size=(height, width), fit=True)
         if not mask.any():
             raise DamagedFileError(f"{cutout.path}: the mask marks nothing")
@@ -209,8 +208,10 @@ def bank_of(
         share: share of the photos that is held out for validation.
         validation: which side is wanted.
     """
-    found = find_photos(photos, mask_folders)
+    problems: list[str] = []
+    found = find_photos(photos, mask_folders, problems)
     matched = match_masks(found, photos, mask_folders)
+    problems = list(dict.fromkeys([*problems, *matched.problems]))
     side = [number for number, path in enumerate(found) if held_out(path, share) == validation]
     cutouts = [Cutout(number, mask) for number, mask in matched.masks]
-    return PhotoBank(found, cutouts, cache, unmatched=matched.problems).part(side)
+    return PhotoBank(found, cutouts, cache, unmatched=problems).part(side)

@@ -90,15 +90,16 @@ def decode(bank: PhotoBank, problems: list[str], *, on_demand: bool = False) -> 
 
     Args:
         bank: the photos.
-        problems: photos that cannot be read, and object masks that belong to none, are added to them.
+        problems: photos that cannot be read, object masks that belong to none, and files that are no pictures are
+            added to them.
         on_demand: decode each when it is drawn, however few there are.
 
     Raises:
         OSError: the cache cannot be written; it names the folder.
     """
+    problems += bank.unmatched
     if not bank.paths:
         return False
-    problems += bank.unmatched
     try:
         room = 0 if on_demand else bank.decoded_bytes()
         if on_demand or room > MOST_DECODED:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -21,6 +21,20 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 MASK_THRESHOLD = 127
 """Grey values above this are white, which is forged."""
 
+
+DEEP = ("I", "F")
+"""Modes with 32 bits a sample: nobody says which of their values is white."""
+
+_TURNED_BACK = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""What takes back the turn of each orientation tag."""
 
 LOSSY = ("JPEG", "WEBP")
 """Formats in which black is not exactly black."""
@@ -44,30 +58,57 @@ def opened(path: Path, max_megapixels: float) -> Iterator[Image.Image]:
         # A pipe or a device would be waited for without end
         if not path.is_file():
             raise DamagedFileError(f"{path}: not a file")
-        with Image.open(path, formats=FORMATS) as image:
+        # Given a path, Pillow maps a TIFF of one channel, and mixes its pixels up where a tag turns it by 90°
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             megapixels = image.width * image.height / 1e6
             if megapixels > max_megapixels:
                 raise DamagedFileError(
                     f"{path}: {image.width}×{image.height} pixels, more than max_megapixels {max_megapixels:g}"
                 )
-            yield image
+            yield _as_stored(image)
     except DamagedFileError:
         raise
     except Exception as error:  # decoders raise anything on damaged bytes
         raise DamagedFileError(f"{path}: {_reason(path, error)}") from error
 
 
-def picture_size(path: Path, max_megapixels: float) -> tuple[int, int]:
-    """Height and width of a picture, from its header."""
+def _as_stored(image: Image.Image) -> Image.Image:
+    """The picture without the turn of its orientation tag, which Pillow applies to TIFF alone, when it loads it."""
+    tag = image.getexif().get(ExifTags.Base.Orientation) if image.format == "TIFF" else None
+    return image.transpose(_TURNED_BACK[tag]) if tag in _TURNED_BACK else image
+
+
+def picture_size(path: Path, max_megapixels: float, *, mask: bool = False) -> tuple[int, int]:
+    """Height and width of a picture, or a mask, from its header.
+
+    Raises:
+        DamagedFileError: it cannot be read as that.
+    """
     with opened(path, max_megapixels) as image:
+        if not mask:
+            _check_depth(image)
         return image.height, image.width
 
 
+def _check_depth(image: Image.Image) -> None:
+    if image.mode in DEEP:  # Pillow would make them white or black
+        raise ValueError("32 bits a sample; expected a picture of 8 or 16")
+
+
 def rgb(image: Image.Image, box: tuple[int, int, int, int] | None = None) -> Pixels:
-    """The pixels, H×W×3 uint8, of a box (left, top, right, bottom) or of all. Orientation tags are not applied."""
+    """The pixels, H×W×3 uint8, of a box (left, top, right, bottom) or of all; what is transparent is over white.
+
+    Raises:
+        ValueError: the samples have 32 bits.
+    """
+    _check_depth(image)
     part = image.crop(box) if box is not None else image
     if part.mode.startswith("I;16"):  # 16-bit grey: Pillow would clip it
         return np.repeat((np.asarray(part) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    if part.has_transparency_data:  # as a scan sees it
+        above = part.convert("RGBA")
+        part = Image.new("RGB", part.size, "white")
+        part.paste(above, mask=above.getchannel("A"))
     return np.asarray(part.convert("RGB"))
 
 
@@ -103,10 +144,11 @@ def read_mask(
 
     Raises:
         DamagedFileError: not readable, too large, of another size than its image; it marks nothing though it may not,
-            or though it is not of one colour, as where forged is a grey that is too dark.
+            or though it is not of one colour, as where forged is a grey that is too dark; its alpha channel marks
+            something else than its colours.
     """
     array = path.suffix == ".npz"
-    mask = _labels(path, max_megapixels) > 0 if array else _white(path, max_megapixels, inverted)
+    mask = _labels(path, max_megapixels) != 0 if array else _white(path, max_megapixels, inverted)
     if inverted:
         mask = ~mask
     if size is not None and not fit:
@@ -128,7 +170,12 @@ def _white(path: Path, max_megapixels: float, inverted: bool) -> Mask:
             grey = (deep >> 8 if deep.max() > 255 else deep).astype(np.uint8)  # some hold 8 bits in 16
         else:
             grey = np.asarray(image.convert("L"))
-        return white(grey, inverted=inverted, lossy=lossy)
+        found = white(grey, inverted=inverted, lossy=lossy)
+        if image.has_transparency_data:
+            alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+            if alpha.min() < alpha.max() and not np.array_equal(alpha > MASK_THRESHOLD, found != inverted):
+                raise ValueError("the mask is transparent in places, and what is opaque is not what is forged")
+        return found
 
 
 def white(grey: Pixels, *, inverted: bool = False, lossy: bool = False) -> Mask:

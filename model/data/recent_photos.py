@@ -52,7 +52,7 @@ class RecentPhotos:
 
 def decoded(path: Path, size: tuple[int, int]) -> Pixels:
     """All pixels of a photo of a height and width, H×W×3 uint8, read-only. Raises DamagedFileError."""
-    with opened(path, math.inf) as image:  # compared before anything is decoded, and after: a tag can turn a TIFF
+    with opened(path, math.inf) as image:  # compared before anything is decoded, and after
         found = (image.height, image.width)
         pixels = rgb(image) if sorted(found) == sorted(size) else np.empty((0, 0, 3), np.uint8)
     if pixels.shape[:2] != size:

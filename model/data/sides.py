@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from typing import Literal
 
 from model.data.entries import Entry
@@ -27,6 +28,7 @@ def side_of(entry: Entry, split: Validation) -> Side | None:
 
 
 def place(name: str) -> float:
-    """A number in [0, 1) that depends on a name alone."""
-    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+    """A number in [0, 1) that depends on a name alone, and not on how a disk or a list composes its accents."""
+    composed = unicodedata.normalize("NFC", name)
+    digest = hashlib.sha256(composed.encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:4], "big") / 2**32

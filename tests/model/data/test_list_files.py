@@ -63,6 +63,9 @@ WRONG_LISTS = {
     "a mask that is no text": ("l.jsonl", b'{"file": "a", "mask": ["b"]}\n', "a text in `mask`"),
     "a photo that is no text": ("l.jsonl", b'{"file": "a", "photos": ["b", 1]}\n', "a text in `photos`, or a list"),
     "photos by number": ("l.jsonl", b'{"image": "a", "photo": 7}\n', "a text in `photo`, or a list"),
+    "a space in the header": ("l.csv", b"image, mask\na.jpg, a.png\n", "line 2: a column is called ` mask`"),
+    "another name": ("l.csv", b"image,mask_path\na.jpg,a.png\n", "`mask_path`; expected `mask`"),
+    "a capital": ("l.jsonl", b'{"image": "a.jpg", "Photo": "a"}\n', "`Photo`; expected `photo`"),
     "too deep": ("l.jsonl", b"[" * 100_000, "CSV or JSONL"),
 }
 
@@ -84,6 +87,7 @@ def test_a_list_that_cannot_be_read(tmp_path: Path, name: str, data: bytes, foun
 PHOTOS = {
     "a file": ({"photos": "more/cat.jpg"}, None, ("cat",)),
     "files": ({"photos": ["photos/p1.jpg", "photos/more/v1.2.png", "photos/p1.jpg"]}, None, ("p1", "v1.2")),
+    "a name that clue forge wrote": ({"photos": [r"p/\\\xe9 \u202e.jpg"]}, None, ("\\\udce9 \u202e",)),
     "the second of that name": ({"photos": ["p0.jpg~2"]}, None, ("p0",)),
     "a name as it is": ({"photo": "case.12"}, None, ("case.12",)),
     "names": ({"photo": ["one", "two", "", None, "one"]}, None, ("one", "two")),
@@ -111,3 +115,12 @@ def test_the_image_counts_before_the_file(tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("file,image\nb.jpg,a.jpg\nb.jpg,\n")
     found = list_entries(Source("s", 1, ListFile(tmp_path / "l.csv")))
     assert told(tmp_path, found.entries) == [("a.jpg", None, "a"), ("b.jpg", None, "b")]
+
+
+def test_columns_that_are_none_of_ours_may_have_any_name(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "a.png")
+    (tmp_path / "l.csv").write_text("image,mask,mask_path,Photo\na.jpg,a.png,b.png,\n")
+    source = Source("s", 1, ListFile(tmp_path / "l.csv"))
+    assert told(tmp_path, list_entries(source).entries) == [("a.jpg", "a.png", "a")]
+    (tmp_path / "l.csv").write_text("image,mask_area\na.jpg,0.25\n")
+    assert told(tmp_path, list_entries(source).entries) == [("a.jpg", None, "a")]

@@ -151,3 +151,21 @@ def test_a_mask_of_which_nothing_is_left_marks_nothing(tmp_path: Path) -> None:
     bank.prepare()
     with pytest.raises(DamagedFileError, match=r"m\.png: the mask marks nothing"):
         bank.object_mask(bank.cutouts[0])
+
+
+def test_what_of_the_folders_is_not_read_is_told(tmp_path: Path) -> None:
+    touch(tmp_path, "p/a.jpg", "p/b.HEIC", "p/._a.jpg", "p/.thumbnails/a.jpg", "p/__MACOSX/a.jpg", "q/c.jpg")
+    touch(tmp_path, "m/a_1.png", "m/._a_1.png", "m/index.json")
+    (tmp_path / "p" / "link").symlink_to(tmp_path / "q")
+    folders = [tmp_path / "p", tmp_path / "p"]  # twice: no photo is drawn twice as often for it
+    bank = bank_of(folders, [(tmp_path / "m", "")], tmp_path / "c", share=0, validation=False)
+    assert [path.name for path in bank.paths] == ["a.jpg"]
+    assert [cutout.path.name for cutout in bank.cutouts] == ["a_1.png"]
+    assert bank.unmatched == [
+        f"{tmp_path / 'p' / 'link'}: a link to a folder, which is not followed",
+        f"{tmp_path / 'p'}: files that are not read as pictures: 1 × .heic",
+        f"{tmp_path / 'm'}: files that are not read as pictures: 1 × .json",
+    ]
+    problems: list[str] = []
+    assert not decode(bank.part([]), problems)
+    assert problems == bank.unmatched

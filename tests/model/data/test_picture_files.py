@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from model.data.picture_files import DamagedFileError, opened, picture_size, read_mask, rgb
@@ -93,7 +94,7 @@ def test_a_mask_of_another_size_is_refused_or_fitted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "colour", "expected"),
-    [("L", 9, (9, 9, 9)), ("RGBA", (1, 2, 3, 0), (1, 2, 3)), ("I;16", 0x1234, (18, 18, 18)), ("1", 1, (255,) * 3)],
+    [("L", 9, (9, 9, 9)), ("RGBA", (1, 2, 3, 0), (255,) * 3), ("I;16", 0x1234, (18, 18, 18)), ("1", 1, (255,) * 3)],
 )
 def test_every_mode_becomes_rgb(tmp_path: Path, mode: str, colour: Any, expected: tuple[int, ...]) -> None:
     Image.new(mode, (6, 4), colour).save(tmp_path / "i.png")
@@ -181,3 +182,69 @@ def test_arrays_that_are_no_masks(tmp_path: Path, arrays: dict[str, Any] | None,
         np.savez_compressed(path, **arrays)
     with pytest.raises(DamagedFileError, match=reason):
         read_mask(path, 1)
+
+
+@pytest.mark.parametrize("tag", range(1, 10))
+@pytest.mark.parametrize(
+    "values", [np.arange(72, dtype=np.uint8), np.arange(24, dtype=np.uint8), np.arange(24, dtype=np.uint16) << 8]
+)
+def test_an_orientation_tag_turns_nothing(tmp_path: Path, tag: int, values: NDArray[Any]) -> None:
+    """Pillow turns a TIFF when it loads it; its mask has the pixels as they are stored."""
+    colour = values.size == 72
+    stored = values.reshape((4, 6, 3) if colour else (4, 6))
+    path = tmp_path / "a.tif"
+    Image.fromarray(stored).save(path, tiffinfo={274: tag})
+    expected = stored if colour else np.stack([stored >> 8 if stored.dtype == np.uint16 else stored] * 3, 2)
+    assert picture_size(path, 1) == (4, 6)
+    with opened(path, 1) as image:
+        assert np.array_equal(rgb(image), expected)
+    with opened(path, 1) as image:
+        assert np.array_equal(rgb(image, (1, 0, 5, 2)), expected[:2, 1:5])
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_pictures_of_32_bits_a_sample_are_refused_and_such_masks_are_not(tmp_path: Path, kind: Any) -> None:
+    path = tmp_path / "a.tif"
+    Image.fromarray(SQUARE.astype(kind)).save(path)
+    with pytest.raises(DamagedFileError, match=r"a\.tif: 32 bits a sample"):
+        picture_size(path, 1)
+    with pytest.raises(DamagedFileError, match="32 bits a sample"), opened(path, 1) as image:
+        rgb(image)
+    assert picture_size(path, 1, mask=True) == (4, 6)
+    assert np.array_equal(read_mask(path, 1), TRUTH)
+
+
+def test_what_is_transparent_in_a_picture_is_white(tmp_path: Path) -> None:
+    path = png(tmp_path / "a.png", np.dstack([SQUARE * 0] * 3 + [SQUARE]))
+    with opened(path, 1) as image:
+        assert np.array_equal(rgb(image)[..., 0], 255 - SQUARE)
+    Image.fromarray(SQUARE).save(path, transparency=0)
+    with opened(path, 1) as image:
+        assert (rgb(image, (1, 0, 6, 4)) == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("grey", "alpha", "inverted", "well"),
+    [
+        (SQUARE, SQUARE, False, True),
+        (SQUARE * 0 + 255, SQUARE, False, False),
+        (SQUARE * 0, SQUARE, False, False),
+        (SQUARE * 0, SQUARE, True, False),
+        (255 - SQUARE, SQUARE, True, True),
+        (SQUARE, 255 - SQUARE, False, False),
+    ],
+)
+def test_a_mask_that_is_transparent_in_places(
+    tmp_path: Path, grey: NDArray[np.uint8], alpha: NDArray[np.uint8], inverted: bool, well: bool
+) -> None:
+    Image.merge("LA", (Image.fromarray(grey), Image.fromarray(alpha))).save(tmp_path / "m.png")
+    if well:
+        assert np.array_equal(read_mask(tmp_path / "m.png", 1, inverted=inverted), TRUTH)
+        return
+    with pytest.raises(DamagedFileError, match=r"m\.png: the mask is transparent in places"):
+        read_mask(tmp_path / "m.png", 1, inverted=inverted)
+
+
+def test_labels_below_zero_are_forged(tmp_path: Path) -> None:
+    np.savez(tmp_path / "m.npz", np.where(TRUTH, -56, 0).astype(np.int8))
+    assert np.array_equal(read_mask(tmp_path / "m.npz", 1), TRUTH)

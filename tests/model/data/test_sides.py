@@ -6,7 +6,7 @@ from pathlib import Path
 
 from model.data.entries import Entry
 from model.data.mix import Validation
-from model.data.sides import side_of, side_of_photo
+from model.data.sides import place, side_of, side_of_photo
 
 
 def test_a_photo_is_on_one_side_in_every_source() -> None:
@@ -41,3 +41,8 @@ def test_one_share_moves_no_photo_of_the_other() -> None:
     splits = [Validation(share, 0, 0.1) for share in (0.0, 0.1, 0.5)]
     sides = [{photo for photo in photos if side_of_photo(photo, split) == "calibration"} for split in splits]
     assert sides[0] == sides[1] == sides[2] != set()
+
+
+def test_how_accents_are_composed_and_what_is_no_utf8_moves_no_photo() -> None:
+    assert place("caf\u00e9") == place("cafe\u0301") != place("cafe")
+    assert len({place(name) for name in ("\udcff", "\ud800", "")}) == 3
