@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clue_cli.errors import NothingToScanError
+from clue_cli.errors import NothingToScanError, UsageError
 from clue_cli.evidence.decode_pool import DecodePool
 from clue_cli.evidence.formats import claimed_type, is_picture
 from clue_cli.evidence.item import Item, Photo, Unreadable
@@ -27,6 +28,8 @@ SMALLEST_SIDE, LARGEST_SIDE = 64, 30_000
 """Pixels; smaller photos hold no edit worth finding, and OpenCV moves no larger ones."""
 KEPT_PIXELS = 64_000_000
 """So many pixels of decoded photos are kept at most, and always the last photo."""
+OVER_WHITE = "alpha composited over white"
+"""What the decoder says of a picture that is transparent in places (`clue_cli.evidence.decode`)."""
 _PARTS = 16  # a mask's name is taken apart at underscores into so many parts at most
 
 
@@ -77,6 +80,36 @@ def find(paths: Sequence[Path], *, hidden: bool, exclude: Path | None) -> Found:
             "Pictures are told by their names here (.jpg, .png, …); archives are not opened.",
         )
     return Found(tuple(items), tuple(failures))
+
+
+def apart(photos: Found, paths: Sequence[Path], masks: Found, folder: Path) -> tuple[Found, Found]:
+    """The photos without the masks among them, and the masks without the photos among them.
+
+    Args:
+        photos: below `paths`.
+        masks: below `folder`.
+
+    Raises:
+        UsageError: both are looked for in one folder, and nothing tells which is which.
+    """
+    home, roots = _real(folder), [_real(path) for path in paths]
+    if home in roots:
+        raise UsageError(f"{folder} is given for the photos and for the masks.", "Put the masks in a folder below it.")
+    if not any(home.is_relative_to(root) or root.is_relative_to(home) for root in roots):
+        return photos, masks
+    inner = [root for root in roots if root.is_relative_to(home)]
+
+    def is_mask(path: Path) -> bool:
+        return path.is_relative_to(home) and not any(path.is_relative_to(root) for root in inner)
+
+    items = tuple(item for item in photos.items if not is_mask(_real(item[1])))
+    taken = {_real(path) for _, path, _ in items}
+    others = tuple(item for item in masks.items if _real(item[1]) not in taken)
+    return Found(items, photos.failures), Found(others, masks.failures)
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # unlike Path.resolve, it survives a link loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,13 +229,16 @@ class PhotoFolder:
         """The cut-out's mask, H×W bool, the size of its photo.
 
         Raises:
-            PhotoFailure: it cannot be decoded, has another shape than its photo, or marks nothing.
+            PhotoFailure: it cannot be decoded, has another shape than its photo, is transparent, or marks nothing.
         """
         from PIL import Image
 
         height, width = self.photo(cutout.photo).shape[:2]
         locator = f"{self.locator(cutout.photo)}, mask {cutout.path.name.encode('unicode_escape').decode()}"
-        grey = self._decoded(locator, cutout.path).max(axis=2)
+        decoded = self._decoded(locator, cutout.path)
+        if OVER_WHITE in decoded.decoding:
+            raise PhotoFailure(locator, "The mask is transparent in places; expected white on black.")
+        grey = decoded.pixels.max(axis=2)
         if abs(grey.shape[0] * width / (grey.shape[1] * height) - 1) > 0.02:
             raise PhotoFailure(locator, f"The mask is {grey.shape[1]}×{grey.shape[0]}, the photo {width}×{height}.")
         try:
@@ -215,7 +251,7 @@ class PhotoFolder:
         return mask
 
     def _fitting(self, locator: str, path: Path) -> NDArray[np.uint8]:
-        pixels = self._decoded(locator, path)
+        pixels = self._decoded(locator, path).pixels
         height, width = pixels.shape[:2]
         if min(height, width) < SMALLEST_SIDE:
             raise PhotoFailure(
@@ -229,7 +265,7 @@ class PhotoFolder:
             )
         return pixels
 
-    def _decoded(self, locator: str, path: Path) -> NDArray[np.uint8]:
+    def _decoded(self, locator: str, path: Path) -> Photo:
         read = read_item(Item(locator, None, path, partial(open_file, path)))
         if not isinstance(read, tuple):
             raise PhotoFailure(locator, read.message if isinstance(read, Unreadable) else "It is not a picture.")
@@ -241,4 +277,4 @@ class PhotoFolder:
                 reason = result.message
         if photo is None:
             raise PhotoFailure(locator, reason)
-        return photo.pixels
+        return photo

@@ -16,7 +16,7 @@ from typing import Any
 from clue_cli.errors import ClueError, NothingToScanError, UsageError
 from clue_cli.forging.folder import LOG, ForgeFolder
 from clue_cli.forging.options import ForgeOptions
-from clue_cli.forging.photos import Found, find, match_masks
+from clue_cli.forging.photos import Found, apart, find, match_masks
 from clue_cli.forging.worker import Job, Made, initialize, load_tools, make, start_worker
 from model.data.edits.scene import Tools
 
@@ -71,7 +71,8 @@ def forge_folder(
 
     Raises:
         NothingToScanError: a path does not exist, there is no photo, or none can be read.
-        UsageError: `out` holds something else, or was made with other settings or photos.
+        UsageError: `out` holds something else, or was made with other settings or photos; photos and masks are looked
+            for in one folder.
         ToolError: a model of the user's cannot be loaded.
         OutputError: `out` cannot be written.
     """
@@ -79,7 +80,12 @@ def forge_folder(
     if any(path.is_dir() and path.resolve() == out.resolve() for path in paths):
         raise UsageError(f"{out} holds the photos, which are only read.", "Name another folder with --out.")
     photos = find(paths, hidden=options.hidden, exclude=out)
-    masks = Found((), ()) if options.masks is None else find([options.masks], hidden=options.hidden, exclude=out)
+    masks = Found((), ())
+    if options.masks is not None:
+        masks = find([options.masks], hidden=options.hidden, exclude=out)
+        photos, masks = apart(photos, paths, masks, options.masks)
+        if not photos.items:
+            raise NothingToScanError(f"All pictures of the photos are masks: they lie in {options.masks}.")
     matched = match_masks(photos, masks)
     cutouts = matched.cutouts
     if options.masks is not None and not cutouts:

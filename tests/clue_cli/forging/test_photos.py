@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clue_cli.errors import NothingToScanError
+from clue_cli.errors import NothingToScanError, UsageError
 from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.decode_pool import DecodePool
 from clue_cli.forging import photos as module
-from clue_cli.forging.photos import Found, PhotoFailure, PhotoFolder, find, match_masks
+from clue_cli.forging.photos import Found, PhotoFailure, PhotoFolder, apart, find, match_masks
 from model.data.photo_bank import Cutout
 from tests.clue_cli.forging.conftest import write_mask, write_photo
+from tests.model.data.made import touch
 
 
 @pytest.fixture(scope="module")
@@ -159,3 +160,40 @@ def test_what_is_white_in_an_object_mask(
     else:
         with pytest.raises(PhotoFailure, match=f"The mask {said}"):
             folder.object_mask(Cutout(1, tmp_path / "p0.png"))
+
+
+@pytest.mark.parametrize(
+    ("paths", "folder", "left", "masks"),
+    [
+        (["d"], "d/m", ["cat.jpg", "dog.png"], ["cat_1.png"]),
+        (["d/p"], "d", ["dog.png"], ["cat.jpg", "cat_1.png"]),
+        (["d", "d/m/deep"], "d/m", ["cat.jpg", "dog.png", "owl.jpg"], ["cat_1.png"]),
+        (["d/cat.jpg"], "d/m", ["cat.jpg"], ["cat_1.png", "owl.jpg"]),
+        (["d"], "link", ["cat.jpg", "dog.png"], ["cat_1.png"]),
+    ],
+)
+def test_masks_among_photos_are_no_photos(
+    tmp_path: Path, paths: list[str], folder: str, left: list[str], masks: list[str]
+) -> None:
+    names = ["d/cat.jpg", "d/p/dog.png", "d/m/cat_1.png"]
+    touch(tmp_path, *names, *(["d/m/deep/owl.jpg"] if len(paths) > 1 or paths == ["d/cat.jpg"] else []))
+    (tmp_path / "link").symlink_to(tmp_path / "d" / "m")
+    places, home = [tmp_path / path for path in paths], tmp_path / folder
+    listed = (find(some, hidden=False, exclude=None) for some in (places, [home]))
+    photos, cutouts = (found.items for found in apart(next(listed), places, next(listed), home))
+    assert sorted({path.name for _, path, _ in photos}) == left
+    assert sorted(path.name for _, path, _ in cutouts) == masks
+
+
+def test_photos_and_masks_in_one_folder_are_refused(photos: Path) -> None:
+    found = find([photos], hidden=False, exclude=None)
+    with pytest.raises(UsageError, match="for the photos and for the masks"):
+        apart(found, [photos], found, photos / "more" / "..")
+
+
+def test_a_mask_that_is_transparent_is_refused(pool: DecodePool, tmp_path: Path) -> None:
+    write_photo(tmp_path / "p" / "a.jpg", 0)
+    Image.new("RGBA", (160, 120), (255, 255, 255, 0)).save(tmp_path / "a_1.png")
+    folder = PhotoFolder(find([tmp_path / "p"], hidden=False, exclude=None), [Cutout(0, tmp_path / "a_1.png")], pool)
+    with pytest.raises(PhotoFailure, match=r"a_1\.png.*transparent in places"):
+        folder.object_mask(folder.cutouts[0])
