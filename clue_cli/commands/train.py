@@ -191,7 +191,7 @@ def train(
     with told():
         options = TrainingOptions(**words)
         if dry_run:
-            raise typer.Exit(look(data, out, preset, options, decode=decode, quiet=quiet))
+            raise typer.Exit(look(data, out, preset, options, init=init, decode=decode, quiet=quiet))
         with graceful_stop() as stop:
             outcome = execute(data, out, preset, init, options, quiet=quiet, stop=stop)
     raise typer.Exit(_conclude(outcome, out, quiet))

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 SHEET = "contact-sheet.png"
 
 
-def look(data: Path, out: Path, preset: str, options: TrainingOptions, *, decode: bool, quiet: bool) -> ExitCode:
+def look(
+    data: Path, out: Path, preset: str, options: TrainingOptions, *, init: str | None, decode: bool, quiet: bool
+) -> ExitCode:
     """Describe the data on stdout, write the sheet, and refuse what a training would refuse, in its words.
 
     Args:
@@ -30,6 +32,7 @@ def look(data: Path, out: Path, preset: str, options: TrainingOptions, *, decode
         out: folder of the sheet.
         preset: a name, or a file.
         options: of the training.
+        init: a model whose weights are the first ones.
         decode: decode all files, not some.
         quiet: no progress.
 
@@ -44,6 +47,9 @@ def look(data: Path, out: Path, preset: str, options: TrainingOptions, *, decode
     from model.training.network import count_parameters, planned, with_options
 
     mix, network = read(data, preset, out)
+    fitted = with_options(network, options)
+    if init is not None:
+        _check_first_weights(fitted, options, init)
     with _looking(quiet) as looked:
         description = describe(mix, decode=decode, looked=looked)
     for line in description.lines():
@@ -58,7 +64,6 @@ def look(data: Path, out: Path, preset: str, options: TrainingOptions, *, decode
     found = f"from {calibration.photos} photos" if not calibration.problem else f"none: {calibration.problem}"
     write_stdout(printable(f"score and confidence: {found}") + "\n")
     unreadable = _write_sheet(training, out)
-    fitted = with_options(network, options)
     pictures, forged = _validated_on(training, validation, fitted, options)
     if unreadable is not None:
         raise unreadable
@@ -66,6 +71,21 @@ def look(data: Path, out: Path, preset: str, options: TrainingOptions, *, decode
     learn, everything = count_parameters(planned(fitted, options))
     write_stdout(f"{network.name}: {learn:,} of {everything:,} parameters learn\n")
     return ExitCode.OK
+
+
+def _check_first_weights(preset: Preset, options: TrainingOptions, init: str) -> None:
+    """Refuse a model that the training could not begin with.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or of another preset.
+    """
+    from model.bases import needs_bases
+    from model.checkpoint import inspect
+    from model.training.network import prepare_network
+
+    inspect(init)
+    if not needs_bases(preset):  # else gigabytes, which a look at the data can do without
+        prepare_network(preset, options, init)
 
 
 def _write_sheet(training: Stream, out: Path) -> DamagedFileError | None:

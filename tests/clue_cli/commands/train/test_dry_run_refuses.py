@@ -88,6 +88,20 @@ def test_it_refuses_what_the_training_refuses(
     assert told[0] == told[1]
 
 
+@pytest.mark.parametrize(("init", "said"), [("absent", "no model at"), ("mini", "of another preset, mini")])
+def test_first_weights_that_cannot_be_used(
+    data: Path, tmp_path: Path, mixed: Mixed, init: str, said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mixed(PAIRS)
+    told = []
+    for words in (["--dry-run"], ["--steps", "1"]):
+        words += ["--init", init if init == "mini" else str(tmp_path / init)]
+        assert clue(data, tmp_path / "run", *words, "--quiet") == ExitCode.WEIGHTS_MISSING
+        told.append(capfd.readouterr().err)
+    assert said in " ".join(told[0].split())
+    assert told[0] == told[1]
+
+
 def test_pictures_to_train_on_that_are_all_damaged(
     data: Path, tmp_path: Path, mixed: Mixed, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
