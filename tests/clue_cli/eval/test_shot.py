@@ -41,7 +41,7 @@ def shot(tmp_path_factory: pytest.TempPathFactory) -> Shot:
     entry = next(entry for entry in found.entries if entry.forged)
     pixels, known = read_pixels(entry.image), ground(entry)
     return Shot(
-        ChosenSet(found, found.entries), entry, "0" * 64, Attack("none", ()), (), pixels, known, pixels.shape[:2]
+        ChosenSet(found, tuple(found.entries)), entry, "0" * 64, Attack("none", ()), (), pixels, known, pixels.shape[:2]
     )
 
 
