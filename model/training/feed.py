@@ -183,7 +183,7 @@ def _while_workers_live(supply: Iterator[FeedBatch]) -> Iterator[FeedBatch]:
     try:
         yield from supply
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if "DataLoader worker (pid" not in str(error):  # else one that lives tells of an error of its own
             raise
         raise ResourcesError(
             "A process that makes batches died; the machine may have run out of memory.",

@@ -12,6 +12,7 @@ import torch
 
 from model.calibration import Calibration
 from model.checkpoint import CONFIG_FILE, inspect
+from model.predictor import ran_out_of_memory
 from model.storage import load
 from model.training.calibrate import CalibrationLike, NoCalibrationError, calibration_of, look_at
 from model.training.log import Listener, Row
@@ -54,7 +55,9 @@ def calibrate_kept(
             calibration = calibrated(kept[0], task.calibration, task.options.calibration_samples, device, stop)
         except NoCalibrationError as error:
             problem = str(error)
-        except torch.OutOfMemoryError:
+        except (MemoryError, RuntimeError) as error:
+            if not ran_out_of_memory(error):
+                raise
             problem = "there was no memory for it"
         if stop.is_set():
             return None

@@ -22,6 +22,7 @@ from accelerate.utils import gather_object
 from model.bases import needs_bases
 from model.calibration import Calibration
 from model.checkpoint import inspect
+from model.predictor import ran_out_of_memory
 from model.presets import Preset
 from model.storage import save
 from model.training.average import Average
@@ -73,9 +74,11 @@ def train(task: Task, listener: Listener | None = None, stop: threading.Event | 
         accelerator.wait_for_everyone()
         try:
             return _Trainer(task, preset, folder, accelerator, told, stop or threading.Event()).run()
-        except torch.OutOfMemoryError as error:
+        except (MemoryError, RuntimeError) as error:
+            if not ran_out_of_memory(error):
+                raise
             raise ResourcesError(
-                f"Out of memory: {str(error).splitlines()[0]}",
+                f"Out of memory: {next(iter(str(error).splitlines()), 'there was none left')}",
                 "A smaller --batch with more --accumulate, or --gradient-checkpointing. The last checkpoint is whole.",
             ) from error
         finally:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +15,7 @@ import torch
 
 from model.losses import bce_loss
 from model.training.errors import CannotWriteError, NotFiniteError, OptionsError, ResourcesError
-from model.training.feed import Feed
+from model.training.feed import Feed, batches
 from model.training.log import Row, Silent
 from model.training.loss_weights import LossWeights
 from model.training.steps import Steps
@@ -162,16 +164,33 @@ def test_a_disk_that_fills(tmp_path: Path, which: str) -> None:
     assert [row for row in figures(run.out) if row["kind"] == "step"][-1]["step"] == 6
 
 
-def test_the_machine_gives_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Hungry(Squares):
-        def batch(self, index: int, count: int) -> Any:
-            if index == 2:
-                raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
-            return super().batch(index, count)
+@dataclass
+class Raising(Squares):
+    error: Exception = field(default_factory=Exception)
 
-    with pytest.raises(ResourcesError, match=r"Out of memory: CUDA out of memory\.$") as caught:
-        train(task(tmp_path / "run", training=Hungry(1)))
+    def batch(self, index: int, count: int) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB"), "CUDA out of memory."),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "[enforce fail] DefaultCPUAlloc"),
+        (MemoryError(), "there was none left"),
+    ],
+)
+def test_the_machine_gives_out(tmp_path: Path, error: Exception, said: str) -> None:
+    with pytest.raises(ResourcesError, match=re.escape(f"Out of memory: {said}")) as caught:
+        train(task(tmp_path / "run", training=Raising(error=error)))
     assert "--batch" in (caught.value.advice or "")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_defect_is_not_taken_for_a_want_of_memory(workers: int) -> None:
+    feed = Feed(Raising(error=RuntimeError("a shape that is wrong")), QUICK, 2, 1)
+    with pytest.raises(RuntimeError, match="a shape that is wrong"):
+        list(batches(feed, range(1), workers))
 
 
 def test_a_worker_that_dies(tmp_path: Path) -> None:
