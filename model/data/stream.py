@@ -30,6 +30,9 @@ TRIES = 16
 """So many damaged files, or edits that failed, in a row, and a sample is given up."""
 NAMED = 3
 """So many files are named where there may be thousands."""
+_OF_SHAPE = 2**31
+"""Where samples have their number: no sample has this one. NumPy takes a generator of fewer numbers for one that ends
+in zeros, so that without it the shape of a batch would decide the source of its first sample."""
 DRAWN, DRAWN_PIXELS, DRAWN_LEAST = 200, 32_000_000, 8
 """So many forgeries are drawn to look at their areas, as long as they have no more pixels in all; and at least."""
 
@@ -225,7 +228,7 @@ class Stream:
 
     def shape(self, index: int) -> Shape:
         """The size of the samples of batch number `index`."""
-        return self.shapes[int(self._generator(index).choice(len(self.shapes), p=self._shape_shares))]
+        return self.shapes[int(self._generator(index, _OF_SHAPE).choice(len(self.shapes), p=self._shape_shares))]
 
     def batch(self, index: int, count: int) -> Batch:
         """Batch number `index`: `count` samples of one size. The first samples do not depend on `count`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -427,3 +428,15 @@ def test_no_photo_of_the_calibration_is_trained_or_validated_on(folder: Path) ->
         names[side] = {e.image.stem for e in files.entries} | {p.stem for p in made.bank.paths}
     assert set().union(*names.values()) == {f"{kind}{n}" for kind in "cp" for n in range(12)}
     assert sum(map(len, names.values())) == 24
+
+
+def test_the_shape_of_a_batch_says_nothing_of_the_source_of_its_first_sample(tmp_path: Path) -> None:
+    """Of large crops a batch may have one sample only."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (32, 32)).save(tmp_path / name / f"{name}.png")
+    sides = (Shape(32, 32), Shape(32, 40))
+    stream = Stream(mix_of(*(Authentic((tmp_path / name,)) for name in ("a", "b")), shapes=sides, share=0))
+    drawn = Counter((s.source, s.mask.shape) for index in range(80) for s in stream.batch(index, 1).samples)
+    assert len(drawn) == 4
+    assert min(drawn.values()) > 8
