@@ -1,4 +1,4 @@
-"""What a picture marks far more weakly than its strongest region is a hint, not a mark.
+"""What a picture marks clearly more weakly than its strongest region is a hint, not a mark.
 
 Tiles are judged one by one, so the network cannot weigh what it finds in one against what it finds in another; a large
 picture has many of them, and each may be a little wrong. The picture as a whole decides here: regions are the connected

@@ -23,7 +23,7 @@ SHAPES = ((256, 256), (256, 384), (384, 256), (320, 320), (512, 512))
 SHAPE_SHARES = (0.49, 0.20, 0.16, 0.07, 0.08)
 LARGE = 200_000
 """Pictures with at least this many pixels come a quarter as many to a batch."""
-TILES_SHARE = 0.45
+TILES_SHARE = 0.2
 """Share of the batches that hold tiles of large pictures, as the network meets them in a scan: one around what was
 forged, if anything was, and one from anywhere, with the maps of self-similarity of the whole."""
 TILE = 512

@@ -20,7 +20,7 @@ METADATA = "metadata alone"
 PREDICTIONS = "predictions"
 SCORE_CELLS = 24
 """Score of an image where a method gives only a map: the mean of its strongest 24 cells of 8×8 pixels."""
-MEASURE: dict[str, str | float] = {"threshold": THRESHOLD, "resize": RESIZE, "score_cells": SCORE_CELLS, "version": 1}
+MEASURE: dict[str, str | float] = {"threshold": THRESHOLD, "resize": RESIZE, "score_cells": SCORE_CELLS, "version": 2}
 """How everything is measured; part of each settings digest."""
 
 _ELA = "error level analysis"
