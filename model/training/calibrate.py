@@ -22,8 +22,8 @@ from model.predictor import Predictor
 
 FALSE_POSITIVE_RATE = 0.01
 """At the threshold of `forged`, of the authentic pictures of the fit. A wrong “forged” can hurt a person, and on photos
-that nothing was fitted to the rate is higher: with `mini` about twice as high in the other half of the photos (with 0.02
-it was 0.039, with 0.01 it is 0.022). `clue calibrate` promises one for photos of one's own."""
+that nothing was fitted to the rate is higher: with `mini`, in the other half of the photos, 0.022 (and 0.039 where it
+was 0.02 here). `clue calibrate` promises one for photos of one's own."""
 FEWEST = 8
 """Pictures of each kind, in each half: with fewer nothing is fitted."""
 FOLDS = 4
