@@ -47,17 +47,15 @@ class Calibration:
     fitted_megapixels: tuple[float, float] = (0.0, 0.0)
     figures: dict[str, float] | None = None
 
-    def score(self, heatmap: NDArray[np.float32], features: NDArray[np.float64] | None = None) -> float:
+    def score(self, heatmap: NDArray[np.float32], features: NDArray[np.float64]) -> float:
         """Raw image-level score, 0 to 1.
 
         Args:
             heatmap: H×W, probability that a pixel is forged.
-            features: `FEATURES`, as the prediction has them; None for those of this very heatmap.
+            features: `FEATURES`, as the prediction has them.
         """
         if not self.score_weights:
             return image_score(heatmap, self.score_cells)
-        if features is None:
-            features = image_features(heatmap)
         return float(expit(np.dot(self.score_weights[:-1], features) + self.score_weights[-1]))
 
     def p_forged(self, score: float) -> float:

@@ -21,6 +21,6 @@ def complete(heatmap: NDArray[np.float32], pixels: NDArray[np.uint8], edges: Edg
     Raises:
         ValueError: heatmap and picture do not fit.
     """
-    found = strengths(heatmap) if regions.weaker else None
+    found = strengths(heatmap)
     follow_edges(heatmap, pixels, edges)
     demote_weak_regions(heatmap, regions, found)

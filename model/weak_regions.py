@@ -2,7 +2,7 @@
 
 Tiles are judged one by one, so the network cannot weigh what it finds in one against what it finds in another; a large
 picture has many of them, and each may be a little wrong. The picture as a whole decides here: regions are the connected
-8×8 cells in which a pixel is above one half, a region is as strong as its strongest cell, and one that is much weaker
+8×8 cells in which a pixel is above one half, a region is as strong as its strongest cell, and one clearly weaker
 than the strongest of the picture is brought below one half. What is strong in itself stays, however strong the rest.
 
 Where the heatmap was drawn along the edges of the picture (`model.edges`), regions are those of what is drawn, and
@@ -42,15 +42,13 @@ def strengths(heatmap: NDArray[np.float32]) -> NDArray[np.float32]:
     return odds
 
 
-def demote_weak_regions(
-    heatmap: NDArray[np.float32], spec: RegionSpec, strength: NDArray[np.float32] | None = None
-) -> int:
+def demote_weak_regions(heatmap: NDArray[np.float32], spec: RegionSpec, strength: NDArray[np.float32]) -> int:
     """Cap the probability of weak regions at `HINT`, in place.
 
     Args:
         heatmap: H×W, probability that a pixel is forged.
         spec: how much weaker is weak, as log-odds; with `weaker` 0 nothing is done.
-        strength: of its cells, what `strengths` gives; None for those of this very heatmap.
+        strength: of its cells, what `strengths` gave before it was drawn.
 
     Returns:
         How many regions were demoted.
@@ -60,8 +58,6 @@ def demote_weak_regions(
     regions, count = label(_by_cells(heatmap, np.maximum) > 0.5, np.ones((3, 3)))
     if count < 2:
         return 0
-    if strength is None:
-        strength = strengths(heatmap)
     of_regions = maximum(strength, regions, np.arange(1, count + 1))
     bar = min(spec.certain, float(of_regions.max()) - spec.weaker)
     weak = np.concatenate([[False], of_regions < bar])

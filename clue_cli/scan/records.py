@@ -196,8 +196,8 @@ class ImageRecord(Model):
     score: float = Field(
         ge=0,
         le=1,
-        description="Raw image-level score, 0 to 1: larger, more evidence of an edit. From what the network found, "
-        "before the heatmap was drawn along edges.",
+        description="Raw image-level score, 0 to 1: larger, more evidence of an edit. Where it was fitted, as "
+        "that of `mini`: from what the network found, before the heatmap was drawn along edges.",
     )
     confidence: float | None = Field(
         default=None,

@@ -139,7 +139,7 @@ def test_a_fitted_score_tells_blobs_from_specks_of_equal_strength() -> None:
     labels = np.array(forged)
     weights = fit_score(np.array([image_features(h) for h in heatmaps[:60]]), labels[:60])
     calibration = Calibration.from_dict(Calibration(score_weights=weights).to_dict())
-    scores = np.array([calibration.score(h) for h in heatmaps[60:]])
+    scores = np.array([calibration.score(h, image_features(h)) for h in heatmaps[60:]])
     assert scores[labels[60:]].min() > 0.5 > scores[~labels[60:]].max()
 
 
@@ -150,7 +150,7 @@ def test_a_score_needs_both_kinds() -> None:
 
 def test_without_weights_the_score_is_that_of_the_strongest_cells() -> None:
     heatmap = blob((80, 80), 16, 0.7)
-    assert Calibration().score(heatmap) == image_score(heatmap, 24)
+    assert Calibration().score(heatmap, image_features(heatmap)) == image_score(heatmap, 24)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.8])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -47,6 +49,16 @@ def test_without_either_it_stays_as_it_is() -> None:
     before = heatmap.copy()
     complete(heatmap, np.zeros((40, 56, 3), np.uint8), EdgeSpec(), RegionSpec())
     assert np.array_equal(heatmap, before)
+
+
+@pytest.mark.parametrize("where", [np.s_[:], np.s_[20:24, 30:34]])
+def test_what_is_not_finite_stays_so(where: Any) -> None:
+    """For the verdict to refuse; nothing is raised before."""
+    heatmap = np.full((64, 96), 0.9, np.float32)
+    heatmap[where] = np.nan
+    image_features(heatmap)
+    complete(heatmap, np.full((64, 96, 3), 90, np.uint8), EDGES, REGIONS)
+    assert np.isnan(heatmap).any()
 
 
 def test_the_predictor_does_it_to_the_whole(monkeypatch: pytest.MonkeyPatch, network: CLUE) -> None:

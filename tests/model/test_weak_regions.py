@@ -1,4 +1,4 @@
-"""What is far weaker than the strongest region of its picture becomes a hint; nothing else changes."""
+"""What is clearly weaker than the strongest region of its picture becomes a hint; nothing else changes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def picture(*regions: tuple[Box, float], shape: tuple[int, int] = (77, 101)) -> 
 def test_what_is_weaker_by_two(first: float, second: float, demoted: int) -> None:
     heatmap = picture((FIRST, first), (SECOND, second))
     before = heatmap.copy()
-    assert demote_weak_regions(heatmap, SPEC) == demoted
+    assert demote_weak_regions(heatmap, SPEC, strengths(heatmap)) == demoted
     weaker = SECOND if second < first else FIRST
     changed = np.zeros(heatmap.shape, bool)
     if demoted:
@@ -45,14 +45,14 @@ def test_what_is_weaker_by_two(first: float, second: float, demoted: int) -> Non
     assert np.array_equal(heatmap[~changed], before[~changed])
     assert (heatmap[changed] == np.float32(HINT)).all()
     again = heatmap.copy()
-    assert demote_weak_regions(again, SPEC) == 0
+    assert demote_weak_regions(again, SPEC, strengths(again)) == 0
     assert np.array_equal(again, heatmap)
 
 
 def test_all_are_kept_by_default() -> None:
     heatmap = picture((FIRST, 9.0), (SECOND, 1.0))
     before = heatmap.copy()
-    assert demote_weak_regions(heatmap, RegionSpec()) == 0
+    assert demote_weak_regions(heatmap, RegionSpec(), strengths(heatmap)) == 0
     assert np.array_equal(heatmap, before)
 
 
@@ -63,7 +63,7 @@ def test_any_size(shape: tuple[int, int]) -> None:
     for scale in (0.5, 3.0, 30.0):
         heatmap = np.asarray(expit(rng.normal(0, scale, shape)), np.float32)
         before = heatmap.copy()
-        demote_weak_regions(heatmap, SPEC)
+        demote_weak_regions(heatmap, SPEC, strengths(heatmap))
         assert (heatmap <= before).all()
         assert set(np.unique(heatmap[heatmap != before])) <= {np.float32(HINT)}
         assert (heatmap > 0.5).any() == (before > 0.5).any()
@@ -71,7 +71,7 @@ def test_any_size(shape: tuple[int, int]) -> None:
 
 def test_regions_that_touch_at_a_corner_are_one() -> None:
     heatmap = picture(((0, 0, 8, 8), 9.0), ((8, 8, 16, 16), 1.0))
-    assert demote_weak_regions(heatmap, SPEC) == 0
+    assert demote_weak_regions(heatmap, SPEC, strengths(heatmap)) == 0
 
 
 def test_below_one_half_in_eight_bits_too() -> None:

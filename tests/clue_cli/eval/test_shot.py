@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from clue_cli.eval.measurements import Measurement
 from clue_cli.eval.methods import Method, baselines
@@ -25,6 +26,8 @@ from tests.clue_cli.eval.made import SIZE, truth, write_set
 NETWORK = Method("network", "network")
 OF_MAPS = Method("predictions", "predictions")
 FITTED = Calibration(score_cells=2, fitted_on="some", fitted_megapixels=(0.01, 0.02))
+WEIGHED = replace(FITTED, score_weights=(1.0,) * len(FEATURES) + (2.0,))
+"""The features below are zero, those of any heatmap are not."""
 ALL, _, _, ELA, PROBE = baselines()
 
 
@@ -55,9 +58,10 @@ def kinds(measurement: Measurement) -> list[Kind]:
         (FITTED, truth(0) * 0.9, 1.0, 0.9, 0.9, []),
         (replace(FITTED, fitted_on=""), truth(0) * 0.9, 1.0, 0.9, None, []),
         (replace(FITTED, fitted_megapixels=(1.0, 2.0)), truth(0) * 0.9, 1.0, 0.9, None, []),
+        (WEIGHED, truth(0) * 0.9, 1.0, expit(2), expit(2), []),
         (FITTED, np.full(SIZE, np.nan), None, None, None, [Kind.MAP_NOT_FINITE]),
     ],
-    ids=["covered", "fitted on nothing", "of another size", "not finite"],
+    ids=["covered", "fitted on nothing", "of another size", "features of the prediction", "not finite"],
 )
 def test_the_network(
     shot: Shot,

@@ -13,6 +13,7 @@ import pytest
 from clue_cli.errors import ClueError, UsageError, WeightsError
 from clue_cli.scan.channel import Aborted
 from clue_cli.scan.network_process import NetworkLost, NetworkProcess, Unpredicted
+from model.calibration import image_features
 from model.prediction import OutOfMemory, Prediction
 from tests.faults.dying_network import FILLS_MEMORY, KILLS, KILLS_ONCE, RAISES
 
@@ -35,6 +36,7 @@ def test_it_answers_like_a_predictor() -> None:
     for result, red in zip(results, (10, 20, 30, 40, 50), strict=True):
         assert isinstance(result, Prediction)
         assert np.array_equal(result.heatmap, np.full((4, 6), red / 255, np.float32))
+        assert np.array_equal(result.features, image_features(result.heatmap))
         assert (result.seed, result.tile_count, result.seconds) == (7, 1, 0.5)
     assert (process.device, process.batch, told) == ("cuda:1", 2, [])
 

@@ -255,7 +255,7 @@ def test_an_archive_that_cannot_be_hashed_leaves_open_whether_it_changed(
 def test_a_heatmap_that_is_not_finite_is_no_verdict(
     scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(pixels: NDArray[np.uint8], heatmap: NDArray[np.float32], calibration: object) -> None:
+    def broken(*of_one: object) -> None:
         raise ValueError("the heatmap holds values that are not finite")
 
     monkeypatch.setattr(pipeline, "judge", broken)
