@@ -70,7 +70,8 @@ def self_match(pixels: NDArray[np.uint8]) -> Floats:
         pixels: H×W×3 uint8.
 
     Returns:
-        CHANNELS×⌈H/8⌉×⌈W/8⌉ float32, each about 0 to 1; all zero where the picture is too small to hold two blocks.
+        CHANNELS×⌈H/8⌉×⌈W/8⌉ float32, about 0 to 1, the logarithm of a scale about -1 to 1; all zero where the
+            picture is too small to hold two blocks.
     """
     height, width = pixels.shape[:2]
     out = np.zeros((CHANNELS, -(-height // _CELL), -(-width // _CELL)), np.float32)
