@@ -69,9 +69,11 @@ def demote_weak_regions(heatmap: NDArray[np.float32], spec: RegionSpec, strength
 
 
 def _by_cells(heatmap: NDArray[np.float32], reduce: np.ufunc) -> NDArray[np.float32]:
-    """The pixels of each 8×8 cell as one."""
+    """The pixels of each 8×8 cell as one; a row of cells at a time, which is faster than all at once."""
     rows, columns = _starts(heatmap)
-    cells: NDArray[np.float32] = reduce.reduceat(reduce.reduceat(heatmap, rows, 0), columns, 1)
+    cells = np.empty((len(rows), len(columns)), np.float32)
+    for number, top in enumerate(rows):
+        cells[number] = reduce.reduceat(reduce.reduce(heatmap[top : top + CELL], 0), columns)
     return cells
 
 
