@@ -19,7 +19,7 @@ from model.clue import CLUE
 from model.completion import complete
 from model.prediction import Key, OutOfMemory, Prediction
 from model.rectified_flow import content_seed, seeded_noise
-from model.self_match import self_match
+from model.self_match import LARGEST, self_match
 from model.tiling import Blend, Tile, padded, tiles
 from model.transfer import Transfer
 
@@ -57,7 +57,8 @@ class Predictor:
 
     Every tile's result depends on its own pixels, the image's seed and the size of the batch, which is constant: the
     arithmetic of a matrix product may be grouped differently for another size, which changes the last bits. What else
-    is in the batch does not matter. On the CPU larger batches are no faster than single tiles.
+    is in the batch does not matter, nor how the pixels lie in memory: a turned photo comes as a view of the displayed
+    one. On the CPU larger batches are no faster than single tiles.
 
     While the network has an image, a thread searches the next one for places that repeat (`model.self_match`). While a
     GPU computes a batch, the next one is cut, given its noise and sent there, and the one before is blended. A CPU has
@@ -174,7 +175,7 @@ class _Run(Generic[Key]):
         cut = tiles(height, width, spec)
         work = _Work(key, pixels, content_seed(pixels), Blend(height, width, spec), cut, len(cut))
         if self.predictor.matching:
-            work.search = self.searching.submit(self_match, pixels)  # of the whole image: a copy may lie tiles away
+            work.search = self.searching.submit(_search, pixels)  # of the whole image: a copy may lie tiles away
         self.queue.append(work)
         self.begun.append(work)
         if work.search is None or len(self.begun) > 1:
@@ -297,6 +298,15 @@ class _Run(Generic[Key]):
         while rest:
             self._start([rest.popleft() for _ in range(min(self.predictor.batch, len(rest)))], alone=True)
             self._land()
+
+
+def _search(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """`self_match` of the pixels in rows: for other strides BLAS computes luma with other kernels, to other last bits.
+
+    What is too large to be searched as it is needs no copy of the whole: luma is averaged strip by strip there, and
+    NumPy copies each strip anyway, to convert its numbers.
+    """
+    return self_match(np.ascontiguousarray(pixels) if pixels.shape[0] * pixels.shape[1] <= LARGEST else pixels)
 
 
 def _part(maps: NDArray[np.float32], tile: Tile, shape: tuple[int, ...]) -> NDArray[np.float32]:

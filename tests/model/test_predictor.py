@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -22,7 +22,16 @@ from model.self_match import CHANNELS, self_match
 from model.tiling import tiles
 from tests.tiny_model import TINY
 
-Images = list[tuple[int, NDArray[np.uint8]]]
+Pixels = NDArray[np.uint8]
+Images = list[tuple[int, Pixels]]
+
+VIEWS: dict[str, Callable[[Pixels], Pixels]] = {
+    "flipped": lambda pixels: pixels[:, ::-1],
+    "upside down": lambda pixels: np.rot90(pixels, 2),
+    "turned left": lambda pixels: np.rot90(pixels),
+    "turned right": lambda pixels: np.rot90(pixels, -1),
+    "transposed": lambda pixels: np.swapaxes(pixels, 0, 1),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -51,24 +60,78 @@ def with_lanes(predictor: Predictor) -> Predictor:
     return predictor
 
 
-def test_alone_together_and_in_another_order_to_the_bit(network: CLUE) -> None:
-    images = pictures()
-    together = heatmaps(Predictor(network), images)
-    backwards = heatmaps(Predictor(network), images[::-1])
-    for key, pixels in images:
-        alone = heatmaps(Predictor(network), [(key, pixels)])
-        assert together[key].shape == pixels.shape[:2]
-        assert np.array_equal(together[key], alone[key])
-        assert np.array_equal(together[key], backwards[key])
-        assert together[key].std() > 0
+class TestBits:
+    """What is promised to the bit, in each number format, whichever of them this machine would choose.
 
+    `tests.model.test_instruction_sets` runs some of it as on CPUs that know less.
+    """
 
-def test_what_else_is_in_a_batch_does_not_matter(network: CLUE) -> None:
-    """To the bit: a batch always has its full size, whether other tiles fill it or repetitions."""
-    images = pictures()
-    together = heatmaps(Predictor(network, 4), images)
-    for key, pixels in images:
-        assert np.array_equal(heatmaps(Predictor(network, 4), [(key, pixels)])[key], together[key])
+    @pytest.fixture(params=[torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+    def network(self, network: CLUE, request: pytest.FixtureRequest) -> CLUE:
+        return network.to(request.param)
+
+    def test_alone_together_and_in_another_order_to_the_bit(self, network: CLUE) -> None:
+        images = pictures()
+        together = heatmaps(Predictor(network), images)
+        backwards = heatmaps(Predictor(network), images[::-1])
+        for key, pixels in images:
+            alone = heatmaps(Predictor(network), [(key, pixels)])
+            assert together[key].shape == pixels.shape[:2]
+            assert np.array_equal(together[key], alone[key])
+            assert np.array_equal(together[key], backwards[key])
+            assert together[key].std() > 0
+
+    def test_what_else_is_in_a_batch_does_not_matter(self, network: CLUE) -> None:
+        """To the bit: a batch always has its full size, whether other tiles fill it or repetitions."""
+        images = pictures()
+        together = heatmaps(Predictor(network, 4), images)
+        for key, pixels in images:
+            assert np.array_equal(heatmaps(Predictor(network, 4), [(key, pixels)])[key], together[key])
+
+    @pytest.mark.parametrize("largest", [1_048_576, 20_000], ids=["searched as it is", "searched reduced"])
+    @pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+    def test_how_the_pixels_lie_in_memory_does_not_matter(
+        self, network: CLUE, monkeypatch: pytest.MonkeyPatch, view: Callable[[Pixels], Pixels], largest: int
+    ) -> None:
+        """A turned photo comes as a view of the displayed one: its bits are those of one that lies in rows."""
+        monkeypatch.setattr(network, "preset", TINY)  # with all that is done to a heatmap as a whole
+        monkeypatch.setattr("model.predictor.LARGEST", largest)
+        monkeypatch.setattr("model.self_match.LARGEST", largest)
+        stored = view(pictures()[3][1])
+        in_rows, as_it_lies = Predictor(network).predict([(0, np.ascontiguousarray(stored)), (1, stored)])
+        assert isinstance(in_rows, Prediction) and isinstance(as_it_lies, Prediction)
+        assert not stored.flags.c_contiguous
+        assert as_it_lies.seed == in_rows.seed
+        assert np.array_equal(as_it_lies.heatmap, in_rows.heatmap)
+        assert np.array_equal(as_it_lies.features, in_rows.features)
+
+    @pytest.mark.parametrize("batch", [1, 3])
+    def test_tiles_in_two_threads_are_the_same_to_the_bit(self, network: CLUE, batch: int) -> None:
+        """Each thread computes with one core, and so does the caller's here."""
+        images = pictures() * 2
+        images = [(number, pixels) for number, (_, pixels) in enumerate(images)]
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            alone = Predictor(network, batch)
+            assert alone.lanes == 0, "one core"
+            expected = heatmaps(alone, images)
+            found = heatmaps(with_lanes(Predictor(network, batch)), images)
+        finally:
+            torch.set_num_threads(threads)
+        assert list(found) == list(expected)
+        assert all(np.array_equal(found[key], expected[key]) for key in found)
+
+    @pytest.mark.parametrize("batch", [1, 3])
+    def test_batches_under_way_change_nothing(self, network: CLUE, batch: int) -> None:
+        """As on a GPU: the next batch is prepared and sent while this one is computed. Same bits, same order."""
+        images = pictures()
+        one_by_one = heatmaps(Predictor(network, batch), images)
+        ahead = Predictor(network, batch)
+        ahead.ahead = 2
+        overlapped = heatmaps(ahead, images)
+        assert list(overlapped) == list(one_by_one)
+        assert all(np.array_equal(overlapped[key], one_by_one[key]) for key in overlapped)
 
 
 @pytest.mark.parametrize("batch", [2, 3, 16])
@@ -146,24 +209,6 @@ def test_two_lanes_pull_two_images_more(network: CLUE) -> None:
 
     next(with_lanes(Predictor(network)).predict(images()))
     assert pulled == [0, 1, 2, 3]
-
-
-@pytest.mark.parametrize("batch", [1, 3])
-def test_tiles_in_two_threads_are_the_same_to_the_bit(network: CLUE, batch: int) -> None:
-    """Each thread computes with one core, and so does the caller's here."""
-    images = pictures() * 2
-    images = [(number, pixels) for number, (_, pixels) in enumerate(images)]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        alone = Predictor(network, batch)
-        assert alone.lanes == 0, "one core"
-        expected = heatmaps(alone, images)
-        found = heatmaps(with_lanes(Predictor(network, batch)), images)
-    finally:
-        torch.set_num_threads(threads)
-    assert list(found) == list(expected)
-    assert all(np.array_equal(found[key], expected[key]) for key in found)
 
 
 def test_only_a_small_network_on_several_cores_of_a_cpu_has_lanes(
@@ -317,18 +362,6 @@ def test_tiles_get_their_part_of_the_matches_of_the_whole_image(monkeypatch: pyt
         part = maps[:, top : top + matches.shape[2], left : left + matches.shape[3]]
         assert np.array_equal(matches[0, :, : part.shape[1], : part.shape[2]].numpy(), part)
         assert matches[0, :, part.shape[1] :].sum() == 0 and matches[0, :, :, part.shape[2] :].sum() == 0
-
-
-@pytest.mark.parametrize("batch", [1, 3])
-def test_batches_under_way_change_nothing(network: CLUE, batch: int) -> None:
-    """As on a GPU: the next batch is prepared and sent while this one is computed. Same bits, same order."""
-    images = pictures()
-    one_by_one = heatmaps(Predictor(network, batch), images)
-    ahead = Predictor(network, batch)
-    ahead.ahead = 2
-    overlapped = heatmaps(ahead, images)
-    assert list(overlapped) == list(one_by_one)
-    assert all(np.array_equal(overlapped[key], one_by_one[key]) for key in overlapped)
 
 
 @pytest.mark.parametrize("lanes", [0, 2])

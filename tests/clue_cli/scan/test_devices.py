@@ -14,11 +14,12 @@ from PIL import Image
 
 from clue_cli.errors import ClueError, ExitCode, UsageError, WeightsError
 from clue_cli.scan import network, network_process, pipeline
-from clue_cli.scan.options import Compile, ScanOptions
+from clue_cli.scan.options import Compile, DType, ScanOptions
 from clue_cli.scan.progress import Silent
 from clue_cli.scan.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord
 from model.device import DeviceError
 from tests.faults.dying_network import FILLS_MEMORY, KILLS
+from tests.faults.pictures import oriented_jpeg
 
 Scan = Callable[..., RunRecord]
 
@@ -55,7 +56,8 @@ def dying(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network_process, "_WORKER", "tests.faults.dying_network")
 
 
-def test_the_same_bits_as_with_one_device(scan: Scan, evidence: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", [DType.FLOAT32, DType.BFLOAT16])
+def test_the_same_bits_as_with_one_device(scan: Scan, evidence: Path, tmp_path: Path, dtype: DType) -> None:
     from tests.tiny_model import write_tiny_model  # seconds to import, and the other tests need no network
 
     model = str(write_tiny_model(tmp_path / "model"))
@@ -63,8 +65,9 @@ def test_the_same_bits_as_with_one_device(scan: Scan, evidence: Path, tmp_path: 
     for number in range(4):
         size = (60 + 40 * number, 150, 3)
         Image.fromarray(rng.integers(0, 256, size, dtype=np.uint8)).save(evidence / f"{number}.png")
-    one = scan("one", model=model, devices=(), device="cpu")
-    two = scan("two", model=model)
+    (evidence / "turned.jpg").write_bytes(oriented_jpeg(6))  # goes to a process in rows, to one device as a view
+    one = scan("one", model=model, devices=(), device="cpu", dtype=dtype)
+    two = scan("two", model=model, dtype=dtype)
     assert (one.model["device"], two.model["device"]) == ("cpu", "cpu,cpu")
     assert two.status == "finished"
     assert one.counts == two.counts
@@ -81,7 +84,7 @@ def test_the_same_bits_as_with_one_device(scan: Scan, evidence: Path, tmp_path: 
         assert record.model == other.model  # the device that computed it, not all of them
         assert (record.score, record.verdict) == (other.score, other.verdict)
     # Taken over by either from the other.
-    assert scan("one", model=model).counts.resumed == 4
+    assert scan("one", model=model, dtype=dtype).counts.resumed == 5
 
 
 @pytest.mark.usefixtures("dying")

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clue_cli.errors import NothingToScanError, OutputError, UsageError, WeightsError
+from clue_cli.evidence.orientation import displayed_view
 from clue_cli.scan import pipeline
 from clue_cli.scan.assemble import uncalibrated
-from clue_cli.scan.options import ScanOptions
+from clue_cli.scan.options import DType, ScanOptions
 from clue_cli.scan.progress import Silent
 from clue_cli.scan.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord
 from model.calibration import Calibration
@@ -33,6 +34,9 @@ from tests.faults.pictures import jpeg, oriented_jpeg, tiff
 from tests.tiny_model import TINY, write_tiny_model
 
 Scan = Callable[..., RunRecord]
+
+FORMATS = [DType.FLOAT32, DType.BFLOAT16]
+"""What is equal to the bit is so in each, whichever of them this machine would choose."""
 
 
 @pytest.fixture(scope="module")
@@ -119,10 +123,13 @@ def test_outputs_have_the_size_of_the_image_and_agree_with_the_record(scan: Scan
         assert record.tiles.count == len(tiles(record.height, record.width, TINY.tile))
 
 
+@pytest.mark.parametrize("dtype", FORMATS)
 @pytest.mark.parametrize("options", [{"workers": 3}, {"heatmaps": False, "previews": False}])
-def test_masks_do_not_depend_on_how_the_scan_was_run(scan: Scan, tmp_path: Path, options: dict[str, Any]) -> None:
-    scan("first")
-    scan("second", **options)
+def test_masks_do_not_depend_on_how_the_scan_was_run(
+    scan: Scan, tmp_path: Path, options: dict[str, Any], dtype: DType
+) -> None:
+    scan("first", dtype=dtype)
+    scan("second", dtype=dtype, **options)
     masks = sorted(p.relative_to(tmp_path / "first") for p in (tmp_path / "first" / "masks").rglob("*.png"))
     assert len(masks) == 6
     for mask in masks:
@@ -131,16 +138,18 @@ def test_masks_do_not_depend_on_how_the_scan_was_run(scan: Scan, tmp_path: Path,
     assert kept == options.get("heatmaps", True)
 
 
+@pytest.mark.parametrize("dtype", FORMATS)
 def test_the_network_sees_the_picture_as_stored_and_the_mask_is_as_displayed(
-    scan: Scan, evidence: Path, tmp_path: Path
+    scan: Scan, evidence: Path, tmp_path: Path, dtype: DType
 ) -> None:
-    (evidence / "turned.jpg").write_bytes(oriented_jpeg(6))
-    (evidence / "straight.jpg").write_bytes(oriented_jpeg(1))
-    scan()
+    for orientation in range(1, 9):
+        (evidence / f"{orientation}.jpg").write_bytes(oriented_jpeg(orientation))
+    scan(dtype=dtype)
     out = tmp_path / "out"
-    straight = np.asarray(Image.open(out / "heatmaps/evidence/straight.jpg.png"))
-    turned = np.asarray(Image.open(out / "heatmaps/evidence/turned.jpg.png"))
-    assert np.array_equal(turned, np.rot90(straight, -1))
+    straight = np.asarray(Image.open(out / "heatmaps/evidence/1.jpg.png"))
+    for orientation in range(2, 9):
+        displayed = np.asarray(Image.open(out / f"heatmaps/evidence/{orientation}.jpg.png"))
+        assert np.array_equal(displayed, displayed_view(straight, orientation)), orientation
 
 
 def test_a_second_run_takes_everything_over_without_loading_the_network(
