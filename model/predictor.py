@@ -156,17 +156,18 @@ class _Run(Generic[Key]):
         self.pending: deque[tuple[_Work[Key], Tile]] = deque()
         self.flights: deque[_Flight[Key]] = deque()
         self.landed = 0.0
-        threads = torch.get_num_threads()  # also settles this thread's number before others set theirs
+        self.threads = torch.get_num_threads()  # also settles this thread's number before others set theirs
         self.searching = ThreadPoolExecutor(1, "clue-search")
         self.lanes: ThreadPoolExecutor | None = None
         if count := predictor.lanes:
-            each = max(1, threads // count)
-            self.lanes = ThreadPoolExecutor(count, "clue-tile", torch.set_num_threads, (each,))
+            each = max(1, self.threads // count)
+            self.lanes = ThreadPoolExecutor(count, "clue-tile", _settle_threads, (each,))
 
     def close(self) -> None:
         """Wait for the threads, but not for what they have not begun."""
         for threads in filter(None, (self.searching, self.lanes)):
             threads.shutdown(cancel_futures=True)
+        torch.set_num_threads(self.threads)  # what threads that begin later find, whatever those have left
 
     def begin(self, key: Key, pixels: NDArray[np.uint8]) -> None:
         """Cut an image and begin its search, while the one before goes to the network."""
@@ -298,6 +299,15 @@ class _Run(Generic[Key]):
         while rest:
             self._start([rest.popleft() for _ in range(min(self.predictor.batch, len(rest)))], alone=True)
             self._land()
+
+
+def _settle_threads(number: int) -> None:
+    """Set how many cores this thread computes with, and keep it: on how many depends how some sums are grouped.
+
+    A thread that torch has not asked for its number yet takes, when it first computes, what any other thread set last.
+    """
+    torch.get_num_threads()
+    torch.set_num_threads(number)
 
 
 def _search(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -220,6 +220,30 @@ def test_only_a_small_network_on_several_cores_of_a_cpu_has_lanes(
     assert Predictor(network).lanes == 0
 
 
+def test_each_thread_keeps_its_number_of_cores(network: CLUE, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever others set meanwhile: sums that are split among other cores are other sums, in the last bits."""
+    own = torch.get_num_threads()
+    each = max(1, own // 2)
+    seen: list[int] = []
+
+    def elsewhere(function: Callable[[], object]) -> None:
+        thread = threading.Thread(target=function)
+        thread.start()
+        thread.join()
+
+    def spy(self: Predictor, *inputs: Tensor) -> Callable[[], NDArray[np.float32]]:
+        elsewhere(lambda: torch.set_num_threads(each + 1))
+        seen.append(torch.get_num_threads())
+        return run(self, *inputs)
+
+    run = Predictor._run
+    monkeypatch.setattr(Predictor, "_run", spy)
+    heatmaps(with_lanes(Predictor(network)), pictures())
+    assert set(seen) == {each}
+    elsewhere(lambda: seen.append(torch.get_num_threads()))
+    assert seen[-1] == torch.get_num_threads() == own
+
+
 def test_leaving_early_stops_the_threads(network: CLUE) -> None:
     before = threading.active_count()
     results = with_lanes(Predictor(network)).predict(pictures())
