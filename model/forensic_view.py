@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from model.presets.spec import ViewSpec
 from model.self_match import CHANNELS as MATCHES
+from model.self_match import REPEATS
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as JFIF prescribes
 
@@ -93,7 +94,7 @@ class ForensicView(nn.Module):
         super().__init__()
         self.spec = spec
         inputs = 64 * 3 + spec.frequencies * (len(spec.steps) + len(SMOOTHING) - 1) + 3
-        self.matches = MATCHES if spec.matches else 0
+        self.matches = (MATCHES if spec.repeats else MATCHES - REPEATS) if spec.matches else 0
         inputs += self.matches
         self.project = nn.Conv2d(inputs, spec.channels, 1)
         self.pool = nn.Sequential(
@@ -138,6 +139,6 @@ class ForensicView(nn.Module):
         if self.matches:
             if matches is None:
                 matches = traces.new_zeros(x.shape[0], self.matches, *traces.shape[-2:])
-            traces = torch.cat([traces, matches.to(traces)], 1)
+            traces = torch.cat([traces, matches[:, : self.matches].to(traces)], 1)
         view: Tensor = self.pool(self.project(traces.to(self.project.weight.dtype)))
         return view

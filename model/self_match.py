@@ -21,9 +21,12 @@ from torch import Tensor
 from model.affine_match import CHANNELS as TRANSFORMED
 from model.affine_match import affine_match
 
-CHANNELS = 6 + TRANSFORMED
+REPEATS = 2
+CHANNELS = 6 + TRANSFORMED + REPEATS
 """Maps per cell: texture; own match; agreement of the neighbours; match at a shared offset; its votes; their share;
-and those of `affine_match`."""
+those of `affine_match`; and REPEATS that tell a copy from a pattern: how many places resemble the cell about as well
+as the best one does, and whether that one lies straight above, below or beside it. A screen repeats its rows many
+times, on its own axes; who copies a region does it once or twice, to anywhere."""
 LARGEST, EVERY_CELL = 1_048_576, 262_144
 """Pixels. Larger pictures than the first are averaged down by a whole factor, so that the search costs the same for
 all. What it takes grows with the square of the pixels: in pictures larger than the second only every fourth cell looks
@@ -36,6 +39,7 @@ _TEXTURED = 25.0  # grey levels²: a flat block matches anything and says nothin
 _ALIKE = 0.35  # difference over variance
 _OFFSETS = 3
 _REACH = 2  # pixels a match is refined by, each way: half of _KEY
+_EQUAL = 0.98  # likeness from which a place counts as one more repetition
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -83,7 +87,8 @@ def self_match(pixels: NDArray[np.uint8]) -> Floats:
         return out
     y = np.ascontiguousarray(_luma(pixels, factor)[: h * _CELL, : w * _CELL])
     with one_thread():
-        maps = np.concatenate([_maps(y), affine_match(y)])
+        own = _maps(y)
+        maps = np.concatenate([own[:-REPEATS], affine_match(y), own[-REPEATS:]])
     maps = maps.repeat(factor, 1).repeat(factor, 2)[:, : out.shape[1], : out.shape[2]]
     out[:, : maps.shape[1], : maps.shape[2]] = maps
     return out
@@ -106,7 +111,7 @@ def _maps(y: Floats) -> Floats:
     h, w = y.shape[0] // _CELL, y.shape[1] // _CELL
     blocks = _Blocks(y)
     textured = blocks.variance > _TEXTURED
-    offsets, likeness = _best_elsewhere(y, textured, every=1 if y.size <= EVERY_CELL else 2)
+    offsets, likeness, repeats = _best_elsewhere(y, textured, every=1 if y.size <= EVERY_CELL else 2)
     own = np.full((h, w), 1.0, np.float32)
     index = np.flatnonzero(textured & (likeness > 0.5))
     if index.size:
@@ -118,6 +123,7 @@ def _maps(y: Floats) -> Floats:
     votes = np.where(alike & (agreement >= 2), 1 - own, 0).astype(np.float32)
     shared, strength = _shared(blocks, offsets, votes)
     total = max(float(votes.sum()), 1.0)
+    straight = alike & (np.abs(offsets).min(2) <= 1)
     return np.stack(
         [
             np.tanh(np.log1p(blocks.variance) / 5),
@@ -126,6 +132,8 @@ def _maps(y: Floats) -> Floats:
             1 - np.minimum(shared, 1),
             np.log1p(strength) / 5,
             np.minimum(strength / total, 1),
+            np.log1p(repeats) / 5,
+            straight,
         ]
     ).astype(np.float32)
 
@@ -179,21 +187,22 @@ class _Blocks:
         return out.reshape(self.h, self.w)
 
 
-def _best_elsewhere(y: Floats, textured: NDArray[np.bool_], every: int) -> tuple[Ints, Floats]:
-    """Offset (dy, dx) in pixels of each textured cell's most similar block, h×w×2, and the similarity, h×w.
+def _best_elsewhere(y: Floats, textured: NDArray[np.bool_], every: int) -> tuple[Ints, Floats, Floats]:
+    """Offset (dy, dx) in pixels of each textured cell's most similar block, h×w×2, the similarity, h×w, and how many
+    blocks are about as similar, h×w.
 
     Only every so many rows and columns are searched; the cells between have what the one before them has.
     """
     looking = np.zeros_like(textured)
     looking[::every, ::every] = textured[::every, ::every]
     with torch.autocast("cpu", enabled=False):
-        offsets, likeness = _search(y, looking)
+        offsets, likeness, repeats = _search(y, looking)
     h, w = textured.shape
     before = np.ix_(np.arange(h) // every * every, np.arange(w) // every * every)
-    return offsets[before], likeness[before]
+    return offsets[before], likeness[before], repeats[before]
 
 
-def _search(y: Floats, textured: NDArray[np.bool_]) -> tuple[Ints, Floats]:
+def _search(y: Floats, textured: NDArray[np.bool_]) -> tuple[Ints, Floats, Floats]:
     h, w = textured.shape
     margin = (_BLOCK - _CELL) // 2
     padded = F.pad(torch.from_numpy(y)[None, None], (margin, margin, margin, margin), mode="reflect")
@@ -204,6 +213,7 @@ def _search(y: Floats, textured: NDArray[np.bool_]) -> tuple[Ints, Floats]:
     step = _CELL // _KEY
     cells = coefficients[:, ::step, ::step].permute(1, 2, 0).contiguous()
     offsets, likeness = np.zeros((h, w, 2), np.int64), np.zeros((h, w), np.float32)
+    repeats = np.zeros((h, w), np.float32)
     reach = _NEAR // _KEY
     near = np.abs(np.arange(w)[:, None] * step - np.arange(key_columns)) <= reach
     for row in range(h):
@@ -216,9 +226,15 @@ def _search(y: Floats, textured: NDArray[np.bool_]) -> tuple[Ints, Floats]:
         flat = similar.reshape(which.size, -1)
         found = flat.argmax(1)
         likeness[row, which] = flat[np.arange(which.size), found]
+        repeats[row, which] = _counted(flat)
         offsets[row, which, 0] = found // key_columns * _KEY - row * _CELL
         offsets[row, which, 1] = found % key_columns * _KEY - which * _CELL
-    return offsets, likeness
+    return offsets, likeness, repeats
+
+
+def _counted(likeness: Floats) -> Floats:
+    """How many of each row's values are at least _EQUAL."""
+    return np.count_nonzero(likeness >= _EQUAL, axis=1).astype(np.float32)
 
 
 def _agreement(offsets: Ints, alike: NDArray[np.bool_]) -> Floats:

@@ -51,7 +51,7 @@ MINI = Preset(
         use_abs_pos=False,
         input="view",
     ),
-    view=ViewSpec(channels=128, matches=True),
+    view=ViewSpec(channels=128, matches=True, repeats=True),
     noise=NoiseSpec(levels=(0.01, 0.05)),
     head=HeadSpec(channels=128, groups=8, stride=8),
     tile=TileSpec(size=512, overlap=64),

@@ -35,12 +35,14 @@ class ViewSpec:
         frequencies: how many AC frequencies of the block DCT, in zigzag order, are tested for quantization steps.
         steps: the quantization steps that are tested.
         matches: whether the maps of self-similarity (`model.self_match`) are part of the view.
+        repeats: whether the last two of them are, which tell a pattern from a copy.
     """
 
     channels: int = 0
     frequencies: int = 20
     steps: tuple[int, ...] = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20)
     matches: bool = False
+    repeats: bool = False
 
 
 @dataclass(frozen=True, slots=True)
