@@ -9,7 +9,16 @@ from typing import Any
 from clue_cli.terminal import printable
 
 DEFAULT_KINDS = ("splice", "copy_move", "removal", "local_edit")
-KINDS = {"splice": 0.5, "copy_move": 0.3, "removal": 0.1, "local_edit": 0.1, "resynthesis": 0.1, "text": 0.1}
+KINDS = {
+    "splice": 0.5,
+    "copy_move": 0.3,
+    "removal": 0.1,
+    "local_edit": 0.1,
+    "resynthesis": 0.1,
+    "text": 0.1,
+    "splices": 0.1,
+    "document": 0.1,
+}
 """What can be asked for, and in which proportion; `model.data.forge.EDITS` with its shares among the forged."""
 
 

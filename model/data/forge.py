@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from model.data.edits.copy_move import copy_move
+from model.data.edits.document import document
 from model.data.edits.local_edit import local_edit, resynthesis, text
 from model.data.edits.removal import removal
 from model.data.edits.scene import PhotoSource, Scene, Tools
-from model.data.edits.splice import splice
-from model.data.history import Pixels, decode, encode_jpeg, first_quality, jpeg, off_grid, resize
+from model.data.edits.splice import splice, splices
+from model.data.history import Pixels, Published, decode, encode_jpeg, first_quality, jpeg, off_grid, resize
 from model.data.route import Route, follow, route_from, route_to
 from model.data.shapes import LARGEST, Mask, smallest_area
 
@@ -33,8 +34,11 @@ EDITS: dict[str, Callable[[Scene], tuple[Pixels, Mask]]] = {
     "local_edit": local_edit,
     "resynthesis": resynthesis,
     "text": text,
+    "splices": splices,
+    "document": document,
 }
-"""What `kind` may ask for beside `authentic`. The last two are local edits that can also be had alone."""
+"""What `kind` may ask for beside `authentic`. Those from the fifth on are never drawn, only asked for: local edits
+alone, splices of several pieces, and words changed in a picture of a page."""
 
 ATTEMPTS = 8
 JPEG_SUFFIXES = {".jpg", ".jpeg"}
@@ -129,6 +133,71 @@ def forge_photo(
         if made is not None:
             return made
     return forge_photo(bank, rng, number, "authentic")
+
+
+RECOMPRESSED, SAVED_AGAIN, LOSSLESS = 0.25, 0.5, 0.15
+"""Of `forge_native`: hosts that were compressed once more before, authentic pictures that were saved as edited ones
+are, and pictures saved without loss."""
+
+
+def forge_native(
+    bank: PhotoSource,
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    kind: str,
+    *,
+    number: int | None = None,
+    tools: Tools | None = None,
+) -> Forgery:
+    """The same from a piece of a photo as its camera wrote it: decoded, edited, and saved once, as an editor does.
+
+    The piece is cut on the grid of the photo's own JPEG and is never resized. Half of the authentic ones are saved
+    again, the others stay as they are.
+
+    Args:
+        bank, rng, kind, tools, and what is returned: as for `forge`.
+        height, width: of the piece, pixels; of the whole photo where that is smaller.
+        number: which photo is the host; None draws one.
+
+    Raises:
+        ValueError: no such kind.
+    """
+    _check(kind)
+    for _ in range(ATTEMPTS):
+        own = int(rng.integers(len(bank.paths))) if number is None else number
+        photo = bank.photo(own)
+        top, left = (
+            int(rng.integers(max(0, a - b) // 8 + 1)) * 8 for a, b in zip(photo.shape[:2], (height, width), strict=True)
+        )
+        host = np.ascontiguousarray(photo[top : top + height, left : left + width])
+        steps: list[str] = []
+        if rng.random() < RECOMPRESSED:
+            quality = first_quality(rng)
+            host = jpeg(host, rng, quality)
+            steps.append(f"jpeg {quality:.0f}")
+        smallest = smallest_area(host.shape[0], host.shape[1])
+        scene = Scene(bank, rng, host, steps, [own], smallest=smallest, tools=tools or Tools())
+        edited, mask = host, np.zeros(host.shape[:2], bool)
+        if kind != "authentic":
+            edited, mask = EDITS[kind](scene)
+            if not _visible(host, edited, mask):
+                continue
+        saved = Published(edited, [])
+        if kind != "authentic" or rng.random() < SAVED_AGAIN:
+            saved = _saved(edited, rng)
+        pixels, mask = np.ascontiguousarray(saved.pixels), np.ascontiguousarray(mask)
+        return Forgery(pixels, mask, kind, scene.steps + saved.steps, scene.used, saved.jpeg)
+    return forge_native(bank, rng, height, width, "authentic", number=number)
+
+
+def _saved(pixels: Pixels, rng: np.random.Generator) -> Published:
+    """As an editor saves: mostly a JPEG of high quality."""
+    if rng.random() < LOSSLESS:
+        return Published(pixels, [])
+    quality = float(rng.uniform(90, 100) if rng.random() < 0.6 else rng.uniform(65, 95))
+    data = encode_jpeg(pixels, rng, quality)
+    return Published(decode(data), [f"jpeg {quality:.0f}"], data)
 
 
 def forge_plainly(

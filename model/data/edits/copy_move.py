@@ -10,24 +10,46 @@ from model.data.edits.transfer import affine, place, restyle, retouch_seam, tran
 from model.data.history import Pixels
 from model.data.shapes import Mask, bounding_box
 
+PLAIN, WIDELY, SEVERAL = 0.4, 0.5, 0.2
+"""How often a copy is only moved; of the others, how often it is turned to any angle and scaled by up to two; and how
+often there are two or three copies."""
+
 
 def copy_move(scene: Scene) -> tuple[Pixels, Mask]:
-    """Copy a region of the host within it; half the time turned and scaled, sometimes mirrored or retouched."""
+    """Copy a region of the host within it, one to three times, moved, turned, scaled, mirrored or retouched."""
     rng, steps = scene.rng, scene.steps
-    area = min(scene.area(), 0.2)
-    mask = outlined(scene, area, 0.4)
+    mask = outlined(scene, min(scene.area(), 0.2), 0.4)
     if mask.sum() < 16:
         return scene.nothing()
     steps.append("copy-move")
+    copies = 1 + int(rng.integers(1, 3)) if rng.random() < SEVERAL and not scene.plain else 1
+    host, moved = scene.host, np.zeros(mask.shape, bool)
+    try:
+        for _ in range(copies):
+            scene.host, place = _copied(scene, host, mask)
+            moved |= place
+        return scene.host, moved
+    finally:
+        scene.host = host
+
+
+def _copied(scene: Scene, source: Pixels, mask: Mask) -> tuple[Pixels, Mask]:
+    """One copy of a region of `source` in the host."""
+    rng, steps = scene.rng, scene.steps
     mirrored = rng.random() < 0.25
     if mirrored:
         steps.append("mirrored")
-    plain = rng.random() < 0.55
-    scale = 1.0 if plain else float(np.exp(rng.normal(0, 0.2)))
-    turn = 0.0 if plain else float(rng.normal(0, 15))
+    scale, turn = 1.0, 0.0
+    if rng.random() > PLAIN:
+        if rng.random() < WIDELY:
+            scale, turn = float(np.exp(rng.uniform(np.log(0.5), np.log(2)))), float(rng.uniform(-180, 180))
+        else:
+            scale, turn = float(np.exp(rng.normal(0, 0.2))), float(rng.normal(0, 15))
+        draw = rng.random()  # a third each is turned alone, scaled alone, or both
+        scale, turn = (1.0 if draw < 1 / 3 else scale), (0.0 if draw > 2 / 3 else turn)
     window = around(mask, int(np.ceil(14 / scale)) + 8)
     region = np.ascontiguousarray(mask[window.slices])
-    donor = np.ascontiguousarray(scene.host[window.slices])
+    donor = np.ascontiguousarray(source[window.slices])
     if mirrored:
         donor, region = np.ascontiguousarray(donor[:, ::-1]), np.ascontiguousarray(region[:, ::-1])
     if rng.random() < 0.15:

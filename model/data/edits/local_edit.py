@@ -82,11 +82,11 @@ def text(scene: Scene) -> tuple[Pixels, Mask]:
     """Write on the picture; half the time on a field that was painted out before, as on an altered document."""
     rng = scene.rng
     height, width = scene.host.shape[:2]
-    words = _words(rng)
-    size = float(np.sqrt(scene.area() * height * width / (0.6 * len(words))))  # a letter is some 0.6 as wide as high
-    size = min(max(size, SMALLEST_LETTER), 0.8 * height, 1.5 * width / len(words))
+    line = words(rng)
+    size = float(np.sqrt(scene.area() * height * width / (0.6 * len(line))))  # a letter is some 0.6 as wide as high
+    size = min(max(size, SMALLEST_LETTER), 0.8 * height, 1.5 * width / len(line))
     font = ImageFont.load_default(size)
-    left, top, right, bottom = (round(v) for v in font.getbbox(words))
+    left, top, right, bottom = (round(v) for v in font.getbbox(line))
     pad = max(2, round(size / 8))
     rows, columns = bottom - top + 2 * pad, right - left + 2 * pad
     if size < SMALLEST_LETTER or rows > height or columns > width:
@@ -94,11 +94,11 @@ def text(scene: Scene) -> tuple[Pixels, Mask]:
     y, x = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
     window = Window(y, x, y + rows, x + columns)
     canvas = Image.new("L", (columns, rows))
-    ImageDraw.Draw(canvas).text((pad - left, pad - top), words, 255, font)
+    ImageDraw.Draw(canvas).text((pad - left, pad - top), line, 255, font)
     ink = np.asarray(canvas)
     below, replaced = np.ascontiguousarray(scene.host[window.slices]), bool(rng.random() < 0.5)
     if replaced:
-        below = _field(scene.host, window, rng)
+        below = painted_out(scene.host, window, rng)
     colour = _ink_colour(rng, below)
     edited, mask = np.array(scene.host), np.zeros((height, width), bool)
     edited[window.slices] = mixed(below, np.broadcast_to(colour, below.shape), np.asarray(ink / 255, np.float32))
@@ -108,7 +108,7 @@ def text(scene: Scene) -> tuple[Pixels, Mask]:
     return edited, mask
 
 
-def _words(rng: np.random.Generator) -> str:
+def words(rng: np.random.Generator) -> str:
     """A date, an amount, or letters."""
     match int(rng.integers(3)):
         case 0:
@@ -119,7 +119,7 @@ def _words(rng: np.random.Generator) -> str:
             return "".join(rng.choice(list(string.ascii_letters), int(rng.integers(3, 12))))
 
 
-def _field(host: Pixels, window: Window, rng: np.random.Generator) -> Pixels:
+def painted_out(host: Pixels, window: Window, rng: np.random.Generator) -> Pixels:
     """The window painted out: one colour with a little grain, or from its rim inwards if it is not too large."""
     below = host[window.slices]
     if below.shape[0] * below.shape[1] > 40_000 or rng.random() < 0.5:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from model.data.edits.copy_move import outlined
+from model.data.edits.local_edit import AUTOENCODER_PIXELS, MARGIN
 from model.data.edits.scene import FEATHER, Scene, around
 from model.data.edits.transfer import blend, warp
 from model.data.history import Pixels
@@ -19,11 +20,29 @@ OPENCV_UP_TO, OPENCV_PIXELS = 0.02, 60_000
 
 
 def removal(scene: Scene) -> tuple[Pixels, Mask]:
-    """Paint a region out: by the user's pipeline, patches, fast marching, diffusion, or nearby texture."""
-    rng, steps = scene.rng, scene.steps
+    """Paint a region out: by the user's pipeline, patches, fast marching, diffusion, or nearby texture.
+
+    With a user's autoencoder half of what was filled goes through it, as what a learned filler paints comes out of a
+    decoder.
+    """
+    rng = scene.rng
     mask = outlined(scene, min(scene.area(), 0.12), 0.0)
     if mask.sum() < 16:
         return scene.nothing()
+    edited, mask = _filled(scene, mask)
+    if scene.tools.autoencoder is None or rng.random() < 0.5:
+        return edited, mask
+    window = around(mask, MARGIN)
+    part = np.ascontiguousarray(edited[window.slices])
+    if part.shape[0] * part.shape[1] > AUTOENCODER_PIXELS:
+        return edited, mask
+    scene.steps.append("through the given autoencoder")
+    return blend(scene, scene.tools.autoencoder(part), mask, window), mask
+
+
+def _filled(scene: Scene, mask: Mask) -> tuple[Pixels, Mask]:
+    """The host with the region painted over."""
+    rng, steps = scene.rng, scene.steps
     area = float(mask.mean())
     if scene.tools.inpainter is not None and rng.random() < 0.5:
         steps.append("removal by the given inpainting pipeline")

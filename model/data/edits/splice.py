@@ -14,7 +14,33 @@ MARGIN = 24
 """Pixels of its surroundings that a donor's region brings along."""
 
 
+PIECES = (0.65, 0.17, 0.10, 0.08)
+"""How often a splice has one to four pieces, each of a photo of its own."""
+
+
 def splice(scene: Scene) -> tuple[Pixels, Mask]:
+    """Put one to four pieces of other photos into the host; returns pixels and mask."""
+    return _pieces(scene, 1 + int(scene.rng.choice(4, p=PIECES)))
+
+
+def splices(scene: Scene) -> tuple[Pixels, Mask]:
+    """The same with two to four pieces."""
+    return _pieces(scene, int(scene.rng.integers(2, 5)))
+
+
+def _pieces(scene: Scene, count: int) -> tuple[Pixels, Mask]:
+    """Piece by piece; later ones may cover a part of earlier ones."""
+    host, mask = scene.host, np.zeros(scene.host.shape[:2], bool)
+    try:
+        for _ in range(count):
+            scene.host, piece = _piece(scene)
+            mask |= piece
+        return scene.host, mask
+    finally:
+        scene.host = host
+
+
+def _piece(scene: Scene) -> tuple[Pixels, Mask]:
     """Put an object, or else a drawn piece or superpixels, of another photo into the host; returns pixels and mask."""
     rng, steps = scene.rng, scene.steps
     height, width = scene.host.shape[:2]
