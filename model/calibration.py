@@ -8,7 +8,7 @@ fitted on pictures that were neither trained on nor tested on; its parameters tr
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from scipy.optimize import minimize
 from scipy.special import expit
+
+from model import picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,10 @@ class Calibration:
         pixel_threshold: a pixel is marked if its probability is above this.
         score_threshold: the verdict is forged if the score is above this.
         no_evidence_below: the verdict is no_evidence if the score is at or below this; in between, inconclusive.
+        kinds: no_evidence_below and score_threshold of kinds of pictures that have their own (`model.picture.kind_of`).
         score_cells: how many of the strongest cells make the score (`image_score`) where there are no weights.
-        score_weights: of `FEATURES` and a constant: the score is the logistic of their weighted sum.
+        score_weights: of `FEATURES`, or as many of the first as there are, and a constant: the score is the logistic of
+            their weighted sum.
         slope, intercept: P(forged | score) = 1 / (1 + exp(-(slope·logit(score) + intercept))).
         fitted_on: what the parameters were fitted on, in words; empty: nothing, then there is no confidence.
         fitted_megapixels: smallest and largest image of the fit; the score of larger images is larger by chance.
@@ -39,6 +43,7 @@ class Calibration:
     pixel_threshold: float = 0.5
     score_threshold: float = 0.5
     no_evidence_below: float = 0.5
+    kinds: dict[str, tuple[float, float]] = field(default_factory=dict)
     score_cells: int = 24
     score_weights: tuple[float, ...] = ()
     slope: float = 1.0
@@ -56,7 +61,15 @@ class Calibration:
         """
         if not self.score_weights:
             return image_score(heatmap, self.score_cells)
-        return float(expit(np.dot(self.score_weights[:-1], features) + self.score_weights[-1]))
+        weights = np.array(self.score_weights[:-1])
+        return float(expit(weights @ features[: len(weights)] + self.score_weights[-1]))
+
+    def of(self, features: NDArray[np.float64]) -> Calibration:
+        """The same with the thresholds of this kind of picture; without a confidence where it has its own."""
+        own = self.kinds.get(kind_of(features))
+        if own is None:
+            return self
+        return replace(self, no_evidence_below=own[0], score_threshold=own[1], kinds={}, fitted_on="")
 
     def p_forged(self, score: float) -> float:
         """Calibrated probability that a picture with this score was forged, 0 to 1."""
@@ -67,7 +80,7 @@ class Calibration:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         lists = {"fitted_megapixels": list(self.fitted_megapixels), "score_weights": list(self.score_weights)}
-        return asdict(self) | lists
+        return asdict(self) | lists | {"kinds": {kind: list(pair) for kind, pair in self.kinds.items()}}
 
     def covers(self, megapixels: float) -> bool:
         """Whether the fit speaks for images of this size."""
@@ -91,14 +104,16 @@ class Calibration:
         lists: dict[str, Any] = {
             name: tuple(data[name]) for name in ("fitted_megapixels", "score_weights") if name in data
         }
-        calibration = Calibration(**(data | lists))
-        if len(calibration.score_weights) not in (0, len(FEATURES) + 1):
+        kinds = {str(kind): (float(low), float(high)) for kind, (low, high) in data.get("kinds", {}).items()}
+        calibration = Calibration(**(data | lists | {"kinds": kinds}))
+        if len(calibration.score_weights) not in (0, len(OF_HEATMAP) + 1, len(FEATURES) + 1):
             raise ValueError(f"calibration: score_weights must be {len(FEATURES) + 1} numbers, or none")
         for name in ("pixel_threshold", "score_threshold", "no_evidence_below"):
             if not 0 <= getattr(calibration, name) <= 1:
                 raise ValueError(f"calibration: {name} must lie in [0, 1]")
-        if calibration.no_evidence_below > calibration.score_threshold:
-            raise ValueError("calibration: no_evidence_below must not exceed score_threshold")
+        for low, high in [(calibration.no_evidence_below, calibration.score_threshold), *kinds.values()]:
+            if not 0 <= low <= high <= 1:
+                raise ValueError("calibration: no_evidence_below must not exceed score_threshold")
         return calibration
 
 
@@ -114,12 +129,19 @@ def image_score(heatmap: NDArray[np.float32], cells: int) -> float:
     return float(np.clip(_strongest(flat, cells).mean(), 0.0, 1.0))
 
 
-def image_features(heatmap: NDArray[np.float32]) -> NDArray[np.float64]:
-    """`FEATURES` of a heatmap: how strong, how large and how compact what it marks is, and how large the picture is.
+def image_features(heatmap: NDArray[np.float32], pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """`FEATURES`: how strong, how large and how compact what a heatmap marks is, and of what kind the picture is.
 
     Strongest cells alone grow by chance with the number of cells; so the number is one of the features.
+
+    Args:
+        heatmap: H×W.
+        pixels: H×W×3 uint8.
     """
-    cells = _cells(heatmap) if min(heatmap.shape) >= 8 else np.full((1, 1), heatmap.mean(), np.float32)
+    if min(heatmap.shape) < 8:  # not one cell: one is made of it, and nothing is known of the picture
+        heatmap = np.full((8, 8), heatmap.mean(), np.float32)
+        pixels = np.full((8, 8, 3), 127, np.uint8)
+    cells = _cells(heatmap)
     flat = cells.ravel()
     strongest = [_logit(float(_strongest(flat, count).mean())) for count in (8, 24, 96)]
     block = uniform_filter(cells, 3, mode="constant")
@@ -131,13 +153,21 @@ def image_features(heatmap: NDArray[np.float32]) -> NDArray[np.float64]:
             math.log1p(marked),
             _logit(float(flat.mean(dtype=np.float64))),
             math.log(flat.size),
+            *picture.picture_features(pixels, cells),
         ]
     )
 
 
-FEATURES = ("strongest 8", "strongest 24", "strongest 96", "strongest block", "log marked", "mean", "log cells")
+OF_HEATMAP = ("strongest 8", "strongest 24", "strongest 96", "strongest block", "log marked", "mean", "log cells")
 """Of the 8×8 cells of a heatmap: mean of the 8, 24 and 96 strongest, of the strongest 3×3 block, and of all (as
 log-odds); the logarithms of one and how many are above one half, and of how many there are."""
+FEATURES = (*OF_HEATMAP, *picture.FEATURES)
+"""Those, and what kind of picture it is (`model.picture`)."""
+
+
+def kind_of(features: NDArray[np.float64]) -> str:
+    """`model.picture.SCREEN` or PHOTO, by `FEATURES`."""
+    return picture.kind_of(features[len(OF_HEATMAP) :])
 
 
 def _cells(heatmap: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -231,7 +231,7 @@ class _Run(Generic[Key]):
         started, preset = time.perf_counter(), self.predictor.model.preset
         # The weights of a blend are rounded: a sum of ones may come out above one.
         heatmap = np.clip(work.blend.heatmap, 0.0, 1.0, out=work.blend.heatmap)
-        features = image_features(heatmap)
+        features = image_features(heatmap, work.pixels)
         complete(heatmap, work.pixels, preset.edges, preset.regions)
         self.landed = time.perf_counter()
         work.seconds += self.landed - started

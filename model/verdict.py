@@ -9,13 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from model.calibration import Calibration
+from model.calibration import Calibration, kind_of
+from model.picture import SCREEN
 
 Word = Literal["forged", "no_evidence", "inconclusive"]
+
+MEANING = {
+    "forged": "The marked regions carry traces like those that an edit leaves and that are rare in untouched pictures "
+    "of this kind; it is a lead for a second method and a second person, and no proof of an edit.",
+    "inconclusive": "What was found is too weak, or the picture too small, too even or too unlike those that the tool "
+    "was measured on, to say anything; it counts neither for nor against the picture.",
+    "no_evidence": "No such traces were found; many edited pictures get this verdict as well, so it does not show that "
+    "the picture is untouched.",
+}
+"""What may be concluded from each verdict; the page, the README and the model card say it in these words."""
 
 MAX_REGIONS = 100
 MIN_SIDE = 64
 """Below this side, pixels, the network sees fewer than 8×8 blocks and its map means nothing."""
+SMALLEST_REGION = 64
+"""Pixels, one 8×8 cell: the network judges cells, and a smaller group of marked pixels is no region."""
 MIN_DEVIATION = 2.0
 """Below this standard deviation of the brightness (mean of R, G and B), grey levels, there is next to no content."""
 
@@ -35,7 +48,12 @@ class FoundRegion:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is said of one image. `confidence` is None where the verdict is inconclusive."""
+    """What is said of one image.
+
+    Attributes:
+        confidence: None where the verdict is inconclusive.
+        screen: whether the picture is taken for a screen, a drawing or a page, not a photograph.
+    """
 
     verdict: Word
     reason: str
@@ -45,6 +63,7 @@ class Finding:
     regions: list[FoundRegion]
     region_count: int
     mask: NDArray[np.bool_]
+    screen: bool = False
 
 
 def judge(
@@ -71,10 +90,12 @@ def judge(
         raise ValueError("the heatmap holds values that are not finite")
     mask = heatmap > calibration.pixel_threshold
     regions, count = find_regions(mask, heatmap)
-    score = calibration.score(heatmap, features)
-    verdict, reason, confidence = _decide(pixels, score, bool(count), calibration)
+    score, screen = calibration.score(heatmap, features), kind_of(features) == SCREEN
+    verdict, reason, confidence = _decide(pixels, score, bool(count), calibration.of(features))
+    if screen:
+        reason = f"{SCREEN}: {reason}"
     ratio = float(np.count_nonzero(mask)) / mask.size
-    return Finding(verdict, reason, score, confidence, ratio, regions, count, mask)
+    return Finding(verdict, reason, score, confidence, ratio, regions, count, mask, screen)
 
 
 def _decide(
@@ -109,7 +130,10 @@ def _nearly_uniform(pixels: NDArray[np.uint8]) -> bool:
 
 
 def find_regions(mask: NDArray[np.bool_], heatmap: NDArray[np.float32]) -> tuple[list[FoundRegion], int]:
-    """The largest regions (at most `MAX_REGIONS`, largest first, ties by position), and how many there are."""
+    """The largest regions (at most `MAX_REGIONS`, largest first, ties by position), and how many there are.
+
+    Groups smaller than SMALLEST_REGION are taken out of the mask, in place.
+    """
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if rows.size == 0:
         return [], 0
@@ -119,8 +143,14 @@ def find_regions(mask: NDArray[np.bool_], heatmap: NDArray[np.float32]) -> tuple
     areas = np.zeros(count + 1, np.int64)
     for strip in range(0, labels.shape[0], 1024):  # bincount copies what it counts to 64 bit
         areas += np.bincount(labels[strip : strip + 1024].ravel(), minlength=count + 1)
+    if small := int(np.count_nonzero(areas[1:] < SMALLEST_REGION)):
+        kept = areas >= SMALLEST_REGION
+        kept[0] = False
+        for strip in range(0, labels.shape[0], 1024):
+            mask[window][strip : strip + 1024] &= kept[labels[strip : strip + 1024]]
     areas = areas[1:]
-    largest = np.argsort(-areas, kind="stable")[:MAX_REGIONS]
+    count -= small
+    largest = np.argsort(-areas, kind="stable")[: min(count, MAX_REGIONS)]
     boxes = ndimage.find_objects(labels)
     found = []
     for index in largest:

@@ -93,7 +93,7 @@ def _figures(
     with suppress(ValueError):  # not finite: `measure` says so
         finding = judge(pixels, heatmap, prediction.features, calibration)
         megapixels = pixels.shape[0] * pixels.shape[1] / 1e6
-        covered = calibration.covers(megapixels)
+        covered = calibration.of(prediction.features).covers(megapixels)
         said = {
             "score": finding.score,
             "probability": calibration.p_forged(finding.score) if covered else None,

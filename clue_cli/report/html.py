@@ -26,6 +26,7 @@ from clue_cli.report.atomic import whole_file
 from clue_cli.report.page import asset, content_policy, environment
 from clue_cli.report.page_data import embed, failure_row, image_detail, image_row, model_facts, printable
 from clue_cli.scan.records import FailureRecord, ImageRecord, RunRecord, Verdict
+from model.verdict import MEANING
 
 ROWS_PER_PART = 50_000
 """Most images, and most failures, in one page: the browser parses a line for each before it shows anything."""
@@ -177,6 +178,7 @@ def _page(
             status=_STATUS[run.status],
             facts=_facts(run),
             promised=bool(_promise(run)),
+            meaning=MEANING,
             settings=[(name, _value(value)) for name, value in run.settings.items()],
             model=[(name, _value(value)) for name, value in run.model.items()],
             machine=[(name, _value(value)) for name, value in run.machine.items()],

@@ -47,6 +47,7 @@ def image_record(
         missing: which panels could not be made, in words.
     """
     height, width = photo.pixels.shape[:2]
+    calibration = calibration.of(prediction.features)
     return ImageRecord(
         locator=photo.locator,
         page=photo.page,

@@ -215,6 +215,7 @@ class OwnCalibration:
             name=self.name,
             score_threshold=content.score_threshold,
             no_evidence_below=content.no_evidence_below,
+            kinds={},
             fitted_on="",
             fitted_megapixels=(content.megapixels[0], content.megapixels[1]),
             figures=None,

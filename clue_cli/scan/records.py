@@ -191,8 +191,11 @@ class ImageRecord(Model):
     width: int = Field(gt=0, description="Width in pixels, as displayed (EXIF orientation applied).")
     height: int = Field(gt=0, description="Height in pixels, as displayed (EXIF orientation applied).")
     verdict: Verdict
-    reason: str = Field(description="Why this verdict, in one sentence.")
-    forged_area_ratio: float = Field(ge=0, le=1, description="Pixels above `threshold` / all pixels, 0 to 1.")
+    reason: str = Field(
+        description="Why this verdict, in one sentence; it begins with `screen or drawing` where the picture is taken "
+        "for one, or for a page."
+    )
+    forged_area_ratio: float = Field(ge=0, le=1, description="Marked pixels / all pixels, 0 to 1.")
     score: float = Field(
         ge=0,
         le=1,
@@ -206,9 +209,16 @@ class ImageRecord(Model):
         description="Calibrated probability that the verdict is right, for evidence like that of the calibration "
         "(described in `run.json`); null if inconclusive, or if the image is of another size than those.",
     )
-    threshold: float = Field(ge=0, le=1, description="A pixel is marked if its probability is above this.")
+    threshold: float = Field(
+        ge=0,
+        le=1,
+        description="A pixel is marked if its probability is above this, and those of 63 others connected to it.",
+    )
     score_threshold: float = Field(
-        ge=0, le=1, description="The verdict is `forged` if `score` is above this and a pixel is marked."
+        ge=0,
+        le=1,
+        description="The verdict is `forged` if `score` is above this and a pixel is marked. Screens and drawings have "
+        "another one than photographs.",
     )
     no_evidence_below: float = Field(
         ge=0, le=1, description="The verdict is `no_evidence` if `score` is not above this; in between, `inconclusive`."

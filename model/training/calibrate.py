@@ -6,6 +6,7 @@ calibration error, Brier score, AUC, the shares called forged) are those of pict
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -15,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from model.calibration import FEATURES, Calibration, fit_logistic, fit_score, reliability
+from model.calibration import FEATURES, Calibration, fit_logistic, fit_score, kind_of, reliability
 from model.clue import CLUE
+from model.picture import SCREEN
 from model.prediction import Prediction
 from model.predictor import Predictor
 
@@ -24,6 +26,9 @@ FALSE_POSITIVE_RATE = 0.01
 """At the threshold of `forged`, of the authentic pictures of the fit. A wrong “forged” can hurt a person, and on photos
 that nothing was fitted to the rate is higher: with `mini`, in the other half of the photos, 0.022 (and 0.039 where it
 was 0.02 here). `clue calibrate` promises one for photos of one's own."""
+INCONCLUSIVE_RATE = 0.12
+"""Of the authentic pictures of each group, that are denied `no_evidence`, at least where the score is likelier for a
+forged one."""
 FEWEST = 8
 """Pictures of each kind, in each half: with fewer nothing is fitted."""
 FOLDS = 4
@@ -74,12 +79,20 @@ class Scored:
         forged: n bool.
         measures: n bool: the picture is of the second half.
         megapixels: n float64, 10⁶ pixels.
+        groups: n str, what sets the pictures are of: `forged` is as rare as FALSE_POSITIVE_RATE among the authentic
+            ones of each. None: all are of one.
     """
 
     features: NDArray[np.float64]
     forged: NDArray[np.bool_]
     measures: NDArray[np.bool_]
     megapixels: NDArray[np.float64]
+    groups: NDArray[np.str_] | None = None
+
+    def part(self, which: NDArray[np.bool_]) -> Scored:
+        """Some of the pictures."""
+        groups = None if self.groups is None else self.groups[which]
+        return Scored(self.features[which], self.forged[which], self.measures[which], self.megapixels[which], groups)
 
 
 def look_at(model: CLUE, pictures: Iterable[tuple[LabelLike, NDArray[np.uint8]]], stop: threading.Event) -> Scored:
@@ -121,10 +134,10 @@ def calibration_of(scored: Scored, name: str, fitted_on: str) -> Calibration:
         raise NoCalibrationError(f"{fewest} pictures of one kind in one half could be used, and {FEWEST} are needed")
     score, p, called = np.zeros(len(truth)), np.zeros(len(truth)), np.zeros(len(truth), bool)
     for own, other in (halves, halves[::-1]):
-        one = fitted(scored.features[other], truth[other])
+        one = fitted(scored.part(other))
         score[own] = _scores(one, scored.features[own])
         p[own] = [one.p_forged(float(s)) for s in score[own]]
-        called[own] = score[own] > one.score_threshold
+        called[own] = verdicts(one, scored.features[own], score[own]) == 2
     strongest = scored.features[:, FEATURES.index("strongest 24")]
     figures = reliability(p, truth) | {
         "auc": float(np.mean([auc(score[half & truth], score[half & ~truth]) for half in halves])),
@@ -133,7 +146,7 @@ def calibration_of(scored: Scored, name: str, fitted_on: str) -> Calibration:
         "authentic_called_forged": float(called[~truth].mean()),
     }
     return replace(
-        _with_thresholds(score, truth),
+        _with_thresholds(score, scored),
         score_weights=fit_score(scored.features, truth),
         name=name,
         fitted_on=f"{len(truth)} {fitted_on}, {float(truth.mean()):.0%} of them forged",
@@ -142,22 +155,30 @@ def calibration_of(scored: Scored, name: str, fitted_on: str) -> Calibration:
     )
 
 
-def fitted(features: NDArray[np.float64], forged: NDArray[np.bool_]) -> Calibration:
+def fitted(scored: Scored) -> Calibration:
     """Score weights, confidence and thresholds; the latter two from scores of pictures held out from the weights.
 
     Args:
-        features: n×len(FEATURES).
-        forged: n, the two kinds in turn.
+        scored: the two kinds in turn, in each group.
 
     Raises:
         NoCalibrationError: a higher score does not mean that a picture is likelier to be forged.
     """
+    features, forged = scored.features, scored.forged
     folds = np.arange(len(forged)) // 2 % FOLDS
     score = np.zeros(len(forged))
     for fold in range(FOLDS):
         weights = fit_score(features[folds != fold], forged[folds != fold])
         score[folds == fold] = _scores(Calibration(score_weights=weights), features[folds == fold])
-    return replace(_with_thresholds(score, forged), score_weights=fit_score(features, forged))
+    return replace(_with_thresholds(score, scored), score_weights=fit_score(features, forged))
+
+
+def verdicts(calibration: Calibration, features: NDArray[np.float64], score: NDArray[np.float64]) -> NDArray[np.int64]:
+    """0 no evidence, 1 inconclusive, 2 forged, by the thresholds of each picture's kind; n."""
+    own = [calibration.of(row) for row in features]
+    low = np.array([one.no_evidence_below for one in own])
+    high = np.array([one.score_threshold for one in own])
+    return np.asarray((score > low).astype(np.int64) + (score > high))
 
 
 def _scores(calibration: Calibration, features: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -165,15 +186,40 @@ def _scores(calibration: Calibration, features: NDArray[np.float64]) -> NDArray[
     return np.asarray(expit(features @ weights[:-1] + weights[-1]))
 
 
-def _with_thresholds(score: NDArray[np.float64], forged: NDArray[np.bool_]) -> Calibration:
-    slope, intercept = fit_logistic(score, forged)
+def _with_thresholds(score: NDArray[np.float64], scored: Scored) -> Calibration:
+    """Confidence from the photographs, thresholds from the authentic pictures of each group; screens have their own."""
+    kinds = np.array([kind_of(row) for row in scored.features])
+    screens = kinds == SCREEN
+    if (~scored.forged & ~screens).sum() < FEWEST or (scored.forged & ~screens).sum() < FEWEST:
+        screens = np.zeros(len(screens), bool)
+    slope, intercept = fit_logistic(score[~screens], scored.forged[~screens])
     if not (np.isfinite(slope) and slope > 0):
         raise NoCalibrationError("the model's score does not tell forged from authentic pictures")
     even = float(expit(-intercept / slope))  # the score at which P(forged) is one half
-    strict = max(even, float(np.quantile(score[~forged], 1 - FALSE_POSITIVE_RATE, method="higher")))
-    return Calibration(
-        score_threshold=round(strict, 6), no_evidence_below=round(even, 6), slope=slope, intercept=intercept
-    )
+    low, high = _thresholds(score, scored.groups, ~scored.forged & ~screens, even)
+    own = {}
+    if (screens & ~scored.forged).sum() >= FEWEST:
+        own[SCREEN] = _thresholds(score, scored.groups, ~scored.forged & screens, even)
+    return Calibration(score_threshold=high, no_evidence_below=low, kinds=own, slope=slope, intercept=intercept)
+
+
+def _thresholds(
+    score: NDArray[np.float64], groups: NDArray[np.str_] | None, authentic: NDArray[np.bool_], even: float
+) -> tuple[float, float]:
+    """`no_evidence_below` and `score_threshold`: never below even, the strictest of the groups with enough pictures."""
+    low = high = even
+    own = [score[authentic]]
+    if groups is not None:
+        each = [score[authentic & (groups == group)] for group in np.unique(groups[authentic])]
+        own = [scores for scores in each if len(scores) >= FEWEST] or own
+        low = max(low, *(float(np.quantile(s, 1 - INCONCLUSIVE_RATE, method="higher")) for s in own))
+    high = max(high, *(float(np.quantile(s, 1 - FALSE_POSITIVE_RATE, method="higher")) for s in own))
+    return _rounded_up(min(low, high)), _rounded_up(high)
+
+
+def _rounded_up(score: float) -> float:
+    """To six digits: rounded down, the score that sets a threshold would be above it."""
+    return math.ceil(score * 1e6) / 1e6
 
 
 def auc(forged: NDArray[np.float64], authentic: NDArray[np.float64]) -> float:
