@@ -21,6 +21,15 @@ from model import picture
 
 
 @dataclass(frozen=True, slots=True)
+class OwnScore:
+    """Thresholds that a kind of picture has for itself, and weights, if it has its own; see `Calibration`."""
+
+    no_evidence_below: float
+    score_threshold: float
+    score_weights: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """What turns a heatmap into a verdict.
 
@@ -29,7 +38,7 @@ class Calibration:
         pixel_threshold: a pixel is marked if its probability is above this.
         score_threshold: the verdict is forged if the score is above this.
         no_evidence_below: the verdict is no_evidence if the score is at or below this; in between, inconclusive.
-        kinds: no_evidence_below and score_threshold of kinds of pictures that have their own (`model.picture.kind_of`).
+        kinds: what kinds of pictures have of their own (`model.picture.kind_of`).
         score_cells: how many of the strongest cells make the score (`image_score`) where there are no weights.
         score_weights: of `FEATURES`, or as many of the first as there are, and a constant: the score is the logistic of
             their weighted sum.
@@ -43,7 +52,7 @@ class Calibration:
     pixel_threshold: float = 0.5
     score_threshold: float = 0.5
     no_evidence_below: float = 0.5
-    kinds: dict[str, tuple[float, float]] = field(default_factory=dict)
+    kinds: dict[str, OwnScore] = field(default_factory=dict)
     score_cells: int = 24
     score_weights: tuple[float, ...] = ()
     slope: float = 1.0
@@ -65,11 +74,28 @@ class Calibration:
         return float(expit(weights @ features[: len(weights)] + self.score_weights[-1]))
 
     def of(self, features: NDArray[np.float64]) -> Calibration:
-        """The same with the thresholds of this kind of picture; without a confidence where it has its own."""
+        """The same with what this kind of picture has of its own; no confidence where its thresholds are its own."""
         own = self.kinds.get(kind_of(features))
         if own is None:
             return self
-        return replace(self, no_evidence_below=own[0], score_threshold=own[1], kinds={}, fitted_on="")
+        thresholds = (self.no_evidence_below, self.score_threshold)
+        shared = (own.no_evidence_below, own.score_threshold) == thresholds
+        return replace(
+            self,
+            no_evidence_below=own.no_evidence_below,
+            score_threshold=own.score_threshold,
+            score_weights=own.score_weights or self.score_weights,
+            kinds={},
+            fitted_on=self.fitted_on if shared else "",
+        )
+
+    def with_thresholds(self, no_evidence_below: float, score_threshold: float) -> Calibration:
+        """The same with these for every kind of picture."""
+        kinds = {
+            kind: replace(own, no_evidence_below=no_evidence_below, score_threshold=score_threshold)
+            for kind, own in self.kinds.items()
+        }
+        return replace(self, no_evidence_below=no_evidence_below, score_threshold=score_threshold, kinds=kinds)
 
     def p_forged(self, score: float) -> float:
         """Calibrated probability that a picture with this score was forged, 0 to 1."""
@@ -80,7 +106,8 @@ class Calibration:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         lists = {"fitted_megapixels": list(self.fitted_megapixels), "score_weights": list(self.score_weights)}
-        return asdict(self) | lists | {"kinds": {kind: list(pair) for kind, pair in self.kinds.items()}}
+        kinds = {kind: asdict(own) | {"score_weights": list(own.score_weights)} for kind, own in self.kinds.items()}
+        return asdict(self) | lists | {"kinds": kinds}
 
     def covers(self, megapixels: float) -> bool:
         """Whether the fit speaks for images of this size."""
@@ -104,16 +131,21 @@ class Calibration:
         lists: dict[str, Any] = {
             name: tuple(data[name]) for name in ("fitted_megapixels", "score_weights") if name in data
         }
-        kinds = {str(kind): (float(low), float(high)) for kind, (low, high) in data.get("kinds", {}).items()}
+        kinds = {
+            str(kind): OwnScore(**(own | {"score_weights": tuple(own["score_weights"])}))
+            for kind, own in data.get("kinds", {}).items()
+        }
         calibration = Calibration(**(data | lists | {"kinds": kinds}))
-        if len(calibration.score_weights) not in (0, len(OF_HEATMAP) + 1, len(FEATURES) + 1):
-            raise ValueError(f"calibration: score_weights must be {len(FEATURES) + 1} numbers, or none")
-        for name in ("pixel_threshold", "score_threshold", "no_evidence_below"):
-            if not 0 <= getattr(calibration, name) <= 1:
-                raise ValueError(f"calibration: {name} must lie in [0, 1]")
-        for low, high in [(calibration.no_evidence_below, calibration.score_threshold), *kinds.values()]:
-            if not 0 <= low <= high <= 1:
+        for one in (calibration, *kinds.values()):
+            if len(one.score_weights) not in (0, len(OF_HEATMAP) + 1, len(FEATURES) + 1):
+                raise ValueError(f"calibration: score_weights must be {len(FEATURES) + 1} numbers, or none")
+            for name in ("score_threshold", "no_evidence_below"):
+                if not 0 <= getattr(one, name) <= 1:
+                    raise ValueError(f"calibration: {name} must lie in [0, 1]")
+            if one.no_evidence_below > one.score_threshold:
                 raise ValueError("calibration: no_evidence_below must not exceed score_threshold")
+        if not 0 <= calibration.pixel_threshold <= 1:
+            raise ValueError("calibration: pixel_threshold must lie in [0, 1]")
         return calibration
 
 
@@ -153,7 +185,8 @@ def image_features(heatmap: NDArray[np.float32], pixels: NDArray[np.uint8]) -> N
             math.log1p(marked),
             _logit(float(flat.mean(dtype=np.float64))),
             math.log(flat.size),
-            *picture.picture_features(pixels, cells),
+            *(found := picture.picture_features(pixels, cells)),
+            strongest[0] * found[picture.FEATURES.index("noise")],
         ]
     )
 
@@ -161,13 +194,13 @@ def image_features(heatmap: NDArray[np.float32], pixels: NDArray[np.uint8]) -> N
 OF_HEATMAP = ("strongest 8", "strongest 24", "strongest 96", "strongest block", "log marked", "mean", "log cells")
 """Of the 8×8 cells of a heatmap: mean of the 8, 24 and 96 strongest, of the strongest 3×3 block, and of all (as
 log-odds); the logarithms of one and how many are above one half, and of how many there are."""
-FEATURES = (*OF_HEATMAP, *picture.FEATURES)
-"""Those, and what kind of picture it is (`model.picture`)."""
+FEATURES = (*OF_HEATMAP, *picture.FEATURES, "strongest 8 by noise")
+"""Those, what kind of picture it is (`model.picture`), and a product: in a noisy picture strength says more."""
 
 
 def kind_of(features: NDArray[np.float64]) -> str:
     """`model.picture.SCREEN` or PHOTO, by `FEATURES`."""
-    return picture.kind_of(features[len(OF_HEATMAP) :])
+    return picture.kind_of(features[len(OF_HEATMAP) : -1])
 
 
 def _cells(heatmap: NDArray[np.float32]) -> NDArray[np.float32]:

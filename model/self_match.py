@@ -234,7 +234,7 @@ def _search(y: Floats, textured: NDArray[np.bool_]) -> tuple[Ints, Floats, Float
 
 def _counted(likeness: Floats) -> Floats:
     """How many of each row's values are at least _EQUAL."""
-    return np.count_nonzero(likeness >= _EQUAL, axis=1).astype(np.float32)
+    return np.asarray(np.count_nonzero(likeness >= _EQUAL, axis=1), np.float32)
 
 
 def _agreement(offsets: Ints, alike: NDArray[np.bool_]) -> Floats:

@@ -90,8 +90,9 @@ def judge(
         raise ValueError("the heatmap holds values that are not finite")
     mask = heatmap > calibration.pixel_threshold
     regions, count = find_regions(mask, heatmap)
-    score, screen = calibration.score(heatmap, features), kind_of(features) == SCREEN
-    verdict, reason, confidence = _decide(pixels, score, bool(count), calibration.of(features))
+    own, screen = calibration.of(features), kind_of(features) == SCREEN
+    score = own.score(heatmap, features)
+    verdict, reason, confidence = _decide(pixels, score, bool(count), own)
     if screen:
         reason = f"{SCREEN}: {reason}"
     ratio = float(np.count_nonzero(mask)) / mask.size

@@ -76,8 +76,12 @@ class HeldOut:
         self.screens = plain(screens / "test", cache / "screens") if screens else None
         self.pages = plain(screens / "pages" / "test", cache / "pages") if screens else None
 
-    def untouched(self) -> Iterator[Made]:
-        """Every one once: cameras' files, web photos, the same compressed once more, screens, drawings and pages."""
+    def untouched(self, part: int) -> Iterator[Made]:
+        """Cameras' files, web photos, the same compressed once more; of screens, drawings and pages every second one.
+
+        Args:
+            part: 0 or 1: which of the screens.
+        """
         for number, path in enumerate(self.cameras.paths):
             yield untouched(self.cameras.photo(number), "camera", camera_model(path))
         for number, path in enumerate(self.photos.paths):
@@ -88,7 +92,8 @@ class HeldOut:
             yield untouched(again, "recompressed", path.name)
         for bank in (self.screens, self.pages):
             for number, path in enumerate(bank.paths if bank else ()):
-                yield untouched(bank.photo(number), "screen", template(path))  # type: ignore[union-attr]
+                if number % 2 == part:
+                    yield untouched(bank.photo(number), "screen", template(path))  # type: ignore[union-attr]
 
     def native(self, seed: int, count: int) -> Iterator[Made]:
         """Pieces of cameras' photos, untouched and forged in turn, at their own resolution."""

@@ -291,7 +291,6 @@ def measured_on_made(
             Bar("screens, drawings and pages called forged", 0.01, called(of("screen"), "forged"), at_most=True)
         )
     if native := of("native"):
-        forged = [one for one in native if one.made.forged]
         bars += [
             Bar("image-level AUC, forgeries from camera originals against untouched ones", 0.85, auc_by_source(native)),
             Bar(

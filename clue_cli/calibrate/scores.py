@@ -85,7 +85,7 @@ def measure(
     threads = Threads(ahead, budget)
     limits = DecodeLimits(max_megapixels=options.max_megapixels, max_pages=options.max_pages)
     # With no score above 1 everything is `no_evidence`, except for what is no subject of a verdict at all.
-    lenient = replace(calibration, pixel_threshold=1.0, score_threshold=1.0, no_evidence_below=1.0, kinds={})
+    lenient = replace(calibration.with_thresholds(1.0, 1.0), pixel_threshold=1.0)
     with DecodePool(1, limits, gif_all_frames=options.gif_frames is GifFrames.ALL) as pool:
         threads.start("clue-calibrate-read", lambda: _read(paths, options, pool, ahead, budget), ahead)
         with threads.guarded():

@@ -211,11 +211,8 @@ class OwnCalibration:
         """
         content, forged = self.content, self.content.forged
         changed = replace(
-            model,
+            model.with_thresholds(content.no_evidence_below, content.score_threshold),
             name=self.name,
-            score_threshold=content.score_threshold,
-            no_evidence_below=content.no_evidence_below,
-            kinds={},
             fitted_on="",
             fitted_megapixels=(content.megapixels[0], content.megapixels[1]),
             figures=None,

@@ -54,4 +54,4 @@ def ink_of(text: str, height: int, below: Pixels, rng: np.random.Generator) -> P
     paper = np.median(flat, 0)
     distance = np.abs(flat - paper).sum(1)
     ink = flat[distance >= np.quantile(distance, 0.97)].mean(0) + rng.normal(0, 4, 3)
-    return (paper + (ink - paper) * alpha + 0.5).clip(0, 255).astype(np.uint8)
+    return np.asarray((paper + (ink - paper) * alpha + 0.5).clip(0, 255), np.uint8)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from model.calibration import FEATURES, Calibration, fit_logistic, fit_score, kind_of, reliability
+from model.calibration import FEATURES, Calibration, OwnScore, fit_logistic, fit_score, kind_of, reliability
 from model.clue import CLUE
 from model.picture import SCREEN
 from model.prediction import Prediction
@@ -81,6 +81,7 @@ class Scored:
         megapixels: n float64, 10⁶ pixels.
         groups: n str, what sets the pictures are of: `forged` is as rare as FALSE_POSITIVE_RATE among the authentic
             ones of each. None: all are of one.
+        folds: n int from 0 to FOLDS - 1: pictures of one photo are of one. None: as they come, in turn.
     """
 
     features: NDArray[np.float64]
@@ -88,11 +89,15 @@ class Scored:
     measures: NDArray[np.bool_]
     megapixels: NDArray[np.float64]
     groups: NDArray[np.str_] | None = None
+    folds: NDArray[np.int64] | None = None
 
     def part(self, which: NDArray[np.bool_]) -> Scored:
         """Some of the pictures."""
         groups = None if self.groups is None else self.groups[which]
-        return Scored(self.features[which], self.forged[which], self.measures[which], self.megapixels[which], groups)
+        folds = None if self.folds is None else self.folds[which]
+        return Scored(
+            self.features[which], self.forged[which], self.measures[which], self.megapixels[which], groups, folds
+        )
 
 
 def look_at(model: CLUE, pictures: Iterable[tuple[LabelLike, NDArray[np.uint8]]], stop: threading.Event) -> Scored:
@@ -135,7 +140,7 @@ def calibration_of(scored: Scored, name: str, fitted_on: str) -> Calibration:
     score, p, called = np.zeros(len(truth)), np.zeros(len(truth)), np.zeros(len(truth), bool)
     for own, other in (halves, halves[::-1]):
         one = fitted(scored.part(other))
-        score[own] = _scores(one, scored.features[own])
+        score[own] = scores(one, scored.features[own])
         p[own] = [one.p_forged(float(s)) for s in score[own]]
         called[own] = verdicts(one, scored.features[own], score[own]) == 2
     strongest = scored.features[:, FEATURES.index("strongest 24")]
@@ -147,7 +152,6 @@ def calibration_of(scored: Scored, name: str, fitted_on: str) -> Calibration:
     }
     return replace(
         _with_thresholds(score, scored),
-        score_weights=fit_score(scored.features, truth),
         name=name,
         fitted_on=f"{len(truth)} {fitted_on}, {float(truth.mean()):.0%} of them forged",
         fitted_megapixels=(round(float(scored.megapixels.min()), 3), round(float(scored.megapixels.max()), 3)),
@@ -164,13 +168,11 @@ def fitted(scored: Scored) -> Calibration:
     Raises:
         NoCalibrationError: a higher score does not mean that a picture is likelier to be forged.
     """
-    features, forged = scored.features, scored.forged
-    folds = np.arange(len(forged)) // 2 % FOLDS
-    score = np.zeros(len(forged))
+    folds = np.arange(len(scored.forged)) // 2 % FOLDS if scored.folds is None else scored.folds
+    score = np.zeros(len(scored.forged))
     for fold in range(FOLDS):
-        weights = fit_score(features[folds != fold], forged[folds != fold])
-        score[folds == fold] = _scores(Calibration(score_weights=weights), features[folds == fold])
-    return replace(_with_thresholds(score, scored), score_weights=fit_score(features, forged))
+        score[folds == fold] = scores(_weighed(scored.part(folds != fold)), scored.features[folds == fold])
+    return _with_thresholds(score, scored)
 
 
 def verdicts(calibration: Calibration, features: NDArray[np.float64], score: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -181,36 +183,65 @@ def verdicts(calibration: Calibration, features: NDArray[np.float64], score: NDA
     return np.asarray((score > low).astype(np.int64) + (score > high))
 
 
-def _scores(calibration: Calibration, features: NDArray[np.float64]) -> NDArray[np.float64]:
-    weights = np.array(calibration.score_weights)
-    return np.asarray(expit(features @ weights[:-1] + weights[-1]))
+def scores(calibration: Calibration, features: NDArray[np.float64]) -> NDArray[np.float64]:
+    """By the weights of each picture's kind; n."""
+    nothing = np.zeros((8, 8), np.float32)  # the weights are there, so no heatmap is looked at
+    return np.array([calibration.of(row).score(nothing, row) for row in features], np.float64)
+
+
+def _screens(scored: Scored) -> NDArray[np.bool_]:
+    """Which pictures are screens, n; none where there are too few photographs beside them, or too few of them."""
+    screens = np.array([kind_of(row) == SCREEN for row in scored.features], bool)
+    photos = min((~screens & scored.forged).sum(), (~screens & ~scored.forged).sum())
+    enough = photos >= FEWEST and (screens & ~scored.forged).sum() >= FEWEST
+    return screens if enough else np.zeros(len(screens), bool)
+
+
+def _weighed(scored: Scored) -> Calibration:
+    """The weights of the score: of photographs, and of screens by themselves where enough of them are forged."""
+    screens, forged = _screens(scored), scored.forged
+    weights = fit_score(scored.features[~screens], forged[~screens])
+    own = weights
+    if min((screens & forged).sum(), (screens & ~forged).sum()) >= FEWEST:
+        own = fit_score(scored.features[screens], forged[screens])
+    return Calibration(score_weights=weights, kinds={SCREEN: OwnScore(0.0, 1.0, own)} if screens.any() else {})
 
 
 def _with_thresholds(score: NDArray[np.float64], scored: Scored) -> Calibration:
-    """Confidence from the photographs, thresholds from the authentic pictures of each group; screens have their own."""
-    kinds = np.array([kind_of(row) for row in scored.features])
-    screens = kinds == SCREEN
-    if (~scored.forged & ~screens).sum() < FEWEST or (scored.forged & ~screens).sum() < FEWEST:
-        screens = np.zeros(len(screens), bool)
-    slope, intercept = fit_logistic(score[~screens], scored.forged[~screens])
+    """Weights, confidence from the photographs, thresholds from the authentic pictures of each group.
+
+    Args:
+        score: of the pictures, held out from the weights that they are from.
+    """
+    screens, forged = _screens(scored), scored.forged
+    slope, intercept = fit_logistic(score[~screens], forged[~screens])
     if not (np.isfinite(slope) and slope > 0):
         raise NoCalibrationError("the model's score does not tell forged from authentic pictures")
     even = float(expit(-intercept / slope))  # the score at which P(forged) is one half
-    low, high = _thresholds(score, scored.groups, ~scored.forged & ~screens, even)
-    own = {}
-    if (screens & ~scored.forged).sum() >= FEWEST:
-        own[SCREEN] = _thresholds(score, scored.groups, ~scored.forged & screens, even)
-    return Calibration(score_threshold=high, no_evidence_below=low, kinds=own, slope=slope, intercept=intercept)
+    made = _weighed(scored)
+    low, high = _thresholds(score, scored, ~screens, even)
+    kinds = {
+        kind: OwnScore(*_thresholds(score, scored, screens, even), own.score_weights)
+        for kind, own in made.kinds.items()
+    }
+    return replace(made, score_threshold=high, no_evidence_below=low, kinds=kinds, slope=slope, intercept=intercept)
 
 
 def _thresholds(
-    score: NDArray[np.float64], groups: NDArray[np.str_] | None, authentic: NDArray[np.bool_], even: float
+    score: NDArray[np.float64], scored: Scored, of_kind: NDArray[np.bool_], even: float
 ) -> tuple[float, float]:
-    """`no_evidence_below` and `score_threshold`: never below even, the strictest of the groups with enough pictures."""
-    low = high = even
-    own = [score[authentic]]
-    if groups is not None:
-        each = [score[authentic & (groups == group)] for group in np.unique(groups[authentic])]
+    """`no_evidence_below` and `score_threshold` of a kind of picture: never below even, the strictest of its groups.
+
+    A group is of this kind if most of its authentic pictures are; one with too few of them says nothing.
+
+    Args:
+        of_kind: n, which pictures are.
+    """
+    authentic, low, high = ~scored.forged, even, even
+    own = [score[authentic & of_kind]]
+    if scored.groups is not None:
+        groups = [scored.groups == group for group in np.unique(scored.groups[authentic])]
+        each = [score[authentic & of_kind & group] for group in groups if of_kind[authentic & group].mean() > 0.5]
         own = [scores for scores in each if len(scores) >= FEWEST] or own
         low = max(low, *(float(np.quantile(s, 1 - INCONCLUSIVE_RATE, method="higher")) for s in own))
     high = max(high, *(float(np.quantile(s, 1 - FALSE_POSITIVE_RATE, method="higher")) for s in own))

@@ -52,7 +52,7 @@ class Network:
                 yield OutOfMemory(key, "no room")
             else:
                 heatmap = np.full(pixels.shape[:2], red / 255, np.float32)
-                yield Prediction(key, heatmap, image_features(heatmap), 7, 1, 0.5)
+                yield Prediction(key, heatmap, image_features(heatmap, pixels), 7, 1, 0.5)
 
 
 def load(setup: dict[str, Any]) -> Any:

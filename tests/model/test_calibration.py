@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from model.calibration import (
     FEATURES,
+    OF_HEATMAP,
     Calibration,
+    OwnScore,
     cross_validated,
     fit_even,
     fit_logistic,
     fit_score,
     image_features,
     image_score,
+    kind_of,
     reliability,
 )
+from model.picture import FEATURES as PICTURE
+from model.picture import PHOTO, SCREEN, picture_features
+from tests.drawn_pictures import noise, page
 
 
 def test_score_is_the_mean_of_the_strongest_cells() -> None:
@@ -89,6 +98,10 @@ def test_probability_is_monotone_and_safe_at_the_ends() -> None:
     assert 0 < values[0] < values[-1] < 1
 
 
+def own(low: float, high: float, weights: list[float] | None = None) -> dict[str, Any]:
+    return {"no_evidence_below": low, "score_threshold": high, "score_weights": weights or []}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -96,10 +109,15 @@ def test_probability_is_monotone_and_safe_at_the_ends() -> None:
         ({"score_threshold": -0.1}, "score_threshold"),
         ({"no_evidence_below": 0.9}, "must not exceed"),
         ({"score_weights": [1.0, 2.0]}, "score_weights must be"),
+        ({"score_weights": [1.0] * len(FEATURES)}, "score_weights must be"),
+        ({"kinds": {SCREEN: own(0.8, 0.7)}}, "must not exceed"),
+        ({"kinds": {SCREEN: own(0.8, 1.1)}}, "score_threshold must lie in"),
+        ({"kinds": {SCREEN: own(0.8, float("nan"))}}, "score_threshold must lie in"),
+        ({"kinds": {SCREEN: own(0.8, 0.9, [1.0])}}, "score_weights must be"),
         ({"thresold": 0.5}, "unknown key 'thresold'"),
     ],
 )
-def test_wrong_values_are_named(change: dict[str, float], message: str) -> None:
+def test_wrong_values_are_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Calibration.from_dict(Calibration().to_dict() | change)
 
@@ -111,24 +129,30 @@ def blob(shape: tuple[int, int], side: int, strength: float) -> NDArray[np.float
 
 
 def test_features_say_what_they_are_called() -> None:
-    values = dict(zip(FEATURES, image_features(blob((160, 240), 32, 0.9)), strict=True))
+    pixels = noise(160, 240)
+    values = dict(zip(FEATURES, image_features(blob((160, 240), 32, 0.9), pixels), strict=True))
     assert values["strongest 8"] == pytest.approx(np.log(9), rel=1e-3)
     assert values["strongest block"] == pytest.approx(np.log(9), rel=1e-3)
     assert values["strongest 24"] < values["strongest 8"]
     assert values["log marked"] == pytest.approx(np.log(17))
     assert values["log cells"] == pytest.approx(np.log(600))
+    cells = blob((20, 30), 0, 0.0)
+    cells[2:6, 3:7] = 0.9
+    own = picture_features(pixels, cells)
+    assert list(values.values())[len(OF_HEATMAP) :] == [*own, values["strongest 8"] * own[PICTURE.index("noise")]]
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 100), (8, 8), (23, 9)])
 def test_features_of_a_tiny_heatmap_are_finite(shape: tuple[int, int]) -> None:
     for value in (0.0, 0.25, 1.0):
-        assert np.isfinite(image_features(np.full(shape, value, np.float32))).all()
+        features = image_features(np.full(shape, value, np.float32), noise(*shape))
+        assert np.isfinite(features).all() and features.shape == (len(FEATURES),)
 
 
 def test_a_fitted_score_tells_blobs_from_specks_of_equal_strength() -> None:
     rng = np.random.default_rng(0)
     heatmaps, forged = [], []
-    for index in range(120):
+    for index in range(60):
         heatmap = blob((160, 240), 40, 0.9) if index % 2 else np.full((160, 240), 0.02, np.float32)
         if index % 2 == 0:  # as many strong cells, all apart
             for top in range(0, 160, 32):
@@ -136,11 +160,12 @@ def test_a_fitted_score_tells_blobs_from_specks_of_equal_strength() -> None:
                     heatmap[top : top + 8, left : left + 8] = 0.9
         heatmaps.append(np.clip(heatmap + rng.normal(0, 0.02, heatmap.shape), 0, 1).astype(np.float32))
         forged.append(bool(index % 2))
-    labels = np.array(forged)
-    weights = fit_score(np.array([image_features(h) for h in heatmaps[:60]]), labels[:60])
+    labels, pixels = np.array(forged), noise(160, 240)
+    features = np.array([image_features(h, pixels) for h in heatmaps])
+    weights = fit_score(features[:30], labels[:30])
     calibration = Calibration.from_dict(Calibration(score_weights=weights).to_dict())
-    scores = np.array([calibration.score(h, image_features(h)) for h in heatmaps[60:]])
-    assert scores[labels[60:]].min() > 0.5 > scores[~labels[60:]].max()
+    scores = np.array([calibration.score(h, f) for h, f in zip(heatmaps[30:], features[30:], strict=True)])
+    assert scores[labels[30:]].min() > 0.5 > scores[~labels[30:]].max()
 
 
 def test_a_score_needs_both_kinds() -> None:
@@ -150,7 +175,38 @@ def test_a_score_needs_both_kinds() -> None:
 
 def test_without_weights_the_score_is_that_of_the_strongest_cells() -> None:
     heatmap = blob((80, 80), 16, 0.7)
-    assert Calibration().score(heatmap, image_features(heatmap)) == image_score(heatmap, 24)
+    assert Calibration().score(heatmap, image_features(heatmap, noise(80, 80))) == image_score(heatmap, 24)
+
+
+@pytest.mark.parametrize(
+    ("side", "strength", "score"), [(32, 0.9, 0.94712497), (8, 0.6, 0.22527634), (64, 0.55, 0.89096036)]
+)
+def test_weights_of_version_0_1_0_score_as_they_did(side: int, strength: float, score: float) -> None:
+    """Of the heatmap alone, seven and a constant; the scores are those that version gave."""
+    stored = Calibration().to_dict() | {"score_weights": [0.5, -0.2, 0.1, 0.3, 0.4, 0.2, -0.1, 1.5]}
+    del stored["kinds"]
+    calibration = Calibration.from_dict(stored)
+    heatmap = blob((160, 240), side, strength)
+    for pixels in (noise(160, 240), page(160, 240)):
+        features = image_features(heatmap, pixels)
+        assert calibration.score(heatmap, features) == pytest.approx(score, abs=1e-7)
+        assert calibration.of(features) is calibration
+
+
+def test_a_kind_of_picture_may_have_thresholds_of_its_own() -> None:
+    fit = {"fitted_on": "photographs", "fitted_megapixels": (0.01, 1.0)}
+    made = Calibration(no_evidence_below=0.4, score_threshold=0.6, kinds={SCREEN: OwnScore(0.7, 0.9)}, **fit)
+    calibration = Calibration.from_dict(json.loads(json.dumps(made.to_dict())))
+    assert calibration == made
+    heatmap = blob((160, 240), 32, 0.9)
+    photo, screen = (image_features(heatmap, pixels) for pixels in (noise(160, 240), page(160, 240)))
+    assert (kind_of(photo), kind_of(screen)) == (PHOTO, SCREEN)
+    assert calibration.of(photo) is calibration
+    own = calibration.of(screen)
+    assert (own.no_evidence_below, own.score_threshold) == (0.7, 0.9)
+    assert calibration.covers(0.1) and not own.covers(0.1)
+    assert own.knows_size(0.1)
+    assert own.of(screen) == own
 
 
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.8])

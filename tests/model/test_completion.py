@@ -56,8 +56,9 @@ def test_what_is_not_finite_stays_so(where: Any) -> None:
     """For the verdict to refuse; nothing is raised before."""
     heatmap = np.full((64, 96), 0.9, np.float32)
     heatmap[where] = np.nan
-    image_features(heatmap)
-    complete(heatmap, np.full((64, 96, 3), 90, np.uint8), EDGES, REGIONS)
+    pixels = np.full((64, 96, 3), 90, np.uint8)
+    image_features(heatmap, pixels)
+    complete(heatmap, pixels, EDGES, REGIONS)
     assert np.isnan(heatmap).any()
 
 
@@ -77,6 +78,6 @@ def test_the_predictor_does_it_to_the_whole(monkeypatch: pytest.MonkeyPatch, net
     assert isinstance(prediction, Prediction)
     assert seen == [((200, 300), (200, 300, 3), network.preset.edges, network.preset.regions)]
     assert prediction.heatmap[0, 0] == 0.25
-    assert not np.array_equal(prediction.features, image_features(prediction.heatmap))
+    assert not np.array_equal(prediction.features, image_features(prediction.heatmap, pixels))
     prediction.heatmap[0, 0] = before[0]
-    assert np.array_equal(prediction.features, image_features(prediction.heatmap))
+    assert np.array_equal(prediction.features, image_features(prediction.heatmap, pixels))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import numpy as np
@@ -11,7 +12,9 @@ from PIL import Image
 from scipy.fft import dctn
 
 from model.forensic_view import ForensicView, dct_basis, fit_to_histogram, high_pass, luma, zigzag
+from model.presets import MINI, Preset
 from model.presets.spec import ViewSpec
+from model.self_match import CHANNELS, REPEATS
 
 SPEC = ViewSpec(channels=16)
 
@@ -114,3 +117,25 @@ def test_a_region_without_the_first_compression_fits_the_histogram_less(first: i
 def test_fit_is_finite_for_a_single_block_and_a_flat_picture() -> None:
     for picture in (torch.rand(1, 3, 8, 8), torch.full((1, 3, 64, 64), 0.5)):
         assert bool(torch.isfinite(ForensicView(SPEC).traces(picture)).all())
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+def test_a_view_without_repeats_ignores_the_last_maps(repeats: bool) -> None:
+    view = ForensicView(dataclasses.replace(SPEC, matches=True, repeats=repeats))
+    assert view.matches == CHANNELS - (0 if repeats else REPEATS)
+    x, matches = torch.rand(1, 3, 32, 40), torch.rand(1, CHANNELS, 4, 5)
+    others = matches.clone()
+    others[:, -REPEATS:] += 1
+    assert torch.equal(view(x, matches), view(x, others)) != repeats
+    assert torch.equal(view(x), view(x, torch.zeros_like(matches)))
+    others[:, -REPEATS - 1] += 1
+    assert not torch.equal(view(x, matches), view(x, others))
+
+
+def test_a_preset_of_version_0_1_0_has_no_repeats() -> None:
+    stored = MINI.to_dict()
+    del stored["view"]["repeats"]
+    old = Preset.from_dict(stored)
+    assert MINI.view.repeats and not old.view.repeats
+    widths = [ForensicView(preset.view).project.in_channels for preset in (MINI, old)]
+    assert widths[0] - widths[1] == REPEATS

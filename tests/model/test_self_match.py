@@ -13,7 +13,9 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from model import self_match as module
-from model.self_match import CHANNELS, self_match
+from model.affine_match import affine_match
+from model.self_match import CHANNELS, REPEATS, self_match
+from tests.drawn_pictures import equal_rows, noise
 
 Pixels = NDArray[np.uint8]
 
@@ -42,7 +44,7 @@ def jpeg(pixels: Pixels, quality: int) -> Pixels:
     return np.asarray(Image.open(buffer))
 
 
-SHARED, VOTES = 3, 4
+SHARED, VOTES, TIMES, STRAIGHT = 3, 4, -2, -1
 
 
 @pytest.mark.parametrize("quality", [None, 90, 70])
@@ -129,3 +131,42 @@ def test_a_small_copy_is_found_where_only_every_fourth_cell_looks(monkeypatch: p
     assert fourth[inside].min() > 0.7
     assert fourth[VOTES, 13:17, 18:22].min() > 0.25
     np.testing.assert_allclose(fourth[inside], every[inside], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "times", "straight"),
+    [
+        (equal_rows(), (0.3, 0.6), (0.99, 1)),  # five others of the same row: log(1 + 5) / 5 = .36
+        (noise(192, 160, deviation=30), (0, 0.01), (0, 0.01)),
+        (textured(192, 160), (0, 0.01), (0, 0.03)),
+    ],
+    ids=["equal rows", "noise", "texture"],
+)
+def test_a_pattern_repeats_often_and_straight(
+    pixels: Pixels, times: tuple[float, float], straight: tuple[float, float]
+) -> None:
+    maps = self_match(pixels)
+    written = maps[0] > 0.5  # where there is anything to match
+    written[[0, -1]] = written[:, [0, -1]] = False  # beyond the border the picture is mirrored
+    assert written.sum() > 100
+    assert times[0] <= maps[TIMES][written].mean() <= times[1]
+    assert straight[0] <= maps[STRAIGHT][written].mean() <= straight[1]
+
+
+@pytest.mark.parametrize(
+    ("target", "straight"), [((104, 88), 0), ((96, 80), 0), ((16, 88), 1), ((104, 16), 1)], ids=str
+)
+def test_a_copy_is_seen_once_and_straight_only_if_it_lies_so(target: tuple[int, int], straight: float) -> None:
+    maps = self_match(with_copy(textured(192, 160), 56, (16, 16), target))
+    for top, left in ((16, 16), target):
+        inside = np.s_[-(-top // 8) + 1 : (top + 56) // 8 - 1, -(-left // 8) + 1 : (left + 56) // 8 - 1]
+        assert maps[STRAIGHT][inside].mean() == straight
+        assert maps[TIMES][inside].max() < 0.15  # log(1 + 1) / 5 = .14
+
+
+def test_what_is_new_comes_last() -> None:
+    """A network of version 0.1.0 reads the first twelve."""
+    pixels = with_copy(textured(96, 120), 40, (8, 8), (48, 72))
+    maps = self_match(pixels)
+    assert (CHANNELS, REPEATS) == (14, 2)
+    assert np.array_equal(maps[6:12], affine_match(module._luma(pixels, 1)))

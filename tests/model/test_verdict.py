@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.calibration import FEATURES, Calibration, image_features
-from model.verdict import MAX_REGIONS, Finding, find_regions, judge
+from model.calibration import FEATURES, Calibration, OwnScore, image_features
+from model.picture import SCREEN
+from model.verdict import MAX_REGIONS, SMALLEST_REGION, Finding, find_regions, judge
+from tests.drawn_pictures import page
 
 CALIBRATION = Calibration(
     name="test",
@@ -34,7 +36,7 @@ def heatmap(value: float, height: int = 128, width: int = 160, background: float
 
 
 def judged(pixels: NDArray[np.uint8], values: NDArray[np.float32], calibration: Calibration) -> Finding:
-    return judge(pixels, values, image_features(values), calibration)
+    return judge(pixels, values, image_features(values, pixels), calibration)
 
 
 @pytest.mark.parametrize(
@@ -124,12 +126,14 @@ def test_a_heatmap_of_another_size_is_refused() -> None:
 
 def test_regions_are_sorted_connected_diagonally_and_counted_beyond_the_list() -> None:
     probability = np.zeros((400, 400), np.float32)
-    probability[::4, ::4] = 0.6  # 10,000 single pixels
+    for top in range(0, 400, 12):
+        for left in range(0, 400, 12):
+            probability[top : top + 8, left : left + 8] = 0.6  # 34 × 34 cells
     probability[100:120, 100:140] = 0.7
     probability[120:125, 140:145] = 0.8  # touches the corner of the block: one region with it
     regions, count = find_regions(probability > 0.5, probability)
     assert len(regions) == MAX_REGIONS
-    assert count > MAX_REGIONS
+    assert 34 * 34 > count > MAX_REGIONS
     assert regions[0].peak_probability == pytest.approx(0.8)
     assert regions[0].area >= 20 * 40 + 25
     assert [r.area for r in regions] == sorted((r.area for r in regions), reverse=True)
@@ -137,3 +141,58 @@ def test_regions_are_sorted_connected_diagonally_and_counted_beyond_the_list() -
 
 def test_no_regions_in_an_empty_mask() -> None:
     assert find_regions(np.zeros((8, 8), bool), np.zeros((8, 8), np.float32)) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("speck", "kept"),
+    [((7, 9), False), ((1, 63), False), ((8, 8), True), ((1, 64), True), ((2, 32), True)],
+)
+def test_what_is_smaller_than_a_cell_is_no_region(speck: tuple[int, int], kept: bool) -> None:
+    values = heatmap(0.9)
+    values[4 : 4 + speck[0], 90 : 90 + speck[1]] = 0.8
+    finding = judged(photo(), values.copy(), CALIBRATION)
+    assert (speck[0] * speck[1] >= SMALLEST_REGION) == kept
+    assert finding.region_count == len(finding.regions) == 1 + kept
+    assert [region.area for region in finding.regions] == [4096, SMALLEST_REGION][: 1 + kept]
+    assert finding.mask[4, 90] == kept and finding.mask[32:96, 40:104].all()
+    assert finding.mask.sum() == sum(region.area for region in finding.regions)
+    assert finding.forged_area_ratio == finding.mask.mean()
+
+
+def test_specks_are_taken_out_of_a_high_mask_too() -> None:
+    """It is gone through in strips of 1024 rows; one speck lies across their border."""
+    mask = np.zeros((2100, 70), bool)
+    mask[0:9, 0:9] = mask[1019:1029, 10:16] = mask[1500:1564, 7] = mask[2090:2100, 60:70] = True
+    regions, count = find_regions(mask, mask.astype(np.float32))
+    assert (count, [region.y for region in regions]) == (3, [2090, 0, 1500])
+    assert mask.sum() == 81 + 64 + 100 and not mask[1019:1029].any()
+
+
+def test_specks_alone_mark_nothing() -> None:
+    values = np.full((128, 160), 0.02, np.float32)
+    values[::4, ::4] = 0.99
+    features = np.zeros(len(FEATURES))
+    finding = judge(photo(), values, features, dataclasses.replace(CALIBRATION, score_weights=(0.0,) * 15 + (3.0,)))
+    assert (finding.verdict, finding.region_count, finding.forged_area_ratio) == ("inconclusive", 0, 0.0)
+    assert "no pixel" in finding.reason and not finding.mask.any()
+
+
+@pytest.mark.parametrize(
+    ("own", "verdict"),
+    [
+        ({}, "forged"),
+        ({"photograph": (0.9, 0.95)}, "forged"),
+        ({SCREEN: OwnScore(0.5, 0.69)}, "forged"),
+        ({SCREEN: OwnScore(0.5, 0.8)}, "inconclusive"),
+        ({SCREEN: OwnScore(0.75, 0.8)}, "no_evidence"),
+    ],
+)
+def test_a_screen_is_judged_by_its_own_thresholds(own: dict[str, tuple[float, float]], verdict: str) -> None:
+    calibration = dataclasses.replace(CALIBRATION, kinds=own)
+    finding = judged(page(128, 160), heatmap(0.7), calibration)
+    assert (finding.verdict, finding.screen) == (verdict, True)
+    assert finding.reason.startswith("screen or drawing: score 0.700")
+    assert (finding.confidence is None) == (SCREEN in own)  # what the confidence was fitted on is not said of others
+    taken = judged(photo(), heatmap(0.7), dataclasses.replace(calibration, kinds={SCREEN: OwnScore(0.75, 0.8)}))
+    assert (taken.verdict, taken.screen, taken.confidence) == ("forged", False, CALIBRATION.p_forged(taken.score))
+    assert taken.reason.startswith("score 0.700")

@@ -11,6 +11,8 @@ import pytest
 
 pytest.importorskip("cv2", reason="the extra `train` is not installed")
 
+from model.data.forge import EDITS
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_forge.py"
 
 
@@ -22,7 +24,7 @@ def test_a_row_for_each_kind_and_size(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert ended.value.code == 0
     printed = json.loads(capsys.readouterr().out)
     rows = [(row["size"], row["kind"], row["photos"]) for row in printed["figures"]]
-    assert len(set(rows)) == len(rows) == 2 * (9 + 2)
+    assert len(set(rows)) == len(rows) == 2 * (3 + len(EDITS) + 2)
     assert {kind for _, kind, photos in rows if photos == "on demand"} == {"default mix", "plainly"}
     assert {row["size"] for row in printed["figures"]} == {"96x64", "64x64"}
     for row in printed["figures"]:

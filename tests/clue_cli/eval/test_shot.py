@@ -16,10 +16,11 @@ from clue_cli.eval.pictures import Pictures
 from clue_cli.eval.predictions import PredictionFolder
 from clue_cli.eval.sets import ChosenSet
 from clue_cli.eval.shot import Shot, measure_shot
-from model.calibration import FEATURES, Calibration
+from model.calibration import FEATURES, Calibration, OwnScore
 from model.data.attacks import Attack
 from model.evaluation import Kind, Problem, find_at, ground, read_pixels
 from model.evaluation.maps import Map
+from model.picture import SCREEN
 from model.prediction import Prediction
 from tests.clue_cli.eval.made import SIZE, truth, write_set
 
@@ -27,7 +28,7 @@ NETWORK = Method("network", "network")
 OF_MAPS = Method("predictions", "predictions")
 FITTED = Calibration(score_cells=2, fitted_on="some", fitted_megapixels=(0.01, 0.02))
 WEIGHED = replace(FITTED, score_weights=(1.0,) * len(FEATURES) + (2.0,))
-"""The features below are zero, those of any heatmap are not."""
+"""The features below are zero, those of any heatmap are not; zeros are a screen."""
 ALL, _, _, ELA, PROBE = baselines()
 
 
@@ -59,9 +60,10 @@ def kinds(measurement: Measurement) -> list[Kind]:
         (replace(FITTED, fitted_on=""), truth(0) * 0.9, 1.0, 0.9, None, []),
         (replace(FITTED, fitted_megapixels=(1.0, 2.0)), truth(0) * 0.9, 1.0, 0.9, None, []),
         (WEIGHED, truth(0) * 0.9, 1.0, expit(2), expit(2), []),
+        (replace(FITTED, kinds={SCREEN: OwnScore(0.5, 0.8)}), truth(0) * 0.9, 1.0, 0.9, None, []),
         (FITTED, np.full(SIZE, np.nan), None, None, None, [Kind.MAP_NOT_FINITE]),
     ],
-    ids=["covered", "fitted on nothing", "of another size", "features of the prediction", "not finite"],
+    ids=["covered", "fitted on nothing", "of another size", "features of the prediction", "another kind", "not finite"],
 )
 def test_the_network(
     shot: Shot,

@@ -24,6 +24,7 @@ from clue_cli.scan.records import (
 )
 from clue_cli.scan.store import ResultStore
 
+Pixels = NDArray[np.uint8]
 SHA = "a" * 64
 OTHER_SHA = "b" * 64
 MODEL = "c" * 64

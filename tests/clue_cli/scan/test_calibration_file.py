@@ -12,7 +12,7 @@ import pytest
 from clue_cli.errors import UsageError
 from clue_cli.scan.calibration_file import MAX_BYTES, CalibrationFile, OwnCalibration, load, parse, thresholds
 from clue_cli.scan.options import DType
-from model.calibration import Calibration
+from model.calibration import Calibration, OwnScore
 from tests.clue_cli.calibrate.made import DIGEST, content, high, low, made
 
 Change = Callable[[dict[str, Any]], object]
@@ -145,12 +145,19 @@ def own(calibration: CalibrationFile) -> OwnCalibration:
 
 def test_it_takes_the_place_of_the_models_own() -> None:
     model = Calibration(
-        name="tiny", pixel_threshold=0.4, score_cells=7, fitted_on="made pictures", fitted_megapixels=(0.1, 0.2)
+        name="tiny",
+        pixel_threshold=0.4,
+        score_cells=7,
+        kinds={"screen or drawing": OwnScore(0.8, 0.9, (1.0,) * 8)},
+        fitted_on="made pictures",
+        fitted_megapixels=(0.1, 0.2),
     )
     applied = own(made()).applied_to(model)
     assert applied.name == "calib.json"
     assert (applied.pixel_threshold, applied.score_cells) == (0.4, 7), "what makes the score stays"
     assert (applied.score_threshold, applied.no_evidence_below) == (197 / 398, 189 / 398)
+    expected = OwnScore(189 / 398, 197 / 398, (1.0,) * 8)
+    assert applied.kinds == {"screen or drawing": expected}, "what is promised holds for all kinds of pictures"
     assert not applied.covers(2.0) and applied.knows_size(2.0), "no confidence without forged images"
     both = made(forged=high())
     applied = own(both).applied_to(model)

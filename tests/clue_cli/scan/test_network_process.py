@@ -36,7 +36,8 @@ def test_it_answers_like_a_predictor() -> None:
     for result, red in zip(results, (10, 20, 30, 40, 50), strict=True):
         assert isinstance(result, Prediction)
         assert np.array_equal(result.heatmap, np.full((4, 6), red / 255, np.float32))
-        assert np.array_equal(result.features, image_features(result.heatmap))
+        pixels = np.full((4, 6, 3), red, np.uint8)
+        assert np.array_equal(result.features, image_features(result.heatmap, pixels))
         assert (result.seed, result.tile_count, result.seconds) == (7, 1, 0.5)
     assert (process.device, process.batch, told) == ("cuda:1", 2, [])
 

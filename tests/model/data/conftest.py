@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from model.data.photo_bank import PhotoBank, bank_of
+from tests.drawn_pictures import page
 
 
 @pytest.fixture(scope="session")
@@ -26,5 +27,16 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> PhotoBank:
         Image.fromarray(mask).save(folder / "masks" / f"m_p{number}_7.png")
     (folder / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
     made = bank_of([folder / "photos"], [(folder / "masks", "m_")], folder / "cache", share=0.0, validation=False)
+    made.prepare()
+    return made
+
+
+@pytest.fixture(scope="session")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> PhotoBank:
+    """Three pages of 384×256 with words, the last one light on dark."""
+    folder = tmp_path_factory.mktemp("pages")
+    for number in range(3):
+        Image.fromarray(page(dark=number == 2, seed=number)).save(folder / f"page{number}.png")
+    made = bank_of([folder], [], folder / "cache", share=0.0, validation=False)
     made.prepare()
     return made

@@ -19,7 +19,16 @@ cv2 = pytest.importorskip("cv2", reason="the extra `train` is not installed")
 
 from model.data.edits.scene import Scene, Tools, Window  # noqa: E402
 from model.data.edits.transfer import blend  # noqa: E402
-from model.data.forge import EDITS, KINDS, SHARES, Forgery, forge, forge_photo, forge_plainly  # noqa: E402
+from model.data.forge import (  # noqa: E402
+    EDITS,
+    KINDS,
+    SHARES,
+    Forgery,
+    forge,
+    forge_native,
+    forge_photo,
+    forge_plainly,
+)
 from model.data.history import Published, decode  # noqa: E402
 from model.data.photo_bank import Cutout, PhotoBank, bank_of, held_out  # noqa: E402
 
@@ -137,10 +146,15 @@ def test_photos_of_one_colour_give_authentic_pictures(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     assert forge(grey, rng, 64, 64, "removal").kind == "authentic"
     assert forge_photo(grey, rng, 0, "removal").kind == "authentic"
+    assert forge_native(grey, rng, 64, 64, "removal").kind == "authentic"
 
 
 def test_an_unknown_kind_is_an_error(bank: PhotoBank) -> None:
-    for call in (lambda r: forge(bank, r, 64, 64, "magic"), lambda r: forge_photo(bank, r, 0, "magic")):
+    for call in (
+        lambda r: forge(bank, r, 64, 64, "magic"),
+        lambda r: forge_photo(bank, r, 0, "magic"),
+        lambda r: forge_native(bank, r, 64, 64, "magic"),
+    ):
         with pytest.raises(ValueError, match=r"'magic'; expected authentic, splice"):
             call(np.random.default_rng(0))
 
@@ -157,7 +171,7 @@ def test_models_of_the_user_are_used_and_named(bank: PhotoBank, kind: str, what:
     assert any(what in step for sample in made for step in sample.steps)
 
 
-def test_the_mask_covers_what_changed(bank: PhotoBank, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mask_covers_what_changed(bank: PhotoBank, pages: PhotoBank, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without any history, nothing outside the mask (and the feather around it) differs from the host."""
     monkeypatch.setattr("model.data.route.publish", lambda pixels, rng: Published(pixels, []))
     hosts = []
@@ -170,7 +184,7 @@ def test_the_mask_covers_what_changed(bank: PhotoBank, monkeypatch: pytest.Monke
     checked: Counter[str] = Counter()
     for kind in EDITS:
         for seed in range(20):
-            sample = forge(bank, np.random.default_rng(seed), 96, 128, kind)
+            sample = forge(pages if kind == "document" else bank, np.random.default_rng(seed), 96, 128, kind)
             moved = any(step.startswith(("resized", "screenshot")) or step == "poisson" for step in sample.steps)
             if sample.kind == "authentic" or moved:
                 continue
@@ -219,3 +233,77 @@ def test_small_regions_alone_can_be_asked_for(bank: PhotoBank, make: Callable[..
     assert len(areas) >= 4
     assert min(areas) > 0
     assert np.median(areas) < 0.03  # a piece of another photo that keeps its own size may be larger
+
+
+def places_in(photo: np.ndarray, piece: np.ndarray) -> list[tuple[int, int]]:
+    """Where a piece lies in a photo, to the pixel."""
+    height, width = piece.shape[:2]
+    corners = np.lib.stride_tricks.sliding_window_view(photo[..., 0], (2, 2))
+    found = np.argwhere((corners == piece[:2, :2, 0]).all((2, 3)))
+    return [(y, x) for y, x in found.tolist() if np.array_equal(photo[y : y + height, x : x + width], piece)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "size"), [((96, 128), (96, 128)), ((512, 128), (300, 128)), ((301, 401), (300, 400))], ids=str
+)
+def test_an_untouched_piece_is_cut_on_the_grid_of_the_photo(
+    bank: PhotoBank, asked: tuple[int, int], size: tuple[int, int]
+) -> None:
+    corners = set()
+    untouched = 0
+    for seed in range(24):
+        made = forge_native(bank, np.random.default_rng(seed), *asked, "authentic", number=1)
+        assert (made.kind, made.photos, made.pixels.shape) == ("authentic", [1], (*size, 3))
+        assert made.mask.shape == size and not made.mask.any()
+        assert all(step.startswith("jpeg") for step in made.steps) and len(made.steps) <= 2
+        found = places_in(bank.photo(1), made.pixels)
+        if made.steps:
+            assert not found
+        else:
+            ((top, left),) = found
+            assert top % 8 == left % 8 == 0
+            corners.add((top, left))
+            untouched += 1
+    assert 4 < untouched < 20  # the others were saved again, or compressed before
+    assert len(corners) == 1 if size == (300, 400) else len(corners) > 3
+
+
+@pytest.mark.parametrize("kind", EDITS)
+def test_every_kind_is_made_at_the_photos_own_resolution(bank: PhotoBank, pages: PhotoBank, kind: str) -> None:
+    source, made = (pages if kind == "document" else bank), []
+    for seed in range(6):
+        one, same = (forge_native(source, np.random.default_rng(seed), 128, 160, kind, number=2) for _ in range(2))
+        assert digest(one) == digest(same)
+        assert one.pixels.shape == (128, 160, 3) and one.mask.shape == (128, 160)
+        assert one.mask.any() == (one.kind == kind) and one.photos[0] == 2
+        assert one.steps or one.kind == "authentic"
+        if one.jpeg is not None:
+            assert one.steps[-1].startswith("jpeg") and np.array_equal(decode(one.jpeg), one.pixels)
+        made.append(one.kind)
+    assert made.count(kind) >= 5
+
+
+def test_a_native_forgery_is_saved_once_and_nothing_else_is_changed(bank: PhotoBank) -> None:
+    """Where it was saved without loss, all that is not near the mask is the photo."""
+    lossless = 0
+    for seed in range(40):
+        made = forge_native(bank, np.random.default_rng(seed), 96, 128, "copy_move", number=0)
+        whole = [step for step in made.steps if step.startswith("jpeg")]
+        assert len(whole) <= 2 and not any(step.startswith(("resized", "screenshot")) for step in made.steps)
+        if whole or "poisson" in made.steps:
+            continue
+        lossless += 1
+        far = cv2.dilate(made.mask.astype(np.uint8), np.ones((25, 25), np.uint8)) == 0
+        y, x = np.nonzero(far)
+        assert any(
+            np.array_equal(bank.photo(0)[y + top, x + left], made.pixels[far])
+            for top in range(0, 300 - 96 + 1, 8)
+            for left in range(0, 400 - 128 + 1, 8)
+            if np.array_equal(bank.photo(0)[y[:9] + top, x[:9] + left], made.pixels[y[:9], x[:9]])
+        )
+    assert lossless >= 3
+
+
+def test_pieces_are_drawn_from_all_photos(bank: PhotoBank) -> None:
+    hosts = {forge_native(bank, np.random.default_rng(seed), 64, 64, "authentic").photos[0] for seed in range(40)}
+    assert hosts == {0, 1, 2, 3}

@@ -26,6 +26,11 @@ def test_quantizers_are_valid_and_coarser_at_lower_quality(quality: float) -> No
     assert mean(quality) > mean(min(quality + 1.5, 100))
 
 
+def test_the_best_quality_rounds_to_whole_numbers_only() -> None:
+    for seed in range(20):
+        assert quantizers(np.random.default_rng(seed), 100) == [[1] * 64] * 2
+
+
 def test_jpeg_changes_pixels_a_little() -> None:
     rng = np.random.default_rng(0)
     pixels = np.asarray(Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize((128, 96)))
@@ -72,12 +77,19 @@ def test_the_second_of_two_jpegs_is_as_often_on_another_grid() -> None:
     assert np.mean(["grid" in first for first, _ in twice]) == pytest.approx(0.5, abs=0.25)
 
 
-def test_qualities_are_between_50_and_98() -> None:
+def test_qualities_are_between_50_and_100() -> None:
     rng = np.random.default_rng(0)
     qualities = np.array([last_quality(rng) for _ in range(2000)])
     assert qualities.min() >= 50
-    assert qualities.max() <= 98.5
+    assert 99.9 < qualities.max() <= 100
+    assert np.mean(qualities > 97.5) == pytest.approx(0.3 + 0.6 / 38.5, abs=0.03)
     assert np.mean(qualities < 60) == pytest.approx(0.1, abs=0.03)
+
+
+def test_one_picture_in_five_is_published_without_loss() -> None:
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    untouched = [not publish(pixels, np.random.default_rng(seed)).steps for seed in range(400)]
+    assert np.mean(untouched) == pytest.approx(0.2, abs=0.05)
 
 
 def test_what_webp_cannot_hold_becomes_a_jpeg() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from model.calibration import OF_HEATMAP
 from model.clue import CLUE
 from model.presets.spec import Preset
 from model.training.calibrate import LabelLike, Scored, look_at
@@ -96,8 +97,9 @@ class Labelled:
 def telling(model: CLUE, pictures: Iterable[tuple[LabelLike, NDArray[np.uint8]]], stop: threading.Event) -> Scored:
     """`look_at` with a network that knows: its features of forged pictures lie apart."""
     found = look_at(model, pictures, stop)
-    grain = np.random.default_rng(0).normal(0, 1, found.features.shape)
-    return dataclasses.replace(found, features=grain + 2 * found.forged[:, None])
+    grain = np.random.default_rng(0).normal(0, 1, (len(found.forged), len(OF_HEATMAP)))
+    of_picture = found.features[:, len(OF_HEATMAP) :]
+    return dataclasses.replace(found, features=np.hstack([grain + 2 * found.forged[:, None], of_picture]))
 
 
 class Label(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 
 import numpy as np
@@ -10,10 +11,26 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from model.calibration import FEATURES
+from model.calibration import FEATURES, Calibration, OwnScore, kind_of
 from model.clue import build
-from model.training.calibrate import FEWEST, NoCalibrationError, Scored, auc, calibration_of, fitted, look_at
+from model.picture import PHOTO, SCREEN
+from model.training.calibrate import (
+    FALSE_POSITIVE_RATE,
+    FEWEST,
+    FOLDS,
+    INCONCLUSIVE_RATE,
+    NoCalibrationError,
+    Scored,
+    _with_thresholds,
+    auc,
+    calibration_of,
+    fitted,
+    look_at,
+    verdicts,
+)
 from tests.model.training.made import QUICK, Labelled
+
+COLOURS = FEATURES.index("colours")
 
 
 def scored(count: int, apart: float = 1.5, seed: int = 0) -> Scored:
@@ -21,6 +38,7 @@ def scored(count: int, apart: float = 1.5, seed: int = 0) -> Scored:
     rng = np.random.default_rng(seed)
     forged = np.arange(count) % 2 == 1
     features = rng.normal(0, 1, (count, len(FEATURES))) + apart / len(FEATURES) ** 0.5 * forged[:, None]
+    features[:, COLOURS] += 20  # photographs, all of them
     return Scored(features, forged, np.arange(count) // 2 % 2 == 1, np.full(count, 0.3))
 
 
@@ -52,11 +70,12 @@ def test_no_half_is_measured_by_what_was_fitted_to_it() -> None:
     called: dict[bool, list[bool]] = {True: [], False: []}
     for half in (False, True):
         own = pictures.measures == half
-        one = fitted(pictures.features[~own], pictures.forged[~own])
+        one = fitted(pictures.part(~own))
         weights = np.array(one.score_weights)
         score = expit(pictures.features[own] @ weights[:-1] + weights[-1])
+        forged = verdicts(one, pictures.features[own], score) == 2
         for kind in (True, False):
-            called[kind] += list(score[pictures.forged[own] == kind] > one.score_threshold)
+            called[kind] += list(forged[pictures.forged[own] == kind])
     figures = calibration_of(pictures, "", "").figures
     assert figures is not None
     assert figures["forged_called_forged"] == np.mean(called[True])
@@ -72,8 +91,9 @@ def test_too_few_pictures() -> None:
 
 def test_a_score_that_tells_nothing() -> None:
     pictures = scored(80)
+    alike = dataclasses.replace(pictures, features=np.repeat(pictures.features[::2], 2, 0))
     with pytest.raises(NoCalibrationError, match="does not tell forged from authentic"):
-        fitted(np.repeat(pictures.features[::2], 2, 0), pictures.forged)
+        fitted(alike)
 
 
 @pytest.mark.parametrize(
@@ -94,3 +114,108 @@ def test_a_network_looks_at_pictures_until_it_is_stopped() -> None:
     stop.set()
     nothing: NDArray[np.float64] = look_at(network, Labelled().pictures(6), stop).features
     assert nothing.shape == (0, len(FEATURES))
+
+
+def in_groups(screens: int = 0, seed: int = 5) -> tuple[NDArray[np.float64], Scored]:
+    """Scores of four groups of 60 photographs each, ever higher where nothing is forged, and of screens, still higher.
+
+    Half of each is forged, except for the last group, which has too few pictures to count.
+    """
+    rng = np.random.default_rng(seed)
+    count = 4 * 60 + FEWEST - 1 + screens
+    forged = np.arange(count) % 2 == 1
+    names = np.repeat(["camera", "web", "passed on", "lamps", "few", "screen"], [60, 60, 60, 60, FEWEST - 1, screens])
+    forged[names == "few"] = False
+    logits = rng.normal(0, 1, count) + np.where(forged, 4, 0)
+    for group, more in {"web": 0.5, "passed on": 1.0, "lamps": 1.5, "few": 6.0, "screen": 3.0}.items():
+        logits[(names == group) & ~forged] += more
+    features = np.zeros((count, len(FEATURES)))
+    features[:, COLOURS] = np.where(names == "screen", -20, 20)
+    return expit(logits), Scored(features, forged, np.zeros(count, bool), np.ones(count), names)
+
+
+def shares_above(score: NDArray[np.float64], pictures: Scored, threshold: float) -> dict[str, float]:
+    """Of the authentic pictures of each group."""
+    assert pictures.groups is not None
+    return {
+        str(group): float((score[(pictures.groups == group) & ~pictures.forged] > threshold).mean())
+        for group in np.unique(pictures.groups)
+    }
+
+
+@pytest.mark.parametrize("screens", [0, 80])
+def test_thresholds_hold_in_every_group(screens: int) -> None:
+    score, pictures = in_groups(screens)
+    made = _with_thresholds(score, pictures)
+    for threshold, rate in ((made.score_threshold, FALSE_POSITIVE_RATE), (made.no_evidence_below, INCONCLUSIVE_RATE)):
+        shares = shares_above(score, pictures, threshold)
+        assert all(shares[group] <= rate for group in ("camera", "web", "passed on", "lamps"))
+        assert shares["few"] > rate  # too few to say anything
+    pooled = _with_thresholds(score, dataclasses.replace(pictures, groups=None))
+    assert pooled.no_evidence_below < made.no_evidence_below < made.score_threshold
+    assert set(made.kinds) == set(pooled.kinds) == ({SCREEN} if screens else set())
+
+
+def test_no_picture_that_sets_a_threshold_is_above_it() -> None:
+    """Rounded to the nearest, it would be above it half the time."""
+    for seed in range(20):
+        score, pictures = in_groups(seed=seed)
+        shares = shares_above(score, pictures, _with_thresholds(score, pictures).score_threshold)
+        assert all(share == 0 for group, share in shares.items() if group != "few")
+
+
+def test_screens_have_thresholds_and_photographs_the_confidence() -> None:
+    score, pictures = in_groups(80)
+    photographs = pictures.groups != "screen"
+    made, alone = _with_thresholds(score, pictures), _with_thresholds(score[photographs], pictures.part(photographs))
+    assert dataclasses.replace(made, kinds={}) == alone
+    low, high = made.kinds[SCREEN].no_evidence_below, made.kinds[SCREEN].score_threshold
+    assert low > made.no_evidence_below and high > made.score_threshold
+    shares = [shares_above(score, pictures, threshold)["screen"] for threshold in (low, high)]
+    assert shares[0] <= INCONCLUSIVE_RATE and shares[1] <= FALSE_POSITIVE_RATE
+    assert shares_above(score, pictures, made.score_threshold)["screen"] > FALSE_POSITIVE_RATE
+
+
+def test_too_few_screens_have_none() -> None:
+    score, pictures = in_groups(2 * FEWEST - 2)
+    assert _with_thresholds(score, pictures).kinds == {}
+
+
+def test_screens_alone_are_fitted_like_photographs() -> None:
+    score, pictures = in_groups()
+    screens = dataclasses.replace(pictures, features=-pictures.features)
+    assert {kind_of(row) for row in screens.features} == {SCREEN}
+    made, same = _with_thresholds(score, screens), _with_thresholds(score, pictures)
+    assert dataclasses.replace(made, score_weights=()) == dataclasses.replace(same, score_weights=())
+
+
+def test_verdicts_are_those_of_each_kind() -> None:
+    calibration = Calibration(no_evidence_below=0.2, score_threshold=0.4, kinds={SCREEN: OwnScore(0.6, 0.8)})
+    _, pictures = in_groups(6)
+    photo, screen = pictures.features[0], pictures.features[-1]
+    assert (kind_of(photo), kind_of(screen)) == (PHOTO, SCREEN)
+    score = np.array([0.2, 0.21, 0.4, 0.41, 0.7, 0.9])
+    for features, expected in ((photo, [0, 1, 1, 2, 2, 2]), (screen, [0, 0, 0, 0, 1, 2])):
+        assert verdicts(calibration, np.tile(features, (6, 1)), score).tolist() == expected
+
+
+def test_a_part_keeps_what_belongs_together() -> None:
+    _, pictures = in_groups(10)
+    half = pictures.part(np.arange(len(pictures.forged)) % 2 == 0)
+    assert half.groups is not None and pictures.groups is not None
+    assert half.groups.tolist() == pictures.groups[::2].tolist()
+    assert np.array_equal(half.features, pictures.features[::2])
+    assert not half.forged.any()
+    assert scored(8).part(np.arange(8) < 4).groups is None
+    folded = dataclasses.replace(scored(8), folds=np.arange(8))
+    assert folded.part(np.arange(8) > 5).folds == pytest.approx([6, 7])
+
+
+def test_pictures_of_one_photo_are_held_out_together() -> None:
+    """Each picture thrice: a score that knows its copies looks better than one that does not."""
+    once = scored(80, apart=0.0)
+    thrice = [np.repeat(values, 3, 0) for values in (once.features, once.forged, once.measures, once.megapixels)]
+    strengths = [
+        fitted(Scored(*thrice, folds=folds)).slope for folds in (np.repeat(np.arange(80) // 2 % FOLDS, 3), None)
+    ]
+    assert strengths[0] < strengths[1] - 0.2

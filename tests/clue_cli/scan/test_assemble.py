@@ -1,0 +1,61 @@
+"""The record of one image says by which thresholds it was judged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from clue_cli.evidence.item import Photo
+from clue_cli.scan.assemble import image_record
+from model.calibration import Calibration, OwnScore, image_features
+from model.picture import PHOTO, SCREEN
+from model.prediction import Prediction
+from model.presets.spec import TileSpec
+from model.verdict import judge
+from tests.clue_cli.scan.made import Pixels, identity, image
+from tests.drawn_pictures import noise, page
+
+CALIBRATION = Calibration(
+    name="test",
+    no_evidence_below=0.3,
+    score_threshold=0.6,
+    kinds={SCREEN: OwnScore(0.7, 0.9)},
+    fitted_on="photographs",
+    fitted_megapixels=(0.01, 0.1),
+)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "kinds", "thresholds", "verdict"),
+    [
+        (noise(128, 160), {SCREEN: OwnScore(0.7, 0.9)}, (0.3, 0.6), "forged"),
+        (page(128, 160), {SCREEN: OwnScore(0.7, 0.9)}, (0.7, 0.9), "inconclusive"),
+        (page(128, 160), {PHOTO: (0.7, 0.9)}, (0.3, 0.6), "forged"),
+    ],
+    ids=["photograph", "screen", "nothing of its own"],
+)
+def test_thresholds_are_those_of_the_kind_of_picture(
+    pixels: Pixels, kinds: dict[str, OwnScore], thresholds: tuple[float, float], verdict: str
+) -> None:
+    calibration = replace(CALIBRATION, kinds=kinds)
+    heatmap = np.full(pixels.shape[:2], 0.02, np.float32)
+    heatmap[32:96, 40:104] = 0.8
+    prediction = Prediction(0, heatmap, image_features(heatmap, pixels), seed=1, tile_count=1, seconds=0)
+    finding = judge(pixels, heatmap, prediction.features, calibration)
+    photo, like = Photo("a.jpg", identity(), 0, 1, pixels, 1), image()
+    record = image_record(
+        photo,
+        prediction,
+        finding,
+        outputs=like.outputs,
+        model=like.model,
+        calibration=calibration,
+        tile=TileSpec(),
+        seconds_write=0,
+    )
+    assert (record.no_evidence_below, record.score_threshold) == thresholds
+    assert (record.verdict, record.score) == (verdict, pytest.approx(0.8))
+    assert (record.reason.startswith(SCREEN), record.warnings) == (pixels.max() > 240, [])
+    assert (record.forged_area_ratio, record.region_count) == (0.2, 1)

@@ -1,0 +1,124 @@
+"""What kind of picture it is, and on what kind of place the evidence lies."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from model import picture
+from model.picture import FEATURES, PHOTO, SCREEN, kind_of, picture_features
+from tests.drawn_pictures import equal_rows, noise, page
+
+Pixels = NDArray[np.uint8]
+ON_CELL = (5, 9)
+"""Row and column of the cell that holds the evidence."""
+
+
+def features(pixels: Pixels, evidence: tuple[int, int] = ON_CELL) -> dict[str, float]:
+    """With the heatmap at its strongest around one cell, 5×5 cells."""
+    cells = np.zeros((pixels.shape[0] // 8, pixels.shape[1] // 8), np.float32)
+    row, column = evidence
+    cells[max(0, row - 2) : row + 3, max(0, column - 2) : column + 3] = 0.9
+    return dict(zip(FEATURES, picture_features(pixels, cells), strict=True))
+
+
+def kind(pixels: Pixels) -> str:
+    return kind_of(np.array(list(features(pixels).values())))
+
+
+def burnt_out() -> Pixels:
+    """Noise with a lamp around ON_CELL."""
+    pixels = noise()
+    pixels[24:64, 56:96] = 255
+    return pixels
+
+
+@pytest.mark.parametrize(
+    ("pixels", "expected"),
+    [
+        (page(), SCREEN),
+        (page(dark=True), SCREEN),
+        (equal_rows(), SCREEN),
+        (noise(), PHOTO),
+        (noise(deviation=3), PHOTO),
+        (burnt_out(), PHOTO),
+    ],
+    ids=["page", "dark page", "list", "noise", "little noise", "lamp"],
+)
+def test_the_kind(pixels: Pixels, expected: str) -> None:
+    assert kind(pixels) == expected
+
+
+def test_a_page_is_flat_has_few_colours_and_much_contrast() -> None:
+    drawn, photo = features(page()), features(noise())
+    assert drawn["flat"] > 0.5 > 0.01 > photo["flat"]
+    assert drawn["colours"] < 2 < 4 < photo["colours"]
+    assert drawn["contrast"] > 0.5 > 0.01 > photo["contrast"]
+
+
+def test_noise_is_measured_as_a_logarithm() -> None:
+    quiet, loud = features(noise(deviation=4)), features(noise(deviation=8))
+    assert loud["noise"] - quiet["noise"] == pytest.approx(np.log(2), abs=0.1)
+
+
+def test_borders_of_cells_that_stand_out_are_blocks() -> None:
+    mosaic = noise(64, 96, seed=1).astype(np.int16)
+    mosaic += np.kron(np.random.default_rng(0).integers(-30, 30, (8, 12)), np.ones((8, 8), np.int64))[..., None]
+    assert features(mosaic.clip(0, 255).astype(np.uint8))["blocks"] > 0.5 > abs(features(noise())["blocks"]) + 0.4
+
+
+@pytest.mark.parametrize("value", [255, 0], ids=["burnt out", "black"])
+def test_evidence_on_a_clipped_place_is_known(value: int) -> None:
+    pixels = burnt_out()
+    pixels[pixels == 255] = value
+    on, beside = features(pixels), features(pixels, (20, 30))
+    assert on["clipped"] == beside["clipped"] == pytest.approx(25 / (32 * 48))
+    assert (on["clipped evidence"], beside["clipped evidence"]) == (1.0, 0.0)
+    assert on["quiet evidence"] > 2 > 0.3 > abs(beside["quiet evidence"])
+
+
+def test_evidence_on_a_calm_place_is_known() -> None:
+    pixels = noise()
+    pixels[24:64, 56:96] = noise(40, 40, deviation=3, seed=2)
+    assert features(pixels)["quiet evidence"] == pytest.approx(np.log(12 / 3), abs=0.25)
+    assert features(pixels)["clipped evidence"] == 0
+
+
+@pytest.mark.parametrize("pixels", [page(512, 512), noise(512, 512), np.tile(burnt_out(), (2, 1, 1))])
+def test_a_sample_of_the_rows_says_nearly_the_same(pixels: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = features(pixels)
+    looked: list[int] = []
+    row = picture._row
+
+    def counting(of: Pixels, number: int, columns: int) -> object:
+        looked.append(number)
+        return row(of, number, columns)
+
+    monkeypatch.setattr(picture, "_row", counting)
+    monkeypatch.setattr(picture, "SAMPLED", pixels.size // 9 + 1)
+    sampled = features(pixels)
+    assert len(set(looked[:-24])) == len(looked[:-24]) == -(-pixels.shape[0] // 8 // 3)
+    assert list(sampled.values()) == pytest.approx(list(whole.values()), abs=0.15)
+    assert sampled != whole
+    assert sampled["clipped evidence"] == whole["clipped evidence"]  # all of the evidence is looked at
+
+
+def test_a_huge_picture_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(picture, "SAMPLED", 400_000)
+    pixels = np.broadcast_to(noise(1, 4096), (8192, 4096, 3))
+    cells = np.zeros((1024, 512), np.float32)
+    tracemalloc.start()
+    picture_features(pixels, cells)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < pixels.size / 8
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 400), (23, 9), (65, 70)])
+@pytest.mark.parametrize("value", [0, 128, 255, None])
+def test_any_picture_has_finite_features(shape: tuple[int, int], value: int | None) -> None:
+    pixels = noise(*shape) if value is None else np.full((*shape, 3), value, np.uint8)
+    assert np.isfinite(list(features(pixels, (0, 0)).values())).all()
