@@ -136,7 +136,8 @@ class Calibration:
             for kind, own in data.get("kinds", {}).items()
         }
         calibration = Calibration(**(data | lists | {"kinds": kinds}))
-        for one in (calibration, *kinds.values()):
+        checked: list[Calibration | OwnScore] = [calibration, *kinds.values()]
+        for one in checked:
             if len(one.score_weights) not in (0, len(OF_HEATMAP) + 1, len(FEATURES) + 1):
                 raise ValueError(f"calibration: score_weights must be {len(FEATURES) + 1} numbers, or none")
             for name in ("score_threshold", "no_evidence_below"):

@@ -169,7 +169,8 @@ class Samples:
                 top, left = corner(mask, size, rng, anywhere=number == len(TILES) - 1)
                 part = np.s_[top : top + size[0], left : left + size[1]]
                 cells = np.s_[:, top // 8 : (top + size[0]) // 8, left // 8 : (left + size[1]) // 8]
-                yield Sample(*(np.ascontiguousarray(a) for a in (pixels[part], mask[part], maps[cells])), name)
+                whole = np.ascontiguousarray
+                yield Sample(whole(pixels[part]), whole(mask[part]), whole(maps[cells]), name)
 
     def _small(self, rng: np.random.Generator) -> tuple[Pixels, NDArray[np.bool_], str]:
         size = SMALL_SIZES[int(rng.choice(len(SMALL_SIZES), p=SMALL_SHARES))]

@@ -53,7 +53,7 @@ def main() -> None:
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.0)
     started, step = time.monotonic(), 0
     while (spent := time.monotonic() - started) < args.minutes * 60:
-        crops = []
+        crops: list[Tensor] = []
         while len(crops) < BATCH:
             photo = bank.photo(int(rng.integers(len(bank.paths))))
             if min(photo.shape[:2]) > SIDE:

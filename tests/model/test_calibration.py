@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from model.calibration import (
     FEATURES,
@@ -207,6 +208,36 @@ def test_a_kind_of_picture_may_have_thresholds_of_its_own() -> None:
     assert calibration.covers(0.1) and not own.covers(0.1)
     assert own.knows_size(0.1)
     assert own.of(screen) == own
+
+
+@pytest.mark.parametrize(
+    ("of_screens", "confidence"),
+    [((0.4, 0.6), True), ((0.4, 0.61), False)],
+    ids=["thresholds of all", "thresholds of its own"],
+)
+def test_a_kind_of_picture_may_have_weights_of_its_own(of_screens: tuple[float, float], confidence: bool) -> None:
+    nothing = (0.0,) * len(FEATURES)
+    calibration = Calibration(
+        no_evidence_below=0.4,
+        score_threshold=0.6,
+        score_weights=(*nothing, -1.0),
+        kinds={SCREEN: OwnScore(*of_screens, (*nothing, 2.0))},
+        fitted_on="photographs",
+        fitted_megapixels=(0.01, 1.0),
+    )
+    assert Calibration.from_dict(json.loads(json.dumps(calibration.to_dict()))) == calibration
+    heatmap = blob((160, 240), 32, 0.9)
+    photo, screen = (image_features(heatmap, pixels) for pixels in (noise(160, 240), page(160, 240)))
+    assert calibration.of(photo).score(heatmap, photo) == pytest.approx(expit(-1))
+    assert calibration.of(screen).score(heatmap, screen) == pytest.approx(expit(2))
+    assert calibration.of(screen).covers(0.1) == confidence
+
+
+def test_thresholds_of_ones_own_hold_for_every_kind() -> None:
+    calibration = Calibration(kinds={SCREEN: OwnScore(0.7, 0.9, (1.0,) * 8), PHOTO: OwnScore(0.1, 0.2)})
+    changed = calibration.with_thresholds(0.3, 0.4)
+    assert (changed.no_evidence_below, changed.score_threshold) == (0.3, 0.4)
+    assert changed.kinds == {SCREEN: OwnScore(0.3, 0.4, (1.0,) * 8), PHOTO: OwnScore(0.3, 0.4)}
 
 
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.8])

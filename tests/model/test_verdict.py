@@ -196,3 +196,13 @@ def test_a_screen_is_judged_by_its_own_thresholds(own: dict[str, tuple[float, fl
     taken = judged(photo(), heatmap(0.7), dataclasses.replace(calibration, kinds={SCREEN: OwnScore(0.75, 0.8)}))
     assert (taken.verdict, taken.screen, taken.confidence) == ("forged", False, CALIBRATION.p_forged(taken.score))
     assert taken.reason.startswith("score 0.700")
+
+
+def test_a_screen_has_the_score_of_its_own_weights() -> None:
+    weights = (0.0,) * len(FEATURES)
+    calibration = dataclasses.replace(
+        CALIBRATION, score_weights=(*weights, 3.0), kinds={SCREEN: OwnScore(0.4, 0.6, (*weights, -3.0))}
+    )
+    found = [judged(pixels, heatmap(0.7), calibration) for pixels in (photo(), page(128, 160))]
+    assert [finding.verdict for finding in found] == ["forged", "no_evidence"]
+    assert found[0].score == pytest.approx(1 - found[1].score)

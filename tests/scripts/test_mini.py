@@ -19,6 +19,7 @@ from model.calibration import FEATURES, Calibration
 from model.checkpoint import inspect
 from model.clue import build
 from model.evaluation import Cell
+from model.presets import PRESETS
 from model.presets.spec import RegionSpec
 from model.self_match import CHANNELS, REPEATS
 from model.storage import save
@@ -222,9 +223,6 @@ def looked(scripts: SimpleNamespace, group: str, forged: bool, inside: float, ou
     return scripts.finish_mini.Looked(made, logits)
 
 
-BEST = RegionSpec(weaker=1.5, certain=6.0)
-
-
 @pytest.mark.parametrize(
     ("peak", "marked_from", "shift"),
     [
@@ -238,17 +236,18 @@ def test_the_operating_point_marks_what_it_can(
     scripts: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, peak: float, marked_from: float, shift: float
 ) -> None:
     """F1 falls off on both sides of a peak, and from some shift on too much is marked; one pair of constants helps."""
-    looked_at: list[int] = []
+    usual, looked_at = PRESETS["mini"].regions, list[int]()
+    better = next(one for one in (RegionSpec(*pair) for pair in scripts.finish_mini.REGIONS) if one != usual)
 
     def table(some: list[Any], shift: float, regions: RegionSpec) -> dict[str, float]:
         looked_at.append(len(some))
         too_much = 0.5 + shift / 10 if shift > marked_from else 0.01
-        return {"f1": 0.6 - abs(shift - peak) / 10 + (0.01 if regions == BEST else 0), "marked": too_much}
+        return {"f1": 0.6 - abs(shift - peak) / 10 + (0.01 if regions == better else 0), "marked": too_much}
 
     monkeypatch.setattr(scripts.finish_mini, "table", table)
     found, regions = scripts.finish_mini.chosen([None] * 301)
     assert found == shift
-    assert (regions == BEST) == (marked_from > -9)
+    assert regions == (better if marked_from > -9 else usual)
     assert set(looked_at) == {101} and len(looked_at) < 20
 
 

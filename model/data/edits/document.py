@@ -28,7 +28,8 @@ def document(scene: Scene) -> tuple[Pixels, Mask]:
     boxes = word_boxes(scene.host)
     if len(boxes) < FEWEST:
         return scene.nothing()
-    edited, mask = np.array(scene.host), np.zeros(scene.host.shape[:2], bool)
+    edited = np.array(scene.host)
+    mask: Mask = np.zeros(scene.host.shape[:2], bool)
     for _ in range(int(rng.integers(1, MOST_EDITS + 1))):
         box = _part(boxes[int(rng.integers(len(boxes)))], rng)
         how = str(rng.choice(HOW, p=SHARES))

@@ -141,7 +141,7 @@ def test_every_image_and_failure_is_in_the_data(demo: Demo, page: Page) -> None:
         "calibration platt-2026",
         "summary.csv",
         "A mark is a lead, not a proof.",
-        "This is not a finding that the image is authentic.",
+        "it does not show that the picture is untouched.",
         "Images generated as a whole",
     ],
 )

@@ -26,6 +26,7 @@ from model.training.calibrate import (
     calibration_of,
     fitted,
     look_at,
+    scores,
     verdicts,
 )
 from tests.model.training.made import QUICK, Labelled
@@ -219,3 +220,36 @@ def test_pictures_of_one_photo_are_held_out_together() -> None:
         fitted(Scored(*thrice, folds=folds)).slope for folds in (np.repeat(np.arange(80) // 2 % FOLDS, 3), None)
     ]
     assert strengths[0] < strengths[1] - 0.2
+
+
+@pytest.mark.parametrize("forged_screens", [FEWEST - 1, 20])
+def test_screens_are_scored_by_themselves_where_enough_are_forged(forged_screens: int) -> None:
+    """What tells forged screens points the other way in photographs."""
+    photos, screens = scored(200, apart=0.0), scored(20 + forged_screens, apart=0.0, seed=1)
+    is_forged = np.arange(20 + forged_screens) < forged_screens
+    photos.features[:, 0] += 3 * photos.forged
+    screens.features[:, 0] -= 3 * is_forged
+    screens.features[:, COLOURS] -= 40
+    features, forged = np.vstack([photos.features, screens.features]), np.append(photos.forged, is_forged)
+    made = fitted(Scored(features, forged, np.zeros(len(forged), bool), np.ones(len(forged))))
+    enough, own = forged_screens >= FEWEST, made.kinds[SCREEN]
+    assert made.score_weights[0] > 0
+    assert (own.score_weights[0] < 0) == enough and (own.score_weights == made.score_weights) == (not enough)
+    found = scores(made, screens.features)
+    told = auc(found[is_forged], found[~is_forged])
+    assert told > 0.9 if enough else told < 0.5
+    assert found[0] == made.of(screens.features[0]).score(np.ones((8, 8), np.float32), screens.features[0])
+
+
+def test_a_group_sets_the_thresholds_of_the_kind_that_most_of_it_is() -> None:
+    """A few photographs that are taken for screens say nothing of screens, however high they score."""
+    score, pictures = in_groups(80)
+    before = _with_thresholds(score, pictures)
+    odd = np.flatnonzero((pictures.groups == "web") & ~pictures.forged)[:12]
+    pictures.features[odd, COLOURS] = -20
+    score[odd] = 0.99999
+    made = _with_thresholds(score, pictures)
+    assert made.kinds[SCREEN] == dataclasses.replace(
+        before.kinds[SCREEN], score_weights=made.kinds[SCREEN].score_weights
+    )
+    assert made.score_threshold < 0.9999
