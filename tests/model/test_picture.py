@@ -62,6 +62,9 @@ def test_a_page_is_flat_has_few_colours_and_much_contrast() -> None:
 def test_noise_is_measured_as_a_logarithm() -> None:
     quiet, loud = features(noise(deviation=4)), features(noise(deviation=8))
     assert loud["noise"] - quiet["noise"] == pytest.approx(np.log(2), abs=0.1)
+    textured = noise(deviation=4)
+    textured[:128] = noise(128, deviation=40)
+    assert features(textured)["noise"] == pytest.approx(quiet["noise"], abs=0.1)  # that of the calm cells
 
 
 def test_borders_of_cells_that_stand_out_are_blocks() -> None:
