@@ -8,7 +8,7 @@ measures on others. All come from the same photos, so intervals are over photos,
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -192,9 +192,6 @@ def on_grid(photo: Pixels, size: tuple[int, int], rng: np.random.Generator) -> P
     """A piece cut on the grid of 8×8 blocks."""
     top, left = (int(rng.integers(max(0, a - b) // 8 + 1)) * 8 for a, b in zip(photo.shape[:2], size, strict=True))
     return np.ascontiguousarray(photo[top : top + size[0], left : left + size[1]])
-
-
-Source = Callable[[], Iterator[Made]]
 
 
 def chained(parts: Sequence[Iterator[Made]]) -> Iterator[Made]:
