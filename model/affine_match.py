@@ -65,7 +65,7 @@ def transforms(points: Keypoints) -> list[tuple[Tensor, int, float]]:
             break
         matrix, agree = _fitted(here, there, chosen, moved, bool(hand[chosen][0]))
         # Both places of a copy find each other: a pair that the way back explains is the same evidence.
-        gone = chosen | agree | _agrees(_inverse(matrix), here, there, 3.0)
+        gone = chosen | agree | _agrees(inverse(matrix), here, there, 3.0)
         support = len(torch.unique(here[agree].round(), dim=0))
         if support >= _FEWEST and _plausible(matrix):
             out.append((matrix, support, int(gone.sum()) / total))
@@ -154,7 +154,8 @@ def _plausible(matrix: Tensor) -> bool:
     return bool(sizes[0] < _LARGEST_SCALE and sizes[1] > 1 / _LARGEST_SCALE and sizes[0] < 1.6 * sizes[1])
 
 
-def _inverse(matrix: Tensor) -> Tensor:
+def inverse(matrix: Tensor) -> Tensor:
+    """The transform that leads back, 2×3."""
     linear = torch.linalg.pinv(matrix[:, :2])
     return torch.cat([linear, (-linear @ matrix[:, 2])[:, None]], 1)
 
@@ -165,10 +166,10 @@ def _maps(y: Tensor, found: list[tuple[Tensor, int, float]]) -> Tensor:
     out = torch.zeros(CHANNELS, rows, columns)
     if not found:
         return out
-    wide, narrow = _Windows(y, 16), _Windows(y, 8)
+    wide, narrow = Windows(y, 16), Windows(y, 8)
     for matrix, support, share in found:
-        for way in (matrix, _inverse(matrix)):
-            there, moved = _seen_through(y, way)
+        for way in (matrix, inverse(matrix)):
+            there, moved = seen_through(y, way)
             likeness = wide.likeness(there) * (moved > _NEAR) * (wide.variance > _TEXTURED)
             scale = 0.5 * math.log(max(float(torch.linalg.det(way[:, :2]).abs()), 1e-6))
             mirrored = float(torch.linalg.det(way[:, :2])) < 0
@@ -184,7 +185,7 @@ def _maps(y: Tensor, found: list[tuple[Tensor, int, float]]) -> Tensor:
     return out
 
 
-def _seen_through(y: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
+def seen_through(y: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
     """The picture at the transformed place of every pixel, H×W, NaN outside; and how far each cell's centre moves."""
     height, width = y.shape
     rows, columns = torch.arange(height, dtype=torch.float32), torch.arange(width, dtype=torch.float32)
@@ -198,7 +199,7 @@ def _seen_through(y: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
     return there, moved
 
 
-class _Windows:
+class Windows:
     """The window around each cell of a picture, to be compared with the same window of another."""
 
     def __init__(self, y: Tensor, side: int) -> None:

@@ -85,7 +85,7 @@ def self_match(pixels: NDArray[np.uint8]) -> Floats:
     h, w = height // factor // _CELL, width // factor // _CELL
     if min(h, w) < 4:
         return out
-    y = np.ascontiguousarray(_luma(pixels, factor)[: h * _CELL, : w * _CELL])
+    y = np.ascontiguousarray(luma(pixels, factor)[: h * _CELL, : w * _CELL])
     with one_thread():
         own = _maps(y)
         maps = np.concatenate([own[:-REPEATS], affine_match(y), own[-REPEATS:]])
@@ -94,15 +94,18 @@ def self_match(pixels: NDArray[np.uint8]) -> Floats:
     return out
 
 
-def _luma(pixels: NDArray[np.uint8], factor: int) -> Floats:
-    """Luma, averaged over factor × factor pixels, strip by strip so that a large picture is never held as floats."""
+def luma(pixels: NDArray[np.uint8], factor: int) -> Floats:
+    """Luma, averaged over factor × factor pixels, strip by strip so that a large picture is never held as floats.
+
+    The same for any strides of the pixels: the kernels behind a product of matrices are chosen by them.
+    """
     weights = np.array([0.299, 0.587, 0.114], np.float32)
     height, width = pixels.shape[0] // factor, pixels.shape[1] // factor
     if factor == 1:
-        return np.asarray(pixels.astype(np.float32) @ weights)
+        return np.asarray(pixels.astype(np.float32, order="C") @ weights)
     out = np.empty((height, width), np.float32)
     for row in range(height):
-        strip = pixels[row * factor : (row + 1) * factor, : width * factor] @ weights
+        strip = np.ascontiguousarray(pixels[row * factor : (row + 1) * factor, : width * factor]) @ weights
         out[row] = strip.reshape(factor, width, factor).mean((0, 2))
     return out
 

@@ -30,15 +30,16 @@ CAMERAS = "cameras"
 """Folder of photos as cameras wrote them; the name of a file is the model of the camera."""
 HELD_OUT = 0.08
 SHARES = {
-    "small": 0.30,
-    "native": 0.26,
-    "splices": 0.17,
-    "large": 0.08,
-    "document": 0.09,
-    "screen": 0.08,
+    "small": 0.58,
+    "native": 0.12,
+    "splices": 0.14,
+    "large": 0.05,
+    "document": 0.05,
+    "screen": 0.04,
     "composite": 0.02,
 }
-"""How often each kind of sample is made; each gives as many tiles as it has room for."""
+"""How often each kind of sample is made; each gives as many tiles as it has room for, so that nearly half of the area
+is of small pictures."""
 
 SMALL_SIZES = ((256, 256), (256, 384), (384, 256), (320, 320), (512, 512))
 SMALL_SHARES = (0.45, 0.22, 0.16, 0.07, 0.10)
@@ -124,7 +125,7 @@ class Samples:
     """All that samples of one side are made from.
 
     Args:
-        data: holds photos/ and composites/.
+        data: holds photos/ and composites/; kinds of samples that need what is not there are not made.
         screens: holds train/ and test/, untouched screens, and pages/train and pages/test, pages to forge
             (`make_screens.py`); None: none are made.
         cache: folder for decoded photos.
@@ -139,7 +140,8 @@ class Samples:
         self.photos = photos(data, cache / f"photos-{side}", validation=validation)
         large = [i for i in range(len(self.photos.paths)) if max(self.photos.size(i)) >= LARGE_SIDE]
         self.large = self.photos.part(large)
-        self.cameras = cameras(data, cache / f"cameras-{side}", validation=validation)
+        wanted = (data / "photos" / CAMERAS).is_dir()
+        self.cameras = cameras(data, cache / f"cameras-{side}", validation=validation) if wanted else None
         self.screens = plain(screens / side, cache / f"screens-{side}") if screens else None
         self.pages = plain(screens / "pages" / side, cache / f"pages-{side}") if screens else None
         found = sorted((data / "composites" / "images").glob("*.jpg"))
@@ -149,7 +151,13 @@ class Samples:
             if held_out(path, HELD_OUT) == validation
         ]
         self.tools = tools or Tools()
-        there = {"screen": self.screens, "document": self.pages, "composite": self.composites, "large": large}
+        there = {
+            "native": self.cameras,
+            "screen": self.screens,
+            "document": self.pages,
+            "composite": self.composites,
+            "large": large,
+        }
         self.shares = {kind: share for kind, share in SHARES.items() if there.get(kind, True)}
 
     def make(self, seed: int, index: int, kind: str | None = None) -> Iterator[Sample]:
@@ -196,6 +204,7 @@ class Samples:
         return self._passed_on(sample.pixels, rng), sample.mask, f"large {sample.kind}"
 
     def _native(self, rng: np.random.Generator) -> tuple[Pixels, NDArray[np.bool_], str]:
+        assert self.cameras is not None
         camera = rng.random() < CAMERA_SHARE
         size = NATIVE_SIZES[int(rng.integers(len(NATIVE_SIZES)))]
         kind = drawn(NATIVE_KINDS, rng)

@@ -6,7 +6,9 @@
 
 The pool may grow meanwhile. Each tile is seen several times, mirrored, upside down and transposed: its grid of 8×8
 blocks stays where it is. Resumable: the same command goes on from the last checkpoint. The learning rate follows the
-clock, so the training ends annealed whatever else the machine does.
+clock, so the training ends annealed whatever else the machine does. On a GPU the pool lies in its memory, and an update
+of the weights is recorded once for each size of tiles and replayed, as launching its many small kernels would take
+longer than they do.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +30,12 @@ from torch import Tensor
 from model.clue import CLUE, build
 from model.losses import clue_loss
 from model.presets import PRESETS
+from model.sam_attention import replace_attention
 
 Batch = tuple[Tensor, Tensor, Tensor, list[str]]
+Tile = tuple[Tensor, Tensor, Tensor, str]
 CHECK_EVERY = 1500.0
-"""Seconds between validations."""
+"""Seconds between validations on a CPU; a GPU has ten in that time."""
 FORGED = 0.7
 """Share of the tiles of a batch that hold forged pixels, whatever their share of the pool."""
 LOOK_EVERY = 30.0
@@ -44,14 +50,17 @@ class Pool:
     Args:
         root: what forge_pool.py writes.
         pixels: of a batch.
+        device: on a GPU all tiles lie in its memory; on a CPU they are read when they are drawn.
     """
 
-    def __init__(self, root: Path, pixels: int) -> None:
-        self.root, self.pixels = root, pixels
+    def __init__(self, root: Path, pixels: int, device: str = "cpu") -> None:
+        self.root, self.pixels, self.device = root, pixels, device
         self.seen: set[Path] = set()
-        self.tiles: dict[tuple[int, int], tuple[list[Path], list[Path]]] = {}
+        self.tiles: dict[tuple[int, int], tuple[list[Path | Tile], list[Path | Tile]]] = {}
         """Authentic and forged ones of each size."""
         self.looked = 0.0
+        self.reading = threading.Lock()
+        """Held while tiles are copied to a GPU, which must not be while an update is recorded."""
 
     def look(self) -> int:
         """Find what was added; how many tiles there are."""
@@ -62,14 +71,27 @@ class Pool:
                 own = self.tiles.setdefault((height, width), ([], []))
                 for path in sorted(path for path in folder.glob("*.npz") if path not in self.seen):
                     self.seen.add(path)
-                    with np.load(path) as stored:
-                        own[bool(stored["mask"].any())].append(path)
+                    if self.device == "cpu":
+                        with np.load(path) as stored:
+                            own[bool(stored["mask"].any())].append(path)
+                    else:
+                        image, mask, matches, kind = read(path)
+                        with self.reading:
+                            on_it = (image.to(self.device), mask.to(self.device), matches.half().to(self.device), kind)
+                        own[bool(mask.any())].append(on_it)
         return len(self.seen)
 
+    def follow(self) -> None:
+        """Look for what was added, for ever, beside the training: reading thousands of tiles must not stop it."""
+        while True:
+            self.look()
+            time.sleep(1)
+
     def draw(self, rng: np.random.Generator) -> Batch:
-        """Some tiles of one size, each turned in one of eight ways that keep its size."""
-        self.look()
-        sizes = [size for size, (_, forged) in self.tiles.items() if forged]
+        """Some tiles of one size, turned in one of the ways that keep it."""
+        if self.device == "cpu":
+            self.look()
+        sizes = [size for size, (_, forged) in list(self.tiles.items()) if forged]
         share = np.array([len(self.tiles[size][1]) * size[0] * size[1] for size in sizes], np.float64)
         size = sizes[int(rng.choice(len(sizes), p=share / share.sum()))]
         authentic, forged = self.tiles[size]
@@ -78,25 +100,27 @@ class Pool:
         return batch([tiles[int(rng.integers(len(tiles)))] for tiles in chosen], rng)
 
 
-def batch(paths: list[Path], rng: np.random.Generator | None = None) -> Batch:
+def read(path: Path) -> Tile:
+    """A tile that lies: pixels 3×H×W uint8, mask 1×H×W, maps C×H/8×W/8, and its kind."""
+    tile = load(path)
+    parts = torch.from_numpy(tile.pixels).permute(2, 0, 1), torch.from_numpy(tile.mask)[None]
+    image, mask, matches = (*parts, torch.from_numpy(tile.matches))
+    if tile.mask.shape[0] > tile.mask.shape[1]:
+        image, mask, matches = (part.transpose(1, 2) for part in (image, mask, matches))
+    return image.contiguous(), mask.contiguous(), matches.contiguous(), tile.kind
+
+
+def batch(tiles: Sequence[Path | Tile], rng: np.random.Generator | None = None) -> Batch:
     """Pixels B×3×H×W uint8, masks B×1×H×W, maps B×C×H/8×W/8, and kinds; turned at random if `rng` is given."""
-    images, masks, matches, kinds = [], [], [], []
-    for path in paths:
-        tile = load(path)
-        parts = [torch.from_numpy(tile.pixels).permute(2, 0, 1), torch.from_numpy(tile.mask)[None]]
-        parts.append(torch.from_numpy(tile.matches))
-        if tile.mask.shape[0] > tile.mask.shape[1]:
-            parts = [part.transpose(1, 2) for part in parts]
-        if rng is not None:
-            turned = [axis for axis in (1, 2) if rng.random() < 0.5]
-            parts = [part.flip(turned) for part in parts]
-            if tile.mask.shape[0] == tile.mask.shape[1] and rng.random() < 0.5:
-                parts = [part.transpose(1, 2) for part in parts]
-        images.append(parts[0])
-        masks.append(parts[1])
-        matches.append(parts[2])
-        kinds.append(tile.kind)
-    return torch.stack(images), torch.stack(masks), torch.stack(matches), kinds
+    found = [read(tile) if isinstance(tile, Path) else tile for tile in tiles]
+    parts = [torch.stack(part) for part in list(zip(*found, strict=True))[:3]]
+    if rng is not None:
+        turned = [axis for axis in (2, 3) if rng.random() < 0.5]
+        parts = [part.flip(turned) for part in parts]
+        if parts[0].shape[2] == parts[0].shape[3] and rng.random() < 0.5:
+            parts = [part.transpose(2, 3) for part in parts]
+    images, masks, matches = parts
+    return images, masks, matches, [tile[3] for tile in found]
 
 
 def network_input(images: Tensor, model: CLUE, generator: torch.Generator, device: str) -> tuple[Tensor, Tensor]:
@@ -104,6 +128,75 @@ def network_input(images: Tensor, model: CLUE, generator: torch.Generator, devic
     x = images.to(device).float().div(255).contiguous(memory_format=torch.channels_last)
     shape = model.latent_shape(x.shape[-2], x.shape[-1])
     return x, torch.randn(x.shape[0], *shape, generator=generator).to(device)
+
+
+class Update:
+    """One update of the weights from a batch; on a GPU recorded for each size of tiles, and replayed.
+
+    Args:
+        model: its weights change.
+        optimizer: theirs; on a GPU made with `capturable`.
+        generator: of the noise, on a CPU; a GPU has its own.
+        device: cpu or cuda.
+        reading: held while an update is recorded, and never else: another thread that copies tiles to the GPU with it
+            in hand would otherwise wait for ever.
+    """
+
+    def __init__(
+        self,
+        model: CLUE,
+        optimizer: torch.optim.Optimizer,
+        generator: torch.Generator,
+        device: str,
+        reading: threading.Lock | None = None,
+    ) -> None:
+        self.model, self.optimizer, self.generator, self.device = model, optimizer, generator, device
+        self.reading = reading or threading.Lock()
+        self.recorded: dict[torch.Size, tuple[torch.cuda.CUDAGraph, list[Tensor], Tensor]] = {}
+
+    def __call__(self, images: Tensor, masks: Tensor, matches: Tensor) -> Tensor:
+        """The loss before it, a scalar that the next call overwrites; arguments as `batch` gives them."""
+        if self.device == "cpu":
+            return self._update(images, masks, matches)
+        if images.shape not in self.recorded:
+            return self._record([images.clone(), masks.clone(), matches.clone()])
+        graph, inputs, loss = self.recorded[images.shape]
+        for own, new in zip(inputs, (images, masks, matches), strict=True):
+            own.copy_(new)
+        graph.replay()
+        return loss
+
+    def _update(self, images: Tensor, masks: Tensor, matches: Tensor) -> Tensor:
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.device == "cpu":
+            x, noise = network_input(images, self.model, self.generator, self.device)
+        else:
+            x = images.float().div(255).contiguous(memory_format=torch.channels_last)
+            shape = self.model.latent_shape(x.shape[-2], x.shape[-1])
+            noise = torch.randn(x.shape[0], *shape, device=self.device)
+        with torch.autocast(self.device, torch.bfloat16, cache_enabled=self.device == "cpu"):
+            logits = self.model(x, noise, matches.float())
+        loss = clue_loss(logits, masks.float(), 0.4, 1.0, per_image=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        return loss.detach()
+
+    def _record(self, inputs: list[Tensor]) -> Tensor:
+        """Two updates as they are, which choose algorithms and make what the optimizer keeps; the third is recorded."""
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(2):
+                first = self._update(*inputs)
+        torch.cuda.current_stream().wait_stream(stream)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        pool = next((own[0].pool() for own in self.recorded.values()), None)
+        with self.reading, torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+            loss = self._update(*inputs)
+        self.recorded[inputs[0].shape] = graph, inputs, loss
+        return first
 
 
 def f1_scores(model: CLUE, batches: list[Batch], device: str) -> dict[str, float]:
@@ -161,7 +254,7 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
 
-    pool = Pool(args.pool, args.batch * 65536)
+    pool = Pool(args.pool, args.batch * 65536, args.device)
     while pool.look() < args.wait:
         time.sleep(1)
         pool.looked = 0.0
@@ -173,11 +266,20 @@ def main() -> None:
         print(start_from(model, args.init))
     average = build(PRESETS["mini"])
     average.load_state_dict(model.state_dict())
+    if args.device != "cpu":  # the stock attention copies its indexes from the CPU, which cannot be recorded
+        torch.backends.cudnn.benchmark = True
+        for own in (model, average):
+            assert own.sam is not None
+            replace_attention(own.sam.encoder)
     model, average = model.to(args.device), average.to(args.device)
     decay = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
+    recorded = args.device != "cpu"
     optimizer = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": 0.03}, {"params": rest, "weight_decay": 0.0}], lr=args.lr, fused=True
+        [{"params": decay, "weight_decay": 0.03}, {"params": rest, "weight_decay": 0.0}],
+        lr=torch.tensor(args.lr, device=args.device) if recorded else args.lr,
+        fused=True,
+        capturable=recorded,
     )
     step, views, spent = 0, 0.0, 0.0
     latest = args.out / "latest.pt"
@@ -186,6 +288,9 @@ def main() -> None:
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
+        if recorded:
+            for group in optimizer.param_groups:
+                group["lr"] = torch.as_tensor(group["lr"], device=args.device)
         step, views, spent = state["step"], state["views"], state["spent"]
         print(f"going on from step {step}, {spent / 60:.1f} minutes")
 
@@ -194,6 +299,9 @@ def main() -> None:
     log = (args.out / "log.jsonl").open("a", buffering=1)
     if not step:
         log.write(json.dumps({"step": 0} | f1_scores(average, validation, args.device)) + "\n")
+    update = Update(model, optimizer, generator, args.device, pool.reading)
+    if recorded:
+        threading.Thread(target=pool.follow, daemon=True).start()
     budget, warmup, started, checked = args.minutes * 60, 60.0, time.monotonic(), time.monotonic()
     losses: list[float] = []
     done = False
@@ -203,29 +311,24 @@ def main() -> None:
         done = progress >= 1.0
         rate = args.lr * min(1.0, elapsed / warmup + 0.02) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = group["lr"].fill_(rate) if recorded else rate
         images, masks, matches, _ = pool.draw(rng)
-        x, noise = network_input(images, model, generator, args.device)
-        seen = matches.to(args.device) if rng.random() >= WITHOUT_MATCHES else None
-        with torch.autocast(args.device, torch.bfloat16):
-            logits = model(x, noise, seen)
-        loss = clue_loss(logits, masks.to(args.device).float(), 0.4, 1.0, per_image=True)
-        if not torch.isfinite(loss):
-            raise SystemExit(f"loss is {loss.item()} at step {step}")
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        if rng.random() < WITHOUT_MATCHES:
+            matches = torch.zeros_like(matches)
+        loss = update(images, masks, matches)
         step, views = step + 1, views + images.shape[0] * images.shape[2] * images.shape[3] / 65536
-        losses.append(loss.item())
+        if not recorded or step % 10 == 0 or done:  # to read it is to wait for it
+            losses.append(loss.item())
+            if not math.isfinite(losses[-1]):
+                raise SystemExit(f"loss is {losses[-1]} at step {step}")
         with torch.no_grad():
             keep = min(args.average, step / (step + 20))
             torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - keep)
-        if step % 50 == 0 or done:
-            row: dict[str, float] = {"step": step, "views": views, "tiles": pool.look(), "minutes": elapsed / 60}
+        if step % (500 if recorded else 50) == 0 or done:
+            row: dict[str, float] = {"step": step, "views": views, "tiles": len(pool.seen), "minutes": elapsed / 60}
             row |= {"loss": float(np.mean(losses)), "lr": rate}
             losses.clear()
-            if time.monotonic() - checked > CHECK_EVERY or done:
+            if time.monotonic() - checked > (CHECK_EVERY / 10 if recorded else CHECK_EVERY) or done:
                 checked = time.monotonic()
                 row |= f1_scores(average, validation, args.device)
                 state = {"model": model.state_dict(), "average": average.state_dict()}

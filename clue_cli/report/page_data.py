@@ -7,7 +7,7 @@ import unicodedata
 from typing import Any
 from urllib.parse import quote
 
-from clue_cli.scan.records import FailureRecord, ImageRecord, ModelInfo
+from clue_cli.scan.records import CopiedFrom, FailureRecord, ImageRecord, ModelInfo
 
 DIGITS = 6
 """Decimals of the fractions in the page; `records.jsonl` has all of them."""
@@ -70,6 +70,13 @@ def image_row(record: ImageRecord) -> list[Any]:
     ]
 
 
+def _copied_from(source: CopiedFrom | None) -> list[Any] | None:
+    if source is None:
+        return None
+    box = source.box
+    return [box.x, box.y, box.width, box.height, source.likeness, source.scale, source.turned, source.mirrored]
+
+
 def image_detail(record: ImageRecord, model: int) -> dict[str, Any]:
     """What the view of one image shows beyond its row.
 
@@ -94,6 +101,7 @@ def image_detail(record: ImageRecord, model: int) -> dict[str, Any]:
                 *(region.box.x, region.box.y, region.box.width, region.box.height, region.area),
                 *(round(region.area_ratio, DIGITS), round(region.mean_probability, DIGITS)),
                 round(region.peak_probability, DIGITS),
+                _copied_from(region.copied_from),
             ]
             for region in record.regions
         ],

@@ -9,6 +9,7 @@ from clue_cli.evidence.item import Photo, Unreadable
 from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.scan.records import (
     BoundingBox,
+    CopiedFrom,
     FailureCode,
     FailureRecord,
     ImageRecord,
@@ -23,7 +24,7 @@ from clue_cli.scan.records import (
 from model.calibration import Calibration
 from model.prediction import Prediction
 from model.presets.spec import TileSpec
-from model.verdict import Finding
+from model.verdict import Finding, FoundRegion
 
 
 def image_record(
@@ -71,6 +72,7 @@ def image_record(
                 area_ratio=region.area / (width * height),
                 mean_probability=region.mean_probability,
                 peak_probability=region.peak_probability,
+                copied_from=_copied_from(region),
             )
             for region in finding.regions
         ],
@@ -84,6 +86,19 @@ def image_record(
         seconds=Seconds(
             read=photo.seconds_read, decode=photo.seconds_decode, predict=prediction.seconds, write=seconds_write
         ),
+    )
+
+
+def _copied_from(region: FoundRegion) -> CopiedFrom | None:
+    source = region.copied_from
+    if source is None:
+        return None
+    return CopiedFrom(
+        box=BoundingBox(x=source.x, y=source.y, width=source.width, height=source.height),
+        likeness=round(source.likeness, 3),
+        scale=round(source.scale, 2),
+        turned=round(source.turned, 1),
+        mirrored=source.mirrored,
     )
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 
 
 class Model(BaseModel):
@@ -77,6 +77,20 @@ class BoundingBox(Model):
     height: int = Field(gt=0, description="Height in pixels.")
 
 
+class CopiedFrom(Model):
+    """Another place of the same image that a region equals.
+
+    The model takes the region for the copy; where it marked both places, each names the other. Sources are looked for
+    in the five largest regions of an image that is not `no_evidence`.
+    """
+
+    box: BoundingBox = Field(description="The rectangle around that place.")
+    likeness: float = Field(ge=0, le=1, description="Share of the region's textured 8×8 cells that equal it, 0 to 1.")
+    scale: float = Field(gt=0, description="The region's size over that of this place.")
+    turned: float = Field(ge=-180, le=180, description="Degrees by which the region is turned against it.")
+    mirrored: bool = Field(description="Whether the region is its mirror image.")
+
+
 class Region(Model):
     """One connected group of marked pixels (8-connected)."""
 
@@ -85,6 +99,9 @@ class Region(Model):
     area_ratio: float = Field(ge=0, le=1, description="Area of the region / all pixels of the image, 0 to 1.")
     mean_probability: float = Field(ge=0, le=1, description="Mean of the heatmap over the region, 0 to 1.")
     peak_probability: float = Field(ge=0, le=1, description="Largest heatmap value in the region, 0 to 1.")
+    copied_from: CopiedFrom | None = Field(
+        default=None, description="The place of the image that the region was copied from; null: none equals it."
+    )
 
 
 class ExifBrief(Model):

@@ -169,4 +169,4 @@ def test_what_is_new_comes_last() -> None:
     pixels = with_copy(textured(96, 120), 40, (8, 8), (48, 72))
     maps = self_match(pixels)
     assert (CHANNELS, REPEATS) == (14, 2)
-    assert np.array_equal(maps[6:12], affine_match(module._luma(pixels, 1)))
+    assert np.array_equal(maps[6:12], affine_match(module.luma(pixels, 1)))

@@ -21,6 +21,7 @@ from model.clue import build
 from model.evaluation import Cell
 from model.presets import PRESETS
 from model.presets.spec import RegionSpec
+from model.sam_attention import replace_attention
 from model.self_match import CHANNELS, REPEATS
 from model.storage import save
 from model.training.calibrate import FOLDS, Scored
@@ -59,6 +60,31 @@ def pools(scripts: SimpleNamespace, tmp_path: Path) -> tuple[Path, Path]:
         held_out.mask[:] &= number < 2
         scripts.forge_pool.save(tmp_path / "held-out", f"1-{number:07}-0", held_out)
     return tmp_path / "pool", tmp_path / "held-out"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and there is none here")
+def test_on_a_gpu_recorded_updates_learn(scripts: SimpleNamespace, pools: tuple[Path, Path]) -> None:
+    """From the second batch of a size on, each is a replay, on the pixels of its own batch."""
+    torch.manual_seed(0)
+    model = build(SMALL).to(memory_format=torch.channels_last)
+    assert model.sam is not None
+    replace_attention(model.sam.encoder)
+    model = model.to("cuda").train()
+    rate = torch.tensor(3e-3, device="cuda")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, fused=True, capturable=True)
+    update = scripts.train_mini.Update(model, optimizer, torch.Generator(), "cuda")
+    pool = scripts.train_mini.Pool(pools[0], 4 * 64 * 96, "cuda")
+    assert pool.look() == 10
+    rng = np.random.default_rng(0)
+    losses = [float(update(*pool.draw(rng)[:3])) for _ in range(60)]
+    assert len(update.recorded) == 2  # of two sizes
+    assert np.mean(losses[-20:]) < 0.8 * np.mean(losses[:10])
+    images, masks, matches, _ = pool.draw(rng)
+    for group in optimizer.param_groups:
+        group["lr"].fill_(0.0)  # nothing is learned any more: what differs is what is seen
+    wanted, other = float(update(images, masks, matches)), float(update(images, ~masks, matches))
+    assert other > wanted + 0.1
 
 
 def test_tiles_are_turned_as_a_whole(scripts: SimpleNamespace, pools: tuple[Path, Path]) -> None:

@@ -16,6 +16,7 @@ from clue_cli.report.html import write_report
 from clue_cli.report.previews import write_previews
 from clue_cli.scan.records import (
     BoundingBox,
+    CopiedFrom,
     Counts,
     ExifBrief,
     FailureCode,
@@ -99,6 +100,11 @@ def draw(shape: Shape) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[
     return np.clip(pixels, 0, 255).astype(np.uint8), heatmap, heatmap > 0.5
 
 
+def _source(shape: Shape) -> CopiedFrom:
+    box = BoundingBox(x=shape.width // 12, y=shape.height // 2, width=shape.width // 6, height=shape.height // 5)
+    return CopiedFrom(box=box, likeness=0.875, scale=1.2, turned=-30.0, mirrored=True)
+
+
 def record_of(shape: Shape, stem: str | None = None, regions: list[Region] | None = None) -> ImageRecord:
     """The record of a shape; its pictures are named after `stem`, none of them if that is None."""
     ratio = sum(width * height for _, _, width, height in shape.boxes)
@@ -114,8 +120,9 @@ def record_of(shape: Shape, stem: str | None = None, regions: list[Region] | Non
             area_ratio=width * height,
             mean_probability=0.8125,
             peak_probability=0.9604,
+            copied_from=None if number != 1 else _source(shape),
         )
-        for left, top, width, height in shape.boxes
+        for number, (left, top, width, height) in enumerate(shape.boxes)
     ]
     listed = own if regions is None else regions
     return ImageRecord(

@@ -11,7 +11,7 @@ import pytest
 from clue_cli.report.html import write_report
 from clue_cli.report.previews import write_panel
 from tests.clue_cli.report.conftest import Demo
-from tests.clue_cli.report.demo import many, run_of
+from tests.clue_cli.report.demo import SHAPES, many, run_of
 from tests.clue_cli.report.reader import END, ENTER, ESCAPE, LEFT, RIGHT, Reader, image
 
 pytestmark = pytest.mark.browser
@@ -63,8 +63,19 @@ def test_a_deep_link_shows_the_whole_record(reader: Reader) -> None:
         "%",
         "0.813",
         "0.960",
+        "–",
     ]
     assert reader.text("#boxes") == "1"
+
+
+def test_a_copied_region_names_its_source(reader: Reader) -> None:
+    """In the table, and as a frame on the picture, which goes when the regions' numbers go."""
+    reader.open(image(SHAPES[0].locator))
+    assert reader.text("#region-rows").endswith(
+        "100, 400, 200 × 160: 88 % of it equal, mirrored, turned by -30°, 1.20 times its size"
+    )
+    assert "which of two equal places is the copy" in reader.text("#regions-text")
+    assert reader.text("#boxes").split("\n") == ["1", "2", "source of 2"]
 
 
 def test_a_link_to_an_unknown_image_says_so(reader: Reader) -> None:

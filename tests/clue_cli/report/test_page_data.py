@@ -85,7 +85,8 @@ def test_the_details_hold_the_rest_of_the_record() -> None:
     detail = image_detail(record, 3)
     assert detail["file"] == [record.file.sha256, 960_000, "jpeg", None]
     assert detail["thresholds"] == [0.5, 0.5]
-    assert detail["regions"][0] == [660, 320, 300, 280, 84000, 0.0875, 0.8125, 0.9604]
+    assert detail["regions"][0] == [660, 320, 300, 280, 84000, 0.0875, 0.8125, 0.9604, None]
+    assert detail["regions"][1][8] == [100, 400, 200, 160, 0.875, 1.2, -30.0, True]
     assert detail["urls"] == {
         "mask": "masks/a%20%23.png",
         "heatmap": "heatmaps/a%20%23.png",

@@ -1,0 +1,170 @@
+"""Where a marked region was copied from: the other place of the same picture that it equals.
+
+The network marks what is foreign to its surroundings. If that was copied within the picture, its source is there as
+well, and is evidence that anybody can check by looking. A moved or mirrored region is held against every other place
+at once, by correlations (the sum of squared differences over the region, for all offsets, is three of them); what was
+turned or scaled has the transforms that the picture's keypoints agree on (`model.affine_match`). Which of two equal
+places is the copy is the network's word; where it marked both, each names the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import fft, ndimage
+from torch import Tensor
+
+from model.affine_match import Windows, inverse, seen_through, transforms
+from model.keypoints import keypoints
+from model.self_match import LARGEST, luma, one_thread
+
+AGREEING, LIKE = 0.3, 0.6
+"""A place is named where at least this share of a region's textured cells is at least so like it, 1 being equal."""
+FEWEST_CELLS = 6
+"""Textured cells that a region must have: what a few cells resemble is everywhere."""
+_CELL = 8  # pixels
+_NEAR = 20  # pixels: closer than this everything resembles itself
+_TEXTURED = 25.0  # grey levels²
+
+Box = tuple[slice, slice]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The other place of a region.
+
+    Attributes:
+        x, y, width, height: the box of what the region's equal cells equal, pixels of the picture.
+        likeness: share of the region's textured 8×8 cells that equal it, 0 to 1.
+        scale: the region's size over this place's.
+        turned: degrees by which the region is turned against it, -180 to 180.
+        mirrored: whether it is, left to right, before it is turned.
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
+    likeness: float
+    scale: float
+    turned: float
+    mirrored: bool
+
+
+def sources(pixels: NDArray[np.uint8], mask: NDArray[np.bool_], boxes: list[Box]) -> list[Source | None]:
+    """Of each region, where it was copied from.
+
+    Args:
+        pixels: H×W×3 uint8.
+        mask: H×W bool, what is marked.
+        boxes: rows and columns of each region.
+
+    Returns:
+        None for a region that equals no other place.
+    """
+    height, width = pixels.shape[:2]
+    factor = 1
+    while (height // factor) * (width // factor) > LARGEST:
+        factor += 1
+    rows, columns = (side // factor // _CELL * _CELL for side in (height, width))
+    if min(rows, columns) < 4 * _CELL:
+        return [None] * len(boxes)
+    y = np.ascontiguousarray(luma(pixels, factor)[:rows, :columns])
+    with one_thread(), torch.inference_mode(), torch.autocast("cpu", enabled=False):
+        places = _Places(y)
+        return [places.source(mask, box, factor) for box in boxes]
+
+
+class _Places:
+    """A picture, and what it takes to hold a region of it against all others."""
+
+    def __init__(self, y: NDArray[np.float32]) -> None:
+        self.height, self.width = y.shape
+        self.picture = torch.from_numpy(y)
+        self.windows = Windows(self.picture, 2 * _CELL)
+        self.textured = (self.windows.variance > _TEXTURED).numpy()
+        self.centred = y.astype(np.float64) - float(y.mean(dtype=np.float64))
+        self.flipped = self.centred[:, ::-1]
+        self.spectra = [
+            (fft.rfft2(image), fft.rfft2(image**2)) for image in (self.centred, np.ascontiguousarray(self.flipped))
+        ]
+        found = [matrix for matrix, _, _ in transforms(keypoints(self.picture))]
+        self.affine = [way for matrix in found for way in (matrix, inverse(matrix))]
+
+    def source(self, mask: NDArray[np.bool_], box: Box, factor: int) -> Source | None:
+        """See `sources`; `mask` and `box` at full size."""
+        marked = np.zeros((self.height, self.width), bool)
+        part = mask[box][::factor, ::factor]
+        top, left = box[0].start // factor, box[1].start // factor
+        part = part[: self.height - top, : self.width - left]
+        marked[top : top + part.shape[0], left : left + part.shape[1]] = part
+        cells = marked.reshape(self.height // _CELL, _CELL, -1, _CELL).mean((1, 3)) > 0.5
+        cells &= self.textured
+        if cells.sum() < FEWEST_CELLS:
+            return None
+        best, chosen, equal = 0.0, None, cells
+        for matrix in self._candidates(marked):
+            there, moved = seen_through(self.picture, matrix)
+            like = ((self.windows.likeness(there) >= LIKE) & (moved > _NEAR)).numpy() & cells
+            share = float(like.sum() / cells.sum())
+            if share > best:
+                best, chosen, equal = share, matrix, like
+        if chosen is None or best < AGREEING:
+            return None
+        return self._described(chosen, equal, best, factor)
+
+    def _candidates(self, marked: NDArray[np.bool_]) -> Iterator[Tensor]:
+        """2×3 matrices from the region to another place: the best move, the best mirrored one, those of keypoints."""
+        # The heatmap reaches beyond what was copied: the inner half of the region decides.
+        depth = ndimage.distance_transform_edt(np.pad(marked, 1))[1:-1, 1:-1]
+        core = marked & (depth >= np.median(depth[marked]))
+        weight = core.astype(np.float64)
+        first, second = fft.rfft2(weight).conj(), fft.rfft2(weight * self.centred).conj()
+        size = (self.height, self.width)
+        own, count = self.centred[core], float(core.sum())
+        rows, columns = np.flatnonzero(core.any(1)), np.flatnonzero(core.any(0))
+        top, bottom, left, right = rows[0], rows[-1], columns[0], columns[-1]
+        for flipped, (spectrum, squares) in enumerate(self.spectra):
+            mean = fft.irfft2(first * spectrum, size)
+            error = (own**2).sum() + fft.irfft2(first * squares, size) - 2 * fft.irfft2(second * spectrum, size)
+            error -= (own.sum() - mean) ** 2 / count
+            inside = np.full(size, np.inf)
+            down, across = self.height - 1 - bottom, self.width - 1 - right
+            for rows_to in (slice(0, down + 1), slice(self.height - top, self.height)):
+                for columns_to in (slice(0, across + 1), slice(self.width - left, self.width)):
+                    inside[rows_to, columns_to] = error[rows_to, columns_to]
+            if not flipped:
+                near = np.r_[: _NEAR + 1, -_NEAR:0]
+                inside[np.ix_(near, near)] = np.inf
+            dy, dx = (int(v) for v in np.unravel_index(int(inside.argmin()), size))
+            if not np.isfinite(inside[dy, dx]):
+                continue
+            dy, dx = dy - self.height * (dy > down), dx - self.width * (dx > across)
+            along = [-1.0, 0.0, self.width - 1.0 - dx] if flipped else [1.0, 0.0, float(dx)]
+            yield torch.tensor([along, [0.0, 1.0, float(dy)]])
+        yield from self.affine
+
+    def _described(self, matrix: Tensor, equal: NDArray[np.bool_], likeness: float, factor: int) -> Source:
+        cells = np.argwhere(equal)
+        corners = np.concatenate([cells + step for step in ((0, 0), (0, 1), (1, 0), (1, 1))]) * _CELL
+        places = matrix.numpy() @ np.stack([corners[:, 1], corners[:, 0], np.ones(len(corners))])
+        x, y = places.min(1).clip(0)
+        right, bottom = np.minimum(places.max(1), [self.width, self.height])
+        linear = matrix[:, :2].double().numpy()
+        mirrored = bool(np.linalg.det(linear) < 0)
+        back = np.linalg.inv(linear @ np.diag([-1.0, 1.0]) if mirrored else linear)
+        return Source(
+            x=int(x * factor),
+            y=int(y * factor),
+            width=max(1, round((right - x) * factor)),
+            height=max(1, round((bottom - y) * factor)),
+            likeness=likeness,
+            scale=float(math.sqrt(abs(np.linalg.det(back)))),
+            turned=math.degrees(math.atan2(back[1, 0] - back[0, 1], back[0, 0] + back[1, 1])),
+            mirrored=mirrored,
+        )
