@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.data.edits.scene import Tools
-from model.data.forge import forge, forge_native, forge_plainly
-from model.data.history import jpeg, whole_picture
+from model.data.forge import Forgery, forge, forge_native, forge_plainly
+from model.data.history import decode, encode_jpeg, jpeg, publish
 from model.data.photo_bank import PhotoBank, bank_of, held_out
 from model.self_match import self_match
 
@@ -68,12 +68,18 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One tile: pixels H×W×3 uint8, mask H×W bool, maps of self-similarity C×H/8×W/8, and of what kind it is."""
+    """One tile: pixels H×W×3 uint8, mask H×W bool, maps of self-similarity C×H/8×W/8, and of what kind it is; and the
+    JPEG that decodes to the pixels, where it is a whole picture that was saved as one."""
 
     pixels: Pixels
     mask: NDArray[np.bool_]
     matches: NDArray[np.float32]
     kind: str
+    jpeg: bytes | None = None
+
+
+Picture = tuple[Pixels, NDArray[np.bool_], str, bytes | None]
+"""Pixels, mask, kind and JPEG, as of a `Sample`."""
 
 
 def camera_model(path: Path) -> str:
@@ -166,11 +172,11 @@ class Samples:
         rng = np.random.default_rng([seed, index])
         p = np.array(list(self.shares.values()))
         kind = kind or str(rng.choice(list(self.shares), p=p / p.sum()))
-        pixels, mask, name = getattr(self, f"_{kind}")(rng)
+        pixels, mask, name, file = getattr(self, f"_{kind}")(rng)
         maps = self_match(pixels)
         height, width = mask.shape
         if (height, width) in SMALL_SIZES:
-            yield Sample(pixels, mask, maps, name)
+            yield Sample(pixels, mask, maps, name, file)
             return
         for number, size in enumerate(TILES):
             if size[0] <= height and size[1] <= width:
@@ -180,20 +186,20 @@ class Samples:
                 whole = np.ascontiguousarray
                 yield Sample(whole(pixels[part]), whole(mask[part]), whole(maps[cells]), name)
 
-    def _small(self, rng: np.random.Generator) -> tuple[Pixels, NDArray[np.bool_], str]:
+    def _small(self, rng: np.random.Generator) -> Picture:
         size = SMALL_SIZES[int(rng.choice(len(SMALL_SIZES), p=SMALL_SHARES))]
         if rng.random() < 0.4:
             sample = forge_plainly(self.photos, rng, *size)
         else:
             sample = forge(self.photos, rng, *size, tools=self.tools)
-        return self._passed_on(sample.pixels, rng), sample.mask, f"small {sample.kind}"
+        return self._passed_on(sample, rng, f"small {sample.kind}")
 
-    def _splices(self, rng: np.random.Generator) -> tuple[Pixels, NDArray[np.bool_], str]:
+    def _splices(self, rng: np.random.Generator) -> Picture:
         size = SMALL_SIZES[int(rng.choice(len(SMALL_SIZES), p=SMALL_SHARES))]
         sample = forge(self.photos, rng, *size, "splices", largest=0.2)
-        return sample.pixels, sample.mask, "splices"
+        return sample.pixels, sample.mask, "splices", sample.jpeg
 
-    def _large(self, rng: np.random.Generator) -> tuple[Pixels, NDArray[np.bool_], str]:
+    def _large(self, rng: np.random.Generator) -> Picture:
         size = LARGE_SIZES[int(rng.integers(len(LARGE_SIZES)))]
         largest = 0.01 if rng.random() < 0.6 else 0.3
         if rng.random() < 0.7:
@@ -201,42 +207,43 @@ class Samples:
             sample = forge(self.large, rng, *size, kind, largest=largest, tools=self.tools)
         else:
             sample = forge_plainly(self.large, rng, *size, smallest=0.001, largest=largest)
-        return self._passed_on(sample.pixels, rng), sample.mask, f"large {sample.kind}"
+        return self._passed_on(sample, rng, f"large {sample.kind}")
 
-    def _native(self, rng: np.random.Generator) -> tuple[Pixels, NDArray[np.bool_], str]:
+    def _native(self, rng: np.random.Generator) -> Picture:
         assert self.cameras is not None
         camera = rng.random() < CAMERA_SHARE
         size = NATIVE_SIZES[int(rng.integers(len(NATIVE_SIZES)))]
         kind = drawn(NATIVE_KINDS, rng)
         bank = self.cameras if camera else self.photos
         sample = forge_native(bank, rng, *size, kind, tools=self.tools)
-        return sample.pixels, sample.mask, f"{'camera' if camera else 'web'} {sample.kind}"
+        return sample.pixels, sample.mask, f"{'camera' if camera else 'web'} {sample.kind}", sample.jpeg
 
-    def _document(self, rng: np.random.Generator) -> tuple[Pixels, NDArray[np.bool_], str]:
+    def _document(self, rng: np.random.Generator) -> Picture:
         assert self.pages is not None
         number = int(rng.integers(len(self.pages.paths)))
         forged = "document" if rng.random() < 0.7 else "authentic"
         sample = forge_native(Photographed(self.pages, rng, number), rng, 768, 1024, forged, number=number)
-        return self._passed_on(sample.pixels, rng, 0.15), sample.mask, f"page {sample.kind}"
+        return self._passed_on(sample, rng, f"page {sample.kind}", 0.15)
 
-    def _screen(self, rng: np.random.Generator) -> tuple[Pixels, NDArray[np.bool_], str]:
+    def _screen(self, rng: np.random.Generator) -> Picture:
         assert self.screens is not None
         sample = forge_native(self.screens, rng, 1024, 1024, "authentic")
-        return self._passed_on(sample.pixels, rng, 0.2), sample.mask, "screen authentic"
+        return self._passed_on(sample, rng, "screen authentic", 0.2)
 
-    def _composite(self, rng: np.random.Generator) -> tuple[Pixels, NDArray[np.bool_], str]:
+    def _composite(self, rng: np.random.Generator) -> Picture:
         """A composite found on the web, 256×256, with one more history on top."""
         image_path, mask_path = self.composites[int(rng.integers(len(self.composites)))]
         with Image.open(image_path) as image, Image.open(mask_path) as mask:
             pixels = np.asarray(image.convert("RGB").resize((256, 256)))
             region = np.asarray(mask.convert("L").resize((256, 256))) > 127
-        pixels, _ = whole_picture(np.ascontiguousarray(pixels), rng)
-        return np.ascontiguousarray(pixels), np.ascontiguousarray(region), "composite"
+        published = publish(np.ascontiguousarray(pixels), rng)
+        return np.ascontiguousarray(published.pixels), np.ascontiguousarray(region), "composite", published.jpeg
 
-    def _passed_on(self, pixels: Pixels, rng: np.random.Generator, share: float = AGAIN) -> Pixels:
+    def _passed_on(self, sample: Forgery, rng: np.random.Generator, kind: str, share: float = AGAIN) -> Picture:
         if rng.random() >= share:
-            return pixels
-        return jpeg(np.ascontiguousarray(pixels), rng, float(rng.uniform(60, 92)))
+            return sample.pixels, sample.mask, kind, sample.jpeg
+        file = encode_jpeg(np.ascontiguousarray(sample.pixels), rng, float(rng.uniform(60, 92)))
+        return decode(file), sample.mask, kind, file
 
 
 class Photographed:

@@ -156,6 +156,21 @@ def test_a_tile_comes_back_from_its_file(scripts: SimpleNamespace, tmp_path: Pat
     np.testing.assert_allclose(back.matches, made.matches, atol=2e-4)
 
 
+@pytest.mark.usefixtures("small")
+def test_what_was_saved_as_a_jpeg_is_kept_as_that(
+    scripts: SimpleNamespace, sides: dict[bool, Any], tmp_path: Path
+) -> None:
+    kinds = ("small", "splices", "composite", "native", "screen")
+    tiles = [tile for seed in range(6) for kind in kinds for tile in sides[False].make(seed, 0, kind)]
+    assert 0.1 < np.mean([tile.jpeg is not None for tile in tiles]) < 0.95
+    for number, tile in enumerate(tiles):
+        scripts.forge_pool.save(tmp_path, f"1-{number:07}-0", tile)
+        (path,) = tmp_path.glob(f"*/1-{number:07}-0.npz")
+        assert np.array_equal(scripts.forge_pool.load(path).pixels, tile.pixels)
+        with np.load(path) as stored:
+            assert tile.jpeg is None or stored["picture"].tobytes() == tile.jpeg
+
+
 class Numbers:
     """Samples that say which one they are; some cannot be made."""
 
