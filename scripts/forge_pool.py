@@ -4,7 +4,7 @@
 
 One .npz a tile, in a folder for each size: the bytes of a picture file, the JPEG that the tile was saved as or else
 WebP without loss; mask H×W in bits; maps of self-similarity float16. So a pool is small enough to be sent to a machine
-with a GPU, which learns from it ten times as fast as its processors could forge. Runs until it is stopped or has made
+with a GPU, which learns many times faster than its processors forge. Runs until it is stopped or has made
 --count samples; the same command goes on where it was. A training reads the folder while it grows.
 """
 
