@@ -95,7 +95,7 @@ def judge(
         raise ValueError("the heatmap holds values that are not finite")
     mask = heatmap > calibration.pixel_threshold
     regions, count = find_regions(mask, heatmap)
-    own, screen = calibration.of(features), kind_of(features) == SCREEN
+    own, screen = calibration.of(features), kind_of(features) == SCREEN and min(heatmap.shape) >= MIN_SIDE
     score = own.score(heatmap, features)
     verdict, reason, confidence = _decide(pixels, score, bool(count), own)
     if verdict != "no_evidence":

@@ -26,6 +26,8 @@ FALSE_POSITIVE_RATE = 0.01
 """At the threshold of `forged`, of the authentic pictures of the fit. A wrong “forged” can hurt a person, and on photos
 that nothing was fitted to the rate is higher: with `mini`, in the other half of the photos, 0.022 (and 0.039 where it
 was 0.02 here). `clue calibrate` promises one for photos of one's own."""
+SCREENS_RATE = 0.005
+"""The same for screens, drawings and pages, where it is to hold for pictures drawn by other templates."""
 INCONCLUSIVE_RATE = 0.12
 """Of the authentic pictures of each group, that are denied `no_evidence`, at least where the score is likelier for a
 forged one."""
@@ -219,16 +221,16 @@ def _with_thresholds(score: NDArray[np.float64], scored: Scored) -> Calibration:
         raise NoCalibrationError("the model's score does not tell forged from authentic pictures")
     even = float(expit(-intercept / slope))  # the score at which P(forged) is one half
     made = _weighed(scored)
-    low, high = _thresholds(score, scored, ~screens, even)
+    low, high = _thresholds(score, scored, ~screens, even, FALSE_POSITIVE_RATE)
     kinds = {
-        kind: OwnScore(*_thresholds(score, scored, screens, even), own.score_weights)
+        kind: OwnScore(*_thresholds(score, scored, screens, even, SCREENS_RATE), own.score_weights)
         for kind, own in made.kinds.items()
     }
     return replace(made, score_threshold=high, no_evidence_below=low, kinds=kinds, slope=slope, intercept=intercept)
 
 
 def _thresholds(
-    score: NDArray[np.float64], scored: Scored, of_kind: NDArray[np.bool_], even: float
+    score: NDArray[np.float64], scored: Scored, of_kind: NDArray[np.bool_], even: float, rate: float
 ) -> tuple[float, float]:
     """`no_evidence_below` and `score_threshold` of a kind of picture: never below even, the strictest of its groups.
 
@@ -236,6 +238,7 @@ def _thresholds(
 
     Args:
         of_kind: n, which pictures are.
+        rate: at which authentic pictures of a group may exceed `score_threshold`.
     """
     authentic, low, high = ~scored.forged, even, even
     own = [score[authentic & of_kind]]
@@ -244,7 +247,7 @@ def _thresholds(
         each = [score[authentic & of_kind & group] for group in groups if of_kind[authentic & group].mean() > 0.5]
         own = [scores for scores in each if len(scores) >= FEWEST] or own
         low = max(low, *(float(np.quantile(s, 1 - INCONCLUSIVE_RATE, method="higher")) for s in own))
-    high = max(high, *(float(np.quantile(s, 1 - FALSE_POSITIVE_RATE, method="higher")) for s in own))
+    high = max(high, *(float(np.quantile(s, 1 - rate, method="higher")) for s in own))
     return _rounded_up(min(low, high)), _rounded_up(high)
 
 
