@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.calibration import image_features
+from model.calibration import image_features, kind_of
 from model.clue import CLUE
 from model.completion import complete
+from model.picture import SCREEN
 from model.prediction import Key, OutOfMemory, Prediction
 from model.rectified_flow import content_seed, seeded_noise
 from model.self_match import LARGEST, self_match
@@ -232,7 +233,8 @@ class _Run(Generic[Key]):
         # The weights of a blend are rounded: a sum of ones may come out above one.
         heatmap = np.clip(work.blend.heatmap, 0.0, 1.0, out=work.blend.heatmap)
         features = image_features(heatmap, work.pixels)
-        complete(heatmap, work.pixels, preset.edges, preset.regions)
+        if not (preset.screens_as_found and kind_of(features) == SCREEN):
+            complete(heatmap, work.pixels, preset.edges, preset.regions)
         self.landed = time.perf_counter()
         work.seconds += self.landed - started
         return Prediction(work.key, heatmap, features, work.seed, len(work.tiles), work.seconds)

@@ -30,18 +30,18 @@ from safetensors.torch import load_file
 from scipy.special import expit, logit
 from torch import Tensor
 
-from model.calibration import image_features
+from model.calibration import image_features, kind_of
 from model.clue import build
+from model.completion import complete
 from model.conformal import proportion_interval
 from model.device import resolve
-from model.edges import follow_edges
+from model.picture import SCREEN
 from model.prediction import Prediction
 from model.predictor import Predictor
 from model.presets import PRESETS
 from model.presets.spec import EdgeSpec, RegionSpec
 from model.storage import save
 from model.training.calibrate import FOLDS, Scored, auc, calibration_of, fitted, scores, verdicts
-from model.weak_regions import demote_weak_regions, strengths
 
 SEED = 77
 SHIFTS = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
@@ -49,7 +49,7 @@ MARKED_ON_AUTHENTIC = 0.025
 """Share of the area that may be marked on authentic pictures on average, in the group where it is most."""
 ALIKE = {"native": "camera", "recompressed": "web"}
 """Groups that count as one for the thresholds, which 1 in 100 of few pictures cannot set."""
-REGIONS = ((0.0, 9.0), (1.0, 9.0), (1.5, 6.0), (2.0, 4.0), (3.0, 4.0))
+REGIONS = ((0.5, 8.0), (0.75, 9.0), (1.0, 8.0), (1.0, 9.0), (1.5, 6.0), (1.5, 8.0))
 """Pairs of `RegionSpec` that are tried."""
 
 Heatmap = NDArray[np.float32]
@@ -91,10 +91,11 @@ def f1_of(marked: NDArray[np.bool_], mask: NDArray[np.bool_]) -> float:
 
 @dataclasses.dataclass
 class Looked:
-    """What the network found in one picture, before any shift: logits H×W float16."""
+    """What the network found in one picture, before any shift: logits H×W float16; and whether it is a screen."""
 
     made: Made
     logits: NDArray[np.float16]
+    screen: bool
 
     def heatmap(self, shift: float) -> Heatmap:
         """What it gives with that added to all logits."""
@@ -108,9 +109,8 @@ def table(looked: list[Looked], shift: float, regions: RegionSpec) -> dict[str, 
     area: dict[str, list[float]] = {}
     for one in looked:
         heatmap = one.heatmap(shift)
-        found = strengths(heatmap)
-        follow_edges(heatmap, one.made.pixels, PRESETS["mini"].edges)
-        demote_weak_regions(heatmap, regions, found)
+        if not one.screen:
+            complete(heatmap, one.made.pixels, PRESETS["mini"].edges, regions)
         marked = heatmap > 0.5
         if one.made.forged:
             f1.setdefault(one.made.group, []).append(f1_of(marked, one.made.mask))
@@ -216,7 +216,7 @@ def main() -> None:
         if not isinstance(result, Prediction):
             raise SystemExit(result.message)
         logits = logit(result.heatmap.clip(1e-6, 1 - 1e-6)).astype(np.float16)
-        looked.append(Looked(result.key, logits))
+        looked.append(Looked(result.key, logits, kind_of(result.features) == SCREEN))
     print(f"{len(looked)} pictures", file=sys.stderr, flush=True)
 
     shift, regions = chosen(looked) if args.shift is None else (args.shift, PRESETS["mini"].regions)

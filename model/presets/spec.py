@@ -203,7 +203,12 @@ class EdgeSpec:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """One model, described."""
+    """One model, described.
+
+    Attributes:
+        screens_as_found: whether `edges` and `regions` are for photographs alone: on screens, drawings and pages edges
+            are everywhere, and several changed words are normal.
+    """
 
     name: str
     vae: VaeSpec = VaeSpec()
@@ -216,6 +221,7 @@ class Preset:
     tile: TileSpec = TileSpec()
     regions: RegionSpec = RegionSpec()
     edges: EdgeSpec = EdgeSpec()
+    screens_as_found: bool = False
     adapt_sd3: Adapt = "lora"
     adapt_sam: Adapt = "lora"
 

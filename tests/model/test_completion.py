@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from model.prediction import Prediction
 from model.predictor import Predictor
 from model.presets.spec import EdgeSpec, RegionSpec
 from model.weak_regions import HINT
+from tests.drawn_pictures import page
 
 EDGES = EdgeSpec(radius=8, epsilon=3e-4)
 REGIONS = RegionSpec(weaker=1.0, certain=8.0)
@@ -81,3 +83,16 @@ def test_the_predictor_does_it_to_the_whole(monkeypatch: pytest.MonkeyPatch, net
     assert not np.array_equal(prediction.features, image_features(prediction.heatmap, pixels))
     prediction.heatmap[0, 0] = before[0]
     assert np.array_equal(prediction.features, image_features(prediction.heatmap, pixels))
+
+
+def test_a_screen_may_stay_as_it_was_found(monkeypatch: pytest.MonkeyPatch, network: CLUE) -> None:
+    """Where the preset says so, and never a photograph."""
+    completed: list[tuple[int, ...]] = []
+    monkeypatch.setattr("model.predictor.complete", lambda heatmap, *_: completed.append(heatmap.shape))
+    photo = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+    screen = page(208, 304)
+    for as_found, expected in ((False, [(200, 300), (208, 304)]), (True, [(200, 300)])):
+        monkeypatch.setattr(network, "preset", dataclasses.replace(network.preset, screens_as_found=as_found))
+        completed.clear()
+        list(Predictor(network).predict([(0, photo), (1, screen)]))
+        assert sorted(completed) == expected

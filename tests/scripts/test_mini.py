@@ -246,7 +246,7 @@ def looked(scripts: SimpleNamespace, group: str, forged: bool, inside: float, ou
     mask[16:48, 16:48] = True
     logits = np.where(mask, inside, outside).astype(np.float16)
     made = scripts.made_pictures.Made(pixels, mask & forged, group, "splice" if forged else "authentic", "source")
-    return scripts.finish_mini.Looked(made, logits)
+    return scripts.finish_mini.Looked(made, logits, screen=False)
 
 
 @pytest.mark.parametrize(
