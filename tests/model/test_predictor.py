@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from model.calibration import image_features
 from model.clue import CLUE, build
 from model.prediction import OutOfMemory, Prediction
 from model.predictor import Predictor, ran_out_of_memory
@@ -297,11 +298,12 @@ def test_a_heatmap_without_memory_costs_its_image_alone(
 ) -> None:
     """The tiles are computed; what is done to the heatmap as a whole runs out of memory."""
 
-    def starved(heatmap: NDArray[np.float32], pixels: NDArray[np.uint8], edges: EdgeSpec, regions: RegionSpec) -> None:
+    def starved(heatmap: NDArray[np.float32], pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         if pixels[0, 0, 0] == 1:
             raise error
+        return image_features(heatmap, pixels)
 
-    monkeypatch.setattr("model.predictor.complete", starved)
+    monkeypatch.setattr("model.predictor.image_features", starved)
     images = [(number, np.full((64, 64, 3), number, np.uint8)) for number in range(3)]
     results = list(Predictor(network).predict(images))
     assert [type(result) for result in results] == [Prediction, OutOfMemory, Prediction]
