@@ -23,9 +23,9 @@ from model.affine_match import Windows, inverse, seen_through, transforms
 from model.keypoints import keypoints
 from model.self_match import LARGEST, luma, one_thread
 
-AGREEING, LIKE = 0.3, 0.6
+AGREEING, LIKE = 0.5, 0.6
 """A place is named where at least this share of a region's textured cells is at least so like it, 1 being equal."""
-FEWEST_CELLS = 6
+FEWEST_CELLS = 12
 """Textured cells that a region must have: what a few cells resemble is everywhere."""
 _CELL = 8  # pixels
 _NEAR = 20  # pixels: closer than this everything resembles itself
@@ -111,12 +111,20 @@ class _Places:
         for matrix in self._candidates(marked):
             there, moved = seen_through(self.picture, matrix)
             like = ((self.windows.likeness(there) >= LIKE) & (moved > _NEAR)).numpy() & cells
+            like &= ~self._led_to(matrix, marked)
             share = float(like.sum() / cells.sum())
             if share > best:
                 best, chosen, equal = share, matrix, like
         if chosen is None or best < AGREEING:
             return None
         return self._described(chosen, equal, best, factor)
+
+    def _led_to(self, matrix: Tensor, marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which cells are led to a place inside the region: along a straight edge everything equals itself."""
+        rows, columns = np.mgrid[: self.height // _CELL, : self.width // _CELL].reshape(2, -1) * _CELL + _CELL // 2
+        places = matrix.numpy() @ np.stack([columns, rows, np.ones(len(rows))])
+        x, y = (places.round().astype(np.int64).T.clip(0, [self.width - 1, self.height - 1])).T
+        return np.asarray(marked[y, x].reshape(self.height // _CELL, -1))
 
     def _candidates(self, marked: NDArray[np.bool_]) -> Iterator[Tensor]:
         """2×3 matrices from the region to another place: the best move, the best mirrored one, those of keypoints."""
