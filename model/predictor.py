@@ -20,7 +20,7 @@ from model.completion import complete
 from model.picture import SCREEN
 from model.prediction import Key, OutOfMemory, Prediction
 from model.rectified_flow import content_seed, seeded_noise
-from model.self_match import LARGEST, self_match
+from model.self_match import self_match
 from model.tiling import Blend, Tile, padded, tiles
 from model.transfer import Transfer
 
@@ -177,7 +177,7 @@ class _Run(Generic[Key]):
         cut = tiles(height, width, spec)
         work = _Work(key, pixels, content_seed(pixels), Blend(height, width, spec), cut, len(cut))
         if self.predictor.matching:
-            work.search = self.searching.submit(_search, pixels)  # of the whole image: a copy may lie tiles away
+            work.search = self.searching.submit(self_match, pixels)  # of the whole image: a copy may lie tiles away
         self.queue.append(work)
         self.begun.append(work)
         if work.search is None or len(self.begun) > 1:
@@ -310,15 +310,6 @@ def _settle_threads(number: int) -> None:
     """
     torch.get_num_threads()
     torch.set_num_threads(number)
-
-
-def _search(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """`self_match` of the pixels in rows: for other strides BLAS computes luma with other kernels, to other last bits.
-
-    What is too large to be searched as it is needs no copy of the whole: luma is averaged strip by strip there, and
-    NumPy copies each strip anyway, to convert its numbers.
-    """
-    return self_match(np.ascontiguousarray(pixels) if pixels.shape[0] * pixels.shape[1] <= LARGEST else pixels)
 
 
 def _part(maps: NDArray[np.float32], tile: Tile, shape: tuple[int, ...]) -> NDArray[np.float32]:

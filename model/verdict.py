@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from model.calibration import Calibration, kind_of
-from model.copied_from import Source, sources
+from model.matching_place import MatchingPlace, matching_places
 from model.picture import SCREEN
 
 Word = Literal["forged", "no_evidence", "inconclusive"]
@@ -31,15 +31,15 @@ MIN_SIDE = 64
 SMALLEST_REGION = 64
 """Pixels, one 8×8 cell: the network judges cells, and a smaller group of marked pixels is no region."""
 LOOKED_FOR = 5
-"""Regions of an image, the largest, whose source is looked for."""
+"""Regions of an image, the largest, whose matching place is looked for."""
 MIN_DEVIATION = 2.0
 """Below this standard deviation of the brightness (mean of R, G and B), grey levels, there is next to no content."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundRegion:
-    """One 8-connected group of marked pixels: its box in pixels, its area in pixels, its probabilities, and the place
-    of the picture that it was copied from, where there is one."""
+    """One 8-connected group of marked pixels: its box in pixels, its area in pixels, its probabilities, and the other
+    place of the picture that it matches, where there is one."""
 
     x: int
     y: int
@@ -48,7 +48,7 @@ class FoundRegion:
     area: int
     mean_probability: float
     peak_probability: float
-    copied_from: Source | None = None
+    matching_place: MatchingPlace | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +99,21 @@ def judge(
     score = own.score(heatmap, features)
     verdict, reason, confidence = _decide(pixels, score, bool(count), own)
     if verdict != "no_evidence":
-        regions = _with_sources(pixels, mask, regions)
+        regions = _with_matching_places(pixels, mask, regions)
     if screen:
         reason = f"{SCREEN}: {reason}"
     ratio = float(np.count_nonzero(mask)) / mask.size
     return Finding(verdict, reason, score, confidence, ratio, regions, count, mask, screen)
 
 
-def _with_sources(pixels: NDArray[np.uint8], mask: NDArray[np.bool_], regions: list[FoundRegion]) -> list[FoundRegion]:
-    """The largest regions with the places that they were copied from."""
+def _with_matching_places(
+    pixels: NDArray[np.uint8], mask: NDArray[np.bool_], regions: list[FoundRegion]
+) -> list[FoundRegion]:
+    """The regions, the largest with the places that they match."""
     looked = regions[:LOOKED_FOR]
     boxes = [np.s_[region.y : region.y + region.height, region.x : region.x + region.width] for region in looked]
-    found = sources(pixels, mask, boxes) if looked else []
-    named = [replace(region, copied_from=source) for region, source in zip(looked, found, strict=True)]
+    found = matching_places(pixels, mask, boxes) if looked else []
+    named = [replace(region, matching_place=place) for region, place in zip(looked, found, strict=True)]
     return named + regions[LOOKED_FOR:]
 
 

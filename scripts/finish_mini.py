@@ -5,8 +5,8 @@
 The pictures are untouched ones of every kind and forgeries of many (`made_pictures.py`), in two halves that share no
 photo, camera or template. They set what is added to all logits, so that `> 0.5` marks as much of forgeries as it can
 with little on any kind of authentic picture; which of the weaker regions of a picture are marked; and the score, its
-confidence, and a threshold that at most 1 in 100 of each kind exceed. The figures printed are those of each half judged
-by what the other half gives.
+confidence, and a threshold that 1 in 100 of each kind exceed, of screens 1 in 200. The figures printed are those of
+each half judged by what the other half gives.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import unicodedata
 from typing import Any
 from urllib.parse import quote
 
-from clue_cli.scan.records import CopiedFrom, FailureRecord, ImageRecord, ModelInfo
+from clue_cli.scan.records import FailureRecord, ImageRecord, MatchingPlace, ModelInfo
 
 DIGITS = 6
 """Decimals of the fractions in the page; `records.jsonl` has all of them."""
@@ -70,11 +70,11 @@ def image_row(record: ImageRecord) -> list[Any]:
     ]
 
 
-def _copied_from(source: CopiedFrom | None) -> list[Any] | None:
-    if source is None:
+def _matching_place(place: MatchingPlace | None) -> list[Any] | None:
+    if place is None:
         return None
-    box = source.box
-    return [box.x, box.y, box.width, box.height, source.likeness, source.scale, source.turned, source.mirrored]
+    box = place.box
+    return [box.x, box.y, box.width, box.height, place.likeness, place.scale, place.turned, place.mirrored]
 
 
 def image_detail(record: ImageRecord, model: int) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def image_detail(record: ImageRecord, model: int) -> dict[str, Any]:
                 *(region.box.x, region.box.y, region.box.width, region.box.height, region.area),
                 *(round(region.area_ratio, DIGITS), round(region.mean_probability, DIGITS)),
                 round(region.peak_probability, DIGITS),
-                _copied_from(region.copied_from),
+                _matching_place(region.matching_place),
             ]
             for region in record.regions
         ],

@@ -9,10 +9,10 @@ from clue_cli.evidence.item import Photo, Unreadable
 from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.scan.records import (
     BoundingBox,
-    CopiedFrom,
     FailureCode,
     FailureRecord,
     ImageRecord,
+    MatchingPlace,
     ModelInfo,
     OutputPaths,
     Region,
@@ -72,7 +72,7 @@ def image_record(
                 area_ratio=region.area / (width * height),
                 mean_probability=region.mean_probability,
                 peak_probability=region.peak_probability,
-                copied_from=_copied_from(region),
+                matching_place=_matching_place(region),
             )
             for region in finding.regions
         ],
@@ -89,16 +89,16 @@ def image_record(
     )
 
 
-def _copied_from(region: FoundRegion) -> CopiedFrom | None:
-    source = region.copied_from
-    if source is None:
+def _matching_place(region: FoundRegion) -> MatchingPlace | None:
+    place = region.matching_place
+    if place is None:
         return None
-    return CopiedFrom(
-        box=BoundingBox(x=source.x, y=source.y, width=source.width, height=source.height),
-        likeness=round(source.likeness, 3),
-        scale=round(source.scale, 2),
-        turned=round(source.turned, 1),
-        mirrored=source.mirrored,
+    return MatchingPlace(
+        box=BoundingBox(x=place.x, y=place.y, width=place.width, height=place.height),
+        likeness=round(place.likeness, 3),
+        scale=round(place.scale, 2),
+        turned=round(place.turned, 1),
+        mirrored=place.mirrored,
     )
 
 

@@ -77,15 +77,15 @@ class BoundingBox(Model):
     height: int = Field(gt=0, description="Height in pixels.")
 
 
-class CopiedFrom(Model):
-    """Another place of the same image that a region equals.
+class MatchingPlace(Model):
+    """Another place of the same image that a region matches, as a copy matches its source.
 
-    The model takes the region for the copy; where it marked both places, each names the other. Sources are looked for
-    in the five largest regions of an image that is not `no_evidence`.
+    Repeated structures, such as windows, match without an edit. It is looked for in the five largest regions of an
+    image whose verdict is not `no_evidence`.
     """
 
     box: BoundingBox = Field(description="The rectangle around that place.")
-    likeness: float = Field(ge=0, le=1, description="Share of the region's textured 8×8 cells that equal it, 0 to 1.")
+    likeness: float = Field(ge=0, le=1, description="Share of the region's textured 8×8 cells that match it, 0 to 1.")
     scale: float = Field(gt=0, description="The region's size over that of this place.")
     turned: float = Field(ge=-180, le=180, description="Degrees by which the region is turned against it.")
     mirrored: bool = Field(description="Whether the region is its mirror image.")
@@ -99,8 +99,9 @@ class Region(Model):
     area_ratio: float = Field(ge=0, le=1, description="Area of the region / all pixels of the image, 0 to 1.")
     mean_probability: float = Field(ge=0, le=1, description="Mean of the heatmap over the region, 0 to 1.")
     peak_probability: float = Field(ge=0, le=1, description="Largest heatmap value in the region, 0 to 1.")
-    copied_from: CopiedFrom | None = Field(
-        default=None, description="The place of the image that the region was copied from; null: none equals it."
+    matching_place: MatchingPlace | None = Field(
+        default=None,
+        description="Another place of the image that the region matches; null: none known.",
     )
 
 

@@ -24,10 +24,9 @@ from model.predictor import Predictor
 
 FALSE_POSITIVE_RATE = 0.01
 """At the threshold of `forged`, of the authentic pictures of the fit. A wrong “forged” can hurt a person, and on photos
-that nothing was fitted to the rate is higher: with `mini`, in the other half of the photos, 0.022 (and 0.039 where it
-was 0.02 here). `clue calibrate` promises one for photos of one's own."""
+that nothing was fitted to the rate may be higher; `clue calibrate` promises one for photos of one's own."""
 SCREENS_RATE = 0.005
-"""The same for screens, drawings and pages, where it is to hold for pictures drawn by other templates."""
+"""The same for screens, drawings and pages: drawn by other templates, more exceed it than pictures of the fit do."""
 INCONCLUSIVE_RATE = 0.12
 """Of the authentic pictures of each group, that are denied `no_evidence`, at least where the score is likelier for a
 forged one."""

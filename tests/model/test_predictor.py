@@ -96,7 +96,7 @@ class TestBits:
     ) -> None:
         """A turned photo comes as a view of the displayed one: its bits are those of one that lies in rows."""
         monkeypatch.setattr(network, "preset", TINY)  # with all that is done to a heatmap as a whole
-        monkeypatch.setattr("model.predictor.LARGEST", largest)
+        monkeypatch.setattr("model.self_match.LARGEST", largest)
         monkeypatch.setattr("model.self_match.LARGEST", largest)
         stored = view(pictures()[3][1])
         in_rows, as_it_lies = Predictor(network).predict([(0, np.ascontiguousarray(stored)), (1, stored)])

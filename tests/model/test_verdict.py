@@ -206,3 +206,17 @@ def test_a_screen_has_the_score_of_its_own_weights() -> None:
     found = [judged(pixels, heatmap(0.7), calibration) for pixels in (photo(), page(128, 160))]
     assert [finding.verdict for finding in found] == ["forged", "no_evidence"]
     assert found[0].score == pytest.approx(1 - found[1].score)
+
+
+@pytest.mark.parametrize(("value", "named"), [(0.95, True), (0.55, True), (0.3, False)])
+def test_a_marked_region_names_the_place_that_it_matches(value: float, named: bool) -> None:
+    """Where there is evidence at all."""
+    pixels = photo(192, 256)
+    pixels[32:96, 40:104] = pixels[110:174, 150:214]
+    calibration = dataclasses.replace(CALIBRATION, pixel_threshold=0.25)
+    (region,) = judged(pixels, heatmap(value, 192, 256), calibration).regions
+    place = region.matching_place
+    assert (place is not None) == named
+    if place is not None:
+        assert (place.y, place.height, place.mirrored) == (110, 64, False)
+        assert place.x in range(150, 166) and place.x + place.width in range(200, 215)  # whole cells match

@@ -80,18 +80,18 @@ function placed(box, row, x, y, width, height) {
   box.style.height = `${(100 * height) / row[HEIGHT]}%`;
   return box;
 }
-function copiedFrom(source) {
-  if (!source) return "–";
-  const [x, y, width, height, likeness, scale, turned, mirrored] = source;
-  return [`${number(x)}, ${number(y)}, ${number(width)} × ${number(height)}: ${percent(likeness, 0)} of it equal`,
+function matchingPlace(place) {
+  if (!place) return "–";
+  const [x, y, width, height, likeness, scale, turned, mirrored] = place;
+  return [`${number(x)}, ${number(y)}, ${number(width)} × ${number(height)}: ${percent(likeness, 0)} of the region match`,
     mirrored ? "mirrored" : "", Math.abs(turned) >= 2 ? `turned by ${Math.round(turned)}°` : "",
     Math.abs(scale - 1) >= 0.03 ? `${fixed(scale, 2)} times its size` : ""].filter(Boolean).join(", ");
 }
 function showRegions(row, detail) {
-  const rows = detail.regions.map(([x, y, width, height, area, ratio, mean, peak, source], i) => {
+  const rows = detail.regions.map(([x, y, width, height, area, ratio, mean, peak, place], i) => {
     const line = el("tr", null, el("th", { scope: "row", class: "num" }, String(i + 1)),
       ...[number(x), number(y), number(width), number(height), number(area), percent(ratio, 2), fixed(mean, 3), fixed(peak, 3)]
-        .map((text) => el("td", { class: "num" }, text)), el("td", null, copiedFrom(source)));
+        .map((text) => el("td", { class: "num" }, text)), el("td", null, matchingPlace(place)));
     line.addEventListener("mouseenter", () => $("boxes").children[i].classList.add("picked"));
     line.addEventListener("mouseleave", () => $("boxes").children[i].classList.remove("picked"));
     return line;
@@ -102,12 +102,12 @@ function showRegions(row, detail) {
     : `${number(row[REGIONS])} ${row[REGIONS] === 1 ? "region" : "regions"}` +
       (rows.length < row[REGIONS] ? `; the ${rows.length} largest are listed.` : ".") +
       " Positions and sizes in pixels of the image; mean and peak of the heatmap." +
-      (detail.regions.some((region) => region[8]) ? " A place that a region was copied from has a dashed frame; which of two equal places is the copy, the model can only estimate." : "");
+      (detail.regions.some((region) => region[8]) ? " A dashed frame shows the place that a region matches: one may be a copy of the other, or both belong to a pattern that repeats." : "");
   $("boxes").replaceChildren(...detail.regions.map(([x, y, width, height], i) => {
     const box = el("div", { class: y + height > 0.97 * row[HEIGHT] && y > 0.06 * row[HEIGHT] ? "box" : "box low" }, el("b", null, String(i + 1)));
     return placed(box, row, x, y, width, height);
-  }), ...detail.regions.flatMap(([, , , , , , , , source], i) => (source
-    ? [placed(el("div", { class: "box source" }, el("b", null, `source of ${i + 1}`)), row, ...source.slice(0, 4))] : [])));
+  }), ...detail.regions.flatMap(([, , , , , , , , place], i) => (place
+    ? [placed(el("div", { class: "box match" }, el("b", null, `matches ${i + 1}`)), row, ...place.slice(0, 4))] : [])));
 }
 const PANELS = {
   error_level_analysis: "Error level analysis (Krawetz 2007)",

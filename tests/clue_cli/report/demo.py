@@ -16,13 +16,13 @@ from clue_cli.report.html import write_report
 from clue_cli.report.previews import write_previews
 from clue_cli.scan.records import (
     BoundingBox,
-    CopiedFrom,
     Counts,
     ExifBrief,
     FailureCode,
     FailureRecord,
     FileIdentity,
     ImageRecord,
+    MatchingPlace,
     ModelInfo,
     OutputPaths,
     Region,
@@ -100,9 +100,9 @@ def draw(shape: Shape) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[
     return np.clip(pixels, 0, 255).astype(np.uint8), heatmap, heatmap > 0.5
 
 
-def _source(shape: Shape) -> CopiedFrom:
+def _place(shape: Shape) -> MatchingPlace:
     box = BoundingBox(x=shape.width // 12, y=shape.height // 2, width=shape.width // 6, height=shape.height // 5)
-    return CopiedFrom(box=box, likeness=0.875, scale=1.2, turned=-30.0, mirrored=True)
+    return MatchingPlace(box=box, likeness=0.875, scale=1.2, turned=-30.0, mirrored=True)
 
 
 def record_of(shape: Shape, stem: str | None = None, regions: list[Region] | None = None) -> ImageRecord:
@@ -120,7 +120,7 @@ def record_of(shape: Shape, stem: str | None = None, regions: list[Region] | Non
             area_ratio=width * height,
             mean_probability=0.8125,
             peak_probability=0.9604,
-            copied_from=None if number != 1 else _source(shape),
+            matching_place=None if number != 1 else _place(shape),
         )
         for number, (left, top, width, height) in enumerate(shape.boxes)
     ]

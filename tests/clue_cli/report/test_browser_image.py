@@ -68,14 +68,14 @@ def test_a_deep_link_shows_the_whole_record(reader: Reader) -> None:
     assert reader.text("#boxes") == "1"
 
 
-def test_a_copied_region_names_its_source(reader: Reader) -> None:
+def test_a_region_names_the_place_that_it_matches(reader: Reader) -> None:
     """In the table, and as a frame on the picture, which goes when the regions' numbers go."""
     reader.open(image(SHAPES[0].locator))
     assert reader.text("#region-rows").endswith(
-        "100, 400, 200 × 160: 88 % of it equal, mirrored, turned by -30°, 1.20 times its size"
+        "100, 400, 200 × 160: 88 % of the region match, mirrored, turned by -30°, 1.20 times its size"
     )
-    assert "which of two equal places is the copy" in reader.text("#regions-text")
-    assert reader.text("#boxes").split("\n") == ["1", "2", "source of 2"]
+    assert "one may be a copy of the other" in reader.text("#regions-text")
+    assert reader.text("#boxes").split("\n") == ["1", "2", "matches 2"]
 
 
 def test_a_link_to_an_unknown_image_says_so(reader: Reader) -> None:

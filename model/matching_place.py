@@ -1,10 +1,10 @@
-"""Where a marked region was copied from: the other place of the same picture that it equals.
+"""The other place of a picture that a marked region matches, as a copy matches its source.
 
 The network marks what is foreign to its surroundings. If that was copied within the picture, its source is there as
-well, and is evidence that anybody can check by looking. A moved or mirrored region is held against every other place
+well, for anybody to look at. A moved or mirrored region is held against every other place
 at once, by correlations (the sum of squared differences over the region, for all offsets, is three of them); what was
-turned or scaled has the transforms that the picture's keypoints agree on (`model.affine_match`). Which of two equal
-places is the copy is the network's word; where it marked both, each names the other.
+turned or scaled has the transforms that the picture's keypoints agree on (`model.affine_match`). Which of two places
+is the copy, and that it is one and not a pattern that repeats, is not decided here.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from model.affine_match import Windows, inverse, seen_through, transforms
 from model.keypoints import keypoints
+from model.predictor import ran_out_of_memory
 from model.self_match import LARGEST, luma, one_thread
 
 AGREEING, LIKE = 0.5, 0.6
@@ -35,12 +36,12 @@ Box = tuple[slice, slice]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """The other place of a region.
+class MatchingPlace:
+    """What a region matches.
 
     Attributes:
-        x, y, width, height: the box of what the region's equal cells equal, pixels of the picture.
-        likeness: share of the region's textured 8×8 cells that equal it, 0 to 1.
+        x, y, width, height: the box of what the region's matching cells match, pixels of the picture.
+        likeness: share of the region's textured 8×8 cells that match it, 0 to 1.
         scale: the region's size over this place's.
         turned: degrees by which the region is turned against it, -180 to 180.
         mirrored: whether it is, left to right, before it is turned.
@@ -56,8 +57,8 @@ class Source:
     mirrored: bool
 
 
-def sources(pixels: NDArray[np.uint8], mask: NDArray[np.bool_], boxes: list[Box]) -> list[Source | None]:
-    """Of each region, where it was copied from.
+def matching_places(pixels: NDArray[np.uint8], mask: NDArray[np.bool_], boxes: list[Box]) -> list[MatchingPlace | None]:
+    """Of each region, the place outside it that it matches.
 
     Args:
         pixels: H×W×3 uint8.
@@ -65,7 +66,10 @@ def sources(pixels: NDArray[np.uint8], mask: NDArray[np.bool_], boxes: list[Box]
         boxes: rows and columns of each region.
 
     Returns:
-        None for a region that equals no other place.
+        None for a region that matches no other place.
+
+    Raises:
+        MemoryError: there is not enough for the search.
     """
     height, width = pixels.shape[:2]
     factor = 1
@@ -75,9 +79,14 @@ def sources(pixels: NDArray[np.uint8], mask: NDArray[np.bool_], boxes: list[Box]
     if min(rows, columns) < 4 * _CELL:
         return [None] * len(boxes)
     y = np.ascontiguousarray(luma(pixels, factor)[:rows, :columns])
-    with one_thread(), torch.inference_mode(), torch.autocast("cpu", enabled=False):
-        places = _Places(y)
-        return [places.source(mask, box, factor) for box in boxes]
+    try:
+        with one_thread(), torch.inference_mode(), torch.autocast("cpu", enabled=False):
+            places = _Places(y)
+            return [places.of(mask, box, factor) for box in boxes]
+    except RuntimeError as error:  # what torch raises on a CPU
+        if ran_out_of_memory(error):
+            raise MemoryError(str(error)) from error
+        raise
 
 
 class _Places:
@@ -96,8 +105,8 @@ class _Places:
         found = [matrix for matrix, _, _ in transforms(keypoints(self.picture))]
         self.affine = [way for matrix in found for way in (matrix, inverse(matrix))]
 
-    def source(self, mask: NDArray[np.bool_], box: Box, factor: int) -> Source | None:
-        """See `sources`; `mask` and `box` at full size."""
+    def of(self, mask: NDArray[np.bool_], box: Box, factor: int) -> MatchingPlace | None:
+        """See `matching_places`; `mask` and `box` at full size."""
         marked = np.zeros((self.height, self.width), bool)
         part = mask[box][::factor, ::factor]
         top, left = box[0].start // factor, box[1].start // factor
@@ -120,7 +129,7 @@ class _Places:
         return self._described(chosen, equal, best, factor)
 
     def _led_to(self, matrix: Tensor, marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Which cells are led to a place inside the region: along a straight edge everything equals itself."""
+        """Which cells are led to a place inside the region: along a straight edge everything matches itself."""
         rows, columns = np.mgrid[: self.height // _CELL, : self.width // _CELL].reshape(2, -1) * _CELL + _CELL // 2
         places = matrix.numpy() @ np.stack([columns, rows, np.ones(len(rows))])
         x, y = (places.round().astype(np.int64).T.clip(0, [self.width - 1, self.height - 1])).T
@@ -157,7 +166,7 @@ class _Places:
             yield torch.tensor([along, [0.0, 1.0, float(dy)]])
         yield from self.affine
 
-    def _described(self, matrix: Tensor, equal: NDArray[np.bool_], likeness: float, factor: int) -> Source:
+    def _described(self, matrix: Tensor, equal: NDArray[np.bool_], likeness: float, factor: int) -> MatchingPlace:
         cells = np.argwhere(equal)
         corners = np.concatenate([cells + step for step in ((0, 0), (0, 1), (1, 0), (1, 1))]) * _CELL
         places = matrix.numpy() @ np.stack([corners[:, 1], corners[:, 0], np.ones(len(corners))])
@@ -166,7 +175,7 @@ class _Places:
         linear = matrix[:, :2].double().numpy()
         mirrored = bool(np.linalg.det(linear) < 0)
         back = np.linalg.inv(linear @ np.diag([-1.0, 1.0]) if mirrored else linear)
-        return Source(
+        return MatchingPlace(
             x=int(x * factor),
             y=int(y * factor),
             width=max(1, round((right - x) * factor)),

@@ -1,4 +1,4 @@
-"""Where a marked region was copied from."""
+"""The other place of a picture that a marked region matches."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.copied_from import Source, sources
+from model.matching_place import MatchingPlace, matching_places
 
 Pixels = NDArray[np.uint8]
 
@@ -23,17 +23,17 @@ def photo(height: int, width: int, seed: int = 0) -> Pixels:
     return np.ascontiguousarray(np.repeat(grey[..., None], 3, 2))
 
 
-def source_of(pixels: Pixels, box: tuple[slice, slice], margin: int = 4) -> Source | None:
+def place_of(pixels: Pixels, box: tuple[slice, slice], margin: int = 4) -> MatchingPlace | None:
     """Of a region that is marked a little too wide, as heatmaps are."""
     rows, columns = (slice(part.start - margin, part.stop + margin) for part in box)
     mask = np.zeros(pixels.shape[:2], bool)
     mask[rows, columns] = True
-    (found,) = sources(pixels, mask, [(rows, columns)])
+    (found,) = matching_places(pixels, mask, [(rows, columns)])
     return found
 
 
-def near(source: Source, x: int, y: int, width: int, height: int, within: int) -> bool:
-    found = np.array([source.x, source.y, source.width, source.height])
+def near(place: MatchingPlace, x: int, y: int, width: int, height: int, within: int) -> bool:
+    found = np.array([place.x, place.y, place.width, place.height])
     return bool(np.abs(found - [x, y, width, height]).max() <= within)
 
 
@@ -44,7 +44,7 @@ def test_a_moved_region_has_its_source(scale: int) -> None:
     small[400:480, 700:796] = small[123:203, 211:307]
     pixels = np.ascontiguousarray(small.repeat(scale, 0).repeat(scale, 1))
     box = np.s_[400 * scale : 480 * scale, 700 * scale : 796 * scale]
-    found = source_of(pixels, box, 8)
+    found = place_of(pixels, box, 8)
     assert found is not None
     assert near(found, 211 * scale, 123 * scale, 96 * scale, 80 * scale, 9 * scale)
     assert found.likeness > 0.6
@@ -54,7 +54,7 @@ def test_a_moved_region_has_its_source(scale: int) -> None:
 def test_a_mirrored_one_too() -> None:
     pixels = photo(256, 384)
     pixels[150:214, 280:360] = pixels[30:94, 40:120][:, ::-1]
-    found = source_of(pixels, np.s_[150:214, 280:360])
+    found = place_of(pixels, np.s_[150:214, 280:360])
     assert found is not None
     assert found.mirrored
     assert near(found, 40, 30, 80, 64, 9)
@@ -68,7 +68,7 @@ def test_a_turned_and_scaled_one_by_its_keypoints() -> None:
     matrix[:, 2] += (400, 150)
     moved = cv2.warpAffine(pixels, matrix, (768, 512), flags=cv2.INTER_CUBIC)
     pixels[250:370, 500:620] = moved[250:370, 500:620]
-    found = source_of(pixels, np.s_[250:370, 500:620])
+    found = place_of(pixels, np.s_[250:370, 500:620])
     assert found is not None
     assert found.scale == pytest.approx(1.25, abs=0.05)
     assert abs(found.turned) == pytest.approx(30, abs=2)
@@ -80,22 +80,43 @@ def test_a_turned_and_scaled_one_by_its_keypoints() -> None:
 def test_what_came_from_elsewhere_has_none() -> None:
     pixels = photo(256, 384)
     pixels[150:214, 280:360] = photo(256, 384, seed=1)[30:94, 40:120]
-    assert source_of(pixels, np.s_[150:214, 280:360]) is None
+    assert place_of(pixels, np.s_[150:214, 280:360]) is None
 
 
 def test_what_is_flat_or_small_resembles_everything_and_has_none() -> None:
     pixels = photo(256, 384)
     pixels[100:200] = 90
-    assert source_of(pixels, np.s_[120:180, 100:200]) is None
+    assert place_of(pixels, np.s_[120:180, 100:200]) is None
     pixels[20:30, 300:310] = pixels[220:230, 20:30]
-    assert source_of(pixels, np.s_[20:30, 300:310], 0) is None
-    assert sources(photo(24, 200), np.ones((24, 200), bool), [np.s_[0:24, 0:200]]) == [None]
+    assert place_of(pixels, np.s_[20:30, 300:310], 0) is None
+    assert matching_places(photo(24, 200), np.ones((24, 200), bool), [np.s_[0:24, 0:200]]) == [None]
 
 
 def test_the_edge_of_the_picture_and_the_whole_of_it() -> None:
     pixels = photo(256, 384)
     pixels[:64, :80] = pixels[192:256, 304:384]
-    found = source_of(pixels, np.s_[0:64, 0:80], 0)
+    found = place_of(pixels, np.s_[0:64, 0:80], 0)
     assert found is not None
     assert near(found, 304, 192, 80, 64, 9)
-    assert source_of(pixels, np.s_[0:256, 0:384], 0) is None
+    assert place_of(pixels, np.s_[0:256, 0:384], 0) is None
+
+
+def test_a_straight_edge_matches_itself_and_has_no_other_place() -> None:
+    """Moved along itself it is the same; where that leads is the region itself."""
+    pixels = photo(384, 512)
+    pixels[40:340, 200:248] = pixels[60:61, 200:248]
+    region = np.s_[40:340, 200:248]
+    assert place_of(pixels, region, 0) is None
+
+
+def test_memory_that_runs_out_is_said_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torch says it on a CPU; anything else stays what it is."""
+    pixels, region = photo(256, 384), np.s_[150:214, 280:360]
+    for error, expected in (("can't allocate memory: you tried", MemoryError), ("shape mismatch", RuntimeError)):
+
+        def fail(points: object, error: str = error) -> None:
+            raise RuntimeError(error)
+
+        monkeypatch.setattr("model.matching_place.keypoints", fail)
+        with pytest.raises(expected, match=error[:10]):
+            place_of(pixels, region)
