@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clue_cli.evidence.decode import DecodeLimits
-from clue_cli.evidence.decode_pool import DecodePool
 from clue_cli.evidence.item import ArchiveOpened, NotAPicture, Photo, Skipped, Unreadable
 from clue_cli.evidence.orientation import displayed_view, stored_view
 from clue_cli.evidence.reader import read_item
+from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.walk import WalkOptions, walk
 from clue_cli.scan.calibration_file import LeftOut
 from clue_cli.scan.channel import Budget, Channel

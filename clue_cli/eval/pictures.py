@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clue_cli.eval.mask_worker import HEADER, MAP, MASK
 from clue_cli.evidence.decode import DecodeLimits
-from clue_cli.evidence.decode_pool import DecodePool
-from clue_cli.evidence.identity import identify
-from clue_cli.evidence.item import Item, NotAPicture, Photo, Unreadable
+from clue_cli.evidence.item import Item, NotAPicture, Unreadable
 from clue_cli.evidence.orientation import stored_view
 from clue_cli.evidence.reader import read_item
+from clue_cli.evidence.sandbox.pool import WORKER, DecodePool, Levels, Unanswered
 from clue_cli.evidence.walk import open_file
+from clue_cli.scan.records import FileIdentity
 from clue_cli.terminal import printable
 from model.evaluation import Entry, UnreadablePicture, read_map, read_truth
-from model.evaluation.maps import Levels, Map
+from model.evaluation.maps import Map
 from model.evaluation.truth import FORMATS, Header, Mask, MaskStyle, marked
 
 Pixels = NDArray[np.uint8]
@@ -37,9 +35,7 @@ class Pictures:
         worker_module: the module that a worker runs; tests put a bad one here.
     """
 
-    def __init__(
-        self, workers: int, max_megapixels: float, *, worker_module: str = "clue_cli.eval.mask_worker"
-    ) -> None:
+    def __init__(self, workers: int, max_megapixels: float, *, worker_module: str = WORKER) -> None:
         limits = DecodeLimits(max_megapixels=max_megapixels, max_pages=1)
         self._pool = DecodePool(workers, limits, worker_module=worker_module)
         self._max_megapixels, self._limit = max_megapixels, Image.MAX_IMAGE_PIXELS
@@ -66,8 +62,12 @@ class Pictures:
         Raises:
             UnreadablePicture: why there is none.
         """
-        photo = self._decode(entry.image, printable(entry.key), "")
-        return np.ascontiguousarray(stored_view(photo.pixels, photo.orientation))
+        name = printable(entry.key)
+        for page in list(self._pool.decode(name, *_read(entry.image, name))):
+            if isinstance(page, Unreadable):
+                raise UnreadablePicture(page.message)
+            return np.ascontiguousarray(stored_view(page.pixels, page.orientation))
+        raise UnreadablePicture("it holds no page")
 
     def truth(self, entry: Entry) -> Mask:
         """The union of the masks of an image, H×W bool, True = forged.
@@ -83,13 +83,12 @@ class Pictures:
         Raises:
             UnreadablePicture: it is none, or not there.
         """
-        match self._asked(path, HEADER).decoding:
-            case (width, height, form, signature) if (
-                all(re.fullmatch("[0-9]{1,10}", side) for side in (width, height))
-                and form in FORMATS
-                and re.fullmatch("[0-9a-f]{16}", signature)
+        reply, _ = self._ask("header", path=str(path.absolute()))
+        match reply:
+            case {"width": int(width), "height": int(height), "format": str(form), "signature": str(signature)} if (
+                min(width, height) > 0 and form in FORMATS and re.fullmatch("[0-9a-f]{16}", signature)
             ):
-                return Header(int(width), int(height), form, signature)
+                return Header(width, height, form, signature)
         raise UnreadablePicture("the decoder sent nonsense")
 
     def map(self, path: Path) -> Map:
@@ -101,38 +100,32 @@ class Pictures:
         return read_map(path, self._max_megapixels, read=self._map_levels)
 
     def _map_levels(self, path: Path, max_megapixels: float) -> Levels:
-        page = self._asked(path, MAP)
-        if page.decoding == ("8",):
-            return page.pixels[:, :, 1]
-        upper, lower = page.pixels[:, :, 0].astype(np.uint16), page.pixels[:, :, 1].astype(np.uint16)
-        return upper << np.uint16(8) | lower
-
-    def _asked(self, path: Path, kind: str) -> Photo:
-        """The one page of the answer to a path."""
-        name = os.fsencode(path.absolute())
-        asked = identify(name, "").model_copy(update={"sniffed_type": kind})
-        for page in list(self._pool.decode(printable(path.name), name, asked)):
-            if isinstance(page, Photo):
-                return page
-            raise UnreadablePicture(page.message)
-        raise UnreadablePicture("the decoder said nothing")
+        return self._levels("map", path=str(path.absolute()))
 
     def _mask(self, path: Path, style: MaskStyle) -> Mask:
         try:
-            return marked(self._decode(path, printable(path.name), MASK).pixels, style)
+            data, _ = _read(path, printable(path.name))
+            return marked(cast(Pixels, self._levels("mask", data)), style)
         except UnreadablePicture as error:
             raise UnreadablePicture(f"{printable(path.name)}: {error}") from error
 
-    def _decode(self, path: Path, name: str, kind: str) -> Photo:
-        content = read_item(Item(name, None, path, lambda: open_file(path)))
-        if isinstance(content, NotAPicture):
-            raise UnreadablePicture("it is not a picture")
-        if isinstance(content, Unreadable):
-            raise UnreadablePicture(content.message)
-        data, identity = content
-        asked = identity.model_copy(update={"sniffed_type": kind + identity.sniffed_type})
-        for page in list(self._pool.decode(name, data, asked)):
-            if isinstance(page, Photo):
-                return page
-            raise UnreadablePicture(page.message)
-        raise UnreadablePicture("it holds no page")
+    def _levels(self, operation: str, data: bytes = b"", **arguments: str) -> Levels:
+        _, levels = self._ask(operation, data, **arguments)
+        if levels is None:
+            raise UnreadablePicture("the decoder sent nonsense")
+        return levels
+
+    def _ask(self, operation: str, data: bytes = b"", **arguments: str) -> tuple[dict[str, Any], Levels | None]:
+        try:
+            return self._pool.ask(operation, data, **arguments)
+        except Unanswered as error:
+            raise UnreadablePicture(str(error)) from error
+
+
+def _read(path: Path, name: str) -> tuple[bytes, FileIdentity]:
+    content = read_item(Item(name, None, path, lambda: open_file(path)))
+    if isinstance(content, NotAPicture):
+        raise UnreadablePicture("it is not a picture")
+    if isinstance(content, Unreadable):
+        raise UnreadablePicture(content.message)
+    return content

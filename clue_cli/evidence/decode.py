@@ -1,6 +1,6 @@
 """From bytes to pixels, with Pillow: 8-bit RGB as displayed, and a word on everything that was done to get there.
 
-This runs in the decoder's own process (see `decode_pool`), since the bytes are an attacker's. The type was sniffed
+This runs in the decoder's own process (see `sandbox`), since the bytes are an attacker's. The type was sniffed
 before; Pillow gets exactly that one decoder and never tries others. Sizes are checked from the header before
 anything is decompressed.
 """

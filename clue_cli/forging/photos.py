@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clue_cli.errors import NothingToScanError, UsageError
-from clue_cli.evidence.decode_pool import DecodePool
 from clue_cli.evidence.formats import claimed_type, is_picture
 from clue_cli.evidence.item import Item, Photo, Unreadable
 from clue_cli.evidence.reader import read_item
+from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.walk import WalkOptions, check_paths, open_file, walk
 from model.data.object_masks import NAMED
 from model.data.photo_bank import Cutout

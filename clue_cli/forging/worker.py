@@ -16,7 +16,7 @@ from PIL import Image
 
 from clue_cli.errors import NothingToScanError, OutputError
 from clue_cli.evidence.decode import DecodeLimits
-from clue_cli.evidence.decode_pool import DecodePool
+from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.forging.options import ForgeOptions
 from clue_cli.forging.photos import Found, PhotoFailure, PhotoFolder
 from clue_cli.scan.folder import OutputFolder

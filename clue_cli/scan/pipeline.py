@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 
 from clue_cli.errors import ClueError, ExitCode, OutputError
 from clue_cli.evidence.decode import DecodeLimits
-from clue_cli.evidence.decode_pool import DecodePool
 from clue_cli.evidence.identity import sha256_file
 from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Photo, Skipped, Unreadable
 from clue_cli.evidence.orientation import displayed_view, stored_view
 from clue_cli.evidence.reader import read_item
+from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
 from clue_cli.report.html import write_report
 from clue_cli.scan.assemble import failure_record, image_record, photo_failure, uncalibrated

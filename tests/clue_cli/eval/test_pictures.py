@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -100,14 +99,20 @@ def test_headers_that_cannot_be_read_are_named(pictures: Pictures, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "said", [(), ("1",), ("1", "2", "EXE", "0" * 16), ("x", "2", "PNG", "0" * 16), ("1", "2", "PNG", "<b>")]
+    "said",
+    [
+        {},
+        {"width": 1},
+        {"width": 1, "height": 2, "format": "EXE", "signature": "0" * 16},
+        {"width": "x", "height": 2, "format": "PNG", "signature": "0" * 16},
+        {"width": 0, "height": 2, "format": "PNG", "signature": "0" * 16},
+        {"width": 1, "height": 2, "format": "PNG", "signature": "<b>"},
+    ],
 )
 def test_a_header_that_makes_no_sense_is_not_believed(
-    said: tuple[str, ...], pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    said: dict[str, Any], pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_mask(tmp_path / "m.png", truth(0))
-    photo = pictures._decode(tmp_path / "m.png", "m", "")
-    monkeypatch.setattr(pictures._pool, "decode", lambda *arguments: iter([replace(photo, decoding=said)]))
+    monkeypatch.setattr(pictures._pool, "ask", lambda *arguments, **named: (said, None))
     with pytest.raises(UnreadablePicture, match="nonsense"):
         pictures.header(tmp_path / "m.png")
 

@@ -18,14 +18,14 @@ import pytest
 
 from clue_cli.errors import ClueError
 from clue_cli.evidence.decode import DecodeLimits
-from clue_cli.evidence.decode_pool import DecodePool
 from clue_cli.evidence.identity import identify
 from clue_cli.evidence.item import Photo, Unreadable
 from clue_cli.evidence.orientation import displayed_view
+from clue_cli.evidence.sandbox.pool import DecodePool, Unanswered
 from clue_cli.scan.records import FailureCode, Step
 from tests.faults import broken_pictures, crashing_decoder, pictures
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 BAD = "tests.faults.crashing_decoder"
 
 
@@ -137,6 +137,35 @@ def test_a_decoder_that_misbehaves_costs_exactly_its_page(
     assert isinstance(decode(bad_pool, pictures.jpeg())[0], Photo)
 
 
+@pytest.mark.parametrize(
+    "replies",
+    [
+        [],
+        [{}, {}],
+        [{"shape": [2, 3], "dtype": "float64"}],
+        [{"shape": [2], "dtype": "uint8"}],
+        [{"shape": [2, 3, 4], "dtype": "uint8"}],
+        [{"shape": [0, 3], "dtype": "uint8"}],
+        [{"shape": [2.0, 3], "dtype": "uint8"}],
+        [{"shape": [10**5, 10**5], "dtype": "uint8"}],
+        [{"failure": "why"}],
+    ],
+)
+def test_a_reply_of_the_wrong_form_is_nonsense(bad_pool: DecodePool, replies: list[dict[str, Any]]) -> None:
+    with pytest.raises(Unanswered, match="sent nonsense"):
+        bad_pool.ask("say", bytes(6), replies=replies)
+    _, levels = bad_pool.ask("say", bytes(range(6)), replies=[{"shape": [3, 1], "dtype": "uint16"}])
+    assert levels is not None
+    assert levels.tolist() == [[256], [770], [1284]]
+
+
+def test_what_does_not_come_is_not_waited_for_in_vain(bad_pool: DecodePool) -> None:
+    with pytest.raises(Unanswered, match="longer than 3 seconds"):
+        bad_pool.ask("say", bytes(6), replies=[{"shape": [900, 900], "dtype": "uint8"}])
+    with pytest.raises(Unanswered, match="ended with status 1"):
+        bad_pool.ask("no such operation")
+
+
 def test_a_crash_at_the_first_page_does_not_cost_the_others(bad_pool: DecodePool) -> None:
     failure, *rest = decode(bad_pool, telling(crashing_decoder.CRASH, 0, 0))
     assert isinstance(failure, Unreadable)
@@ -240,9 +269,9 @@ def test_closing_ends_what_is_under_way() -> None:
 
 _SCRIPT = """
 import os, sys
-from clue_cli.evidence.decode_pool import DecodePool
+from clue_cli.evidence.sandbox.pool import DecodePool
 pool = DecodePool(1).__enter__()
-(process,) = pool._processes
+(process,) = pool._children
 print(process._process.pid, flush=True)
 sys.stdin.read()
 """
@@ -269,7 +298,7 @@ def test_a_decoder_survives_ctrl_c_and_not_its_parent() -> None:
 
 def test_a_decoder_does_not_import_the_network_that_judges() -> None:
     heavy = "{'torch', 'diffusers', 'clue_cli.app', 'clue_cli.scan.pipeline'}"
-    code = f"import sys, clue_cli.evidence.decode_worker; print({heavy} & set(sys.modules))"
+    code = f"import sys, clue_cli.evidence.sandbox.worker; print({heavy} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert found.stdout.strip() == "set()"
 
