@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from clue_cli.evidence import streams, zip_recovery
+from clue_cli.evidence import streams
+from clue_cli.evidence.containers import compressed, zip
 from clue_cli.evidence.item import Item
 from clue_cli.evidence.streams import ArchiveLimits, Budget, ReadFailure, failure_from, spool
 from clue_cli.evidence.walk import walk
@@ -376,7 +377,7 @@ def test_a_folder_with_content_hides_nothing(tmp_path: Path) -> None:
 
 
 def test_local_headers_are_found_wherever_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zip_recovery, "CHUNK", 7)
+    monkeypatch.setattr(zip, "CHUNK", 7)
     chance = b"PK\x03\x04 is no header here"
     data = chance + archives.zip_of({"a.jpg": PHOTO, "b/": b"", "c.jpg": OTHER}, zipfile.ZIP_STORED)
     found = scan(tmp_path, data[: data.find(b"PK\x01\x02")] + b"PK\x03\x04")
@@ -429,7 +430,7 @@ def test_what_an_archive_reader_raises_gets_a_name(error: Exception, code: Failu
 
 
 def test_an_xz_that_wants_gigabytes_of_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "XZ_MEMORY", 1 << 16)
+    monkeypatch.setattr(compressed, "XZ_MEMORY", 1 << 16)
     assert scan(tmp_path, lzma.compress(PHOTO)).failures == {"case.bin": FailureCode.ARCHIVE_LIMIT}
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from queue import Queue
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from clue_cli.evidence.containers import ENCRYPTED_ADVICE, Member, link
+from clue_cli.evidence.containers.member import ENCRYPTED_ADVICE, Archive, Member, link
 from clue_cli.evidence.formats import HEAD_SIZE, Kind, claimed_type, is_archive, is_picture, kind_of, sniff
 from clue_cli.evidence.streams import SPOOL_IN_MEMORY, Budget, ReadFailure, failure_from
 from clue_cli.scan.records import FailureCode
@@ -22,8 +22,13 @@ if TYPE_CHECKING:
     import py7zr
 
 
-def sevenzip_members(stream: BinaryIO, budget: Budget) -> Iterator[Member]:
+def members(archive: Archive, budget: Budget) -> Iterator[Member]:
     """The members of a 7z archive; raises ReadFailure if py7zr is missing, or the archive damaged or encrypted."""
+    with archive.seekable() as stream:
+        yield from _members(stream, budget)
+
+
+def _members(stream: BinaryIO, budget: Budget) -> Iterator[Member]:
     archive = _open(stream)
     files = [file for file in archive.files if not (file.is_directory and file.emptystream)]
     unpacked = sum(file.uncompressed or 0 for file in files)
