@@ -21,10 +21,11 @@ from clue_cli.evidence.decode_process import DecodeProcess, DecoderDied, Decoder
 from clue_cli.evidence.identity import type_finding
 from clue_cli.evidence.item import Photo, Unreadable
 from clue_cli.evidence.metadata import clean_text
-from clue_cli.scan.records import ExifBrief, FailureCode, FileIdentity, Step
+from clue_cli.scan.records import ExifBrief, FailureCode, FileIdentity, Finding, Step
 
 _WORKER = "clue_cli.evidence.decode_worker"
 _RESTARTS = 3
+_MOST_FINDINGS = 100
 """How often a decoder is started anew for the pages of one file. A file that kills more of them is given up."""
 
 
@@ -89,7 +90,7 @@ class DecodePool:
             self._free.put(process)
 
     def decode(
-        self, locator: str, data: bytes, identity: FileIdentity, findings: Sequence[str] = ()
+        self, locator: str, data: bytes, identity: FileIdentity, findings: Sequence[Finding] = ()
     ) -> Iterator[Photo | Unreadable]:
         """The pages of one picture file, one after the other.
 
@@ -97,7 +98,7 @@ class DecodePool:
             locator: of the item.
             data: the file's bytes.
             identity: what they are; `sniffed_type` must be of kind PICTURE.
-            findings: what the walk noticed, for the warnings of each page.
+            findings: what the walk noticed, for each page.
 
         Yields:
             A `Photo` per page, or an `Unreadable` for a page that failed (`page` is None if it is the whole file, or
@@ -122,7 +123,7 @@ class _Job:
         locator: str,
         data: bytes,
         identity: FileIdentity,
-        findings: Sequence[str],
+        findings: Sequence[Finding],
         limits: DecodeLimits,
         gif_all_frames: bool,
     ) -> None:
@@ -184,7 +185,7 @@ class _Job:
             pixels=pixels,
             orientation=orientation,
             decoding=_texts(reply["decoding"]),
-            warnings=(*self._findings, *_texts(reply["warnings"])),
+            findings=(*self._findings, *_findings(reply["findings"])),
             exif=ExifBrief.model_validate(reply["exif"]),
             seconds_decode=max(0.0, float(reply["seconds"])),
         )
@@ -226,6 +227,18 @@ def _whole(value: object, least: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{value!r} is no number from {least} on")
     return value
+
+
+def _findings(values: object) -> tuple[Finding, ...]:
+    """The decoder's findings: hostile bytes may own it, so each is checked, cleaned and counted."""
+    if not isinstance(values, list):
+        raise TypeError("not a list")
+    found = (Finding.model_validate(value) for value in values[:_MOST_FINDINGS])
+    return tuple(
+        finding.model_copy(update={"statement": text, "data": {}})
+        for finding in found
+        if (text := clean_text(finding.statement))
+    )
 
 
 def _texts(values: object) -> tuple[str, ...]:

@@ -62,7 +62,7 @@ def _send_page(replies: BinaryIO, page: Page, seconds: float) -> None:
         "height": height,
         "orientation": page.orientation,
         "decoding": page.decoding,
-        "warnings": page.warnings,
+        "findings": [finding.model_dump(mode="json") for finding in page.findings],
         "exif": page.exif.model_dump(),
         "seconds": seconds,
     }
