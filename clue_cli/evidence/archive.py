@@ -22,7 +22,7 @@ from clue_cli.evidence.streams import (
     ReadFailure,
     failure_from,
 )
-from clue_cli.scan.records import FailureCode, Step
+from clue_cli.scan.records import FailureCode, Finding, Origin, Step
 
 Event = Item | Unreadable | ArchiveOpened | Skipped
 """What a walk yields."""
@@ -87,7 +87,11 @@ def source_events(source: Source, options: ArchiveOptions) -> Iterator[Event]:
             yield unreadable(locator, Step.ARCHIVE, failure)
         case Kind.ARCHIVE:
             if is_picture(claim):
-                finding = f"The archive it is in is named like a picture ({claim})."
+                finding = Finding(
+                    kind="archive_named_as_picture",
+                    source=Origin.CONTAINER,
+                    statement=f"The archive it is in is named like a picture ({claim}).",
+                )
                 source = replace(source, item=replace(source.item, findings=(*source.item.findings, finding)))
             yield from _archive_events(source, type_name, options)
         case Kind.FOREIGN_ARCHIVE:

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from PIL import AvifImagePlugin, Image, ImageChops, ImageFile
 
 from clue_cli.evidence.formats import FORMATS
-from clue_cli.evidence.metadata import clean_text, file_findings, read_exif
+from clue_cli.evidence.metadata import clean_text, file_finding, file_findings, read_exif
 from clue_cli.evidence.orientation import TRANSPOSES
-from clue_cli.scan.records import ExifBrief, FailureCode
+from clue_cli.scan.records import ExifBrief, FailureCode, Finding
 
 _ORIENTATION, _SUBFILE_TYPE, _BITS_PER_SAMPLE = 0x0112, 254, 258  # TIFF and EXIF tags
 _WARNINGS = 5  # at most so many of Pillow's own warnings are passed on
@@ -69,7 +69,7 @@ class Page:
     image: Image.Image
     orientation: int
     decoding: tuple[str, ...]
-    warnings: tuple[str, ...]
+    findings: tuple[Finding, ...]
     exif: ExifBrief
 
 
@@ -172,7 +172,7 @@ class _Pages:
 
     def decode(self, first_page: int) -> Iterator[Decoded]:
         count, surplus = 1, False
-        findings: list[str] = []
+        findings: list[Finding] = []
         exif = ExifBrief()
         try:
             self._check_size()
@@ -223,7 +223,7 @@ class _Pages:
         if not megapixels:
             raise _Refused(FailureCode.CORRUPT_IMAGE, f"The picture is {width} × {height} pixels large.")
 
-    def _about_file(self) -> tuple[ExifBrief, list[str]]:
+    def _about_file(self) -> tuple[ExifBrief, list[Finding]]:
         info = self._image.info
         block = self._data if self._type == "tiff" else info.get("exif", b"")
         exif, findings = read_exif(block) if isinstance(block, bytes) else (ExifBrief(), [])
@@ -233,20 +233,25 @@ class _Pages:
         xmp = xmp.encode("utf-8", "replace") if isinstance(xmp, str) else bytes(xmp)
         return exif, findings + file_findings(self._data, self._type, exif, xmp) + self._unseen_frames()
 
-    def _unseen_frames(self) -> list[str]:
+    def _unseen_frames(self) -> list[Finding]:
         frames = getattr(self._image, "n_frames", 1) if self._type in ("png", "webp", "avif", "heic") else 1
         if self._type == "gif" and not self._gif_all_frames and getattr(self._image, "is_animated", False):
-            return ["It is animated; only its first frame was examined (--gif-frames all examines each)."]
-        what = "main picture" if self._type == "heic" else "first frame"
-        return [f"It holds {frames} pictures; only the {what} was examined."] if frames > 1 else []
+            statement = "It is animated; only its first frame was examined (--gif-frames all examines each)."
+        elif frames > 1:
+            what = "main picture" if self._type == "heic" else "first frame"
+            statement = f"It holds {frames} pictures; only the {what} was examined."
+        else:
+            return []
+        return [file_finding("pictures_not_examined", statement)]
 
-    def _page(self, page: int, count: int, exif: ExifBrief, findings: list[str]) -> Page:
+    def _page(self, page: int, count: int, exif: ExifBrief, findings: list[Finding]) -> Page:
         if self._image.tell() != page and self._type in ("tiff", "gif"):
             self._image.seek(page)
         self._check_size()
         image = self._image
         if page and self._is_reduced():
-            findings = [*findings, "This page is a reduced-size version of another one."]
+            statement = "This page is a reduced-size version of another one."
+            findings = [*findings, file_finding("reduced_size_page", statement)]
         orientation = self._orientation()
         bits = self._bits_per_sample()
         image.load()
@@ -261,7 +266,8 @@ class _Pages:
         if image.info.get("icc_profile"):
             decoding.append("ICC profile present, not applied")
         said = [f"Pillow: {clean_text(entry.message)}" for entry in self._caught[:_WARNINGS]]
-        return Page(page, count, rgb, orientation, tuple(decoding), (*findings, *dict.fromkeys(said)), exif)
+        findings = [*findings, *(file_finding("decoder_message", text) for text in dict.fromkeys(said))]
+        return Page(page, count, rgb, orientation, tuple(decoding), tuple(findings), exif)
 
     def _is_reduced(self) -> bool:
         kind = self._image.tag_v2.get(_SUBFILE_TYPE, 0) if self._type == "tiff" else 0  # type: ignore[attr-defined]

@@ -47,7 +47,11 @@ _COLUMNS: dict[str, tuple[str, Callable[[ImageRecord], Cell], Callable[[FailureR
     "software": ("EXIF Software, as claimed.", lambda r: r.exif.software, lambda r: None),
     "date_time_original": ("EXIF, as claimed.", lambda r: r.exif.date_time_original, lambda r: None),
     "gps_present": ("Whether GPS fields exist: yes or no.", lambda r: _yes(r.exif.gps_present), lambda r: None),
-    "warnings": ("Findings about the file, separated by ` | `.", lambda r: " | ".join(r.warnings), lambda r: None),
+    "findings": (
+        "Statements of the findings, separated by ` | `.",
+        lambda r: " | ".join(finding.statement for finding in r.findings),
+        lambda r: None,
+    ),
     "mask": ("Path of the mask in the results folder.", lambda r: r.outputs.mask, lambda r: None),
     "heatmap": ("Path of the heatmap.", lambda r: r.outputs.heatmap, lambda r: None),
     "verdict_file": ("Path of the record as JSON.", lambda r: r.outputs.verdict, lambda r: None),

@@ -22,12 +22,13 @@ from clue_cli.evidence.identity import type_finding
 from clue_cli.evidence.item import Photo, Unreadable
 from clue_cli.evidence.metadata import clean_text
 from clue_cli.evidence.sandbox.process import Child, ChildDied, ChildTimeout
-from clue_cli.scan.records import ExifBrief, FailureCode, FileIdentity, Step
+from clue_cli.scan.records import ExifBrief, FailureCode, FileIdentity, Finding, Step
 
 WORKER = "clue_cli.evidence.sandbox.worker"
 _START_SECONDS = 60.0  # Python, Pillow and numpy from a cold, slow disk
 _RESTARTS = 3
 """How often a decoder is started again for the pages of one file. A file that kills more of them is given up."""
+_MOST_FINDINGS = 100
 
 Levels = NDArray[np.uint8] | NDArray[np.uint16]
 """An array that a child sends."""
@@ -105,7 +106,7 @@ class DecodePool:
             self._free.put(child)
 
     def decode(
-        self, locator: str, data: bytes, identity: FileIdentity, findings: Sequence[str] = ()
+        self, locator: str, data: bytes, identity: FileIdentity, findings: Sequence[Finding] = ()
     ) -> Iterator[Photo | Unreadable]:
         """The pages of one picture file, one after the other.
 
@@ -113,7 +114,7 @@ class DecodePool:
             locator: of the item.
             data: the file's bytes.
             identity: what they are; `sniffed_type` must be of kind PICTURE.
-            findings: what the walk noticed, for the warnings of each page.
+            findings: what the walk noticed, for each page.
 
         Yields:
             A `Photo` per page, or an `Unreadable` for a page that failed (`page` is None if it is the whole file, or
@@ -182,7 +183,7 @@ class _Job:
         locator: str,
         data: bytes,
         identity: FileIdentity,
-        findings: Sequence[str],
+        findings: Sequence[Finding],
         limits: DecodeLimits,
         gif_all_frames: bool,
     ) -> None:
@@ -237,7 +238,7 @@ class _Job:
             pixels=cast(NDArray[np.uint8], pixels),
             orientation=orientation,
             decoding=_texts(reply["decoding"]),
-            warnings=(*self._findings, *_texts(reply["warnings"])),
+            findings=(*self._findings, *_findings(reply["findings"])),
             exif=ExifBrief.model_validate(reply["exif"]),
             seconds_decode=max(0.0, float(reply["seconds"])),
         )
@@ -265,6 +266,18 @@ def _whole(value: object, least: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{value!r} is no number from {least} on")
     return value
+
+
+def _findings(values: object) -> tuple[Finding, ...]:
+    """The decoder's findings: hostile bytes may own it, so each is checked, cleaned and counted."""
+    if not isinstance(values, list):
+        raise TypeError("not a list")
+    found = (Finding.model_validate(value) for value in values[:_MOST_FINDINGS])
+    return tuple(
+        finding.model_copy(update={"statement": text, "data": {}})
+        for finding in found
+        if (text := clean_text(finding.statement))
+    )
 
 
 def _texts(values: object) -> tuple[str, ...]:

@@ -99,7 +99,7 @@ def _page(page: Page) -> Reply:
         "dtype": "uint8",
         "orientation": page.orientation,
         "decoding": page.decoding,
-        "warnings": page.warnings,
+        "findings": [finding.model_dump(mode="json") for finding in page.findings],
         "exif": page.exif.model_dump(),
     }
     rows = max(1, _STRIP_BYTES // (3 * width))

@@ -133,7 +133,7 @@ def test_a_member_with_a_hostile_path_is_scanned_and_the_path_is_a_finding(
     found = scan(evidence, data)
     evil = r"case.bin!/\u002e\u002e/\u002e\u002e/evil.jpg"
     assert set(found.pictures) == {evil, "case.bin!/good.jpg"}
-    assert "'..'" in found.findings[evil][0]
+    assert "'..'" in found.findings[evil][0].statement
     assert found.findings["case.bin!/good.jpg"] == ()
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["case.bin", "evidence"]
 
@@ -251,7 +251,9 @@ def test_a_zip_behind_another_program_is_read(tmp_path: Path) -> None:
 
 def test_an_archive_named_like_a_picture_is_a_finding(tmp_path: Path) -> None:
     found = scan(tmp_path, archives.zip_of({"a.jpg": PHOTO}), "innocent.jpg")
-    assert found.findings == {"innocent.jpg!/a.jpg": ("The archive it is in is named like a picture (jpeg).",)}
+    ((where, (finding,)),) = found.findings.items()
+    assert where == "innocent.jpg!/a.jpg"
+    assert finding.statement == "The archive it is in is named like a picture (jpeg)."
 
 
 def test_a_picture_named_like_an_archive_is_a_picture(tmp_path: Path) -> None:

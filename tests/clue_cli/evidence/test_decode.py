@@ -272,7 +272,7 @@ def test_a_reduced_page_is_a_finding() -> None:
     data = pictures.encoded(pictures.photo(), "TIFF", save_all=True, append_images=[small])
     found = pages(data)
     assert isinstance(found[1], Page)
-    assert any("reduced-size" in warning for warning in found[1].warnings)
+    assert any("reduced-size" in finding.statement for finding in found[1].findings)
 
 
 @pytest.mark.parametrize(("every", "count"), [(False, 1), (True, 3)])
@@ -282,7 +282,7 @@ def test_the_frames_of_a_gif_are_an_option(every: bool, count: int) -> None:
     for number, decoded in enumerate(found):
         assert close_to(pixels(decoded), np.asarray(pictures.photo(seed=number)), 12)
     assert isinstance(found[0], Page)
-    assert any("--gif-frames" in warning for warning in found[0].warnings) != every
+    assert any("--gif-frames" in finding.statement for finding in found[0].findings) != every
 
 
 @pytest.mark.parametrize("container", ["PNG", "WEBP", "AVIF"])
@@ -290,14 +290,16 @@ def test_of_other_animations_the_first_frame_is_examined_and_it_is_said(containe
     first, *rest = (pictures.photo(seed=number) for number in range(3))
     decoded = page(pictures.encoded(first, container, save_all=True, append_images=rest))
     assert close_to(pixels(decoded), np.asarray(first), 9)
-    assert decoded.warnings == ("It holds 3 pictures; only the first frame was examined.",)
+    assert [finding.statement for finding in decoded.findings] == [
+        "It holds 3 pictures; only the first frame was examined."
+    ]
 
 
 def test_further_pictures_of_an_mpo_are_told() -> None:
     data = pictures.encoded(pictures.photo(), "MPO", save_all=True, append_images=[pictures.photo(seed=2)])
     decoded = page(data)
     assert close_to(pixels(decoded), SOURCE, 9)
-    assert any("not examined: 1." in warning for warning in decoded.warnings)
+    assert any("not examined: 1." in finding.statement for finding in decoded.findings)
 
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
@@ -364,7 +366,8 @@ def test_what_pillow_warns_of_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> N
         return load(self)
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", warn)
-    assert page(pictures.jpeg()).warnings == ("Pillow: Truncated File Read\ufffd",)
+    (finding,) = page(pictures.jpeg()).findings
+    assert finding.statement == "Pillow: Truncated File Read\ufffd"
 
 
 def test_exif_and_findings_come_with_every_page() -> None:
@@ -374,7 +377,7 @@ def test_exif_and_findings_come_with_every_page() -> None:
     for decoded in pages(data):
         assert isinstance(decoded, Page)
         assert decoded.exif.software == "GIMP 2.10"
-        assert "EXIF says it was last saved by GIMP 2.10." in decoded.warnings
+        assert "EXIF says it was last saved by GIMP 2.10." in [finding.statement for finding in decoded.findings]
 
 
 def test_address_space_follows_the_limits() -> None:

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from clue_cli.scan.options import ScanOptions, Stamp
 from clue_cli.scan.records import (
+    Answer,
     FailureCode,
     FailureRecord,
     FileIdentity,
     ImageRecord,
     ModelInfo,
     OutputPaths,
+    Question,
     RunRecord,
     Seconds,
     Step,
@@ -47,7 +49,20 @@ def identity(sha256: str = SHA, sniffed: str = "jpeg") -> FileIdentity:
     return FileIdentity(sha256=sha256, byte_size=100, sniffed_type=sniffed, claimed_type="jpeg")
 
 
+def answer(**changes: Any) -> Answer:
+    fields: dict[str, Any] = {
+        "verdict": Verdict.FORGED,
+        "reason": "One region.",
+        "score": 0.75,
+        "score_threshold": 0.5,
+        "no_evidence_below": 0.4,
+    }
+    return Answer(**{**fields, **changes})
+
+
 def image(locator: str = "evidence/a.jpg", page: int = 0, page_count: int = 1, **changes: Any) -> ImageRecord:
+    """A record; what belongs to its answer goes there."""
+    own = {name: changes.pop(name) for name in Answer.model_fields if name in changes}
     fields: dict[str, Any] = {
         "locator": locator,
         "page": page,
@@ -55,13 +70,9 @@ def image(locator: str = "evidence/a.jpg", page: int = 0, page_count: int = 1, *
         "file": identity(),
         "width": WIDTH,
         "height": HEIGHT,
-        "verdict": Verdict.FORGED,
-        "reason": "One region.",
+        "verdicts": {Question.LOCALIZATION: answer(**own)},
         "forged_area_ratio": 0.25,
-        "score": 0.75,
         "threshold": 0.5,
-        "score_threshold": 0.5,
-        "no_evidence_below": 0.4,
         "regions": [],
         "region_count": 0,
         "outputs": OutputPaths(mask="masks/m.png", heatmap=None, verdict="verdicts/v.json"),

@@ -153,7 +153,7 @@ def test_a_panel_that_fails_is_told_in_the_record(
     assert run.counts.images == 4 and run.counts.failures == 0
     for record in records(tmp_path / "out").values():
         assert record.outputs.jpeg_ghosts is None and record.outputs.error_level_analysis is not None
-        assert "No panel of jpeg ghosts: out of memory." in record.warnings
+        assert "No panel of jpeg ghosts: out of memory." in [finding.statement for finding in record.findings]
         assert all((tmp_path / "out" / path).is_file() for path in pictures(record.outputs))
     assert scan(evidence, tmp_path / "out", model, panels=True).counts.resumed == 4
     assert json.loads((tmp_path / "out" / "run.json").read_text())["settings"]["panels"] is True

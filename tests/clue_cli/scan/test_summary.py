@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from clue_cli.scan.records import ExifBrief, FailureRecord, ImageRecord
+from clue_cli.scan.records import ExifBrief, FailureRecord, Finding, ImageRecord, Origin
 from clue_cli.scan.summary import COLUMNS, write_summary
 from tests.clue_cli.scan.made import failure, image
 
@@ -21,14 +21,15 @@ def rows(*records: tuple[ImageRecord | FailureRecord, bool]) -> list[dict[str, s
 
 def test_an_image_and_a_failure() -> None:
     exif = ExifBrief(camera_make="Canon", gps_present=True)
-    one, two = rows((image(warnings=["a", "b"], exif=exif, confidence=0.9), True), (failure(page=3), False))
+    notes = [Finding(kind="note", source=Origin.FILE, statement=text) for text in ("a", "b")]
+    one, two = rows((image(findings=notes, exif=exif, confidence=0.9), True), (failure(page=3), False))
     assert list(one) == list(COLUMNS)
-    assert {key: one[key] for key in ("kind", "verdict", "score", "confidence", "warnings", "failure_code")} == {
+    assert {key: one[key] for key in ("kind", "verdict", "score", "confidence", "findings", "failure_code")} == {
         "kind": "image",
         "verdict": "forged",
         "score": "0.75",
         "confidence": "0.9",
-        "warnings": "a | b",
+        "findings": "a | b",
         "failure_code": "",
     }
     assert (one["camera_make"], one["gps_present"], one["met_in_this_run"]) == ("Canon", "yes", "yes")

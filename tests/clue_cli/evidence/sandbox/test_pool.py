@@ -22,7 +22,7 @@ from clue_cli.evidence.identity import identify
 from clue_cli.evidence.item import Photo, Unreadable
 from clue_cli.evidence.orientation import displayed_view
 from clue_cli.evidence.sandbox.pool import DecodePool, Unanswered
-from clue_cli.scan.records import FailureCode, Step
+from clue_cli.scan.records import FailureCode, Finding, Origin, Step
 from tests.faults import broken_pictures, crashing_decoder, pictures
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -71,9 +71,13 @@ def test_every_format_comes_through(pool: DecodePool, name: str, data: bytes) ->
 
 def test_a_photo_carries_what_is_known_about_it(pool: DecodePool) -> None:
     data = pictures.encoded(pictures.photo(), "PNG")
-    (photo,) = decode(pool, data, "z.zip!/a.jpg", findings=("The path is odd.",))
+    odd = Finding(kind="odd", source=Origin.CONTAINER, statement="The path is odd.")
+    (photo,) = decode(pool, data, "z.zip!/a.jpg", findings=(odd,))
     assert isinstance(photo, Photo)
-    assert photo.warnings == ("The path is odd.", "The name says jpeg, the content is png.")
+    assert [finding.statement for finding in photo.findings] == [
+        "The path is odd.",
+        "The name says jpeg, the content is png.",
+    ]
     np.testing.assert_array_equal(photo.pixels, np.asarray(pictures.photo()))
 
 
@@ -96,7 +100,7 @@ def test_hostile_exif_arrives_harmless(pool: DecodePool) -> None:
 def test_endless_exif_ends(pool: DecodePool) -> None:
     (photo,) = decode(pool, broken_pictures.jpeg_with_exif(broken_pictures.endless_exif()))
     assert isinstance(photo, Photo)
-    assert any("EXIF block is damaged" in warning for warning in photo.warnings)
+    assert any("EXIF block is damaged" in finding.statement for finding in photo.findings)
 
 
 @pytest.mark.parametrize(
