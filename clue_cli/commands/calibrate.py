@@ -194,8 +194,8 @@ class _Shown:
 
 
 def _write(made: CalibrationFile, out: Path) -> None:
-    from clue_cli.report.atomic import whole_file
-    from clue_cli.scan.folder import output_errors
+    from clue_cli.results.folder import output_errors
+    from model.whole_file import whole_file
 
     with output_errors(out), whole_file(out, sync=True) as stream:
         stream.write(made.model_dump_json(indent=1).encode() + b"\n")

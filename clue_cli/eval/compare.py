@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clue_cli.errors import UsageError
-from clue_cli.eval.measurements import ForeignLog
+from clue_cli.eval.measurements import MeasurementLog
 from clue_cli.eval.options import NETWORK
 from clue_cli.eval.results import LOG, Outcome, Results, read_results
 from clue_cli.eval.table import METRICS, number
@@ -69,8 +69,7 @@ def compare_folders(a: Path, b: Path, *, method: str | None = None, seed: int = 
             "Measure both on the same --bench and --attack.",
         )
     seeds = (one.seed, other.seed) if one.seed != other.seed else None
-    with _whole_folder():
-        log, other_log = _log(a, [left for left, _ in pairs]), _log(b, [right for _, right in pairs])
+    with _whole_folder(), _log(a) as log, _log(b) as other_log:
         return [
             replace(
                 _compared(left, right, log.rows(*_lines(left)), other_log.rows(*_lines(right)), seed),
@@ -155,8 +154,8 @@ def _subject(results: Results, method: str | None, path: Path) -> str:
     return names[0]
 
 
-def _log(path: Path, outcomes: Sequence[Outcome]) -> ForeignLog:
-    return ForeignLog((path if path.is_dir() else path.parent) / LOG, map(_lines, outcomes))
+def _log(path: Path) -> MeasurementLog:
+    return MeasurementLog((path if path.is_dir() else path.parent) / LOG, read_only=True)
 
 
 def _lines(one: Outcome) -> tuple[str, str]:

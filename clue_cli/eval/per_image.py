@@ -12,7 +12,7 @@ import io
 from collections.abc import Iterable
 from typing import BinaryIO
 
-from clue_cli.scan.summary import harmless
+from clue_cli.results.summary import harmless
 from clue_cli.terminal import printable
 from model.evaluation import FIELDS, ImageRow
 

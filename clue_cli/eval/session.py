@@ -18,11 +18,11 @@ from clue_cli.eval.plan import Plan
 from clue_cli.eval.plots import draw
 from clue_cli.eval.progress import EvalProgress
 from clue_cli.eval.results import LOG, RESULTS, Results
-from clue_cli.eval.results_folder import CONTACT, PAGE, PER_IMAGE, PLOTS, ResultsFolder
+from clue_cli.eval.results_folder import CONTACT, PAGE, PER_IMAGE, PLOTS, EvalFolder
 from clue_cli.eval.runner import Run
 from clue_cli.eval.sets import ChosenSet
 from clue_cli.eval.sheets import contact_sheets
-from clue_cli.scan.folder import output_errors
+from clue_cli.results.folder import output_errors
 from model.evaluation import inverted_set
 from model.evaluation.bootstrap import RESAMPLES
 
@@ -41,12 +41,12 @@ def evaluate(out: Path, options: EvalOptions, progress: EvalProgress, stop: thre
         DataProblemError: strict, and there was a problem.
     """
     started = now()
-    plan, folder = Plan(out, options), ResultsFolder(out)
+    plan, folder = Plan(out, options), EvalFolder(out)
     with folder.in_use(overwrite=options.overwrite):
         return _measure(plan, folder, progress, stop or threading.Event(), started)
 
 
-def _measure(plan: Plan, folder: ResultsFolder, progress: EvalProgress, stop: threading.Event, started: str) -> Results:
+def _measure(plan: Plan, folder: EvalFolder, progress: EvalProgress, stop: threading.Event, started: str) -> Results:
     if plan.network is not None and plan.network.checkpoint.note:
         progress.say(f"warning: {plan.network.checkpoint.note}", style="yellow")
     for chosen in plan.sets:
@@ -54,8 +54,8 @@ def _measure(plan: Plan, folder: ResultsFolder, progress: EvalProgress, stop: th
         progress.say(f"{chosen.name}: {forged} forged, {len(chosen.entries) - forged} authentic")
         _warn(plan, chosen, progress)
     with output_errors(folder.log), MeasurementLog(folder.log) as log:
-        if log.unreadable:
-            progress.say(f"warning: {log.unreadable} lines of {LOG} cannot be read; they are measured again")
+        if unreadable := len(log.damaged) + log.torn:
+            progress.say(f"warning: {unreadable} lines of {LOG} cannot be read; they are measured again")
         run = _run(plan, log, progress, stop)
         for chosen in plan.sets:
             _look_for_inverted(plan, chosen, log, run, progress)

@@ -19,8 +19,8 @@ from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.forging.options import ForgeOptions
 from clue_cli.forging.photos import Found, PhotoFailure, PhotoFolder
-from clue_cli.scan.folder import OutputFolder
-from clue_cli.scan.pictures import write_mask
+from clue_cli.results.folder import ResultsFolder
+from clue_cli.results.pictures import write_mask
 from clue_cli.terminal import printable
 from model.data.edit_errors import EDIT_ERRORS, reason
 from model.data.edits.scene import Tools
@@ -81,7 +81,7 @@ class Worker:
     def __init__(self, job: Job, pool: DecodePool, tools: Tools) -> None:
         self._job, self._tools = job, tools
         self._photos = PhotoFolder(job.photos, job.cutouts, pool, enlarged=job.options.size is not None)
-        self._folder = OutputFolder(job.out)
+        self._folder = ResultsFolder(job.out)
         self._round, self._order = -1, np.empty(0, np.int64)
 
     def make(self, number: int) -> Made:
@@ -180,8 +180,7 @@ class Worker:
             raise OutputError(
                 f"{path} is there already and is not of this run.", "Move it away, or choose another folder with --out."
             )
-        with self._folder.create(relative) as stream:
-            stream.write(data)
+        self._folder.write(relative, data)
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:

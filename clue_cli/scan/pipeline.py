@@ -33,11 +33,13 @@ from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
 from clue_cli.report.html import write_report
+from clue_cli.results.folder import output_errors
+from clue_cli.results.resume import ResumeIndex
+from clue_cli.results.scan_store import ResultStore
 from clue_cli.scan.assemble import failure_record, image_record, photo_failure, uncalibrated
 from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.scan.calibration_file import load as load_calibration
 from clue_cli.scan.channel import Aborted, Budget, Channel, Pending
-from clue_cli.scan.folder import output_errors
 from clue_cli.scan.network import find_devices, find_model, load_predictor, processes
 from clue_cli.scan.network_process import NetworkLost, NetworkProcess, Unpredicted
 from clue_cli.scan.options import GifFrames, ScanOptions
@@ -45,9 +47,7 @@ from clue_cli.scan.panels import BYTES_PER_PIXEL as PANEL_BYTES_PER_PIXEL
 from clue_cli.scan.panels import MAX_MEGAPIXELS as PANEL_MEGAPIXELS
 from clue_cli.scan.progress import Progress
 from clue_cli.scan.records import FailureCode, FailureRecord, FileIdentity, ModelInfo, RunRecord, Step
-from clue_cli.scan.resume import ResumeIndex
 from clue_cli.scan.run_log import RunLog
-from clue_cli.scan.store import ResultStore
 from clue_cli.scan.threads import Threads
 from clue_cli.terminal import printable
 from model.calibration import Calibration

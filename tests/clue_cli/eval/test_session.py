@@ -19,7 +19,7 @@ from clue_cli.eval.options import EvalOptions
 from clue_cli.eval.plan import Plan
 from clue_cli.eval.progress import EvalProgress
 from clue_cli.eval.results import Results, read_results
-from clue_cli.eval.results_folder import LOCK, ResultsFolder
+from clue_cli.eval.results_folder import LOCK, EvalFolder
 from clue_cli.eval.table import notes
 from clue_cli.scan.options import Compile
 from model.calibration import Calibration
@@ -213,7 +213,7 @@ class TestFolder:
             assert [len(chosen.entries) for chosen in Plan(here / out, options).sets] == [2]
 
     def test_one_measurement_at_a_time(self, tmp_path: Path) -> None:
-        one, other = ResultsFolder(tmp_path), ResultsFolder(tmp_path)
+        one, other = EvalFolder(tmp_path), EvalFolder(tmp_path)
         with one.in_use(), pytest.raises(OutputError, match="Another measurement"), other.in_use():
             pass
 

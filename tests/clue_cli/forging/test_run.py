@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from clue_cli import app
@@ -17,7 +18,7 @@ from clue_cli.errors import ClueError, ExitCode, NothingToScanError, OutputError
 from clue_cli.forging import folder as folder_module
 from clue_cli.forging import run as run_module
 from clue_cli.forging import worker as worker_module
-from clue_cli.forging.folder import LOG, SUMMARY
+from clue_cli.forging.folder import LOCK, LOG, SUMMARY
 from clue_cli.forging.options import KINDS, ForgeOptions
 from clue_cli.forging.run import ForgeRun, Told, forge_folder
 from model.data.forge import EDITS
@@ -267,7 +268,7 @@ def test_a_log_that_somebody_edited(photos: Path, tmp_path: Path, line: str) -> 
 def test_two_at_once(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     forge(photos, out, count=1)
-    with folder_module.FileLock(out / folder_module.LOCK), pytest.raises(OutputError, match="Another `clue forge`"):
+    with FileLock(out / LOCK), pytest.raises(OutputError, match="Another `clue forge`"):
         forge(photos, out, count=2)
 
 

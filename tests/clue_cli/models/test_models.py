@@ -179,7 +179,7 @@ class TestAdd:
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("model.whole_file._write", full)
+        monkeypatch.setattr("model.whole_file.os.fsync", full)
         code = add(published, "--prompt", published / "prompt.safetensors")
         assert code == ExitCode.OUTPUT_NOT_WRITABLE
         assert "No space left" in capsys.readouterr().err

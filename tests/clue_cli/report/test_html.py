@@ -295,7 +295,7 @@ def test_an_error_leaves_the_old_page(tmp_path: Path, moment: str, monkeypatch: 
         raise OSError(28, "No space left on device")
 
     if moment == "while writing":
-        monkeypatch.setattr("clue_cli.report.atomic.os.fsync", full)
+        monkeypatch.setattr("model.whole_file.os.fsync", full)
     with pytest.raises(OSError, match=r"error|space"):
         write_report(tmp_path, run_of([], 0), broken() if moment == "while reading" else [])
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]

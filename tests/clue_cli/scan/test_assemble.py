@@ -15,7 +15,7 @@ from model.picture import PHOTO, SCREEN
 from model.prediction import Prediction
 from model.presets.spec import TileSpec
 from model.verdict import judge
-from tests.clue_cli.scan.made import Pixels, identity, image
+from tests.clue_cli.results.made import Pixels, identity, image
 from tests.drawn_pictures import noise, page
 
 CALIBRATION = Calibration(

@@ -318,7 +318,7 @@ def test_a_full_disk_ends_the_run_with_an_output_error(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("clue_cli.scan.store.write_mask", full)
+    monkeypatch.setattr("clue_cli.results.scan_store.write_mask", full)
     with pytest.raises(OutputError, match="No space left"):
         scan()
     ended = json.loads((tmp_path / "out" / "run.json").read_text())

@@ -19,7 +19,7 @@ from clue_cli.scan.records import (
     Verdict,
     Weight,
 )
-from tests.clue_cli.scan.made import failure, image
+from tests.clue_cli.results.made import failure, image
 
 
 def first_schema(version: str = "1.2", **changes: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 from clue_cli.scan.options import GifFrames, ScanOptions
 from clue_cli.scan.panels import SUFFIXES
 from clue_cli.scan.records import FailureRecord, ImageRecord, OutputPaths
-from tests.clue_cli.scan.made import MODEL, OTHER_SHA, SHA, failure, identity, image, mask, open_store, put
+from tests.clue_cli.results.made import MODEL, OTHER_SHA, SHA, failure, identity, image, mask, open_store, put
 
 Records = list[ImageRecord | FailureRecord]
 

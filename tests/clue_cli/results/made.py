@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clue_cli.results.scan_store import ResultStore
 from clue_cli.scan.options import ScanOptions, Stamp
 from clue_cli.scan.records import (
     Answer,
@@ -24,7 +25,6 @@ from clue_cli.scan.records import (
     Tiles,
     Verdict,
 )
-from clue_cli.scan.store import ResultStore
 
 Pixels = NDArray[np.uint8]
 SHA = "a" * 64

@@ -1,9 +1,8 @@
-"""Safe writing below the results folder: each file appears whole or not at all, and foreign files stay untouched."""
+"""A folder of results: one process writes there, files appear whole or not at all, foreign ones stay untouched."""
 
 from __future__ import annotations
 
 import errno
-import itertools
 import os
 import sqlite3
 from collections.abc import Collection, Iterator
@@ -11,7 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from filelock import FileLock, Timeout
+
 from clue_cli.errors import OutputError
+from model.whole_file import remove_parts, whole_file
+
+PARTS = ".tmp"
+"""Where files are written until they are whole: one place to sweep, however large the tree of the results is."""
+
+# Written by desktops into any folder they show, and by mkfs into the root of a disk.
+_SYSTEM_FILES = frozenset({".DS_Store", "desktop.ini", "Thumbs.db", "lost+found", "System Volume Information"})
 
 _ADVICE = {
     errno.ENOSPC: "The disk is full. Free some space, or choose a folder on another disk with --out.",
@@ -43,17 +51,61 @@ def output_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-class OutputFolder:
+class ResultsFolder:
     """Files below one folder, written atomically: first under `.tmp/`, then moved to their place.
 
     Args:
-        root: the folder; it exists.
+        root: the folder.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._temporary = root / ".tmp"
-        self._number = itertools.count()
+        self.parts = root / PARTS
+        self._lock: FileLock | None = None
+
+    def foreign(self, ours: Collection[str]) -> str | None:
+        """The first entry that is neither one of `ours` nor one that a desktop or a disk puts into any folder.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
+        known = {*ours, PARTS, *_SYSTEM_FILES}
+        return min((path.name for path in self.root.iterdir() if path.name not in known), default=None)
+
+    def lock(self, name: str, busy: str) -> None:
+        """Hold the lock file `name` until `release`, and remove what a killed process left half-written.
+
+        Args:
+            busy: says that another process holds it.
+
+        Raises:
+            OutputError: another process does, or the folder cannot be written.
+        """
+        lock = FileLock(self.root / name, thread_local=False)
+        with output_errors(self.root):
+            try:
+                lock.acquire(timeout=0)
+            except Timeout as error:
+                raise OutputError(busy, "Wait until it is done, or choose another --out.") from error
+        self._lock = lock
+        try:
+            self._sweep()
+        except BaseException:
+            lock.release()
+            raise
+
+    def release(self) -> None:
+        """Remove what was left half-written, and release the lock; harmless when repeated.
+
+        Raises:
+            OutputError: the former failed.
+        """
+        if self._lock is not None:
+            lock, self._lock = self._lock, None
+            try:
+                self._sweep()
+            finally:
+                lock.release()
 
     @contextmanager
     def create(self, relative: str | PurePosixPath, *, durable: bool = False) -> Iterator[BinaryIO]:
@@ -68,24 +120,20 @@ class OutputFolder:
             ValueError: the path leads out of the folder.
         """
         target = self.inside(relative)
-        temporary = self._temporary / f"{os.getpid()}-{next(self._number)}"
         with output_errors(target):
-            try:
-                with _open_new(temporary) as stream:
-                    yield stream
-                    stream.flush()
-                    if durable:
-                        os.fsync(stream.fileno())
-                try:
-                    temporary.replace(target)
-                except FileNotFoundError:
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    temporary.replace(target)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-            if durable:
-                _sync_folder(target.parent)
+            self.make_room(target)
+            with whole_file(target, sync=durable, parts=self.parts) as stream:
+                yield stream
+
+    def make_room(self, target: Path) -> None:
+        """Make the folders that a file is written to by `whole_file` with `parts`. Raises OSError."""
+        self.parts.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(self, relative: str | PurePosixPath, content: bytes, *, durable: bool = False) -> None:
+        """`create` for what is in memory already."""
+        with self.create(relative, durable=durable) as stream:
+            stream.write(content)
 
     def remove(self, relative: str | PurePosixPath, below: Collection[str] | None = None) -> None:
         """Remove a file that an earlier run wrote. Folders stay: another thread may be about to write there.
@@ -135,32 +183,11 @@ class OutputFolder:
             raise ValueError(f"not a path below the results folder: {str(relative)!r}")
         return self.root.joinpath(*path.parts)
 
-    def clear_temporary(self) -> None:
-        """Remove what a killed run left half-written, and the folder for it.
-
-        Raises:
-            OutputError: it cannot be removed.
-        """
-        with output_errors(self._temporary):
-            if self._temporary.is_symlink() or not self._temporary.is_dir():
+    def _sweep(self) -> None:
+        with output_errors(self.parts):
+            remove_parts(self.root)
+            if self.parts.is_symlink() or not self.parts.is_dir():
                 return
-            for leftover in self._temporary.iterdir():
+            for leftover in self.parts.iterdir():
                 leftover.unlink()
-            self._temporary.rmdir()
-
-
-def _open_new(path: Path) -> BinaryIO:
-    # Not tempfile: its files are readable by their owner alone, but results are shared like any other file.
-    try:
-        return path.open("xb")
-    except FileNotFoundError:
-        path.parent.mkdir(exist_ok=True)
-        return path.open("xb")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            self.parts.rmdir()

@@ -7,9 +7,9 @@ import io
 
 import pytest
 
+from clue_cli.results.summary import COLUMNS, write_summary
 from clue_cli.scan.records import ExifBrief, FailureRecord, Finding, ImageRecord, Origin
-from clue_cli.scan.summary import COLUMNS, write_summary
-from tests.clue_cli.scan.made import failure, image
+from tests.clue_cli.results.made import failure, image
 
 
 def rows(*records: tuple[ImageRecord | FailureRecord, bool]) -> list[dict[str, str]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clue_cli.scan.pictures import write_heatmap, write_mask
+from clue_cli.results.pictures import write_heatmap, write_mask
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (256, 384), (700, 2)])

@@ -16,8 +16,8 @@ import os
 import stat
 from pathlib import Path
 
+from clue_cli.results.record_log import RecordLog
 from clue_cli.scan.options import Stamp
-from clue_cli.scan.record_log import RecordLog
 from clue_cli.scan.records import FailureRecord, ImageRecord, OutputPaths
 
 

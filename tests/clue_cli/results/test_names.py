@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from clue_cli.scan.names import HASH_LENGTHS, MAX_COMPONENT, MAX_PATH, SUFFIXES, caseless, mirrored, stem
+from clue_cli.results.names import HASH_LENGTHS, MAX_COMPONENT, MAX_PATH, SUFFIXES, caseless, mirrored, stem
 
 HASH = "~[0-9a-f]{12}"
 

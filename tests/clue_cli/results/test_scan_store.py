@@ -17,11 +17,11 @@ import pytest
 from PIL import Image
 
 from clue_cli.errors import ClueError, OutputError, UsageError
+from clue_cli.results.folder import ResultsFolder, output_errors
+from clue_cli.results.scan_store import ResultStore
 from clue_cli.scan.fields import record_schema, run_schema
-from clue_cli.scan.folder import OutputFolder, output_errors
 from clue_cli.scan.records import SCHEMA_VERSION, Counts, OutputPaths, RunRecord
-from clue_cli.scan.store import ResultStore
-from tests.clue_cli.scan.made import failure, files, heatmap, image, mask, open_store, pixels, put, run, stamp
+from tests.clue_cli.results.made import failure, files, heatmap, image, mask, open_store, pixels, put, run, stamp
 
 PHOTO_FILES = {
     "masks/evidence/a.jpg.png",
@@ -101,7 +101,7 @@ def test_nothing_is_logged_of_an_image_whose_pictures_cannot_be_written(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with open_store(tmp_path / "out") as store:
-        monkeypatch.setattr("clue_cli.scan.store.write_heatmap", full)
+        monkeypatch.setattr("clue_cli.results.scan_store.write_heatmap", full)
         with pytest.raises(OutputError, match="No space left"):
             put(store, image("evidence/a.jpg"))
         assert list(store.records()) == []
@@ -131,7 +131,7 @@ def test_two_locators_made_to_share_a_hash_still_get_two_names(tmp_path: Path, m
             return "0" * 12 + ("1" if self.data == b"a:" else "2") * 52
 
     with open_store(tmp_path / "out") as store:
-        monkeypatch.setattr("clue_cli.scan.names.hashlib.sha256", Collides)
+        monkeypatch.setattr("clue_cli.results.names.hashlib.sha256", Collides)
         # The log's own digests must stay what they are.
         taken: dict[object, str] = {}
         monkeypatch.setattr(store._log, "take_name", lambda name, locator: taken.setdefault(name, locator) == locator)
@@ -248,28 +248,17 @@ class TestRuns:
         open_store(tmp_path).close()
         assert not (tmp_path / ".tmp").exists()
 
-    @pytest.mark.parametrize("overwrite", [False, True])
-    def test_parts_of_previews_are_removed_and_nothing_else(self, tmp_path: Path, overwrite: bool) -> None:
-        """A killed process leaves them, with `run.json` as it was at the start."""
-        out, other, part = tmp_path / "out", tmp_path / "other", f".{'0a' * 8}.part"
+    def test_parts_of_the_page_are_removed_and_nothing_else(self, tmp_path: Path) -> None:
+        out, part = tmp_path / "out", f".{'0a' * 8}.part"
         open_store(out).close()
-        other.mkdir()
-        (out / "previews/deep").mkdir(parents=True)
-        (out / "previews/link").symlink_to(other)
-        kept = [other / part, out / "masks" / part, out / "previews/.part", out / f"previews/x{part}"]
-        parts = [out / part, out / "previews" / part, out / "previews/deep" / part]
         (out / "masks").mkdir()
-        for path in [*kept, *parts]:
+        kept = [out / "masks" / part, out / ".part", out / f"x{part}"]
+        for path in (out / part, *kept):
             path.touch()
-        (out / "previews/deep" / part.replace("0a", "0b")).symlink_to(kept[0])
-        open_store(out, overwrite=overwrite).close()
-        assert [path.exists() for path in parts] == [False] * 3
-        assert all(path.exists() for path in kept)
-        (out / "run.json").write_text(run(status="finished").model_dump_json())
-        parts[1].touch()
-        if not overwrite:
-            open_store(out).close()
-            assert parts[1].exists(), "a run that came to its end left none: nothing is searched"
+        (out / part.replace("0a", "0b")).symlink_to(kept[0])
+        open_store(out).close()
+        assert not (out / part).exists()
+        assert all(path.exists() for path in (*kept, out / part.replace("0a", "0b")))
 
     def test_what_is_wrong_with_the_log_is_told(self, tmp_path: Path) -> None:
         open_store(tmp_path).close()
@@ -356,21 +345,20 @@ class TestOpening:
 class TestFolder:
     @pytest.mark.parametrize("path", ["../x", "/x", "a/../../x", ""])
     def test_nothing_leaves_the_folder(self, tmp_path: Path, path: str) -> None:
-        folder = OutputFolder(tmp_path)
+        folder = ResultsFolder(tmp_path)
         with pytest.raises(ValueError, match="not a path below"), folder.create(path):
             pass
         with pytest.raises(ValueError, match="not a path below"):
             folder.remove(path)
 
     def test_a_failing_block_leaves_the_former_file(self, tmp_path: Path) -> None:
-        folder = OutputFolder(tmp_path)
+        folder = ResultsFolder(tmp_path)
         with folder.create("a/b", durable=True) as stream:
             stream.write(b"old")
         with pytest.raises(ZeroDivisionError), folder.create("a/b") as stream:
             stream.write(b"new")
             raise ZeroDivisionError
         assert (tmp_path / "a/b").read_bytes() == b"old"
-        folder.clear_temporary()
         assert files(tmp_path) == {"a/b"}
 
     def test_removing_follows_no_links(self, tmp_path: Path) -> None:
@@ -381,7 +369,7 @@ class TestFolder:
         (root / "masks").mkdir(parents=True)
         (root / "linked").symlink_to(outside)
         (root / "masks/link").symlink_to(outside / "precious")
-        folder = OutputFolder(root)
+        folder = ResultsFolder(root)
         folder.remove("masks/link")
         folder.remove("masks/absent")
         with pytest.raises(ValueError, match="symbolic link"):

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from clue_cli.errors import OutputError
-from clue_cli.scan.record_log import RecordLog
-from tests.clue_cli.scan.made import failure, image
+from clue_cli.results.record_log import RecordLog
+from tests.clue_cli.results.made import failure, image
 
 
 class Folder:
@@ -61,7 +61,7 @@ def test_records_come_by_locator_and_page(folder: Folder) -> None:
 
 
 def test_more_records_than_one_batch_come_once_each(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clue_cli.scan.record_log._BATCH", 3)
+    monkeypatch.setattr("clue_cli.results.record_log._BATCH", 3)
     log = folder.open()
     names = [f"{number:02}" for number in range(10)]
     for name in reversed(names):
@@ -214,7 +214,7 @@ def test_the_log_is_synced_now_and_then_and_when_closed(folder: Folder, monkeypa
     log = folder.open()
     log.append(image("a"))
     assert synced == []
-    monkeypatch.setattr("clue_cli.scan.record_log.SYNC_SECONDS", -1.0)
+    monkeypatch.setattr("clue_cli.results.log.SYNC_SECONDS", -1.0)
     log.append(image("b"))
     assert len(synced) == 1
     log.close()

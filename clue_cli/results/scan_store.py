@@ -13,6 +13,7 @@ A line in the log means that every file of its record is there. All else can be 
 from __future__ import annotations
 
 import io
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -21,26 +22,24 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from clue_cli.errors import OutputError
+from clue_cli.errors import OutputError, UsageError
 from clue_cli.evidence.item import Photo
-from clue_cli.report.atomic import remove_parts
 from clue_cli.report.previews import write_panel, write_previews
-from clue_cli.scan import names
-from clue_cli.scan.folder import OutputFolder, output_errors
+from clue_cli.results import names
+from clue_cli.results.folder import ResultsFolder, output_errors
+from clue_cli.results.pictures import write_heatmap, write_mask
+from clue_cli.results.reader import LOG, RUN, holds_results, read_run
+from clue_cli.results.record_log import MASKS, RecordLog
+from clue_cli.results.resume import ResumeIndex, image_digest, pictures
+from clue_cli.results.summary import write_summary
 from clue_cli.scan.options import Stamp
-from clue_cli.scan.ownership import LOCK, LOG, RUN, check_apart, check_ours, read_run
 from clue_cli.scan.panels import SUFFIXES, panels
-from clue_cli.scan.pictures import write_heatmap, write_mask
-from clue_cli.scan.record_log import MASKS, RecordLog
 from clue_cli.scan.records import FailureRecord, ImageRecord, OutputPaths, RunRecord
-from clue_cli.scan.resume import ResumeIndex, image_digest, pictures
-from clue_cli.scan.summary import write_summary
 
-TORN, SUMMARY, PAGE = "records.torn", "summary.csv", "index.html"
+LOCK, TORN, SUMMARY, PAGE = ".clue.lock", "records.torn", "summary.csv", "index.html"
 _HEATMAPS, _VERDICTS, _PREVIEWS, _PANELS = "heatmaps", "verdicts", "previews", "panels"
 _PICTURE_FOLDERS = frozenset({MASKS, _HEATMAPS, _VERDICTS, _PREVIEWS, _PANELS})
 
@@ -60,22 +59,16 @@ class ResultStore:
     """
 
     def __init__(self, out: Path, evidence: Sequence[Path] = ()) -> None:
-        check_apart(out, evidence)
+        _check_apart(out, evidence)
         self.out = out
-        self._folder = OutputFolder(out)
+        self._folder = ResultsFolder(out)
         self._lock = threading.RLock()
         self._log: RecordLog | None = None
         self._stamp: Stamp | None = None
         with output_errors(out):
             out.mkdir(parents=True, exist_ok=True)
-            check_ours(out)
-            self._file_lock = FileLock(out / LOCK, thread_local=False)
-            try:
-                self._file_lock.acquire(timeout=0)
-            except Timeout as error:
-                raise OutputError(
-                    f"Another scan is writing to {out}.", "Wait until it is done, or choose another --out."
-                ) from error
+            self._check_ours()
+        self._folder.lock(LOCK, f"Another scan is writing to {out}.")
 
     def __enter__(self) -> Self:
         return self
@@ -99,19 +92,14 @@ class ResultStore:
         Raises:
             OutputError: writing failed, or the results are of a newer version of clue.
         """
-        self._folder.clear_temporary()
         with output_errors(self.out / RUN):
             former = read_run(self.out / RUN)
-        if overwrite or former is None or former.status == "running":  # it was killed, and may have left parts
-            with output_errors(self.out / _PREVIEWS):
-                remove_parts(self.out, deep=False)
-                remove_parts(self.out / _PREVIEWS, deep=True)
         if overwrite:
             self._remove_recorded()
             former = None
         if former is not None and former.run_id and former.run_id != stamp.run_id:
-            with self._folder.create(f"runs/{names.mirrored(former.run_id, suffix='.json')}", durable=True) as stream:
-                stream.write(_json(former))
+            kept = names.mirrored(former.run_id, suffix=".json")
+            self._folder.write(f"runs/{kept}", _json(former), durable=True)
         self._stamp = stamp
         self.write_run(run)
         with output_errors(self.out / LOG):
@@ -180,8 +168,9 @@ class ResultStore:
             return
         path = self._folder.inside(outputs.preview)
         with output_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_previews(pixels, heatmap, mask, path.parent, path.name.removesuffix(".preview.jpg"))
+            self._folder.make_room(path)
+            stem = path.name.removesuffix(".preview.jpg")
+            write_previews(pixels, heatmap, mask, path.parent, stem, parts=self._folder.parts)
 
     def write_panels(self, outputs: OutputPaths, photo: Photo) -> tuple[OutputPaths, list[str]]:
         """Make and write the maps of the classical methods, before `write_image`; nothing if `outputs` names none.
@@ -236,8 +225,7 @@ class ResultStore:
         written = record.model_copy(
             update={"run_id": stamp.run_id, "settings_digest": image_digest(record, stamp), "seconds": seconds}
         )
-        with self._folder.create(record.outputs.verdict) as stream:
-            stream.write(_json(written))
+        self._folder.write(record.outputs.verdict, _json(written))
         self._append(written)
         return written
 
@@ -280,8 +268,7 @@ class ResultStore:
         """
         stamp = self._open_stamp
         written = run.model_copy(update={"run_id": stamp.run_id, "settings_digest": stamp.failure_digest})
-        with self._folder.create(RUN, durable=True) as stream:
-            stream.write(_json(written))
+        self._folder.write(RUN, _json(written), durable=True)
         return written
 
     def finish(self, run: RunRecord) -> RunRecord:
@@ -300,7 +287,7 @@ class ResultStore:
         return self.write_run(run.model_copy(update={"counts": counts}))
 
     def close(self) -> None:
-        """Close the log and give the folder free; harmless when repeated.
+        """Close the log and release the lock; harmless when repeated.
 
         Raises:
             OutputError: the log cannot be brought to the disk.
@@ -309,9 +296,8 @@ class ResultStore:
             with output_errors(self.out / LOG):
                 if self._log is not None:
                     self._log.close()
-                self._folder.clear_temporary()
         finally:
-            self._file_lock.release()
+            self._folder.release()
 
     @property
     def _open_log(self) -> RecordLog:
@@ -324,6 +310,15 @@ class ResultStore:
         if self._stamp is None:
             raise RuntimeError("begin() comes first")
         return self._stamp
+
+    def _check_ours(self) -> None:
+        """Refuse a folder that holds anything but results of clue."""
+        foreign = None if holds_results(self.out) else self._folder.foreign({LOCK})
+        if foreign is not None:
+            raise OutputError(
+                f"{self.out} holds something else than results of clue: {foreign}.",
+                "Nothing was changed there. Choose a new or an empty folder with --out.",
+            )
 
     def _append(self, record: ImageRecord | FailureRecord) -> None:
         with output_errors(self.out / LOG):
@@ -368,6 +363,17 @@ class ResultStore:
         for relative in (*former, PAGE, SUMMARY, TORN, LOG):
             self._folder.remove(relative)
         self._folder.prune((*_PICTURE_FOLDERS, "runs"))
+
+
+def _check_apart(out: Path, evidence: Sequence[Path]) -> None:
+    """Raise UsageError if evidence lies in the results folder."""
+    folder = Path(os.path.realpath(out))
+    for path in evidence:
+        if Path(os.path.realpath(path)).is_relative_to(folder):
+            raise UsageError(
+                f"The evidence {path} lies in the results folder {out}.",
+                "Evidence is never written to: choose a folder of its own with --out.",
+            )
 
 
 def _json(record: BaseModel) -> bytes:
