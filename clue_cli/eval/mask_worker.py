@@ -1,7 +1,6 @@
 """The decoder's process of a measurement: pictures as `clue_cli.evidence` decodes them, and masks as what they mark.
 
-A mask is asked for by `MASK` before its type. It is not decoded like a picture, which shows transparent parts white
-and applies an orientation: its levels are sent as they are stored (`model.evaluation.truth.mask_levels`).
+A mask is asked for by `MASK` and its style before its type: white is what it marks (`model.images.masks.marked`).
 
 A header is asked for by `HEADER` in place of a type and the path of the file in place of its bytes, of which most need
 not be read. The answer is a page of one pixel; width, height, format and signature stand where a page says what was
@@ -15,6 +14,7 @@ import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -23,8 +23,9 @@ from clue_cli.evidence.decode import Decoded, DecodeLimits, Page, PageFailure, d
 from clue_cli.evidence.decode_worker import main
 from clue_cli.evidence.metadata import clean_text
 from clue_cli.scan.records import ExifBrief, FailureCode
-from model.evaluation.maps import png_levels
-from model.evaluation.truth import FORMATS, mask_levels, read_header
+from model.images.maps import png_levels
+from model.images.masks import MaskStyle, marked
+from model.images.pixels import FORMATS, read_header
 
 MASK, HEADER, MAP = "mask:", "header:", "map:"
 
@@ -34,7 +35,7 @@ def decode(
 ) -> Iterator[Decoded]:
     """As `decode_pages`; for `MASK`, `HEADER` and `MAP` one page, as said above."""
     if sniffed_type.startswith(MASK):
-        yield _mask(data, limits)
+        yield _mask(data, cast("MaskStyle", sniffed_type.split(":")[1]), limits)
     elif sniffed_type == HEADER:
         yield _header(data)
     elif sniffed_type == MAP:
@@ -43,7 +44,7 @@ def decode(
         yield from decode_pages(data, sniffed_type, limits, gif_all_frames, first_page)
 
 
-def _mask(data: bytes, limits: DecodeLimits) -> Page | PageFailure:
+def _mask(data: bytes, style: MaskStyle, limits: DecodeLimits) -> Page | PageFailure:
     Image.MAX_IMAGE_PIXELS = None  # ours is checked, and its message names the option
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
@@ -51,7 +52,7 @@ def _mask(data: bytes, limits: DecodeLimits) -> Page | PageFailure:
             if megapixels > limits.max_megapixels:
                 message = f"{megapixels:.4g} megapixels; the limit is {limits.max_megapixels:g} (--max-megapixels)."
                 return PageFailure(None, None, FailureCode.TOO_MANY_PIXELS, message)
-            return Page(0, 1, mask_levels(image).convert("RGB"), 1, (), (), ExifBrief())
+            return Page(0, 1, Image.fromarray(marked(image, style)).convert("RGB"), 1, (), (), ExifBrief())
     except MemoryError:
         return PageFailure(None, None, FailureCode.OUT_OF_MEMORY, "Decoding needs more memory than it was given.")
     except Exception as error:  # Pillow fed with hostile bytes raises whatever it likes

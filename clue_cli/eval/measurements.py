@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.evaluation import ImageRow
-from model.evaluation.maps import Map
+from model.images.maps import Map
 
 FORMAT = 2
 STEPS = 32

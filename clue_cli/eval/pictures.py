@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from clue_cli.eval.mask_worker import HEADER, MAP, MASK
@@ -17,15 +16,13 @@ from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.decode_pool import DecodePool
 from clue_cli.evidence.identity import identify
 from clue_cli.evidence.item import Item, NotAPicture, Photo, Unreadable
-from clue_cli.evidence.orientation import stored_view
 from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.walk import open_file
 from clue_cli.terminal import printable
-from model.evaluation import Entry, UnreadablePicture, read_map, read_truth
-from model.evaluation.maps import Levels, Map
-from model.evaluation.truth import FORMATS, Header, Mask, MaskStyle, marked
-
-Pixels = NDArray[np.uint8]
+from model.evaluation import Entry, read_truth
+from model.images.maps import Levels, Map, read_map
+from model.images.masks import Mask, MaskStyle
+from model.images.pixels import FORMATS, DamagedFileError, Header, Pixels
 
 
 class Pictures:
@@ -64,16 +61,15 @@ class Pictures:
         """The picture, its first page, H×W×3 uint8 as stored.
 
         Raises:
-            UnreadablePicture: why there is none.
+            DamagedFileError: why there is none.
         """
-        photo = self._decode(entry.image, printable(entry.key), "")
-        return np.ascontiguousarray(stored_view(photo.pixels, photo.orientation))
+        return self._decode(entry.image, printable(entry.key), "").pixels
 
     def truth(self, entry: Entry) -> Mask:
         """The union of the masks of an image, H×W bool, True = forged.
 
         Raises:
-            UnreadablePicture: a mask cannot be read, or they differ in size.
+            DamagedFileError: a mask cannot be read, or they differ in size.
         """
         return read_truth(entry.masks, entry.style, read=self._mask)
 
@@ -81,22 +77,22 @@ class Pictures:
         """What a picture says of itself.
 
         Raises:
-            UnreadablePicture: it is none, or not there.
+            DamagedFileError: it is none, or not there.
         """
         match self._asked(path, HEADER).decoding:
             case (width, height, form, signature) if (
                 all(re.fullmatch("[0-9]{1,10}", side) for side in (width, height))
-                and form in FORMATS
+                and form in (*FORMATS, "MPO")
                 and re.fullmatch("[0-9a-f]{16}", signature)
             ):
                 return Header(int(width), int(height), form, signature)
-        raise UnreadablePicture("the decoder sent nonsense")
+        raise DamagedFileError("the decoder sent nonsense")
 
     def map(self, path: Path) -> Map:
-        """Another method's map, as `model.evaluation.read_map`; a PNG is decoded in a worker.
+        """Another method's map, as `model.images.maps.read_map`; a PNG is decoded in a worker.
 
         Raises:
-            UnreadablePicture: why there is none.
+            DamagedFileError: why there is none.
         """
         return read_map(path, self._max_megapixels, read=self._map_levels)
 
@@ -114,25 +110,25 @@ class Pictures:
         for page in list(self._pool.decode(printable(path.name), name, asked)):
             if isinstance(page, Photo):
                 return page
-            raise UnreadablePicture(page.message)
-        raise UnreadablePicture("the decoder said nothing")
+            raise DamagedFileError(page.message)
+        raise DamagedFileError("the decoder said nothing")
 
     def _mask(self, path: Path, style: MaskStyle) -> Mask:
         try:
-            return marked(self._decode(path, printable(path.name), MASK).pixels, style)
-        except UnreadablePicture as error:
-            raise UnreadablePicture(f"{printable(path.name)}: {error}") from error
+            return self._decode(path, printable(path.name), f"{MASK}{style}:").pixels[:, :, 0] > 0
+        except DamagedFileError as error:
+            raise DamagedFileError(f"{printable(path.name)}: {error}") from error
 
     def _decode(self, path: Path, name: str, kind: str) -> Photo:
         content = read_item(Item(name, None, path, lambda: open_file(path)))
         if isinstance(content, NotAPicture):
-            raise UnreadablePicture("it is not a picture")
+            raise DamagedFileError("it is not a picture")
         if isinstance(content, Unreadable):
-            raise UnreadablePicture(content.message)
+            raise DamagedFileError(content.message)
         data, identity = content
         asked = identity.model_copy(update={"sniffed_type": kind + identity.sniffed_type})
         for page in list(self._pool.decode(name, data, asked)):
             if isinstance(page, Photo):
                 return page
-            raise UnreadablePicture(page.message)
-        raise UnreadablePicture("it holds no page")
+            raise DamagedFileError(page.message)
+        raise DamagedFileError("it holds no page")
