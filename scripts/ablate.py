@@ -36,9 +36,10 @@ from model.checkpoint import inspect
 from model.data.mix_file import load_mix
 from model.data.stream import Stream
 from model.data.yaml_reader import legible
-from model.evaluation import Cell, ImageRow, find_at, measure, read_pixels, summarize
+from model.evaluation import Cell, ImageRow, find_at, measure, summarize
 from model.evaluation.layouts import Entry
-from model.evaluation.problems import EvaluationError, UnreadablePicture
+from model.evaluation.problems import EvaluationError
+from model.images.pixels import DamagedFileError, read_pixels
 from model.prediction import Prediction
 from model.predictor import Predictor
 from model.presets.files import PresetError, preset_of
@@ -146,7 +147,7 @@ def on_set(model: Path, entries: Sequence[Entry], args: argparse.Namespace) -> I
         for entry in entries:
             try:
                 pixels = read_pixels(entry.image)
-            except UnreadablePicture:  # told when the set was listed
+            except DamagedFileError:  # told when the set was listed
                 unreadable.append(entry)
                 continue
             yield entry, pixels

@@ -36,11 +36,12 @@ from model.calibration import Calibration
 from model.checkpoint import inspect
 from model.conformal import proportion_interval
 from model.device import resolve
-from model.evaluation import CLASSICAL, TRIVIAL, Cell, Entry, find_at, ground, measure, read_pixels, summarize
+from model.evaluation import CLASSICAL, TRIVIAL, Cell, Entry, find_at, ground, measure, summarize
 from model.evaluation.bootstrap import Statistic, Values, interval, mean_cells, statistic_cells, weights
 from model.evaluation.image_scores import auc
 from model.evaluation.published_layouts import casia_manipulation
 from model.evaluation.rows import ImageRow
+from model.images.pixels import read_pixels
 from model.prediction import Prediction
 from model.predictor import Predictor
 from model.storage import load

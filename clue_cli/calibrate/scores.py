@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.item import ArchiveOpened, NotAPicture, Photo, Skipped, Unreadable
-from clue_cli.evidence.orientation import displayed_view, stored_view
 from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.walk import WalkOptions, walk
@@ -107,8 +106,8 @@ def _score(prediction: Prediction[Photo] | OutOfMemory[Photo], calibration: Cali
         found.left_out.append(_left_out(photo.locator, FailureCode.OUT_OF_MEMORY, message))
         return
     try:
-        heatmap = displayed_view(prediction.heatmap, photo.orientation)
-        finding = judge(photo.pixels, heatmap, prediction.features, calibration)
+        pixels, heatmap = photo.displayed(photo.pixels), photo.displayed(prediction.heatmap)
+        finding = judge(pixels, heatmap, prediction.features, calibration)
     except ValueError as error:
         found.left_out.append(_left_out(photo.locator, FailureCode.NOT_FINITE, f"No verdict: {error}."))
         return
@@ -125,7 +124,7 @@ def _images(
     """The photos for the network, as stored; everything else is counted in `found`."""
     for thing in ahead:
         if isinstance(thing, Photo):
-            yield thing, stored_view(thing.pixels, thing.orientation)
+            yield thing, thing.pixels
         elif isinstance(thing, LeftOut):
             found.left_out.append(thing)
             told(found)

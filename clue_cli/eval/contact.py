@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from clue_cli.report.previews import inferno
 from clue_cli.terminal import printable
 from model.evaluation import ImageRow
-from model.evaluation.maps import Map
-from model.evaluation.truth import Mask
+from model.images.maps import Map
+from model.images.masks import Mask
 
 EACH = 3
 """Images of each kind."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from clue_cli.results.log import IndexedLog
 from model.evaluation import ImageRow
-from model.evaluation.maps import Map
+from model.images.maps import Map
 
 FORMAT = 2
 STEPS = 32

@@ -11,8 +11,8 @@ from clue_cli.eval.options import EvalOptions
 from model.data.attacks import Attack
 from model.evaluation import CLASSICAL, TRIVIAL
 from model.evaluation.baselines import Method as MapFunction
-from model.evaluation.maps import RESIZE
 from model.evaluation.pixel_scores import THRESHOLD
+from model.images.maps import RESIZE
 
 Kind = Literal["network", "predictions", "classical", "baseline", "probe"]
 

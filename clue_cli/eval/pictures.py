@@ -5,25 +5,21 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.item import Item, NotAPicture, Unreadable
-from clue_cli.evidence.orientation import stored_view
 from clue_cli.evidence.reader import read_item
-from clue_cli.evidence.sandbox.pool import WORKER, DecodePool, Levels, Unanswered
+from clue_cli.evidence.sandbox.pool import WORKER, DecodePool, Unanswered
 from clue_cli.evidence.walk import open_file
 from clue_cli.scan.records import FileIdentity
 from clue_cli.terminal import printable
-from model.evaluation import Entry, UnreadablePicture, read_map, read_truth
-from model.evaluation.maps import Map
-from model.evaluation.truth import FORMATS, Header, Mask, MaskStyle, marked
-
-Pixels = NDArray[np.uint8]
+from model.evaluation import Entry, read_truth
+from model.images.maps import Levels, Map, read_map
+from model.images.masks import Mask, MaskStyle
+from model.images.pixels import FORMATS, DamagedFileError, Header, Pixels
 
 
 class Pictures:
@@ -60,20 +56,20 @@ class Pictures:
         """The picture, its first page, H×W×3 uint8 as stored.
 
         Raises:
-            UnreadablePicture: why there is none.
+            DamagedFileError: why there is none.
         """
         name = printable(entry.key)
         for page in list(self._pool.decode(name, *_read(entry.image, name))):
             if isinstance(page, Unreadable):
-                raise UnreadablePicture(page.message)
-            return np.ascontiguousarray(stored_view(page.pixels, page.orientation))
-        raise UnreadablePicture("it holds no page")
+                raise DamagedFileError(page.message)
+            return page.pixels
+        raise DamagedFileError("it holds no page")
 
     def truth(self, entry: Entry) -> Mask:
         """The union of the masks of an image, H×W bool, True = forged.
 
         Raises:
-            UnreadablePicture: a mask cannot be read, or they differ in size.
+            DamagedFileError: a mask cannot be read, or they differ in size.
         """
         return read_truth(entry.masks, entry.style, read=self._mask)
 
@@ -81,21 +77,21 @@ class Pictures:
         """What a picture says of itself.
 
         Raises:
-            UnreadablePicture: it is none, or not there.
+            DamagedFileError: it is none, or not there.
         """
         reply, _ = self._ask("header", path=str(path.absolute()))
         match reply:
             case {"width": int(width), "height": int(height), "format": str(form), "signature": str(signature)} if (
-                min(width, height) > 0 and form in FORMATS and re.fullmatch("[0-9a-f]{16}", signature)
+                min(width, height) > 0 and form in (*FORMATS, "MPO") and re.fullmatch("[0-9a-f]{16}", signature)
             ):
                 return Header(width, height, form, signature)
-        raise UnreadablePicture("the decoder sent nonsense")
+        raise DamagedFileError("the decoder sent nonsense")
 
     def map(self, path: Path) -> Map:
-        """Another method's map, as `model.evaluation.read_map`; a PNG is decoded in a worker.
+        """Another method's map, as `model.images.maps.read_map`; a PNG is decoded in a worker.
 
         Raises:
-            UnreadablePicture: why there is none.
+            DamagedFileError: why there is none.
         """
         return read_map(path, self._max_megapixels, read=self._map_levels)
 
@@ -105,27 +101,27 @@ class Pictures:
     def _mask(self, path: Path, style: MaskStyle) -> Mask:
         try:
             data, _ = _read(path, printable(path.name))
-            return marked(cast(Pixels, self._levels("mask", data)), style)
-        except UnreadablePicture as error:
-            raise UnreadablePicture(f"{printable(path.name)}: {error}") from error
+            return self._levels("mask", data, style=style) > 0
+        except DamagedFileError as error:
+            raise DamagedFileError(f"{printable(path.name)}: {error}") from error
 
     def _levels(self, operation: str, data: bytes = b"", **arguments: str) -> Levels:
         _, levels = self._ask(operation, data, **arguments)
         if levels is None:
-            raise UnreadablePicture("the decoder sent nonsense")
+            raise DamagedFileError("the decoder sent nonsense")
         return levels
 
     def _ask(self, operation: str, data: bytes = b"", **arguments: str) -> tuple[dict[str, Any], Levels | None]:
         try:
             return self._pool.ask(operation, data, **arguments)
         except Unanswered as error:
-            raise UnreadablePicture(str(error)) from error
+            raise DamagedFileError(str(error)) from error
 
 
 def _read(path: Path, name: str) -> tuple[bytes, FileIdentity]:
     content = read_item(Item(name, None, path, lambda: open_file(path)))
     if isinstance(content, NotAPicture):
-        raise UnreadablePicture("it is not a picture")
+        raise DamagedFileError("it is not a picture")
     if isinstance(content, Unreadable):
-        raise UnreadablePicture(content.message)
+        raise DamagedFileError(content.message)
     return content

@@ -11,7 +11,7 @@ from clue_cli.errors import NothingToScanError, UsageError
 from clue_cli.evidence.identity import sha256_file
 from model.evaluation import BENCHMARKS, Entry, Kind, Problem
 from model.evaluation.layouts import files_below, is_file
-from model.evaluation.maps import SUFFIXES
+from model.images.maps import SUFFIXES
 
 
 class PredictionFolder:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from clue_cli.errors import DataProblemError
 from clue_cli.eval.measurements import MeasurementLog, Unit
 from clue_cli.eval.methods import Method
-from clue_cli.eval.pictures import Pictures, Pixels
+from clue_cli.eval.pictures import Pictures
 from clue_cli.eval.predictions import PredictionFolder
 from clue_cli.eval.progress import EvalProgress
 from clue_cli.eval.sets import ChosenSet
@@ -29,7 +29,8 @@ from clue_cli.scan.channel import Budget, Channel
 from clue_cli.scan.threads import Threads
 from model.calibration import Calibration
 from model.data.attacks import Attack, AttackError
-from model.evaluation import Entry, Kind, Problem, UnreadablePicture, digest, ground
+from model.evaluation import Entry, Kind, Problem, digest, ground
+from model.images.pixels import DamagedFileError, Pixels
 from model.prediction import OutOfMemory, Prediction
 
 if TYPE_CHECKING:  # diffusers and segment_anything take seconds to import; a resumed run may not need them
@@ -123,7 +124,7 @@ class Run:
             with self.timing.step("read"):
                 try:
                     image = digest([entry])
-                except UnreadablePicture as error:
+                except DamagedFileError as error:
                     image = f"unreadable: {entry.key!a}"
                     problem: Problem | None = Problem(Kind.IMAGE_UNREADABLE, entry.key, str(error))
                 else:
@@ -159,7 +160,7 @@ class Run:
             if problem is None:
                 try:
                     pixels = pictures.pixels(entry)
-                except UnreadablePicture as error:
+                except DamagedFileError as error:
                     problem = Problem(Kind.IMAGE_UNREADABLE, entry.key, str(error))
             known = ground(entry, pictures.truth, pictures.header)
         native = pixels.shape[:2] if pixels is not None else (0, 0)

@@ -25,7 +25,7 @@ from model.evaluation import (
     how_to_get,
 )
 from model.evaluation.ground import HeaderReader, TruthReader, truth_of
-from model.evaluation.truth import read_header
+from model.images.pixels import read_header
 
 _EXAMPLE = "Say where the benchmarks lie with --root DIR or CLUE_DATA; `clue eval --list` shows which are known."
 

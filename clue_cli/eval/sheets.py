@@ -9,15 +9,16 @@ from clue_cli.eval.assemble import rows_of
 from clue_cli.eval.measurements import MeasurementLog
 from clue_cli.eval.methods import Method
 from clue_cli.eval.page import Sheet
-from clue_cli.eval.pictures import Pictures, Pixels
+from clue_cli.eval.pictures import Pictures
 from clue_cli.eval.plan import Plan
 from clue_cli.eval.plots import slug
 from clue_cli.eval.runner import Run
 from clue_cli.eval.sets import ChosenSet
 from model.data.attacks import AttackError
-from model.evaluation import Entry, UnreadablePicture
-from model.evaluation.maps import Map
-from model.evaluation.truth import Mask
+from model.evaluation import Entry
+from model.images.maps import Map
+from model.images.masks import Mask
+from model.images.pixels import DamagedFileError, Pixels
 
 
 def contact_sheets(plan: Plan, log: MeasurementLog, run: Run) -> dict[str, Sheet]:
@@ -50,7 +51,7 @@ def _tiles(
             heatmap = _map(plan, pictures, chosen, method, entry, attacked)
             if heatmap is not None:
                 yield one, pictures.truth(entry), attacked, heatmap
-        except (UnreadablePicture, AttackError):
+        except (DamagedFileError, AttackError):
             continue  # its figures are from before; the file is not what it was
 
 

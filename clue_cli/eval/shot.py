@@ -10,13 +10,14 @@ import numpy as np
 
 from clue_cli.eval.measurements import Measurement, pixel_curve
 from clue_cli.eval.methods import SCORE_CELLS, Method
-from clue_cli.eval.pictures import Pictures, Pixels
+from clue_cli.eval.pictures import Pictures
 from clue_cli.eval.predictions import PredictionFolder
 from clue_cli.eval.sets import ChosenSet
 from model.calibration import Calibration, image_score
 from model.data.attacks import Attack
-from model.evaluation import Entry, Ground, ImageRow, Kind, Problem, UnreadablePicture, measure, to_size
-from model.evaluation.maps import Map, is_finite
+from model.evaluation import Entry, Ground, ImageRow, Kind, Problem, measure
+from model.images.maps import Map, is_finite, to_size
+from model.images.pixels import DamagedFileError, Pixels
 from model.prediction import Prediction
 from model.verdict import judge
 
@@ -111,7 +112,7 @@ def _prediction(shot: Shot, folder: PredictionFolder, pictures: Pictures) -> Mea
         return Measurement(row)
     try:
         values = pictures.map(path)
-    except UnreadablePicture as error:
+    except DamagedFileError as error:
         return Measurement(_replaced(_row(shot, None), Problem(Kind.MAP_UNREADABLE, shot.entry.key, str(error))))
     return _scored(shot, values, shot.native if shot.native != (0, 0) else None, curve=True)
 

@@ -22,14 +22,13 @@ from clue_cli.evidence.walk import WalkOptions, check_paths, open_file, walk
 from model.data.object_masks import NAMED
 from model.data.photo_bank import Cutout
 from model.data.photos_to_forge import LONGEST
-from model.data.picture_files import white
+from model.images.masks import from_grey
+from model.images.pixels import OVER_WHITE
 
 SMALLEST_SIDE, LARGEST_SIDE = 64, 30_000
 """Pixels; smaller photos hold no edit worth finding, and OpenCV moves no larger ones."""
 KEPT_PIXELS = 64_000_000
 """So many pixels of decoded photos are kept at most, and always the last photo."""
-OVER_WHITE = "alpha composited over white"
-"""What the decoder says of a picture that is transparent in places (`clue_cli.evidence.decode`)."""
 _PARTS = 16  # a mask's name is taken apart at underscores into so many parts at most
 
 
@@ -238,11 +237,11 @@ class PhotoFolder:
         decoded = self._decoded(locator, cutout.path)
         if OVER_WHITE in decoded.decoding:
             raise PhotoFailure(locator, "The mask is transparent in places; expected white on black.")
-        grey = decoded.pixels.max(axis=2)
+        grey = decoded.displayed(decoded.pixels).max(axis=2)
         if abs(grey.shape[0] * width / (grey.shape[1] * height) - 1) > 0.02:
             raise PhotoFailure(locator, f"The mask is {grey.shape[1]}×{grey.shape[0]}, the photo {width}×{height}.")
         try:
-            mask = white(grey)
+            mask = from_grey(grey, strict=True)
         except ValueError as error:
             raise PhotoFailure(locator, f"{str(error).capitalize()}.") from error
         mask = np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
@@ -251,7 +250,8 @@ class PhotoFolder:
         return mask
 
     def _fitting(self, locator: str, path: Path) -> NDArray[np.uint8]:
-        pixels = self._decoded(locator, path).pixels
+        decoded = self._decoded(locator, path)
+        pixels = np.ascontiguousarray(decoded.displayed(decoded.pixels))
         height, width = pixels.shape[:2]
         if min(height, width) < SMALLEST_SIDE:
             raise PhotoFailure(

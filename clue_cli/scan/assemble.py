@@ -52,7 +52,7 @@ def image_record(
         own: the calibration file that it came from, if it is not the model's.
         missing: which panels could not be made, in words.
     """
-    height, width = photo.pixels.shape[:2]
+    height, width = judgment.mask.shape
     megapixels = width * height / 1e6
     calibration = calibration.of(prediction.features)
     return ImageRecord(

@@ -28,7 +28,6 @@ from clue_cli.errors import ClueError, ExitCode, OutputError
 from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.identity import sha256_file
 from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Photo, Skipped, Unreadable
-from clue_cli.evidence.orientation import displayed_view, stored_view
 from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
@@ -329,8 +328,7 @@ class _Flow:
                 if self.stop.is_set():
                     self.budget.release(self._cost(page.photo))
                 else:
-                    # As stored, not as displayed: the network sees the 8×8 grid of a JPEG where the encoder put it.
-                    yield page, stored_view(page.photo.pixels, page.photo.orientation)
+                    yield page, page.photo.pixels
                 page = self.decoded.poll()
                 if page is None:
                     # The next image may wait for the memory of this one: what is begun must not wait for the next.
@@ -380,9 +378,9 @@ class _Flow:
 
     def _write_one(self, photo: Photo, prediction: Prediction[Decoded], device: str) -> None:
         started = time.perf_counter()
-        heatmap = displayed_view(prediction.heatmap, photo.orientation)
+        pixels, heatmap = photo.displayed(photo.pixels), photo.displayed(prediction.heatmap)
         try:
-            finding = judge(photo.pixels, heatmap, prediction.features, self.calibration)
+            finding = judge(pixels, heatmap, prediction.features, self.calibration)
         except ValueError as error:
             self.fail(photo_failure(photo, Step.PREDICT, FailureCode.NOT_FINITE, f"No verdict: {error}."))
             return
@@ -394,7 +392,7 @@ class _Flow:
             previews=self.options.previews,
             panels=self.options.panels,
         )
-        self.store.write_previews(outputs, photo.pixels, heatmap, finding.mask)
+        self.store.write_previews(outputs, pixels, heatmap, finding.mask)
         outputs, missing = self.store.write_panels(outputs, photo)
         record = image_record(
             photo,

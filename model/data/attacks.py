@@ -13,7 +13,7 @@
 
 Pixels in, pixels out, H×W×3 uint8; metadata is gone, since only pixels are handed on. An attack depends on the seed and
 the picture alone. Some change the size: the prediction is then brought to the size of the ground truth
-(`model.evaluation.maps.to_size`), and the ground truth stays as it is.
+(`model.images.maps.to_size`), and the ground truth stays as it is.
 """
 
 from __future__ import annotations

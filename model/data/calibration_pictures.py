@@ -24,8 +24,8 @@ from model.data.forge import KINDS, forge
 from model.data.mix import Forge, Masks, Mix, Shape, Source
 from model.data.photo_bank import PhotoBank
 from model.data.photos_to_forge import check_photo, decode, photos_to_forge, temporary_cache
-from model.data.picture_files import DamagedFileError, Pixels, picture_size
 from model.data.sides import place, side_of
+from model.images.pixels import DamagedFileError, Pixels, picture_size
 
 SHAPES = tuple(Shape(*size) for size in ((256, 384), (384, 256), (320, 320), (480, 640), (768, 1024), (1072, 1600)))
 """Sizes beside those of the mix: a score of larger pictures is larger by chance, so it has to meet some."""

@@ -8,7 +8,8 @@ from PIL import Image
 from model.data.entries import Entry
 from model.data.history import resize, whole_picture
 from model.data.mix import Augment, Masks, Shape
-from model.data.picture_files import Mask, Pixels, opened, read_mask, rgb
+from model.images.masks import Mask, MaskStyle, read_mask
+from model.images.pixels import Pixels, opened, rgb, stored_size
 
 AS_IT_IS = Augment(flip=0, rescale=0, history=0, aligned=1, focus=1)
 """Nothing done to the file's pixels, and what is forged in sight: for the sides that are measured."""
@@ -28,8 +29,9 @@ def entry_mask(entry: Entry, reading: Masks, limit: float, size: tuple[int, int]
     """
     if entry.mask is None:
         return None
+    style: MaskStyle = "black" if reading.inverted else "white"
     may = reading.empty == "authentic"
-    return read_mask(entry.mask, limit, inverted=reading.inverted, size=size, fit=reading.fit, empty=may)
+    return read_mask(entry.mask, style, limit, strict=True, size=size, fit=reading.fit, empty=may)
 
 
 def cut(
@@ -49,7 +51,7 @@ def cut(
         DamagedFileError: the image or its mask cannot be used.
     """
     with opened(entry.image, limit) as image:
-        height, width = image.height, image.width
+        height, width = stored_size(image)
         mask = entry_mask(entry, reading, limit, (height, width))
         box = crop_box(height, width, mask, shape, augment, rng)
         pixels = rgb(image, box)

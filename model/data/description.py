@@ -21,10 +21,11 @@ from model.data.entries import Entry
 from model.data.mix import EmptyMask, Forge, Masks, Mix, Source
 from model.data.photo_bank import LARGEST_MASK, check_proportions
 from model.data.photos_to_forge import check_photo, photos_to_forge
-from model.data.picture_files import DamagedFileError, check_mask_size, opened, picture_size
 from model.data.sides import Side, side_of
 from model.data.stream import Stream
 from model.data.yaml_reader import legible
+from model.images.masks import check_mask_size
+from model.images.pixels import DamagedFileError, opened, picture_size
 
 AREA_EDGES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Edges of the histogram of forged area, shares of the picture. The first bin is for masks that mark nothing."""
@@ -168,7 +169,7 @@ def _look_at_photos(data: Forge, mix: Mix, told: SourceDescription, decode: bool
             sizes.append(size)
             for mask in masks:
                 try:
-                    check_proportions(mask, read(mask, LARGEST_MASK, mask=True), size)
+                    check_proportions(mask, read(mask, LARGEST_MASK), size)
                 except DamagedFileError as error:
                     told.damaged.append(str(error))
         looked(told.name, number, len(photos))
@@ -192,7 +193,7 @@ def _look_at(
                 if not mask.any():
                     told.empty.append(str(entry.mask))
             elif entry.mask is not None and not reading.fit and entry.mask.suffix != ".npz":  # arrays have no header
-                check_mask_size(entry.mask, picture_size(entry.mask, limit, mask=True), size)
+                check_mask_size(entry.mask, picture_size(entry.mask, limit), size)
             sizes.append(size)
         except DamagedFileError as error:
             told.damaged.append(str(error))
@@ -206,8 +207,8 @@ def _sizes(found: list[tuple[int, int]]) -> list[list[int]]:
     return [[w, h] for h, w in (sizes[0], sizes[len(sizes) // 2], sizes[-1])] if sizes else []
 
 
-def _decoded_size(path: Path, limit: float, *, mask: bool = False) -> tuple[int, int]:
-    size = picture_size(path, limit, mask=mask)
+def _decoded_size(path: Path, limit: float) -> tuple[int, int]:
+    size = picture_size(path, limit)
     with opened(path, limit) as image:
         image.load()
     return size

@@ -19,8 +19,9 @@ from pathlib import Path
 
 from model.data.entries import Entries, Entry, match_by_key
 from model.data.mix import Layout
-from model.data.picture_folders import SUFFIXES, find_pictures
+from model.data.picture_folders import find_pictures
 from model.data.yaml_reader import MixError
+from model.images.pixels import SUFFIXES
 
 
 def _folder(where: str, root: Path, *names: str) -> Path:

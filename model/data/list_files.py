@@ -17,8 +17,8 @@ from typing import NamedTuple
 from model.data.entries import Entries, Entry
 from model.data.mix import ListFile
 from model.data.photo_names import photo_names
-from model.data.picture_folders import SUFFIXES
 from model.data.yaml_reader import MixError
+from model.images.pixels import SUFFIXES
 
 IMAGE, MASK, PHOTO, PHOTOS = ("image", "file"), "mask", "photo", "photos"
 """The columns; the first of IMAGE that has a value is taken."""

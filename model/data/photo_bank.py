@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.object_masks import find_photos, match_masks
-from model.data.picture_files import DamagedFileError, Mask, opened, picture_size, read_mask, rgb
 from model.data.recent_photos import RecentPhotos
+from model.images.masks import Mask, read_mask
+from model.images.pixels import DamagedFileError, picture_size, read_pixels
 
 Pixels = NDArray[np.uint8]
 LARGEST_MASK = 178.0
@@ -140,8 +141,7 @@ class PhotoBank:
         self.sizes = []
         for index, path in enumerate(self.paths):
             try:
-                with opened(path, math.inf) as image:
-                    pixels = rgb(image)
+                pixels = read_pixels(path, math.inf)
             except DamagedFileError as error:
                 self.left_out.append(str(error))
                 continue
@@ -174,8 +174,8 @@ class PhotoBank:
             DamagedFileError: it cannot be read, has other proportions than its photo, or marks nothing.
         """
         height, width = self.sizes[cutout.photo]
-        check_proportions(cutout.path, picture_size(cutout.path, LARGEST_MASK, mask=True), (height, width))
-        mask = read_mask(cutout.path, LARGEST_MASK, size=(height, width), fit=True)
+        check_proportions(cutout.path, picture_size(cutout.path, LARGEST_MASK), (height, width))
+        mask = read_mask(cutout.path, max_megapixels=LARGEST_MASK, strict=True, size=(height, width), fit=True)
         if not mask.any():
             raise DamagedFileError(f"{cutout.path}: the mask marks nothing")
         return mask

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from model.data.mix import Forge, Mix, Validation
 from model.data.photo_bank import PhotoBank, bank_of
-from model.data.picture_files import DamagedFileError, picture_size
 from model.data.sides import Side, side_of_photo
 from model.data.temporary_cache import temporary_cache as temporary_cache
+from model.images.pixels import DamagedFileError, picture_size
 
 SMALLEST_SIDE, LONGEST = 32, 16
 """Of a photo to forge from: pixels of the shorter side, and how many times it goes into the longer one. A crop needs

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
+from model.images.pixels import SUFFIXES
 
 
-def find_pictures(folder: Path, problems: list[str], suffixes: set[str] = SUFFIXES) -> list[Path]:
+def find_pictures(folder: Path, problems: list[str], suffixes: AbstractSet[str] = SUFFIXES) -> list[Path]:
     """All pictures below a folder, sorted; files of other types are counted among the problems."""
     paths: list[Path] = []
     others: Counter[str] = Counter()

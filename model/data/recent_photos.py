@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.data.picture_files import DamagedFileError, Pixels, opened, rgb
+from model.images.pixels import DamagedFileError, Pixels, opened, rgb, stored_size
 
 KEPT_BYTES = 128_000_000
 """So many bytes of decoded photos are kept at most, in each process."""
@@ -53,8 +53,8 @@ class RecentPhotos:
 def decoded(path: Path, size: tuple[int, int]) -> Pixels:
     """All pixels of a photo of a height and width, H×W×3 uint8, read-only. Raises DamagedFileError."""
     with opened(path, math.inf) as image:  # compared before anything is decoded, and after
-        found = (image.height, image.width)
-        pixels = rgb(image) if sorted(found) == sorted(size) else np.empty((0, 0, 3), np.uint8)
+        found = stored_size(image)
+        pixels = rgb(image) if found == size else np.empty((0, 0, 3), np.uint8)
     if pixels.shape[:2] != size:
         raise DamagedFileError(f"{path}: {found[1]}×{found[0]} pixels, not {size[1]}×{size[0]} as when it was listed")
     pixels.flags.writeable = False

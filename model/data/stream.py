@@ -22,9 +22,10 @@ from model.data.forge import forge, forge_plainly
 from model.data.mix import Curriculum, Forge, Masks, Mix, Shape
 from model.data.photo_bank import PhotoBank
 from model.data.photos_to_forge import decode, photos_to_forge, readable, temporary_cache
-from model.data.picture_files import DamagedFileError, Mask, Pixels
 from model.data.sides import Side, side_of
 from model.data.yaml_reader import MixError
+from model.images.masks import Mask
+from model.images.pixels import DamagedFileError, Pixels
 
 TRIES = 16
 """So many damaged files, or edits that failed, in a row, and a sample is given up."""

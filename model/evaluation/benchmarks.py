@@ -24,11 +24,10 @@ from model.evaluation.problems import (
     EvaluationError,
     Kind,
     Problem,
-    UnreadablePicture,
     raise_if_any,
 )
 from model.evaluation.registry import BENCHMARKS, Benchmark
-from model.evaluation.truth import read_header
+from model.images.pixels import DamagedFileError, read_header
 
 SUSPECT_SHARE = 0.5
 """A set is reported as inverted if more than this share of its masks, and at least three, look inverted."""
@@ -211,7 +210,7 @@ def digest(entries: Sequence[Entry], tick: Tick | None = None) -> str:
     """SHA-256, hex, over the sorted keys, classes, and sizes and contents of images and masks; files are streamed.
 
     Raises:
-        UnreadablePicture: a file cannot be read.
+        DamagedFileError: a file cannot be read.
     """
     total = hashlib.sha256(b"clue data set 1\n")
     for entry in sorted(entries, key=lambda entry: os.fsencode(entry.key)):
@@ -222,7 +221,7 @@ def digest(entries: Sequence[Entry], tick: Tick | None = None) -> str:
                     content = hashlib.file_digest(file, "sha256").hexdigest()
                     size = os.fstat(file.fileno()).st_size
             except OSError as error:
-                raise UnreadablePicture(f"{path}: {error}") from error
+                raise DamagedFileError(f"{path}: {error}") from error
             total.update(f"{size} {content}\n".encode())
         if tick:
             tick(entry)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from model.evaluation.problems import Kind, Problem
-from model.evaluation.truth import SUFFIXES, MaskStyle
+from model.images.masks import MaskStyle
+from model.images.pixels import SUFFIXES
 
 MASK_ENDINGS = ("", "_gt", "_mask", "_edgemask")
 """What published masks append to the stem of their image, in the order in which it is tried."""

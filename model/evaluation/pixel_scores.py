@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.evaluation.maps import Map, is_finite
-from model.evaluation.truth import Mask
+from model.images.maps import Map, is_finite
+from model.images.masks import Mask
 
 THRESHOLD = 0.5
 """A pixel is marked if its probability is above this."""

@@ -21,7 +21,7 @@ from model.evaluation.layouts import (
     three_folders,
 )
 from model.evaluation.problems import Kind, Problem
-from model.evaluation.truth import SUFFIXES
+from model.images.pixels import SUFFIXES
 
 
 def casia_manipulation(stem: str) -> str:

@@ -9,7 +9,7 @@ from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.sandbox.worker import OPERATIONS, Reply, main
 
 
-def crash(data: bytes, limits: DecodeLimits) -> Iterator[Reply]:
+def crash(data: bytes, limits: DecodeLimits, *, style: str) -> Iterator[Reply]:
     ctypes.string_at(0)
     yield {}, ()
 

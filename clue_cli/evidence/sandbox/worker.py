@@ -21,6 +21,9 @@ from PIL import Image
 from clue_cli.evidence.decode import DecodeLimits, Page, PageCount, PageFailure, decode_pages
 from clue_cli.evidence.metadata import clean_text
 from clue_cli.evidence.sandbox.framing import receive_bytes, receive_header, send_header, standard_streams
+from model.images.maps import png_levels
+from model.images.masks import MaskStyle, marked
+from model.images.pixels import FORMATS, read_header
 
 _STRIP_BYTES = 1 << 20  # pixels leave in strips of about this size, so that they are never copied as a whole
 
@@ -44,9 +47,8 @@ def picture(
             yield _page(page)
 
 
-def mask(data: bytes, limits: DecodeLimits) -> Iterator[Reply]:
-    """The levels of a mask as they are stored (`mask_levels`): unlike those of a picture, never turned or blended."""
-    from model.evaluation.truth import FORMATS, mask_levels
+def mask(data: bytes, limits: DecodeLimits, *, style: MaskStyle) -> Iterator[Reply]:
+    """What a mask of a style marks, 0 or 1 for each pixel as stored (`model.images.masks.marked`)."""
 
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
@@ -55,19 +57,17 @@ def mask(data: bytes, limits: DecodeLimits) -> Iterator[Reply]:
                 message = f"{megapixels:.4g} megapixels; the limit is {limits.max_megapixels:g} (--max-megapixels)."
                 yield _failed(message)
                 return
-            levels = np.array(mask_levels(image))
+            white = marked(image, style)
     except MemoryError:
         yield _failed("Decoding needs more memory than it was given.")
     except Exception as error:  # Pillow fed with hostile bytes raises whatever it likes
         yield _unreadable("The mask is damaged or cut", error)
     else:
-        yield _array(levels)
+        yield _array(white.view(np.uint8))
 
 
 def header(data: bytes, limits: DecodeLimits, *, path: str) -> Iterator[Reply]:
     """Width, height, format and signature of a picture file, of which most need not be read."""
-    from model.evaluation.truth import read_header
-
     try:
         yield asdict(read_header(Path(path))), ()
     except Exception as error:  # as above
@@ -76,8 +76,6 @@ def header(data: bytes, limits: DecodeLimits, *, path: str) -> Iterator[Reply]:
 
 def map_levels(data: bytes, limits: DecodeLimits, *, path: str) -> Iterator[Reply]:
     """The levels of a PNG file with another method's map, of 8 or 16 bits as they are stored."""
-    from model.evaluation.maps import png_levels
-
     try:
         levels = png_levels(Path(path), limits.max_megapixels)
     except Exception as error:  # as above

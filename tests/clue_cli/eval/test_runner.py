@@ -11,7 +11,7 @@ from clue_cli.eval import runner
 from clue_cli.eval.pictures import Pictures
 from clue_cli.scan.channel import Budget
 from model.evaluation import Entry
-from model.evaluation.truth import Mask
+from model.images.masks import Mask
 from tests.clue_cli.eval.conftest import measured
 from tests.clue_cli.eval.made import SIZE, write_set
 

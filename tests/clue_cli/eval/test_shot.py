@@ -18,8 +18,9 @@ from clue_cli.eval.sets import ChosenSet
 from clue_cli.eval.shot import Shot, measure_shot
 from model.calibration import FEATURES, Calibration, OwnScore
 from model.data.attacks import Attack
-from model.evaluation import Kind, Problem, find_at, ground, read_pixels
-from model.evaluation.maps import Map
+from model.evaluation import Kind, Problem, find_at, ground
+from model.images.maps import Map
+from model.images.pixels import read_pixels
 from model.picture import SCREEN
 from model.prediction import Prediction
 from tests.clue_cli.eval.made import SIZE, truth, write_set

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageFile
 
-from clue_cli.evidence.decode import DecodeLimits, Page, PageCount, PageFailure, decode_pages, to_rgb
+from clue_cli.evidence.decode import DecodeLimits, Page, PageCount, PageFailure, decode_pages
 from clue_cli.evidence.formats import sniff
-from clue_cli.evidence.orientation import displayed_view
 from clue_cli.scan.records import FailureCode
 from tests.faults import broken_pictures, pictures
 
@@ -200,19 +199,17 @@ def test_every_mode_of_a_tiff_becomes_rgb(mode: str) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied_exactly(orientation: int) -> None:
-    stored = page(pictures.oriented_jpeg(1))
-    shown = page(pictures.oriented_jpeg(orientation))
-    np.testing.assert_array_equal(pixels(shown), displayed_view(pixels(stored), orientation))
-    assert shown.orientation == orientation
-    assert any("orientation" in note for note in shown.decoding) == (orientation != 1)
+@pytest.mark.parametrize("form", ["JPEG", "TIFF"])
+def test_pixels_come_as_stored_with_their_orientation(form: str, orientation: int) -> None:
+    def turned(by: int) -> bytes:
+        if form == "JPEG":
+            return pictures.oriented_jpeg(by)
+        return pictures.encoded(pictures.photo(), "TIFF", tiffinfo={0x0112: by})
 
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_orientation_of_a_tiff_is_applied_once(orientation: int) -> None:
-    shown = page(pictures.encoded(pictures.photo(), "TIFF", tiffinfo={0x0112: orientation}))
-    np.testing.assert_array_equal(pixels(shown), displayed_view(SOURCE, orientation))
-    assert shown.orientation == orientation
+    found = page(turned(orientation))
+    np.testing.assert_array_equal(pixels(found), pixels(page(turned(1))))
+    assert found.orientation == orientation
+    assert any("orientation" in note for note in found.decoding) == (orientation != 1)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 255])
@@ -383,10 +380,3 @@ def test_exif_and_findings_come_with_every_page() -> None:
 def test_address_space_follows_the_limits() -> None:
     assert DecodeLimits(memory_mib=512).address_space() == 512 << 20
     assert DecodeLimits(max_megapixels=500).address_space() > DecodeLimits(max_megapixels=100).address_space()
-
-
-def test_to_rgb_leaves_rgb_alone() -> None:
-    image = pictures.photo()
-    same, done = to_rgb(image, 8, has_adobe_marker=False)
-    assert same is image
-    assert done == []

@@ -91,6 +91,15 @@ def image(locator: str = "evidence/a.jpg", page: int = 0, page_count: int = 1, *
     return ImageRecord(**{**fields, **changes})
 
 
+def first_schema(record: ImageRecord | FailureRecord, version: str = "1.2") -> dict[str, Any]:
+    """A record as clue 0.1.0 wrote it: the answer's fields beside the others, findings as `warnings`."""
+    content = record.model_dump(mode="json")
+    answers, findings = content.pop("verdicts", None), content.pop("findings", None)
+    if answers is not None and findings is not None:
+        content |= answers["localization"] | {"warnings": [finding["statement"] for finding in findings]}
+    return content | {"schema_version": version}
+
+
 def failure(locator: str = "evidence/broken.jpg", **changes: Any) -> FailureRecord:
     fields: dict[str, Any] = {
         "locator": locator,

@@ -19,15 +19,7 @@ from clue_cli.scan.records import (
     Verdict,
     Weight,
 )
-from tests.clue_cli.results.made import failure, image
-
-
-def first_schema(version: str = "1.2", **changes: Any) -> dict[str, Any]:
-    """The JSON of `image()` as clue 0.1.0 wrote it: the answer's fields beside the others, findings as `warnings`."""
-    content = json.loads(image().model_dump_json())
-    answer = content.pop("verdicts")[Question.LOCALIZATION]
-    del content["findings"]
-    return content | answer | {"warnings": ["The name says png."], "schema_version": version} | changes
+from tests.clue_cli.results.made import failure, first_schema, image
 
 
 def test_a_record_comes_back_from_its_json_as_it_was() -> None:
@@ -49,7 +41,9 @@ def test_the_headline_is_that_of_the_strongest_answer() -> None:
 
 @pytest.mark.parametrize("version", ["1.0", "1.1", "1.2"])
 def test_a_record_of_schema_1_is_read_as_one_of_today(version: str) -> None:
-    read = RECORD.validate_json(json.dumps(first_schema(version, score=0.875, p_value=0.25)))
+    read = RECORD.validate_json(
+        json.dumps(first_schema(image(score=0.875, p_value=0.25), version) | {"warnings": ["The name says png."]})
+    )
     assert isinstance(read, ImageRecord)
     assert read.schema_version == SCHEMA_VERSION
     answer = read.verdicts[Question.LOCALIZATION]
@@ -70,7 +64,7 @@ def test_a_failure_of_schema_1_equals_the_same_failure_of_today() -> None:
 @pytest.mark.parametrize("broken", [{"score": 2}, {"verdict": "authentic"}, {"unheard_of": 1}])
 def test_a_broken_record_of_schema_1_is_refused(broken: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        RECORD.validate_json(json.dumps(first_schema() | broken))
+        RECORD.validate_json(json.dumps(first_schema(image()) | broken))
 
 
 def test_a_record_without_an_answer_is_refused() -> None:

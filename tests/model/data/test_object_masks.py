@@ -14,7 +14,7 @@ from model.data.mix import Forge, MaskFolder, Mix, Source, Validation
 from model.data.object_masks import find_photos, match_masks
 from model.data.photo_bank import Cutout, PhotoBank, bank_of
 from model.data.photos_to_forge import decode
-from model.data.picture_files import DamagedFileError
+from model.images.pixels import DamagedFileError
 from tests.model.data.made import touch
 
 SHARED = "belong to several photos of one name; expected a folder of the same path as the photo's"

@@ -18,9 +18,9 @@ from model.data.forge import forge, forge_plainly
 from model.data.mix import Forge, Mix, Shape, Source, Validation
 from model.data.photo_bank import PhotoBank, bank_of
 from model.data.photos_to_forge import decode, free_bytes
-from model.data.picture_files import DamagedFileError
 from model.data.recent_photos import RecentPhotos
 from model.data.stream import Stream
+from model.images.pixels import DamagedFileError
 
 SIZES = ((96, 80), (80, 96), (120, 90), (64, 64), (100, 100))
 

@@ -26,10 +26,10 @@ from model.evaluation import (
     ground,
     measure,
     merged,
-    read_pixels,
     summarize,
 )
 from model.evaluation.metrics import edited_area_fifths, picture_size
+from model.images.pixels import read_pixels
 from tests.model.evaluation.trees import BOX, HEIGHT, WIDTH, mask, picture, tp_gt_au
 
 PERFECT = BOX.astype(np.float32)
