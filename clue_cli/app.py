@@ -18,6 +18,7 @@ from clue_cli.commands.eval import evaluate
 from clue_cli.commands.forge import forge
 from clue_cli.commands.models import models
 from clue_cli.commands.options import path
+from clue_cli.commands.results import export, report
 from clue_cli.commands.scan import scan
 from clue_cli.commands.train import train
 from clue_cli.errors import ClueError, ExitCode
@@ -115,6 +116,21 @@ app.command(
         "The same command again goes on where it was interrupted; a larger -n adds pictures.",
     )
 )(forge)
+
+app.command(
+    epilog=_example(
+        "clue report results/",
+        "clue report results/ --only forged --name for-the-prosecutor",
+        "clue report results/ --where 'score>=0.8' --where 'camera_model~canon'",
+    )
+)(report)
+
+app.command(
+    epilog=_example(
+        "clue export results/ --format csv --out findings.csv",
+        "clue export results/ --format jsonl --only forged,inconclusive | jq -r .locator",
+    )
+)(export)
 
 app.add_typer(
     models,

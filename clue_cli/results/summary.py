@@ -73,21 +73,24 @@ COLUMNS: dict[str, str] = {name: meaning for name, (meaning, _, _) in _COLUMNS.i
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
-def write_summary(to: TextIO, records: Iterable[tuple[ImageRecord | FailureRecord, bool]]) -> None:
+def cells(record: ImageRecord | FailureRecord) -> dict[str, Cell]:
+    """The cells of a record by column, but for `met_in_this_run`."""
+    if isinstance(record, ImageRecord):
+        return {name: of_image(record) for name, (_, of_image, _) in _COLUMNS.items()}
+    return {name: of_failure(record) for name, (_, _, of_failure) in _COLUMNS.items()}
+
+
+def write_summary(to: TextIO, records: Iterable[tuple[ImageRecord | FailureRecord, bool | None]]) -> None:
     """Write the header and one row per record; `to` must have been opened with `newline=""`.
 
     Args:
         to: where to.
-        records: each with whether the latest run met it.
+        records: each with whether the latest run met it; None if that is not known.
     """
     writer = csv.writer(to)
     writer.writerow(COLUMNS)
     for record, met in records:
-        if isinstance(record, ImageRecord):
-            cells: list[Cell] = [of_image(record) for _, of_image, _ in _COLUMNS.values()]
-        else:
-            cells = [of_failure(record) for _, _, of_failure in _COLUMNS.values()]
-        writer.writerow([*map(harmless, cells), _yes(met)])
+        writer.writerow([*map(harmless, cells(record).values()), None if met is None else _yes(met)])
 
 
 def harmless(cell: Cell) -> Cell:
