@@ -177,7 +177,7 @@ def evaluate(
 def _measure(out: Path, options: EvalOptions, *, quiet: bool) -> ExitCode:
     # Heavy: only here, so that `clue --help` answers at once
     from clue_cli.eval.progress import EvalProgress
-    from clue_cli.eval.session import evaluate as run
+    from clue_cli.eval.run import evaluate as run
     from clue_cli.eval.table import render
 
     with graceful_stop() as stop, EvalProgress(quiet=quiet) as progress:
@@ -202,7 +202,7 @@ def _conclude(results: Results) -> ExitCode:
 
 
 def _show_list(root: Path | None) -> None:
-    from clue_cli.eval.listing import listing
+    from clue_cli.eval.table import listing
 
     write_stdout(listing(root, width=_width(), colour=_colour()))
 

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clue_cli.errors import DataProblemError, UsageError
-from clue_cli.eval.methods import PREDICTIONS, Method, classical, table_of
-from clue_cli.eval.network import Network
+from clue_cli.eval.methods import PREDICTIONS, Method, Network, classical, table_of
 from clue_cli.eval.options import EvalOptions
 from clue_cli.eval.pictures import Pictures
 from clue_cli.eval.predictions import PredictionFolder

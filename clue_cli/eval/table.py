@@ -1,18 +1,22 @@
-"""The tables of a result, as in the paper: methods down, sets across, F1 / IoU in the cells."""
+"""The tables of a result, as in the paper: methods down, sets across, F1 / IoU in the cells. The table of `--list`."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from clue_cli.errors import NothingToScanError
 from clue_cli.eval.methods import METADATA
-from clue_cli.eval.results import Average, Figure, Outcome, Results
+from clue_cli.eval.results import Average, Outcome, Results
 from clue_cli.terminal import printable
+from model.evaluation import Estimate, EvaluationError, Kind, status
+from model.evaluation.benchmarks import Status
 
 METRICS = {
     "f1": "F1 at 0.5",
@@ -53,7 +57,7 @@ def number(value: float | None, *, signed: bool = False) -> str:
     return text.replace("0.", ".", 1) if abs(value) < 1 and text.lstrip("+-").startswith("0.") else text
 
 
-def with_interval(figure: Figure | None) -> str:
+def with_interval(figure: Estimate | None) -> str:
     """`.847 [.830, .862], n = 920`."""
     if figure is None or figure.value is None:
         return "–" if figure is None or not figure.n else f"–, n = {figure.n}"
@@ -206,7 +210,7 @@ def _problem_lines(results: Results, name: str) -> list[str]:
     return lines + _by_kind(f"{name}, images that were not measured", {(p.kind, p.name) for p in record.elsewhere})
 
 
-def _by_kind(what: str, found: set[tuple[str, str]]) -> list[str]:
+def _by_kind(what: str, found: set[tuple[Kind, str]]) -> list[str]:
     """A line for each kind, with its first names."""
     lines = []
     for kind in sorted({kind for kind, _ in found}):
@@ -270,3 +274,40 @@ def _detail_table(one: Outcome) -> Table:
     cells = one.pixel | one.image
     rows = [[words, with_interval(cells.get(metric))] for metric, words in METRICS.items() if metric in cells]
     return _table(f"{one.method} on {one.set}{what}", ["metric", "value [95 % interval], n"], rows)
+
+
+def listing(root: Path | None, *, width: int | None = None, colour: bool = False) -> str:
+    """Text for a terminal.
+
+    Raises:
+        NothingToScanError: the root cannot be read.
+    """
+    try:
+        found = status(root)
+    except EvaluationError as error:
+        raise NothingToScanError(f"{error}.", "Check --root, or CLUE_DATA.") from error
+    buffer = io.StringIO()
+    console = Console(
+        file=buffer, force_terminal=colour, no_color=not colour, width=width, markup=False, highlight=False, emoji=False
+    )
+    where = f"looked for in {root}" if root else "not looked for: neither --root nor CLUE_DATA says where they lie"
+    console.print(Text(printable(f"Benchmarks, {where}"), "bold"), soft_wrap=True)
+    for one in found:
+        for line, style in _lines(one):
+            console.print(Text(printable(line), style), soft_wrap=True)
+    return buffer.getvalue()
+
+
+def _lines(one: Status) -> list[tuple[str, str]]:
+    benchmark, found = one.benchmark, one.found
+    style = "dim" if found is None else "bold green" if found.complete else "bold yellow"
+    lines = [(f"{benchmark.name}: {one.words}", style), (f"    {benchmark.title}; {benchmark.expected}", "")]
+    if found is not None:
+        lines.append((f"    found in {found.folder}, layout {found.layout}", ""))
+        if found.problems:
+            lines.append((f"    {len(found.problems)} problems, the first: {found.problems[0]}", "yellow"))
+    lines += [(f"    obtained from {benchmark.obtained}; terms: {benchmark.terms}", "")]
+    lines += [(f"    known damage: {words}", "") for words in benchmark.damage]
+    if found is None:
+        lines += [(f"    layout {line}", "") for layout in benchmark.layouts for line in layout.describe()]
+    return lines

@@ -46,7 +46,7 @@ from model.evaluation.benchmarks import (
     limited,
     status,
 )
-from model.evaluation.bootstrap import Cell, Comparison
+from model.evaluation.bootstrap import Comparison, Estimate
 from model.evaluation.ground import Ground, ground
 from model.evaluation.layouts import Entry
 from model.evaluation.maps import RESIZE, read_map, to_size
@@ -77,9 +77,9 @@ __all__ = [
     "TRIVIAL",
     "Benchmark",
     "BenchmarkNotFound",
-    "Cell",
     "Comparison",
     "Entry",
+    "Estimate",
     "EvaluationError",
     "Found",
     "Ground",

@@ -7,7 +7,7 @@ that an image is drawn as a whole, with all its metrics.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,16 +23,20 @@ BLOCK = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """One figure of a result: its value, over how many images, and its bootstrap 95 % interval.
+class Estimate:
+    """One figure of a result, over n images, with its bootstrap 95 % interval.
 
     `value` is None where it is not defined, `low` and `high` where there are fewer than two images.
     """
 
-    value: float | None
-    n: int
-    low: float | None = None
-    high: float | None = None
+    value: float | None = field(metadata={"description": "The figure; null where it is not defined."})
+    n: int = field(metadata={"description": "Over how many images."})
+    low: float | None = field(
+        default=None, metadata={"description": "Lower end of the bootstrap 95 % interval over images."}
+    )
+    high: float | None = field(
+        default=None, metadata={"description": "Upper end of it; null for fewer than two images."}
+    )
 
     def to_dict(self) -> dict[str, float | int | None]:
         """Plain JSON types."""
@@ -72,7 +76,7 @@ def interval(samples: Values, level: float = LEVEL) -> tuple[float | None, float
     return float(low), float(high)
 
 
-def mean_cells(columns: dict[str, Values], seed: int, resamples: int = RESAMPLES) -> dict[str, Cell]:
+def mean_estimates(columns: dict[str, Values], seed: int, resamples: int = RESAMPLES) -> dict[str, Estimate]:
     """Mean and interval of each column over the same images; NaN stands for "not defined here" and lowers n."""
     if not columns:
         return {}
@@ -91,13 +95,13 @@ def mean_cells(columns: dict[str, Values], seed: int, resamples: int = RESAMPLES
     for column, name in enumerate(columns):
         n = int(count[column])
         low, high = interval(samples[:, column]) if n > 1 else (None, None)
-        cells[name] = Cell(float(filled[:, column].sum() / n) if n else None, n, low, high)
+        cells[name] = Estimate(float(filled[:, column].sum() / n) if n else None, n, low, high)
     return cells
 
 
-def statistic_cells(
+def statistic_estimates(
     statistics: dict[str, Statistic], groups: NDArray[np.int64], seed: int, resamples: int = RESAMPLES
-) -> dict[str, Cell]:
+) -> dict[str, Estimate]:
     """Any statistics of the weights of the same images, with their intervals from the same resamples."""
     n = groups.size
     values = {name: float(statistic(np.ones((1, n)))[0]) for name, statistic in statistics.items()}
@@ -110,7 +114,7 @@ def statistic_cells(
     cells = {}
     for name, value in values.items():
         drawn_values = np.concatenate(samples[name]) if samples.get(name) else np.empty(0)
-        cells[name] = Cell(value if name in defined else None, n, *interval(drawn_values))
+        cells[name] = Estimate(value if name in defined else None, n, *interval(drawn_values))
     return cells
 
 
@@ -127,7 +131,7 @@ class Comparison:
     metric: str
     a: float
     b: float
-    difference: Cell
+    difference: Estimate
     p_value: float
     real: bool
 
@@ -162,4 +166,4 @@ def paired(
     extreme = int((np.abs(samples - difference) >= abs(difference) - 1e-12).sum())
     p_value = (extreme + 1) / (samples.size + 1)
     real = low is not None and high is not None and (low > 0 or high < 0)
-    return Comparison(metric, value_a, value_b, Cell(difference, groups.size, low, high), p_value, real)
+    return Comparison(metric, value_a, value_b, Estimate(difference, groups.size, low, high), p_value, real)

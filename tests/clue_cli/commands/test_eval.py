@@ -28,7 +28,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[EvalOptions]:
         found.append(options)
         raise NothingToScanError("It ends here.")
 
-    monkeypatch.setattr("clue_cli.eval.session.evaluate", evaluate)
+    monkeypatch.setattr("clue_cli.eval.run.evaluate", evaluate)
     monkeypatch.delenv("CLUE_DATA", raising=False)
     return found
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from model.calibration import reliability
 from model.evaluation import image_scores
-from model.evaluation.bootstrap import Statistic, interval, mean_cells, paired, statistic_cells, weights
+from model.evaluation.bootstrap import Statistic, interval, mean_estimates, paired, statistic_estimates, weights
 
 sklearn = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
 
@@ -117,7 +117,7 @@ def test_reliability_curve_leaves_empty_bins_out() -> None:
 def test_interval_of_a_mean_is_that_of_theory() -> None:
     """The standard error of a mean is s/√n; percentile intervals of 400 images agree with it within a few per cent."""
     values = np.random.default_rng(0).normal(0.6, 0.2, 400)
-    cell = mean_cells({"f1": values}, seed=0)["f1"]
+    cell = mean_estimates({"f1": values}, seed=0)["f1"]
     assert (cell.value, cell.n) == (pytest.approx(values.mean()), 400)
     half = 1.96 * values.std() / 20
     assert cell.low == pytest.approx(values.mean() - half, abs=0.1 * half)
@@ -128,18 +128,18 @@ def test_intervals_cover_as_often_as_they_say() -> None:
     rng = np.random.default_rng(1)
     hits = 0
     for repeat in range(200):
-        cell = mean_cells({"x": rng.random(60)}, seed=repeat, resamples=300)["x"]
+        cell = mean_estimates({"x": rng.random(60)}, seed=repeat, resamples=300)["x"]
         assert cell.low is not None and cell.high is not None
         hits += cell.low <= 0.5 <= cell.high
     assert hits / 200 == pytest.approx(0.94, abs=0.05)
 
 
 def test_missing_values_lower_n_and_are_not_zero() -> None:
-    cells = mean_cells({"a": np.array([1.0, np.nan, 0.5]), "b": np.array([np.nan] * 3)}, seed=0, resamples=50)
+    cells = mean_estimates({"a": np.array([1.0, np.nan, 0.5]), "b": np.array([np.nan] * 3)}, seed=0, resamples=50)
     assert (cells["a"].value, cells["a"].n) == (0.75, 2)
     assert (cells["b"].value, cells["b"].n, cells["b"].low) == (None, 0, None)
-    assert mean_cells({}, seed=0) == {}
-    assert mean_cells({"a": np.array([0.3])}, seed=0)["a"].to_dict() == {
+    assert mean_estimates({}, seed=0) == {}
+    assert mean_estimates({"a": np.array([0.3])}, seed=0)["a"].to_dict() == {
         "value": 0.3, "n": 1, "low": None, "high": None}  # fmt: skip
 
 
@@ -173,10 +173,10 @@ def test_statistics_without_a_value() -> None:
     def constant(value: float) -> Statistic:
         return lambda weight: np.full(weight.shape[:-1], value)
 
-    cells = statistic_cells({"no": constant(math.nan), "yes": constant(0.5)}, np.zeros(3, int), 0, 20)
+    cells = statistic_estimates({"no": constant(math.nan), "yes": constant(0.5)}, np.zeros(3, int), 0, 20)
     assert cells["no"].to_dict() == {"value": None, "n": 3, "low": None, "high": None}
     assert cells["yes"].to_dict() == {"value": 0.5, "n": 3, "low": 0.5, "high": 0.5}
-    assert statistic_cells({"one": constant(0.5)}, np.zeros(1, int), 0)["one"].low is None
+    assert statistic_estimates({"one": constant(0.5)}, np.zeros(1, int), 0)["one"].low is None
     assert interval(np.array([math.nan])) == (None, None)
 
 
