@@ -43,6 +43,7 @@ class Method:
         details: what else its figures depend on, such as the number format.
         function: from pixels to a map; None for the network, predictions and the probe.
         sees_pixels: whether an attack can change its figures.
+        preset: of the network; it stands for the name in the digest of the settings, as in version 0.1.0.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Method:
     details: dict[str, Any] = field(default_factory=dict)
     function: MapFunction | None = None
     sees_pixels: bool = True
+    preset: str = ""
 
     @property
     def subject(self) -> bool:
@@ -62,7 +64,7 @@ class Method:
         attacked = self.sees_pixels and bool(attack.steps)
         parts = {
             "measure": MEASURE,
-            "method": self.name,
+            "method": self.preset or self.name,
             "kind": self.kind,
             "digest": self.digest,
             "details": self.details,
@@ -114,7 +116,11 @@ class Network:
         }
         if self.compile is not None:  # its maps differ in their last bits
             details["compile"] = self.compile.value
-        return Method(printable(self.checkpoint.preset.name), "network", self.checkpoint.digest, details)
+        checkpoint = self.checkpoint
+        name = printable(checkpoint.name)
+        if name in {PREDICTIONS, *(method.name for method in baselines()), *CLASSICAL}:
+            name = f"network {name}"
+        return Method(name, "network", checkpoint.digest, details, preset=printable(checkpoint.preset.name))
 
     @cached_property
     def predictor(self) -> Predictor:

@@ -45,7 +45,7 @@ class SetRecord(Model):
     ]
     elsewhere: Annotated[
         list[Problem],
-        Field(description="What listing the set showed to be wrong with images that were not measured (`--limit`)."),
+        Field(description="What listing the set showed to be wrong with images that were not measured."),
     ] = []
     ignored: Annotated[int, Field(description="Files in its folders that are no pictures.")]
 
@@ -202,8 +202,8 @@ def read_results(path: Path) -> Results:
         ) from error
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        where, words = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
         raise NothingToScanError(
-            f"{file} is not a result that this version can read: {where}: {first['msg']}.",
+            f"{file} is not a result that this version can read: {where}: {words}.",
             "Measure again with this version; what is done is not computed again.",
         ) from error

@@ -478,17 +478,18 @@ def _measure(plan: Plan, folder: ResultsFolder, progress: EvalProgress, stop: th
         if log.unreadable:
             progress.say(f"warning: {log.unreadable} lines of {LOG} cannot be read; they are measured again")
         run = _run(plan, log, progress, stop)
+        images = _complete(plan, log, run.images) if stop.is_set() else run.images
         for chosen in plan.sets:
-            _look_for_inverted(plan, chosen, log, run, progress)
+            _look_for_inverted(plan, chosen, log, images[chosen.name], progress)
         with folder.create(PER_IMAGE) as stream:
-            figures = outcomes_and_averages(plan, log, run.images, PerImageTable(stream), RESAMPLES)
+            figures = outcomes_and_averages(plan, log, images, PerImageTable(stream), RESAMPLES)
         results = conclude(
-            plan, run.images, figures, RESAMPLES, started=started, interrupted=stop.is_set(), timing=run.timing.record()
+            plan, images, figures, RESAMPLES, started=started, interrupted=stop.is_set(), timing=run.timing.record()
         )
         plots = draw(results)
         sheets = {}
         if not stop.is_set():
-            sheets = contact_sheets(plan, log, run.images)
+            sheets = contact_sheets(plan, log, images)
             folder.replace_pictures(CONTACT, {name: sheet.jpeg for name, sheet in sheets.items()})
     folder.replace_pictures(PLOTS, {plot.name: plot.svg.encode() for plot in plots})
     folder.write(PAGE, page.render(results, plots, list(sheets.values())).encode("utf-8", "backslashreplace"))
@@ -528,10 +529,23 @@ def _warn(plan: Plan, chosen: ChosenSet, progress: EvalProgress) -> None:
         progress.say(f"warning: and {len(found) - 10} more, see {RESULTS}", style="yellow")
 
 
-def _look_for_inverted(plan: Plan, chosen: ChosenSet, log: MeasurementLog, run: Run, progress: EvalProgress) -> None:
+def _complete(plan: Plan, log: MeasurementLog, images: Images) -> Images:
+    """The images that every method has measured under every attack: an interruption leaves some half done."""
+    seed = plan.options.seed
+
+    def done(name: str, image: str) -> bool:
+        units = {Unit(m.settings(attack, seed), name, image) for m in plan.methods[name] for attack in plan.attacks}
+        return len(units) == sum(1 for _ in log.read(units))
+
+    return {name: {key: image for key, image in of.items() if done(name, image)} for name, of in images.items()}
+
+
+def _look_for_inverted(
+    plan: Plan, chosen: ChosenSet, log: MeasurementLog, images: dict[str, str], progress: EvalProgress
+) -> None:
     """Whether most of the ground truths that were measured look inverted."""
     method = plan.methods[chosen.name][0]
-    found = rows_of(log, chosen, run.images[chosen.name], method, plan.attacks[0], plan.options.seed)
+    found = rows_of(log, chosen, images, method, plan.attacks[0], plan.options.seed)
     upside_down = inverted_set(chosen.name, (one.inverted for one in found))
     if upside_down is not None and upside_down not in chosen.found.problems:
         plan.note(chosen, [upside_down])

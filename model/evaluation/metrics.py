@@ -122,7 +122,7 @@ def image_cells(rows: Sequence[ImageRow], seed: int = 0, resamples: int = RESAMP
 def compare(
     a: Iterable[ImageRow], b: Iterable[ImageRow], metric: str = "f1", *, seed: int = 0, resamples: int = RESAMPLES
 ) -> tuple[Comparison, list[Problem]]:
-    """Whether result A differs from result B on the images that both measured (paired bootstrap).
+    """Whether result A differs from result B on the images that both measured (`bootstrap.paired`).
 
     Args:
         metric: one of `PIXEL_METRICS`, `IMAGE_METRICS`, or `false_positive_area`.
@@ -146,11 +146,13 @@ def compare(
             problems.append(Problem(Kind.MAP_MISSING, key, f"{metric} in one result only"))
     left, right = [one[key] for key in keys], [other[key] for key in keys]
     classes = np.array([row.forged for row in left], np.int64)
+    differences: Values | None = None
     if metric in IMAGE_METRICS:
         first, second = _image_statistic(left, metric), _image_statistic(right, metric)
     else:
         first, second = _mean(left, read), _mean(right, read)
-    return paired(metric, first, second, classes, seed, resamples), problems
+        differences = np.array([float(read(x) or 0) - float(read(y) or 0) for x, y in zip(left, right, strict=True)])
+    return paired(metric, first, second, classes, seed, resamples, differences=differences), problems
 
 
 def edited_area_fifths(forged: Sequence[ImageRow]) -> dict[str, str]:

@@ -179,7 +179,7 @@ class TestFolder:
             ({"attacks": ("jpeg:101",)}, UsageError, "quality from 1 to 100"),
             ({"attacks": ("jpeg:70",), "predictions": Path("maps")}, UsageError, "pictures as they are"),
             ({"device": "cuda:99", "methods": ("mini",)}, UsageError, "no device"),
-            ({"model": "nowhere", "methods": ("mini",)}, WeightsError, "no model at"),
+            ({"model": "nowhere", "methods": ("mini",)}, WeightsError, "No model at"),
             ({"compile": Compile.BLOCKS, "methods": ("mini",)}, UsageError, r"no C\+\+ compiler here \(/nowhere"),
             ({"predictions": Path("nowhere")}, NothingToScanError, "no folder"),
         ],
@@ -283,6 +283,17 @@ class TestNetwork:
             patch.setattr(run.MeasurementLog, "append", append_then_stop)
             cut = run.evaluate(tmp_path / "out", EvalOptions(**options), progress, stopped)  # type: ignore[arg-type]
         assert cut.status == "interrupted"
+        for record in cut.sets:
+            every = [(one.forged, one.authentic) for one in cut.outcomes if one.set == record.name]
+            assert set(every) == {(record.forged, record.authentic)}, "each method over the same images"
+        counts = [(record.forged + record.authentic, sum(record.held)) for record in cut.sets]
+        assert any(measured < held for measured, held in counts)
+        said = "\n".join(notes(cut))
+        for record, (count, held) in zip(cut.sets, counts, strict=True):
+            early = f"{record.name}: {count} of {held} images were measured before the interruption."
+            assert (early in said) == (count < held)
+        assert "were not opened" not in said
+        assert "They were not opened" not in (tmp_path / "out" / "index.html").read_text("utf-8")
         assert read_results(tmp_path / "out") == cut
 
         results = measured(tmp_path / "out", **options)
@@ -308,7 +319,7 @@ class TestNetwork:
         assert again.timing.predictions == 0
 
         text = describe(compare_folders(tmp_path / "out", tmp_path / "out"))
-        assert "A = tiny, B = tiny" in text and "not shown to be real" in text
+        assert "A = tiny, B = tiny" in text and "too few images: p cannot be below" in text
         maps = tmp_path / "maps"
         maps.mkdir()
         for number in range(3):
@@ -316,7 +327,7 @@ class TestNetwork:
         measured(tmp_path / "other", bench=(str(first),), predictions=maps)
         (found,) = compare_folders(tmp_path / "other", tmp_path / "out")
         f1 = next(one for one in found.comparisons if one.metric == "f1")
-        assert f1.a == 1.0 and f1.difference.n == 3 and f1.real
+        assert f1.a == 1.0 and f1.difference.n == 3 and f1.least_p == 0.25
         assert found.undefined == ["image_auc", "false_positive_area"]  # no predictions for the authentic images
 
         measured(tmp_path / "fewer", bench=(str(first),), methods=("ela",), limit=3)
@@ -492,3 +503,32 @@ def test_steps_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_share_outside_the_network(spent: Timing, share: float | None) -> None:
     assert spent.outside == share
+
+
+def test_predictions_of_which_none_matches_are_an_error_before_anything_is_measured(tmp_path: Path) -> None:
+    folder, maps = write_set(tmp_path / "set", 2, 0), tmp_path / "maps"
+    maps.mkdir()
+    np.save(maps / "other.npy", truth(0))
+    with pytest.raises(NothingToScanError, match=r"is named like .* Tp/t0\.jpg; other\.npy is one"):
+        measured(tmp_path / "out", bench=(str(folder),), predictions=maps)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("runs/first/best", "first/best"),
+        ("deployed", "deployed"),
+        ("centre box", "network centre box"),
+        ("runs/first/last", "first/last"),
+    ],
+)
+def test_a_trained_model_is_called_by_its_folder_and_its_settings_do_not_change(
+    tmp_path: Path, folder: str, name: str
+) -> None:
+    path = write_tiny_model(tmp_path / folder)
+    method = Network(EvalOptions(model=str(path), device="cpu")).method
+    assert method.name == name
+    settings = replace(method, name="tiny", preset="").settings(Attack("none", ()), 0)
+    assert method.settings(Attack("none", ()), 0) == settings, "as version 0.1.0 had it"
+    assert Network(EvalOptions(device="cpu")).method.name == "mini"

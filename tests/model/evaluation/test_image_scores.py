@@ -189,11 +189,11 @@ def test_paired_test_sees_a_small_steady_difference_and_no_other() -> None:
     base = rng.random(100)  # images differ far more than methods do
     groups = np.zeros(100, int)
     better = paired("f1", mean_of(base + 0.02 + rng.normal(0, 0.01, 100)), mean_of(base), groups, 0)
-    assert better.real and better.p_value < 0.01
+    assert better.differs and better.p_value < 0.01
     assert better.difference.value == pytest.approx(0.02, abs=0.005)
     same = paired("f1", mean_of(base + rng.normal(0, 0.1, 100)), mean_of(base), groups, 0)
-    assert not same.real and same.p_value > 0.05
-    assert same.to_dict()["real"] is False
+    assert not same.differs and same.p_value > 0.05
+    assert same.to_dict()["differs"] is False
     with pytest.raises(ValueError, match="too few"):
         paired("f1", mean_of(base[:1]), mean_of(base[:1]), groups[:1], 0)
 
@@ -204,5 +204,31 @@ def test_paired_test_errs_as_often_as_it_says() -> None:
     for repeat in range(150):
         base = rng.random(50)
         a, b = base + rng.normal(0, 0.1, 50), base + rng.normal(0, 0.1, 50)
-        false += paired("f1", mean_of(a), mean_of(b), np.zeros(50, int), repeat, 200).real
+        false += paired("f1", mean_of(a), mean_of(b), np.zeros(50, int), repeat, 200).differs
     assert false / 150 < 0.12
+
+
+@pytest.mark.parametrize(
+    ("differences", "p_value"),
+    [
+        ([0.3, 0.2, 0.1, 0.4], 0.125),
+        ([0.1] * 6, 2 / 64),
+        ([1.0, -1.0], 1.0),
+        ([3.0, 2.0, -1.0], 0.5),
+        ([0.0, 0.0], 1.0),
+    ],
+)
+def test_few_images_are_tested_exactly(differences: list[float], p_value: float) -> None:
+    of_a = np.array(differences)
+    zero = np.zeros_like(of_a)
+    groups = np.zeros(of_a.size, int)
+    found = paired("f1", mean_of(of_a), mean_of(zero), groups, 0, 200, differences=of_a)
+    assert found.p_value == pytest.approx(p_value)
+    assert found.p_value >= found.least_p == 2.0 ** (1 - of_a.size)
+    assert found.differs == (p_value <= 0.05)
+
+
+def test_no_p_value_is_below_what_the_smaller_class_allows() -> None:
+    classes = np.array([0] * 4 + [1] * 200)
+    found = paired("image_auc", mean_of(np.ones(204)), mean_of(np.zeros(204)), classes, 0, 2000)
+    assert (found.p_value, found.least_p, found.differs) == (0.125, 0.125, False)
