@@ -1,4 +1,4 @@
-"""`clue eval --compare A B`: two results on the same images, tested by a paired bootstrap."""
+"""`clue eval --compare A B`: two results on the same images, tested in pairs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from clue_cli.eval.results import LOG, Outcome, Results, read_results
 from clue_cli.eval.table import METRICS, number
 from clue_cli.terminal import printable
 from model.evaluation import Comparison, ImageRow, compare
+from model.evaluation.bootstrap import SIGNIFICANCE
 
 COMPARED = ("f1", "iou", "image_auc", "false_positive_area")
 ALIKE = ("pixel_threshold", "resize", "score_of_maps")
@@ -88,7 +89,7 @@ def describe(found: Sequence[Compared]) -> str:
         for comparison in one.comparisons:
             cell = comparison.difference
             interval = f"95 % interval [{number(cell.low, signed=True)}, {number(cell.high, signed=True)}]"
-            verdict = "real" if comparison.real else "not shown to be real: the interval includes zero"
+            verdict = _verdict(comparison)
             lines.append(
                 f"  {METRICS[comparison.metric]}: A {number(comparison.a)}, B {number(comparison.b)},"
                 f" A − B {number(cell.value, signed=True)}, {interval},"
@@ -102,8 +103,16 @@ def describe(found: Sequence[Compared]) -> str:
         if one.seeds:
             lines.append(f"  what the attack draws at random differs: --seed {one.seeds[0]} in A, {one.seeds[1]} in B")
     if sum(len(one.comparisons) for one in found) > 1:
-        lines.append("Each line is a test of its own: where nothing differs, about one of twenty is real by chance.")
+        lines.append("Each line is a test of its own: where nothing differs, about one in twenty differs by chance.")
     return "\n".join(lines) + "\n"
+
+
+def _verdict(comparison: Comparison) -> str:
+    if comparison.differs:
+        return "differs at the 5 % level"
+    if comparison.least_p > SIGNIFICANCE:
+        return f"too few images: p cannot be below {comparison.least_p:.3g}"
+    return "no difference shown at the 5 % level"
 
 
 def _same_measure(one: Results, other: Results) -> None:

@@ -181,7 +181,7 @@ class _Flow:
         self.calibration, self.own, self.store, self.log = calibration, own, store, log
         self.tile = checkpoint.preset.tile
         self.model = ModelInfo(
-            name=checkpoint.preset.name,
+            name=printable(checkpoint.name),
             digest=checkpoint.digest,
             device=log.device,
             dtype=log.dtype,

@@ -138,7 +138,7 @@ def _looking(quiet: bool) -> Iterator[Looked]:
         if name not in bars:
             stderr = PatientStderr()
             pace = 0.5 if stderr.isatty() else 10.0
-            bars[name] = tqdm(total=count, desc=printable(name), unit="file", file=stderr, mininterval=pace, delay=2)
+            bars[name] = tqdm(total=count, desc=printable(name), unit=" files", file=stderr, mininterval=pace, delay=2)
         bars[name].update()
         if done == count:
             bars[name].close()

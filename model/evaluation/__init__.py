@@ -47,7 +47,7 @@ from model.evaluation.benchmarks import (
     limited,
     status,
 )
-from model.evaluation.bootstrap import Cell, Comparison
+from model.evaluation.bootstrap import Comparison, Estimate
 from model.evaluation.ground import Ground, ground, read_truth
 from model.evaluation.layouts import Entry
 from model.evaluation.metadata_probe import probe
@@ -74,9 +74,9 @@ __all__ = [
     "TRIVIAL",
     "Benchmark",
     "BenchmarkNotFound",
-    "Cell",
     "Comparison",
     "Entry",
+    "Estimate",
     "EvaluationError",
     "Found",
     "Ground",

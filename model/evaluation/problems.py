@@ -8,7 +8,7 @@ EvaluationError (ValueError)     something the user can be told about in one sen
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 
@@ -48,15 +48,17 @@ class Kind(StrEnum):
     """The size of neither the picture nor its mask; it is brought to the size of the mask and scored."""
     TRUTH_DIFFERS = "ground truth differs"
     """Two results that are compared were not measured on the same ground truth."""
+    MORE = "more"
+    """Not a problem: how many further ones a list leaves out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong: its kind, what it concerns (a key or a path below the root), and the details."""
 
-    kind: Kind
-    name: str
-    detail: str = ""
+    kind: Kind = field(metadata={"description": "What, in words that do not change."})
+    name: str = field(metadata={"description": "The image, mask or map; printable in results."})
+    detail: str = field(default="", metadata={"description": "Details; may be empty."})
 
     def __str__(self) -> str:
         return f"{self.name}: {self.kind.value}" + (f" ({self.detail})" if self.detail else "")

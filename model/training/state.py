@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
-from model.checkpoint import BEST
+from model.checkpoint import BEST, LAST
 from model.training.errors import CannotWriteError, OptionsError, OtherSettingsError
 from model.training.network import differences
 from model.whole_file import PART, remove_parts, settle, write_text, write_whole
@@ -55,7 +55,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.settings, self.state, self.log = path / "settings.json", path / "state.pt", path / "log.jsonl"
-        self.best, self.last, self.samples = path / BEST, path / "last", path / "samples"
+        self.best, self.last, self.samples = path / BEST, path / LAST, path / "samples"
 
     def open(self, settings: dict[str, Any]) -> list[Path]:
         """Make the folder, or see whether it is of a training with the same settings, and tidy it up.

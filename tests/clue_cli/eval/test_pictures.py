@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clue_cli.eval import runner
+from clue_cli.eval import run
 from clue_cli.eval.pictures import Pictures
 from model.evaluation import Entry, ground, read_truth
 from model.images.maps import read_map
@@ -151,7 +151,7 @@ def test_the_limit_of_pillow_is_put_back(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_mask_that_crashes_its_decoder_costs_its_image_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     crashing = partial(Pictures, worker_module="tests.faults.crashing_mask_decoder")
-    monkeypatch.setattr(runner, "Pictures", crashing)
+    monkeypatch.setattr(run, "Pictures", crashing)
     results = measured(tmp_path / "out", bench=(str(write_set(tmp_path / "set", 2, 1)),), methods=("ela",))
     one = results.outcome(str(tmp_path / "set"), "none", "error level analysis")
     assert one is not None

@@ -372,7 +372,7 @@ class TestCommand:
         "words",
         [
             ["--size", "0x0"],
-            ["--size", "100"],
+            ["--size", "63"],
             ["--size", "9000x100"],
             ["--size", "64x64", "--whole"],
             ["--kinds", "magic"],

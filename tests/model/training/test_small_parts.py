@@ -246,6 +246,16 @@ class TestDisplay:
         said = stream.getvalue()
         assert all(part in said for part in (shown, "images/s", "loss 0.5000", "F1 0.250", "(best so far)", "a ?[31m"))
 
+    def test_the_line_that_stays_shows_the_last_f1(self) -> None:
+        stream = io.StringIO()
+        display = Display(stream)
+        display.started(10, 0, "steps")
+        display.validated(self.CHECK)
+        display.stepped(self.ROW)
+        display.validated(self.CHECK | {"f1": 0.75})
+        display.ended()
+        assert "F1 0.750" in stream.getvalue().rpartition("3/10")[2]
+
 
 class TestLog:
     def test_rows_after_the_state_are_dropped_and_broken_ends_too(self, tmp_path: Path) -> None:

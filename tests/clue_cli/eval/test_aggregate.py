@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clue_cli.eval.assemble import PROBLEMS, problem_records
+from clue_cli.eval.aggregate import PROBLEMS, problem_records
 from model.evaluation import Kind, Problem
 
 

@@ -1,29 +1,46 @@
-"""Whole measurements: what is named, what is taken over, what is refused."""
+"""Whole measurements, and the parts of one: what is read, what each method makes of an image, where the time went."""
 
 from __future__ import annotations
 
 import csv
 import json
 import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jsonschema
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from clue_cli.errors import ClueError, DataProblemError, NothingToScanError, OutputError, UsageError, WeightsError
-from clue_cli.eval import runner, session
+from clue_cli.eval import run
 from clue_cli.eval.compare import compare_folders, describe
-from clue_cli.eval.network import Network
+from clue_cli.eval.measurements import Measurement
+from clue_cli.eval.methods import Method, Network, baselines
 from clue_cli.eval.options import EvalOptions
+from clue_cli.eval.pictures import Pictures
 from clue_cli.eval.plan import Plan
+from clue_cli.eval.predictions import PredictionFolder
 from clue_cli.eval.progress import EvalProgress
 from clue_cli.eval.results import Results, read_results
 from clue_cli.eval.results_folder import LOCK, EvalFolder
+from clue_cli.eval.run import Shot, Timing, measure_shot
+from clue_cli.eval.sets import ChosenSet
 from clue_cli.eval.table import notes
+from clue_cli.scan.channel import Budget
 from clue_cli.scan.options import Compile
-from model.calibration import Calibration
-from model.evaluation import find_at, limited
+from model.calibration import FEATURES, Calibration, OwnScore
+from model.data.attacks import Attack
+from model.evaluation import Entry, Kind, Problem, find_at, ground, limited
+from model.images.maps import Map
+from model.images.masks import Mask
+from model.images.pixels import read_pixels
+from model.picture import SCREEN
+from model.prediction import Prediction
 from model.whole_file import earlier
 from tests.clue_cli.eval.conftest import Damaged, measured
 from tests.clue_cli.eval.made import SIZE, truth, write_mask, write_set
@@ -108,7 +125,7 @@ class TestProblems:
             np.save(maps / f"{Path(key).stem}.npy", np.zeros(SIZE, np.float32))
         with EvalProgress() as progress:
             options = EvalOptions(bench=(str(folder),), predictions=maps, limit=2)
-            results = session.evaluate(tmp_path / "out", options, progress)
+            results = run.evaluate(tmp_path / "out", options, progress)
         (record,) = results.sets
         assert [(p.kind, p.name) for p in record.problems] == [
             ("mask missing", inside),
@@ -163,7 +180,7 @@ class TestFolder:
             ({"attacks": ("jpeg:101",)}, UsageError, "quality from 1 to 100"),
             ({"attacks": ("jpeg:70",), "predictions": Path("maps")}, UsageError, "pictures as they are"),
             ({"device": "cuda:99", "methods": ("mini",)}, UsageError, "no device"),
-            ({"model": "nowhere", "methods": ("mini",)}, WeightsError, "no model at"),
+            ({"model": "nowhere", "methods": ("mini",)}, WeightsError, "No model at"),
             ({"compile": Compile.BLOCKS, "methods": ("mini",)}, UsageError, r"no C\+\+ compiler here \(/nowhere"),
             ({"predictions": Path("nowhere")}, NothingToScanError, "no folder"),
         ],
@@ -238,9 +255,7 @@ class TestNetwork:
         photos, model = write_set(tmp_path / "set", 1, 1), write_tiny_model(tmp_path / "tiny")
         moved = model.rename(earlier(model))
         with EvalProgress() as progress:
-            session.evaluate(
-                tmp_path / "out", EvalOptions(bench=(str(photos),), model=str(model), device="cpu"), progress
-            )
+            run.evaluate(tmp_path / "out", EvalOptions(bench=(str(photos),), model=str(model), device="cpu"), progress)
         told = "".join(capsys.readouterr().err.split())
         assert f"warning:{model}ismissing" in told
         assert str(moved) in told
@@ -259,16 +274,27 @@ class TestNetwork:
         }
         assert second.is_dir()
         stopped = threading.Event()
-        append = runner.MeasurementLog.append
+        append = run.MeasurementLog.append
 
         def append_then_stop(log: object, *arguments: object) -> None:
             append(log, *arguments)  # type: ignore[arg-type]
             stopped.set()
 
         with monkeypatch.context() as patch, EvalProgress(quiet=True) as progress:
-            patch.setattr(runner.MeasurementLog, "append", append_then_stop)
-            cut = session.evaluate(tmp_path / "out", EvalOptions(**options), progress, stopped)  # type: ignore[arg-type]
+            patch.setattr(run.MeasurementLog, "append", append_then_stop)
+            cut = run.evaluate(tmp_path / "out", EvalOptions(**options), progress, stopped)  # type: ignore[arg-type]
         assert cut.status == "interrupted"
+        for record in cut.sets:
+            every = [(one.forged, one.authentic) for one in cut.outcomes if one.set == record.name]
+            assert set(every) == {(record.forged, record.authentic)}, "each method over the same images"
+        counts = [(record.forged + record.authentic, sum(record.held)) for record in cut.sets]
+        assert any(measured < held for measured, held in counts)
+        said = "\n".join(notes(cut))
+        for record, (count, held) in zip(cut.sets, counts, strict=True):
+            early = f"{record.name}: {count} of {held} images were measured before the interruption."
+            assert (early in said) == (count < held)
+        assert "were not opened" not in said
+        assert "They were not opened" not in (tmp_path / "out" / "index.html").read_text("utf-8")
         assert read_results(tmp_path / "out") == cut
 
         results = measured(tmp_path / "out", **options)
@@ -287,14 +313,14 @@ class TestNetwork:
         assert any("robustness-jpeg" in path.name for path in (tmp_path / "out" / "plots").iterdir())
 
         with monkeypatch.context() as patch:
-            patch.setattr(session, "contact_sheets", lambda *arguments: {})
+            patch.setattr(run, "contact_sheets", lambda *arguments: {})
             patch.setattr(Network, "predictor", property(lambda self: pytest.fail("computed again")))
             again = measured(tmp_path / "out", **options)
         assert again.outcomes == results.outcomes
         assert again.timing.predictions == 0
 
         text = describe(compare_folders(tmp_path / "out", tmp_path / "out"))
-        assert "A = tiny, B = tiny" in text and "not shown to be real" in text
+        assert "A = tiny, B = tiny" in text and "too few images: p cannot be below" in text
         maps = tmp_path / "maps"
         maps.mkdir()
         for number in range(3):
@@ -302,7 +328,7 @@ class TestNetwork:
         measured(tmp_path / "other", bench=(str(first),), predictions=maps)
         (found,) = compare_folders(tmp_path / "other", tmp_path / "out")
         f1 = next(one for one in found.comparisons if one.metric == "f1")
-        assert f1.a == 1.0 and f1.difference.n == 3 and f1.real
+        assert f1.a == 1.0 and f1.difference.n == 3 and f1.least_p == 0.25
         assert found.undefined == ["image_auc", "false_positive_area"]  # no predictions for the authentic images
 
         measured(tmp_path / "fewer", bench=(str(first),), methods=("ela",), limit=3)
@@ -312,3 +338,198 @@ class TestNetwork:
         assert overwritten.sets[0].digest == results.sets[0].digest
         names = compare_folders(tmp_path / "fewer", tmp_path / "out", method="error level analysis")
         assert names == [] or names[0].a == "error level analysis"
+
+
+ATTACKS = ("none", "resize:2", "jpeg:70", "resize:0.5")
+
+
+def test_one_picture_at_a_time_and_each_mask_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A budget of less than one picture; an attack that enlarges it is counted, and all of it is given back."""
+    budgets: list[Noted] = []
+    read: Counter[str] = Counter()
+
+    class Noted(Budget):
+        def __init__(self, limit: int) -> None:
+            super().__init__(limit)
+            self.acquired: list[int] = []
+            self.held = 0
+            budgets.append(self)
+
+        def acquire(self, size: int) -> None:
+            super().acquire(size)
+            self.acquired.append(size)
+            self.held += size
+
+        def release(self, size: int) -> None:
+            self.held -= size
+            super().release(size)
+
+    class Counting(Pictures):
+        def truth(self, entry: Entry) -> Mask:
+            read[entry.key] += 1
+            return super().truth(entry)
+
+    monkeypatch.setattr(run, "PIXEL_BUDGET", 1)
+    monkeypatch.setattr(run, "Budget", Noted)
+    monkeypatch.setattr(run, "Pictures", Counting)
+    folder = write_set(tmp_path / "set", 2, 1)
+    results = measured(tmp_path / "out", bench=(str(folder),), methods=("classical",), attacks=ATTACKS)
+    assert [one.unmeasured for one in results.outcomes] == [0] * len(results.outcomes)
+    assert read == {"Tp/t0.jpg": 1, "Tp/t1.jpg": 1}, "three methods and four attacks, one ground truth"
+    (budget,) = budgets
+    pixels = SIZE[0] * SIZE[1] * run.BYTES_PER_PIXEL
+    assert Counter(budget.acquired) == {pixels: 3 * len(ATTACKS), 4 * pixels: 3}
+    assert budget.held == 0
+
+
+NETWORK = Method("network", "network")
+OF_MAPS = Method("predictions", "predictions")
+FITTED = Calibration(score_cells=2, fitted_on="some", fitted_megapixels=(0.01, 0.02))
+WEIGHED = replace(FITTED, score_weights=(1.0,) * len(FEATURES) + (2.0,))
+"""The features below are zero, those of any heatmap are not; zeros are a screen."""
+ALL, _, _, ELA, PROBE = baselines()
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Iterator[Pictures]:
+    with Pictures(1, 1.0) as pictures:
+        yield pictures
+
+
+@pytest.fixture(scope="module")
+def shot(tmp_path_factory: pytest.TempPathFactory) -> Shot:
+    """The first forged image of a set, as it is."""
+    found = find_at(write_set(tmp_path_factory.mktemp("set"), 1, 1))
+    entry = next(entry for entry in found.entries if entry.forged)
+    pixels, known = read_pixels(entry.image), ground(entry)
+    return Shot(
+        ChosenSet(found, tuple(found.entries)), entry, "0" * 64, Attack("none", ()), (), pixels, known, pixels.shape[:2]
+    )
+
+
+def kinds(measurement: Measurement) -> list[Kind]:
+    return [problem.kind for problem in measurement.row.problems]
+
+
+@pytest.mark.parametrize(
+    ("calibration", "heatmap", "f1", "score", "probability", "wrong"),
+    [
+        (FITTED, truth(0) * 0.9, 1.0, 0.9, 0.9, []),
+        (replace(FITTED, fitted_on=""), truth(0) * 0.9, 1.0, 0.9, None, []),
+        (replace(FITTED, fitted_megapixels=(1.0, 2.0)), truth(0) * 0.9, 1.0, 0.9, None, []),
+        (WEIGHED, truth(0) * 0.9, 1.0, expit(2), expit(2), []),
+        (replace(FITTED, kinds={SCREEN: OwnScore(0.5, 0.8)}), truth(0) * 0.9, 1.0, 0.9, None, []),
+        (FITTED, np.full(SIZE, np.nan), None, None, None, [Kind.MAP_NOT_FINITE]),
+    ],
+    ids=["covered", "fitted on nothing", "of another size", "features of the prediction", "another kind", "not finite"],
+)
+def test_the_network(
+    shot: Shot,
+    pictures: Pictures,
+    calibration: Calibration,
+    heatmap: Map,
+    f1: float | None,
+    score: float | None,
+    probability: float | None,
+    wrong: list[Kind],
+) -> None:
+    prediction = Prediction(shot, heatmap.astype(np.float32), np.zeros(len(FEATURES)), seed=0, tile_count=1, seconds=0)
+    found = measure_shot(shot, NETWORK, prediction, pictures, calibration=calibration)
+    assert (found.row.f1, kinds(found), found.failed, found.inverted) == (f1, wrong, False, False)
+    assert found.row.score == (None if score is None else pytest.approx(score))
+    assert (found.row.probability is None) == (probability is None)
+    assert (found.row.decided, found.curve is None) == ((True, False) if f1 else (None, True))
+
+
+def test_functions_and_the_probe(shot: Shot, pictures: Pictures) -> None:
+    """What sees no pixels needs none, and only maps that do have a curve."""
+    everything = measure_shot(replace(shot, pixels=None), ALL, None, pictures)
+    assert (everything.row.marked_area, everything.curve, everything.failed) == (1.0, None, False)
+    assert measure_shot(shot, ELA, None, pictures).curve is not None
+    probe = measure_shot(replace(shot, pixels=None), PROBE, None, pictures)
+    assert (len(probe.signature), probe.row.forged_area, kinds(probe)) == (16, None, [])
+
+
+@pytest.mark.parametrize("method", [NETWORK, ELA], ids=lambda method: method.name)
+def test_no_pixels_is_worth_another_try(shot: Shot, pictures: Pictures, method: Method) -> None:
+    problem = Problem(Kind.IMAGE_UNREADABLE, shot.entry.key, "out of memory")
+    for cut in (replace(shot, pixels=None, problem=problem), replace(shot, pixels=None)):
+        found = measure_shot(cut, method, None, pictures, calibration=FITTED)
+        assert (kinds(found), found.failed, found.row.f1) == ([Kind.IMAGE_UNREADABLE], True, None)
+        assert found.row.problems[0].detail == ("out of memory" if cut.problem else "")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "f1", "wrong"),
+    [
+        ("t0.npy", truth(0).astype(np.float32), 1.0, []),
+        ("t0.npy", truth(0) * np.float32(255), None, [Kind.MAP_OUT_OF_RANGE]),
+        ("t0.npy", None, None, [Kind.MAP_UNREADABLE]),
+        ("a0.npy", truth(0).astype(np.float32), None, [Kind.MAP_MISSING]),
+    ],
+    ids=["fits", "out of range", "unreadable", "missing"],
+)
+def test_predictions(
+    shot: Shot, pictures: Pictures, tmp_path: Path, name: str, content: Map | None, f1: float | None, wrong: list[Kind]
+) -> None:
+    if content is None:
+        (tmp_path / name).write_bytes(b"no map")
+    else:
+        np.save(tmp_path / name, content)
+    folder = PredictionFolder(tmp_path, shot.chosen.name, shot.chosen.entries)
+    found = measure_shot(shot, OF_MAPS, None, pictures, folder=folder)
+    assert (found.row.f1, kinds(found), found.failed) == (f1, wrong, False)
+    assert (found.row.score is None) == (f1 is None), "a map that is not scored decides nothing"
+
+
+def test_steps_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([1.0, 3.0, 10.0, 14.0])
+    monkeypatch.setattr("clue_cli.eval.run.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    spent = Timing()
+    with spent.step("read"):
+        pass
+    with pytest.raises(OSError, match="cut"), spent.step("read"):
+        raise OSError("cut")
+    assert spent.steps == {"read": 6.0, "decode": 0.0, "attack": 0.0, "measure": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("spent", "share"),
+    [
+        (Timing(), None),
+        (Timing(wall=4.0), None),
+        (Timing(wall=4.0, network=3.0), 0.25),
+        (Timing(wall=4.0, network=5.0), 0.0),
+    ],
+)
+def test_share_outside_the_network(spent: Timing, share: float | None) -> None:
+    assert spent.outside == share
+
+
+def test_predictions_of_which_none_matches_are_an_error_before_anything_is_measured(tmp_path: Path) -> None:
+    folder, maps = write_set(tmp_path / "set", 2, 0), tmp_path / "maps"
+    maps.mkdir()
+    np.save(maps / "other.npy", truth(0))
+    with pytest.raises(NothingToScanError, match=r"is named like .* Tp/t0\.jpg; other\.npy is one"):
+        measured(tmp_path / "out", bench=(str(folder),), predictions=maps)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("runs/first/best", "first/best"),
+        ("deployed", "deployed"),
+        ("centre box", "network centre box"),
+        ("runs/first/last", "first/last"),
+    ],
+)
+def test_a_trained_model_is_called_by_its_folder_and_its_settings_do_not_change(
+    tmp_path: Path, folder: str, name: str
+) -> None:
+    path = write_tiny_model(tmp_path / folder)
+    method = Network(EvalOptions(model=str(path), device="cpu")).method
+    assert method.name == name
+    settings = replace(method, name="tiny", preset="").settings(Attack("none", ()), 0)
+    assert method.settings(Attack("none", ()), 0) == settings, "as version 0.1.0 had it"
+    assert Network(EvalOptions(device="cpu")).method.name == "mini"

@@ -1,20 +1,29 @@
-"""The contact sheet: the best, the median and the worst images of a method, each with ground truth and heatmap."""
+"""Contact sheets: the best, the median and the worst images of a method, each with ground truth and heatmap."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from clue_cli.eval.aggregate import Images, rows_of
+from clue_cli.eval.measurements import MeasurementLog
+from clue_cli.eval.methods import Method
+from clue_cli.eval.page import Sheet
+from clue_cli.eval.pictures import Pictures
+from clue_cli.eval.plan import Plan
+from clue_cli.eval.plots import slug
+from clue_cli.eval.sets import ChosenSet
 from clue_cli.report.previews import inferno
 from clue_cli.terminal import printable
-from model.evaluation import ImageRow
+from model.data.attacks import AttackError
+from model.evaluation import Entry, ImageRow
 from model.images.maps import Map
 from model.images.masks import Mask
+from model.images.pixels import DamagedFileError, Pixels
 
 EACH = 3
 """Images of each kind."""
@@ -22,8 +31,6 @@ SIDE = 200
 """Longer side of a picture, pixels."""
 GAP, LABEL = 8, 34
 QUALITY = 88
-
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +103,48 @@ def _fitting(text: str, characters: int = 88) -> str:
     # The built-in font has Latin letters only
     plain = text.encode("ascii", "replace").decode()
     return plain if len(plain) <= characters else f"...{plain[-characters + 3 :]}"
+
+
+def contact_sheets(plan: Plan, log: MeasurementLog, images: Images) -> dict[str, Sheet]:
+    """A contact sheet for each set and subject under the first attack, by the name of its file."""
+    sheets = {}
+    attack, seed = plan.attacks[0], plan.options.seed
+    with Pictures(1, plan.options.max_megapixels) as pictures:
+        for number, chosen in enumerate(plan.sets, 1):
+            for method in plan.methods[chosen.name]:
+                if not method.subject:
+                    continue
+                found = rows_of(log, chosen, images[chosen.name], method, attack, seed)
+                picks = pick(one.row for one in found)
+                if not picks:
+                    continue
+                jpeg = sheet(_tiles(plan, pictures, chosen, method, picks), len(picks))
+                name = f"{number:02d}-{slug(chosen.name)}-{slug(method.name)}.jpg"
+                sheets[name] = Sheet(chosen.name, method.name, jpeg)
+    return sheets
+
+
+def _tiles(
+    plan: Plan, pictures: Pictures, chosen: ChosenSet, method: Method, picks: list[Pick]
+) -> Iterator[tuple[Pick, Mask | None, Pixels, Map]]:
+    entries = {entry.key: entry for entry in chosen.entries}
+    for one in picks:
+        entry = entries[one.key]
+        try:
+            attacked = plan.attacks[0].apply(pictures.pixels(entry), plan.options.seed)
+            heatmap = _map(plan, pictures, chosen, method, entry, attacked)
+            if heatmap is not None:
+                yield one, pictures.truth(entry), attacked, heatmap
+        except (DamagedFileError, AttackError):
+            continue  # its figures are from before; the file is not what it was
+
+
+def _map(plan: Plan, pictures: Pictures, chosen: ChosenSet, method: Method, entry: Entry, pixels: Pixels) -> Map | None:
+    if method.function is not None:
+        return method.function(pixels)
+    if method.kind == "predictions":
+        path, _ = plan.folders[chosen.name].find(entry)
+        return None if path is None else pictures.map(path)
+    assert plan.network is not None
+    (prediction,) = plan.network.predictor.predict([(entry.key, pixels)])
+    return getattr(prediction, "heatmap", None)
