@@ -105,6 +105,7 @@ class ForgeFolder:
             with output_errors(path):
                 self.log = ForgeLog(path)
             if self.log.damaged:
+                self.log.close()
                 raise UsageError(
                     f"{path}, line {self.log.damaged[0]}, is not what `clue forge` writes.",
                     "Name a new folder with --out.",

@@ -87,12 +87,12 @@ class ResultsFolder:
                 lock.acquire(timeout=0)
             except Timeout as error:
                 raise OutputError(busy, "Wait until it is done, or choose another --out.") from error
-        self._lock = lock
         try:
             self._sweep()
         except BaseException:
             lock.release()
             raise
+        self._lock = lock
 
     def release(self) -> None:
         """Remove what was left half-written, and release the lock; harmless when repeated.

@@ -226,6 +226,13 @@ def test_foreign_folders_are_left_alone(photos: Path, tmp_path: Path, name: str,
     assert path.read_bytes() == content
 
 
+def test_what_a_desktop_or_a_run_killed_at_its_start_left_is_in_nobodys_way(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    for name in (".DS_Store", LOG):
+        (tmp_path / "out" / name).touch()
+    assert forge(photos, tmp_path / "out", count=1).made == 1
+
+
 def test_a_folder_that_is_a_file_or_has_links(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UsageError, match="is not a folder"):
