@@ -5,18 +5,21 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clue_cli.commands.options import path
 from clue_cli.errors import ExitCode, NothingToScanError, UsageError
 from clue_cli.results.export import FORMATS, writer
-from clue_cli.results.folder import ResultsFolder, output_errors
-from clue_cli.results.reader import ResultsReader
-from clue_cli.results.scan_store import LOCK
-from clue_cli.results.selection import ANSWERS, Selection, condition, read_locators
 from clue_cli.terminal import printable, say
+
+if TYPE_CHECKING:
+    from clue_cli.results.reader import ResultsReader
+    from clue_cli.results.selection import Selection
+
+ANSWERS = ("forged", "inconclusive", "no_evidence", "failure")
+"""What `--only` can ask for."""
 
 _SELECTION = "Which records"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
@@ -72,6 +75,9 @@ def report(
     if selection and chosen == "index":
         raise UsageError("index.html shows all records.", "Choose another --name for a selection.")
     from clue_cli.report.html import write_report
+    from clue_cli.results.folder import ResultsFolder, output_errors
+    from clue_cli.results.reader import ResultsReader
+    from clue_cli.results.scan_store import LOCK
 
     with ResultsReader(results) as reader:
         if reader.run is None:
@@ -112,14 +118,16 @@ def export(
     if form not in FORMATS:
         raise UsageError(f"There is no format {form!r}.", f"The formats are: {', '.join(FORMATS)}.")
     selection = _selection(only, locators, where)
+    from clue_cli.results.folder import output_errors
+    from clue_cli.results.reader import ResultsReader
+    from model.whole_file import whole_file
+
     with ResultsReader(results) as reader:
         records = filter(selection, reader.records())
         if out is None:
             writer(form)(sys.stdout.buffer, records)
             sys.stdout.buffer.flush()
         else:
-            from model.whole_file import whole_file
-
             with output_errors(out), whole_file(out, sync=True) as stream:
                 writer(form)(stream, records)
         _warn_of_damage(reader)
@@ -127,6 +135,8 @@ def export(
 
 
 def _selection(only: str | None, locators: Path | None, where: list[str] | None) -> Selection:
+    from clue_cli.results.selection import Selection, condition, read_locators
+
     wanted = tuple(dict.fromkeys(word.strip() for word in only.split(","))) if only is not None else ()
     if unknown := [word for word in wanted if word not in ANSWERS]:
         raise UsageError(f"--only does not know {unknown[0]!r}.", f"It knows {', '.join(ANSWERS)}.")

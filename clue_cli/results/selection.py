@@ -12,9 +12,6 @@ from clue_cli.errors import UsageError
 from clue_cli.results.summary import COLUMNS, Cell, cells
 from clue_cli.scan.records import FailureRecord, ImageRecord
 
-ANSWERS = ("forged", "inconclusive", "no_evidence", "failure")
-"""What `only` can ask for."""
-
 _CONDITION = re.compile(r"\s*([a-z0-9_]+)\s*(<=|>=|!=|=|<|>|~)\s*(.*)", re.DOTALL)
 _ORDERS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,

@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from clue_cli.scan.records import FailureRecord, ImageRecord
+if TYPE_CHECKING:
+    from clue_cli.scan.records import FailureRecord, ImageRecord
 
-Writer = Callable[[BinaryIO, Iterable[ImageRecord | FailureRecord]], None]
+Writer = Callable[[BinaryIO, Iterable["ImageRecord | FailureRecord"]], None]
 """Writes the records to a binary stream, one at a time."""
 
 FORMATS = tuple(sorted(module.name for module in iter_modules(__path__)))

@@ -145,16 +145,22 @@ def test_every_record_names_the_calibration(calibration: Path, photos: Path, mod
     images = {record["locator"]: record for record in records(out) if record["kind"] == "image" and not record["page"]}
     for record in images.values():
         assert (record["model"]["calibration"], record["model"]["calibration_sha256"]) == ("calib.json", sha)
-        assert record["score_threshold"] == made.score_threshold
-        assert record["no_evidence_below"] == made.no_evidence_below
+        answer = record["verdicts"]["localization"]
+        assert answer["score_threshold"] == made.score_threshold
+        assert answer["no_evidence_below"] == made.no_evidence_below
         assert record["confidence"] is None, "nobody measured it"
     judged = [record for record in images.values() if "too small" not in record["reason"]]
     assert len(judged) == 25
     # The scores are those of the calibration, to the last bit; the copy counts here.
     assert sorted({record["score"] for record in judged}) == sorted(set(made.scores))
-    assert all((record["p_value"] <= made.fpr) == (record["score"] > made.score_threshold) for record in judged)
+    assert all(
+        (record["verdicts"]["localization"]["p_value"] <= made.fpr) == (record["score"] > made.score_threshold)
+        for record in judged
+    )
     assert sum(record["verdict"] == "forged" for record in judged) <= 2
-    assert images["authentic/pages.tif"]["p_value"] is None, "the calibration knows no image so small"
+    assert images["authentic/pages.tif"]["verdicts"]["localization"]["p_value"] is None, (
+        "the calibration knows no image so small"
+    )
     page = (out / "index.html").read_text()
     assert "Promised error rate" in page and sha in page and "called forged by mistake" in page
 
