@@ -115,9 +115,9 @@ def on_validation(model: Path, args: argparse.Namespace) -> Iterator[ImageRow]:
         if batch.problem:
             raise SystemExit(batch.problem)
         (counts,), _ = count_pixels(network, [batch], torch.device(args.device))
-        forged = counts.forged
+        forged = counts.forged > 0
         f1, iou = (counts.f1, counts.iou) if forged else (None, None)
-        marked = (counts.both + counts.marked_only) / counts.pixels
+        marked = counts.marked / counts.pixels
         yield ImageRow(f"{batch.number:07d}", forged, marked_area=marked, f1=f1, iou=iou)
 
 

@@ -43,7 +43,7 @@ from clue_cli.terminal import printable
 from model.data.attacks import Attack
 from model.evaluation import FIELDS, ImageRow, Kind, Problem, probe, summarize
 from model.evaluation.bootstrap import RESAMPLES, mean_estimates
-from model.evaluation.image_scores import reliability_curve, roc_curve
+from model.evaluation.image_scores import precision_recall_curve, reliability_curve, roc_curve
 
 POINTS = 200
 """Most points of a curve in the result."""
@@ -172,8 +172,8 @@ def curves(measurements: Sequence[Measurement]) -> Curves:
     fpr, tpr, _ = roc_curve(scores, forged, np.ones(scores.size))
     if fpr.size:
         roc = _thinned(fpr, tpr)
-        hits, alarms = tpr[1:] * forged.sum(), fpr[1:] * (~forged).sum()
-        precision_recall = _thinned(tpr[1:], hits / (hits + alarms))
+        precision, recall = precision_recall_curve(scores, forged, np.ones(scores.size))
+        precision_recall = _thinned(recall, precision)
     stated = [row for row in scored if row.probability is not None]
     bins = reliability_curve(
         np.array([row.probability for row in stated], np.float64), np.array([row.forged for row in stated], bool)

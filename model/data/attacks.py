@@ -117,17 +117,6 @@ def parse_all(texts: Iterable[str]) -> list[Attack]:
     return list({attack.name: attack for text in texts for attack in parse(text)}.values())
 
 
-def resized_mask(mask: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:
-    """A ground truth brought along to the size of an attacked picture, H×W bool: a pixel is forged if half of it was.
-
-    For training and for showing; figures are computed at the size of the ground truth.
-    """
-    if mask.shape == (height, width):
-        return mask
-    grey = Image.fromarray(mask.astype(np.uint8) * 255).resize((width, height), Image.Resampling.BOX)
-    return np.asarray(grey) > 127
-
-
 def _content(pixels: Pixels, name: str) -> list[int]:
     """Seed words from the pixels, their shape and the attack."""
     digest = hashlib.sha256(f"{name} {pixels.shape}".encode())

@@ -11,12 +11,8 @@ from pathlib import Path
 from model.evaluation.layouts import (
     Entry,
     Listing,
-    MaskIndex,
     is_file,
-    pictures,
-    plain_stems,
     three_folders,
-    unshared,
 )
 from model.evaluation.problems import EvaluationError, Kind, Problem
 
@@ -37,21 +33,6 @@ LIST_LAYOUT = "list"
 FOLDERS = "Tp/ (forged), Gt/ (masks of the same stem, white = forged), Au/ (authentic)"
 PAIR = "images/ and masks/ (of the same stem), all forged"
 LISTS = "a .txt, .csv, .tsv or .json list of image, mask (or None) and, if given, label (1 = forged)"
-
-
-def find_pair(images: Path, masks: Path, authentic: Path | None = None) -> Listing:
-    """Forged images in one folder, masks of the same stem in another, authentic images in a third."""
-    listing = Listing()
-    index = MaskIndex(pictures(masks, listing), masks)
-    for path in pictures(images, listing, leave_out=(masks,)):
-        key = path.relative_to(images.parent).as_posix()
-        found = index.find(path, plain_stems(path.stem), key, listing.problems)
-        listing.entries.append(Entry(key, path, found, True))
-    if authentic:
-        for path in pictures(authentic, listing):
-            listing.entries.append(Entry(path.relative_to(authentic.parent).as_posix(), path, (), False))
-    index.report_unused(listing.problems)
-    return unshared(listing.sort())
 
 
 def find_list(path: Path) -> Listing:
