@@ -182,7 +182,8 @@ class CalibrationPictures:
             for kind in ("authentic", "forged")
         }
         kind = min(counts, key=lambda kind: counts[kind])
-        where = f"one half of the calibration side has {counts[kind]} photos of {kind} pictures"
+        photos = "photo" if counts[kind] == 1 else "photos"
+        where = f"one half of the calibration side has {counts[kind]} {photos} of {kind} pictures"
         return f"{where} with {smallest.width}×{smallest.height} pixels or more, and {FEWEST_PHOTOS} are needed"
 
     def _half(self, photo: str) -> int:

@@ -34,7 +34,7 @@ def test_it_loads_what_the_parent_asked_for(model: Path) -> None:
     ("changes", "error", "named"),
     [
         ({"digest": "0" * 64}, WeightsError, "changed since the scan began"),
-        ({"model": "/nowhere"}, WeightsError, "no model at /nowhere"),
+        ({"model": "/nowhere"}, WeightsError, "No model at /nowhere"),
         ({"device": "cuda:77"}, UsageError, "there is no device 'cuda:77' here"),
     ],
 )
