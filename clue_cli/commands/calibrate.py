@@ -131,7 +131,8 @@ def _execute(
     from clue_cli.calibrate.fit import check_enough, fit
     from clue_cli.calibrate.scores import measure
     from clue_cli.evidence.walk import check_paths
-    from clue_cli.scan.network import find_device, find_model, load_predictor
+    from clue_cli.networks.find import find_device, find_model
+    from clue_cli.networks.local import load_predictor
 
     check_paths([*authentic, *forged])
     checkpoint = find_model(options.model)

@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from clue_cli.eval.options import EvalOptions
-from clue_cli.scan.network import check_compile, find_device, find_model, load_predictor
+from clue_cli.networks.find import check_compile, find_device, find_model
+from clue_cli.networks.local import load_predictor
 from clue_cli.scan.options import ScanOptions
 from clue_cli.terminal import printable
 from model.data.attacks import Attack

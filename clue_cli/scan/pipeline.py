@@ -6,7 +6,7 @@
 
 Four kinds of threads, joined by bounded channels, so that reading, decoding, the network and writing overlap and
 memory stays flat: one reads, some wait for decoding processes, the caller's runs the network, one or more write. With
-several devices each has a process for its network and a thread here that talks to it; all share the photos.
+several devices each has a network of its own and a thread here that feeds it; all share the photos.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +30,8 @@ from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Photo, Skip
 from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
+from clue_cli.networks import Network, NetworkLost, Unpredicted, networks_for
+from clue_cli.networks.find import find_devices, find_model
 from clue_cli.report.html import write_report
 from clue_cli.results.folder import output_errors
 from clue_cli.results.resume import ResumeIndex
@@ -39,8 +40,6 @@ from clue_cli.scan.assemble import failure_record, image_record, photo_failure, 
 from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.scan.calibration_file import load as load_calibration
 from clue_cli.scan.channel import Aborted, Budget, Channel, Pending
-from clue_cli.scan.network import find_devices, find_model, load_predictor, processes
-from clue_cli.scan.network_process import NetworkLost, NetworkProcess, Unpredicted
 from clue_cli.scan.options import GifFrames, ScanOptions
 from clue_cli.scan.panels import BYTES_PER_PIXEL as PANEL_BYTES_PER_PIXEL
 from clue_cli.scan.panels import MAX_MEGAPIXELS as PANEL_MEGAPIXELS
@@ -53,9 +52,6 @@ from model.calibration import Calibration
 from model.checkpoint import Checkpoint
 from model.prediction import OutOfMemory, Prediction
 from model.verdict import judge
-
-if TYPE_CHECKING:  # diffusers and segment_anything take seconds to import; a resumed scan may not need them
-    from model.predictor import Predictor
 
 PIXEL_BUDGET = 1200 * 1024 * 1024
 """Bytes of pixels and heatmaps in memory at once, from behind the decoder to the writer; each decoder may hold the
@@ -132,10 +128,10 @@ def scan(
         ]:
             log.warn(warning)
         progress.started(log.run)
-        networks = processes(checkpoint, devices, dtype, options, log.warn) if len(devices) > 1 else []
+        networks = networks_for(checkpoint, devices, dtype, options, log.warn)
         flow = _Flow(paths, out, options, checkpoint, calibration, own, store, log, stop, networks)
         with _failing_visibly(store, log):
-            flow.run(lambda: load_predictor(checkpoint, devices[0], dtype, options))
+            flow.run()
             log.close("interrupted" if stop.is_set() else "finished")
             log.run = store.finish(log.run)
             with output_errors(out):
@@ -175,7 +171,7 @@ class _Flow:
         store: ResultStore,
         log: RunLog,
         stop: threading.Event,
-        networks: list[NetworkProcess[Decoded]],
+        networks: list[Network],
     ) -> None:
         self.paths, self.out, self.options, self.stop = paths, out, options, stop
         self.calibration, self.own, self.store, self.log = calibration, own, store, log
@@ -192,7 +188,7 @@ class _Flow:
             calibration_sha256=None if own is None else own.sha256,
         )
         cores = os.cpu_count() or 1
-        self.networks, count = networks, max(1, len(networks))
+        self.networks, count = networks, len(networks)
         self.decoders = options.workers or max(1, min(4 * count, cores // 2))
         self.writers = max(1, min(4 * count, cores // 2))
         self.encoded: Channel[Encoded] = Channel(2)
@@ -203,7 +199,7 @@ class _Flow:
         self.threads = Threads(self.encoded, self.decoded, self.predicted, self.budget, *networks)
         self.lost: list[str] = []
 
-    def run(self, load_predictor: Callable[[], Predictor]) -> None:
+    def run(self) -> None:
         """Run all steps to the end, or to the first error, which is raised."""
         limits = DecodeLimits(max_megapixels=self.options.max_megapixels, max_pages=self.options.max_pages)
         all_frames = self.options.gif_frames is GifFrames.ALL
@@ -214,12 +210,12 @@ class _Flow:
             for _ in range(self.writers):
                 self.threads.start("clue-write", self.write)
             with self.threads.guarded():
-                if self.networks:
+                if len(self.networks) == 1:
+                    self.share(self.networks[0])
+                else:
                     threads = [self.threads.start("clue-network", partial(self.share, n)) for n in self.networks]
                     for thread in threads:
                         thread.join()
-                else:
-                    self.predict(self.log.device, load_predictor)
                 self.predicted.close()
             if self.threads.errors:
                 pool.close()  # whoever waits for a decoder stops waiting
@@ -316,8 +312,8 @@ class _Flow:
             what = Unreadable(locator, Step.READ, FailureCode.CHANGED_DURING_SCAN, message, file=identity)
             self.fail(failure_record(what, other_pages=pages))
 
-    def predict(self, device: str, load_network: Callable[[], Predictor | NetworkProcess[Decoded]]) -> None:
-        """Run a network over the photos. It is loaded when the first photo arrives."""
+    def predict(self, network: Network) -> None:
+        """Run a network over the photos, once the first has arrived."""
         first = self.decoded.take()
         if first is None:
             return
@@ -335,17 +331,18 @@ class _Flow:
                     yield None
                     page = self.decoded.take()
 
-        network, told = load_network(), False
+        warned = False
         for prediction in network.predict(images()):
-            self.predicted.put(Predicted(prediction.key.photo, prediction.key.file, prediction, device))
-            if network.batch < network.asked and not told:
-                told = True
-                self.log.warn(f"Memory ran out on {device}: {network.batch} tiles are computed at once from here on.")
+            self.predicted.put(Predicted(prediction.key.photo, prediction.key.file, prediction, network.device))
+            if network.batch < network.asked and not warned:
+                warned = True
+                where, now = network.device, network.batch
+                self.log.warn(f"Memory ran out on {where}: {now} tiles are computed at once from here on.")
 
-    def share(self, network: NetworkProcess[Decoded]) -> None:
+    def share(self, network: Network) -> None:
         """Run one of several networks over its share of the photos; what it cannot compute is left to the others."""
         try:
-            self.predict(network.device, lambda: network)
+            self.predict(network)
         except NetworkLost as error:
             self.lost.append(network.device)
             if len(self.lost) == len(self.networks):

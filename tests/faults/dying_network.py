@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clue_cli.errors import UsageError, WeightsError
-from clue_cli.scan.network_worker import main
+from clue_cli.networks.worker import main
 from model.calibration import image_features
 from model.prediction import OutOfMemory, Prediction
 

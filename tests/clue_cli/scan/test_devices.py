@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from clue_cli.errors import ClueError, ExitCode, UsageError, WeightsError
-from clue_cli.scan import network, network_process, pipeline
+from clue_cli.networks import find, processes
+from clue_cli.scan import pipeline
 from clue_cli.scan.options import Compile, DType, ScanOptions
 from clue_cli.scan.progress import Silent
 from clue_cli.scan.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord
@@ -53,7 +54,7 @@ def records(out: Path) -> dict[str, ImageRecord | FailureRecord]:
 
 @pytest.fixture
 def dying(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network_process, "_WORKER", "tests.faults.dying_network")
+    monkeypatch.setattr(processes, "_WORKER", "tests.faults.dying_network")
 
 
 @pytest.mark.parametrize("dtype", [DType.FLOAT32, DType.BFLOAT16])
@@ -119,14 +120,14 @@ def test_what_one_device_cannot_compute_is_left_to_the_others(
     scan: Scan, evidence: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain(evidence, *range(10, 60, 5))
-    processes = network.processes
+    start = pipeline.networks_for
 
     def one_is_broken(*arguments: Any) -> list[Any]:
-        made = processes(*arguments)
+        made = start(*arguments)
         made[0]._child._setup["model"] = "unstartable"
         return made
 
-    monkeypatch.setattr(pipeline, "processes", one_is_broken)
+    monkeypatch.setattr(pipeline, "networks_for", one_is_broken)
     run = scan()
     assert (run.status, run.counts.images, run.counts.failures) == ("finished", 10, 0)
     assert any("could not be started: it ended with status 1 (no driver)" in warning for warning in run.warnings)
@@ -164,7 +165,7 @@ def test_a_stop_finishes_what_is_in_flight_and_the_next_run_the_rest(scan: Scan,
 def test_a_second_signal_ends_the_processes(scan: Scan, evidence: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain(evidence, 10, 20)
     aborted = []
-    monkeypatch.setattr(network_process.NetworkProcess, "abort", lambda self: aborted.append(self))
+    monkeypatch.setattr(processes.NetworkProcess, "abort", lambda self: aborted.append(self))
     join, interruptions = threading.Thread.join, iter([KeyboardInterrupt()])
 
     def interrupted(self: threading.Thread, timeout: float | None = None) -> None:
@@ -184,15 +185,15 @@ def test_a_model_that_is_refused_there_ends_the_run(
     scan: Scan, evidence: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain(evidence, 10, 20)
-    processes = network.processes
+    start = pipeline.networks_for
 
     def refusing(*arguments: Any) -> list[Any]:
-        made = processes(*arguments)
+        made = start(*arguments)
         for process in made:
             process._child._setup["model"] = "missing"
         return made
 
-    monkeypatch.setattr(pipeline, "processes", refusing)
+    monkeypatch.setattr(pipeline, "networks_for", refusing)
     with pytest.raises(WeightsError, match="There is no model"):
         scan()
 
@@ -213,10 +214,10 @@ def test_devices_that_make_no_sense_are_refused(
             raise DeviceError(f"there is no device {name!r} here; found: cpu, cuda:0, cuda:1")
         return name, "bfloat16"
 
-    monkeypatch.setattr(network, "resolve", two_cards)
+    monkeypatch.setattr(find, "resolve", two_cards)
     options = ScanOptions(devices=devices)
     with pytest.raises(UsageError, match=named):
-        network.find_devices(options, options.dtype)
+        find.find_devices(options, options.dtype)
 
 
 def test_without_a_compiler_compile_is_refused_before_anything_is_written(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clue_cli.errors import NothingToScanError, OutputError, UsageError, WeightsError
+from clue_cli.networks import local
 from clue_cli.scan import pipeline
 from clue_cli.scan.assemble import uncalibrated
 from clue_cli.scan.options import DType, ScanOptions
@@ -161,7 +162,7 @@ def test_a_second_run_takes_everything_over_without_loading_the_network(
     def never(*_: object) -> None:
         raise AssertionError("the network was loaded")
 
-    monkeypatch.setattr(pipeline, "load_predictor", never)
+    monkeypatch.setattr(local, "load_predictor", never)
     run = scan()
     assert run.counts.resumed == 7
     assert run.counts.images == 6
@@ -345,7 +346,7 @@ def test_a_second_signal_is_an_interruption(scan: Scan, tmp_path: Path, monkeypa
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "load_predictor", interrupted)
+    monkeypatch.setattr(local, "load_predictor", interrupted)
     with pytest.raises(KeyboardInterrupt):
         scan()
     ended = json.loads((tmp_path / "out" / "run.json").read_text())
@@ -358,7 +359,7 @@ def test_a_batch_never_waits_for_an_image_that_waits_for_its_memory(
     """On a GPU tiles of several images share a batch; with room for one image only, that must not deadlock."""
     monkeypatch.setattr(pipeline, "PIXEL_BUDGET", 1)
     monkeypatch.setattr(
-        pipeline, "load_predictor", lambda c, d, t, o: Predictor(load(inspect(str(model)), "cpu", torch.float32), 64)
+        local, "load_predictor", lambda c, d, t, o: Predictor(load(inspect(str(model)), "cpu", torch.float32), 64)
     )
     assert scan().counts.images == 6
 

@@ -10,7 +10,7 @@ import pytest
 
 from clue_cli.errors import UsageError, WeightsError
 from clue_cli.evidence.sandbox.framing import receive_header, send_header
-from clue_cli.scan.network_worker import load, serve
+from clue_cli.networks.worker import load, serve
 from model.checkpoint import inspect
 from tests.tiny_model import write_tiny_model
 

@@ -1,6 +1,6 @@
 """A network's own process: photos come on its standard input, heatmaps leave on what was its standard output.
 
-Started by `network_process` as `python -P -m clue_cli.scan.network_worker`, one for each of several devices. It ignores
+Started by `network_process` as `python -P -m clue_cli.networks.worker`, one for each of several devices. It ignores
 Ctrl-C (the parent decides), writes nothing to any disk, and ends when its input does.
 """
 
@@ -38,7 +38,8 @@ class _End:
 
 def load(setup: dict[str, Any]) -> Predictor:
     """The network that the parent asks for; raises WeightsError or UsageError as it would there."""
-    from clue_cli.scan.network import find_device, find_model, load_predictor
+    from clue_cli.networks.find import find_device, find_model
+    from clue_cli.networks.local import load_predictor
     from clue_cli.scan.options import Compile, DType, ScanOptions
 
     checkpoint = find_model(setup["model"])

@@ -11,44 +11,29 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clue_cli.errors import UsageError, WeightsError
 from clue_cli.evidence.sandbox.process import Child, ChildDied
+from clue_cli.networks import NetworkLost, Unpredicted
 from clue_cli.scan.channel import Aborted
+from clue_cli.scan.options import ScanOptions
+from model.checkpoint import Checkpoint
 from model.prediction import Key, OutOfMemory, Prediction
 
-_WORKER = "clue_cli.scan.network_worker"
+if TYPE_CHECKING:
+    import torch
+
+_WORKER = "clue_cli.networks.worker"
 _DEATHS = 3
 """How often in a row a process may die without having finished an image in between."""
 
 _AHEAD = 3
 """Batches of images in a process's hands: one is computed, one is landing or prepared, one is being read. One image
 more is being searched for places that repeat."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unpredicted(Generic[Key]):
-    """An image with which the process died, twice; the message says how."""
-
-    key: Key
-    message: str
-
-
-class NetworkLost(Exception):
-    """A process that died again and again, or cannot be started.
-
-    Attributes:
-        keys: of the images it still held.
-    """
-
-    def __init__(self, message: str, keys: list[Any]) -> None:
-        super().__init__(message)
-        self.keys = keys
 
 
 Answer = tuple[dict[str, Any], NDArray[np.float32] | None]
@@ -58,7 +43,7 @@ class NetworkProcess(Generic[Key]):
     """Starts the process when the first image comes.
 
     Args:
-        setup: which network, as `network_worker.load` reads it; `device` is one of its keys.
+        setup: which network, as `worker.load` reads it; `device` is one of its keys.
         told: called with a sentence when a process died.
         module: what it runs, `python -m` style; tests put a bad one here.
 
@@ -209,3 +194,25 @@ class NetworkProcess(Generic[Key]):
             self._reader.join()
             self._reader = None
         self._child.stop()
+
+
+def processes(
+    checkpoint: Checkpoint,
+    devices: tuple[str, ...],
+    dtype: torch.dtype,
+    options: ScanOptions,
+    warn: Callable[[str], None],
+) -> list[NetworkProcess[Any]]:
+    """A process with the network for each of several devices, started when its first image comes.
+
+    Args:
+        warn: called with a sentence when one of them died.
+    """
+    setup = {
+        "model": options.model,
+        "digest": checkpoint.digest,
+        "dtype": str(dtype).removeprefix("torch."),
+        "batch": options.batch,
+        "compile": None if options.compile is None else options.compile.value,
+    }
+    return [NetworkProcess(setup | {"device": device}, warn) for device in devices]

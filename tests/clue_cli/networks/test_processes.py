@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from clue_cli.errors import ClueError, UsageError, WeightsError
+from clue_cli.networks.processes import NetworkLost, NetworkProcess, Unpredicted
 from clue_cli.scan.channel import Aborted
-from clue_cli.scan.network_process import NetworkLost, NetworkProcess, Unpredicted
 from model.calibration import image_features
 from model.prediction import OutOfMemory, Prediction
 from tests.faults.dying_network import FILLS_MEMORY, KILLS, KILLS_ONCE, RAISES

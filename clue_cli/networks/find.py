@@ -1,14 +1,11 @@
-"""Which model runs where: from the options to a checkpoint, a device, a number format, and the network itself."""
+"""Which model runs where: from the options to a checkpoint, devices and a number format."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clue_cli.errors import UsageError, WeightsError
 from clue_cli.models.sources import REGISTER
-from clue_cli.scan.network_process import NetworkProcess
 from clue_cli.scan.options import Compile, DType, ScanOptions
 from clue_cli.terminal import sentence
 from model.checkpoint import BaseWeightsError, Checkpoint, CheckpointError, inspect
@@ -16,8 +13,6 @@ from model.device import CompilerMissing, DeviceError, require_compiler, resolve
 
 if TYPE_CHECKING:  # diffusers and segment_anything take seconds to import; a resumed scan may not need them
     import torch
-
-    from model.predictor import Predictor
 
 
 def find_model(name_or_path: str) -> Checkpoint:
@@ -70,63 +65,3 @@ def check_compile(how: Compile | None) -> None:
             require_compiler()
         except CompilerMissing as error:
             raise UsageError(sentence(error), "Leave --compile out, or set CXX.") from error
-
-
-def processes(
-    checkpoint: Checkpoint,
-    devices: tuple[str, ...],
-    dtype: torch.dtype,
-    options: ScanOptions,
-    told: Callable[[str], None],
-) -> list[NetworkProcess[Any]]:
-    """A process with the network for each of several devices, started when its first image comes.
-
-    Args:
-        told: called with a sentence when one of them died.
-    """
-    setup = {
-        "model": options.model,
-        "digest": checkpoint.digest,
-        "dtype": str(dtype).removeprefix("torch."),
-        "batch": options.batch,
-        "compile": None if options.compile is None else options.compile.value,
-    }
-    return [NetworkProcess(setup | {"device": device}, told) for device in devices]
-
-
-def load_predictor(checkpoint: Checkpoint, device: str, dtype: torch.dtype, options: ScanOptions) -> Predictor:
-    """Build the network, ready to run.
-
-    Raises:
-        WeightsError: the weights are damaged.
-        UsageError: the device has not the memory for them.
-    """
-    import torch
-
-    from model.predictor import Predictor, ran_out_of_memory
-    from model.speed import compile_network
-    from model.storage import load
-
-    # Convolutions in TensorFloat-32, torch's default on a GPU, are no float32.
-    torch.backends.cudnn.allow_tf32 = False
-
-    # Threads that prepare, compute and write take turns in the interpreter; the network's thousands of short calls must
-    # not wait the usual 5 ms for each of theirs.
-    sys.setswitchinterval(0.0005)
-
-    # One tile at a time on the CPU: larger batches are no faster there, and would change the last bits of a mask.
-    batch = 1 if device == "cpu" else options.batch or 4
-    try:
-        model = load(checkpoint, device, dtype)
-        if options.compile is not None:
-            compile_network(model, options.compile.value)
-        return Predictor(model, batch)
-    except CheckpointError as error:
-        raise WeightsError(f"{error}.", "Install clue again, or name another model with --model.") from error
-    except (MemoryError, RuntimeError) as error:
-        if not ran_out_of_memory(error):
-            raise
-        raise UsageError(
-            f"{checkpoint.preset.name} does not fit into the memory of {device}.",
-            "Choose another --device, or --dtype bfloat16, which takes half of it.",
-        ) from error

@@ -1,0 +1,96 @@
+"""Where images go to be predicted: this process (`local`), or one process for each device (`processes`).
+
+Another place, such as a cluster, is one more module with a class that is a `Network`, and a line in `networks_for`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.prediction import Key, OutOfMemory, Prediction
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    import torch
+
+    from clue_cli.scan.options import ScanOptions
+    from model.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Unpredicted(Generic[Key]):
+    """An image that could not be predicted although memory sufficed; the message says why."""
+
+    key: Key
+    message: str
+
+
+class NetworkLost(Exception):
+    """A network that is of no more use.
+
+    Attributes:
+        keys: of the images it still held.
+    """
+
+    def __init__(self, message: str, keys: list[Any]) -> None:
+        super().__init__(message)
+        self.keys = keys
+
+
+class Network(Protocol):
+    """Predicts images. Nothing is loaded or started before the first image comes.
+
+    Attributes:
+        device: where it runs, e.g. `cpu`, `cuda:0`.
+    """
+
+    device: str
+
+    @property
+    def asked(self) -> int:
+        """Tiles in a batch as asked for; 0 before the first image."""
+
+    @property
+    def batch(self) -> int:
+        """The same, smaller once memory ran out."""
+
+    def predict(
+        self, images: Iterable[tuple[Key, NDArray[np.uint8]] | None]
+    ) -> Iterator[Prediction[Key] | OutOfMemory[Key] | Unpredicted[Key]]:
+        """One answer for each image, H×W×3 uint8 as stored, by its key. None: answer what is begun before the next.
+
+        Raises:
+            NetworkLost: it is of no more use, but others may be.
+            WeightsError, UsageError: it cannot be loaded.
+        """
+
+    def abort(self) -> None:
+        """Called from another thread: `predict` ends soon, in whatever way."""
+
+    def stop(self) -> None:
+        """End what was started; harmless when repeated."""
+
+
+def networks_for(
+    checkpoint: Checkpoint,
+    devices: tuple[str, ...],
+    dtype: torch.dtype,
+    options: ScanOptions,
+    warn: Callable[[str], None],
+) -> list[Network]:
+    """One network for each device: in this process if there is one device, else in a process each.
+
+    Args:
+        warn: called with a sentence when a process died.
+    """
+    if len(devices) == 1:
+        from clue_cli.networks.local import LocalNetwork
+
+        return [LocalNetwork(checkpoint, devices[0], dtype, options)]
+    from clue_cli.networks.processes import processes
+
+    return [*processes(checkpoint, devices, dtype, options, warn)]

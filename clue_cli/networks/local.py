@@ -1,0 +1,100 @@
+"""A network in this process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clue_cli.errors import UsageError, WeightsError
+from clue_cli.scan.options import ScanOptions
+from model.checkpoint import Checkpoint, CheckpointError
+from model.prediction import Key, OutOfMemory, Prediction
+
+if TYPE_CHECKING:  # diffusers and segment_anything take seconds to import; a resumed scan may not need them
+    import torch
+
+    from model.predictor import Predictor
+
+
+class LocalNetwork:
+    """A `Network` that runs in the caller's process and thread.
+
+    Args:
+        checkpoint: of the model.
+        device, dtype: where it runs, and in which number format.
+        options: `batch` and `compile`.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: str, dtype: torch.dtype, options: ScanOptions) -> None:
+        self.device = device
+        self._chosen = checkpoint, device, dtype, options
+        self._predictor: Predictor | None = None
+
+    @property
+    def asked(self) -> int:
+        """Tiles in a batch as asked for; 0 before the first image."""
+        return self._predictor.asked if self._predictor else 0
+
+    @property
+    def batch(self) -> int:
+        """The same, smaller once memory ran out."""
+        return self._predictor.batch if self._predictor else 0
+
+    def predict(
+        self, images: Iterable[tuple[Key, NDArray[np.uint8]] | None]
+    ) -> Iterator[Prediction[Key] | OutOfMemory[Key]]:
+        """As `Predictor.predict`.
+
+        Raises:
+            WeightsError, UsageError: as `load_predictor`.
+        """
+        self._predictor = load_predictor(*self._chosen)
+        yield from self._predictor.predict(images)
+
+    def abort(self) -> None:
+        """Nothing: the caller's thread notices by itself that the images end."""
+
+    def stop(self) -> None:
+        """Nothing was started."""
+
+
+def load_predictor(checkpoint: Checkpoint, device: str, dtype: torch.dtype, options: ScanOptions) -> Predictor:
+    """Build the network, ready to run.
+
+    Raises:
+        WeightsError: the weights are damaged.
+        UsageError: the device has not the memory for them.
+    """
+    import torch
+
+    from model.predictor import Predictor, ran_out_of_memory
+    from model.speed import compile_network
+    from model.storage import load
+
+    # Convolutions in TensorFloat-32, torch's default on a GPU, are no float32.
+    torch.backends.cudnn.allow_tf32 = False
+
+    # Threads that prepare, compute and write take turns in the interpreter; the network's thousands of short calls must
+    # not wait the usual 5 ms for each of theirs.
+    sys.setswitchinterval(0.0005)
+
+    # One tile at a time on the CPU: larger batches are no faster there, and would change the last bits of a mask.
+    batch = 1 if device == "cpu" else options.batch or 4
+    try:
+        model = load(checkpoint, device, dtype)
+        if options.compile is not None:
+            compile_network(model, options.compile.value)
+        return Predictor(model, batch)
+    except CheckpointError as error:
+        raise WeightsError(f"{error}.", "Install clue again, or name another model with --model.") from error
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out_of_memory(error):
+            raise
+        raise UsageError(
+            f"{checkpoint.preset.name} does not fit into the memory of {device}.",
+            "Choose another --device, or --dtype bfloat16, which takes half of it.",
+        ) from error
