@@ -118,6 +118,14 @@ def scan(
     ] = _DEFAULT.calibration,
     hidden: Hidden = _DEFAULT.hidden,
     follow_links: FollowLinks = _DEFAULT.follow_links,
+    include_results: Annotated[
+        bool,
+        typer.Option(
+            "--include-results",
+            help="Also scan folders in which an earlier scan left its results.",
+            rich_help_panel=READING,
+        ),
+    ] = _DEFAULT.include_results,
     archive_depth: ArchiveDepth = _DEFAULT.archive_depth,
     gif_frames: Annotated[
         GifFrames, typer.Option(help="Which frames of a GIF are scanned.", rich_help_panel=READING)
@@ -182,6 +190,7 @@ def scan(
         calibration=calibration,
         hidden=hidden,
         follow_links=follow_links,
+        include_results=include_results,
         archive_depth=archive_depth,
         gif_frames=gif_frames,
         max_megapixels=max_megapixels,

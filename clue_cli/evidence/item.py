@@ -71,12 +71,12 @@ class Skipped:
     """Something that the options leave out, so that a report can say so.
 
     Attributes:
-        reason: `hidden`, `link` (a link that is not followed, or leads to a folder that was followed before) or
-            `results` (the results folder of this run).
+        reason: `hidden`, `link` (a link that is not followed, or leads to a folder that was followed before),
+            `results` (the results folder of this run) or `former results` (of an earlier scan).
     """
 
     locator: str
-    reason: Literal["hidden", "link", "results"]
+    reason: Literal["hidden", "link", "results", "former results"]
 
 
 @dataclass(frozen=True, slots=True)

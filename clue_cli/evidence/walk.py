@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ class WalkOptions:
         follow_links: follow symbolic links found below the paths. A path that is itself a link is always followed.
         archive_depth: archives in archives; 1 opens an archive but none inside it, 0 opens none.
         exclude: a folder (the results of this run) that is left out if the walk comes upon it.
+        results: also folders in which a scan of clue's has left its results: masks and previews are no evidence.
         limits: what one archive may cost.
     """
 
@@ -40,6 +42,7 @@ class WalkOptions:
     follow_links: bool = False
     archive_depth: int = 3
     exclude: Path | None = None
+    results: bool = False
     limits: ArchiveLimits = field(default_factory=ArchiveLimits)
 
 
@@ -75,6 +78,9 @@ def walk(paths: Sequence[Path], options: WalkOptions | None = None) -> Iterator[
 
 
 _FileId = tuple[int, int]
+
+_RESULTS = {"run.json", "records.jsonl"}
+_TOOL = re.compile(rb'"tool"\s*:\s*"clue"')
 
 
 @dataclass(slots=True)
@@ -150,6 +156,9 @@ class _Walk:
             failure = ReadFailure(FailureCode.UNREADABLE, f"The folder cannot be listed: {error.strerror}.")
             yield unreadable(locator, Step.WALK, failure)
             return
+        if not self._options.results and _RESULTS.issubset(names) and _is_run(path / "run.json"):
+            yield Skipped(locator, "former results")
+            return
         self._folders.append(_Folder(path, locator, file_id, iter(names)))
 
     def _is_excluded(self, file_id: _FileId) -> bool:
@@ -187,6 +196,15 @@ def open_file(path: Path) -> BinaryIO:
         os.close(descriptor)
         raise ReadFailure(FailureCode.CHANGED_DURING_SCAN, "It was a file when it was listed, and is none now.")
     return cast(BinaryIO, os.fdopen(descriptor, "rb", buffering=0))
+
+
+def _is_run(path: Path) -> bool:
+    """Whether the file begins as clue's `run.json` does."""
+    try:
+        with open_file(path) as file:
+            return _TOOL.search(file.read(4096) or b"") is not None
+    except (OSError, ReadFailure):
+        return False
 
 
 def _status_failure(error: OSError, path: Path) -> ReadFailure:

@@ -87,7 +87,7 @@ class ResultStore:
             overwrite: first remove what earlier runs recorded here, and only that.
 
         Returns:
-            What was found wrong with the log, in words.
+            What a reader should know, in words: what is wrong with the log, and whether another model wrote it.
 
         Raises:
             OutputError: writing failed, or the results are of a newer version of clue.
@@ -104,7 +104,7 @@ class ResultStore:
         self.write_run(run)
         with output_errors(self.out / LOG):
             self._log = RecordLog(self.out / LOG, self.out / TORN)
-        return self._log.warnings
+        return [*self._log.warnings, *_other_model(former, run)]
 
     def resume(self, *, retry_failed: bool = False) -> ResumeIndex:
         """What earlier runs finished."""
@@ -378,3 +378,12 @@ def _check_apart(out: Path, evidence: Sequence[Path]) -> None:
 
 def _json(record: BaseModel) -> bytes:
     return record.model_dump_json(indent=2).encode() + b"\n"
+
+
+def _other_model(former: RunRecord | None, run: RunRecord) -> list[str]:
+    if former is None or former.model.get("digest") == run.model.get("digest"):
+        return []
+    return [
+        f"The results here were made with the model {former.model.get('name')}, digest {former.model.get('digest')}; "
+        "those of evidence that this run meets are replaced. A folder for each model keeps both."
+    ]

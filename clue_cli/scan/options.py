@@ -84,6 +84,7 @@ class ScanOptions:
         calibration: the file that `clue calibrate` wrote; None for the model's own calibration.
         hidden: whether hidden files and folders are scanned.
         follow_links: whether symbolic links are followed.
+        include_results: whether folders with results of a scan are scanned.
         archive_depth: how deep archives in archives are opened; 0 opens none.
         gif_frames: which frames of a GIF.
         max_megapixels: larger images are not decoded (10⁶ pixels).
@@ -109,6 +110,7 @@ class ScanOptions:
     calibration: Path | None = None
     hidden: bool = False
     follow_links: bool = False
+    include_results: bool = False
     archive_depth: int = 3
     gif_frames: GifFrames = GifFrames.FIRST
     max_megapixels: float = 250.0
@@ -124,7 +126,11 @@ class ScanOptions:
 
     def settings(self) -> dict[str, Setting]:
         """Every option that can change a result, for `run.json`."""
-        walking: dict[str, Setting] = {"hidden": self.hidden, "follow_links": self.follow_links}
+        walking: dict[str, Setting] = {
+            "hidden": self.hidden,
+            "follow_links": self.follow_links,
+            "include_results": self.include_results,
+        }
         # The batch is told and not compared: on a CPU it is one, on a GPU it can change the last bits of a mask.
         network: dict[str, Setting] = {"model": self.model, "dtype": self.dtype.value, "batch": self.batch}
         if self.compile is not None:

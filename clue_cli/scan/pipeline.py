@@ -230,6 +230,7 @@ class _Flow:
             follow_links=self.options.follow_links,
             archive_depth=self.options.archive_depth,
             exclude=self.out,
+            results=self.options.include_results,
         )
         for thing in walk(self.paths, options):
             if self.stop.is_set() or self.threads.errors:
@@ -238,7 +239,7 @@ class _Flow:
                 self.log.archive_opened()
                 self._hash_archive(thing)
             elif isinstance(thing, Skipped):
-                self.log.skipped(thing.reason)
+                self.log.skipped(thing.reason, thing.locator)
             elif isinstance(thing, Unreadable):
                 self.log.found()
                 self.fail(failure_record(thing))

@@ -133,10 +133,15 @@ class RunLog:
             self._not_pictures[extension or "(none)"] += 1
             self._progress.done()
 
-    def skipped(self, reason: str) -> None:
+    def skipped(self, reason: str, locator: str) -> None:
         """Something was left out because of an option."""
         with self._lock:
             self._skipped[reason] += 1
+            if reason != "former results" or self._skipped[reason] > _NAMED:
+                return
+        self.warn(
+            f"{locator} holds results of an earlier scan and was not examined; --include-results examines it as well."
+        )
 
     def file_done(self) -> None:
         """A file needs no more work before the network."""
@@ -217,9 +222,13 @@ class RunLog:
         return True if finished and not self._not_hashed else None
 
 
+_NAMED = 20
+"""Folders with earlier results that are named one by one."""
+
 _SKIPPED = {
     "hidden": "{n} hidden files or folders were not scanned; --hidden scans them.",
     "link": "{n} links were not followed; --follow-links follows them.",
+    "former results": "{n} folders hold results of earlier scans and were not examined; --include-results scans them.",
     "results": "{n} folders of results lie in the evidence and were not scanned.",
 }
 

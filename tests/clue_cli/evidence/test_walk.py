@@ -288,3 +288,24 @@ def test_nothing_beside_the_evidence_is_touched(evidence: Path) -> None:
             before[path].st_mtime_ns,
             before[path].st_ino,
         )
+
+
+@pytest.mark.parametrize("included", [False, True])
+def test_results_of_an_earlier_scan_are_no_evidence(tmp_path: Path, included: bool) -> None:
+    results = tmp_path / "evidence" / "results"
+    results.mkdir(parents=True)
+    (results / "run.json").write_text('{\n  "schema_version": "1.2",\n  "tool": "clue",\n  "run_id": "x"}')
+    (results / "records.jsonl").write_text("")
+    (results / "mask.png").write_bytes(b"png")
+    found = list(walk([tmp_path / "evidence"], WalkOptions(results=included)))
+    if included:
+        assert len(found) == 3
+    else:
+        assert found == [Skipped("evidence/results", "former results")]
+
+
+@pytest.mark.parametrize("run", [b'{"tool": "clueless"}', b"", b"\xff" * 9000])
+def test_a_folder_that_only_looks_like_results_is_evidence(tmp_path: Path, run: bytes) -> None:
+    (tmp_path / "run.json").write_bytes(run)
+    (tmp_path / "records.jsonl").write_text("")
+    assert not any(isinstance(event, Skipped) for event in walk([tmp_path]))

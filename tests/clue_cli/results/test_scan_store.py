@@ -411,3 +411,14 @@ class TestFolder:
         with pytest.raises(ClueError, match="temporary") as caught, output_errors(Path("results")):
             raise sqlite3.OperationalError("database or disk is full")
         assert "SQLITE_TMPDIR" in str(caught.value.advice)
+
+
+def test_another_model_over_earlier_results_is_said(tmp_path: Path) -> None:
+    def begin(model: str) -> list[str]:
+        with ResultStore(tmp_path) as store:
+            return store.begin(run(model={"name": model, "digest": model * 64}), stamp())
+
+    assert begin("a") == []
+    assert begin("a") == []
+    (warning,) = begin("b")
+    assert warning.startswith(f"The results here were made with the model a, digest {'a' * 64}")
