@@ -47,5 +47,5 @@ def _lines(one: Status) -> list[tuple[str, str]]:
     lines += [(f"    obtained from {benchmark.obtained}; terms: {benchmark.terms}", "")]
     lines += [(f"    known damage: {words}", "") for words in benchmark.damage]
     if found is None:
-        lines += [(f"    layout {line}", "") for layout in benchmark.layouts for line in layout.describe()]
+        lines += [(f"    layout {layout.describe()}", "") for layout in benchmark.layouts]
     return lines

@@ -21,9 +21,10 @@ from clue_cli.evidence.orientation import stored_view
 from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.walk import open_file
 from clue_cli.terminal import printable
-from model.evaluation import Entry, UnreadablePicture, read_map, read_truth
+from model.datasets.sample import MaskStyle, Sample
+from model.evaluation import UnreadablePicture, read_map, read_truth
 from model.evaluation.maps import Levels, Map
-from model.evaluation.truth import FORMATS, Header, Mask, MaskStyle, marked
+from model.evaluation.truth import FORMATS, Header, Mask, marked
 
 Pixels = NDArray[np.uint8]
 
@@ -60,7 +61,7 @@ class Pictures:
         """End all workers: who waits for one stops waiting."""
         self._pool.close()
 
-    def pixels(self, entry: Entry) -> Pixels:
+    def pixels(self, entry: Sample) -> Pixels:
         """The picture, its first page, H×W×3 uint8 as stored.
 
         Raises:
@@ -69,7 +70,7 @@ class Pictures:
         photo = self._decode(entry.image, printable(entry.key), "")
         return np.ascontiguousarray(stored_view(photo.pixels, photo.orientation))
 
-    def truth(self, entry: Entry) -> Mask:
+    def truth(self, entry: Sample) -> Mask:
         """The union of the masks of an image, H×W bool, True = forged.
 
         Raises:

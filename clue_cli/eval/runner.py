@@ -29,7 +29,8 @@ from clue_cli.scan.channel import Budget, Channel
 from clue_cli.scan.threads import Threads
 from model.calibration import Calibration
 from model.data.attacks import Attack, AttackError
-from model.evaluation import Entry, Kind, Problem, UnreadablePicture, digest, ground
+from model.datasets.sample import Kind, Problem, Sample
+from model.evaluation import UnreadablePicture, digest, ground
 from model.prediction import OutOfMemory, Prediction
 
 if TYPE_CHECKING:  # diffusers and segment_anything take seconds to import; a resumed run may not need them
@@ -87,7 +88,7 @@ class Run:
         self.threads = Threads(self.shots, self.measured, self.budget)
         self._began = 0.0
         self._lock = threading.Lock()
-        self._waiting = iter([(chosen, entry) for chosen in sets for entry in chosen.entries])
+        self._waiting = iter([(chosen, entry) for chosen in sets for entry in chosen.samples])
 
     def run(self) -> None:
         """Measure all that is missing.
@@ -97,7 +98,7 @@ class Run:
             ClueError: the network cannot be loaded.
             OSError: the log cannot be written.
         """
-        self.progress.begin(sum(len(chosen.entries) for chosen in self.sets) * len(self.attacks))
+        self.progress.begin(sum(len(chosen.samples) for chosen in self.sets) * len(self.attacks))
         with Pictures(self.readers, self.max_megapixels) as pictures:
             for _ in range(self.readers):
                 self.threads.start("clue-eval-read", lambda: self._read(pictures), self.shots)
@@ -113,7 +114,7 @@ class Run:
             self.timing.wall = time.perf_counter() - self._began
         self.threads.raise_first()
 
-    def _next(self) -> tuple[ChosenSet, Entry] | None:
+    def _next(self) -> tuple[ChosenSet, Sample] | None:
         with self._lock:
             return None if self.stop.is_set() or self.threads.errors else next(self._waiting, None)
 
@@ -149,7 +150,7 @@ class Run:
         self,
         pictures: Pictures,
         chosen: ChosenSet,
-        entry: Entry,
+        entry: Sample,
         image: str,
         todo: list[tuple[Attack, tuple[Method, ...]]],
         problem: Problem | None,

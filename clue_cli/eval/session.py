@@ -50,8 +50,8 @@ def _measure(plan: Plan, folder: ResultsFolder, progress: EvalProgress, stop: th
     if plan.network is not None and plan.network.checkpoint.note:
         progress.say(f"warning: {plan.network.checkpoint.note}", style="yellow")
     for chosen in plan.sets:
-        forged = sum(entry.forged for entry in chosen.entries)
-        progress.say(f"{chosen.name}: {forged} forged, {len(chosen.entries) - forged} authentic")
+        forged = sum(entry.forged for entry in chosen.samples)
+        progress.say(f"{chosen.name}: {forged} forged, {len(chosen.samples) - forged} authentic")
         _warn(plan, chosen, progress)
     with output_errors(folder.log), MeasurementLog(folder.log) as log:
         if log.unreadable:

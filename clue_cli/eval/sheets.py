@@ -15,7 +15,8 @@ from clue_cli.eval.plots import slug
 from clue_cli.eval.runner import Run
 from clue_cli.eval.sets import ChosenSet
 from model.data.attacks import AttackError
-from model.evaluation import Entry, UnreadablePicture
+from model.datasets.sample import Sample
+from model.evaluation import UnreadablePicture
 from model.evaluation.maps import Map
 from model.evaluation.truth import Mask
 
@@ -42,7 +43,7 @@ def contact_sheets(plan: Plan, log: MeasurementLog, run: Run) -> dict[str, Sheet
 def _tiles(
     plan: Plan, pictures: Pictures, chosen: ChosenSet, method: Method, picks: list[contact.Pick]
 ) -> Iterator[tuple[contact.Pick, Mask | None, Pixels, Map]]:
-    entries = {entry.key: entry for entry in chosen.entries}
+    entries = {entry.key: entry for entry in chosen.samples}
     for one in picks:
         entry = entries[one.key]
         try:
@@ -54,7 +55,9 @@ def _tiles(
             continue  # its figures are from before; the file is not what it was
 
 
-def _map(plan: Plan, pictures: Pictures, chosen: ChosenSet, method: Method, entry: Entry, pixels: Pixels) -> Map | None:
+def _map(
+    plan: Plan, pictures: Pictures, chosen: ChosenSet, method: Method, entry: Sample, pixels: Pixels
+) -> Map | None:
     if method.function is not None:
         return method.function(pixels)
     if method.kind == "predictions":

@@ -15,7 +15,8 @@ from clue_cli.eval.predictions import PredictionFolder
 from clue_cli.eval.sets import ChosenSet
 from model.calibration import Calibration, image_score
 from model.data.attacks import Attack
-from model.evaluation import Entry, Ground, ImageRow, Kind, Problem, UnreadablePicture, measure, to_size
+from model.datasets.sample import Kind, Problem, Sample
+from model.evaluation import Ground, ImageRow, UnreadablePicture, measure, to_size
 from model.evaluation.maps import Map, is_finite
 from model.prediction import Prediction
 from model.verdict import judge
@@ -33,7 +34,7 @@ class Shot:
     """
 
     chosen: ChosenSet
-    entry: Entry
+    entry: Sample
     image: str
     attack: Attack
     methods: tuple[Method, ...]

@@ -6,7 +6,7 @@
     found = find("casia1", Path("/data/forensics"))  # or find_at(path); absent: the error says where to get it
     (attack,) = parse("jpeg:70")
     rows = []
-    for entry in found.entries:
+    for entry in found.samples:
         pixels = attack.apply(read_pixels(entry.image), seed=0)
         heatmap = TRIVIAL["centre box"](pixels)  # any method: H×W×3 uint8 → H×W float32 in [0, 1]
         rows.append(measure(entry, heatmap, score=float(heatmap.mean()), seen=pixels.shape[:2]))
@@ -15,7 +15,7 @@
 
 One image at a time: a row keeps numbers only. Where several methods are measured on an image, `known=ground(entry)`
 reads its ground truth once for all of them. `compare(rows_a, rows_b, "f1")` tests two results on the same images;
-`digest(found.entries)` names the data.
+`digest(found.samples)` names the data.
 `ImageRow.to_dict` and `from_dict` carry rows through a file, for resuming. In strict mode (`strict=True` of `find`,
 `find_at`, `measure`) a problem is an error.
 
@@ -25,7 +25,7 @@ the better of map and inverse (TruFor), which is `f1_permute` here.
 
 | module | what |
 |---|---|
-| `registry` `benchmarks` `layouts` `published_layouts` `lists` | the sets: what is known, finding, checking |
+| `benchmarks` | the sets of `model.datasets`: finding, checking |
 | `truth` `ground` `maps` | pictures, ground truth and predictions from files |
 | `pixel_scores` `rows` | one image: exact metrics, what is kept of it, what was wrong with it |
 | `image_scores` `bootstrap` `metrics` | all images: figures with n and interval, groups, comparison |
@@ -41,14 +41,12 @@ from model.evaluation.benchmarks import (
     expand,
     find,
     find_at,
-    how_to_get,
     inverted_set,
     limited,
     status,
 )
 from model.evaluation.bootstrap import Cell, Comparison
 from model.evaluation.ground import Ground, ground
-from model.evaluation.layouts import Entry
 from model.evaluation.maps import RESIZE, read_map, to_size
 from model.evaluation.metadata_probe import probe
 from model.evaluation.metrics import IMAGE_METRICS, PIXEL_METRICS, Summary, compare, summarize
@@ -56,18 +54,14 @@ from model.evaluation.pixel_scores import THRESHOLD
 from model.evaluation.problems import (
     BenchmarkNotFound,
     EvaluationError,
-    Kind,
-    Problem,
     StrictError,
     UnreadablePicture,
     merged,
 )
-from model.evaluation.registry import BENCHMARKS, Benchmark
 from model.evaluation.rows import FIELDS, ImageRow, measure
 from model.evaluation.truth import read_pixels, read_truth
 
 __all__ = [
-    "BENCHMARKS",
     "CLASSICAL",
     "FIELDS",
     "IMAGE_METRICS",
@@ -75,17 +69,13 @@ __all__ = [
     "RESIZE",
     "THRESHOLD",
     "TRIVIAL",
-    "Benchmark",
     "BenchmarkNotFound",
     "Cell",
     "Comparison",
-    "Entry",
     "EvaluationError",
     "Found",
     "Ground",
     "ImageRow",
-    "Kind",
-    "Problem",
     "Status",
     "StrictError",
     "Summary",
@@ -96,7 +86,6 @@ __all__ = [
     "find",
     "find_at",
     "ground",
-    "how_to_get",
     "inverted_set",
     "limited",
     "measure",

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from model.evaluation.layouts import Entry
-from model.evaluation.problems import Kind, Problem, UnreadablePicture
+from model.datasets.sample import Kind, Problem, Sample
+from model.evaluation.problems import UnreadablePicture
 from model.evaluation.truth import Header, Mask, looks_inverted, read_header, read_truth
 
-TruthReader = Callable[[Entry], Mask]
+TruthReader = Callable[[Sample], Mask]
 """The ground truth of an entry that has masks; raises UnreadablePicture."""
 HeaderReader = Callable[[Path], Header]
 """The header of a picture; raises UnreadablePicture."""
@@ -39,7 +39,7 @@ class Ground:
     problems: tuple[Problem, ...] = ()
 
 
-def truth_of(entry: Entry) -> Mask:
+def truth_of(entry: Sample) -> Mask:
     """`TruthReader` in this process.
 
     Raises:
@@ -48,7 +48,7 @@ def truth_of(entry: Entry) -> Mask:
     return read_truth(entry.masks, entry.style)
 
 
-def ground(entry: Entry, read: TruthReader = truth_of, read_head: HeaderReader = read_header) -> Ground:
+def ground(entry: Sample, read: TruthReader = truth_of, read_head: HeaderReader = read_header) -> Ground:
     """Read the header and the ground truth of an image; what is wrong with them is in the result.
 
     Args:

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model.datasets.sample import Kind, Problem
 from model.evaluation import image_scores
 from model.evaluation.bootstrap import RESAMPLES, Cell, Comparison, Statistic, mean_cells, paired, statistic_cells
-from model.evaluation.problems import Kind, Problem
 from model.evaluation.rows import ImageRow
 
 PIXEL_METRICS = ("f1", "iou", "pixel_auc", "pixel_ap", "f1_best", "f1_permute")

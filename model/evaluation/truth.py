@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from model.datasets.sample import MaskStyle
 from model.evaluation.problems import UnreadablePicture
 
 Pixels = NDArray[np.uint8]
@@ -20,16 +20,8 @@ Mask = NDArray[np.bool_]
 MAX_MEGAPIXELS = 178.0
 """Size, 10⁶ pixels, that a picture or mask may have; above about this, Pillow itself refuses."""
 
-MaskStyle = Literal["white", "black", "grey", "two-coloured"]
-"""What marks a forged pixel in a set's masks.
-
-`white`: brighter than half. `black`: the inverse. `grey`: all that is not black; Korus marks collateral damage of the
-edit in grey. `two-coloured`: green on the forged side and red on the other, as in Columbia's edge masks.
-"""
-
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF")
 """What is opened, by content. Pillow's other formats are none that a benchmark ships, and some start programs."""
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif"})
 
 
 @dataclass(frozen=True, slots=True)

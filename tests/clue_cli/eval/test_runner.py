@@ -10,7 +10,7 @@ import pytest
 from clue_cli.eval import runner
 from clue_cli.eval.pictures import Pictures
 from clue_cli.scan.channel import Budget
-from model.evaluation import Entry
+from model.datasets.sample import Sample
 from model.evaluation.truth import Mask
 from tests.clue_cli.eval.conftest import measured
 from tests.clue_cli.eval.made import SIZE, write_set
@@ -40,7 +40,7 @@ def test_one_picture_at_a_time_and_each_mask_once(tmp_path: Path, monkeypatch: p
             super().release(size)
 
     class Counting(Pictures):
-        def truth(self, entry: Entry) -> Mask:
+        def truth(self, entry: Sample) -> Mask:
             read[entry.key] += 1
             return super().truth(entry)
 

@@ -96,7 +96,7 @@ class TestProblems:
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         folder, maps = write_set(tmp_path / "set", 6, 0), tmp_path / "maps"
-        part = {entry.key for entry in limited(find_at(folder, deep=False).entries, 2, 0)}
+        part = {entry.key for entry in limited(find_at(folder, deep=False).samples, 2, 0)}
         inside, *_ = sorted(part)
         outside, empty, *others = sorted({f"Tp/t{number}.jpg" for number in range(6)} - part)
         for key in (inside, outside):
@@ -210,7 +210,7 @@ class TestFolder:
             with pytest.raises(UsageError, match="lie in one another"):
                 Plan(here / out, options)
         else:
-            assert [len(chosen.entries) for chosen in Plan(here / out, options).sets] == [2]
+            assert [len(chosen.samples) for chosen in Plan(here / out, options).sets] == [2]
 
     def test_one_measurement_at_a_time(self, tmp_path: Path) -> None:
         one, other = ResultsFolder(tmp_path), ResultsFolder(tmp_path)

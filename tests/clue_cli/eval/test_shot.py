@@ -18,7 +18,8 @@ from clue_cli.eval.sets import ChosenSet
 from clue_cli.eval.shot import Shot, measure_shot
 from model.calibration import FEATURES, Calibration, OwnScore
 from model.data.attacks import Attack
-from model.evaluation import Kind, Problem, find_at, ground, read_pixels
+from model.datasets.sample import Kind, Problem
+from model.evaluation import find_at, ground, read_pixels
 from model.evaluation.maps import Map
 from model.picture import SCREEN
 from model.prediction import Prediction
@@ -42,10 +43,10 @@ def pictures() -> Iterator[Pictures]:
 def shot(tmp_path_factory: pytest.TempPathFactory) -> Shot:
     """The first forged image of a set, as it is."""
     found = find_at(write_set(tmp_path_factory.mktemp("set"), 1, 1))
-    entry = next(entry for entry in found.entries if entry.forged)
+    entry = next(entry for entry in found.samples if entry.forged)
     pixels, known = read_pixels(entry.image), ground(entry)
     return Shot(
-        ChosenSet(found, tuple(found.entries)), entry, "0" * 64, Attack("none", ()), (), pixels, known, pixels.shape[:2]
+        ChosenSet(found, tuple(found.samples)), entry, "0" * 64, Attack("none", ()), (), pixels, known, pixels.shape[:2]
     )
 
 
@@ -118,7 +119,7 @@ def test_predictions(
         (tmp_path / name).write_bytes(b"no map")
     else:
         np.save(tmp_path / name, content)
-    folder = PredictionFolder(tmp_path, shot.chosen.name, shot.chosen.entries)
+    folder = PredictionFolder(tmp_path, shot.chosen.name, shot.chosen.samples)
     found = measure_shot(shot, OF_MAPS, None, pictures, folder=folder)
     assert (found.row.f1, kinds(found), found.failed) == (f1, wrong, False)
     assert (found.row.score is None) == (f1 is None), "a map that is not scored decides nothing"

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from model.evaluation import EvaluationError, find_at
-from model.evaluation.lists import find_pair
 from tests.model.evaluation.trees import mask, picture
 
 
@@ -46,7 +45,7 @@ def test_list(name: str, text: str, files: Path) -> None:
     (files / name).write_text(text, "utf-8", newline="")
     found = find_at(files / name)
     assert found.problems == []
-    assert {entry.key.removeprefix(f"{files}/"): entry.forged for entry in found.entries} == {
+    assert {entry.key.removeprefix(f"{files}/"): entry.forged for entry in found.samples} == {
         key: key[0] != "c" for key in ("a.jpg", "b b.jpg", "c.jpg", "c, d.jpg") if key in text
     }
     assert found.layout == "list"
@@ -114,7 +113,5 @@ def test_folders(tmp_path: Path) -> None:
     found = find_at(tmp_path)
     assert (found.layout, found.counts) == ("images and masks", (1, 0))
     assert list(map(str, found.problems)) == ["clean/: outside the layout (pictures in it: 1)"]
-    listing = find_pair(tmp_path / "images", tmp_path / "masks", tmp_path / "clean")
-    assert [(entry.key, entry.forged) for entry in listing.entries] == [("clean/c.jpg", False), ("images/a.jpg", True)]
     with pytest.raises(EvaluationError, match="Tp/"):
         find_at(tmp_path / "clean")

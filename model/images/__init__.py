@@ -1,0 +1,1 @@
+"""Files of images and masks: finding, pairing and listing them."""
