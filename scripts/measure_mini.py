@@ -19,7 +19,6 @@ import argparse
 import io
 import json
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -329,9 +328,8 @@ def main() -> None:
     found, bars = measured_on_set(args.root, predictor, checkpoint.calibration, args.parts)
     results |= found
     if args.data:
-        with tempfile.TemporaryDirectory() as cache:
-            held_out = HeldOut(args.data, args.screens, Path(cache))
-            found, more = measured_on_made(held_out, predictor, checkpoint.calibration, args.scale)
+        held_out = HeldOut(args.data, args.screens)
+        found, more = measured_on_made(held_out, predictor, checkpoint.calibration, args.scale)
         results |= found
         bars += more
     results["bars"] = {bar.name: bar.to_dict() for bar in bars}

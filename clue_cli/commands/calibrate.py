@@ -38,7 +38,9 @@ _SECONDS = 5.0
 def calibrate(
     authentic: Annotated[
         list[Path],
-        typer.Option(parser=path, metavar="PATH", help="Untouched photos: a folder, archive or file; can be repeated."),
+        typer.Option(
+            parser=path, metavar="PATH", help="Untouched photos: a folder, archive, file or list; can be repeated."
+        ),
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", parser=path, metavar="FILE", help="The calibration file to write.")
@@ -143,7 +145,7 @@ def _execute(
     for kind, paths in (("authentic", authentic), ("forged", forged)):
         if paths:
             shown = _Shown(kind, quiet=quiet)
-            found.append(measure(paths, options, predictor, checkpoint.calibration, shown))
+            found.append(measure(paths, options, predictor, checkpoint.calibration, shown, forged=kind == "forged"))
             shown.end(found[-1])
             if not found[-1].images:
                 raise NothingToScanError(
@@ -182,6 +184,8 @@ class _Shown:
     def end(self, found: Measured) -> None:
         self(found)
         self._say(f"{self._count(found)}, {found.not_pictures:,} files that are no pictures")
+        for note in found.notes:
+            self._say(printable(note))
         if found.skipped:
             self._say(f"{found.skipped:,} hidden files, folders or links were not read: --hidden, --follow-links.")
 

@@ -15,8 +15,9 @@ from clue_cli import __version__
 from clue_cli.errors import OutputError, UsageError
 from clue_cli.forging.worker import IMAGES, MASKS, Made
 from clue_cli.scan.folder import OutputFolder, output_errors
+from model.images.folders import FORGE_LOG, FORGE_SUMMARY
 
-LOG, SUMMARY, LOCK = "forgeries.jsonl", "forge.json", ".clue-forge.lock"
+LOG, SUMMARY, LOCK = FORGE_LOG, FORGE_SUMMARY, ".clue-forge.lock"
 FORMAT = 1
 _OURS = {LOG, SUMMARY, LOCK, IMAGES, MASKS, ".tmp"}
 
