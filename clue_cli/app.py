@@ -17,10 +17,12 @@ from clue_cli.commands.calibrate import calibrate
 from clue_cli.commands.eval import evaluate
 from clue_cli.commands.forge import forge
 from clue_cli.commands.models import models
-from clue_cli.commands.options import path
+from clue_cli.commands.options import Group, path
+from clue_cli.commands.results import export, report
 from clue_cli.commands.scan import scan
 from clue_cli.commands.train import train
-from clue_cli.errors import ClueError, ExitCode
+from clue_cli.errors import ClueError, ExitCode, UsageError
+from clue_cli.eval.options import ATTACKS
 from clue_cli.terminal import complain, printable, say, steady_streams, write_stdout
 
 _debug: ContextVar[bool] = ContextVar("debug", default=False)
@@ -36,6 +38,7 @@ _EXIT_CODES = "\n\n".join(
 
 app = typer.Typer(
     name="clue",
+    cls=Group,
     help="Finds the forged regions of photographs. Evidence is only read; nothing is sent anywhere.",
     epilog="[bold]Example[/bold]\n\nclue scan ./evidence --out results/\n\n" + _EXIT_CODES,
     no_args_is_help=True,
@@ -91,11 +94,14 @@ app.command(
     name="eval",
     epilog=_example(
         "clue eval --list --root ./benchmarks",
+        "clue eval --list --bench coverage",
         "clue eval --bench coverage,columbia --root ./benchmarks --out results/",
         "clue eval --bench casia1 --attack none --attack grid:imdl-jpeg --method mini,classical --out results/",
         "clue eval --bench ./my-set --predictions ./maps --out other/ --strict",
         "clue eval --compare results/ other/",
-    ),
+    )
+    + "\n\n[bold]Attacks[/bold]\n\n"
+    + "\n\n".join(f"{name}: {words}" for name, words in ATTACKS.items()),
 )(evaluate)
 
 
@@ -116,6 +122,21 @@ app.command(
     )
 )(forge)
 
+app.command(
+    epilog=_example(
+        "clue report results/",
+        "clue report results/ --only forged --name for-the-prosecutor",
+        "clue report results/ --where 'score>=0.8' --where 'camera_model~canon'",
+    )
+)(report)
+
+app.command(
+    epilog=_example(
+        "clue export results/ --format csv --out findings.csv",
+        "clue export results/ --format jsonl --only forged,inconclusive | jq -r .locator",
+    )
+)(export)
+
 app.add_typer(
     models,
     epilog=_example(
@@ -128,12 +149,21 @@ app.add_typer(
 
 @app.command(epilog=_example("clue sample ./evidence"))
 def sample(
-    folder: Annotated[Path, typer.Argument(parser=path, metavar="DIR", help="The folder to write; new or empty.")],
+    folder: Annotated[
+        Path | None, typer.Argument(parser=path, metavar="DIR", help="The folder to write; new or empty.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", parser=path, metavar="DIR", help="Another way to name DIR."),
+    ] = None,
 ) -> None:
     """Write sample evidence with known answers: authentic, spliced, copy-moved and inpainted pictures."""
     from clue_cli.commands.sample import sample as write_sample
 
-    raise typer.Exit(write_sample(folder))
+    chosen = folder or out
+    if chosen is None or (folder and out):
+        raise UsageError("Name one folder to write.", "Example: clue sample ./evidence")
+    raise typer.Exit(write_sample(chosen))
 
 
 @app.command(epilog=_example("clue schema > record.schema.json", "clue schema --run", "clue schema --fields"))

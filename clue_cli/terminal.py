@@ -5,15 +5,18 @@ Light on purpose: `clue --help` and a failing import come through here.
 
 from __future__ import annotations
 
+import difflib
 import io
 import os
 import sys
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TextIO
 
 from clue_cli.errors import OutputError
 
+_PLAIN_WORDS = frozenset({"no", "the", "there"})
+"""First words that are no name: `sentence` capitalises these alone."""
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
@@ -23,6 +26,23 @@ def printable(text: str) -> str:
         character.encode("unicode_escape").decode() if unicodedata.category(character) in _UNPRINTABLE else character
         for character in text
     )
+
+
+def counted(n: int, noun: str) -> str:
+    """`1 file`, `2 files`, `1,000 files`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean coverage?`, or nothing if no known word is like it."""
+    found = difflib.get_close_matches(word.casefold(), list(known), 1)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def sentence(error: Exception) -> str:
+    """What an exception says as a sentence. A name or a path at its beginning stays as it is."""
+    text = str(error).rstrip(".")
+    return f"{text[:1].upper()}{text[1:]}." if text.split(" ", 1)[0] in _PLAIN_WORDS else f"{text}."
 
 
 def steady_streams() -> None:

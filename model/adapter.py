@@ -10,7 +10,9 @@ For inference each W becomes W + (alpha / rank)·B·A once, when it is loaded: n
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from model import lora
 from model.base_files import converted, learned_tensors, read_json
 from model.bases import with_bases
 from model.calibration import Calibration
@@ -32,9 +35,9 @@ from model.checkpoint import (
     CheckpointError,
 )
 from model.clue import CLUE
-from model.lora import ADAPTER, SAM_TARGETS
-from model.presets import Preset
+from model.lora import ADAPTER
 from model.presets.check import LARGEST, brief
+from model.presets.spec import LoraSpec
 from model.registry import Base, BasesError, find
 from model.whole_file import whole_folder
 
@@ -77,7 +80,9 @@ def save_adapter(folder: Path, model: CLUE, base: Base, calibration: Calibration
             if adapters:
                 (place / LORA_FOLDERS[branch]).mkdir()
                 _write(place / LORA_FOLDERS[branch] / LORA_WEIGHTS, adapters)
-                _write_config(place / LORA_FOLDERS[branch], model.preset, branch)
+                spec = model.preset.lora
+                targets = spec.sd3_targets if branch == "sd3" else lora.SAM_TARGETS
+                lora.lora_config(spec, list(targets)).save_pretrained(str(place / LORA_FOLDERS[branch]))
         text = json.dumps(config, indent=1, ensure_ascii=False) + "\n"
         (place / CONFIG_FILE).write_text(text, "utf-8")
 
@@ -97,16 +102,6 @@ def _write(path: Path, tensors: dict[str, Tensor]) -> None:
         raise OSError(str(error)) from error
 
 
-def _write_config(folder: Path, preset: Preset, branch: str) -> None:
-    from peft import LoraConfig  # seconds to import, and only a training gets here
-
-    spec = preset.lora
-    targets = list(spec.sd3_targets) if branch == "sd3" else list(SAM_TARGETS)
-    LoraConfig(
-        r=spec.rank, lora_alpha=spec.alpha, lora_dropout=spec.dropout, target_modules=targets, bias="none"
-    ).save_pretrained(str(folder))
-
-
 def load_adapter(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> CLUE:
     """The network for inference: base weights with the adapters merged into them.
 
@@ -118,12 +113,14 @@ def load_adapter(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> CLU
         model = with_bases(checkpoint.preset, base, device, dtype, checkpoint.branches)
         head = dict(learned_tensors(checkpoint.folder / HEAD_FILE, device, dtype))
         _load_head(model, head, checkpoint.folder)
-        if model.sd3 is not None:
-            targets = model.preset.lora.sd3_targets if model.preset.adapt_sd3 == "lora" else ()
-            _merge(model.sd3.transformer, checkpoint.folder / LORA_FOLDERS["sd3"], targets)
-        if model.sam is not None:
-            targets = SAM_TARGETS if model.preset.adapt_sam == "lora" else ()
-            _merge(model.sam.encoder, checkpoint.folder / LORA_FOLDERS["sam"], targets)
+        if model.sd3 is not None and model.preset.adapt_sd3 == "lora":
+            spec, path = _stored(checkpoint, "sd3")
+            lora.adapt_sd3(model.sd3.transformer, spec, empty=True)
+            _merge(model.sd3.transformer, path, device)
+        if model.sam is not None and model.preset.adapt_sam == "lora":
+            spec, path = _stored(checkpoint, "sam")
+            lora.adapt_sam(model.sam.encoder, spec, empty=True)
+            _merge(model.sam.encoder, path, device)
     except BasesError as error:
         raise CheckpointError(str(error)) from error
     return model.eval()
@@ -149,9 +146,7 @@ def load_learned(model: CLUE, checkpoint: Checkpoint, *, keep_head: bool = True)
         for branch, inside in (("sd3", "sd3.transformer."), ("sam", "sam.encoder.")):
             path = checkpoint.folder / LORA_FOLDERS[branch] / LORA_WEIGHTS
             if path.is_file() and getattr(model, branch) is not None:
-                for name, tensor in learned_tensors(path, device, None):
-                    plain = name.removeprefix(PREFIX).replace(".weight", f".{ADAPTER}.weight")
-                    state[inside + plain] = tensor
+                state |= {inside + name: tensor for name, tensor in _read(path, device, None)}
     except BasesError as error:
         raise CheckpointError(str(error)) from error
     wrong = sorted(name for name in state if name not in own or own[name].shape != state[name].shape)
@@ -173,67 +168,53 @@ def _load_head(model: CLUE, head: dict[str, Tensor], folder: Path) -> None:
     model.load_state_dict(head, strict=False, assign=True)
 
 
-@torch.no_grad()
-def _merge(network: nn.Module, folder: Path, targets: tuple[str, ...]) -> None:
-    """Add (alpha / rank)·B·A to the weights that a file of peft's adapts, computed in float32.
+def _read(path: Path, device: str, dtype: torch.dtype | None) -> Iterator[tuple[str, Tensor]]:
+    """A file of adapters, under the names of the network's own parameters."""
+    for name, tensor in learned_tensors(path, device, dtype):
+        yield name.removeprefix(PREFIX).replace(".weight", f".{ADAPTER}.weight"), tensor
 
-    Args:
-        network: of the branch.
-        folder: with the adapters; where they or some of them are lost, the network would be another without a word.
-        targets: ends of the names of all that was adapted; none: the branch was frozen.
+
+def _merge(network: nn.Module, path: Path, device: str) -> None:
+    """Give a network the values of its empty adapters, in float32, and merge them.
+
+    Where some of them are lost, the network would be another without a word.
     """
-    if not targets and not folder.is_dir():
-        return
-    rank, scale = _rank_and_scale(folder / LORA_CONFIG)
-    path = folder / LORA_WEIGHTS
-    device = str(next(network.parameters()).device)
-    pairs = dict(learned_tensors(path, device, torch.float32))
-    weights = dict(network.named_parameters())
-    names = {name.removeprefix(PREFIX).rsplit(".lora_", 1)[0] for name in pairs}
-    for name in sorted(names):
-        down, up = (pairs.pop(f"{PREFIX}{name}.lora_{letter}.weight", None) for letter in "AB")
-        weight, rows = _target(weights, name)
-        if down is None or up is None or weight is None or weight.ndim != 2:
-            raise CheckpointError(f"{path} does not fit the network: {name}")
-        out, inputs = weight[rows].shape
-        if (up.shape, down.shape) != ((out, rank), (rank, inputs)):
-            raise CheckpointError(f"{path} does not fit the network: {name}")
-        merged = weight[rows].float() + scale * (up @ down)
-        weight[rows] = converted(path, f"{name}.weight with its adapter", merged, weight.dtype)
-    if pairs:
-        raise CheckpointError(f"{path} holds {next(iter(pairs))}, which is no LoRA")
-    lost = sorted(_named(network, targets) - names)
+    stored = dict(_read(path, device, torch.float32))
+    expected = {name: tensor.shape for name, tensor in network.named_parameters() if ".lora_" in name}
+    wrong = sorted(name for name, tensor in stored.items() if expected.get(name) != tensor.shape)
+    if wrong:
+        raise CheckpointError(f"{path} does not fit the network: {_layer(wrong[0])}")
+    lost = sorted({_layer(name) for name in expected.keys() - stored.keys()})
     if lost:
         raise CheckpointError(f"{path} is damaged: the adapters of {lost[0]} are missing ({len(lost)} in all)")
+    network.load_state_dict(stored, strict=False, assign=True)
+
+    def convert(name: str, merged: Tensor, dtype: torch.dtype) -> Tensor:
+        return converted(path, f"{name}.weight with its adapter", merged, dtype)
+
+    for _ in lora.merge(network, convert):  # one layer after the other: no second copy of all weights
+        pass
 
 
-def _named(network: nn.Module, targets: tuple[str, ...]) -> set[str]:
-    """The layers whose names end so; q, k and v of SAM are not layers of their own here."""
-    layers = [name for name, _ in network.named_modules()]
-    layers += [f"{name}.{part}" for name in layers if name.endswith(".qkv") for part in "qkv"]
-    return {name for name in layers if name.endswith(tuple(f".{target}" for target in targets))}
+def _layer(name: str) -> str:
+    return name.rsplit(".lora_", 1)[0]
 
 
-def _target(weights: dict[str, nn.Parameter], name: str) -> tuple[nn.Parameter | None, slice]:
-    """The weight an adapter changes, and which of its rows: q, k and v of SAM are thirds of one."""
-    parent, _, last = name.rpartition(".")
-    fused = weights.get(f"{parent}.weight")
-    if parent.endswith("qkv") and last in "qkv" and fused is not None:
-        third = fused.shape[0] // 3
-        return fused, slice("qkv".index(last) * third, ("qkv".index(last) + 1) * third)
-    return weights.get(f"{name}.weight"), slice(None)
-
-
-def _rank_and_scale(path: Path) -> tuple[int, float]:
+def _stored(checkpoint: Checkpoint, branch: str) -> tuple[LoraSpec, Path]:
+    """What the adapters of a branch are, as their own configuration says, and the file that holds them."""
+    folder = checkpoint.folder / LORA_FOLDERS[branch]
+    path = folder / LORA_CONFIG
     config = read_json(path)
     other = [key for key, plain in _PLAIN.items() if config.get(key, plain) not in (plain, None)]
     if other:
         raise CheckpointError(f"{path}: {other[0]} is {config[other[0]]!r}, which is not supported")
-    rank, alpha = config.get("r"), config.get("lora_alpha")
-    if not isinstance(rank, int) or not isinstance(alpha, int | float) or rank < 1 or not 0 <= alpha <= LARGEST:
+    rank: Any = config.get("r")
+    alpha: Any = config.get("lora_alpha")
+    numbers = isinstance(rank, int) and isinstance(alpha, int | float)
+    if not numbers or not (1 <= rank <= LARGEST and 0 <= alpha <= LARGEST):
         shown = (brief(repr(value)) for value in (rank, alpha))
         raise CheckpointError("{}: r is {} and lora_alpha is {}; expected numbers".format(path, *shown))
-    return rank, alpha / rank
+    return dataclasses.replace(checkpoint.preset.lora, rank=rank, alpha=alpha), folder / LORA_WEIGHTS
 
 
 def merge(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype) -> None:

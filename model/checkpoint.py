@@ -36,13 +36,25 @@ _OTHER_PROMPT = (
     "computed on another machine, the embeddings of the empty prompt differ in their last bits: give the file that was "
     "trained on (`clue models info` names it there) to --prompt of `clue models add`"
 )
-BEST = "best"
-"""The folder of the best model in the folder of a training."""
+BEST, LAST = "best", "last"
+"""The folders of the best and of the last model in the folder of a training."""
 EMBEDDED = Path(__file__).parent / "weights" / "mini"
 
 
 class CheckpointError(Exception):
     """A checkpoint that is missing, damaged, or of another model; the message says what and where."""
+
+
+class BaseWeightsError(CheckpointError):
+    """The base weights of an adapter checkpoint are not registered, missing, or others.
+
+    Attributes:
+        base: name of the base model.
+    """
+
+    def __init__(self, message: str, base: str) -> None:
+        super().__init__(message)
+        self.base = base
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +63,7 @@ class Checkpoint:
 
     Attributes:
         folder: where it lies.
+        name: what people call it: `mini`, or its folder; of a training also that of the run (`first/best`).
         preset: the sizes of everything.
         calibration: from the heatmap to score, verdict and confidence.
         training: summary of how it was trained.
@@ -62,6 +75,7 @@ class Checkpoint:
     """
 
     folder: Path
+    name: str
     preset: Preset
     calibration: Calibration
     training: dict[str, Any]
@@ -141,7 +155,9 @@ def inspect(name_or_path: str, *, check_bases: bool = True) -> Checkpoint:
         if base and set(bases) != set(BASE_PARTS[branches]):
             raise ValueError(f"bases has {', '.join(bases) or 'nothing'}; expected {', '.join(BASE_PARTS[branches])}")
         digest, note = digest_of(folder), _note(name_or_path, folder)
-        checkpoint = Checkpoint(folder, preset, calibration, config["training"], digest, branches, base, bases, note)
+        checkpoint = Checkpoint(
+            folder, _name(name_or_path), preset, calibration, config["training"], digest, branches, base, bases, note
+        )
     except OSError as error:
         raise CheckpointError(f"{folder} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
@@ -149,6 +165,11 @@ def inspect(name_or_path: str, *, check_bases: bool = True) -> Checkpoint:
     if checkpoint.base and check_bases:
         _compare_bases(checkpoint)
     return checkpoint
+
+
+def _name(name_or_path: str) -> str:
+    folder = Path(name_or_path).resolve()
+    return f"{folder.parent.name}/{folder.name}" if folder.name in (BEST, LAST) else folder.name
 
 
 def _note(name_or_path: str, folder: Path) -> str:
@@ -164,11 +185,12 @@ def _compare_bases(checkpoint: Checkpoint) -> None:
     try:
         here = find(checkpoint.base).digests()
     except BasesError as error:
-        raise CheckpointError(f"{checkpoint.folder} was trained on base weights: {error}") from error
+        raise BaseWeightsError(f"{checkpoint.folder} needs base weights: {error}", checkpoint.base) from error
     for part, digest in checkpoint.bases.items():
         if here.get(part) != digest:
             hint = f"; {_OTHER_PROMPT}" if part == "prompt" else ""
-            raise CheckpointError(
+            raise BaseWeightsError(
                 f"{checkpoint.folder} was trained on another {part} of {checkpoint.base}: "
-                f"SHA-256 {digest} there, {here.get(part, 'none')} registered{hint}"
+                f"SHA-256 {digest} there, {here.get(part, 'none')} registered{hint}",
+                checkpoint.base,
             )

@@ -2,78 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
 from model.presets.spec import LoraSpec
 
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
 ADAPTER = "clue"
 SAM_TARGETS = ("qkv.q", "qkv.k", "qkv.v")
+Convert = Callable[[str, Tensor, torch.dtype], Tensor]
+Replaced = tuple[str, nn.Module]
 
 
 class FusedQKV(nn.Module):
     """SAM's fused `qkv` projection seen as three linear layers, so that LoRA on q, k and v has its own rank for each.
 
-    Computes exactly what the fused layer computes: the three weights are its thirds.
+    Computes exactly what the fused layer computes: the three weights are its thirds. Only for adapters: three products
+    take up to twice as long as one, and give other last bits of the gradient.
     """
 
     def __init__(self, fused: nn.Linear) -> None:
         super().__init__()
         inputs, width = fused.in_features, fused.out_features // 3
         device, dtype = fused.weight.device, fused.weight.dtype
-        parts = [nn.Linear(inputs, width, fused.bias is not None, device=device, dtype=dtype) for _ in range(3)]
+        parts = [nn.Linear(inputs, width, device=device, dtype=dtype) for _ in range(3)]
         with torch.no_grad():
             for index, part in enumerate(parts):
                 rows = slice(index * width, (index + 1) * width)
                 part.weight.copy_(fused.weight[rows])
-                if fused.bias is not None:
-                    part.bias.copy_(fused.bias[rows])
+                part.bias.copy_(fused.bias[rows])
         self.q, self.k, self.v = parts
 
     def forward(self, x: Tensor) -> Tensor:
         """x: …×C → …×3C, in the order q, k, v."""
         return torch.cat([self.q(x), self.k(x), self.v(x)], -1)
 
+    def fused(self) -> nn.Linear:
+        """The one layer that computes the same; q, k and v have no adapters any more."""
+        parts = (self.q, self.k, self.v)
+        return _linear(torch.cat([p.weight.data for p in parts]), torch.cat([p.bias.data for p in parts]))
 
-def adapt_sd3(transformer: nn.Module, spec: LoraSpec) -> None:
-    """Freeze the MM-DiT and put LoRA on its joint-attention projections, in place."""
-    _inject(transformer, spec, list(spec.sd3_targets))
+
+def adapt_sd3(transformer: nn.Module, spec: LoraSpec, *, empty: bool = False) -> None:
+    """Freeze the MM-DiT and put LoRA on its joint-attention projections, in place.
+
+    Args:
+        empty: leave the adapters on the meta device; their values come from a file.
+    """
+    _inject(transformer, spec, list(spec.sd3_targets), empty)
 
 
-def adapt_sam(encoder: nn.Module, spec: LoraSpec) -> None:
-    """Freeze SAM's image encoder and put LoRA on q, k and v of every attention block, in place."""
+def adapt_sam(encoder: nn.Module, spec: LoraSpec, *, empty: bool = False) -> None:
+    """Freeze SAM's image encoder and put LoRA on q, k and v of every attention block, in place; `empty` as above."""
     for block in cast(nn.ModuleList, encoder.blocks):
         attention = cast(nn.Module, block.attn)
         attention.qkv = FusedQKV(cast(nn.Linear, attention.qkv))
-    _inject(encoder, spec, list(SAM_TARGETS))
+    _inject(encoder, spec, list(SAM_TARGETS), empty)
 
 
 @torch.no_grad()
-def merged_state(model: nn.Module) -> dict[str, Tensor]:
-    """The state dict of the same model without adapters: W + (alpha / rank)·B·A, and q, k, v fused again.
+def merge(model: nn.Module, convert: Convert = lambda name, merged, dtype: merged.to(dtype)) -> Iterator[Replaced]:
+    """Take the adapters out of a model, in place: each W becomes W + (alpha / rank)·B·A, and q, k, v are fused again.
 
-    The model itself is left as it is. Tensors without an adapter are its own, not copies.
+    Args:
+        convert: gives the merged weight of a layer, float32, its number format.
+
+    Yields:
+        The name and the former module of each layer, right after its replacement.
     """
-    state: dict[str, Tensor] = dict(model.state_dict())
-    for name, module in model.named_modules():
+    for name, module in list(model.named_modules()):
         if hasattr(module, "get_delta_weight"):  # a layer of peft
-            weight = state.pop(f"{name}.base_layer.weight")
-            state[f"{name}.weight"] = weight + module.get_delta_weight(ADAPTER).to(weight)
-            if f"{name}.base_layer.bias" in state:
-                state[f"{name}.bias"] = state.pop(f"{name}.base_layer.bias")
-            for key in [key for key in state if key.startswith(f"{name}.lora_")]:
-                del state[key]
-    for name, module in model.named_modules():
+            base = cast(nn.Linear, module.base_layer)
+            merged = base.weight.float() + module.get_delta_weight(ADAPTER)
+            model.set_submodule(name, _linear(convert(name, merged, base.weight.dtype), base.bias))
+            yield name, module
+    for name, module in list(model.named_modules()):
         if isinstance(module, FusedQKV):
-            for part in ("weight", "bias"):
-                thirds = [state.pop(f"{name}.{letter}.{part}", None) for letter in "qkv"]
-                if all(third is not None for third in thirds):
-                    state[f"{name}.{part}"] = torch.cat(cast(list[Tensor], thirds))
-    return state
+            model.set_submodule(name, module.fused())
+            yield name, module
+
+
+def merged_state(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict of the same model after `merge`; the model itself is left as it is.
+
+    Tensors without an adapter are its own, not copies.
+    """
+    replaced = list(merge(model))
+    try:
+        return dict(model.state_dict())
+    finally:
+        for name, module in reversed(replaced):
+            model.set_submodule(name, module)
 
 
 def freeze(module: nn.Module) -> None:
@@ -82,15 +107,30 @@ def freeze(module: nn.Module) -> None:
         parameter.requires_grad_(False)
 
 
-def _inject(module: nn.Module, spec: LoraSpec, targets: list[str]) -> None:
-    from peft import LoraConfig, inject_adapter_in_model  # seconds to import, and a scan with mini has no adapters
+def lora_config(spec: LoraSpec, targets: list[str]) -> LoraConfig:
+    """peft's description of the adapters."""
+    from peft import LoraConfig  # seconds to import, and a scan with mini has no adapters
 
-    freeze(module)
-    config = LoraConfig(
+    return LoraConfig(
         r=spec.rank, lora_alpha=spec.alpha, lora_dropout=spec.dropout, target_modules=targets, bias="none"
     )
+
+
+def _inject(module: nn.Module, spec: LoraSpec, targets: list[str], empty: bool) -> None:
+    from peft import inject_adapter_in_model
+
+    freeze(module)
     with _shown_in_float32(module):
-        inject_adapter_in_model(config, module, adapter_name=ADAPTER)
+        inject_adapter_in_model(lora_config(spec, targets), module, adapter_name=ADAPTER, low_cpu_mem_usage=empty)
+
+
+def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """A layer around tensors that are there already."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    if bias is not None:
+        layer.bias = nn.Parameter(bias, requires_grad=False)
+    return layer
 
 
 @contextmanager

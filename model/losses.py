@@ -46,16 +46,18 @@ def dice_loss_per_image(
 
 
 DICE = {"batch": dice_loss, "image": dice_loss_per_image}
-"""By what the sums of Dice are over."""
+"""Dice losses by what their sums are over."""
 
 
 def clue_loss(
-    logits: Tensor, target: Tensor, bce_weight: float, dice_weight: float, *, per_image: bool = False
-) -> Tensor:
-    """Equation 6: λ1·L_bce + λ2·L_dice.
+    logits: Tensor, target: Tensor, bce_weight: float, dice_weight: float, dice: str = "batch"
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Equation 6: λ1·L_bce + λ2·L_dice, and its two terms L_bce and L_dice.
 
     Args:
-        per_image: `dice_loss_per_image` in the place of equation 5.
+        logits, target: B×1×H×W.
+        bce_weight, dice_weight: λ1 and λ2.
+        dice: a key of `DICE`.
     """
-    dice = dice_loss_per_image if per_image else dice_loss
-    return bce_weight * bce_loss(logits, target) + dice_weight * dice(logits, target)
+    terms = bce_loss(logits, target), DICE[dice](logits, target)
+    return bce_weight * terms[0] + dice_weight * terms[1], *terms

@@ -52,7 +52,7 @@ class FoundRegion:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Judgment:
     """What is said of one image.
 
     Attributes:
@@ -76,7 +76,7 @@ def judge(
     heatmap: NDArray[np.float32],
     features: NDArray[np.float64],
     calibration: Calibration,
-) -> Finding:
+) -> Judgment:
     """The verdict on one image.
 
     Args:
@@ -103,7 +103,7 @@ def judge(
     if screen:
         reason = f"{SCREEN}: {reason}"
     ratio = float(np.count_nonzero(mask)) / mask.size
-    return Finding(verdict, reason, score, confidence, ratio, regions, count, mask, screen)
+    return Judgment(verdict, reason, score, confidence, ratio, regions, count, mask, screen)
 
 
 def _with_matching_places(

@@ -4,15 +4,49 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+PART = re.compile(r"\.[0-9a-f]{16}\.part")
+"""Names of files and folders that are being written; short, as the target's may be as long as a name can be."""
+
+
+@contextmanager
+def whole_file(target: Path, *, sync: bool, parts: Path | None = None) -> Iterator[BinaryIO]:
+    """A binary file to write to, which becomes `target` when the block ends without an exception.
+
+    After an exception what was written is removed, and `target` is as before.
+
+    Args:
+        target: the file to make or to replace.
+        sync: wait until the bytes, and the folder's entry, are on the disk. For files that cannot be made again.
+        parts: the folder to write in until then, on the same file system; None: that of `target`.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    part = _part(parts or target.parent)
+    try:
+        with part.open("xb") as stream:
+            yield stream
+            if sync:
+                stream.flush()
+                os.fsync(stream.fileno())
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    if sync:
+        _sync_folder(target.parent)
 
 
 def write_whole(target: Path, write: Callable[[str], None]) -> None:
-    """Make or replace a file so that it is either there and whole, on the disk, or as it was before.
+    """`whole_file` on the disk, for a writer that needs a path.
 
     Args:
         target: the file.
@@ -21,26 +55,15 @@ def write_whole(target: Path, write: Callable[[str], None]) -> None:
     Raises:
         OSError: the file cannot be written; the former one is untouched.
     """
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-    os.close(handle)
-    try:
-        write(temporary)
-        with Path(temporary).open("rb") as file:
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(target, sync=True) as stream:
+        write(str(stream.name))
+        _settle_file(Path(stream.name), os.fstat(stream.fileno()).st_mode)
 
 
 def write_text(target: Path, text: str) -> None:
-    """`write_whole` for text, as UTF-8."""
-    write_whole(target, lambda path: _write(path, text))
-
-
-def _write(path: str, text: str) -> None:
-    Path(path).write_text(text, "utf-8")
+    """`whole_file` on the disk, for text, as UTF-8."""
+    with whole_file(target, sync=True) as stream:
+        stream.write(text.encode())
 
 
 @contextmanager
@@ -58,19 +81,31 @@ def whole_folder(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:  # a file is in the way: it is not the target that is there already
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target.parent)) from error
-    part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    part = _part(target.parent)
+    part.mkdir()
     try:
         yield part
         for path in sorted(part.rglob("*")):
             if path.is_file():
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
-                path.chmod(0o644)
-        part.chmod(0o755)
+                _settle_file(path, part.stat().st_mode & 0o666)
         _swap(part, target)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove the files and folders that a process was writing in `folder` when it was killed; links stay.
+
+    Raises:
+        OSError: one cannot be removed.
+    """
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if PART.fullmatch(path.name) and not path.is_symlink():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def earlier(target: Path) -> Path:
@@ -97,6 +132,28 @@ def settle(target: Path) -> bool:
         return False
     former.replace(target)
     return True
+
+
+def _part(folder: Path) -> Path:
+    return folder / f".{secrets.token_hex(8)}.part"
+
+
+def _settle_file(path: Path, mode: int) -> None:
+    """Sync it, and give it the mode that other files get: safetensors' are readable by their owner alone."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.fchmod(file.fileno(), mode & 0o777)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _swap(part: Path, target: Path) -> None:

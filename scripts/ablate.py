@@ -37,8 +37,9 @@ from model.data.mix_file import load_mix
 from model.data.stream import Stream
 from model.data.yaml_reader import legible
 from model.datasets.sample import Sample
-from model.evaluation import Cell, ImageRow, find_at, measure, read_pixels, summarize
-from model.evaluation.problems import EvaluationError, UnreadablePicture
+from model.evaluation import Estimate, ImageRow, find_at, measure, summarize
+from model.evaluation.problems import EvaluationError
+from model.images.pixels import DamagedFileError, read_pixels
 from model.prediction import Prediction
 from model.predictor import Predictor
 from model.presets.files import PresetError, preset_of
@@ -114,9 +115,9 @@ def on_validation(model: Path, args: argparse.Namespace) -> Iterator[ImageRow]:
         if batch.problem:
             raise SystemExit(batch.problem)
         (counts,), _ = count_pixels(network, [batch], torch.device(args.device))
-        forged = counts.forged
+        forged = counts.forged > 0
         f1, iou = (counts.f1, counts.iou) if forged else (None, None)
-        marked = (counts.both + counts.marked_only) / counts.pixels
+        marked = counts.marked / counts.pixels
         yield ImageRow(f"{batch.number:07d}", forged, marked_area=marked, f1=f1, iou=iou)
 
 
@@ -146,7 +147,7 @@ def on_set(model: Path, entries: Sequence[Sample], args: argparse.Namespace) -> 
         for entry in entries:
             try:
                 pixels = read_pixels(entry.image)
-            except UnreadablePicture:  # told when the set was listed
+            except DamagedFileError:  # told when the set was listed
                 unreadable.append(entry)
                 continue
             yield entry, pixels
@@ -157,17 +158,17 @@ def on_set(model: Path, entries: Sequence[Sample], args: argparse.Namespace) -> 
     yield from (measure(entry, None) for entry in unreadable)
 
 
-def short(cell: Cell) -> str:
+def short(cell: Estimate) -> str:
     """`.847`, as the paper writes it."""
     return "n/a" if cell.value is None else f"{cell.value:.3f}".removeprefix("0")
 
 
-def between(cell: Cell) -> str:
+def between(cell: Estimate) -> str:
     """Its interval."""
     return "" if cell.low is None or cell.high is None else f"{cell.low:.3f}–{cell.high:.3f}"
 
 
-def markdown(table: str, results: dict[str, dict[str, dict[str, Cell]]], args: argparse.Namespace) -> str:
+def markdown(table: str, results: dict[str, dict[str, dict[str, Estimate]]], args: argparse.Namespace) -> str:
     """The table: F1/IoU, below it n and the interval of F1."""
     sets = list(next(iter(results.values())))
     lines = [f"# Ablation `{table}`, preset {args.preset}, {args.steps} steps, seed {args.seed}", ""]
@@ -220,7 +221,7 @@ def main(words: list[str] | None = None) -> int:
         print(f"{error}.", file=sys.stderr)
         return 2
     how = [args.tuned or (mode if mode != "frozen" else "full") for mode in (preset.adapt_sd3, preset.adapt_sam)]
-    results: dict[str, dict[str, dict[str, Cell]]] = {}
+    results: dict[str, dict[str, dict[str, Estimate]]] = {}
     for row in rows_of(args.table, *how):
         print(row.title, flush=True)
         code = train_row(command(row, args))

@@ -22,7 +22,7 @@ from PIL import Image
 
 from clue_cli.eval.options import EvalOptions
 from clue_cli.eval.progress import EvalProgress
-from clue_cli.eval.session import evaluate
+from clue_cli.eval.run import evaluate
 
 TARGET = 0.10
 

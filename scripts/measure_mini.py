@@ -37,10 +37,11 @@ from model.conformal import proportion_interval
 from model.datasets.casia import manipulation as casia_manipulation
 from model.datasets.sample import Sample
 from model.device import resolve
-from model.evaluation import CLASSICAL, TRIVIAL, Cell, find_at, ground, measure, read_pixels, summarize
-from model.evaluation.bootstrap import Statistic, Values, interval, mean_cells, statistic_cells, weights
+from model.evaluation import CLASSICAL, TRIVIAL, Estimate, find_at, ground, measure, summarize
+from model.evaluation.bootstrap import Statistic, Values, interval, mean_estimates, statistic_estimates, weights
 from model.evaluation.image_scores import auc
 from model.evaluation.rows import ImageRow
+from model.images.pixels import read_pixels
 from model.prediction import Prediction
 from model.predictor import Predictor
 from model.storage import load
@@ -106,12 +107,12 @@ def f1_of(heatmap: Map, mask: NDArray[np.bool_], threshold: float = 0.5) -> floa
     return 2 * float((marked & mask).sum()) / float(marked.sum() + mask.sum())
 
 
-def by_photo(statistic: Statistic, photos: Sequence[str]) -> Cell:
+def by_photo(statistic: Statistic, photos: Sequence[str]) -> Estimate:
     """A statistic of pictures, and its interval from resamples of the photos that they were made from."""
     names, index = np.unique(photos, return_inverse=True)
     drawn = weights(np.zeros(len(names), np.int64), seed=0)
     values = np.concatenate([statistic(counts[:, index]) for counts in drawn])
-    return Cell(float(statistic(np.ones((1, len(photos))))[0]), len(photos), *interval(values))
+    return Estimate(float(statistic(np.ones((1, len(photos))))[0]), len(photos), *interval(values))
 
 
 def mean_of(values: Sequence[float]) -> Statistic:
@@ -159,22 +160,22 @@ def judged(predictor: Predictor, pictures: Iterable[Made], calibration: Calibrat
     return out
 
 
-def f1_by_source(found: Sequence[Judged]) -> Cell:
+def f1_by_source(found: Sequence[Judged]) -> Estimate:
     """Mean F1 of forged pictures, its interval over their sources."""
     forged = [one for one in found if one.made.forged]
     return by_photo(mean_of([one.f1 for one in forged]), [one.made.source for one in forged])
 
 
-def auc_by_source(found: Sequence[Judged]) -> Cell:
+def auc_by_source(found: Sequence[Judged]) -> Estimate:
     """Of the score, forged against authentic pictures."""
     kinds, scores = np.array([one.made.forged for one in found]), np.array([one.score for one in found])
     return by_photo(lambda weight: auc(scores, kinds, weight), [one.made.source for one in found])
 
 
-def called(found: Sequence[Judged], verdict: str) -> Cell:
+def called(found: Sequence[Judged], verdict: str) -> Estimate:
     """Share of the pictures with this verdict, with the exact interval of a proportion."""
     hits = sum(one.verdict == verdict for one in found)
-    return Cell(hits / len(found), len(found), *proportion_interval(hits, len(found)))
+    return Estimate(hits / len(found), len(found), *proportion_interval(hits, len(found)))
 
 
 def figures_of_made(found: Sequence[Judged]) -> dict[str, Any]:
@@ -208,7 +209,7 @@ def parts(predictor: Predictor, entries: list[Sample]) -> dict[str, Any]:
         f1 = [measure(entry, heatmap).f1 for entry, heatmap in maps(predictor, entries)]
         for handle in handles:
             handle.remove()
-        out[name] = mean_cells({"f1": np.array(f1, np.float64)}, seed=0)["f1"].to_dict()
+        out[name] = mean_estimates({"f1": np.array(f1, np.float64)}, seed=0)["f1"].to_dict()
         print(name, out[name], flush=True)
     return out
 
@@ -219,7 +220,7 @@ class Bar:
 
     name: str
     bar: float
-    cell: Cell
+    cell: Estimate
     at_most: bool = False
 
     def to_dict(self) -> dict[str, Any]:
@@ -257,11 +258,11 @@ def measured_on_set(root: Path, predictor: Predictor, calibration: Calibration, 
             return (weight @ after) / (weight @ before)
 
     cells = {
-        "kept": statistic_cells({"": kept}, everything, seed=0)[""],
-        "auc": statistic_cells({"": lambda w: auc(scores, classes, w)}, classes.astype(np.int64), seed=0)[""],
-        "marked": mean_cells({"": np.array(marked)}, seed=0)[""],
+        "kept": statistic_estimates({"": kept}, everything, seed=0)[""],
+        "auc": statistic_estimates({"": lambda w: auc(scores, classes, w)}, classes.astype(np.int64), seed=0)[""],
+        "marked": mean_estimates({"": np.array(marked)}, seed=0)[""],
     }
-    f1 = Cell(**out["mini"]["f1"])
+    f1 = Estimate(**out["mini"]["f1"])
     return out, [
         Bar("F1 on CASIA v1", 0.54, f1),
         Bar("share of it kept after JPEG 70", 0.85, cells["kept"]),

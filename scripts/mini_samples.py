@@ -23,8 +23,8 @@ from PIL import Image
 from model.data.edits.scene import Tools
 from model.data.forge import Forgery, forge, forge_native, forge_plainly
 from model.data.history import decode, encode_jpeg, jpeg, publish
-from model.data.picture_files import opened, rgb
 from model.data.source_photos import Size, SourcePhotos, find_source_photos
+from model.images.pixels import opened, rgb
 from model.self_match import self_match
 
 PHOTOS = ("coco", "people", "web", "nature", "scenes")

@@ -176,7 +176,7 @@ class Update:
             noise = torch.randn(x.shape[0], *shape, device=self.device)
         with torch.autocast(self.device, torch.bfloat16, cache_enabled=self.device == "cpu"):
             logits = self.model(x, noise, matches.float())
-        loss = clue_loss(logits, masks.float(), 0.4, 1.0, per_image=True)
+        loss, *_ = clue_loss(logits, masks.float(), 0.4, 1.0, "image")
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()

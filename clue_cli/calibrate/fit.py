@@ -11,6 +11,7 @@ from clue_cli import __version__
 from clue_cli.calibrate.scores import Measured
 from clue_cli.errors import UsageError
 from clue_cli.scan.calibration_file import MAX_SCORES, CalibrationFile, ForgedPart, digest_of, thresholds
+from clue_cli.terminal import printable
 from model.calibration import cross_validated, fit_even, reliability
 from model.checkpoint import Checkpoint
 from model.conformal import photos_needed, proportion_interval, rank, rate_bound
@@ -56,7 +57,7 @@ def fit(
         statement="",
         version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        model_name=checkpoint.preset.name,
+        model_name=printable(checkpoint.name)[:200],
         model_digest=checkpoint.digest,
         device=device,
         dtype="bfloat16" if dtype == "bfloat16" else "float32",

@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 
 from clue_cli.calibrate.images import ForgeOutputs, expanded
 from clue_cli.evidence.decode import DecodeLimits
-from clue_cli.evidence.decode_pool import DecodePool
 from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Photo, Skipped, Unreadable
-from clue_cli.evidence.orientation import displayed_view, stored_view
 from clue_cli.evidence.reader import read_item
+from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.walk import WalkOptions, walk
 from clue_cli.scan.calibration_file import LeftOut
 from clue_cli.scan.channel import Budget, Channel
@@ -117,8 +116,8 @@ def _score(prediction: Prediction[Photo] | OutOfMemory[Photo], calibration: Cali
         found.left_out.append(_left_out(photo.locator, FailureCode.OUT_OF_MEMORY, message))
         return
     try:
-        heatmap = displayed_view(prediction.heatmap, photo.orientation)
-        finding = judge(photo.pixels, heatmap, prediction.features, calibration)
+        pixels, heatmap = photo.displayed(photo.pixels), photo.displayed(prediction.heatmap)
+        finding = judge(pixels, heatmap, prediction.features, calibration)
     except ValueError as error:
         found.left_out.append(_left_out(photo.locator, FailureCode.NOT_FINITE, f"No verdict: {error}."))
         return
@@ -135,7 +134,7 @@ def _images(
     """The photos for the network, as stored; everything else is counted in `found`."""
     for thing in ahead:
         if isinstance(thing, Photo):
-            yield thing, stored_view(thing.pixels, thing.orientation)
+            yield thing, thing.pixels
         elif isinstance(thing, LeftOut):
             found.left_out.append(thing)
             told(found)

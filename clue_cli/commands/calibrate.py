@@ -24,7 +24,7 @@ from clue_cli.commands.options import (
 )
 from clue_cli.errors import ExitCode, NothingToScanError, OutputError, UsageError
 from clue_cli.scan.options import ScanOptions
-from clue_cli.terminal import printable, say
+from clue_cli.terminal import counted, printable, say
 
 if TYPE_CHECKING:
     from clue_cli.calibrate.scores import Measured
@@ -149,8 +149,8 @@ def _execute(
             shown.end(found[-1])
             if not found[-1].images:
                 raise NothingToScanError(
-                    f"No {kind} photo could be used ({len(found[-1].left_out)} left out, {found[-1].not_pictures} "
-                    "files are no pictures).",
+                    f"No {kind} photo could be used ({len(found[-1].left_out):,} left out, "
+                    f"{counted(found[-1].not_pictures, 'file')} without a picture).",
                     "Hidden files and links are left out unless you ask for them: --hidden, --follow-links.",
                 )
             check_enough(len(found[0].images), fpr)
@@ -167,7 +167,7 @@ def _execute(
 
 
 class _Shown:
-    """Tells on stderr what is left out as it comes, and now and then how far the work is."""
+    """Shows on stderr what is left out as it comes, and now and then how far the work is."""
 
     def __init__(self, kind: str, *, quiet: bool) -> None:
         self._kind, self._quiet = kind, quiet
@@ -183,14 +183,15 @@ class _Shown:
 
     def end(self, found: Measured) -> None:
         self(found)
-        self._say(f"{self._count(found)}, {found.not_pictures:,} files that are no pictures")
+        self._say(f"{self._count(found)}, {counted(found.not_pictures, 'file')} without a picture")
         for note in found.notes:
             self._say(printable(note))
         if found.skipped:
-            self._say(f"{found.skipped:,} hidden files, folders or links were not read: --hidden, --follow-links.")
+            what = "hidden file, folder or link" if found.skipped == 1 else "hidden files, folders or links"
+            self._say(f"Not read: {found.skipped:,} {what} (--hidden, --follow-links).")
 
     def _count(self, found: Measured) -> str:
-        return f"{self._kind}: {len(found.images):,} images, {len(found.left_out):,} left out"
+        return f"{self._kind}: {counted(len(found.images), 'image')}, {len(found.left_out):,} left out"
 
     def _say(self, line: str) -> None:
         if not self._quiet:
@@ -198,18 +199,23 @@ class _Shown:
 
 
 def _write(made: CalibrationFile, out: Path) -> None:
-    from clue_cli.report.atomic import whole_file
-    from clue_cli.scan.folder import output_errors
+    from clue_cli.results.folder import output_errors
+    from model.whole_file import whole_file
 
     with output_errors(out), whole_file(out, sync=True) as stream:
         stream.write(made.model_dump_json(indent=1).encode() + b"\n")
 
 
 def _summary(made: CalibrationFile, out: Path) -> list[str]:
-    lines = [
-        f"forged if the score is above {made.score_threshold:.6g}, no evidence if it is not above "
-        f"{made.no_evidence_below:.6g}, inconclusive in between",
-    ]
+    if made.no_evidence_below < made.score_threshold:
+        lines = [
+            f"forged if the score is above {made.score_threshold:.6g}, no evidence if it is not above "
+            f"{made.no_evidence_below:.6g}, inconclusive in between"
+        ]
+    else:
+        lines = [f"forged if the score is above {made.score_threshold:.6g}, else no evidence; none is inconclusive"]
+        if made.forged is None:
+            lines.append("an --inconclusive above --fpr would leave scores in between inconclusive")
     if made.forged is not None:
         lines.append(
             f"confidence refitted: expected calibration error {made.forged.expected_calibration_error:.3f}, "

@@ -25,7 +25,7 @@ from clue_cli.commands.options import (
 from clue_cli.commands.stop import graceful_stop
 from clue_cli.errors import ExitCode, UsageError
 from clue_cli.eval.options import FUNCTIONS, METHODS, SETS_OF_METHODS, EvalOptions
-from clue_cli.terminal import complain, write_stdout
+from clue_cli.terminal import complain, counted, write_stdout
 
 if TYPE_CHECKING:
     from clue_cli.eval.results import Results
@@ -57,13 +57,13 @@ def evaluate(
     ] = None,
     root: Annotated[
         Path | None,
-        typer.Option(parser=path, metavar="DIR", envvar="CLUE_DATA", help="Where they lie.", rich_help_panel=_WHAT),
+        typer.Option(parser=path, metavar="DIR", envvar="CLUE_DATA", help="Their folder.", rich_help_panel=_WHAT),
     ] = None,
     attack: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME:VALUE",
-            help="What is done to the pictures first, e.g. jpeg:70, grid:imdl-jpeg, none; may be given several times.",
+            help="What is done to the pictures first, e.g. jpeg:70 (all below); can be repeated.",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -90,12 +90,13 @@ def evaluate(
         int | None,
         typer.Option(
             min=1,
-            help="At most so many images of each set, drawn by --seed; the others are only listed.",
+            help="Most images of each set, drawn by --seed; the others are only listed.",
             rich_help_panel=_WHAT,
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, help="Of attacks, choice and bootstrap.", rich_help_panel=_WHAT)
+        int,
+        typer.Option(min=0, help="Seed of attacks, choice and bootstrap.", rich_help_panel=_WHAT),
     ] = _DEFAULT.seed,
     strict: Annotated[
         bool, typer.Option("--strict", help="A problem in data or predictions is an error.", rich_help_panel=_WHAT)
@@ -120,11 +121,17 @@ def evaluate(
         ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Start anew in DIR.", rich_help_panel=_RESULTS)
+        bool, typer.Option("--overwrite", help="Discard what DIR holds.", rich_help_panel=_RESULTS)
     ] = False,
     show: Annotated[
-        bool, typer.Option("--list", help="Show all benchmarks, and which are here.", rich_help_panel=_OTHER)
+        bool,
+        typer.Option(
+            "--list",
+            help="Show which benchmarks are here; details: with --bench.",
+            rich_help_panel=_OTHER,
+        ),
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="--list as JSON.", rich_help_panel=_OTHER)] = False,
     compare: Annotated[
         tuple[Path, Path] | None,
         typer.Option(metavar="A B", help="Whether two results on the same images differ.", rich_help_panel=_OTHER),
@@ -142,8 +149,10 @@ def evaluate(
     chosen = [name for name, given in (("--list", show), ("--compare", compare), ("--schema", schema)) if given]
     if len(chosen) > 1:
         raise UsageError(f"{' and '.join(chosen)} exclude each other.", "Ask for one of them.")
+    if as_json and not show:
+        raise UsageError("--json belongs to --list.", "The figures of a measurement are in DIR/results.json.")
     if show:
-        _show_list(root)
+        _show_list(root, bench or [], as_json=as_json)
     elif schema:
         _show_schema()
     elif compare:
@@ -177,7 +186,7 @@ def evaluate(
 def _measure(out: Path, options: EvalOptions, *, quiet: bool) -> ExitCode:
     # Heavy: only here, so that `clue --help` answers at once
     from clue_cli.eval.progress import EvalProgress
-    from clue_cli.eval.session import evaluate as run
+    from clue_cli.eval.run import evaluate as run
     from clue_cli.eval.table import render
 
     with graceful_stop() as stop, EvalProgress(quiet=quiet) as progress:
@@ -195,16 +204,16 @@ def _conclude(results: Results) -> ExitCode:
     without = sum(one.unmeasured for one in results.outcomes)
     if without:
         complain(
-            f"{without} figures of single images could not be had.", "The result and per_image.csv name them and why."
+            f"{counted(without, 'score')} of single images missing.", "The result and per_image.csv say which and why."
         )
         return ExitCode.SOME_FAILED
     return ExitCode.OK
 
 
-def _show_list(root: Path | None) -> None:
-    from clue_cli.eval.listing import listing
+def _show_list(root: Path | None, words: list[str], *, as_json: bool) -> None:
+    from clue_cli.eval.table import facts, listing
 
-    write_stdout(listing(root, width=_width(), colour=_colour()))
+    write_stdout(facts(root, words) if as_json else listing(root, words, width=_width(), colour=_colour()))
 
 
 def _show_schema() -> None:

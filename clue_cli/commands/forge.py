@@ -15,14 +15,14 @@ from clue_cli.commands.options import READING, Hidden, Quiet, check_current_fold
 from clue_cli.commands.stop import graceful_stop
 from clue_cli.errors import ExitCode, UsageError, WeightsError
 from clue_cli.forging.options import DEFAULT_KINDS, KINDS, ForgeOptions
-from clue_cli.terminal import PatientStderr, complain, printable, say
+from clue_cli.terminal import PatientStderr, complain, counted, printable, say
 
 if TYPE_CHECKING:
     from clue_cli.forging.run import ForgeRun, Told
 
 _DEFAULT = ForgeOptions()
 _DEFAULT_KINDS = ",".join(DEFAULT_KINDS)
-_SIZE = re.compile(r"(\d{1,5})[x×](\d{1,5})")
+_SIZE = re.compile(r"(\d{1,5})(?:[x×](\d{1,5}))?")
 _SIDES = range(64, 8193)
 
 _PICTURES, _MODELS = "What is made", "Models of your own"
@@ -30,9 +30,10 @@ _PICTURES, _MODELS = "What is made", "Models of your own"
 
 def _size(word: str) -> tuple[int, int]:
     match = _SIZE.fullmatch(word)
-    if match is None or not all(int(side) in _SIDES for side in match.groups()):
-        raise typer.BadParameter(f"{word!r}; expected WIDTHxHEIGHT such as 512x384, sides from 64 to {_SIDES[-1]}")
-    return int(match[1]), int(match[2])
+    sides = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not all(side in _SIDES for side in sides):
+        raise typer.BadParameter(f"{word!r}; expected 512x384 (width, height) or 512, sides from 64 to {_SIDES[-1]}")
+    return sides
 
 
 def _kinds(word: str) -> tuple[str, ...]:
@@ -71,8 +72,8 @@ def forge(
         Any,
         typer.Option(
             parser=_size,
-            metavar="WxH",
-            help="Cut and scale the photos to this size.",
+            metavar="WxH|SIDE",
+            help="Cut and scale the photos to this size, in pixels.",
             show_default="whole photos",
             rich_help_panel=_PICTURES,
         ),
@@ -153,7 +154,7 @@ def _conclude(run: ForgeRun, out: Path, *, quiet: bool) -> ExitCode:
     if not quiet:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(run.kinds.items()))
         before = f", {run.before} of them from before" if run.before else ""
-        say(printable(f"{out}: {run.made + run.before} pictures{before} ({kinds})."))
+        say(printable(f"{out}: {counted(run.made + run.before, 'picture')}{before} ({kinds})."))
     if run.status == "interrupted":
         complain("Interrupted.", "What was finished is kept; the same command goes on from there.")
         return ExitCode.INTERRUPTED
@@ -175,11 +176,11 @@ def _shown(quiet: bool) -> Iterator[Told]:
         bar: tqdm[Any] | None = None
 
         def started(self, photos: int, cutouts: int, before: int, count: int) -> None:
-            masks = f" with {cutouts} object masks" if cutouts else ""
-            say(f"{photos} photos{masks}")
+            masks = f" with {counted(cutouts, 'object mask')}" if cutouts else ""
+            say(f"{counted(photos, 'photo')}{masks}")
             stderr = PatientStderr()
             pace = 0.1 if stderr.isatty() else 10.0
-            self.bar = tqdm(total=max(count, before), initial=before, unit="picture", file=stderr, mininterval=pace)
+            self.bar = tqdm(total=max(count, before), initial=before, unit=" images", file=stderr, mininterval=pace)
 
         def failed(self, photo: str, reason: str) -> None:
             self.noticed(f"unusable: {photo}: {reason}")

@@ -1,7 +1,8 @@
-"""`clue models`: base weights of others, and what was trained on them."""
+"""`clue models`: base weights, and what was trained on them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -10,15 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clue_cli.commands.options import path
+from clue_cli.commands.options import Group, path
 from clue_cli.errors import OutputError, UsageError, WeightsError
-from clue_cli.terminal import printable, say, write_stdout
+from clue_cli.terminal import counted, printable, say, sentence, write_stdout
 
 if TYPE_CHECKING:
     from model.registry import Base
 
 models = typer.Typer(
     name="models",
+    cls=Group,
     help="Base weights of SD3 and SAM: what there is, where yours are, whether they are still the same.",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -43,8 +45,7 @@ def _bases_errors(advice: str | None = None) -> Iterator[None]:
     try:
         yield
     except (BasesError, CheckpointError) as error:
-        text = str(error)
-        raise WeightsError(f"{text[0].upper()}{text[1:]}.", advice) from error
+        raise WeightsError(sentence(error), advice) from error
 
 
 @contextmanager
@@ -111,16 +112,26 @@ def _say_registered(base: Base) -> None:
 @models.command()
 def info(
     name: Annotated[str, typer.Argument(metavar="NAME|DIR", help="A registered model, mini, or a trained model.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Show what is known of a model: its files with their SHA-256, its licences, how it was trained."""
-    from clue_cli.models.describe import base_lines, checkpoint_lines
+    from clue_cli.models.describe import base_facts, checkpoint_facts, lines
     from model.checkpoint import inspect
+    from model.presets import PRESETS
     from model.registry import registered
 
     with _bases_errors("See clue models list."):
         base = registered().get(name)
-        lines = base_lines(base) if base is not None else checkpoint_lines(inspect(name, check_bases=False))
-        write_stdout("".join(f"{printable(line)}\n" for line in lines))
+        if base is None and name in PRESETS and name != "mini" and not Path(name).exists():
+            raise WeightsError(
+                f"{name} is known, but its base weights are not registered.",
+                f"Register yours with `clue models add {name}`, or fetch them with `clue models download {name}`.",
+            )
+        facts = base_facts(base) if base is not None else checkpoint_facts(inspect(name, check_bases=False))
+    if as_json:
+        write_stdout(json.dumps(facts, indent=2) + "\n")
+    else:
+        write_stdout("".join(f"{printable(line)}\n" for line in lines(facts)))
 
 
 @models.command()
@@ -143,7 +154,7 @@ def verify(
         problems += len(found)
         write_stdout("".join(f"{printable(name)}: {printable(line)}\n" for line in found or ["unchanged"]))
     if problems:
-        raise WeightsError(f"{problems} files are missing or changed.", "Put them back, or add the model again.")
+        raise WeightsError(f"{counted(problems, 'file')} missing or changed.", "Put them back, or add the model again.")
 
 
 @models.command()
@@ -203,6 +214,8 @@ def merge(
             checkpoint = inspect(str(folder))
             if checkpoint.note:
                 say(printable(checkpoint.note))
+            if not checkpoint.base:
+                raise UsageError(f"{folder} is a whole model: there is nothing to merge.", "It can be used as it is.")
             merge_model(checkpoint, out, getattr(torch, dtype.value))
     except FileExistsError as error:
         raise UsageError(f"{out} exists already.", "Name a new folder with --out.") from error

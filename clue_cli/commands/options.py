@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from clue_cli.errors import UsageError
 from clue_cli.scan.options import Compile, DType
@@ -23,6 +24,28 @@ MOST = 1_000_000
 """Of megapixels and MiB: beyond what any file holds, and within what the system can count as memory."""
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+
+
+class Group(TyperGroup):
+    """Commands whose help shows no `<bool>` behind a flag, which takes no value."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """As Typer has it, but for the flags."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            _without_types(command.get_params(ctx))
+        return command
+
+    def get_params(self, ctx: Any) -> Any:
+        """As Typer has it, but for the flags."""
+        return _without_types(super().get_params(ctx))
+
+
+def _without_types(parameters: Any) -> Any:
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    return parameters
 
 
 def path(word: str) -> Path:

@@ -71,7 +71,9 @@ def train(
     minutes: Annotated[
         float | None, typer.Option(help="By the clock, pauses left out.", rich_help_panel=_LENGTH)
     ] = None,
-    preset: Annotated[str, typer.Option(help="A preset by name, or a YAML file.", rich_help_panel=_MODEL)] = "mini",
+    preset: Annotated[
+        str, typer.Option(help="A preset or base model by name, or a YAML file.", rich_help_panel=_MODEL)
+    ] = "mini",
     init: Annotated[
         str | None, typer.Option(metavar="MODEL", help="First weights: a name or a path.", rich_help_panel=_MODEL)
     ] = None,

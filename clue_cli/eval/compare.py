@@ -1,4 +1,4 @@
-"""`clue eval --compare A B`: two results on the same images, tested by a paired bootstrap."""
+"""`clue eval --compare A B`: two results on the same images, tested in pairs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clue_cli.errors import UsageError
-from clue_cli.eval.measurements import ForeignLog
+from clue_cli.eval.measurements import MeasurementLog
 from clue_cli.eval.options import NETWORK
 from clue_cli.eval.results import LOG, Outcome, Results, read_results
 from clue_cli.eval.table import METRICS, number
 from clue_cli.terminal import printable
 from model.evaluation import Comparison, ImageRow, compare
+from model.evaluation.bootstrap import SIGNIFICANCE
 
 COMPARED = ("f1", "iou", "image_auc", "false_positive_area")
 ALIKE = ("pixel_threshold", "resize", "score_of_maps")
@@ -69,8 +70,7 @@ def compare_folders(a: Path, b: Path, *, method: str | None = None, seed: int = 
             "Measure both on the same --bench and --attack.",
         )
     seeds = (one.seed, other.seed) if one.seed != other.seed else None
-    with _whole_folder():
-        log, other_log = _log(a, [left for left, _ in pairs]), _log(b, [right for _, right in pairs])
+    with _whole_folder(), _log(a) as log, _log(b) as other_log:
         return [
             replace(
                 _compared(left, right, log.rows(*_lines(left)), other_log.rows(*_lines(right)), seed),
@@ -89,7 +89,7 @@ def describe(found: Sequence[Compared]) -> str:
         for comparison in one.comparisons:
             cell = comparison.difference
             interval = f"95 % interval [{number(cell.low, signed=True)}, {number(cell.high, signed=True)}]"
-            verdict = "real" if comparison.real else "not shown to be real: the interval includes zero"
+            verdict = _verdict(comparison)
             lines.append(
                 f"  {METRICS[comparison.metric]}: A {number(comparison.a)}, B {number(comparison.b)},"
                 f" A − B {number(cell.value, signed=True)}, {interval},"
@@ -103,8 +103,16 @@ def describe(found: Sequence[Compared]) -> str:
         if one.seeds:
             lines.append(f"  what the attack draws at random differs: --seed {one.seeds[0]} in A, {one.seeds[1]} in B")
     if sum(len(one.comparisons) for one in found) > 1:
-        lines.append("Each line is a test of its own: where nothing differs, about one of twenty is real by chance.")
+        lines.append("Each line is a test of its own: where nothing differs, about one in twenty differs by chance.")
     return "\n".join(lines) + "\n"
+
+
+def _verdict(comparison: Comparison) -> str:
+    if comparison.differs:
+        return "differs at the 5 % level"
+    if comparison.least_p > SIGNIFICANCE:
+        return f"too few images: p cannot be below {comparison.least_p:.3g}"
+    return "no difference shown at the 5 % level"
 
 
 def _same_measure(one: Results, other: Results) -> None:
@@ -155,8 +163,8 @@ def _subject(results: Results, method: str | None, path: Path) -> str:
     return names[0]
 
 
-def _log(path: Path, outcomes: Sequence[Outcome]) -> ForeignLog:
-    return ForeignLog((path if path.is_dir() else path.parent) / LOG, map(_lines, outcomes))
+def _log(path: Path) -> MeasurementLog:
+    return MeasurementLog((path if path.is_dir() else path.parent) / LOG, read_only=True)
 
 
 def _lines(one: Outcome) -> tuple[str, str]:

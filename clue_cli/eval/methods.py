@@ -1,18 +1,25 @@
-"""What is measured, and which settings its figures depend on."""
+"""What is measured: the network, maps of others, functions; and which settings their figures depend on."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
 from clue_cli.eval.options import EvalOptions
+from clue_cli.scan.network import check_compile, find_device, find_model, load_predictor
+from clue_cli.scan.options import ScanOptions
+from clue_cli.terminal import printable
 from model.data.attacks import Attack
 from model.evaluation import CLASSICAL, TRIVIAL
 from model.evaluation.baselines import Method as MapFunction
-from model.evaluation.maps import RESIZE
 from model.evaluation.pixel_scores import THRESHOLD
+from model.images.maps import RESIZE
+
+if TYPE_CHECKING:
+    from model.predictor import Predictor
 
 Kind = Literal["network", "predictions", "classical", "baseline", "probe"]
 
@@ -36,6 +43,7 @@ class Method:
         details: what else its figures depend on, such as the number format.
         function: from pixels to a map; None for the network, predictions and the probe.
         sees_pixels: whether an attack can change its figures.
+        preset: of the network; it stands for the name in the digest of the settings, as in version 0.1.0.
     """
 
     name: str
@@ -44,6 +52,7 @@ class Method:
     details: dict[str, Any] = field(default_factory=dict)
     function: MapFunction | None = None
     sees_pixels: bool = True
+    preset: str = ""
 
     @property
     def subject(self) -> bool:
@@ -55,7 +64,7 @@ class Method:
         attacked = self.sees_pixels and bool(attack.steps)
         parts = {
             "measure": MEASURE,
-            "method": self.name,
+            "method": self.preset or self.name,
             "kind": self.kind,
             "digest": self.digest,
             "details": self.details,
@@ -81,3 +90,39 @@ def table_of(subjects: list[Method]) -> list[Method]:
     """The subjects and what stands beside them, each name once."""
     names = {method.name for method in subjects}
     return [*subjects, *(method for method in baselines() if method.name not in names)]
+
+
+class Network:
+    """A model and where it runs; its weights are read when `predictor` is asked for.
+
+    Raises:
+        WeightsError: there is no such model.
+        UsageError: no such device, or no compiler where it is to be compiled.
+    """
+
+    def __init__(self, options: EvalOptions) -> None:
+        self.checkpoint = find_model(options.model)
+        self.device, self.dtype = find_device(options.device, options.dtype)
+        check_compile(options.compile)
+        self.compile = options.compile
+
+    @property
+    def method(self) -> Method:
+        """As a line of the tables."""
+        details = {
+            "device": self.device.partition(":")[0],
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "calibration": self.checkpoint.calibration.name,
+        }
+        if self.compile is not None:  # its maps differ in their last bits
+            details["compile"] = self.compile.value
+        checkpoint = self.checkpoint
+        name = printable(checkpoint.name)
+        if name in {PREDICTIONS, *(method.name for method in baselines()), *CLASSICAL}:
+            name = f"network {name}"
+        return Method(name, "network", checkpoint.digest, details, preset=printable(checkpoint.preset.name))
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """Raises WeightsError, or UsageError where the device has not the memory for it."""
+        return load_predictor(self.checkpoint, self.device, self.dtype, ScanOptions(compile=self.compile))

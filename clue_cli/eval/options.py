@@ -20,6 +20,20 @@ SETS_OF_METHODS = {"classical": tuple(FUNCTIONS), "baselines": ()}
 METHODS = (NETWORK, *FUNCTIONS, *SETS_OF_METHODS)
 
 
+ATTACKS = {
+    "jpeg:70": "JPEG of quality 70, from 1 to 100",
+    "webp:60": "lossy WebP of quality 60",
+    "double-jpeg:90,70": "JPEG 90, then JPEG 70",
+    "blur:5": "Gaussian blur, kernel 5×5 pixels; an odd number",
+    "noise:7": "Gaussian noise of variance 7, in grey levels squared",
+    "resize:0.5": "both sides by this factor",
+    "social:NAME": "simulated upload: facebook-like, whatsapp-like, weibo-like, wechat-like",
+    "grid:NAME": "several: imdl-blur, imdl-noise, imdl-jpeg, resize, webp, double-jpeg, social",
+    "resize:0.5+jpeg:70": "one after the other",
+}
+"""Examples of `--attack`, with their units."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvalOptions:
     """Everything `clue eval` can be told about a measurement, apart from where to write and how to talk.
@@ -37,7 +51,7 @@ class EvalOptions:
         seed: of the attacks, of the choice of images, and of the bootstrap.
         strict: whether a problem ends the run.
         max_megapixels: larger images are not decoded (10⁶ pixels).
-        overwrite: start anew.
+        overwrite: discard what earlier measurements wrote.
         command_line: the words as they were typed, printable.
     """
 

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from clue_cli.eval.plots import Plot
 from clue_cli.eval.published import SOURCE
-from clue_cli.eval.results import Outcome, ProblemRecord, Results, SetRecord
+from clue_cli.eval.results import Outcome, Results, SetRecord
 from clue_cli.eval.table import METRICS, auc_rows, columns, main_rows, notes, number, with_interval
 from clue_cli.report.page import asset, content_policy, environment
 
@@ -58,7 +58,7 @@ def render(results: Results, plots: Sequence[Plot], sheets: Sequence[Sheet]) -> 
             details=[(one, _cells(one)) for one in details],
             groups=[(one, by, _group_rows(one, by)) for one in details for by in one.groups if one.groups[by]],
             problems=[(record.name, _problems(results, record)) for record in results.sets],
-            elsewhere={record.name: _shortened(map(_words, record.elsewhere)) for record in results.sets},
+            elsewhere={record.name: _shortened(map(str, record.elsewhere)) for record in results.sets},
             # The charts are written by `svg`, which escapes all that it is given
             plots=[(plot.set, Markup(plot.svg)) for plot in plots],
             sheets=sheets,
@@ -85,16 +85,12 @@ def _problems(results: Results, record: SetRecord) -> list[str]:
     lines += [(p, one.method) for one in results.outcomes if one.set == record.name for p in one.problems]
     words: dict[str, list[str]] = {}
     for problem, method in lines:
-        methods = words.setdefault(_words(problem), [])
+        methods = words.setdefault(str(problem), [])
         if method and method not in methods:
             methods.append(method)
     return _shortened(
         f"{text}{f' – {len(m)} methods' if len(m) > 1 else f' – {m[0]}' if m else ''}" for text, m in words.items()
     )
-
-
-def _words(problem: ProblemRecord) -> str:
-    return f"{problem.name}: {problem.kind}" + (f" ({problem.detail})" if problem.detail else "")
 
 
 def _shortened(lines: Iterable[str]) -> list[str]:

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from clue_cli.eval.mask_worker import HEADER, MAP, MASK
 from clue_cli.evidence.decode import DecodeLimits
-from clue_cli.evidence.decode_pool import DecodePool
-from clue_cli.evidence.identity import identify
-from clue_cli.evidence.item import Item, NotAPicture, Photo, Unreadable
-from clue_cli.evidence.orientation import stored_view
+from clue_cli.evidence.item import Item, NotAPicture, Unreadable
 from clue_cli.evidence.reader import read_item
+from clue_cli.evidence.sandbox.pool import WORKER, DecodePool, Unanswered
 from clue_cli.evidence.walk import open_file
+from clue_cli.scan.records import FileIdentity
 from clue_cli.terminal import printable
-from model.datasets.sample import MaskStyle, Sample
-from model.evaluation import UnreadablePicture, read_map, read_truth
-from model.evaluation.maps import Levels, Map
-from model.evaluation.truth import FORMATS, Header, Mask, marked
-
-Pixels = NDArray[np.uint8]
+from model.datasets.sample import Sample
+from model.evaluation import read_truth
+from model.images.maps import Levels, Map, read_map
+from model.images.masks import Mask, MaskStyle
+from model.images.pixels import FORMATS, DamagedFileError, Header, Pixels
 
 
 class Pictures:
@@ -38,9 +32,7 @@ class Pictures:
         worker_module: the module that a worker runs; tests put a bad one here.
     """
 
-    def __init__(
-        self, workers: int, max_megapixels: float, *, worker_module: str = "clue_cli.eval.mask_worker"
-    ) -> None:
+    def __init__(self, workers: int, max_megapixels: float, *, worker_module: str = WORKER) -> None:
         limits = DecodeLimits(max_megapixels=max_megapixels, max_pages=1)
         self._pool = DecodePool(workers, limits, worker_module=worker_module)
         self._max_megapixels, self._limit = max_megapixels, Image.MAX_IMAGE_PIXELS
@@ -65,16 +57,20 @@ class Pictures:
         """The picture, its first page, H×W×3 uint8 as stored.
 
         Raises:
-            UnreadablePicture: why there is none.
+            DamagedFileError: why there is none.
         """
-        photo = self._decode(entry.image, printable(entry.key), "")
-        return np.ascontiguousarray(stored_view(photo.pixels, photo.orientation))
+        name = printable(entry.key)
+        for page in list(self._pool.decode(name, *_read(entry.image, name))):
+            if isinstance(page, Unreadable):
+                raise DamagedFileError(page.message)
+            return page.pixels
+        raise DamagedFileError("it holds no page")
 
     def truth(self, entry: Sample) -> Mask:
         """The union of the masks of an image, H×W bool, True = forged.
 
         Raises:
-            UnreadablePicture: a mask cannot be read, or they differ in size.
+            DamagedFileError: a mask cannot be read, or they differ in size.
         """
         return read_truth(entry.masks, entry.style, read=self._mask)
 
@@ -82,58 +78,51 @@ class Pictures:
         """What a picture says of itself.
 
         Raises:
-            UnreadablePicture: it is none, or not there.
+            DamagedFileError: it is none, or not there.
         """
-        match self._asked(path, HEADER).decoding:
-            case (width, height, form, signature) if (
-                all(re.fullmatch("[0-9]{1,10}", side) for side in (width, height))
-                and form in FORMATS
-                and re.fullmatch("[0-9a-f]{16}", signature)
+        reply, _ = self._ask("header", path=str(path.absolute()))
+        match reply:
+            case {"width": int(width), "height": int(height), "format": str(form), "signature": str(signature)} if (
+                min(width, height) > 0 and form in (*FORMATS, "MPO") and re.fullmatch("[0-9a-f]{16}", signature)
             ):
-                return Header(int(width), int(height), form, signature)
-        raise UnreadablePicture("the decoder sent nonsense")
+                return Header(width, height, form, signature)
+        raise DamagedFileError("the decoder sent nonsense")
 
     def map(self, path: Path) -> Map:
-        """Another method's map, as `model.evaluation.read_map`; a PNG is decoded in a worker.
+        """Another method's map, as `model.images.maps.read_map`; a PNG is decoded in a worker.
 
         Raises:
-            UnreadablePicture: why there is none.
+            DamagedFileError: why there is none.
         """
         return read_map(path, self._max_megapixels, read=self._map_levels)
 
     def _map_levels(self, path: Path, max_megapixels: float) -> Levels:
-        page = self._asked(path, MAP)
-        if page.decoding == ("8",):
-            return page.pixels[:, :, 1]
-        upper, lower = page.pixels[:, :, 0].astype(np.uint16), page.pixels[:, :, 1].astype(np.uint16)
-        return upper << np.uint16(8) | lower
-
-    def _asked(self, path: Path, kind: str) -> Photo:
-        """The one page of the answer to a path."""
-        name = os.fsencode(path.absolute())
-        asked = identify(name, "").model_copy(update={"sniffed_type": kind})
-        for page in list(self._pool.decode(printable(path.name), name, asked)):
-            if isinstance(page, Photo):
-                return page
-            raise UnreadablePicture(page.message)
-        raise UnreadablePicture("the decoder said nothing")
+        return self._levels("map", path=str(path.absolute()))
 
     def _mask(self, path: Path, style: MaskStyle) -> Mask:
         try:
-            return marked(self._decode(path, printable(path.name), MASK).pixels, style)
-        except UnreadablePicture as error:
-            raise UnreadablePicture(f"{printable(path.name)}: {error}") from error
+            data, _ = _read(path, printable(path.name))
+            return self._levels("mask", data, style=style) > 0
+        except DamagedFileError as error:
+            raise DamagedFileError(f"{printable(path.name)}: {error}") from error
 
-    def _decode(self, path: Path, name: str, kind: str) -> Photo:
-        content = read_item(Item(name, None, path, lambda: open_file(path)))
-        if isinstance(content, NotAPicture):
-            raise UnreadablePicture("it is not a picture")
-        if isinstance(content, Unreadable):
-            raise UnreadablePicture(content.message)
-        data, identity = content
-        asked = identity.model_copy(update={"sniffed_type": kind + identity.sniffed_type})
-        for page in list(self._pool.decode(name, data, asked)):
-            if isinstance(page, Photo):
-                return page
-            raise UnreadablePicture(page.message)
-        raise UnreadablePicture("it holds no page")
+    def _levels(self, operation: str, data: bytes = b"", **arguments: str) -> Levels:
+        _, levels = self._ask(operation, data, **arguments)
+        if levels is None:
+            raise DamagedFileError("the decoder sent nonsense")
+        return levels
+
+    def _ask(self, operation: str, data: bytes = b"", **arguments: str) -> tuple[dict[str, Any], Levels | None]:
+        try:
+            return self._pool.ask(operation, data, **arguments)
+        except Unanswered as error:
+            raise DamagedFileError(str(error)) from error
+
+
+def _read(path: Path, name: str) -> tuple[bytes, FileIdentity]:
+    content = read_item(Item(name, None, path, lambda: open_file(path)))
+    if isinstance(content, NotAPicture):
+        raise DamagedFileError("it is not a picture")
+    if isinstance(content, Unreadable):
+        raise DamagedFileError(content.message)
+    return content

@@ -7,9 +7,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from clue_cli.errors import DataProblemError, UsageError
-from clue_cli.eval.methods import PREDICTIONS, Method, classical, table_of
-from clue_cli.eval.network import Network
+from clue_cli.errors import DataProblemError, NothingToScanError, UsageError
+from clue_cli.eval.methods import PREDICTIONS, Method, Network, classical, table_of
 from clue_cli.eval.options import EvalOptions
 from clue_cli.eval.pictures import Pictures
 from clue_cli.eval.predictions import PredictionFolder
@@ -37,7 +36,7 @@ class Plan:
 
     Raises:
         UsageError: an attack, a device or a combination of options that cannot be.
-        NothingToScanError: a set or the predictions are not there.
+        NothingToScanError: a set or the predictions are not there, or no prediction is named like an image.
         WeightsError: there is no such model.
         DataProblemError: strict, and there was a problem.
     """
@@ -47,11 +46,11 @@ class Plan:
         try:
             self.attacks = parse_all(_separate(options.attacks) or ["none"])
         except AttackError as error:
-            raise UsageError(f"--attack: {error}.", "`clue eval --help` shows examples.") from error
+            raise UsageError(f"--attack: {error}.", "`clue eval --help` lists them with their units.") from error
         if options.predictions is not None and any(attack.steps for attack in self.attacks):
             raise UsageError(
                 "The maps in --predictions were made from pictures as they are: --attack cannot change them.",
-                "Attack the pictures, make the maps anew, and measure those.",
+                "Attack the pictures, make new maps, and measure those.",
             )
         self.network = Network(options) if options.network else None
         found, self.absent = self._resolve()
@@ -62,6 +61,20 @@ class Plan:
         self.methods: dict[str, list[Method]] = {}
         for chosen in self.sets:
             self._prepare(chosen)
+        self._check_predictions()
+
+    def _check_predictions(self) -> None:
+        """Raises NothingToScanError if no image that is to be measured has a prediction."""
+        looked = [(self.folders[chosen.name], chosen) for chosen in self.sets if chosen.name in self.folders]
+        if not looked or any(maps.find(entry)[0] is not None for maps, one in looked for entry in one.samples):
+            return
+        maps, chosen = looked[0]
+        beside = f"; {maps.surplus[0].name} is one of its files" if maps.surplus else ""
+        raise NothingToScanError(
+            f"No prediction in {maps.folder} is named like an image to be measured, such as {chosen.samples[0].key}"
+            f"{beside}.",
+            "A map is named like its image, with or without its folder and extension: Tp/a.jpg has Tp/a.npy or a.png.",
+        )
 
     def _resolve(self) -> tuple[list[Found], list[str]]:
         options = self.options

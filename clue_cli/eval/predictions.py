@@ -11,8 +11,8 @@ from clue_cli.errors import NothingToScanError, UsageError
 from clue_cli.evidence.identity import sha256_file
 from model.datasets.registry import DATASETS
 from model.datasets.sample import Kind, Problem, Sample
-from model.evaluation.maps import SUFFIXES
 from model.images.folders import files_below, is_file
+from model.images.maps import SUFFIXES
 from model.images.pairing import Index
 
 

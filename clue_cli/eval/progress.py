@@ -16,7 +16,7 @@ from clue_cli.terminal import printable
 
 
 class EvalProgress(AbstractContextManager["EvalProgress"]):
-    """Counts pictures, an attacked picture once for each attack. May be told from several threads.
+    """Counts images, an attacked picture once for each attack. May be told from several threads.
 
     Args:
         quiet: say nothing.
@@ -37,7 +37,7 @@ class EvalProgress(AbstractContextManager["EvalProgress"]):
             self._bar = Progress(
                 SpinnerColumn(),
                 BarColumn(bar_width=30),
-                TextColumn("{task.completed:.0f} of {task.total:.0f} pictures"),
+                TextColumn("{task.completed:.0f} of {task.total:.0f} images"),
                 TimeRemainingColumn(compact=True),
                 console=self._console,
                 transient=True,
@@ -48,7 +48,7 @@ class EvalProgress(AbstractContextManager["EvalProgress"]):
             self._bar.stop()
 
     def begin(self, total: int) -> None:
-        """So many pictures will come."""
+        """So many images will come."""
         self._total, self._start = total, self._clock()
         if self._bar is not None:
             self._bar.add_task("", total=total)
@@ -72,10 +72,10 @@ class EvalProgress(AbstractContextManager["EvalProgress"]):
 
     def _line(self) -> None:
         computed = self._done - self._taken_over
-        parts = [f"{self._done:,} of {self._total:,} pictures"]
+        parts = [f"{self._done:,} of {self._total:,} images"]
         if computed:
             elapsed = self._clock() - self._start
-            parts += [f"{computed / max(elapsed, 1e-9):.1f} pictures/s"]
+            parts += [f"{computed / max(elapsed, 1e-9):.1f} images/s"]
             parts += [f"{duration(elapsed * (self._total - self._done) / computed)} left"]
         if self._taken_over:
             parts.append(f"{self._taken_over:,} from before")

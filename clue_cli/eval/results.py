@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clue_cli.errors import NothingToScanError
+from model.datasets.sample import Problem
+from model.evaluation import Estimate
 
 SCHEMA_VERSION = "1.1"
 RESULTS = "results.json"
@@ -23,23 +25,6 @@ class Model(BaseModel):
     """Base of all parts: no unknown keys, no mutation, plain JSON types."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Figure(Model):
-    """One cell of a table."""
-
-    value: Annotated[float | None, Field(description="The figure; null where it is not defined.")]
-    n: Annotated[int, Field(description="Over how many images.")]
-    low: Annotated[float | None, Field(description="Lower end of the bootstrap 95 % interval over images.")]
-    high: Annotated[float | None, Field(description="Upper end of it; null for fewer than two images.")]
-
-
-class ProblemRecord(Model):
-    """Something that is wrong with the data or with a prediction."""
-
-    kind: Annotated[str, Field(description="What, in words that do not change.")]
-    name: Annotated[str, Field(description="The image, mask or map, printable.")]
-    detail: Annotated[str, Field(description="Details, printable; may be empty.")]
 
 
 class SetRecord(Model):
@@ -57,11 +42,11 @@ class SetRecord(Model):
     digest: Annotated[str, Field(description="SHA-256 over keys, classes and contents of what was measured.")]
     damage: Annotated[list[str], Field(description="What is known to be wrong with the published files.")]
     problems: Annotated[
-        list[ProblemRecord], Field(description="What is wrong here with the set, and with images that were measured.")
+        list[Problem], Field(description="What is wrong here with the set, and with images that were measured.")
     ]
     elsewhere: Annotated[
-        list[ProblemRecord],
-        Field(description="What listing the set showed to be wrong with images that were not measured (`--limit`)."),
+        list[Problem],
+        Field(description="What listing the set showed to be wrong with images that were not measured."),
     ] = []
     ignored: Annotated[int, Field(description="Files in its folders that are no pictures.")]
 
@@ -117,14 +102,14 @@ class Outcome(Model):
     settings: Annotated[str, Field(description="SHA-256 of all settings that the figures depend on; names the lines.")]
     forged: Annotated[int, Field(description="Forged images, scored or not.")]
     authentic: Annotated[int, Field(description="Authentic images, scored or not.")]
-    pixel: Annotated[dict[str, Figure], Field(description="Means over forged images with a ground truth.")]
-    image: Annotated[dict[str, Figure], Field(description="Forged against authentic, and false-positive area.")]
+    pixel: Annotated[dict[str, Estimate], Field(description="Means over forged images with a ground truth.")]
+    image: Annotated[dict[str, Estimate], Field(description="Forged against authentic, and false-positive area.")]
     groups: Annotated[
-        dict[str, dict[str, dict[str, Figure]]],
+        dict[str, dict[str, dict[str, Estimate]]],
         Field(description="The same by edited area, manipulation, format and picture size."),
     ]
     curves: Curves
-    problems: Annotated[list[ProblemRecord], Field(description="Of single images.")]
+    problems: Annotated[list[Problem], Field(description="Of single images.")]
     unmeasured: Annotated[int, Field(description="Images for which the method gave no figure, because of a problem.")]
 
 
@@ -135,7 +120,7 @@ class Average(Model):
     method: str
     sets: Annotated[int, Field(description="Over how many sets.")]
     weighted: Annotated[
-        dict[str, Figure], Field(description="F1 and IoU over all forged images: large sets weigh more.")
+        dict[str, Estimate], Field(description="F1 and IoU over all forged images: large sets weigh more.")
     ]
     mean: Annotated[dict[str, float], Field(description="Unweighted mean of the sets' figures.")]
 
@@ -218,8 +203,8 @@ def read_results(path: Path) -> Results:
         ) from error
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        where, words = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
         raise NothingToScanError(
-            f"{file} is not a result that this version can read: {where}: {first['msg']}.",
+            f"{file} is not a result that this version can read: {where}: {words}.",
             "Measure again with this version; what is done is not computed again.",
         ) from error

@@ -1,4 +1,4 @@
-"""The results folder: one measurement at a time writes there, and only where nothing of others lies.
+"""The folder that `clue eval` writes to: one measurement at a time, and only where nothing foreign lies.
 
 measurements.jsonl   what was measured, append-only (`measurements`)
 per_image.csv        the same for a spreadsheet
@@ -9,38 +9,27 @@ index.html           all of it on one page; plots/ and contact/ hold its picture
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
-
-from filelock import FileLock, Timeout
 
 from clue_cli.errors import OutputError
 from clue_cli.eval.results import LOG, RESULTS
-from clue_cli.scan.folder import OutputFolder, output_errors
+from clue_cli.results.folder import ResultsFolder, output_errors
 
 LOCK = ".clue-eval.lock"
 PER_IMAGE, PAGE = "per_image.csv", "index.html"
 PLOTS, CONTACT = "plots", "contact"
 _PICTURES = {PLOTS: ".svg", CONTACT: ".jpg"}
-_OURS = {LOG, RESULTS, PER_IMAGE, PAGE, *_PICTURES, LOCK, ".tmp", ".DS_Store", "Thumbs.db", "desktop.ini"}
+_OURS = {LOG, RESULTS, PER_IMAGE, PAGE, *_PICTURES, LOCK}
 
 
-class ResultsFolder:
-    """Where a measurement is written.
-
-    Args:
-        path: the folder; it is made when it is used.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._files = OutputFolder(path)
+class EvalFolder(ResultsFolder):
+    """Where a measurement is written; `in_use` makes it."""
 
     @property
     def log(self) -> Path:
         """Of what was measured."""
-        return self.path / LOG
+        return self.root / LOG
 
     @contextmanager
     def in_use(self, *, overwrite: bool = False) -> Iterator[None]:
@@ -52,39 +41,21 @@ class ResultsFolder:
         Raises:
             OutputError: it cannot be written, is in use, or holds something else.
         """
-        with output_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            foreign = sorted(path.name for path in self.path.iterdir() if path.name not in _OURS)
-        if foreign:
+        with output_errors(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            foreign = self.foreign(_OURS)
+        if foreign is not None:
             raise OutputError(
-                f"{self.path} holds something else than results of clue eval: {foreign[0]}.",
+                f"{self.root} holds something else than results of clue eval: {foreign}.",
                 "Nothing was changed there. Choose a new or an empty folder with --out.",
             )
-        lock = FileLock(self.path / LOCK, thread_local=False)
-        with output_errors(self.path):
-            try:
-                lock.acquire(timeout=0)
-            except Timeout as error:
-                raise OutputError(
-                    f"Another measurement is writing to {self.path}.", "Wait until it is done, or choose another --out."
-                ) from error
+        self.lock(LOCK, f"Another measurement is writing to {self.root}.")
         try:
-            self._files.clear_temporary()
             if overwrite:
                 self._clear()
             yield
-            self._files.clear_temporary()
         finally:
-            lock.release()
-
-    def create(self, name: str) -> AbstractContextManager[BinaryIO]:
-        """A file that appears in its place, whole, when the block ends without an exception."""
-        return self._files.create(name)
-
-    def write(self, name: str, content: bytes) -> None:
-        """Write a whole file."""
-        with self._files.create(name) as stream:
-            stream.write(content)
+            self.release()
 
     def replace_pictures(self, folder: str, files: dict[str, bytes]) -> None:
         """Write the files of `PLOTS` or `CONTACT`, and remove those of an earlier measurement."""
@@ -93,16 +64,16 @@ class ResultsFolder:
             self.write(f"{folder}/{name}", content)
 
     def _clear_pictures(self, folder: str, keep: set[str]) -> None:
-        where = self.path / folder
+        where = self.root / folder
         with output_errors(where):
             stale = sorted(path.name for path in where.glob(f"*{_PICTURES[folder]}")) if where.is_dir() else []
         for name in stale:
             if name not in keep:
-                self._files.remove(f"{folder}/{name}", below=(folder,))
+                self.remove(f"{folder}/{name}", below=(folder,))
 
     def _clear(self) -> None:
         """What earlier measurements wrote here, and only that."""
         for folder in _PICTURES:
             self._clear_pictures(folder, set())
         for name in (RESULTS, PAGE, PER_IMAGE, LOG):
-            self._files.remove(name)
+            self.remove(name)

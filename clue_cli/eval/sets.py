@@ -16,7 +16,7 @@ from model.datasets.registry import DATASETS, how_to_get
 from model.datasets.sample import Sample
 from model.evaluation import BenchmarkNotFound, EvaluationError, Found, StrictError, expand, find, find_at
 from model.evaluation.ground import HeaderReader, TruthReader, truth_of
-from model.evaluation.truth import read_header
+from model.images.pixels import read_header
 
 _EXAMPLE = "Say where the benchmarks lie with --root DIR or CLUE_DATA; `clue eval --list` shows which are known."
 

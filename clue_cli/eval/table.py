@@ -1,18 +1,25 @@
-"""The tables of a result, as in the paper: methods down, sets across, F1 / IoU in the cells."""
+"""The tables of a result, as in the paper: methods down, sets across, F1 / IoU in the cells. The table of `--list`."""
 
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from clue_cli.errors import NothingToScanError
 from clue_cli.eval.methods import METADATA
-from clue_cli.eval.results import Average, Figure, Outcome, Results
-from clue_cli.terminal import printable
+from clue_cli.eval.results import Average, Outcome, Results
+from clue_cli.terminal import counted, nearest, printable
+from model.datasets.registry import DATASETS
+from model.datasets.sample import Kind
+from model.evaluation import BenchmarkNotFound, Estimate, EvaluationError, expand, status
+from model.evaluation.benchmarks import Status
 
 METRICS = {
     "f1": "F1 at 0.5",
@@ -53,7 +60,7 @@ def number(value: float | None, *, signed: bool = False) -> str:
     return text.replace("0.", ".", 1) if abs(value) < 1 and text.lstrip("+-").startswith("0.") else text
 
 
-def with_interval(figure: Figure | None) -> str:
+def with_interval(figure: Estimate | None) -> str:
     """`.847 [.830, .862], n = 920`."""
     if figure is None or figure.value is None:
         return "–" if figure is None or not figure.n else f"–, n = {figure.n}"
@@ -109,17 +116,7 @@ def auc_rows(results: Results, attack: str) -> list[tuple[str, ...]]:
 
 def render(results: Results, *, width: int | None = None, colour: bool = False) -> str:
     """All tables as text for a terminal."""
-    buffer = io.StringIO()
-    console = Console(
-        file=buffer,
-        force_terminal=colour,
-        width=width,
-        markup=False,
-        highlight=False,
-        emoji=False,
-        legacy_windows=False,
-        no_color=not colour,
-    )
+    buffer, console = _console(width, colour)
     if results.status != "finished":
         console.print(Text("Interrupted: the figures are over what there was.", "bold yellow"))
     for attack in results.attacks:
@@ -155,8 +152,11 @@ def notes(results: Results) -> list[str]:
             lines.append(f"{record.name} is not complete here: {held}, {record.expected}. Not comparable with others.")
         if (record.forged, record.authentic) != record.held:
             measured, held_here = record.forged + record.authentic, sum(record.held)
-            lines.append(f"{record.name}: {measured} of {held_here} images were measured. Not comparable with others.")
-            if not results.configuration.get("strict"):
+            early = " before the interruption" if results.status == "interrupted" else ""
+            lines.append(
+                f"{record.name}: {measured} of {held_here} images were measured{early}. Not comparable with others."
+            )
+            if not early and not results.configuration.get("strict"):
                 lines.append(f"{record.name}: the others were not opened: of their files only names were looked at.")
         lines += [f"{record.name}, known damage: {words}" for words in record.damage]
         lines += _problem_lines(results, record.name)
@@ -206,7 +206,7 @@ def _problem_lines(results: Results, name: str) -> list[str]:
     return lines + _by_kind(f"{name}, images that were not measured", {(p.kind, p.name) for p in record.elsewhere})
 
 
-def _by_kind(what: str, found: set[tuple[str, str]]) -> list[str]:
+def _by_kind(what: str, found: set[tuple[Kind, str]]) -> list[str]:
     """A line for each kind, with its first names."""
     lines = []
     for kind in sorted({kind for kind, _ in found}):
@@ -238,7 +238,7 @@ def _pair(f1: float | None, iou: float | None) -> str:
 
 
 def _table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
-    table = Table(title=Text(printable(title)), title_justify="left")
+    table = Table(title=Text(printable(title)) if title else None, title_justify="left")
     for index, heading in enumerate(headings):
         table.add_column(Text(printable(heading)), justify="left" if index < 1 else "right", overflow="fold")
     for cells in rows:
@@ -270,3 +270,107 @@ def _detail_table(one: Outcome) -> Table:
     cells = one.pixel | one.image
     rows = [[words, with_interval(cells.get(metric))] for metric, words in METRICS.items() if metric in cells]
     return _table(f"{one.method} on {one.set}{what}", ["metric", "value [95 % interval], n"], rows)
+
+
+def listing(root: Path | None, words: Sequence[str] = (), *, width: int | None = None, colour: bool = False) -> str:
+    """The benchmarks as text for a terminal: one line each, or all that is known of those that are named.
+
+    Raises:
+        NothingToScanError: the root cannot be read, or a word names no benchmark.
+    """
+    found = _statuses(root, words)
+    buffer, console = _console(width, colour)
+    where = f"looked for in {root}" if root else "not looked for: neither --root nor CLUE_DATA names their folder"
+    console.print(Text(printable(f"Benchmarks, {where}"), "bold"), soft_wrap=True)
+    if words:
+        for one in found:
+            for line, style in _lines(one):
+                console.print(Text(printable(line), style), soft_wrap=True)
+        return buffer.getvalue()
+    rows = []
+    for one in found:
+        here = "–" if one.found is None else "/".join(map(str, one.found.counts))
+        expected = " or ".join("/".join(map(str, counts)) for counts in one.benchmark.counts) or "–"
+        cells = (one.benchmark.name, one.words.partition(":")[0], here, expected, one.benchmark.title)
+        rows.append([Text(printable(cell), _style(one)) for cell in cells])
+    table = _table("", ["name", "status", "forged/authentic here", "expected", "title"], rows)
+    table.columns[-1].justify = "left"
+    console.print(table)
+    console.print(Text("Where to get one, its terms and its layout: clue eval --list --bench NAME"), soft_wrap=True)
+    return buffer.getvalue()
+
+
+def facts(root: Path | None, words: Sequence[str] = ()) -> str:
+    """The same as JSON: a list of objects.
+
+    Raises:
+        NothingToScanError: as `listing`.
+    """
+    return json.dumps([_facts(one) for one in _statuses(root, words)], indent=1) + "\n"
+
+
+def _facts(one: Status) -> dict[str, object]:
+    benchmark, found = one.benchmark, one.found
+    return {
+        "name": benchmark.name,
+        "title": benchmark.title,
+        "status": one.words.partition(":")[0],
+        "folder": None if found is None else printable(str(found.folder)),
+        "layout": None if found is None else found.layout,
+        "forged": None if found is None else found.counts[0],
+        "authentic": None if found is None else found.counts[1],
+        "expected": [{"forged": forged, "authentic": authentic} for forged, authentic in benchmark.counts],
+        "problems": [] if found is None else [printable(str(problem)) for problem in found.problems],
+        "obtained": benchmark.obtained,
+        "terms": benchmark.terms,
+        "damage": list(benchmark.damage),
+        "layouts": [layout.describe() for layout in benchmark.layouts],
+    }
+
+
+def _statuses(root: Path | None, words: Sequence[str]) -> list[Status]:
+    wanted: set[str] = set()
+    for part in (part.strip() for word in words for part in word.split(",") if part.strip()):
+        try:
+            wanted.update(expand(part))
+        except BenchmarkNotFound as error:
+            hint = nearest(part, DATASETS)
+            raise NothingToScanError(
+                f"There is no benchmark named {part}{hint or '.'}", "`clue eval --list` shows which are known."
+            ) from error
+    try:
+        return [one for one in status(root) if not words or one.benchmark.name in wanted]
+    except EvaluationError as error:
+        raise NothingToScanError(f"{error}.", "Check --root, or CLUE_DATA.") from error
+
+
+def _style(one: Status) -> str:
+    return "dim" if one.found is None else "bold green" if one.found.complete else "bold yellow"
+
+
+def _console(width: int | None, colour: bool) -> tuple[io.StringIO, Console]:
+    """Where text is written, and a console that writes there."""
+    buffer = io.StringIO()
+    return buffer, Console(
+        file=buffer,
+        force_terminal=colour,
+        width=width,
+        markup=False,
+        highlight=False,
+        emoji=False,
+        legacy_windows=False,
+        no_color=not colour,
+    )
+
+
+def _lines(one: Status) -> list[tuple[str, str]]:
+    benchmark, found = one.benchmark, one.found
+    lines = [(f"{benchmark.name}: {one.words}", _style(one)), (f"    {benchmark.title}; {benchmark.expected}", "")]
+    if found is not None:
+        lines.append((f"    found in {found.folder}, layout {found.layout}", ""))
+        if found.problems:
+            lines.append((f"    {counted(len(found.problems), 'problem')}, the first: {found.problems[0]}", "yellow"))
+    lines += [(f"    obtained from {benchmark.obtained}; terms: {benchmark.terms}", "")]
+    lines += [(f"    known damage: {words}", "") for words in benchmark.damage]
+    lines += [(f"    layout {layout.describe()}", "") for layout in benchmark.layouts]
+    return lines

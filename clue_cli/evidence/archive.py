@@ -6,27 +6,23 @@ is a member of another archive, it is copied to an unnamed temporary file first.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, cast
 
-from clue_cli.evidence.containers import Member, single_member, tar_members, zip_members
+from clue_cli.evidence.containers.member import Archive, Member, members
 from clue_cli.evidence.formats import FORMATS, HEAD_SIZE, Kind, claimed_type, is_archive, is_picture, kind_of, sniff
 from clue_cli.evidence.item import ArchiveOpened, Item, Skipped, Unreadable
 from clue_cli.evidence.locator import MEMBER, UniqueNames, member_path
-from clue_cli.evidence.sevenzip import sevenzip_members
 from clue_cli.evidence.streams import (
     ArchiveLimits,
     Budget,
     HeadedStream,
-    Metered,
     ReadFailure,
-    decompressed,
     failure_from,
-    spool,
 )
-from clue_cli.scan.records import FailureCode, Step
+from clue_cli.scan.records import FailureCode, Finding, Origin, Step
 
 Event = Item | Unreadable | ArchiveOpened | Skipped
 """What a walk yields."""
@@ -76,8 +72,7 @@ def source_events(source: Source, options: ArchiveOptions) -> Iterator[Event]:
             failure = ReadFailure(FailureCode.EMPTY_FILE, "The file is empty.")
             yield unreadable(locator, Step.ARCHIVE, failure)
             return
-        # Only a zip can be read when its start is damaged or something was put before it.
-        if claim != "zip":
+        if claim is None or not FORMATS[claim].found_by_end:
             message = f"It is named like a {claim} archive but its content is not one ({type_name})."
             yield unreadable(locator, Step.ARCHIVE, ReadFailure(FailureCode.ARCHIVE_CORRUPT, message))
             return
@@ -92,7 +87,11 @@ def source_events(source: Source, options: ArchiveOptions) -> Iterator[Event]:
             yield unreadable(locator, Step.ARCHIVE, failure)
         case Kind.ARCHIVE:
             if is_picture(claim):
-                finding = f"The archive it is in is named like a picture ({claim})."
+                finding = Finding(
+                    kind="archive_named_as_picture",
+                    source=Origin.CONTAINER,
+                    statement=f"The archive it is in is named like a picture ({claim}).",
+                )
                 source = replace(source, item=replace(source.item, findings=(*source.item.findings, finding)))
             yield from _archive_events(source, type_name, options)
         case Kind.FOREIGN_ARCHIVE:
@@ -108,38 +107,15 @@ def _archive_events(source: Source, type_name: str, options: ArchiveOptions) -> 
     locator = source.item.locator
     budget = source.budget or Budget(options.limits)
     names = UniqueNames()
+    archive = Archive(type_name, source.name, source.stream, source.seekable)
     yield ArchiveOpened(locator, source.item.path)
     try:
-        with closing(_members(source, type_name, budget)) as members:
-            for member in members:
+        with closing(members(archive, budget)) as found:
+            for member in found:
                 budget.charge_member()
                 yield from _member_events(member, source, names, budget, options)
     except Exception as error:  # an archive reader fed with hostile bytes raises whatever it likes
         yield unreadable(locator, Step.ARCHIVE, failure_from(error))
-
-
-def _members(source: Source, type_name: str, budget: Budget) -> Generator[Member, None, None]:
-    """The members of an archive of the given type; whatever was copied for it is gone afterwards."""
-    stream = source.stream
-    if type_name in ("zip", "7z"):
-        read = zip_members if type_name == "zip" else sevenzip_members
-        if source.seekable is not None:
-            yield from read(source.seekable, budget)
-        else:
-            with spool(cast(BinaryIO, stream)) as copy:
-                yield from read(copy, budget)
-        return
-    if type_name == "tar":
-        if source.seekable is not None:
-            source.seekable.seek(0)
-        yield from tar_members(source.seekable or cast(BinaryIO, stream), budget)
-        return
-    inner = decompressed(cast(BinaryIO, stream), type_name)
-    unpacked = HeadedStream(cast(BinaryIO, Metered(inner, budget, lambda: stream.consumed)))
-    if sniff(unpacked.peek(HEAD_SIZE)) == "tar":
-        yield from tar_members(cast(BinaryIO, unpacked), budget)
-    else:
-        yield from single_member(unpacked, source.name.rsplit("/", 1)[-1])
 
 
 def _member_events(

@@ -1,6 +1,6 @@
-"""From bytes to pixels, with Pillow: 8-bit RGB as displayed, and a word on everything that was done to get there.
+"""From bytes to pixels, with Pillow: 8-bit RGB as stored, and a word on everything that was done to get there.
 
-This runs in the decoder's own process (see `decode_pool`), since the bytes are an attacker's. The type was sniffed
+This runs in the decoder's own process (see `sandbox`), since the bytes are an attacker's. The type was sniffed
 before; Pillow gets exactly that one decoder and never tries others. Sizes are checked from the header before
 anything is decompressed.
 """
@@ -14,16 +14,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import AvifImagePlugin, Image, ImageChops, ImageFile
+from PIL import AvifImagePlugin, Image, ImageFile
 
 from clue_cli.evidence.formats import FORMATS
-from clue_cli.evidence.metadata import clean_text, file_findings, read_exif
-from clue_cli.evidence.orientation import TRANSPOSES
-from clue_cli.scan.records import ExifBrief, FailureCode
+from clue_cli.evidence.metadata import clean_text, file_finding, file_findings, read_exif
+from clue_cli.scan.records import ExifBrief, FailureCode, Finding
+from model.images.pixels import orientation_of, to_rgb
 
-_ORIENTATION, _SUBFILE_TYPE, _BITS_PER_SAMPLE = 0x0112, 254, 258  # TIFF and EXIF tags
+_SUBFILE_TYPE = 254  # TIFF tag
 _WARNINGS = 5  # at most so many of Pillow's own warnings are passed on
 
 
@@ -62,14 +60,14 @@ class PageCount:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One decoded page; `image` is 8-bit RGB as displayed, until the next page is asked for. Else as in `Photo`."""
+    """One decoded page; `image` is 8-bit RGB as stored, until the next page is asked for. Else as in `Photo`."""
 
     page: int
     page_count: int
     image: Image.Image
     orientation: int
     decoding: tuple[str, ...]
-    warnings: tuple[str, ...]
+    findings: tuple[Finding, ...]
     exif: ExifBrief
 
 
@@ -172,7 +170,7 @@ class _Pages:
 
     def decode(self, first_page: int) -> Iterator[Decoded]:
         count, surplus = 1, False
-        findings: list[str] = []
+        findings: list[Finding] = []
         exif = ExifBrief()
         try:
             self._check_size()
@@ -223,7 +221,7 @@ class _Pages:
         if not megapixels:
             raise _Refused(FailureCode.CORRUPT_IMAGE, f"The picture is {width} × {height} pixels large.")
 
-    def _about_file(self) -> tuple[ExifBrief, list[str]]:
+    def _about_file(self) -> tuple[ExifBrief, list[Finding]]:
         info = self._image.info
         block = self._data if self._type == "tiff" else info.get("exif", b"")
         exif, findings = read_exif(block) if isinstance(block, bytes) else (ExifBrief(), [])
@@ -233,118 +231,38 @@ class _Pages:
         xmp = xmp.encode("utf-8", "replace") if isinstance(xmp, str) else bytes(xmp)
         return exif, findings + file_findings(self._data, self._type, exif, xmp) + self._unseen_frames()
 
-    def _unseen_frames(self) -> list[str]:
+    def _unseen_frames(self) -> list[Finding]:
         frames = getattr(self._image, "n_frames", 1) if self._type in ("png", "webp", "avif", "heic") else 1
         if self._type == "gif" and not self._gif_all_frames and getattr(self._image, "is_animated", False):
-            return ["It is animated; only its first frame was examined (--gif-frames all examines each)."]
-        what = "main picture" if self._type == "heic" else "first frame"
-        return [f"It holds {frames} pictures; only the {what} was examined."] if frames > 1 else []
+            statement = "It is animated; only its first frame was examined (--gif-frames all examines each)."
+        elif frames > 1:
+            what = "main picture" if self._type == "heic" else "first frame"
+            statement = f"It holds {frames} pictures; only the {what} was examined."
+        else:
+            return []
+        return [file_finding("pictures_not_examined", statement)]
 
-    def _page(self, page: int, count: int, exif: ExifBrief, findings: list[str]) -> Page:
+    def _page(self, page: int, count: int, exif: ExifBrief, findings: list[Finding]) -> Page:
         if self._image.tell() != page and self._type in ("tiff", "gif"):
             self._image.seek(page)
         self._check_size()
         image = self._image
         if page and self._is_reduced():
-            findings = [*findings, "This page is a reduced-size version of another one."]
-        orientation = self._orientation()
-        bits = self._bits_per_sample()
-        image.load()
-        self._check_size()  # a GIF frame or a HEIC picture may turn out larger than the header said
-        rgb, decoding = to_rgb(image, bits, "adobe" in image.info)
-        if self._type == "tiff":  # Pillow turns a TIFF itself when it loads it
-            turned = orientation != 1
-        elif turned := orientation in TRANSPOSES:
-            rgb = rgb.transpose(TRANSPOSES[orientation])
-        if turned:
+            statement = "This page is a reduced-size version of another one."
+            findings = [*findings, file_finding("reduced_size_page", statement)]
+        orientation = orientation_of(image)
+        if self._type in ("gif", "heic"):  # a frame or a picture may turn out larger than the header said
+            image.load()
+            self._check_size()
+        rgb, decoding = to_rgb(image)
+        if orientation != 1:
             decoding.append(f"EXIF orientation {orientation} applied")
         if image.info.get("icc_profile"):
             decoding.append("ICC profile present, not applied")
         said = [f"Pillow: {clean_text(entry.message)}" for entry in self._caught[:_WARNINGS]]
-        return Page(page, count, rgb, orientation, tuple(decoding), (*findings, *dict.fromkeys(said)), exif)
+        findings = [*findings, *(file_finding("decoder_message", text) for text in dict.fromkeys(said))]
+        return Page(page, count, rgb, orientation, tuple(decoding), tuple(findings), exif)
 
     def _is_reduced(self) -> bool:
         kind = self._image.tag_v2.get(_SUBFILE_TYPE, 0) if self._type == "tiff" else 0  # type: ignore[attr-defined]
         return isinstance(kind, int) and bool(kind & 1)
-
-    def _orientation(self) -> int:
-        if self._type == "tiff":
-            value = self._image.tag_v2.get(_ORIENTATION, 1)  # type: ignore[attr-defined]
-        elif self._type == "heic":
-            value = 1  # libheif has turned it as the container says; EXIF does not count there
-        elif "exif" in self._image.info:
-            value = Image.Exif()
-            value.load(self._image.info["exif"])
-            value = value.get(_ORIENTATION, 1)
-        else:
-            value = 1
-        return value if isinstance(value, int) and value in TRANSPOSES else 1
-
-    def _bits_per_sample(self) -> int:
-        if self._type == "png":
-            return self._data[24]  # IHDR: signature 8, length and name 8, width and height 8, then the depth
-        if self._type == "tiff":
-            bits = self._image.tag_v2.get(_BITS_PER_SAMPLE, (8,))  # type: ignore[attr-defined]
-            return max(bits) if isinstance(bits, tuple) and bits else 8
-        bits = self._image.info.get("bit_depth", 8)
-        return bits if isinstance(bits, int) else 8
-
-
-def to_rgb(image: Image.Image, bits: int, has_adobe_marker: bool) -> tuple[Image.Image, list[str]]:
-    """8-bit RGB from any mode Pillow knows, and what was done, in words.
-
-    Args:
-        image: loaded.
-        bits: bits per sample in the file.
-        has_adobe_marker: of a CMYK JPEG: whether its inks are stored inverted, as Adobe does.
-    """
-    done = []
-    if bits > 8 and image.mode not in ("I", "F"):
-        done.append(f"{bits}-bit samples cut to their upper 8 bits")
-    if image.mode.startswith("I;16"):
-        # Pillow widens 10- and 12-bit samples to nothing: the upper 8 bits are those of the 16
-        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-    elif image.mode in ("I", "F"):
-        pixels, low, high = _scaled(np.asarray(image))
-        image = Image.fromarray(pixels)
-        done.append(f"{'float' if bits == 32 else bits} samples scaled from {low:g}…{high:g} to 0…255")
-    if image.mode == "CMYK":
-        if image.format in ("JPEG", "MPO") and not has_adobe_marker:
-            image = ImageChops.invert(image)  # Pillow takes every CMYK JPEG for one of Adobe's
-            done.append("inks taken as they are: no Adobe marker")
-        done.append("CMYK converted to RGB without a colour profile")
-    elif image.mode in ("YCbCr", "LAB", "HSV"):
-        done.append(f"{image.mode} converted to RGB")
-    elif image.mode in ("P", "PA"):
-        done.append("palette applied")
-    elif image.mode in ("1", "L", "LA", "La"):
-        done.append("greyscale repeated in three channels")
-    if image.has_transparency_data:
-        image, note = _over_white(image)
-        done.append(note)
-    if image.mode != "RGB":
-        image = image.convert("RGB")
-    return image, done
-
-
-def _scaled(samples: NDArray[Any]) -> tuple[NDArray[np.uint8], float, float]:
-    """Samples stretched to 0…255 by their extremes, which come with them; what is not finite counts as the smallest."""
-    values = samples.astype(np.float64)  # float32 could overflow below
-    finite = np.isfinite(values)
-    if not finite.any():
-        return np.zeros(values.shape, np.uint8), 0.0, 0.0
-    low, high = float(values[finite].min()), float(values[finite].max())
-    values[~finite] = low
-    values -= low
-    values *= 255.0 / (high - low) if high > low else 0.0
-    return np.rint(values).astype(np.uint8), low, high
-
-
-def _over_white(image: Image.Image) -> tuple[Image.Image, str]:
-    image = image if image.mode == "RGBA" else image.convert("RGBA")
-    alpha = image.getchannel("A")
-    if alpha.getextrema()[0] == 255:
-        return image.convert("RGB"), "alpha channel dropped, opaque everywhere"
-    flat = Image.new("RGB", image.size, "white")
-    flat.paste(image, mask=alpha)
-    return flat, "alpha composited over white"

@@ -38,6 +38,8 @@ class Format:
         extensions: endings of names that claim it, lower case, without the dot.
         pillow: Pillow's name of the only decoder that may touch it.
         advice: what a user can do about a type clue does not read.
+        container: of an archive, the module of `containers` that opens it.
+        found_by_end: whether an archive can be opened when its start is damaged or something was put before it.
     """
 
     name: str
@@ -45,6 +47,8 @@ class Format:
     extensions: tuple[str, ...] = ()
     pillow: str | None = None
     advice: str | None = None
+    container: str | None = None
+    found_by_end: bool = False
 
 
 _EXPORT = "Export it as TIFF or PNG with a program that reads the format, and scan that."
@@ -77,13 +81,13 @@ FORMATS: dict[str, Format] = {
         Format("orf", Kind.FOREIGN_PICTURE, ("orf",), advice=_DEVELOP),
         Format("rw2", Kind.FOREIGN_PICTURE, ("rw2",), advice=_DEVELOP),
         Format("raw", Kind.FOREIGN_PICTURE, ("nef", "nrw", "arw", "sr2", "srw", "pef", "3fr", "iiq"), advice=_DEVELOP),
-        Format("zip", Kind.ARCHIVE, ("zip",)),
-        Format("tar", Kind.ARCHIVE, ("tar",)),
-        Format("gzip", Kind.ARCHIVE, ("gz", "tgz")),
-        Format("bzip2", Kind.ARCHIVE, ("bz2", "tbz", "tbz2")),
-        Format("xz", Kind.ARCHIVE, ("xz", "txz")),
-        Format("zstd", Kind.ARCHIVE, ("zst", "tzst")),
-        Format("7z", Kind.ARCHIVE, ("7z",)),
+        Format("zip", Kind.ARCHIVE, ("zip",), container="zip", found_by_end=True),
+        Format("tar", Kind.ARCHIVE, ("tar",), container="tar"),
+        Format("gzip", Kind.ARCHIVE, ("gz", "tgz"), container="compressed"),
+        Format("bzip2", Kind.ARCHIVE, ("bz2", "tbz", "tbz2"), container="compressed"),
+        Format("xz", Kind.ARCHIVE, ("xz", "txz"), container="compressed"),
+        Format("zstd", Kind.ARCHIVE, ("zst", "tzst"), container="compressed"),
+        Format("7z", Kind.ARCHIVE, ("7z",), container="sevenzip"),
         Format("rar", Kind.FOREIGN_ARCHIVE, ("rar",), advice=_UNPACK),
         Format("cab", Kind.FOREIGN_ARCHIVE, ("cab",), advice=_UNPACK),
         Format("lz4", Kind.FOREIGN_ARCHIVE, ("lz4",), advice=_UNPACK),

@@ -12,7 +12,7 @@ from clue_cli.evidence.formats import HEAD_SIZE, claimed_type, sniff
 from clue_cli.evidence.raw_tiff import camera_raw_type
 from clue_cli.evidence.streams import ReadFailure
 from clue_cli.evidence.walk import open_file
-from clue_cli.scan.records import FileIdentity
+from clue_cli.scan.records import FileIdentity, Finding, Origin
 
 _CHUNK = 1 << 20
 
@@ -47,8 +47,13 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def type_finding(identity: FileIdentity) -> str | None:
+def type_finding(identity: FileIdentity) -> Finding | None:
     """The finding about a name that claims another type than the content has, None if it does not."""
     if identity.claimed_type in (None, identity.sniffed_type):
         return None
-    return f"The name says {identity.claimed_type}, the content is {identity.sniffed_type}."
+    return Finding(
+        kind="type_mismatch",
+        source=Origin.FILE,
+        statement=f"The name says {identity.claimed_type}, the content is {identity.sniffed_type}.",
+        data={"claimed": identity.claimed_type, "sniffed": identity.sniffed_type},
+    )

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clue_cli.scan.records import ExifBrief, FailureCode, FileIdentity, Step
+from clue_cli.scan.records import ExifBrief, FailureCode, FileIdentity, Finding, Step
+from model.images.pixels import displayed_view
+
+_Sample = TypeVar("_Sample", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +25,14 @@ class Item:
         size: size in bytes if it is known before reading.
         path: the file on disk, or None for an archive member.
         open: opens the bytes for reading. For an archive member only valid until the next item is asked for.
-        findings: what the walk noticed about it, for the record's warnings.
+        findings: what the walk noticed about it.
     """
 
     locator: str
     size: int | None
     path: Path | None
     open: Callable[[], BinaryIO]
-    findings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +99,10 @@ class Photo:
         locator: of the item it came from.
         file: identity of the bytes it came from.
         page, page_count: which page or frame, of how many.
-        pixels: H×W×3 uint8 RGB, as displayed: EXIF orientation applied, alpha composited over white.
-        orientation: the EXIF orientation that was applied, 1 to 8. `stored_view` undoes it, so that the network
-            sees the 8×8 grid of a JPEG where the encoder put it.
+        pixels: H×W×3 uint8 RGB, as stored: the network sees the 8×8 grid of a JPEG where the encoder put it.
+        orientation: the EXIF orientation, 1 to 8, that a viewer applies (`displayed`).
         decoding: what was done to get here, in words.
-        warnings: findings about the file (a lying extension, trailing bytes, recovered truncation, …).
+        findings: about the file and its container (a lying extension, trailing bytes, recovered truncation, …).
         exif: EXIF in brief.
         seconds_read, seconds_decode: wall-clock seconds.
     """
@@ -112,7 +114,11 @@ class Photo:
     pixels: NDArray[np.uint8]
     orientation: int = 1
     decoding: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     exif: ExifBrief = field(default_factory=ExifBrief)
     seconds_read: float = 0.0
     seconds_decode: float = 0.0
+
+    def displayed(self, stored: NDArray[_Sample]) -> NDArray[_Sample]:
+        """The pixels, or a map of them, as a viewer turns them: a view."""
+        return displayed_view(stored, self.orientation)

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+from clue_cli.scan.records import Finding, Origin
+
 MEMBER = "!/"
 """What stands between an archive and its member."""
 
@@ -58,21 +60,25 @@ def unescape_name(escaped: str) -> str:
     return _ESCAPE.sub(restore, escaped)
 
 
-def member_path(name: str) -> tuple[str, tuple[str, ...]]:
+def member_path(name: str) -> tuple[str, tuple[Finding, ...]]:
     """The printable path of an archive member, and what is odd about the path it was given.
 
     Nothing is ever written under a member's path, so a hostile one does no harm: the member is scanned, its path
     shown without a way out of the archive, and the oddity becomes a finding.
     """
-    findings = []
+    odd = []
     if "\\" in name:
-        findings.append("The path inside the archive contains backslashes.")
+        odd.append("The path inside the archive contains backslashes.")
     if name.startswith(("/", "\\")) or _DRIVE.match(name):
-        findings.append("The path inside the archive is absolute: an unpacker could write outside its folder.")
+        odd.append("The path inside the archive is absolute: an unpacker could write outside its folder.")
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in re.split(r"[/\\]", name):
-        findings.append("The path inside the archive contains '..': an unpacker could write outside its folder.")
-    return "/".join(map(escape_name, parts)) or "(no name)", tuple(findings)
+        odd.append("The path inside the archive contains '..': an unpacker could write outside its folder.")
+    return "/".join(map(escape_name, parts)) or "(no name)", tuple(map(_odd_path, odd))
+
+
+def _odd_path(statement: str) -> Finding:
+    return Finding(kind="odd_member_path", source=Origin.CONTAINER, statement=statement)
 
 
 class UniqueNames:

@@ -15,7 +15,7 @@ from typing import Any
 
 import exifread
 
-from clue_cli.scan.records import ExifBrief
+from clue_cli.scan.records import ExifBrief, Finding, Origin
 
 _TEXT_LIMIT = 200  # characters, as ExifBrief promises
 _READS = 100_000  # an honest EXIF block is read in a few thousand steps; a loop of overlapping folders never ends
@@ -70,7 +70,7 @@ class _Bounded(io.BytesIO):
         return data
 
 
-def read_exif(block: bytes) -> tuple[ExifBrief, list[str]]:
+def read_exif(block: bytes) -> tuple[ExifBrief, list[Finding]]:
     """EXIF in brief, and what was wrong with it.
 
     Args:
@@ -78,12 +78,12 @@ def read_exif(block: bytes) -> tuple[ExifBrief, list[str]]:
     """
     block = block.removeprefix(b"Exif\0\0")
     if block[:4] not in (b"II*\0", b"MM\0*"):
-        return ExifBrief(), (["The EXIF block is damaged."] if block.strip(b"\0") else [])
+        return ExifBrief(), ([_claim("exif_damaged", "The EXIF block is damaged.")] if block.strip(b"\0") else [])
     logging.getLogger("exifread").disabled = True  # it logs what hostile files contain
     try:
         tags = exifread.process_file(_Bounded(block), details=False, extract_thumbnail=False)
     except Exception as error:  # exifread fed with hostile bytes raises whatever it likes
-        return ExifBrief(), [f"The EXIF block is damaged ({type(error).__name__})."]
+        return ExifBrief(), [_claim("exif_damaged", f"The EXIF block is damaged ({type(error).__name__}).")]
     return _brief(tags), []
 
 
@@ -104,29 +104,32 @@ def _brief(tags: Mapping[str, Any]) -> ExifBrief:
     )
 
 
-def file_findings(data: bytes, sniffed_type: str, exif: ExifBrief, xmp: bytes) -> list[str]:
+def file_findings(data: bytes, sniffed_type: str, exif: ExifBrief, xmp: bytes) -> list[Finding]:
     """Findings about the file as a whole: programs it names, provenance data, bytes after its end."""
     findings = []
     if exif.software and _EDITORS.search(exif.software):
-        findings.append(f"EXIF says it was last saved by {exif.software}.")
+        findings.append(_claim("editing_software", f"EXIF says it was last saved by {exif.software}."))
     tool = _CREATOR_TOOL.search(xmp)
     if tool and (name := clean_text(tool[1] or tool[2])) and _EDITORS.search(name) and name != exif.software:
-        findings.append(f"XMP says it was made with {name}.")
+        findings.append(_claim("editing_software", f"XMP says it was made with {name}."))
     if _GENERATED.search(xmp):
-        findings.append("XMP says that it was made, or changed, by a generative model.")
+        statement = "XMP says that it was made, or changed, by a generative model."
+        findings.append(_claim("generative_model", statement))
     if _JUMBF_C2PA in data:
-        findings.append("It carries a C2PA manifest (content credentials); clue does not verify it.")
+        statement = "It carries a C2PA manifest (content credentials); clue does not verify it."
+        findings.append(_claim("content_credentials", statement))
     if sniffed_type == "jpeg":
         findings += _jpeg_findings(data)
     elif sniffed_type == "png" and (end := data.rfind(_PNG_END)) >= 0:
         findings += _trailing(data[end + len(_PNG_END) :], "PNG")
     elif sniffed_type == "gif" and not data.rstrip(b"\0").endswith(b";"):
-        findings.append("The GIF lacks its end mark: it may have been cut, and hold fewer frames than it did.")
+        statement = "The GIF lacks its end mark: it may have been cut, and hold fewer frames than it did."
+        findings.append(file_finding("end_missing", statement))
     return findings
 
 
-def _jpeg_findings(data: bytes) -> list[str]:
-    findings = []
+def _jpeg_findings(data: bytes) -> list[Finding]:
+    findings: list[Finding] = []
     photoshop = multi_picture = False
     position = 2
     for _ in range(_SEGMENTS):
@@ -147,19 +150,30 @@ def _jpeg_findings(data: bytes) -> list[str]:
         multi_picture |= marker == _APP2 and content.startswith(b"MPF\0")
         position = start + max(length, 2)  # after SOS: into the entropy-coded data, where no marker stands
     if photoshop:
-        findings.append("It carries a Photoshop resource block (APP13), as Photoshop and some other programs write.")
+        statement = "It carries a Photoshop resource block (APP13), as Photoshop and some other programs write."
+        findings.append(_claim("photoshop_resources", statement))
     return findings
 
 
-def _further_pictures(rest: bytes) -> list[str]:
+def _further_pictures(rest: bytes) -> list[Finding]:
     if count := rest.count(b"\xff\xd8\xff"):
-        return [f"Pictures after the main one (MPO) that were not examined: {count}."]
+        statement = f"Pictures after the main one (MPO) that were not examined: {count}."
+        return [file_finding("pictures_not_examined", statement)]
     return []
 
 
-def _trailing(rest: bytes, name: str) -> list[str]:
+def _trailing(rest: bytes, name: str) -> list[Finding]:
     if not rest:
         return []
-    if not rest.strip(b"\0"):
-        return [f"{len(rest)} zero bytes follow the end of the {name}."]
-    return [f"{len(rest)} bytes of other data follow the end of the {name}."]
+    what = "bytes of other data" if rest.strip(b"\0") else "zero bytes"
+    return [file_finding("trailing_data", f"{len(rest)} {what} follow the end of the {name}.")]
+
+
+def file_finding(kind: str, statement: str) -> Finding:
+    """A finding about the file itself, for information."""
+    return Finding(kind=kind, source=Origin.FILE, statement=statement)
+
+
+def _claim(kind: str, statement: str) -> Finding:
+    """What the metadata say: anybody can set them, so a claim points neither way."""
+    return Finding(kind=kind, source=Origin.METADATA, statement=statement)

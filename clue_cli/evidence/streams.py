@@ -1,16 +1,14 @@
-"""Streams over hostile bytes: decompressed piece by piece, counted against a budget, failing with a reason."""
+"""Streams over hostile bytes: read piece by piece, counted against a budget, failing with a reason."""
 
 from __future__ import annotations
 
-import bz2
 import io
 import lzma
 import tempfile
-import zlib
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from clue_cli.scan.records import FailureCode
 
@@ -23,9 +21,6 @@ SPOOL_IN_MEMORY = 16 << 20
 """Spooled members up to this many bytes stay in memory; larger ones go to an unnamed temporary file."""
 
 UNPACK_ADVICE = "If you trust the archive, unpack it yourself and scan the folder."
-
-XZ_MEMORY = 512 << 20
-"""How much memory an xz decoder may claim, in bytes. `xz -9` needs 65 MiB; only a hostile file needs gigabytes."""
 
 
 class ReadFailure(Exception):
@@ -135,119 +130,6 @@ class Metered(ByteSource):
         """Close the source too."""
         self._source.close()
         super().close()
-
-
-class Decoder(Protocol):
-    """The interface that bz2, lzma and zstd decompressors share."""
-
-    @property
-    def eof(self) -> bool:
-        """Whether the compressed piece is complete."""
-
-    @property
-    def needs_input(self) -> bool:
-        """Whether nothing more comes out without more going in."""
-
-    @property
-    def unused_data(self) -> bytes:
-        """What followed the complete piece."""
-
-    def decompress(self, data: bytes, max_length: int, /) -> bytes:
-        """At most `max_length` bytes."""
-
-
-class Inflater:
-    """zlib with the interface of the other decompressors."""
-
-    def __init__(self, wbits: int) -> None:
-        self._inner = zlib.decompressobj(wbits)
-        self.needs_input = True
-
-    @property
-    def eof(self) -> bool:
-        """Whether the compressed piece is complete."""
-        return self._inner.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        """What followed the complete piece."""
-        return self._inner.unused_data
-
-    def decompress(self, data: bytes, max_length: int) -> bytes:
-        """At most `max_length` bytes; what was not consumed is kept."""
-        out = self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
-        self.needs_input = not self._inner.unconsumed_tail and len(out) < max_length
-        return out
-
-
-class Decompressed(ByteSource):
-    """The uncompressed bytes of a stream of one or more compressed pieces (`cat a.gz b.gz` is one file).
-
-    What follows the last piece and is no further one is ignored, as gzip(1) does. Raises EOFError if the compressed
-    bytes end early, and what the decoder raises if they are damaged.
-    """
-
-    def __init__(self, source: BinaryIO, make_decoder: Callable[[], Decoder], magic: bytes = b"") -> None:
-        self._source, self._make_decoder, self._magic = source, make_decoder, magic
-        self._decoder = make_decoder()
-
-    def _next(self, size: int) -> bytes:
-        while True:
-            data = b""
-            if self._decoder.eof:
-                data = self._decoder.unused_data
-                if len(data) < len(self._magic):
-                    data += self._source.read(CHUNK)
-                if not self._magic or not data.startswith(self._magic):
-                    return b""
-                self._decoder = self._make_decoder()
-            elif self._decoder.needs_input and not (data := self._source.read(CHUNK)):
-                raise EOFError("the compressed data end early")
-            if out := self._decoder.decompress(data, size):
-                return out
-
-
-def decompressed(source: BinaryIO, type_name: str) -> BinaryIO:
-    """The uncompressed bytes of a gzip, bzip2, xz or zstd stream; raises ReadFailure if Python lacks the decoder."""
-    makers: dict[str, tuple[Callable[[], Decoder], bytes]] = {
-        "gzip": (lambda: Inflater(wbits=31), b"\x1f\x8b"),
-        "bzip2": (bz2.BZ2Decompressor, b"BZh"),
-        "xz": (lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, XZ_MEMORY), b"\xfd7zXZ"),
-    }
-    make, magic = makers[type_name] if type_name in makers else (_zstd_decoder(), b"\x28\xb5\x2f\xfd")
-    return cast(BinaryIO, Decompressed(source, make, magic))
-
-
-def _zstd_decoder() -> Callable[[], Decoder]:
-    try:
-        from compression.zstd import ZstdDecompressor  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        try:
-            from backports.zstd import ZstdDecompressor
-        except ImportError as error:
-            raise ReadFailure(
-                FailureCode.MISSING_EXTRA,
-                "Zstandard needs Python 3.14 or the extra `7z`, which is not installed.",
-                "pip install 'clue-forensics[7z]'",
-            ) from error
-    return cast("Callable[[], Decoder]", ZstdDecompressor)
-
-
-class Slice(ByteSource):
-    """Bytes `start` to `start + size` of a seekable stream; to its end if size is None."""
-
-    def __init__(self, source: BinaryIO, start: int, size: int | None = None) -> None:
-        self._source, self._position = source, start
-        self._end = None if size is None else start + size
-
-    def _next(self, size: int) -> bytes:
-        wanted = size if self._end is None else min(size, self._end - self._position)
-        self._source.seek(self._position)
-        data = self._source.read(wanted)
-        if wanted and not data and self._end is not None:
-            raise EOFError("the archive ends inside this member")
-        self._position += len(data)
-        return data
 
 
 def failure_from(error: Exception) -> ReadFailure:

@@ -50,7 +50,7 @@ def check_paths(paths: Sequence[Path]) -> None:
     missing = [str(path) for path in paths if not os.path.lexists(path)]
     if missing:
         shown = ", ".join(map(escape_name, missing))
-        raise NothingToScanError(f"Not found: {shown}.", "Check the spelling; nothing was scanned.")
+        raise NothingToScanError(f"Not found: {shown}.", "Check the spelling.")
 
 
 def walk(paths: Sequence[Path], options: WalkOptions | None = None) -> Iterator[Event]:

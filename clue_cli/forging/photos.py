@@ -12,20 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clue_cli.errors import NothingToScanError, UsageError
-from clue_cli.evidence.decode_pool import DecodePool
 from clue_cli.evidence.formats import claimed_type, is_picture
 from clue_cli.evidence.item import Item, Photo, Unreadable
 from clue_cli.evidence.reader import read_item
+from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.walk import WalkOptions, check_paths, open_file, walk
-from model.data.picture_files import white
 from model.data.source_photos import LONGEST, Cutout, Size, proportions_differ
 from model.images.folders import is_forge_output
+from model.images.masks import from_grey
 from model.images.pairing import Leftovers, PhotoIndex, Place, inner_names, real, without_masks, without_photos
+from model.images.pixels import OVER_WHITE
 
 SMALLEST_SIDE, LARGEST_SIDE = 64, 30_000
 """Pixels; smaller photos hold no edit worth finding, and OpenCV moves no larger ones."""
-OVER_WHITE = "alpha composited over white"
-"""What the decoder says of a picture that is transparent in places (`clue_cli.evidence.decode`)."""
 
 
 class PhotoFailure(Exception):
@@ -191,11 +190,11 @@ class SandboxReader:
         decoded = self._decoded(locator, path)
         if OVER_WHITE in decoded.decoding:
             raise PhotoFailure(locator, "The mask is transparent in places; expected white on black.")
-        grey = decoded.pixels.max(axis=2)
+        grey = decoded.displayed(decoded.pixels).max(axis=2)
         if proportions_differ((grey.shape[0], grey.shape[1]), size):
             raise PhotoFailure(locator, f"The mask is {grey.shape[1]}×{grey.shape[0]}, the photo {width}×{height}.")
         try:
-            mask = white(grey)
+            mask = from_grey(grey, strict=True)
         except ValueError as error:
             raise PhotoFailure(locator, f"{str(error).capitalize()}.") from error
         mask = np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
@@ -204,7 +203,8 @@ class SandboxReader:
         return mask
 
     def _fitting(self, locator: str, path: Path) -> NDArray[np.uint8]:
-        pixels = self._decoded(locator, path).pixels
+        decoded = self._decoded(locator, path)
+        pixels = np.ascontiguousarray(decoded.displayed(decoded.pixels))
         height, width = pixels.shape[:2]
         if min(height, width) < SMALLEST_SIDE:
             raise PhotoFailure(

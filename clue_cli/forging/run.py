@@ -107,14 +107,14 @@ def forge_folder(
         for line in matched.problems:
             told.noticed(line)
         known = set(failures)
-        failures |= folder.failures
-        told.started(len(photos.items), len(cutouts), len(folder.done), options.count)
-        missing = [number for number in range(options.count) if number not in folder.done]
+        failures |= folder.log.failures
+        told.started(len(photos.items), len(cutouts), len(folder.log.done), options.count)
+        missing = [number for number in range(options.count) if number not in folder.log.done]
         made, status = 0, "running"
         folder.summarize(status, options.count, failures)
         try:
             for result in _results(job, tools, missing, _workers(options, len(missing)), stop):
-                folder.add(result)
+                folder.log.add(result)
                 made += 1
                 for photo, reason in result.failures:
                     if photo not in known:
@@ -128,10 +128,10 @@ def forge_folder(
             raise
         finally:
             folder.summarize(status, options.count, failures)
-        if folder.failed:
-            edits = "1 edit" if folder.failed == 1 else f"{folder.failed} edits"
+        if folder.log.failed:
+            edits = "1 edit" if folder.log.failed == 1 else f"{folder.log.failed} edits"
             told.noticed(f"{edits} failed and others took their place; {LOG} says why (`failed`).")
-        return ForgeRun(status, made, len(folder.done) - made, dict(folder.kinds), failures)
+        return ForgeRun(status, made, len(folder.log.done) - made, dict(folder.log.kinds), failures)
 
 
 def _results(job: Job, tools: Tools, numbers: list[int], workers: int, stop: threading.Event) -> Iterator[Made]:

@@ -16,11 +16,11 @@ from PIL import Image
 
 from clue_cli.errors import NothingToScanError, OutputError
 from clue_cli.evidence.decode import DecodeLimits
-from clue_cli.evidence.decode_pool import DecodePool
+from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.forging.options import ForgeOptions
 from clue_cli.forging.photos import Found, PhotoFailure, SandboxReader
-from clue_cli.scan.folder import OutputFolder
-from clue_cli.scan.pictures import write_mask
+from clue_cli.results.folder import ResultsFolder
+from clue_cli.results.pictures import write_mask
 from clue_cli.terminal import printable
 from model.data.edit_errors import EDIT_ERRORS, reason
 from model.data.edits.scene import Tools
@@ -82,7 +82,7 @@ class Worker:
         self._job, self._tools = job, tools
         reader = SandboxReader(job.photos, pool, enlarged=job.options.size is not None)
         self._photos = SourcePhotos([path for _, path, _ in job.photos.items], job.cutouts, reader=reader)
-        self._folder = OutputFolder(job.out)
+        self._folder = ResultsFolder(job.out)
         self._round, self._order = -1, np.empty(0, np.int64)
 
     def make(self, number: int) -> Made:
@@ -181,8 +181,7 @@ class Worker:
             raise OutputError(
                 f"{path} is there already and is not of this run.", "Move it away, or choose another folder with --out."
             )
-        with self._folder.create(relative) as stream:
-            stream.write(data)
+        self._folder.write(relative, data)
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:

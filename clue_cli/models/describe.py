@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from clue_cli.models.sources import APACHE, STABILITY
 from model.bases import needs_bases
@@ -32,7 +33,7 @@ def model_table(bases: dict[str, Base]) -> list[tuple[str, ...]]:
             size = sum(file.bytes for file in files) or 2 * count  # unseen: as stored in two bytes each
             gone = sum(not _there(Path(file.path)) for file in files)
             state = f"registered {base.added[:10]}" if base else "not registered"
-            state += f", {gone} of {len(files)} files are missing" if gone else ""
+            state += f", {gone} of {len(files)} files missing" if gone else ""
         rows.append((name, f"{count / 1e6:,.0f} M", _size(size), licence, state))
     return [rows[0], *sorted(rows[1:])]
 
@@ -56,31 +57,62 @@ def aligned(rows: list[tuple[str, ...]]) -> str:
     )
 
 
-def base_lines(base: Base) -> Iterator[str]:
-    """A registered base model, one fact a line."""
-    yield f"name: {base.name}"
-    yield f"parameters: {parameters(base.preset)}"
-    yield f"added: {base.added}"
-    yield f"sd3: {base.sd3}"
-    for part, files in base.parts.items():
-        for file in files:
-            yield f"{part}: {file.path} ({file.bytes} bytes, SHA-256 {file.sha256})"
-        yield f"{part} digest: {base.digests()[part]}"
-    yield "prompt tokens: " + ", ".join(f"{count} {encoder}" for encoder, count in base.tokens.items())
-    for what, licence in (("SD3", STABILITY), ("SAM", APACHE)):
-        yield f"licence of {what}: {licence.name}, {licence.url}. {licence.allows}"
+def base_facts(base: Base) -> dict[str, Any]:
+    """A registered base model, in plain JSON types."""
+    digests = base.digests()
+    return {
+        "name": base.name,
+        "parameters": parameters(base.preset),
+        "added": base.added,
+        "sd3": base.sd3,
+        "parts": {
+            part: {
+                "files": [{"path": file.path, "bytes": file.bytes, "sha256": file.sha256} for file in files],
+                "digest": digests[part],
+            }
+            for part, files in base.parts.items()
+        },
+        "prompt tokens": base.tokens,
+        "licences": {
+            what: {"name": licence.name, "url": licence.url, "allows": licence.allows}
+            for what, licence in (("SD3", STABILITY), ("SAM", APACHE))
+        },
+    }
 
 
-def checkpoint_lines(checkpoint: Checkpoint) -> Iterator[str]:
-    """A trained model, one fact a line."""
-    yield f"folder: {checkpoint.folder}"
+def checkpoint_facts(checkpoint: Checkpoint) -> dict[str, Any]:
+    """A trained model, in plain JSON types."""
+    facts: dict[str, Any] = {"name": checkpoint.name, "folder": str(checkpoint.folder)}
     if checkpoint.note:
-        yield f"note: {checkpoint.note}"
-    yield f"preset: {checkpoint.preset.name}"
-    yield f"branches: {checkpoint.branches}"
-    yield f"digest: {checkpoint.digest}"
-    yield f"calibration: {checkpoint.calibration.name}"
+        facts["note"] = checkpoint.note
+    facts |= {
+        "preset": checkpoint.preset.name,
+        "branches": checkpoint.branches,
+        "digest": checkpoint.digest,
+        "calibration": checkpoint.calibration.name,
+    }
     if checkpoint.base:
-        yield f"adapters on: {checkpoint.base}"
-        yield from (f"{part} digest: {digest}" for part, digest in checkpoint.bases.items())
-    yield from (f"training, {key}: {value}" for key, value in checkpoint.training.items())
+        facts |= {"adapters on": checkpoint.base, "base digests": checkpoint.bases}
+    return facts | {"training": checkpoint.training}
+
+
+def lines(facts: dict[str, Any], before: str = "") -> Iterator[str]:
+    """One fact a line, such as `training, steps: 7`; a line for each part of a list that is no plain value."""
+    for key, value in facts.items():
+        name = f"{before}{key}"
+        if isinstance(value, dict) and value:
+            yield from lines(value, f"{name}, ")
+        elif isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
+            yield from (f"{name}: {_plain(item)}" for item in value)
+        else:
+            yield f"{name}: {_plain(value)}"
+
+
+def _plain(value: object) -> str:
+    if value is None or value in ([], {}):
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        value = [f"{key} {_plain(item)}" for key, item in value.items()]
+    return ", ".join(map(_plain, value)) if isinstance(value, list) else str(value)

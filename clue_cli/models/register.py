@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from clue_cli.errors import OutputError, UsageError, WeightsError
-from clue_cli.terminal import printable, say
+from clue_cli.terminal import printable, say, sentence
 from model.bases import examine, needs_bases
 from model.empty_prompt import compute, missing_encoders, read_prompt, write_prompt
 from model.presets import Preset
@@ -28,7 +28,9 @@ def base_preset(name_or_path: str) -> Preset:
     try:
         preset = preset_of(name_or_path)
     except PresetError as error:
-        raise UsageError(f"{str(error)[0].upper()}{str(error)[1:]}.") from error
+        raise UsageError(sentence(error)) from error
+    except BasesError as error:
+        raise WeightsError(sentence(error)) from error
     if not needs_bases(preset):
         raise UsageError(f"{preset.name} needs no base weights.", "It is ready to be used: clue scan --model mini")
     return preset
@@ -60,7 +62,7 @@ def register(preset: Preset, sd3: Path, sam: Path, prompt: Path | None, hashed: 
     except BasesError as error:
         if len(error.problems) > 1:
             say(*map(printable, error.problems))
-        raise WeightsError(f"{str(error)[0].upper()}{str(error)[1:]}.", "Nothing was registered.") from error
+        raise WeightsError(sentence(error), "Nothing was registered.") from error
     except OSError as error:
         raise OutputError(
             f"The config folder {config_folder()} cannot be written: {error.strerror or error}.",

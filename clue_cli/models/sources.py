@@ -8,6 +8,9 @@ from model.presets import Preset
 from model.presets.sd3_medium import VIT_B, VIT_H, VIT_L
 from model.presets.spec import SamSpec, TransformerSpec
 
+REGISTER = "Put the files back, or register where they are now: clue models add {} --sd3 DIR --sam FILE"
+"""Advice where registered weights of a base model are missing or changed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Licence:

@@ -22,11 +22,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from markupsafe import Markup
 
-from clue_cli.report.atomic import whole_file
 from clue_cli.report.page import asset, content_policy, environment
 from clue_cli.report.page_data import embed, failure_row, image_detail, image_row, model_facts, printable
 from clue_cli.scan.records import FailureRecord, ImageRecord, RunRecord, Verdict
 from model.verdict import MEANING
+from model.whole_file import whole_file
 
 ROWS_PER_PART = 50_000
 """Most images, and most failures, in one page: the browser parses a line for each before it shows anything."""
@@ -40,7 +40,6 @@ DETAILS_PER_BLOCK = 100
 VERDICT_ORDER = (Verdict.FORGED, Verdict.INCONCLUSIVE, Verdict.NO_EVIDENCE)
 
 _PACKAGE = "clue_cli.report"
-_PART_NAME = re.compile(r"index-\d{4,}\.html")
 
 Scalar = str | int | float | bool | list[float] | None
 
@@ -50,19 +49,24 @@ def write_report(
     run: RunRecord,
     records: Iterable[ImageRecord | FailureRecord],
     rows_per_part: int = ROWS_PER_PART,
+    *,
+    name: str = "index",
+    selection: str = "",
 ) -> Path:
-    """Write `out/index.html` from the records of a run; memory does not grow with their number.
+    """Write `out/NAME.html` from the records of a run; memory does not grow with their number.
 
-    Each page appears whole or not at all, `index.html` last; pages of an earlier, longer report are removed.
+    Each page appears whole or not at all, `NAME.html` last; pages of an earlier, longer report are removed.
 
     Args:
         out: the results folder, which exists and holds the pictures that the records name.
         run: how the results came about.
         records: in the order the page lists them by default, read once.
         rows_per_part: most images and most failures in one page.
+        name: of the page, without its suffix; further parts are `NAME-0002.html` and so on.
+        selection: in words, which of the records these are; empty: all of them.
 
     Returns:
-        The path of `index.html`.
+        The path of the first page.
 
     Raises:
         OSError: the folder cannot be written.
@@ -77,14 +81,16 @@ def write_report(
             images = spool.split(spool.strongest_first(), [spool.images, spool.details], rows_per_part)
         failures = spool.split(range(len(spool.failures)), [spool.failures], rows_per_part)
         count = max(len(images), len(failures))
-        names = ["index.html", *(f"index-{number:04d}.html" for number in range(2, count + 1))]
+        names = [f"{name}.html", *(f"{name}-{number:04d}.html" for number in range(2, count + 1))]
         for part in reversed(range(count)):
-            page = _page(run, spool, [*images, *[()] * count][part], [*failures, *[()] * count][part], names, part)
+            page = _page(
+                run, spool, [*images, *[()] * count][part], [*failures, *[()] * count][part], names, part, selection
+            )
             with whole_file(out / names[part], sync=True) as file:
                 for piece in page:
                     file.write(piece.encode())
-    for stale in out.glob("index-*.html"):
-        if _PART_NAME.fullmatch(stale.name) and stale.name not in names:
+    for stale in out.glob("*.html"):
+        if re.fullmatch(rf"{re.escape(name)}-\d{{4,}}\.html", stale.name) and stale.name not in names:
             stale.unlink()
     return out / names[0]
 
@@ -158,7 +164,13 @@ class _Spool:
 
 
 def _page(
-    run: RunRecord, spool: _Spool, images: Sequence[int], failures: Sequence[int], names: list[str], part: int
+    run: RunRecord,
+    spool: _Spool,
+    images: Sequence[int],
+    failures: Sequence[int],
+    names: list[str],
+    part: int,
+    selection: str,
 ) -> Iterator[str]:
     """One page as pieces of HTML."""
     style, script = asset(_PACKAGE, "page.css"), _script()
@@ -177,6 +189,7 @@ def _page(
             run=run,
             status=_STATUS[run.status],
             facts=_facts(run),
+            selection=printable(selection),
             promised=bool(_promise(run)),
             meaning=MEANING,
             settings=[(name, _value(value)) for name, value in run.settings.items()],
@@ -186,7 +199,7 @@ def _page(
             image_count=len(spool.images),
             failure_count=len(spool.failures),
             verdict_counts=shown,
-            disagreement=_disagreement(run, spool, shown),
+            disagreement=None if selection else _disagreement(run, spool, shown),
             names=names,
             part=part,
             shared=Markup(shared),

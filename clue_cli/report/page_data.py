@@ -85,6 +85,7 @@ def image_detail(record: ImageRecord, model: int) -> dict[str, Any]:
         model: index of `model_facts(record.model)` in the page's list of models.
     """
     exif = record.exif.model_dump()
+    answer = record.deciding
     seconds = record.seconds
     return {
         "file": [
@@ -94,8 +95,8 @@ def image_detail(record: ImageRecord, model: int) -> dict[str, Any]:
             None if record.file.claimed_type is None else printable(record.file.claimed_type),
         ],
         "reason": printable(record.reason),
-        "p": None if record.p_value is None else round(record.p_value, DIGITS),
-        "thresholds": [round(record.threshold, DIGITS), round(record.score_threshold, DIGITS)],
+        "p": None if answer.p_value is None else round(answer.p_value, DIGITS),
+        "thresholds": [round(record.threshold, DIGITS), round(answer.score_threshold, DIGITS)],
         "regions": [
             [
                 *(region.box.x, region.box.y, region.box.width, region.box.height, region.area),
@@ -116,7 +117,9 @@ def image_detail(record: ImageRecord, model: int) -> dict[str, Any]:
         "tiles": [record.tiles.size, record.tiles.overlap, record.tiles.count],
         "exif": {name: printable(value) if isinstance(value, str) else value for name, value in exif.items() if value},
         "decoding": [printable(text) for text in record.decoding],
-        "warnings": [printable(text) for text in record.warnings],
+        "findings": [
+            [finding.source.value, finding.weight.value, printable(finding.statement)] for finding in record.findings
+        ],
         "seconds": [round(value, 4) for value in (seconds.read, seconds.decode, seconds.predict, seconds.write)],
     }
 

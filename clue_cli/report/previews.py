@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from clue_cli.report.atomic import whole_file
+from model.whole_file import whole_file
 
 BAND_BYTES = 4 << 20
 """Full-size pixels are shrunk in bands of about this many bytes, so that no second copy of a large image exists."""
@@ -77,6 +77,7 @@ def write_previews(
     stem: str,
     max_side: int = 1600,
     thumb_side: int = 160,
+    parts: Path | None = None,
 ) -> PreviewFiles:
     """Write the four pictures of one image into `folder`, each whole or not at all.
 
@@ -91,6 +92,7 @@ def write_previews(
         stem: the files are `<stem>.preview.jpg`, `<stem>.heat.png`, `<stem>.outline.png` and `<stem>.thumb.jpg`.
         max_side: longest side of the preview and of the heat overlay in pixels; nothing is enlarged.
         thumb_side: longest side of the thumbnail in pixels.
+        parts: an existing folder to write in until a file is whole; None: `folder`.
 
     Raises:
         ValueError: the shapes differ, or the heatmap is not within [0, 1] (NaN is not).
@@ -106,12 +108,12 @@ def write_previews(
     marked = _shrink_mask(_reduce_mask(mask, factor), size)
 
     files = PreviewFiles(f"{stem}.preview.jpg", f"{stem}.heat.png", f"{stem}.outline.png", f"{stem}.thumb.jpg")
-    _save_jpeg(preview, folder / files.preview, quality=88)
-    _save_palette(_levels(heat), _HEAT_PALETTE, _HEAT_ALPHA, folder / files.heat_overlay)
+    _save_jpeg(preview, folder / files.preview, parts, quality=88)
+    _save_palette(_levels(heat), _HEAT_PALETTE, _HEAT_ALPHA, folder / files.heat_overlay, parts)
     enlarged = max(1, OUTLINE_SIDE // max(size))
     line = _outline(marked.repeat(enlarged, 0).repeat(enlarged, 1), thickness=max(2, round(max(size) / 400)))
-    _save_palette(line, _OUTLINE_PALETTE, _OUTLINE_ALPHA, folder / files.outline)
-    _save_jpeg(_thumbnail(preview, marked, thumb_side), folder / files.thumbnail, quality=82)
+    _save_palette(line, _OUTLINE_PALETTE, _OUTLINE_ALPHA, folder / files.outline, parts)
+    _save_jpeg(_thumbnail(preview, marked, thumb_side), folder / files.thumbnail, parts, quality=82)
     return files
 
 
@@ -216,14 +218,14 @@ def _thumbnail(preview: Image.Image, mask: NDArray[np.bool_], side: int) -> Imag
     return Image.fromarray(np.where(line[..., None] > 0, colours[line], small))
 
 
-def _save_jpeg(image: Image.Image, path: Path, quality: int) -> None:
-    with whole_file(path, sync=False) as stream:
+def _save_jpeg(image: Image.Image, path: Path, parts: Path | None, quality: int) -> None:
+    with whole_file(path, sync=False, parts=parts) as stream:
         image.save(stream, "JPEG", quality=quality)
 
 
-def _save_palette(indices: NDArray[np.uint8], palette: bytes, alpha: bytes, path: Path) -> None:
+def _save_palette(indices: NDArray[np.uint8], palette: bytes, alpha: bytes, path: Path, parts: Path | None) -> None:
     """A palette PNG whose entries carry their own opacity (tRNS)."""
     image = Image.fromarray(indices).copy()
     image.putpalette(palette)  # turns the mode from L to P, the indices stay
-    with whole_file(path, sync=False) as stream:
+    with whole_file(path, sync=False, parts=parts) as stream:
         image.save(stream, "PNG", transparency=alpha, compress_level=1)

@@ -8,29 +8,34 @@ from typing import Any
 from clue_cli.evidence.item import Photo, Unreadable
 from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.scan.records import (
+    Answer,
     BoundingBox,
     FailureCode,
     FailureRecord,
+    Finding,
     ImageRecord,
     MatchingPlace,
     ModelInfo,
+    Origin,
     OutputPaths,
+    Question,
     Region,
     Seconds,
     Step,
     Tiles,
     Verdict,
+    Weight,
 )
 from model.calibration import Calibration
 from model.prediction import Prediction
 from model.presets.spec import TileSpec
-from model.verdict import Finding, FoundRegion
+from model.verdict import FoundRegion, Judgment
 
 
 def image_record(
     photo: Photo,
     prediction: Prediction[Any],
-    finding: Finding,
+    judgment: Judgment,
     *,
     outputs: OutputPaths,
     model: ModelInfo,
@@ -47,7 +52,8 @@ def image_record(
         own: the calibration file that it came from, if it is not the model's.
         missing: which panels could not be made, in words.
     """
-    height, width = photo.pixels.shape[:2]
+    height, width = judgment.mask.shape
+    megapixels = width * height / 1e6
     calibration = calibration.of(prediction.features)
     return ImageRecord(
         locator=photo.locator,
@@ -56,15 +62,25 @@ def image_record(
         file=photo.file,
         width=width,
         height=height,
-        verdict=Verdict(finding.verdict),
-        reason=finding.reason,
-        forged_area_ratio=finding.forged_area_ratio,
-        score=finding.score,
-        confidence=finding.confidence,
+        verdicts={
+            Question.LOCALIZATION: Answer(
+                verdict=Verdict(judgment.verdict),
+                reason=judgment.reason,
+                score=judgment.score,
+                confidence=judgment.confidence,
+                score_threshold=calibration.score_threshold,
+                no_evidence_below=calibration.no_evidence_below,
+                p_value=own.p_value(judgment.score) if own and calibration.knows_size(megapixels) else None,
+            )
+        },
+        findings=[
+            *pixel_findings(judgment),
+            *_size_finding(megapixels, calibration),
+            *photo.findings,
+            *(Finding(kind="panel_not_made", source=Origin.PIXELS, statement=text) for text in missing),
+        ],
+        forged_area_ratio=judgment.forged_area_ratio,
         threshold=calibration.pixel_threshold,
-        score_threshold=calibration.score_threshold,
-        no_evidence_below=calibration.no_evidence_below,
-        p_value=own.p_value(finding.score) if own and calibration.knows_size(width * height / 1e6) else None,
         regions=[
             Region(
                 box=BoundingBox(x=region.x, y=region.y, width=region.width, height=region.height),
@@ -74,15 +90,14 @@ def image_record(
                 peak_probability=region.peak_probability,
                 matching_place=_matching_place(region),
             )
-            for region in finding.regions
+            for region in judgment.regions
         ],
-        region_count=finding.region_count,
+        region_count=judgment.region_count,
         outputs=outputs,
         model=model.model_copy(update={"seed": prediction.seed}),
         tiles=Tiles(size=tile.size, overlap=tile.overlap, count=prediction.tile_count),
         exif=photo.exif,
         decoding=list(photo.decoding),
-        warnings=[*photo.warnings, *_size_warning(width * height / 1e6, calibration), *missing],
         seconds=Seconds(
             read=photo.seconds_read, decode=photo.seconds_decode, predict=prediction.seconds, write=seconds_write
         ),
@@ -112,13 +127,53 @@ def uncalibrated(calibration: Calibration) -> list[str]:
     ]
 
 
-def _size_warning(megapixels: float, calibration: Calibration) -> list[str]:
+def pixel_findings(judgment: Judgment) -> list[Finding]:
+    """What the pixels say, in plain words: regions, their matching places, the kind of picture."""
+    found = []
+    if judgment.region_count:
+        count = judgment.region_count
+        marked = "One region is" if count == 1 else f"{count} regions are"
+        found.append(
+            Finding(
+                kind="marked_regions",
+                source=Origin.PIXELS,
+                statement=f"{marked} marked, {judgment.forged_area_ratio:.2%} of the picture.",
+                data={"regions": count, "area_ratio": judgment.forged_area_ratio},
+                weight=Weight.SUPPORTS_EDIT if judgment.verdict == "forged" else Weight.INFORMATION,
+            )
+        )
+    for number, region in enumerate(judgment.regions, 1):
+        if place := region.matching_place:
+            found.append(
+                Finding(
+                    kind="matching_place",
+                    source=Origin.PIXELS,
+                    statement=f"Region {number} matches another place of the picture, {place.width}×{place.height} "
+                    f"pixels at {place.x}, {place.y}. Repeated structures match without an edit.",
+                    data={"region": number, "likeness": round(place.likeness, 3)},
+                )
+            )
+    if judgment.screen:
+        statement = "The picture is taken for a screen, a drawing or a page, not for a photograph."
+        found.append(Finding(kind="screen_or_drawing", source=Origin.PIXELS, statement=statement))
+    return found
+
+
+def _size_finding(megapixels: float, calibration: Calibration) -> list[Finding]:
     smallest, largest = calibration.fitted_megapixels
     if not largest or calibration.knows_size(megapixels):
         return []
-    return [
+    statement = (
         f"The score threshold was fitted on images of {smallest:.2g} to {largest:.2g} megapixels; this one has "
         f"{megapixels:.2g}. Larger images have larger scores by chance: false alarms are more frequent."
+    )
+    return [
+        Finding(
+            kind="size_not_calibrated",
+            source=Origin.PIXELS,
+            statement=statement,
+            data={"megapixels": round(megapixels, 3), "smallest": smallest, "largest": largest},
+        )
     ]
 
 

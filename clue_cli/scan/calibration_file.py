@@ -335,7 +335,8 @@ def parse(data: bytes) -> CalibrationFile:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"][:4]))
-        raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from None
+        words = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{where}: {words}" if where else words) from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except UnicodeDecodeError:

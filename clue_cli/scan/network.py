@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from clue_cli.errors import UsageError, WeightsError
+from clue_cli.models.sources import REGISTER
 from clue_cli.scan.network_process import NetworkProcess
 from clue_cli.scan.options import Compile, DType, ScanOptions
-from model.checkpoint import Checkpoint, CheckpointError, inspect
+from clue_cli.terminal import sentence
+from model.checkpoint import BaseWeightsError, Checkpoint, CheckpointError, inspect
 from model.device import CompilerMissing, DeviceError, require_compiler, resolve
 
 if TYPE_CHECKING:  # diffusers and segment_anything take seconds to import; a resumed scan may not need them
@@ -26,8 +28,10 @@ def find_model(name_or_path: str) -> Checkpoint:
     """
     try:
         return inspect(name_or_path)
+    except BaseWeightsError as error:
+        raise WeightsError(sentence(error), REGISTER.format(error.base)) from error
     except CheckpointError as error:
-        raise WeightsError(f"{error}.", "Name a model folder with --model, or leave --model out.") from error
+        raise WeightsError(sentence(error), "Name a model folder with --model, or leave --model out.") from error
 
 
 def find_device(device: str, dtype: DType) -> tuple[str, torch.dtype]:
@@ -65,7 +69,7 @@ def check_compile(how: Compile | None) -> None:
         try:
             require_compiler()
         except CompilerMissing as error:
-            raise UsageError(f"{str(error)[0].upper()}{str(error)[1:]}.", "Leave --compile out, or set CXX.") from error
+            raise UsageError(sentence(error), "Leave --compile out, or set CXX.") from error
 
 
 def processes(

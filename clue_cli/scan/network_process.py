@@ -7,24 +7,18 @@ is given up, and what it held goes to the other devices. Nothing is lost.
 
 from __future__ import annotations
 
-import os
 import queue
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any, BinaryIO, Generic, NoReturn, cast
+from typing import Any, Generic
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clue_cli.errors import UsageError, WeightsError
-from clue_cli.evidence.wire import WireError, receive_header, receive_into, send_header
+from clue_cli.evidence.sandbox.process import Child, ChildDied
 from clue_cli.scan.channel import Aborted
 from model.prediction import Key, OutOfMemory, Prediction
 
@@ -57,10 +51,6 @@ class NetworkLost(Exception):
         self.keys = keys
 
 
-class _Died(Exception):
-    """How a process ended, for a sentence that begins “The network's process on cuda:1”."""
-
-
 Answer = tuple[dict[str, Any], NDArray[np.float32] | None]
 
 
@@ -79,14 +69,13 @@ class NetworkProcess(Generic[Key]):
     """
 
     def __init__(self, setup: dict[str, Any], told: Callable[[str], None], module: str | None = None) -> None:
-        self._setup, self._told, self._module = setup, told, module or _WORKER
+        self._child, self._told = Child(module or _WORKER, setup, inherit=True), told
         self.device: str = setup["device"]
         self.asked = self.batch = 0
-        self._process: subprocess.Popen[bytes] | None = None
-        self._answers: queue.SimpleQueue[Answer | _Died] = queue.SimpleQueue()
+        self._reader: threading.Thread | None = None
+        self._answers: queue.SimpleQueue[Answer | ChildDied] = queue.SimpleQueue()
         self._held: dict[int, tuple[Key, NDArray[np.uint8]]] = {}
         self._number = self._deaths = self._window = 0
-        self._closed = False
 
     def predict(
         self, images: Iterable[tuple[Key, NDArray[np.uint8]] | None]
@@ -112,19 +101,15 @@ class NetworkProcess(Generic[Key]):
             self.stop()
 
     def _hand_over(self, number: int) -> None:
-        if self._process is None:
+        if self._reader is None:
             self._start()
         pixels = np.ascontiguousarray(self._held[number][1])
         self._say({"image": number, "height": pixels.shape[0], "width": pixels.shape[1]}, pixels.data.cast("B"))
 
-    def _say(self, header: dict[str, Any], data: memoryview | None = None) -> None:
-        """Send to the process. That it is dead is found out from its answers, where nothing is lost."""
-        assert self._process is not None
-        stream = cast(BinaryIO, self._process.stdin)
-        with suppress(OSError, ValueError):
-            send_header(stream, header)
-            while data is not None and len(data):
-                data = data[stream.write(data) :]
+    def _say(self, header: dict[str, Any], data: bytes | memoryview = b"") -> None:
+        """Send to the process. If it is dead, its answers say so, and nothing is lost."""
+        with suppress(ChildDied):
+            self._child.send(header, data)
 
     def _results(self, most: int) -> Iterator[Prediction[Key] | OutOfMemory[Key] | Unpredicted[Key]]:
         """What is answered, until at most so many images are in the process's hands; with 0 it is told to finish."""
@@ -135,7 +120,7 @@ class NetworkProcess(Generic[Key]):
                 answer = self._answers.get(block=len(self._held) > most)
             except queue.Empty:
                 return
-            if isinstance(answer, _Died):
+            if isinstance(answer, ChildDied):
                 yield from self._again(str(answer))
             else:
                 yield self._result(*answer)
@@ -158,7 +143,7 @@ class NetworkProcess(Generic[Key]):
             self._hand_over(number)
             self._say({"flush": True})
             answer = self._answers.get()
-            if isinstance(answer, _Died):
+            if isinstance(answer, ChildDied):
                 how = str(answer)
                 message = f"The network's process on {self.device} {how}, twice, with this image in it."
                 yield Unpredicted(self._held.pop(number)[0], message)
@@ -170,7 +155,7 @@ class NetworkProcess(Generic[Key]):
             self._deaths += 1
 
     def _restart(self, how: str) -> None:
-        if self._closed:
+        if self._child.closed:
             raise Aborted
         self.stop()
         self._deaths += 1
@@ -184,94 +169,43 @@ class NetworkProcess(Generic[Key]):
         return NetworkLost(f"The network's process on {self.device} {how}", keys)
 
     def _start(self) -> None:
-        if self._closed:
-            raise Aborted
-        complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process's output
-        path = os.pathsep.join(entry for entry in sys.path if Path(entry).is_absolute())
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", self._module],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=complaints,
-            bufsize=0,
-            env={**os.environ, "PYTHONPATH": path, "PYTHONUTF8": "1"},
-            start_new_session=True,  # Ctrl-C in the terminal is for the parent alone
-        )
-        self._say(self._setup)
-        stream = cast(BinaryIO, self._process.stdout)
         try:
-            header = receive_header(stream) or {}
-        except (OSError, WireError):
-            header = {}
-        if "batch" not in header:
-            how = _how_it_ended(self._process, complaints)
+            header = self._child.ready()
+        except ChildDied as error:
+            if self._child.closed:
+                raise Aborted from error
+            raise self._lost(str(error)) from error
+        if "refused" in header:
             self.stop()
-            stream.close()
-            complaints.close()
-            self._refuse(header, how)
+            refusal = UsageError if header["refused"] == "UsageError" else WeightsError
+            raise refusal(header["message"], header["advice"])
         self.asked = self.batch = header["batch"]
         self._window = _AHEAD * self.batch + 1
         self._answers = queue.SimpleQueue()
-        arguments = (self._process, complaints, self._answers)
-        threading.Thread(target=_read, args=arguments, name="clue-answers", daemon=True).start()
+        self._reader = threading.Thread(target=self._read, name="clue-answers", daemon=True)
+        self._reader.start()
 
-    def _refuse(self, header: dict[str, Any], how: str) -> NoReturn:
-        if self._closed:
-            raise Aborted
-        if header.get("refused") == "UsageError":
-            raise UsageError(header["message"], header["advice"])
-        if "refused" in header:
-            raise WeightsError(header["message"], header["advice"])
-        raise self._lost(f"could not be started: it {how}")
+    def _read(self) -> None:
+        """Take in all answers of one process, so that it never waits for a reader; the last says how it ended."""
+        try:
+            while "error" not in (header := self._child.receive()):
+                heatmap = None
+                if "heatmap" in header:
+                    heatmap = np.empty((header["height"], header["width"]), np.float32)
+                    self._child.receive_into(heatmap.data.cast("B"))
+                self._answers.put((header, heatmap))
+            self._answers.put(ChildDied(f"failed ({header['error']})"))
+        except ChildDied as error:
+            self._answers.put(error)
 
     def abort(self) -> None:
         """Kill the process for good; `predict`, in another thread, ends with Aborted."""
-        self._closed = True
-        process = self._process
-        if process is not None:
-            process.kill()
+        self._child.close()
 
     def stop(self) -> None:
         """End the process if it runs. It holds nothing that could be lost."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
-
-
-def _read(process: subprocess.Popen[bytes], complaints: IO[bytes], answers: queue.SimpleQueue[Answer | _Died]) -> None:
-    """Take in all answers of one process, so that it never waits for somebody to read; the last says how it ended."""
-    stream = cast(BinaryIO, process.stdout)
-    how = ""
-    try:
-        while (header := receive_header(stream)) is not None:
-            if "error" in header:
-                how = f"failed ({header['error']})"
-                break
-            heatmap = None
-            if "heatmap" in header:
-                heatmap = np.empty((header["height"], header["width"]), np.float32)
-                if not receive_into(stream, heatmap.data.cast("B")):
-                    break
-            answers.put((header, heatmap))
-    except (OSError, ValueError, WireError) as error:
-        how = f"sent nonsense ({error})"
-    answers.put(_Died(how or _how_it_ended(process, complaints)))
-    stream.close()
-    complaints.close()
-
-
-def _how_it_ended(process: subprocess.Popen[bytes], complaints: IO[bytes]) -> str:
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=5)  # its output has ended; the process follows at once
-    status = process.poll()
-    if status is not None and status < 0:
-        name = signal.Signals(-status).name if -status in set(signal.Signals) else str(-status)
-        hint = ", perhaps because memory ran out" if -status == signal.SIGKILL else ""
-        return f"was ended by signal {name}{hint}"
-    complaints.seek(0)
-    lines = complaints.read().decode("utf-8", "replace").strip().splitlines()
-    said = f" ({lines[-1][:300]})" if lines else ""
-    return f"ended with status {status}{said}"
+        self._child.kill()
+        if self._reader is not None:
+            self._reader.join()
+            self._reader = None
+        self._child.stop()

@@ -6,9 +6,7 @@ Ctrl-C (the parent decides), writes nothing to any disk, and ends when its input
 
 from __future__ import annotations
 
-import os
 import queue
-import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -18,13 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clue_cli.errors import UsageError, WeightsError
-from clue_cli.evidence.wire import WireError, receive_header, receive_into, send_header
+from clue_cli.evidence.sandbox.framing import (
+    FramingError,
+    receive_header,
+    receive_into,
+    send_header,
+    standard_streams,
+)
 from model.prediction import OutOfMemory, Prediction
 
 if TYPE_CHECKING:
     from model.predictor import Predictor
-
-_BUFFER = 1 << 20
 
 Image = tuple[int, NDArray[np.uint8]]
 _Inbox = queue.SimpleQueue["Image | None | _End"]
@@ -90,7 +92,7 @@ def _receive(requests: BinaryIO, inbox: _Inbox) -> None:
             if not receive_into(requests, pixels.data.cast("B")):
                 break
             inbox.put((header["image"], pixels))
-    except (OSError, WireError):  # the parent is gone
+    except (OSError, FramingError):  # the parent is gone
         pass
     inbox.put(_End())
 
@@ -116,12 +118,7 @@ def _send_heatmap(replies: BinaryIO, result: Prediction[int], batch: int) -> Non
 
 def main(load: Callable[[dict[str, Any]], Predictor] = load) -> None:
     """Serve on the standard streams; libraries that print find the null device in their place."""
-    requests = os.fdopen(os.dup(0), "rb", buffering=0)
-    replies = os.fdopen(os.dup(1), "wb", buffering=_BUFFER)
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1):
-        os.dup2(null, descriptor)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    requests, replies = standard_streams(silent=False)
     serve(requests, replies, load)
 
 

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clue_cli.evidence.item import Photo
-from clue_cli.evidence.orientation import displayed_view, stored_view
 
 Method = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -34,12 +33,11 @@ def panels(photo: Photo) -> Iterator[tuple[str, NDArray[np.float32] | str]]:
     if height * width > MAX_MEGAPIXELS * 1e6:
         yield from ((name, f"larger than {MAX_MEGAPIXELS:g} megapixels") for name in SUFFIXES)
         return
-    pixels = np.ascontiguousarray(stored_view(photo.pixels, photo.orientation))
     for name, method in _methods().items():
         try:
-            found = displayed_view(method(pixels), photo.orientation)
+            found = method(photo.pixels)
             broken = found.shape != (height, width) or not (float(found.min()) >= 0 and float(found.max()) <= 1)
-            yield name, "the method gave no map" if broken else found
+            yield name, "the method gave no map" if broken else photo.displayed(found)
         except MemoryError:
             yield name, "out of memory"
         except (ValueError, ArithmeticError, OSError) as error:  # pictures of one pixel's width, and the like

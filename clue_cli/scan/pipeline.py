@@ -26,18 +26,19 @@ from numpy.typing import NDArray
 
 from clue_cli.errors import ClueError, ExitCode, OutputError
 from clue_cli.evidence.decode import DecodeLimits
-from clue_cli.evidence.decode_pool import DecodePool
 from clue_cli.evidence.identity import sha256_file
 from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Photo, Skipped, Unreadable
-from clue_cli.evidence.orientation import displayed_view, stored_view
 from clue_cli.evidence.reader import read_item
+from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
 from clue_cli.report.html import write_report
+from clue_cli.results.folder import output_errors
+from clue_cli.results.resume import ResumeIndex
+from clue_cli.results.scan_store import ResultStore
 from clue_cli.scan.assemble import failure_record, image_record, photo_failure, uncalibrated
 from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.scan.calibration_file import load as load_calibration
 from clue_cli.scan.channel import Aborted, Budget, Channel, Pending
-from clue_cli.scan.folder import output_errors
 from clue_cli.scan.network import find_devices, find_model, load_predictor, processes
 from clue_cli.scan.network_process import NetworkLost, NetworkProcess, Unpredicted
 from clue_cli.scan.options import GifFrames, ScanOptions
@@ -45,9 +46,7 @@ from clue_cli.scan.panels import BYTES_PER_PIXEL as PANEL_BYTES_PER_PIXEL
 from clue_cli.scan.panels import MAX_MEGAPIXELS as PANEL_MEGAPIXELS
 from clue_cli.scan.progress import Progress
 from clue_cli.scan.records import FailureCode, FailureRecord, FileIdentity, ModelInfo, RunRecord, Step
-from clue_cli.scan.resume import ResumeIndex
 from clue_cli.scan.run_log import RunLog
-from clue_cli.scan.store import ResultStore
 from clue_cli.scan.threads import Threads
 from clue_cli.terminal import printable
 from model.calibration import Calibration
@@ -182,7 +181,7 @@ class _Flow:
         self.calibration, self.own, self.store, self.log = calibration, own, store, log
         self.tile = checkpoint.preset.tile
         self.model = ModelInfo(
-            name=checkpoint.preset.name,
+            name=printable(checkpoint.name),
             digest=checkpoint.digest,
             device=log.device,
             dtype=log.dtype,
@@ -329,8 +328,7 @@ class _Flow:
                 if self.stop.is_set():
                     self.budget.release(self._cost(page.photo))
                 else:
-                    # As stored, not as displayed: the network sees the 8×8 grid of a JPEG where the encoder put it.
-                    yield page, stored_view(page.photo.pixels, page.photo.orientation)
+                    yield page, page.photo.pixels
                 page = self.decoded.poll()
                 if page is None:
                     # The next image may wait for the memory of this one: what is begun must not wait for the next.
@@ -380,9 +378,9 @@ class _Flow:
 
     def _write_one(self, photo: Photo, prediction: Prediction[Decoded], device: str) -> None:
         started = time.perf_counter()
-        heatmap = displayed_view(prediction.heatmap, photo.orientation)
+        pixels, heatmap = photo.displayed(photo.pixels), photo.displayed(prediction.heatmap)
         try:
-            finding = judge(photo.pixels, heatmap, prediction.features, self.calibration)
+            finding = judge(pixels, heatmap, prediction.features, self.calibration)
         except ValueError as error:
             self.fail(photo_failure(photo, Step.PREDICT, FailureCode.NOT_FINITE, f"No verdict: {error}."))
             return
@@ -394,7 +392,7 @@ class _Flow:
             previews=self.options.previews,
             panels=self.options.panels,
         )
-        self.store.write_previews(outputs, photo.pixels, heatmap, finding.mask)
+        self.store.write_previews(outputs, pixels, heatmap, finding.mask)
         outputs, missing = self.store.write_panels(outputs, photo)
         record = image_record(
             photo,

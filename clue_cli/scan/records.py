@@ -11,11 +11,11 @@ Raising `SCHEMA_VERSION`: the first number for a change that breaks a reader, th
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, computed_field, model_validator
 
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "2.0"
 
 
 class Model(BaseModel):
@@ -30,6 +30,87 @@ class Verdict(StrEnum):
     FORGED = "forged"
     NO_EVIDENCE = "no_evidence"
     INCONCLUSIVE = "inconclusive"
+
+
+class Question(StrEnum):
+    """What a model was asked about an image."""
+
+    LOCALIZATION = "localization"
+    """Was a part of the picture edited, and where?"""
+
+
+class Answer(Model):
+    """The verdict on one question, and the numbers behind it."""
+
+    verdict: Verdict
+    reason: str = Field(
+        description="Why this verdict, in one sentence; it begins with `screen or drawing` where the picture is taken "
+        "for one, or for a page."
+    )
+    score: float = Field(
+        ge=0,
+        le=1,
+        description="Raw image-level score, 0 to 1: larger, more evidence of an edit. Where it was fitted, as "
+        "that of `mini`: from what the network found, before the heatmap was drawn along edges.",
+    )
+    confidence: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Calibrated probability that the verdict is right, for evidence like that of the calibration "
+        "(described in `run.json`); null if inconclusive, or if the image is of another size than those.",
+    )
+    score_threshold: float = Field(
+        ge=0,
+        le=1,
+        description="The verdict is `forged` if `score` is above this and a pixel is marked. Screens and drawings have "
+        "another one than photographs.",
+    )
+    no_evidence_below: float = Field(
+        ge=0, le=1, description="The verdict is `no_evidence` if `score` is not above this; in between, `inconclusive`."
+    )
+    p_value: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Conformal p-value among the authentic photos of `--calibration`: the share of them, this image "
+        "counted in, that scores at least as high. Null for the model's own calibration, and for images of another "
+        "size than those photos.",
+    )
+
+
+class Origin(StrEnum):
+    """Where a finding comes from."""
+
+    PIXELS = "pixels"
+    METADATA = "metadata"
+    CONTAINER = "container"
+    FILE = "file"
+
+
+class Weight(StrEnum):
+    """Which way a finding points."""
+
+    SUPPORTS_EDIT = "supports_edit"
+    SPEAKS_AGAINST = "speaks_against"
+    INFORMATION = "information"
+
+
+class Finding(Model):
+    """One thing that was found in an image, its file or its container."""
+
+    kind: str = Field(
+        pattern="^[a-z0-9_]{1,60}$", description="What it is, as a stable name, e.g. `marked_regions`, `type_mismatch`."
+    )
+    source: Origin = Field(
+        description="Where it comes from; metadata are the file's own claims, which anybody can set."
+    )
+    statement: str = Field(description="What was found, in plain words.")
+    data: dict[str, str | int | float | bool | None] = Field(default={}, description="The values behind the statement.")
+    weight: Weight = Field(
+        default=Weight.INFORMATION,
+        description="Whether it supports an edit, speaks against one, or is there for information.",
+    )
 
 
 class FailureCode(StrEnum):
@@ -208,46 +289,13 @@ class ImageRecord(Model):
     file: FileIdentity
     width: int = Field(gt=0, description="Width in pixels, as displayed (EXIF orientation applied).")
     height: int = Field(gt=0, description="Height in pixels, as displayed (EXIF orientation applied).")
-    verdict: Verdict
-    reason: str = Field(
-        description="Why this verdict, in one sentence; it begins with `screen or drawing` where the picture is taken "
-        "for one, or for a page."
-    )
+    verdicts: dict[Question, Answer] = Field(min_length=1, description="The answer to each question, by its name.")
+    findings: list[Finding] = Field(default=[], description="What was found in the pixels, the file and its container.")
     forged_area_ratio: float = Field(ge=0, le=1, description="Marked pixels / all pixels, 0 to 1.")
-    score: float = Field(
-        ge=0,
-        le=1,
-        description="Raw image-level score, 0 to 1: larger, more evidence of an edit. Where it was fitted, as "
-        "that of `mini`: from what the network found, before the heatmap was drawn along edges.",
-    )
-    confidence: float | None = Field(
-        default=None,
-        ge=0,
-        le=1,
-        description="Calibrated probability that the verdict is right, for evidence like that of the calibration "
-        "(described in `run.json`); null if inconclusive, or if the image is of another size than those.",
-    )
     threshold: float = Field(
         ge=0,
         le=1,
         description="A pixel is marked if its probability is above this, and those of 63 others connected to it.",
-    )
-    score_threshold: float = Field(
-        ge=0,
-        le=1,
-        description="The verdict is `forged` if `score` is above this and a pixel is marked. Screens and drawings have "
-        "another one than photographs.",
-    )
-    no_evidence_below: float = Field(
-        ge=0, le=1, description="The verdict is `no_evidence` if `score` is not above this; in between, `inconclusive`."
-    )
-    p_value: float | None = Field(
-        default=None,
-        gt=0,
-        le=1,
-        description="Conformal p-value among the authentic photos of `--calibration`: the share of them, this image "
-        "counted in, that scores at least as high. Null for the model's own calibration, and for images of another "
-        "size than those photos.",
     )
     regions: list[Region] = Field(description="Marked regions, largest first, at most 100.")
     region_count: int = Field(ge=0, description="How many regions there are, the unlisted ones included.")
@@ -256,12 +304,70 @@ class ImageRecord(Model):
     tiles: Tiles
     exif: ExifBrief = ExifBrief()
     decoding: list[str] = Field(default=[], description="What was done to get from the file to 8-bit RGB pixels.")
-    warnings: list[str] = Field(default=[], description="Findings about the file that a reader should know.")
     seconds: Seconds
     run_id: str = Field(default="", description="The run that wrote this record: `run_id` in run.json or runs/.")
     settings_digest: str = Field(
         default="", description="SHA-256 over version, model and settings this record depends on; resuming compares it."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_json(cls, values: Any) -> Any:
+        return _without_computed(_of_first_schema(values)) if isinstance(values, dict) else values
+
+    @property
+    def deciding(self) -> Answer:
+        """The answer with the strongest verdict: forged, then inconclusive, then no_evidence."""
+        return min(self.verdicts.values(), key=lambda answer: _STRONGEST_FIRST.index(answer.verdict))
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def verdict(self) -> Verdict:
+        """The strongest of `verdicts`: forged, then inconclusive, then no_evidence."""
+        return self.deciding.verdict
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def reason(self) -> str:
+        """`reason` of the answer that decided `verdict`."""
+        return self.deciding.reason
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def score(self) -> float:
+        """`score` of the answer that decided `verdict`."""
+        return self.deciding.score
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def confidence(self) -> float | None:
+        """`confidence` of the answer that decided `verdict`."""
+        return self.deciding.confidence
+
+
+_STRONGEST_FIRST = (Verdict.FORGED, Verdict.INCONCLUSIVE, Verdict.NO_EVIDENCE)
+
+
+def _without_computed(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in ImageRecord.model_computed_fields}
+
+
+def _of_first_schema(values: dict[str, Any]) -> dict[str, Any]:
+    """The content of a record of schema 1.x under the names of today; any other as it is."""
+    if not _is_of_first_schema(values):
+        return values
+    rest = dict(values)
+    answer = {name: rest.pop(name) for name in Answer.model_fields if name in rest}
+    findings = [{"kind": "note", "source": Origin.FILE, "statement": text} for text in rest.pop("warnings", [])]
+    return rest | {
+        "schema_version": SCHEMA_VERSION,
+        "verdicts": {Question.LOCALIZATION: answer},
+        "findings": findings,
+    }
+
+
+def _is_of_first_schema(values: dict[str, Any]) -> bool:
+    return str(values.get("schema_version", "")).startswith("1.")
 
 
 class FailureRecord(Model):
@@ -287,6 +393,13 @@ class FailureRecord(Model):
     settings_digest: str = Field(
         default="", description="SHA-256 over version, model and settings this record depends on; resuming compares it."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_json(cls, values: Any) -> Any:
+        if isinstance(values, dict) and _is_of_first_schema(values):
+            return values | {"schema_version": SCHEMA_VERSION}
+        return values
 
 
 Record = Annotated[ImageRecord | FailureRecord, Field(discriminator="kind")]

@@ -81,7 +81,7 @@ class RunLog:
             started=_now(),
             evidence=[_printable(str(path)) for path in paths],
             model={
-                "name": checkpoint.preset.name,
+                "name": _printable(checkpoint.name),
                 "digest": checkpoint.digest,
                 "device": device,
                 "dtype": dtype,

@@ -15,8 +15,8 @@ from model.training.options import TrainingOptions
 
 if TYPE_CHECKING:
     from model.data.description import Looked
-    from model.data.picture_files import DamagedFileError
     from model.data.stream import Stream
+    from model.images.pixels import DamagedFileError
     from model.presets import Preset
 
 SHEET = "contact-sheet.png"
@@ -95,7 +95,7 @@ def _write_sheet(training: Stream, out: Path) -> DamagedFileError | None:
         OutputError: it cannot be written.
     """
     from model.data.contact_sheet import contact_sheet
-    from model.data.picture_files import DamagedFileError
+    from model.images.pixels import DamagedFileError
 
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ def _looking(quiet: bool) -> Iterator[Looked]:
         if name not in bars:
             stderr = PatientStderr()
             pace = 0.5 if stderr.isatty() else 10.0
-            bars[name] = tqdm(total=count, desc=printable(name), unit="file", file=stderr, mininterval=pace, delay=2)
+            bars[name] = tqdm(total=count, desc=printable(name), unit=" files", file=stderr, mininterval=pace, delay=2)
         bars[name].update()
         if done == count:
             bars[name].close()

@@ -38,8 +38,8 @@ def told() -> Iterator[None]:
 def _advice(error: Exception) -> tuple[type[ClueError], str] | None:
     """Errors of modules that only a training imports, told apart where they have been imported."""
     from model.checkpoint import CheckpointError
-    from model.data.picture_files import DamagedFileError
     from model.data.yaml_reader import MixError
+    from model.images.pixels import DamagedFileError
     from model.presets.files import PresetError
     from model.registry import BasesError
 

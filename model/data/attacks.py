@@ -13,7 +13,7 @@
 
 Pixels in, pixels out, H×W×3 uint8; metadata is gone, since only pixels are handed on. An attack depends on the seed and
 the picture alone. Some change the size: the prediction is then brought to the size of the ground truth
-(`model.evaluation.maps.to_size`), and the ground truth stays as it is.
+(`model.images.maps.to_size`), and the ground truth stays as it is.
 """
 
 from __future__ import annotations
@@ -115,17 +115,6 @@ def parse_all(texts: Iterable[str]) -> list[Attack]:
         AttackError: see `parse`.
     """
     return list({attack.name: attack for text in texts for attack in parse(text)}.values())
-
-
-def resized_mask(mask: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:
-    """A ground truth brought along to the size of an attacked picture, H×W bool: a pixel is forged if half of it was.
-
-    For training and for showing; figures are computed at the size of the ground truth.
-    """
-    if mask.shape == (height, width):
-        return mask
-    grey = Image.fromarray(mask.astype(np.uint8) * 255).resize((width, height), Image.Resampling.BOX)
-    return np.asarray(grey) > 127
 
 
 def _content(pixels: Pixels, name: str) -> list[int]:

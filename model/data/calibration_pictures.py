@@ -18,11 +18,11 @@ from model.data.crop import AS_IT_IS, cut, sample_mask
 from model.data.edit_errors import EDIT_ERRORS
 from model.data.forge import KINDS, forge
 from model.data.mix import Forge, Masks, Mix, Shape, Source
-from model.data.picture_files import DamagedFileError, Pixels, picture_size
 from model.data.source_photos import SourcePhotos, checked_size, of_split, photos_of
 from model.data.sources import list_images
 from model.data.split import place, split_of
 from model.datasets.sample import Sample
+from model.images.pixels import DamagedFileError, Pixels, picture_size
 
 SHAPES = tuple(Shape(*size) for size in ((256, 384), (384, 256), (320, 320), (480, 640), (768, 1024), (1072, 1600)))
 """Sizes beside those of the mix: a score of larger pictures is larger by chance, so it has to meet some."""
@@ -167,7 +167,8 @@ class CalibrationPictures:
             for kind in ("authentic", "forged")
         }
         kind = min(counts, key=lambda kind: counts[kind])
-        where = f"one half of the calibration side has {counts[kind]} photos of {kind} pictures"
+        photos = "photo" if counts[kind] == 1 else "photos"
+        where = f"one half of the calibration side has {counts[kind]} {photos} of {kind} pictures"
         return f"{where} with {smallest.width}×{smallest.height} pixels or more, and {FEWEST_PHOTOS} are needed"
 
     def _half(self, photo: str) -> int:

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from model.data.picture_files import DamagedFileError, Mask, Pixels
 from model.data.stream import Stream, TrainingSample
 from model.data.yaml_reader import legible
+from model.images.masks import Mask
+from model.images.pixels import DamagedFileError, Pixels
 from model.whole_file import write_whole
 
 OUTLINE = (255, 0, 160)

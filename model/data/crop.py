@@ -9,10 +9,9 @@ from PIL import Image
 
 from model.data.history import resize, whole_picture
 from model.data.mix import Augment, Masks, Shape
-from model.data.picture_files import DamagedFileError, Mask, Pixels, check_mask_size, opened, read_mask, rgb
-from model.datasets.sample import MaskStyle, Sample
-from model.evaluation import truth
-from model.evaluation.problems import UnreadablePicture
+from model.datasets.sample import Sample
+from model.images.masks import Mask, MaskStyle, check_mask_size, read_mask
+from model.images.pixels import DamagedFileError, Pixels, opened, rgb, stored_size
 
 AS_IT_IS = Augment(flip=0, rescale=0, history=0, aligned=1, focus=1)
 """Nothing done to the file's pixels, and what is forged in sight: for the sides that are measured."""
@@ -43,14 +42,9 @@ def sample_mask(sample: Sample, reading: Masks, limit: float, size: tuple[int, i
 
 def _read(path: Path, style: MaskStyle, reading: Masks, limit: float, size: tuple[int, int] | None) -> Mask:
     if style in ("white", "black"):
-        inverted = reading.inverted != (style == "black")
-        return read_mask(path, limit, inverted=inverted, size=size, fit=reading.fit)
-    try:
-        mask = truth.read_mask(path, style, limit)
-    except UnreadablePicture as error:
-        raise DamagedFileError(str(error)) from error
-    if size is not None:
-        check_mask_size(path, mask.shape, size)
+        style = "black" if reading.inverted != (style == "black") else "white"
+        return read_mask(path, style, limit, strict=True, size=size, fit=reading.fit)
+    mask = read_mask(path, style, limit, size=size, fit=reading.fit)  # not strict: dark grey marks something there
     return ~mask if reading.inverted else mask
 
 
@@ -71,7 +65,7 @@ def cut(
         DamagedFileError: the image or its mask cannot be used.
     """
     with opened(sample.image, limit) as image:
-        height, width = image.height, image.width
+        height, width = stored_size(image)
         mask = sample_mask(sample, reading, limit, (height, width))
         box = crop_box(height, width, mask, shape, augment, rng)
         pixels = rgb(image, box)

@@ -17,13 +17,14 @@ import numpy as np
 
 from model.data.crop import sample_mask
 from model.data.mix import EmptyMask, Forge, Masks, Mix, Source
-from model.data.picture_files import DamagedFileError, check_mask_size, opened, picture_size
 from model.data.source_photos import LARGEST_MASK, check_proportions, checked_size, of_split, photos_of
 from model.data.sources import list_images
 from model.data.split import Split, split_of
 from model.data.stream import Stream
 from model.data.yaml_reader import legible
 from model.datasets.sample import Sample
+from model.images.masks import check_mask_size
+from model.images.pixels import DamagedFileError, opened, picture_size
 
 AREA_EDGES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Edges of the histogram of forged area, shares of the picture. The first bin is for masks that mark nothing."""
@@ -165,7 +166,7 @@ def _look_at_photos(data: Forge, mix: Mix, told: SourceDescription, decode: bool
             sizes.append(size)
             for mask in masks:
                 try:
-                    check_proportions(mask, read(mask, LARGEST_MASK, mask=True), size)
+                    check_proportions(mask, read(mask, LARGEST_MASK), size)
                 except DamagedFileError as error:
                     told.damaged.append(str(error))
         looked(told.name, number, len(photos.paths))
@@ -197,7 +198,7 @@ def _look_at(
             elif not reading.fit:
                 for path in sample.masks:
                     if path.suffix != ".npz":  # arrays have no header
-                        check_mask_size(path, picture_size(path, limit, mask=True), size)
+                        check_mask_size(path, picture_size(path, limit), size)
             sizes.append(size)
         except DamagedFileError as error:
             told.damaged.append(str(error))
@@ -211,8 +212,8 @@ def _sizes(found: list[tuple[int, int]]) -> list[list[int]]:
     return [[w, h] for h, w in (sizes[0], sizes[len(sizes) // 2], sizes[-1])] if sizes else []
 
 
-def _decoded_size(path: Path, limit: float, *, mask: bool = False) -> tuple[int, int]:
-    size = picture_size(path, limit, mask=mask)
+def _decoded_size(path: Path, limit: float) -> tuple[int, int]:
+    size = picture_size(path, limit)
     with opened(path, limit) as image:
         image.load()
     return size

@@ -16,10 +16,11 @@ from typing import Protocol
 import numpy as np
 
 from model.data.mix import Forge, Validation
-from model.data.picture_files import DamagedFileError, Mask, Pixels, opened, picture_size, read_mask, rgb
 from model.data.split import Split, split_of_photo
 from model.images.folders import find_pictures
+from model.images.masks import Mask, read_mask
 from model.images.pairing import Leftovers, PhotoIndex, Place, leading_names, without_masks, without_photos
+from model.images.pixels import DamagedFileError, Pixels, opened, picture_size, rgb, stored_size
 
 KEPT_BYTES = 128_000_000
 """How many bytes of decoded photos each process keeps, besides the last photo."""
@@ -164,8 +165,8 @@ class FileReader:
     def photo(self, path: Path, size: Size | None) -> Pixels:
         """All pixels; its size is compared before anything is decoded, and after."""
         with opened(path, math.inf) as image:
-            found = (image.height, image.width)
-            fits = size is None or sorted(found) == sorted(size)
+            found = stored_size(image)
+            fits = size is None or found == size
             pixels = rgb(image) if fits else np.empty((0, 0, 3), np.uint8)
         if size is not None and pixels.shape[:2] != size:
             raise DamagedFileError(
@@ -175,8 +176,8 @@ class FileReader:
 
     def object_mask(self, path: Path, photo: Path, size: Size) -> Mask:
         """White is what it is in other masks; the mask is scaled to its photo."""
-        check_proportions(path, picture_size(path, LARGEST_MASK, mask=True), size)
-        mask = read_mask(path, LARGEST_MASK, size=size, fit=True)
+        check_proportions(path, picture_size(path, LARGEST_MASK), size)
+        mask = read_mask(path, max_megapixels=LARGEST_MASK, strict=True, size=size, fit=True)
         if not mask.any():
             raise DamagedFileError(f"{path}: the mask marks nothing")
         return mask

@@ -16,13 +16,14 @@ from model.data.crop import AS_IT_IS, cut, sample_mask
 from model.data.edit_errors import EDIT_ERRORS, reason
 from model.data.forge import forge, forge_plainly
 from model.data.mix import Curriculum, Forge, Masks, Mix, Shape
-from model.data.picture_files import DamagedFileError, Mask, Pixels
 from model.data.source_photos import SourcePhotos, checked_size, of_split, photos_of
 from model.data.sources import list_images
 from model.data.split import Split, split_of
 from model.data.yaml_reader import MixError
 from model.datasets.sample import Sample
+from model.images.masks import Mask
 from model.images.pairing import first_names
+from model.images.pixels import DamagedFileError, Pixels
 
 TRIES = 16
 """So many damaged files, or edits that failed, in a row, and a sample is given up."""

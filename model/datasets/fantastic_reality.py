@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 from model.datasets.dataset import Dataset, PublishedLayout
-from model.datasets.layouts import SUFFIXES, MaskIndex, child, pictures, unshared
+from model.datasets.layouts import MaskIndex, child, pictures, unshared
 from model.datasets.sample import Listing, Sample
+from model.images.pixels import SUFFIXES
 
 
 def _read(folder: Path) -> Listing | None:

@@ -11,12 +11,11 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from model.datasets.sample import Kind, Listing, MaskStyle, Problem, Sample
-from model.images import folders
+from model.datasets.sample import Kind, Listing, Problem, Sample
 from model.images.folders import files_below, is_file, is_hidden
+from model.images.masks import MaskStyle
 from model.images.pairing import Index
-
-SUFFIXES = folders.SUFFIXES | {".gif"}
+from model.images.pixels import SUFFIXES
 
 MASK_ENDINGS = ("", "_gt", "_mask", "_edgemask")
 """What published masks append to the stem of their image, in the order in which it is tried."""

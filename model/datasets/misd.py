@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from model.datasets.dataset import Dataset, PublishedLayout, always, common
-from model.datasets.layouts import SUFFIXES, child, outside, pictures
+from model.datasets.layouts import child, outside, pictures
 from model.datasets.sample import Kind, Listing, Problem, Sample
 from model.images.folders import is_hidden
+from model.images.pixels import SUFFIXES
 
 
 def _read(folder: Path) -> Listing | None:

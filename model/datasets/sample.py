@@ -5,14 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
 
-MaskStyle = Literal["white", "black", "grey", "two-coloured"]
-"""What marks a forged pixel in a set's masks.
-
-`white`: brighter than half. `black`: the inverse. `grey`: all that is not black; Korus marks collateral damage of the
-edit in grey. `two-coloured`: green on the forged side and red on the other, as in Columbia's edge masks.
-"""
+from model.images.masks import MaskStyle
 
 
 class Kind(StrEnum):
@@ -51,15 +45,17 @@ class Kind(StrEnum):
     """The size of neither the picture nor its mask; it is brought to the size of the mask and scored."""
     TRUTH_DIFFERS = "ground truth differs"
     """Two results that are compared were not measured on the same ground truth."""
+    MORE = "more"
+    """Not a problem: how many further ones a list leaves out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong: its kind, what it concerns (a key or a path below the root), and the details."""
 
-    kind: Kind
-    name: str
-    detail: str = ""
+    kind: Kind = field(metadata={"description": "What, in words that do not change."})
+    name: str = field(metadata={"description": "The image, mask or map; printable in results."})
+    detail: str = field(default="", metadata={"description": "Details; may be empty."})
 
     def __str__(self) -> str:
         return f"{self.name}: {self.kind.value}" + (f" ({self.detail})" if self.detail else "")

@@ -1,7 +1,8 @@
 """Measuring: the field's benchmarks, metrics with intervals, baselines, and comparisons.
 
     from model.data.attacks import parse
-    from model.evaluation import TRIVIAL, find, measure, merged, read_pixels, summarize
+    from model.evaluation import TRIVIAL, find, measure, merged, summarize
+    from model.images.pixels import read_pixels
 
     found = find("casia1", Path("/data/forensics"))  # or find_at(path); absent: the error says where to get it
     (attack,) = parse("jpeg:70")
@@ -26,7 +27,7 @@ the better of map and inverse (TruFor), which is `f1_permute` here.
 | module | what |
 |---|---|
 | `benchmarks` | the sets of `model.datasets`: finding, checking |
-| `truth` `ground` `maps` | pictures, ground truth and predictions from files |
+| `ground` | the header and the ground truth of an image, and what is wrong with them |
 | `pixel_scores` `rows` | one image: exact metrics, what is kept of it, what was wrong with it |
 | `image_scores` `bootstrap` `metrics` | all images: figures with n and interval, groups, comparison |
 | `baselines` `classical` `metadata_probe` | what stands beside a method in every table |
@@ -45,9 +46,8 @@ from model.evaluation.benchmarks import (
     limited,
     status,
 )
-from model.evaluation.bootstrap import Cell, Comparison
-from model.evaluation.ground import Ground, ground
-from model.evaluation.maps import RESIZE, read_map, to_size
+from model.evaluation.bootstrap import Comparison, Estimate
+from model.evaluation.ground import Ground, ground, read_truth
 from model.evaluation.metadata_probe import probe
 from model.evaluation.metrics import IMAGE_METRICS, PIXEL_METRICS, Summary, compare, summarize
 from model.evaluation.pixel_scores import THRESHOLD
@@ -55,23 +55,20 @@ from model.evaluation.problems import (
     BenchmarkNotFound,
     EvaluationError,
     StrictError,
-    UnreadablePicture,
     merged,
 )
 from model.evaluation.rows import FIELDS, ImageRow, measure
-from model.evaluation.truth import read_pixels, read_truth
 
 __all__ = [
     "CLASSICAL",
     "FIELDS",
     "IMAGE_METRICS",
     "PIXEL_METRICS",
-    "RESIZE",
     "THRESHOLD",
     "TRIVIAL",
     "BenchmarkNotFound",
-    "Cell",
     "Comparison",
+    "Estimate",
     "EvaluationError",
     "Found",
     "Ground",
@@ -79,7 +76,6 @@ __all__ = [
     "Status",
     "StrictError",
     "Summary",
-    "UnreadablePicture",
     "compare",
     "digest",
     "expand",
@@ -91,10 +87,7 @@ __all__ = [
     "measure",
     "merged",
     "probe",
-    "read_map",
-    "read_pixels",
     "read_truth",
     "status",
     "summarize",
-    "to_size",
 ]

@@ -19,8 +19,8 @@ from model.datasets.own import LIST_LAYOUT, find_path
 from model.datasets.registry import DATASETS, Located, how_to_get, locate
 from model.datasets.sample import Kind, Problem, Sample
 from model.evaluation.ground import HeaderReader, TruthReader, ground, truth_of
-from model.evaluation.problems import BenchmarkNotFound, EvaluationError, UnreadablePicture, raise_if_any
-from model.evaluation.truth import read_header
+from model.evaluation.problems import BenchmarkNotFound, EvaluationError, raise_if_any
+from model.images.pixels import DamagedFileError, read_header
 
 SUSPECT_SHARE = 0.5
 """A set is reported as inverted if more than this share of its masks, and at least three, look inverted."""
@@ -201,7 +201,7 @@ def digest(entries: Sequence[Sample], tick: Tick | None = None) -> str:
     """SHA-256, hex, over the sorted keys, classes, and sizes and contents of images and masks; files are streamed.
 
     Raises:
-        UnreadablePicture: a file cannot be read.
+        DamagedFileError: a file cannot be read.
     """
     total = hashlib.sha256(b"clue data set 1\n")
     for entry in sorted(entries, key=lambda entry: os.fsencode(entry.key)):
@@ -212,7 +212,7 @@ def digest(entries: Sequence[Sample], tick: Tick | None = None) -> str:
                     content = hashlib.file_digest(file, "sha256").hexdigest()
                     size = os.fstat(file.fileno()).st_size
             except OSError as error:
-                raise UnreadablePicture(f"{path}: {error}") from error
+                raise DamagedFileError(f"{path}: {error}") from error
             total.update(f"{size} {content}\n".encode())
         if tick:
             tick(entry)

@@ -1,4 +1,4 @@
-"""Bootstrap intervals over images (Efron 1979), and the paired test of two results on the same images.
+"""Bootstrap intervals over images (Efron 1979), and paired tests of two results on the same images.
 
 A resample of n images with replacement is a vector of n integer weights. Every statistic here takes such weights, so
 that an image is drawn as a whole, with all its metrics.
@@ -7,7 +7,7 @@ that an image is drawn as a whole, with all its metrics.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,21 +18,28 @@ Statistic = Callable[[Values], Values]
 
 RESAMPLES = 2000
 LEVEL = 0.95
+SIGNIFICANCE = 0.05
+EXACT = 20
+"""Most images for which the paired test of a mean is exact."""
 BLOCK = 1 << 17
 """Weights that are drawn at once: few enough for a processor's cache. The draws do not depend on it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """One figure of a result: its value, over how many images, and its bootstrap 95 % interval.
+class Estimate:
+    """One figure of a result, over n images, with its bootstrap 95 % interval.
 
     `value` is None where it is not defined, `low` and `high` where there are fewer than two images.
     """
 
-    value: float | None
-    n: int
-    low: float | None = None
-    high: float | None = None
+    value: float | None = field(metadata={"description": "The figure; null where it is not defined."})
+    n: int = field(metadata={"description": "Over how many images."})
+    low: float | None = field(
+        default=None, metadata={"description": "Lower end of the bootstrap 95 % interval over images."}
+    )
+    high: float | None = field(
+        default=None, metadata={"description": "Upper end of it; null for fewer than two images."}
+    )
 
     def to_dict(self) -> dict[str, float | int | None]:
         """Plain JSON types."""
@@ -72,7 +79,7 @@ def interval(samples: Values, level: float = LEVEL) -> tuple[float | None, float
     return float(low), float(high)
 
 
-def mean_cells(columns: dict[str, Values], seed: int, resamples: int = RESAMPLES) -> dict[str, Cell]:
+def mean_estimates(columns: dict[str, Values], seed: int, resamples: int = RESAMPLES) -> dict[str, Estimate]:
     """Mean and interval of each column over the same images; NaN stands for "not defined here" and lowers n."""
     if not columns:
         return {}
@@ -91,13 +98,13 @@ def mean_cells(columns: dict[str, Values], seed: int, resamples: int = RESAMPLES
     for column, name in enumerate(columns):
         n = int(count[column])
         low, high = interval(samples[:, column]) if n > 1 else (None, None)
-        cells[name] = Cell(float(filled[:, column].sum() / n) if n else None, n, low, high)
+        cells[name] = Estimate(float(filled[:, column].sum() / n) if n else None, n, low, high)
     return cells
 
 
-def statistic_cells(
+def statistic_estimates(
     statistics: dict[str, Statistic], groups: NDArray[np.int64], seed: int, resamples: int = RESAMPLES
-) -> dict[str, Cell]:
+) -> dict[str, Estimate]:
     """Any statistics of the weights of the same images, with their intervals from the same resamples."""
     n = groups.size
     values = {name: float(statistic(np.ones((1, n)))[0]) for name, statistic in statistics.items()}
@@ -110,7 +117,7 @@ def statistic_cells(
     cells = {}
     for name, value in values.items():
         drawn_values = np.concatenate(samples[name]) if samples.get(name) else np.empty(0)
-        cells[name] = Cell(value if name in defined else None, n, *interval(drawn_values))
+        cells[name] = Estimate(value if name in defined else None, n, *interval(drawn_values))
     return cells
 
 
@@ -120,16 +127,21 @@ class Comparison:
 
     Attributes:
         difference: A − B, with its interval; n images.
-        p_value: two-sided, of the bootstrap distribution shifted to no difference; never below 1/(resamples + 1).
-        real: the 95 % interval excludes zero.
+        p_value: two-sided, see `paired`.
+        least_p: no p-value of so few images can be smaller.
     """
 
     metric: str
     a: float
     b: float
-    difference: Cell
+    difference: Estimate
     p_value: float
-    real: bool
+    least_p: float
+
+    @property
+    def differs(self) -> bool:
+        """At the 5 % level."""
+        return self.p_value <= SIGNIFICANCE
 
     def to_dict(self) -> dict[str, object]:
         """Plain JSON types."""
@@ -139,27 +151,56 @@ class Comparison:
             "b": self.b,
             "difference": self.difference.to_dict(),
             "p_value": self.p_value,
-            "real": self.real,
+            "least_p": self.least_p,
+            "differs": self.differs,
         }
 
 
 def paired(
-    metric: str, a: Statistic, b: Statistic, groups: NDArray[np.int64], seed: int, resamples: int = RESAMPLES
+    metric: str,
+    a: Statistic,
+    b: Statistic,
+    groups: NDArray[np.int64],
+    seed: int,
+    resamples: int = RESAMPLES,
+    *,
+    differences: Values | None = None,
 ) -> Comparison:
-    """Paired bootstrap: both statistics on the same resamples of the same images.
+    """Compare two statistics on the same images; the interval is from a paired bootstrap.
+
+    The p-value is exact for a mean over at most `EXACT` images (sign-flip test). Otherwise it is from the bootstrap
+    distribution shifted to no difference, and never below 2^(1−m), m being the size of the smallest group: in m images
+    A and B can be exchanged in 2^m ways.
+
+    Args:
+        groups: n group numbers, such as the class, within which images are drawn.
+        differences: A − B of each image, n values, if both statistics are means.
 
     Raises:
         ValueError: fewer than two images, or a statistic that is not defined.
     """
-    ones = np.ones((1, groups.size))
-    value_a, value_b = (float(a(ones)[0]), float(b(ones)[0])) if groups.size > 1 else (np.nan, np.nan)
+    n = groups.size
+    ones = np.ones((1, n))
+    value_a, value_b = (float(a(ones)[0]), float(b(ones)[0])) if n > 1 else (np.nan, np.nan)
     if not (np.isfinite(value_a) and np.isfinite(value_b)):
-        raise ValueError(f"{metric}: too few images in common to compare ({groups.size})")
+        raise ValueError(f"{metric}: too few images in common to compare ({n})")
     samples = np.concatenate([a(drawn) - b(drawn) for drawn in weights(groups, seed, resamples)])
     samples = samples[np.isfinite(samples)]
     difference = value_a - value_b
     low, high = interval(samples)
-    extreme = int((np.abs(samples - difference) >= abs(difference) - 1e-12).sum())
-    p_value = (extreme + 1) / (samples.size + 1)
-    real = low is not None and high is not None and (low > 0 or high < 0)
-    return Comparison(metric, value_a, value_b, Cell(difference, groups.size, low, high), p_value, real)
+    smallest = n if differences is not None else int(np.unique(groups, return_counts=True)[1].min())
+    least_p = 2.0 ** (1 - smallest)
+    if differences is not None and n <= EXACT:
+        p_value = sign_flip_p(differences)
+    else:
+        extreme = int((np.abs(samples - difference) >= abs(difference) - 1e-12).sum())
+        p_value = max((extreme + 1) / (samples.size + 1), least_p)
+    return Comparison(metric, value_a, value_b, Estimate(difference, n, low, high), p_value, least_p)
+
+
+def sign_flip_p(differences: Values) -> float:
+    """Two-sided p-value of the exact sign-flip test of a mean of zero; 2^n sums for n differences."""
+    sums = np.zeros(1)
+    for one in differences:
+        sums = np.concatenate([sums + one, sums - one])
+    return float((np.abs(sums) >= abs(differences.sum()) - 1e-12).mean())

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from model.datasets.sample import Kind, Problem, Sample
-from model.evaluation.problems import UnreadablePicture
-from model.evaluation.truth import Header, Mask, looks_inverted, read_header, read_truth
+from model.images.masks import Mask, MaskStyle, read_mask
+from model.images.pixels import DamagedFileError, Header, read_header
 
 TruthReader = Callable[[Sample], Mask]
-"""The ground truth of an entry that has masks; raises UnreadablePicture."""
+"""The ground truth of an entry that has masks; raises DamagedFileError."""
 HeaderReader = Callable[[Path], Header]
-"""The header of a picture; raises UnreadablePicture."""
+"""The header of a picture; raises DamagedFileError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,40 @@ class Ground:
     problems: tuple[Problem, ...] = ()
 
 
+def read_truth(
+    masks: Sequence[Path], style: MaskStyle = "white", *, read: Callable[[Path, MaskStyle], Mask] = read_mask
+) -> Mask:
+    """The union of an image's masks (MISD has one for each object), H×W bool.
+
+    Args:
+        read: reads one mask; `read_mask`, or one that decodes elsewhere.
+
+    Raises:
+        DamagedFileError: a mask cannot be read, or the parts differ in size.
+        ValueError: no mask is given.
+    """
+    if not masks:
+        raise ValueError("an image without a mask has no ground truth to read")
+    truth = read(masks[0], style)
+    for path in masks[1:]:
+        part = read(path, style)
+        if part.shape != truth.shape:
+            raise DamagedFileError(f"{path}: {part.shape}, but {masks[0].name} is {truth.shape}")
+        truth = truth | part
+    return truth
+
+
+def looks_inverted(truth: Mask) -> bool:
+    """Whether a mask marks more than half of the picture and more than three quarters of its outermost pixels."""
+    frame = np.concatenate([truth[0], truth[-1], truth[:, 0], truth[:, -1]])
+    return float(truth.mean()) > 0.5 and float(frame.mean()) > 0.75
+
+
 def truth_of(entry: Sample) -> Mask:
     """`TruthReader` in this process.
 
     Raises:
-        UnreadablePicture: a mask cannot be read.
+        DamagedFileError: a mask cannot be read.
     """
     return read_truth(entry.masks, entry.style)
 
@@ -59,7 +88,7 @@ def ground(entry: Sample, read: TruthReader = truth_of, read_head: HeaderReader 
     header = None
     try:
         header = read_head(entry.image)
-    except UnreadablePicture as error:
+    except DamagedFileError as error:
         problems.append(Problem(Kind.IMAGE_UNREADABLE, entry.key, str(error)))
     if not entry.forged:
         return Ground(header, problems=tuple(problems))
@@ -67,7 +96,7 @@ def ground(entry: Sample, read: TruthReader = truth_of, read_head: HeaderReader 
         return Ground(header, problems=(*problems, Problem(Kind.MASK_MISSING, entry.key)))
     try:
         truth = read(entry)
-    except UnreadablePicture as error:
+    except DamagedFileError as error:
         return Ground(header, problems=(*problems, Problem(Kind.MASK_UNREADABLE, entry.key, str(error))))
     height, width = truth.shape
     if header and truth.shape != (header.height, header.width):

@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 
 from model.datasets.sample import Kind, Problem
 from model.evaluation import image_scores
-from model.evaluation.bootstrap import RESAMPLES, Cell, Comparison, Statistic, mean_cells, paired, statistic_cells
+from model.evaluation.bootstrap import (
+    RESAMPLES,
+    Comparison,
+    Estimate,
+    Statistic,
+    mean_estimates,
+    paired,
+    statistic_estimates,
+)
 from model.evaluation.rows import ImageRow
 
 PIXEL_METRICS = ("f1", "iou", "pixel_auc", "pixel_ap", "f1_best", "f1_permute")
@@ -51,9 +59,9 @@ class Summary:
 
     forged: int
     authentic: int
-    pixel: dict[str, Cell]
-    image: dict[str, Cell]
-    groups: dict[str, dict[str, dict[str, Cell]]]
+    pixel: dict[str, Estimate]
+    image: dict[str, Estimate]
+    groups: dict[str, dict[str, dict[str, Estimate]]]
     problems: list[Problem]
     seed: int
     resamples: int
@@ -99,13 +107,13 @@ def summarize(rows: Iterable[ImageRow], *, seed: int = 0, resamples: int = RESAM
     )
 
 
-def image_cells(rows: Sequence[ImageRow], seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Cell]:
+def image_cells(rows: Sequence[ImageRow], seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Estimate]:
     """The `IMAGE_METRICS`, with intervals from resamples within each class."""
-    cells: dict[str, Cell] = {}
+    cells: dict[str, Estimate] = {}
     for metrics in _IMAGE_METRICS_OF.values():
         used = _image_rows(rows, metrics[0])
         classes = np.array([row.forged for row in used], np.int64)
-        cells |= statistic_cells(
+        cells |= statistic_estimates(
             {metric: _image_statistic(used, metric) for metric in metrics}, classes, seed, resamples
         )
     return cells
@@ -114,7 +122,7 @@ def image_cells(rows: Sequence[ImageRow], seed: int = 0, resamples: int = RESAMP
 def compare(
     a: Iterable[ImageRow], b: Iterable[ImageRow], metric: str = "f1", *, seed: int = 0, resamples: int = RESAMPLES
 ) -> tuple[Comparison, list[Problem]]:
-    """Whether result A differs from result B on the images that both measured (paired bootstrap).
+    """Whether result A differs from result B on the images that both measured (`bootstrap.paired`).
 
     Args:
         metric: one of `PIXEL_METRICS`, `IMAGE_METRICS`, or `false_positive_area`.
@@ -138,11 +146,13 @@ def compare(
             problems.append(Problem(Kind.MAP_MISSING, key, f"{metric} in one result only"))
     left, right = [one[key] for key in keys], [other[key] for key in keys]
     classes = np.array([row.forged for row in left], np.int64)
+    differences: Values | None = None
     if metric in IMAGE_METRICS:
         first, second = _image_statistic(left, metric), _image_statistic(right, metric)
     else:
         first, second = _mean(left, read), _mean(right, read)
-    return paired(metric, first, second, classes, seed, resamples), problems
+        differences = np.array([float(read(x) or 0) - float(read(y) or 0) for x, y in zip(left, right, strict=True)])
+    return paired(metric, first, second, classes, seed, resamples, differences=differences), problems
 
 
 def edited_area_fifths(forged: Sequence[ImageRow]) -> dict[str, str]:
@@ -165,7 +175,7 @@ def picture_size(row: ImageRow) -> str:
     return "unknown" if size is None else next(words for bound, words in SIZES if size < bound)
 
 
-def _plain(cells: dict[str, Cell]) -> dict[str, dict[str, float | int | None]]:
+def _plain(cells: dict[str, Estimate]) -> dict[str, dict[str, float | int | None]]:
     return {name: cell.to_dict() for name, cell in cells.items()}
 
 
@@ -182,16 +192,16 @@ def _column(rows: Sequence[ImageRow], name: str) -> Values:
     return np.array([np.nan if getattr(row, name) is None else float(getattr(row, name)) for row in rows])
 
 
-def _pixel_cells(forged: Sequence[ImageRow], seed: int, resamples: int) -> dict[str, Cell]:
+def _pixel_cells(forged: Sequence[ImageRow], seed: int, resamples: int) -> dict[str, Estimate]:
     scored = [row for row in forged if row.f1 is not None]
-    return mean_cells({name: _column(scored, name) for name in PIXEL_METRICS}, seed, resamples)
+    return mean_estimates({name: _column(scored, name) for name in PIXEL_METRICS}, seed, resamples)
 
 
-def _area_cells(authentic: Sequence[ImageRow], seed: int, resamples: int) -> dict[str, Cell]:
-    return mean_cells({FALSE_POSITIVE_AREA: _column(authentic, "marked_area")}, seed, resamples)
+def _area_cells(authentic: Sequence[ImageRow], seed: int, resamples: int) -> dict[str, Estimate]:
+    return mean_estimates({FALSE_POSITIVE_AREA: _column(authentic, "marked_area")}, seed, resamples)
 
 
-def _group_cells(rows: Sequence[ImageRow], seed: int, resamples: int) -> dict[str, Cell]:
+def _group_cells(rows: Sequence[ImageRow], seed: int, resamples: int) -> dict[str, Estimate]:
     authentic = [row for row in rows if not row.forged]
     cells = _pixel_cells([row for row in rows if row.forged], seed, resamples)
     return cells | (_area_cells(authentic, seed, resamples) if authentic else {})

@@ -13,12 +13,43 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.evaluation.maps import Map, is_finite
-from model.evaluation.truth import Mask
+from model.images.maps import Map, is_finite
+from model.images.masks import Mask
 
 THRESHOLD = 0.5
 """A pixel is marked if its probability is above this."""
 CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Pixels of one image: marked and forged, marked, forged, and all. F1 and IoU are of an image with forged ones."""
+
+    both: int
+    marked: int
+    forged: int
+    pixels: int
+
+    @staticmethod
+    def of(marked: Mask, truth: Mask) -> Counts:
+        """Count two masks of one shape."""
+        count = np.count_nonzero
+        return Counts(int(count(marked & truth)), int(count(marked)), int(count(truth)), truth.size)
+
+    @property
+    def f1(self) -> float:
+        """2·both / (marked + forged)."""
+        return 2 * self.both / (self.marked + self.forged)
+
+    @property
+    def iou(self) -> float:
+        """Both / either."""
+        return self.both / (self.marked + self.forged - self.both)
+
+    @property
+    def inverted(self) -> Counts:
+        """With the unmarked pixels marked, and the marked ones not."""
+        return Counts(self.forged - self.both, self.pixels - self.marked, self.forged, self.pixels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +92,13 @@ def pixel_scores(heatmap: Map, truth: Mask, threshold: float = THRESHOLD) -> Pix
         raise ValueError(f"map {heatmap.shape} and ground truth {truth.shape} do not fit")
     if not is_finite(heatmap):
         raise ValueError("the map holds values that are not finite")
-    marked = heatmap > threshold
-    count, forged, pixels = int(np.count_nonzero(marked)), int(np.count_nonzero(truth)), truth.size
-    area = count / pixels
-    if forged == 0:
-        return PixelScores(None, None, None, None, None, None, None, area, 0.0)
-    both = int(np.count_nonzero(marked & truth))
-    f1 = 2 * both / (count + forged)
-    inverse_f1 = 2 * (forged - both) / (pixels - count + forged)
+    counts = Counts.of(heatmap > threshold, truth)
+    area, forged_area = counts.marked / counts.pixels, counts.forged / counts.pixels
+    if counts.forged == 0:
+        return PixelScores(None, None, None, None, None, None, None, area, forged_area)
     auc, ap, best, best_threshold = _over_thresholds(heatmap, truth)
-    iou = both / (count + forged - both)
-    return PixelScores(f1, iou, auc, ap, best, best_threshold, max(f1, inverse_f1), area, forged / pixels)
+    either_way = max(counts.f1, counts.inverted.f1)
+    return PixelScores(counts.f1, counts.iou, auc, ap, best, best_threshold, either_way, area, forged_area)
 
 
 def _over_thresholds(heatmap: Map, truth: Mask) -> tuple[float | None, float, float, float]:

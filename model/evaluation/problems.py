@@ -2,7 +2,6 @@
 
 EvaluationError (ValueError)     something the user can be told about in one sentence
  ├── BenchmarkNotFound           a data set is not where it was looked for; says where to get it and how to lay it out
- ├── UnreadablePicture           an image, mask or map cannot be read
  └── StrictError                 strict mode met a problem
 """
 
@@ -19,10 +18,6 @@ class EvaluationError(ValueError):
 
 class BenchmarkNotFound(EvaluationError):
     """A data set is unknown, or not where it was looked for."""
-
-
-class UnreadablePicture(EvaluationError):
-    """An image, mask or map cannot be read."""
 
 
 class StrictError(EvaluationError):

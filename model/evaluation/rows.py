@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from model.datasets.sample import Kind, Problem, Sample
 from model.evaluation.ground import Ground, ground
-from model.evaluation.maps import Map, is_finite, to_size
 from model.evaluation.pixel_scores import THRESHOLD, pixel_scores
 from model.evaluation.problems import raise_if_any
+from model.images.maps import Map, is_finite, to_size
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,2 @@
-"""Files of images and masks: finding, pairing and listing them."""
+"""Files of images: to pixels, masks and probability maps (`pixels`, `masks`, `maps`; the only reader of each), and
+which there are (`folders`, `lists`, `pairing`)."""

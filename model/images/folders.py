@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+from model.images.pixels import SUFFIXES
 
 FORGE_SUMMARY, FORGE_LOG = "forge.json", "forgeries.jsonl"
 """What `clue forge` writes beside its images: a folder that holds the first is its output, the second lists it."""

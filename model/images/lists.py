@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from model.images.folders import SUFFIXES
+from model.images.pixels import SUFFIXES
 
 COLUMNS = {
     "image": ("image", "img", "path", "image_path", "img_path"),

@@ -9,6 +9,7 @@ import yaml
 
 from model.presets import PRESETS, Preset
 from model.presets.check import brief
+from model.registry import registered
 
 LARGEST_FILE = 1 << 20
 """Bytes: a description of a network that is larger than this is something else."""
@@ -38,20 +39,25 @@ class _Loader(yaml.SafeLoader):
 
 
 def preset_of(name_or_path: str) -> Preset:
-    """A preset by name, or from a YAML or JSON file.
+    """A preset by name, that of a registered base model, or from a YAML or JSON file.
 
     The file holds what `Preset.to_dict` writes, or only some of it: `base: mini` names the preset that the rest is
     taken from; without it that is the paper's. The name is the file's where the file gives none.
 
     Raises:
         PresetError: neither a preset nor a readable file, or a file with a wrong key or value.
+        BasesError: the registry of base models is damaged.
     """
     if name_or_path in PRESETS:
         return PRESETS[name_or_path]
     path = Path(name_or_path)
     try:
         if not path.is_file():
-            raise PresetError(f"there is no preset {name_or_path!r}; known: {', '.join(PRESETS)}, or a YAML file")
+            bases = registered()
+            if name_or_path in bases:
+                return bases[name_or_path].preset
+            known = ", ".join(dict.fromkeys((*PRESETS, *bases)))
+            raise PresetError(f"there is no preset {name_or_path!r}; known: {known}, or a YAML file")
         if path.stat().st_size > LARGEST_FILE:
             raise PresetError(f"{path} is larger than 1 MiB; expected a description of a network")
         text = path.read_bytes()

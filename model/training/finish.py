@@ -61,7 +61,7 @@ def calibrate_kept(
             problem = "there was no memory for it"
         if stop.is_set():
             return None
-    if problem:
+    if problem and problem != no_calibration(task):  # that was known, and said, at the beginning
         listener.told(f"No confidence: {problem}.")
     for folder in kept:
         with writing(folder):

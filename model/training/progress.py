@@ -28,6 +28,7 @@ class Display:
         self._f1 = float("nan")
         self._images, self._since, self._speed = 0, time.monotonic(), 0.0
         self._waited, self._starved = 0.0, 0.0
+        self._shown = ""
 
     def started(self, total: int, done: int, unit: str) -> None:
         """Show the line."""
@@ -52,9 +53,9 @@ class Display:
             self._speed, self._starved = self._images / seconds, self._waited / seconds
             self._images, self._waited, self._since = 0, 0.0, now
         waiting = f" ({self._starved:.0%} waiting for them)" if self._starved > 0.1 else ""
-        told = f"{self._speed:.1f} images/s{waiting}, loss {row['loss']:.4f}"
-        told += f" (BCE {row['bce']:.4f}, Dice {row['dice']:.4f})"
-        self._bar.set_postfix_str(told + f", F1 {self._f1:.3f}" * (self._f1 == self._f1), refresh=False)
+        self._shown = f"{self._speed:.1f} images/s{waiting}, loss {row['loss']:.4f}"
+        self._shown += f" (BCE {row['bce']:.4f}, Dice {row['dice']:.4f})"
+        self._show_losses()
         position = int(row["seconds"]) if self._seconds else row["step"]
         self._bar.update(max(0, min(position, self._bar.total) - self._bar.n))
 
@@ -67,6 +68,12 @@ class Display:
             told += f", {row['marked_on_authentic']:.2%} of the area marked on {row['authentic']} authentic ones"
         told += f"; weights of BCE {row['bce_weight']:.3f}, of Dice {row['dice_weight']:.3f}"
         self.told(told + (" (best so far)" if row["best"] else ""))
+        if self._bar is not None and self._shown:
+            self._show_losses()
+
+    def _show_losses(self) -> None:
+        """Speed and losses of the latest step, with the F1 of the latest validation."""
+        self._bar.set_postfix_str(self._shown + f", F1 {self._f1:.3f}" * (self._f1 == self._f1), refresh=False)
 
     def told(self, text: str) -> None:
         """Say something on a line that stays."""

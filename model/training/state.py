@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,19 +19,14 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
-from model.checkpoint import BEST
+from model.checkpoint import BEST, LAST
 from model.training.errors import CannotWriteError, OptionsError, OtherSettingsError
 from model.training.network import differences
-from model.whole_file import settle, write_text, write_whole
+from model.whole_file import PART, remove_parts, settle, write_text, write_whole
 
 FORMAT = 1
 _OURS = {".lock", "contact-sheet.png"}
 """What may lie in the folder before a training begins: the sheet is of its dry run."""
-_PART = re.compile(
-    r"\.(settings\.json|log\.jsonl|contact-sheet\.png|state\.pt|model\.(json|safetensors)|best|last|step-\d+\.png"
-    r"|not-finite-[\w-]+\.pt)-[a-z0-9_]{8}"
-)
-"""Names of files and folders that are being written (`model.whole_file`)."""
 
 
 @contextmanager
@@ -62,7 +55,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.settings, self.state, self.log = path / "settings.json", path / "state.pt", path / "log.jsonl"
-        self.best, self.last, self.samples = path / BEST, path / "last", path / "samples"
+        self.best, self.last, self.samples = path / BEST, path / LAST, path / "samples"
 
     def open(self, settings: dict[str, Any]) -> list[Path]:
         """Make the folder, or see whether it is of a training with the same settings, and tidy it up.
@@ -77,7 +70,8 @@ class RunFolder:
         if self.settings.is_file() and (self.state.exists() or self.log.exists()):
             self._compare(settings)
             with writing(self.path):
-                self._clear()
+                for folder in (self.path, self.best, self.last, self.samples):
+                    remove_parts(folder)  # a state can be large
                 return [folder for folder in (self.best, self.last) if settle(folder)]
         # Else the data was no good: nothing was trained, and a corrected mix is welcome.
         text = json.dumps(settings, indent=1, ensure_ascii=False) + "\n"
@@ -98,18 +92,6 @@ class RunFolder:
                 "Give the settings it was started with, or another --out.",
             )
 
-    def _clear(self) -> None:
-        """Remove what a training that was killed was writing: a state can be large."""
-        for folder in (self.path, self.best, self.last, self.samples):
-            for part in folder.glob(".*-*") if folder.is_dir() else ():
-                name = _PART.fullmatch(part.name)
-                if name is None or part.is_symlink():
-                    continue
-                if part.is_file():
-                    part.unlink(missing_ok=True)
-                else:
-                    shutil.rmtree(part, ignore_errors=True)
-
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Nobody else trains in this folder inside the block.
@@ -120,7 +102,7 @@ class RunFolder:
         with writing(self.path):
             if self.path.exists() and not self.settings.exists():
                 names = {path.name for path in self.path.iterdir()} - _OURS
-                if not all(map(_PART.fullmatch, names)):
+                if not all(map(PART.fullmatch, names)):
                     raise OptionsError(
                         f"{self.path} is not the folder of a training, and not empty.", "Take a new --out."
                     )

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from model.losses import DICE, bce_loss
+from model.losses import clue_loss
 from model.training.errors import NotFiniteError, OptionsError
 from model.training.feed import Feed, FeedBatch, batches
 from model.training.log import Row
@@ -105,9 +105,8 @@ class Steps:
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.network):
                 logits = self.network(*batch.to(self.accelerator.device))
                 target = batch.masks.to(logits.device).float()
-                bce, dice = bce_loss(logits.float(), target), DICE[options.dice](logits.float(), target)
-                loss = weights.bce * bce + weights.dice * dice
-                losses.append(self._finite(torch.stack([loss, bce, dice]).detach(), batch))
+                loss, *terms = clue_loss(logits.float(), target, weights.bce, weights.dice, options.dice)
+                losses.append(self._finite(torch.stack([loss, *terms]).detach(), batch))
                 images += len(batch.images)
                 self.accelerator.backward(loss / options.accumulate)
         norm = self.accelerator.clip_grad_norm_(self.parameters, options.clip)

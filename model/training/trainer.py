@@ -22,6 +22,7 @@ from accelerate.utils import gather_object
 from model.bases import needs_bases
 from model.calibration import Calibration
 from model.checkpoint import inspect
+from model.evaluation.pixel_scores import Counts
 from model.predictor import ran_out_of_memory
 from model.presets import Preset
 from model.storage import save
@@ -44,7 +45,7 @@ from model.training.schedule import learning_rate
 from model.training.state import RunFolder, writing
 from model.training.steps import Steps
 from model.training.task import Outcome, Position, Task
-from model.training.validation import SHOWN, Counts, Summary, fixed_batches, measure, summarize, write_samples
+from model.training.validation import SHOWN, Summary, fixed_batches, measure, summarize, write_samples
 
 
 def train(task: Task, listener: Listener | None = None, stop: threading.Event | None = None) -> Outcome:

@@ -12,40 +12,15 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
+from model.evaluation.pixel_scores import THRESHOLD, Counts
 from model.training.errors import OptionsError
 from model.training.feed import Feed, FeedBatch, batches
 from model.training.options import TrainingOptions
 from model.whole_file import write_whole
 
-THRESHOLD = 0.5
 SHOWN = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Pixels of one picture at the threshold: marked and forged, marked only, forged only, and all."""
-
-    both: int
-    marked_only: int
-    forged_only: int
-    pixels: int
-
-    @property
-    def forged(self) -> bool:
-        """Whether anything in the picture is forged."""
-        return self.both + self.forged_only > 0
-
-    @property
-    def f1(self) -> float:
-        """Of a forged picture."""
-        return 2 * self.both / (2 * self.both + self.marked_only + self.forged_only)
-
-    @property
-    def iou(self) -> float:
-        """Of a forged picture."""
-        return self.both / (self.both + self.marked_only + self.forged_only)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,18 +90,16 @@ def measure(
     for batch in batches:
         probability = torch.sigmoid(model(*batch.to(device)).float()).squeeze(1).cpu()
         maps += [p.numpy() for p in probability[: max(0, shown - len(maps))]]
-        counts += [_count(p > THRESHOLD, truth) for p, truth in zip(probability, batch.masks.squeeze(1), strict=True)]
+        counts += [
+            Counts.of(p.numpy() > THRESHOLD, truth.numpy())
+            for p, truth in zip(probability, batch.masks.squeeze(1), strict=True)
+        ]
     model.train(former)
     return counts, maps
 
 
-def _count(marked: Tensor, truth: Tensor) -> Counts:
-    both = int((marked & truth).sum())
-    return Counts(both, int(marked.sum()) - both, int(truth.sum()) - both, truth.numel())
-
-
 def summarize(counts: Sequence[Counts]) -> Summary:
-    """Means over the pictures. There is at least one forged picture (`require_forged`)."""
+    """Means over the pictures. There is at least one forged picture (`fixed_batches` sees to it)."""
     forged = [c for c in counts if c.forged]
     authentic = [c for c in counts if not c.forged]
     both = sum(c.both for c in counts) + 1
@@ -135,9 +108,9 @@ def summarize(counts: Sequence[Counts]) -> Summary:
         iou=float(np.mean([c.iou for c in forged])),
         forged=len(forged),
         authentic=len(authentic),
-        marked_on_authentic=float(np.mean([c.marked_only / c.pixels for c in authentic])) if authentic else np.nan,
-        precision=both / (both + sum(c.marked_only for c in counts)),
-        recall=both / (both + sum(c.forged_only for c in counts)),
+        marked_on_authentic=float(np.mean([c.marked / c.pixels for c in authentic])) if authentic else np.nan,
+        precision=both / (1 + sum(c.marked for c in counts)),
+        recall=both / (1 + sum(c.forged for c in counts)),
     )
 
 

@@ -30,7 +30,7 @@ from clue_cli.errors import (
 from clue_cli.scan.options import Compile, DType, FailOn, GifFrames, ScanOptions
 from clue_cli.scan.progress import Progress
 from clue_cli.scan.records import Counts, RunRecord
-from tests.clue_cli.scan.made import failure, image, run
+from tests.clue_cli.results.made import failure, image, run
 
 Scan = Callable[..., RunRecord]
 

@@ -22,7 +22,7 @@ from clue_cli.console import (
 from clue_cli.scan.progress import JsonLines, Progress, Several, Silent
 from clue_cli.scan.records import RECORD, Counts, Verdict
 from clue_cli.terminal import printable
-from tests.clue_cli.scan.made import failure, image, run
+from tests.clue_cli.results.made import failure, image, run
 from tests.faults.streams import unwritable
 
 HOSTILE = "a[red]b[/red]\x1b[2J\nc\u202e:smile:\x9b.jpg"

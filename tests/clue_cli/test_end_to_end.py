@@ -218,7 +218,9 @@ class TestBadInput:
         ],
     )
     def test_oddities_are_findings(self, case: Scan, where: str, finding: str) -> None:
-        assert finding in " ".join(case.results.images[f"evidence/{where}", 0]["warnings"])
+        assert finding in " ".join(
+            found["statement"] for found in case.results.images[f"evidence/{where}", 0]["findings"]
+        )
 
     def test_what_is_too_small_is_inconclusive(self, case: Scan) -> None:
         record = case.results.images["evidence/dot.png", 0]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
+from clue_cli import app
 from clue_cli.commands.sample import sample as sample_command
 from clue_cli.errors import ClueError, ExitCode, OutputError, UsageError
 from clue_cli.sample import SOURCES, Exhibit, build_sample, pictures, truth_folder, write_sample
@@ -191,3 +192,10 @@ def test_the_command_talks_on_stderr_only(tmp_path: Path, capsys: pytest.Capture
     assert out == ""
     assert "[bold]case" in err
     assert "truth.csv" in err
+
+
+def test_the_folder_can_be_named_by_out_but_once(tmp_path: Path) -> None:
+    assert app.run(["sample", "--out", str(tmp_path / "case")]) == ExitCode.OK
+    assert any((tmp_path / "case").iterdir())
+    assert app.run(["sample"]) == ExitCode.BAD_USAGE
+    assert app.run(["sample", "a", "--out", "b"]) == ExitCode.BAD_USAGE

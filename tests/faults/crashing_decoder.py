@@ -1,7 +1,7 @@
-"""A decoder process that misbehaves when a picture's pixels say so; to be given to `DecodePool(worker_module=…)`.
+"""A sandboxed child that misbehaves when a picture's pixels say so; to be given to `DecodePool(worker_module=…)`.
 
 The first pixel of a page chooses: red 1 crashes it, red 2 hangs it, red 3 is an out-of-memory kill, red 4 prints to
-stdout and stderr from a library, red 5 sends nonsense, red 6 claims more pixels than it sends.
+stdout and stderr from a library, red 5 sends nonsense, red 6 claims more pages than there are. `say` replies as asked.
 """
 
 from __future__ import annotations
@@ -11,25 +11,23 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from typing import Any
 
-from clue_cli.evidence.decode import Decoded, DecodeLimits, Page, decode_pages
-from clue_cli.evidence.decode_worker import main
+from clue_cli.evidence.decode import DecodeLimits
+from clue_cli.evidence.sandbox.worker import OPERATIONS, Reply, main, picture
 
 CRASH, HANG, KILL, PRINT, NONSENSE, LIE = range(1, 7)
 
 
-def misbehave(
-    data: bytes, sniffed_type: str, limits: DecodeLimits, gif_all_frames: bool, first_page: int
-) -> Iterator[Decoded]:
-    for page in decode_pages(data, sniffed_type, limits, gif_all_frames, first_page):
-        if isinstance(page, Page):
-            pixel = page.image.getpixel((0, 0))
-            assert isinstance(pixel, tuple)
-            act(int(pixel[0]), page)
-        yield page
+def misbehave(data: bytes, limits: DecodeLimits, **arguments: Any) -> Iterator[Reply]:
+    for reply, pieces in picture(data, limits, **arguments):
+        strips = list(pieces)
+        if strips:
+            act(strips[0][0], reply)
+        yield reply, strips
 
 
-def act(what: int, page: Page) -> None:
+def act(what: int, reply: dict[str, Any]) -> None:
     match what:
         case _ if what == CRASH:
             ctypes.string_at(0)
@@ -43,10 +41,15 @@ def act(what: int, page: Page) -> None:
             sys.stdout.write("more pollution")
             sys.stderr.write("and on stderr")
         case _ if what == NONSENSE:
-            object.__setattr__(page, "orientation", 99)
+            reply["orientation"] = 99
         case _ if what == LIE:
-            object.__setattr__(page, "page_count", 0)
+            reply["page_count"] = 0
+
+
+def say(data: bytes, limits: DecodeLimits, *, replies: list[dict[str, Any]]) -> Iterator[Reply]:
+    for reply in replies:
+        yield reply, (data,)
 
 
 if __name__ == "__main__":
-    main(misbehave)
+    main({**OPERATIONS, "picture": misbehave, "say": say})

@@ -84,6 +84,21 @@ def test_loaded_and_merged_it_computes_what_was_trained(base: registry.Base, tmp
     torch.testing.assert_close(logits(loaded), logits(model), atol=1e-4, rtol=1e-4)
 
 
+def test_merged_weights_are_summed_in_float32_and_rounded_once(base: registry.Base, folder: Path) -> None:
+    bare = with_bases(SMALL, base, "cpu", torch.bfloat16).state_dict()
+    loaded = load(inspect(str(folder)), "cpu", torch.bfloat16).state_dict()
+    scale = SMALL.lora.alpha / SMALL.lora.rank
+    for branch, name, rows in (
+        ("sd3", "sd3.transformer.transformer_blocks.0.attn.to_q", slice(None)),
+        ("sam", "sam.encoder.blocks.0.attn.qkv", slice(SMALL.sam.embed_dim, 2 * SMALL.sam.embed_dim)),
+    ):
+        there = load_file(folder / f"lora_{branch}" / LORA_WEIGHTS)
+        inside = name.split(".", 2)[2] + (".k" if branch == "sam" else "")
+        up, down = (there[f"base_model.model.{inside}.lora_{letter}.weight"] for letter in "BA")
+        expected = (bare[f"{name}.weight"][rows].float() + scale * (up @ down)).bfloat16()
+        assert torch.equal(loaded[f"{name}.weight"][rows], expected), name
+
+
 @pytest.mark.parametrize("name", ["lora_sd3", "lora_sam"])
 def test_without_the_adapters_it_would_be_another_and_is_refused(base: registry.Base, folder: Path, name: str) -> None:
     loaded = logits(load(inspect(str(folder)), "cpu", torch.float32))

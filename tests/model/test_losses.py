@@ -29,7 +29,8 @@ def test_dice_of_nothing_found_where_nothing_is() -> None:
 
 
 def test_weights() -> None:
-    combined = clue_loss(LOGITS, TARGET, 0.3, 0.7)
+    combined, *terms = clue_loss(LOGITS, TARGET, 0.3, 0.7)
+    assert terms == [bce_loss(LOGITS, TARGET), dice_loss(LOGITS, TARGET)]
     assert float(combined) == pytest.approx(
         0.3 * float(bce_loss(LOGITS, TARGET)) + 0.7 * float(dice_loss(LOGITS, TARGET))
     )
@@ -47,7 +48,7 @@ def test_dice_per_image_against_the_sums_by_hand() -> None:
         authentic = 0.5 * (1 - allowed / (marked + allowed))
         expected.append(1 - (2 * both + 1) / (marked + forged + 1) if forged else authentic)
     assert float(dice_loss_per_image(logits, target)) == pytest.approx(sum(expected) / 3, abs=1e-6)
-    whole = clue_loss(logits, target, 0.4, 1.0, per_image=True)
+    whole, *_ = clue_loss(logits, target, 0.4, 1.0, "image")
     assert float(whole) == pytest.approx(0.4 * float(bce_loss(logits, target)) + sum(expected) / 3, abs=1e-6)
 
 

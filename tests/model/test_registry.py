@@ -128,7 +128,7 @@ def test_a_full_disk_leaves_the_registry_as_it_was(base: Base, config: Path, mon
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("model.whole_file._write", full)
+    monkeypatch.setattr("model.whole_file.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         registry.drop("sd3-medium")
     assert (config / REGISTRY_FILE).read_bytes() == before

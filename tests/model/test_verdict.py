@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from model.calibration import FEATURES, Calibration, OwnScore, image_features
 from model.picture import SCREEN
-from model.verdict import MAX_REGIONS, SMALLEST_REGION, Finding, find_regions, judge
+from model.verdict import MAX_REGIONS, SMALLEST_REGION, Judgment, find_regions, judge
 from tests.drawn_pictures import page
 
 CALIBRATION = Calibration(
@@ -35,7 +35,7 @@ def heatmap(value: float, height: int = 128, width: int = 160, background: float
     return out
 
 
-def judged(pixels: NDArray[np.uint8], values: NDArray[np.float32], calibration: Calibration) -> Finding:
+def judged(pixels: NDArray[np.uint8], values: NDArray[np.float32], calibration: Calibration) -> Judgment:
     return judge(pixels, values, image_features(values, pixels), calibration)
 
 

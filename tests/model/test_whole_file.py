@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from model.whole_file import earlier, settle, whole_folder
+from model.whole_file import PART, earlier, remove_parts, settle, whole_file, whole_folder, write_text, write_whole
 
 KILLED = """
 import os, signal, sys
@@ -91,3 +93,58 @@ def test_a_link_to_a_folder_is_replaced_and_what_it_leads_to_is_left(target: Pat
         write(target, content)
     assert (target / "content").read_text() == "newer"
     assert (real / "content").read_text() == "old"
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, apart: bool) -> None:
+    target, parts = tmp_path / "file", tmp_path / "parts"
+    parts.mkdir()
+    for content in (b"old", b"new"):
+        with whole_file(target, sync=True, parts=parts if apart else None) as stream:
+            stream.write(content)
+            (part,) = (path for path in (parts if apart else tmp_path).iterdir() if PART.fullmatch(path.name))
+            assert target.exists() == (content == b"new")
+        assert not part.exists()
+    with pytest.raises(ZeroDivisionError), whole_file(target, sync=False) as stream:
+        raise ZeroDivisionError
+    assert target.read_bytes() == b"new"
+    assert names(tmp_path) == ["file", "parts"]
+
+
+def test_others_may_read_what_the_umask_lets_them_whatever_the_writer_made(tmp_path: Path) -> None:
+    def secretive(path: str) -> None:
+        """As safetensors does: a file of its own, in the place of that which is there."""
+        other = Path(f"{path}.other")
+        other.write_text("x")
+        other.chmod(0o600)
+        other.replace(path)
+
+    former = os.umask(0o027)
+    try:
+        write_whole(tmp_path / "a", secretive)
+        write_text(tmp_path / "b", "x")
+        with whole_folder(tmp_path / "folder") as place:
+            secretive(str(place / "c"))
+    finally:
+        os.umask(former)
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a", "b", "folder", "folder/c")]
+    assert modes == [0o640, 0o640, 0o750, 0o640]
+
+
+def test_parts_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    part = f".{'0a' * 8}.part"
+    (tmp_path / part).mkdir()
+    (tmp_path / part / "content").write_text("half")
+    (tmp_path / part.replace("0a", "0b")).write_text("half")
+    (tmp_path / part.replace("0a", "0c")).symlink_to(tmp_path)
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / part).write_text("kept: only this folder is looked at")
+    (tmp_path / f"x{part}").write_text("kept")
+    remove_parts(tmp_path)
+    remove_parts(tmp_path / "absent")
+    assert names(tmp_path) == [part.replace("0a", "0c"), "deep", f"x{part}"]
+    assert names(tmp_path / "deep") == [part]

@@ -182,7 +182,7 @@ def test_a_set_needs_a_name_and_a_folder(ablate: ModuleType, data: Path) -> None
 
 
 def test_figures_as_the_paper_writes_them(ablate: ModuleType) -> None:
-    cell = ablate.Cell(0.8471, 920, 0.83, 0.861)
+    cell = ablate.Estimate(0.8471, 920, 0.83, 0.861)
     assert (ablate.short(cell), ablate.between(cell)) == (".847", "0.830–0.861")
-    assert (ablate.short(ablate.Cell(None, 0)), ablate.between(ablate.Cell(None, 0))) == ("n/a", "")
-    assert ablate.short(ablate.Cell(1.0, 1)) == "1.000"
+    assert (ablate.short(ablate.Estimate(None, 0)), ablate.between(ablate.Estimate(None, 0))) == ("n/a", "")
+    assert ablate.short(ablate.Estimate(1.0, 1)) == "1.000"

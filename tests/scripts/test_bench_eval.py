@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clue_cli.eval import session
+from clue_cli.eval import run
 from tests.clue_cli.eval.made import write_set
 from tests.tiny_model import write_tiny_model
 
@@ -26,7 +26,7 @@ def test_the_share_outside_the_network(
     model = write_tiny_model(tmp_path / "model")
     report = tmp_path / "report.json"
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(session, "RESAMPLES", 5)
+    monkeypatch.setattr(run, "RESAMPLES", 5)
     sizes = ["--images", "3", "--side", "96", "--model", str(model), "--json", str(report)]
     monkeypatch.setattr(sys, "argv", ["bench_eval.py", *words, *sizes])
     with pytest.raises(SystemExit) as ended:

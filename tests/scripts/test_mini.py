@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from model.calibration import FEATURES, Calibration
 from model.checkpoint import inspect
 from model.clue import build
-from model.evaluation import Cell
+from model.evaluation import Estimate
 from model.presets import PRESETS
 from model.presets.spec import RegionSpec
 from model.sam_attention import replace_attention
@@ -440,7 +440,7 @@ def test_measure(
     [(0.3, False, True), (0.29, False, False), (0.3, True, True), (0.31, True, False), (None, False, False)],
 )
 def test_a_bar(scripts: SimpleNamespace, value: float | None, at_most: bool, met: bool) -> None:
-    assert scripts.measure_mini.Bar("x", 0.3, Cell(value, 5), at_most).to_dict()["met"] is met
+    assert scripts.measure_mini.Bar("x", 0.3, Estimate(value, 5), at_most).to_dict()["met"] is met
 
 
 def test_pictures_of_one_photo_are_drawn_together(scripts: SimpleNamespace) -> None:

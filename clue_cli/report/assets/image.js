@@ -17,6 +17,14 @@ function sentences(title, list) {
   if (!list.length) return null;
   return el("section", null, el("h2", null, title), el("ul", null, ...list.map((text) => el("li", null, name(text)))));
 }
+const SOURCES = { pixels: "Pixels", metadata: "Metadata (unverified)", container: "Container", file: "File" };
+const WEIGHTS = { supports_edit: "supports an edit", speaks_against: "speaks against an edit", information: "" };
+function findings(list) {
+  if (!list.length) return null;
+  const lines = list.map(([source, weight, statement]) => el("li", null, el("small", null, `${SOURCES[source]}: `),
+    name(statement), WEIGHTS[weight] ? el("small", null, ` (${WEIGHTS[weight]})`) : null));
+  return el("section", null, el("h2", null, "Findings"), el("ul", null, ...lines));
+}
 // The path is shown too: a printed page has no links.
 function link(url, text) {
   if (!url) return null;
@@ -36,7 +44,7 @@ function showRecord(row, detail) {
   const exif = detail.exif;
   const [read, decode, predict, write] = detail.seconds.map((value) => `${fixed(value, 3)} s`);
   const sections = [
-    sentences("Warnings", detail.warnings),
+    findings(detail.findings),
     pairs("File", [
       ["SHA-256", sha, "code"], ["Size", bytes(size)], ["Type by content", sniffed],
       ["Type by name", claimed === null ? "the name says nothing" : claimed],

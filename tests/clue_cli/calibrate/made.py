@@ -46,7 +46,7 @@ def made(
         forged,
         fpr=fpr,
         inconclusive_rate=inconclusive_rate,
-        checkpoint=Checkpoint(Path(), TINY, Calibration(name="tiny"), {}, digest),
+        checkpoint=Checkpoint(Path(), "tiny", TINY, Calibration(name="tiny"), {}, digest),
         device="cpu",
         dtype="float32",
         paths=(["a"], ["f"] if forged else []),

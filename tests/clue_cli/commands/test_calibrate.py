@@ -85,10 +85,10 @@ def records(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
 
 
-def test_what_counts_and_what_does_not(calibration: Path) -> None:
+def test_what_counts_and_what_does_not(calibration: Path, model: Path) -> None:
     made = parse(calibration.read_bytes())
     assert made.n == 24
-    assert made.model_name == "tiny" and made.dtype == "float32"
+    assert made.model_name == model.name and made.dtype == "float32"
     assert made.not_pictures == 1
     assert {(left.locator, left.code) for left in made.left_out} == {
         ("authentic/copy.jpg", "duplicate"),
@@ -112,12 +112,16 @@ def test_the_person_is_told(
         "left out: authentic/cut.jpg: ",
         "left out: authentic/copy.jpg: The same bytes as authentic/00.jpg.",
         "authentic: 12 images, ",
-        "authentic: 25 images, 5 left out, 1 files that are no pictures",
+        "authentic: 25 images, 5 left out, 1 file without a picture",
         "Of new authentic photos at most 7.69 % are called forged by mistake (asked for: at most 10 %)",
         "smallest rate that can be promised is 1/26",
+        "else no evidence; none is inconclusive",
+        "an --inconclusive above --fpr would leave scores in between inconclusive",
         "use it with `clue scan --calibration`",
     ):
         assert words in said.err
+    calibrate(photos, tmp_path / "d.json", model, "--fpr", "0.1", "--inconclusive", "0.3", "--hidden")
+    assert "inconclusive in between" in capsys.readouterr().err
 
 
 def test_a_model_whose_replacement_was_killed(
@@ -141,16 +145,22 @@ def test_every_record_names_the_calibration(calibration: Path, photos: Path, mod
     images = {record["locator"]: record for record in records(out) if record["kind"] == "image" and not record["page"]}
     for record in images.values():
         assert (record["model"]["calibration"], record["model"]["calibration_sha256"]) == ("calib.json", sha)
-        assert record["score_threshold"] == made.score_threshold
-        assert record["no_evidence_below"] == made.no_evidence_below
+        answer = record["verdicts"]["localization"]
+        assert answer["score_threshold"] == made.score_threshold
+        assert answer["no_evidence_below"] == made.no_evidence_below
         assert record["confidence"] is None, "nobody measured it"
     judged = [record for record in images.values() if "too small" not in record["reason"]]
     assert len(judged) == 25
     # The scores are those of the calibration, to the last bit; the copy counts here.
     assert sorted({record["score"] for record in judged}) == sorted(set(made.scores))
-    assert all((record["p_value"] <= made.fpr) == (record["score"] > made.score_threshold) for record in judged)
+    assert all(
+        (record["verdicts"]["localization"]["p_value"] <= made.fpr) == (record["score"] > made.score_threshold)
+        for record in judged
+    )
     assert sum(record["verdict"] == "forged" for record in judged) <= 2
-    assert images["authentic/pages.tif"]["p_value"] is None, "the calibration knows no image so small"
+    assert images["authentic/pages.tif"]["verdicts"]["localization"]["p_value"] is None, (
+        "the calibration knows no image so small"
+    )
     page = (out / "index.html").read_text()
     assert "Promised error rate" in page and sha in page and "called forged by mistake" in page
 
@@ -217,7 +227,7 @@ def test_another_model_or_format_is_refused(
         (["--fpr", "0.3", "--inconclusive", "0.2"], 2, "less than --fpr"),
         (["--authentic", ""], 2, "an empty path"),
         (["--authentic", "/nowhere/at/all"], 3, "Not found"),
-        (["--model", "/nowhere/at/all"], 4, "no model"),
+        (["--model", "/nowhere/at/all"], 4, "No model"),
         (["--device", "cuda:99"], 2, "no device"),
     ],
 )
@@ -262,7 +272,7 @@ def test_no_picture_at_all(model: Path, tmp_path: Path, capsys: pytest.CaptureFi
     (folder / ".hidden.jpg").write_bytes(b"x")
     assert calibrate(folder, tmp_path / "c.json", model) == ExitCode.NOTHING_TO_SCAN
     said = capsys.readouterr().err
-    assert "No authentic photo could be used" in said and "1 hidden files" in said
+    assert "No authentic photo could be used" in said and "1 hidden file, folder or link" in said
 
 
 def test_what_the_network_cannot_do_is_left_out(

@@ -10,8 +10,10 @@ import pytest
 
 from clue_cli import app
 from clue_cli.errors import ExitCode, NothingToScanError
-from clue_cli.eval.options import EvalOptions
+from clue_cli.eval.options import ATTACKS, EvalOptions
 from clue_cli.scan.options import DType
+from model.data.attacks import GRIDS, SOCIAL, parse
+from model.datasets.registry import DATASETS
 from tests.clue_cli.eval.made import write_set
 
 
@@ -28,7 +30,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[EvalOptions]:
         found.append(options)
         raise NothingToScanError("It ends here.")
 
-    monkeypatch.setattr("clue_cli.eval.session.evaluate", evaluate)
+    monkeypatch.setattr("clue_cli.eval.run.evaluate", evaluate)
     monkeypatch.delenv("CLUE_DATA", raising=False)
     return found
 
@@ -104,15 +106,55 @@ def test_the_environment_says_where_the_data_are(asked: list[EvalOptions], monke
     assert asked[0].root == Path("/data")
 
 
-def test_list(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A part of COVERAGE."""
     monkeypatch.delenv("CLUE_DATA", raising=False)
     write_set(tmp_path / "Coverage", 2, 1)
-    assert clue("--list", "--root", str(tmp_path)) == ExitCode.OK
+    return tmp_path
+
+
+def test_list_is_a_short_table(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert clue("--list", "--root", str(root)) == ExitCode.OK
+    said = capsys.readouterr().out
+    assert len(said.splitlines()) < len(DATASETS) + 10
+    (line,) = [line for line in said.splitlines() if "coverage " in line]
+    assert all(word in line for word in ("incomplete", "2/1", "100/100", "COVERAGE (Wen"))
+    assert clue("--list") == ExitCode.OK
+    assert "neither --root nor CLUE_DATA" in capsys.readouterr().out
+
+
+def test_list_shows_all_of_what_is_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert clue("--list", "--root", str(root), "--bench", "coverage,casia1") == ExitCode.OK
     said = capsys.readouterr().out
     assert "coverage: incomplete: 2 forged, 1 authentic, expected 100 forged and 100 authentic" in said
     assert "casia1: not here" in said and "obtained from" in said and "terms" in said and "Tp/ forged" in said
-    assert clue("--list") == ExitCode.OK
-    assert "neither --root nor CLUE_DATA" in capsys.readouterr().out
+    assert "columbia" not in said
+    assert clue("--list", "--bench", "covrage") == ExitCode.NOTHING_TO_SCAN
+    assert "no benchmark named covrage; did you mean coverage?" in capsys.readouterr().err
+
+
+def test_list_as_json(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert clue("--list", "--json", "--root", str(root)) == ExitCode.OK
+    found = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
+    assert list(found) == list(DATASETS)
+    one = found["coverage"]
+    assert (one["status"], one["forged"], one["authentic"]) == ("incomplete", 2, 1)
+    assert one["expected"] == [{"forged": 100, "authentic": 100}]
+    assert found["casia1"]["status"] == "not here" and found["casia1"]["folder"] is None and one["terms"]
+    assert clue("--json") == ExitCode.BAD_USAGE
+
+
+def test_the_help_lists_every_attack_with_its_unit() -> None:
+    known = {*GRIDS, *SOCIAL}
+    for text, words in ATTACKS.items():
+        name, _, argument = text.partition(":")
+        if argument == "NAME":
+            assert all(parse(f"{name}:{part}") for part in words.partition(": ")[2].split(", "))
+            known -= set(words.partition(": ")[2].split(", "))
+        else:
+            assert parse(text)
+    assert not known, "every grid and every network is named"
 
 
 def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,10 +177,10 @@ def test_a_measurement_and_a_comparison(tmp_path: Path, capsys: pytest.CaptureFi
     assert "F1 / IoU" in said.out and "all forged" in said.out and "F1 / IoU" not in said.err
     assert "page:" in said.err
     assert clue("--compare", out, out) == ExitCode.OK
-    assert "not shown to be real" in capsys.readouterr().out
+    assert "p cannot be below" in capsys.readouterr().out
     assert clue("--compare", out, out, "--method", "ela") == ExitCode.OK
     capsys.readouterr()
     (folder / "Tp" / "t0.jpg").write_bytes(b"\xff\xd8\xff damaged")
     assert clue("--bench", str(folder), "--method", "ela", "--out", out, "--quiet") == ExitCode.SOME_FAILED
     said = capsys.readouterr()
-    assert "could not be had" in said.err and said.out == ""
+    assert "scores of single images missing" in said.err and said.out == ""

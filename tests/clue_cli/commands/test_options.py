@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from clue_cli import app
-from clue_cli.commands import options
+from clue_cli.commands import forge, options
 from clue_cli.errors import ExitCode
 
 PATHS = [
@@ -86,3 +86,20 @@ def test_one_name_has_one_help_text(name: str, commands: str) -> None:
     shown = [one for word in commands.split() for one in group.commands[word].params if one.name == name]
     assert len(shown) == len(commands.split())
     assert len({(one.help, one.rich_help_panel, *one.opts) for one in shown}) == 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["scan"], ["eval"], ["train"], ["forge"], ["models"], ["models", "info"], ["sample"]], ids=" ".join
+)
+def test_no_flag_shows_a_type(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run([*command, "--help"]) == ExitCode.OK
+    said = capsys.readouterr().out
+    assert "--help" in said and "bool" not in said
+
+
+@pytest.mark.parametrize(("word", "size"), [("256", (256, 256)), ("512x384", (512, 384)), ("64×64", (64, 64))])
+def test_one_side_is_a_square(word: str, size: tuple[int, int]) -> None:
+    assert forge._size(word) == size
+    for wrong in ("", "63", "256x", "256x63", "9000"):
+        with pytest.raises(typer.BadParameter, match="or 512, sides from 64"):
+            forge._size(wrong)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clue_cli.eval import session
+from clue_cli.eval import run
 from clue_cli.eval.options import EvalOptions
 from clue_cli.eval.progress import EvalProgress
 from clue_cli.eval.results import Results
@@ -20,14 +20,14 @@ from tests.clue_cli.eval.made import SIZE, truth, write_mask, write_set
 
 def measured(out: Path, **options: Any) -> Results:
     with EvalProgress(quiet=True) as progress:
-        return session.evaluate(out, EvalOptions(**options), progress)
+        return run.evaluate(out, EvalOptions(**options), progress)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def few_resamples() -> Iterator[None]:
     """Intervals are tested where they are computed."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(session, "RESAMPLES", 30)
+    patch.setattr(run, "RESAMPLES", 30)
     yield
     patch.undo()
 

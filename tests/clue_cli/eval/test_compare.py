@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from clue_cli.errors import ClueError, NothingToScanError, UsageError
 from clue_cli.eval.compare import compare_folders, describe
 from clue_cli.eval.results import RESULTS
 from tests.clue_cli.eval.conftest import Damaged, measured
-from tests.clue_cli.eval.made import write_set
+from tests.clue_cli.eval.made import truth, write_set
 
 ELA = "error level analysis"
 
@@ -69,3 +70,20 @@ def test_a_set_is_known_by_what_it_holds_and_a_seed_that_differs_is_said(tmp_pat
     said = "what the attack draws at random differs: --seed 0 in A, 1 in B"
     assert said in describe([attacked]) and said not in describe([plain])
     assert "A = \\x1b[31m, B = error" in describe([replace(plain, a="\x1b[31m")]), "results may be somebody else's"
+
+
+def test_few_images_claim_no_difference(tmp_path: Path) -> None:
+    """Four differences of one sign: an exact test cannot go below 2/16."""
+    folder = write_set(tmp_path / "set", 4, 0)
+    for name, share in (("good", 0.9), ("bad", 0.0)):
+        maps = tmp_path / name
+        maps.mkdir()
+        for number in range(4):
+            np.save(maps / f"t{number}.npy", truth(number).astype(np.float32) * np.float32(share))
+        measured(tmp_path / f"out-{name}", bench=(str(folder),), predictions=maps)
+    (found,) = compare_folders(tmp_path / "out-good", tmp_path / "out-bad")
+    f1 = found.comparisons[0]
+    assert (f1.p_value, f1.least_p, f1.differs) == (0.125, 0.125, False)
+    said = describe([found])
+    assert "p = 0.125: too few images: p cannot be below 0.125" in said and "real" not in said
+    assert "differs at the 5 % level" in describe([replace(found, comparisons=[replace(f1, p_value=0.05)])])

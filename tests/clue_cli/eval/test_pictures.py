@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,11 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clue_cli.eval import runner
+from clue_cli.eval import run
 from clue_cli.eval.pictures import Pictures
 from model.datasets.sample import Sample
-from model.evaluation import UnreadablePicture, ground, maps, read_map, read_pixels, read_truth
-from model.evaluation.truth import MaskStyle, read_header
+from model.evaluation import ground, read_truth
+from model.images.maps import read_map
+from model.images.masks import MaskStyle
+from model.images.pixels import DamagedFileError, read_header, read_pixels
 from tests.clue_cli.eval.conftest import measured
 from tests.clue_cli.eval.made import SIZE, picture, truth, write_mask, write_set
 
@@ -76,7 +76,7 @@ def test_masks_that_cannot_be_read_are_named(
     if content is not None:
         (tmp_path / "m.png").write_bytes(content)
     entry = Sample("k", tmp_path / "k.jpg", (tmp_path / "m.png",), True)
-    with pytest.raises(UnreadablePicture, match=message):
+    with pytest.raises(DamagedFileError, match=message):
         pictures.truth(entry)
     assert {problem.kind.value for problem in ground(entry, pictures.truth).problems} >= {"mask unreadable"}
 
@@ -93,7 +93,7 @@ def test_headers_that_cannot_be_read_are_named(pictures: Pictures, tmp_path: Pat
     path = tmp_path / f"{'deep' * 20}.jpg"
     path.write_bytes(b"no picture")
     for wrong in (path, tmp_path / "absent"):
-        with pytest.raises(UnreadablePicture, match="Its header cannot be read"):
+        with pytest.raises(DamagedFileError, match="Its header cannot be read"):
             pictures.header(wrong)
     wide = tmp_path / "wide.png"
     write_mask(wide, np.ones((2, 30_000), bool))  # above the limit: what it is is known all the same
@@ -101,15 +101,21 @@ def test_headers_that_cannot_be_read_are_named(pictures: Pictures, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "said", [(), ("1",), ("1", "2", "EXE", "0" * 16), ("x", "2", "PNG", "0" * 16), ("1", "2", "PNG", "<b>")]
+    "said",
+    [
+        {},
+        {"width": 1},
+        {"width": 1, "height": 2, "format": "EXE", "signature": "0" * 16},
+        {"width": "x", "height": 2, "format": "PNG", "signature": "0" * 16},
+        {"width": 0, "height": 2, "format": "PNG", "signature": "0" * 16},
+        {"width": 1, "height": 2, "format": "PNG", "signature": "<b>"},
+    ],
 )
 def test_a_header_that_makes_no_sense_is_not_believed(
-    said: tuple[str, ...], pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    said: dict[str, Any], pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_mask(tmp_path / "m.png", truth(0))
-    photo = pictures._decode(tmp_path / "m.png", "m", "")
-    monkeypatch.setattr(pictures._pool, "decode", lambda *arguments: iter([replace(photo, decoding=said)]))
-    with pytest.raises(UnreadablePicture, match="nonsense"):
+    monkeypatch.setattr(pictures._pool, "ask", lambda *arguments, **named: (said, None))
+    with pytest.raises(DamagedFileError, match="nonsense"):
         pictures.header(tmp_path / "m.png")
 
 
@@ -124,16 +130,16 @@ def test_maps_that_cannot_be_read_are_named(pictures: Pictures, tmp_path: Path) 
     (tmp_path / "cut.png").write_bytes((tmp_path / "m.png").read_bytes()[:60])
     write_mask(tmp_path / "large.png", np.ones((300, 200), bool))
     for name, message in (("m", "found RGB"), ("cut", "cannot be read"), ("large", "the limit is 0.05")):
-        with pytest.raises(UnreadablePicture, match=message):
+        with pytest.raises(DamagedFileError, match=message):
             pictures.map(tmp_path / f"{name}.png")
 
 
 def test_too_large_is_not_decoded(pictures: Pictures, tmp_path: Path) -> None:
     path = tmp_path / "large.png"
     write_mask(path, np.ones((300, 200), bool))
-    with pytest.raises(UnreadablePicture, match=r"large\.png: 0\.06 megapixels; the limit is 0\.05"):
+    with pytest.raises(DamagedFileError, match=r"large\.png: 0\.06 megapixels; the limit is 0\.05"):
         pictures.truth(Sample("k", path, (path,), True))
-    with pytest.raises(UnreadablePicture, match="megapixels; the limit is"):
+    with pytest.raises(DamagedFileError, match="megapixels; the limit is"):
         pictures.pixels(Sample("k", path, (), False))
 
 
@@ -146,7 +152,7 @@ def test_the_limit_of_pillow_is_put_back(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_mask_that_crashes_its_decoder_costs_its_image_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     crashing = partial(Pictures, worker_module="tests.faults.crashing_mask_decoder")
-    monkeypatch.setattr(runner, "Pictures", crashing)
+    monkeypatch.setattr(run, "Pictures", crashing)
     results = measured(tmp_path / "out", bench=(str(write_set(tmp_path / "set", 2, 1)),), methods=("ela",))
     one = results.outcome(str(tmp_path / "set"), "none", "error level analysis")
     assert one is not None
@@ -155,27 +161,17 @@ def test_a_mask_that_crashes_its_decoder_costs_its_image_alone(tmp_path: Path, m
     assert (one.pixel["f1"].n, one.image["image_auc"].n) == (0, 3)
 
 
-def test_a_map_that_is_cut_while_it_is_read_costs_its_image_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_map_that_is_cut_costs_its_image_alone(tmp_path: Path) -> None:
     folder, predictions = write_set(tmp_path / "set", 2, 1), tmp_path / "maps"
     predictions.mkdir()
     for name in ("t0", "t1", "a0"):
         np.save(predictions / f"{name}.npy", np.zeros((400, 400), np.float32))
-    cut_one, understood = predictions / "t1.npy", np.frombuffer
-    ones = cut_one.read_bytes()[:128] + b"\x00\x00\x80\x3f" * 160_000
-    cut_one.write_bytes(ones)
-
-    def cut(content: bytes, dtype: Any) -> Any:
-        if content.startswith(b"\x00\x00\x80\x3f"):
-            os.truncate(cut_one, 128)
-        return understood(content, dtype)
-
-    monkeypatch.setattr(maps, "CHUNK", 1 << 14)
-    monkeypatch.setattr(np, "frombuffer", cut)
+    cut = predictions / "t1.npy"
+    cut.write_bytes(cut.read_bytes()[:1000])
     results = measured(tmp_path / "out", bench=(str(folder),), predictions=predictions)
     one = results.outcome(str(folder), "none", "predictions")
     assert one is not None
     unreadable = [(p.name, p.detail) for p in one.problems if p.kind == "prediction unreadable"]
-    assert unreadable == [("Tp/t1.jpg", f"{cut_one}: it was cut while it was read, after 16384 of 160000 values")]
+    message = f"{cut}: its header promises 640000 bytes of values, 872 are there"
+    assert unreadable == [("Tp/t1.jpg", message)]
     assert one.unmeasured == 1

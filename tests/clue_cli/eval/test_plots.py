@@ -6,10 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from clue_cli.eval.contact import EACH, pick
-from clue_cli.eval.plots import draw, slug
-from clue_cli.eval.svg import Curve, Series, category_chart, curve_chart
-from model.evaluation import ImageRow
+from clue_cli.eval.plots import Curve, Series, category_chart, curve_chart, draw, slug
 from tests.clue_cli.eval.conftest import Damaged
 
 
@@ -34,12 +31,3 @@ def test_the_plots_of_a_result(damaged: Damaged) -> None:
 )
 def test_a_file_name_from_any_name(name: str, expected: str) -> None:
     assert slug(name) == expected
-
-
-@pytest.mark.parametrize("count", [0, 1, 4, 8, 50])
-def test_best_median_and_worst(count: int) -> None:
-    picks = pick(ImageRow(f"{number:02d}", True, f1=number / 50) for number in range(count))
-    assert len({one.key for one in picks}) == len(picks) == min(count, 3 * EACH)
-    by_word = {word: [one.f1 for one in picks if one.words == word] for word in ("best", "median", "worst")}
-    if count == 50:
-        assert min(by_word["best"]) > max(by_word["median"]) > max(by_word["worst"])

@@ -20,7 +20,7 @@ def test_lines_for_a_log() -> None:
         progress.done(1)
         progress.say("\x1b[31mred")
     said = buffer.getvalue().splitlines()
-    assert said == ["40 of 100 pictures · 2.0 pictures/s · 30 s left · 20 from before", "\\x1b[31mred"]
+    assert said == ["40 of 100 images · 2.0 images/s · 30 s left · 20 from before", "\\x1b[31mred"]
 
 
 def test_a_bar_on_a_terminal() -> None:
@@ -28,7 +28,7 @@ def test_a_bar_on_a_terminal() -> None:
     with EvalProgress(console=Console(file=buffer, force_terminal=True, width=100)) as progress:
         progress.begin(3)
         progress.done(3)
-    assert "3 of 3 pictures" in buffer.getvalue()
+    assert "3 of 3 images" in buffer.getvalue()
 
 
 def test_quiet() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from clue_cli.eval.published import SOURCE, published_for
-from clue_cli.eval.results import Average, Figure, PublishedRecord
+from clue_cli.eval.results import Average, PublishedRecord
 from clue_cli.eval.table import _average, auc_rows, columns, main_rows, notes, number, render, with_interval
+from model.evaluation import Estimate
 from tests.clue_cli.eval.conftest import Damaged
 
 
@@ -27,14 +28,14 @@ def test_numbers_are_written_as_in_papers(value: float | None, signed: bool, exp
 @pytest.mark.parametrize(
     ("figure", "expected"),
     [
-        (Figure(value=0.5, n=3, low=0.25, high=0.75), ".500 [.250, .750], n = 3"),
-        (Figure(value=0.5, n=1, low=None, high=None), ".500, n = 1"),
-        (Figure(value=None, n=0, low=None, high=None), "–"),
-        (Figure(value=None, n=4, low=None, high=None), "–, n = 4"),
+        (Estimate(value=0.5, n=3, low=0.25, high=0.75), ".500 [.250, .750], n = 3"),
+        (Estimate(value=0.5, n=1, low=None, high=None), ".500, n = 1"),
+        (Estimate(value=None, n=0, low=None, high=None), "–"),
+        (Estimate(value=None, n=4, low=None, high=None), "–, n = 4"),
         (None, "–"),
     ],
 )
-def test_every_cell_has_its_n_and_interval(figure: Figure | None, expected: str) -> None:
+def test_every_cell_has_its_n_and_interval(figure: Estimate | None, expected: str) -> None:
     assert with_interval(figure) == expected
 
 
@@ -66,7 +67,7 @@ def test_a_cell_over_fewer_images_than_its_column_says_so(damaged: Damaged) -> N
     assert cells["predictions"].endswith(" (n = 3)") and "n =" not in cells["error level analysis"]
     assert cells["metadata alone"] == "–"
     average = Average(attack="none", method="m", sets=1, weighted={}, mean={})
-    figures = {name: Figure(value=0.5, n=3, low=None, high=None) for name in ("f1", "iou")}
+    figures = {name: Estimate(value=0.5, n=3, low=None, high=None) for name in ("f1", "iou")}
     assert _average(average.model_copy(update={"weighted": figures}), 2) == ".500/.500 (1 of 2 sets)"
 
 

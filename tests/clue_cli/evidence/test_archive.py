@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from clue_cli.evidence import streams, zip_recovery
+from clue_cli.evidence import streams
+from clue_cli.evidence.containers import compressed, zip
 from clue_cli.evidence.item import Item
 from clue_cli.evidence.streams import ArchiveLimits, Budget, ReadFailure, failure_from, spool
 from clue_cli.evidence.walk import walk
@@ -132,7 +133,7 @@ def test_a_member_with_a_hostile_path_is_scanned_and_the_path_is_a_finding(
     found = scan(evidence, data)
     evil = r"case.bin!/\u002e\u002e/\u002e\u002e/evil.jpg"
     assert set(found.pictures) == {evil, "case.bin!/good.jpg"}
-    assert "'..'" in found.findings[evil][0]
+    assert "'..'" in found.findings[evil][0].statement
     assert found.findings["case.bin!/good.jpg"] == ()
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["case.bin", "evidence"]
 
@@ -250,7 +251,9 @@ def test_a_zip_behind_another_program_is_read(tmp_path: Path) -> None:
 
 def test_an_archive_named_like_a_picture_is_a_finding(tmp_path: Path) -> None:
     found = scan(tmp_path, archives.zip_of({"a.jpg": PHOTO}), "innocent.jpg")
-    assert found.findings == {"innocent.jpg!/a.jpg": ("The archive it is in is named like a picture (jpeg).",)}
+    ((where, (finding,)),) = found.findings.items()
+    assert where == "innocent.jpg!/a.jpg"
+    assert finding.statement == "The archive it is in is named like a picture (jpeg)."
 
 
 def test_a_picture_named_like_an_archive_is_a_picture(tmp_path: Path) -> None:
@@ -376,7 +379,7 @@ def test_a_folder_with_content_hides_nothing(tmp_path: Path) -> None:
 
 
 def test_local_headers_are_found_wherever_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zip_recovery, "CHUNK", 7)
+    monkeypatch.setattr(zip, "CHUNK", 7)
     chance = b"PK\x03\x04 is no header here"
     data = chance + archives.zip_of({"a.jpg": PHOTO, "b/": b"", "c.jpg": OTHER}, zipfile.ZIP_STORED)
     found = scan(tmp_path, data[: data.find(b"PK\x01\x02")] + b"PK\x03\x04")
@@ -429,7 +432,7 @@ def test_what_an_archive_reader_raises_gets_a_name(error: Exception, code: Failu
 
 
 def test_an_xz_that_wants_gigabytes_of_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "XZ_MEMORY", 1 << 16)
+    monkeypatch.setattr(compressed, "XZ_MEMORY", 1 << 16)
     assert scan(tmp_path, lzma.compress(PHOTO)).failures == {"case.bin": FailureCode.ARCHIVE_LIMIT}
 
 

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import lzma
 import struct
 
 import pytest
 
-from clue_cli.evidence.formats import FORMATS, Kind, claimed_type, extension_of, is_archive, is_picture, kind_of, sniff
+from clue_cli.evidence.formats import (
+    FORMATS,
+    Format,
+    Kind,
+    claimed_type,
+    extension_of,
+    is_archive,
+    is_picture,
+    kind_of,
+    sniff,
+)
 from clue_cli.evidence.raw_tiff import camera_raw_type
 from tests.faults import archives, pictures
 
@@ -130,3 +141,10 @@ def test_raw_pictures_that_look_like_tiff(
 )
 def test_a_cut_tiff_is_no_raw_picture(data: bytes) -> None:
     assert camera_raw_type(data, "tiff") is None
+
+
+@pytest.mark.parametrize("entry", FORMATS.values(), ids=FORMATS)
+def test_an_archive_that_is_opened_has_a_container(entry: Format) -> None:
+    assert (entry.container is not None) == (entry.kind is Kind.ARCHIVE)
+    if entry.container is not None:
+        assert callable(importlib.import_module(f"clue_cli.evidence.containers.{entry.container}").members)

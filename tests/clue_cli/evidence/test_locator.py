@@ -62,7 +62,7 @@ def test_a_member_path_is_made_safe_and_its_oddity_told(name: str, path: str, wo
     shown, findings = member_path(name)
     assert shown == path
     assert ".." not in shown.split("/")
-    assert (word in " ".join(findings)) if word else findings == ()
+    assert (word in " ".join(finding.statement for finding in findings)) if word else findings == ()
 
 
 def test_equal_names_are_told_apart_also_from_names_that_look_like_it() -> None:

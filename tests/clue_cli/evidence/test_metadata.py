@@ -102,7 +102,7 @@ def test_text_is_cleaned(value: object, text: str | None) -> None:
 
 
 def findings_of(data: bytes, kind: str = "jpeg", software: str | None = None, xmp: bytes = b"") -> str:
-    return " | ".join(file_findings(data, kind, ExifBrief(software=software), xmp))
+    return " | ".join(finding.statement for finding in file_findings(data, kind, ExifBrief(software=software), xmp))
 
 
 def test_an_honest_file_has_no_findings() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from clue_cli import app
@@ -17,7 +18,7 @@ from clue_cli.errors import ClueError, ExitCode, NothingToScanError, OutputError
 from clue_cli.forging import folder as folder_module
 from clue_cli.forging import run as run_module
 from clue_cli.forging import worker as worker_module
-from clue_cli.forging.folder import LOG, SUMMARY
+from clue_cli.forging.folder import LOCK, LOG, SUMMARY
 from clue_cli.forging.options import KINDS, ForgeOptions
 from clue_cli.forging.run import ForgeRun, Told, forge_folder
 from model.data.forge import EDITS
@@ -225,6 +226,13 @@ def test_foreign_folders_are_left_alone(photos: Path, tmp_path: Path, name: str,
     assert path.read_bytes() == content
 
 
+def test_what_a_desktop_or_a_run_killed_at_its_start_left_is_in_nobodys_way(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    for name in (".DS_Store", LOG):
+        (tmp_path / "out" / name).touch()
+    assert forge(photos, tmp_path / "out", count=1).made == 1
+
+
 def test_a_folder_that_is_a_file_or_has_links(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UsageError, match="is not a folder"):
@@ -267,7 +275,7 @@ def test_a_log_that_somebody_edited(photos: Path, tmp_path: Path, line: str) -> 
 def test_two_at_once(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     forge(photos, out, count=1)
-    with folder_module.FileLock(out / folder_module.LOCK), pytest.raises(OutputError, match="Another `clue forge`"):
+    with FileLock(out / LOCK), pytest.raises(OutputError, match="Another `clue forge`"):
         forge(photos, out, count=2)
 
 
@@ -371,7 +379,7 @@ class TestCommand:
         "words",
         [
             ["--size", "0x0"],
-            ["--size", "100"],
+            ["--size", "63"],
             ["--size", "9000x100"],
             ["--size", "64x64", "--whole"],
             ["--kinds", "magic"],

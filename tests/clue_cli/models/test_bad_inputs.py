@@ -281,8 +281,8 @@ def test_merge_into_a_number_format_that_does_not_hold_the_weights(
 
 
 def test_mini_is_whole_already(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert clue("models", "merge", "mini", "--out", tmp_path / "whole") == ExitCode.WEIGHTS_MISSING
-    assert "a whole model already" in capsys.readouterr().err
+    assert clue("models", "merge", "mini", "--out", tmp_path / "whole") == ExitCode.BAD_USAGE
+    assert "mini is a whole model: there is nothing to merge." in capsys.readouterr().err
 
 
 def test_verify_names_what_vanished(adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,7 @@ from clue_cli import app
 from clue_cli.errors import ExitCode
 from clue_cli.models import sources
 from model import registry
+from model.presets.files import PresetError, preset_of
 from model.registry import sha256_of
 from model.whole_file import earlier
 from tests.base_layouts import SMALL, write_adapter, write_prompt_file, write_text_encoders
@@ -67,7 +68,7 @@ class TestAdd:
         assert clue("models", "info", "small-sd3") == ExitCode.OK
         shown = capsys.readouterr().out
         assert registry.registered()["small-sd3"].digests()["sam"] in shown
-        assert "prompt tokens: 77 clip, 256 t5" in shown
+        assert "prompt tokens, clip: 77" in shown and "{" not in shown
         assert sources.STABILITY.allows in shown
 
         assert clue("models", "verify") == ExitCode.OK
@@ -86,7 +87,7 @@ class TestAdd:
         assert add(folder, "--prompt", folder / "prompt.safetensors") == ExitCode.OK
         (folder / "sam.pth").unlink()
         assert clue("models", "list") == ExitCode.OK
-        assert ", 1 of 4 files are missing" in capsys.readouterr().out
+        assert ", 1 of 4 files missing" in capsys.readouterr().out
 
     def test_a_sam_that_its_authors_did_not_publish_is_told(
         self, published: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
@@ -179,7 +180,7 @@ class TestAdd:
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("model.whole_file._write", full)
+        monkeypatch.setattr("model.whole_file.os.fsync", full)
         code = add(published, "--prompt", published / "prompt.safetensors")
         assert code == ExitCode.OUTPUT_NOT_WRITABLE
         assert "No space left" in capsys.readouterr().err
@@ -195,7 +196,7 @@ class TestVerifyInfoRemove:
         assert clue("models", "verify", "small-sd3") == ExitCode.WEIGHTS_MISSING
         captured = capsys.readouterr()
         assert f"SHA-256 was {before} when added, is " in captured.out
-        assert "1 files are missing or changed" in captured.err
+        assert "1 file missing or changed" in captured.err
 
     def test_unknown_names(self, capsys: Output) -> None:
         assert clue("models", "verify", "x") == ExitCode.BAD_USAGE
@@ -210,6 +211,39 @@ class TestVerifyInfoRemove:
         shown = capsys.readouterr().out
         assert "adapters on: small-sd3" in shown
         assert "training, steps: 7" in shown
+        assert "base digests, sam: " in shown and "{" not in shown
+        assert clue("models", "info", folder, "--json") == ExitCode.OK
+        facts = json.loads(capsys.readouterr().out)
+        assert (facts["name"], facts["training"]["steps"]) == (folder.name, 7)
+
+    def test_a_preset_that_is_not_registered_is_known_all_the_same(self, capsys: Output) -> None:
+        assert clue("models", "info", "sd3-medium") == ExitCode.WEIGHTS_MISSING
+        told = capsys.readouterr().err
+        assert "sd3-medium is known, but its base weights are not registered." in told
+        assert "`clue models add sd3-medium`" in told
+
+    def test_a_registered_name_is_a_preset(self, published: Path) -> None:
+        with pytest.raises(PresetError, match="no preset 'small-sd3'; known: mini"):
+            preset_of("small-sd3")
+        assert add(published, "--prompt", published / "prompt.safetensors") == ExitCode.OK
+        assert preset_of("small-sd3") == SMALL
+        with pytest.raises(PresetError, match=r"known: mini, .*small-sd3, or a YAML file"):
+            preset_of("sd9")
+
+    def test_a_sentence_does_not_capitalise_a_path(
+        self, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_adapter(tmp_path)
+        monkeypatch.chdir(tmp_path)
+        (name,) = [path.name for path in tmp_path.iterdir() if (path / "head.safetensors").is_file()]
+        registry.drop("small-sd3")
+        assert clue("models", "merge", name, "--out", "o") == ExitCode.WEIGHTS_MISSING
+        assert f"clue: {name} needs base weights: the base weights of small-sd3 are not registered" in (
+            capsys.readouterr().err
+        )
+        Image.new("RGB", (64, 64)).save("a.png")
+        assert clue("scan", "a.png", "--out", "out", "--model", name) == ExitCode.WEIGHTS_MISSING
+        assert "register where they are now: clue models add small-sd3" in capsys.readouterr().err
 
     def test_a_trained_model_whose_replacement_was_killed(self, tmp_path: Path, capsys: Output) -> None:
         folder = write_adapter(tmp_path)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +16,20 @@ from PIL import Image
 from clue_cli.report.html import write_report
 from clue_cli.report.previews import write_previews
 from clue_cli.scan.records import (
+    Answer,
     BoundingBox,
     Counts,
     ExifBrief,
     FailureCode,
     FailureRecord,
     FileIdentity,
+    Finding,
     ImageRecord,
     MatchingPlace,
     ModelInfo,
+    Origin,
     OutputPaths,
+    Question,
     Region,
     RunRecord,
     Seconds,
@@ -79,6 +84,12 @@ SHAPES = [
         for i, name in enumerate(HOSTILE)
     ),
 ]
+
+
+def with_answer(record: ImageRecord, **changes: Any) -> ImageRecord:
+    """The record with another answer to what was edited, and where."""
+    answer = record.verdicts[Question.LOCALIZATION].model_copy(update=changes)
+    return record.model_copy(update={"verdicts": {Question.LOCALIZATION: answer}})
 
 
 def draw(shape: Shape) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_]]:
@@ -137,18 +148,22 @@ def record_of(shape: Shape, stem: str | None = None, regions: list[Region] | Non
         ),
         width=shape.width,
         height=shape.height,
-        verdict=shape.verdict,
-        reason={
-            Verdict.FORGED: f"The score {shape.score:.3f} is above the threshold 0.500.",
-            Verdict.NO_EVIDENCE: f"The score {shape.score:.3f} is not above the threshold 0.500.",
-            Verdict.INCONCLUSIVE: "The image is smaller than 32 pixels on a side.",
-        }[shape.verdict],
+        verdicts={
+            Question.LOCALIZATION: Answer(
+                verdict=shape.verdict,
+                reason={
+                    Verdict.FORGED: f"The score {shape.score:.3f} is above the threshold 0.500.",
+                    Verdict.NO_EVIDENCE: f"The score {shape.score:.3f} is not above the threshold 0.500.",
+                    Verdict.INCONCLUSIVE: "The image is smaller than 32 pixels on a side.",
+                }[shape.verdict],
+                score=shape.score,
+                confidence=None if shape.verdict is Verdict.INCONCLUSIVE else 0.5 + abs(shape.score - 0.5),
+                score_threshold=0.5,
+                no_evidence_below=0.4,
+            )
+        },
         forged_area_ratio=ratio,
-        score=shape.score,
-        confidence=None if shape.verdict is Verdict.INCONCLUSIVE else 0.5 + abs(shape.score - 0.5),
         threshold=0.5,
-        score_threshold=0.5,
-        no_evidence_below=0.4,
         regions=listed,
         region_count=len(listed),
         outputs=OutputPaths(
@@ -179,7 +194,9 @@ def record_of(shape: Shape, stem: str | None = None, regions: list[Region] | Non
             gps_present=True,
         ),
         decoding=["EXIF orientation 6 applied", "CMYK converted to RGB"],
-        warnings=[f"The name says {ATTACK}, the content is JPEG."],
+        findings=[
+            Finding(kind="type_mismatch", source=Origin.FILE, statement=f"The name says {ATTACK}, the content is JPEG.")
+        ],
         seconds=Seconds(read=0.0012, decode=0.0123, predict=0.1456, write=0.0301),
     )
 
@@ -250,13 +267,11 @@ def many(count: int) -> Iterator[ImageRecord]:
     base = record_of(SHAPES[0], "case7/DSC_0412.jpg")
     for i in range(count):
         verdict = list(Verdict)[i % 3]
-        yield base.model_copy(
+        confidence = None if verdict is Verdict.INCONCLUSIVE else 0.5 + i / count / 2
+        yield with_answer(base, score=(i + 1) / (count + 1), verdict=verdict, confidence=confidence).model_copy(
             update={
                 "locator": f"evidence/batch {i % 40:02d}/IMG_{i:06d}.jpg",
                 "file": base.file.model_copy(update={"sha256": hashlib.sha256(str(i).encode()).hexdigest()}),
-                "score": (i + 1) / (count + 1),
-                "verdict": verdict,
-                "confidence": None if verdict is Verdict.INCONCLUSIVE else 0.5 + i / count / 2,
             }
         )
 

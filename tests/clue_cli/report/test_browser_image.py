@@ -11,7 +11,7 @@ import pytest
 from clue_cli.report.html import write_report
 from clue_cli.report.previews import write_panel
 from tests.clue_cli.report.conftest import Demo
-from tests.clue_cli.report.demo import SHAPES, many, run_of
+from tests.clue_cli.report.demo import SHAPES, many, run_of, with_answer
 from tests.clue_cli.report.reader import END, ENTER, ESCAPE, LEFT, RIGHT, Reader, image
 
 pytestmark = pytest.mark.browser
@@ -164,7 +164,7 @@ def test_panels_are_shown_as_aids(chromium: Any, tmp_path: Path) -> None:
     for name in names.values():
         with (tmp_path / name).open("wb") as stream:
             write_panel(stream, np.zeros((30, 40), np.float32))
-    first = first.model_copy(update={"outputs": first.outputs.model_copy(update=names), "p_value": 0.004})
+    first = with_answer(first, p_value=0.004).model_copy(update={"outputs": first.outputs.model_copy(update=names)})
     reader = Reader(chromium, write_report(tmp_path, run_of([first, second], 0), [first, second]))
     reader.open(image(first.locator))
     reader.until("[...document.querySelectorAll('#panels img')].filter((i) => i.naturalWidth === 40).length === 2")

@@ -20,7 +20,7 @@ from clue_cli.report.page import asset
 from clue_cli.report.previews import inferno
 from clue_cli.scan.records import Counts, ImageRecord, RunRecord, Verdict
 from tests.clue_cli.report.conftest import Demo
-from tests.clue_cli.report.demo import ATTACK, SHAPES, failures, many, record_of, run_of
+from tests.clue_cli.report.demo import ATTACK, SHAPES, failures, many, record_of, run_of, with_answer
 
 
 class Page(HTMLParser):
@@ -228,7 +228,7 @@ def test_a_calibration_states_its_promise(
 def test_panels_and_p_values_reach_the_page(tmp_path: Path) -> None:
     record = record_of(SHAPES[0], "a")
     outputs = record.outputs.model_copy(update={"jpeg_ghosts": "panels/a #.ghosts.png"})
-    page = write(tmp_path, [record.model_copy(update={"outputs": outputs, "p_value": 0.0123456789})])
+    page = write(tmp_path, [with_answer(record, p_value=0.0123456789).model_copy(update={"outputs": outputs})])
     detail = page.data["data-details-0"][0]
     assert detail["urls"]["jpeg_ghosts"] == "panels/a%20%23.ghosts.png"
     assert "noise_inconsistency" not in detail["urls"]
@@ -295,7 +295,7 @@ def test_an_error_leaves_the_old_page(tmp_path: Path, moment: str, monkeypatch: 
         raise OSError(28, "No space left on device")
 
     if moment == "while writing":
-        monkeypatch.setattr("clue_cli.report.atomic.os.fsync", full)
+        monkeypatch.setattr("model.whole_file.os.fsync", full)
     with pytest.raises(OSError, match=r"error|space"):
         write_report(tmp_path, run_of([], 0), broken() if moment == "while reading" else [])
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]

@@ -98,7 +98,10 @@ def test_the_details_hold_the_rest_of_the_record() -> None:
     assert detail["seed"] == "18446744073709551615", "all digits of 64 bits"
     assert detail["tiles"] == [512, 64, 4]
     assert detail["exif"]["gps_present"] is True and "thumbnail_present" not in detail["exif"]
-    assert (detail["decoding"], detail["warnings"]) == (record.decoding, record.warnings)
+    assert detail["decoding"] == record.decoding
+    assert detail["findings"] == [
+        [found.source.value, found.weight.value, found.statement] for found in record.findings
+    ]
     assert detail["seconds"] == [0.0012, 0.0123, 0.1456, 0.0301]
     assert detail["model"] == 3
 

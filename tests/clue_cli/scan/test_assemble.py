@@ -9,12 +9,13 @@ import pytest
 
 from clue_cli.evidence.item import Photo
 from clue_cli.scan.assemble import image_record
+from clue_cli.scan.records import Question
 from model.calibration import Calibration, OwnScore, image_features
 from model.picture import PHOTO, SCREEN
 from model.prediction import Prediction
 from model.presets.spec import TileSpec
 from model.verdict import judge
-from tests.clue_cli.scan.made import Pixels, identity, image
+from tests.clue_cli.results.made import Pixels, identity, image
 from tests.drawn_pictures import noise, page
 
 CALIBRATION = Calibration(
@@ -43,19 +44,22 @@ def test_thresholds_are_those_of_the_kind_of_picture(
     heatmap = np.full(pixels.shape[:2], 0.02, np.float32)
     heatmap[32:96, 40:104] = 0.8
     prediction = Prediction(0, heatmap, image_features(heatmap, pixels), seed=1, tile_count=1, seconds=0)
-    finding = judge(pixels, heatmap, prediction.features, calibration)
+    judgment = judge(pixels, heatmap, prediction.features, calibration)
     photo, like = Photo("a.jpg", identity(), 0, 1, pixels, 1), image()
     record = image_record(
         photo,
         prediction,
-        finding,
+        judgment,
         outputs=like.outputs,
         model=like.model,
         calibration=calibration,
         tile=TileSpec(),
         seconds_write=0,
     )
-    assert (record.no_evidence_below, record.score_threshold) == thresholds
+    answer = record.verdicts[Question.LOCALIZATION]
+    assert (answer.no_evidence_below, answer.score_threshold) == thresholds
     assert (record.verdict, record.score) == (verdict, pytest.approx(0.8))
-    assert (record.reason.startswith(SCREEN), record.warnings) == (pixels.max() > 240, [])
+    screen = pixels.max() > 240
+    assert record.reason.startswith(SCREEN) == screen
+    assert ("screen_or_drawing" in [finding.kind for finding in record.findings]) == screen
     assert (record.forged_area_ratio, record.region_count) == (0.2, 1)

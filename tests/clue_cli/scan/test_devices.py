@@ -123,7 +123,7 @@ def test_what_one_device_cannot_compute_is_left_to_the_others(
 
     def one_is_broken(*arguments: Any) -> list[Any]:
         made = processes(*arguments)
-        made[0]._setup["model"] = "unstartable"
+        made[0]._child._setup["model"] = "unstartable"
         return made
 
     monkeypatch.setattr(pipeline, "processes", one_is_broken)
@@ -189,7 +189,7 @@ def test_a_model_that_is_refused_there_ends_the_run(
     def refusing(*arguments: Any) -> list[Any]:
         made = processes(*arguments)
         for process in made:
-            process._setup["model"] = "missing"
+            process._child._setup["model"] = "missing"
         return made
 
     monkeypatch.setattr(pipeline, "processes", refusing)

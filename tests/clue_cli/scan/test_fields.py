@@ -14,7 +14,7 @@ from clue_cli.scan.calibration_file import CalibrationFile
 from clue_cli.scan.fields import calibration_schema, fields_document, meaning, record_schema, run_schema
 from clue_cli.scan.records import FailureCode
 from tests.clue_cli.calibrate.made import content, high, low, made
-from tests.clue_cli.scan.made import failure, image, run
+from tests.clue_cli.results.made import failure, image, run
 
 
 def test_the_document_in_the_repository_is_the_generated_one() -> None:

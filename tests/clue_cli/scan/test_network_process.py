@@ -64,7 +64,7 @@ def test_what_is_begun_is_finished_before_waiting() -> None:
 @pytest.mark.parametrize(
     ("reds", "failed", "how", "deaths"),
     [
-        ((10, 20, KILLS, 30, 40, 50), [2], "was ended by signal SIGKILL, perhaps because memory ran out, twice", 2),
+        ((10, 20, KILLS, 30, 40, 50), [2], "crashed (signal SIGKILL, perhaps because memory ran out), twice", 2),
         ((KILLS, KILLS, 30, 40), [0, 1], "SIGKILL", 3),
         ((10, RAISES, 30), [1], "failed (RuntimeError: shape mismatch), twice, with this image in it", 2),
         ((10, 20, 30, KILLS), [3], "SIGKILL", 1),
@@ -106,7 +106,7 @@ def test_one_that_dies_again_and_again_gives_back_what_it_held() -> None:
             yield key, pixels
 
     answered = []
-    with pytest.raises(NetworkLost, match="on cuda:1 was ended by signal SIGKILL") as lost:
+    with pytest.raises(NetworkLost, match=r"on cuda:1 crashed \(signal SIGKILL") as lost:
         for result in network([]).predict(coming()):
             answered.append(result.key)
     assert sorted([*answered, *lost.value.keys]) == given

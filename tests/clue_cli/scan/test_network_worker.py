@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from clue_cli.errors import UsageError, WeightsError
-from clue_cli.evidence.wire import receive_header, send_header
+from clue_cli.evidence.sandbox.framing import receive_header, send_header
 from clue_cli.scan.network_worker import load, serve
 from model.checkpoint import inspect
 from tests.tiny_model import write_tiny_model
@@ -34,7 +34,7 @@ def test_it_loads_what_the_parent_asked_for(model: Path) -> None:
     ("changes", "error", "named"),
     [
         ({"digest": "0" * 64}, WeightsError, "changed since the scan began"),
-        ({"model": "/nowhere"}, WeightsError, "no model at /nowhere"),
+        ({"model": "/nowhere"}, WeightsError, "No model at /nowhere"),
         ({"device": "cuda:77"}, UsageError, "there is no device 'cuda:77' here"),
     ],
 )

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clue_cli.errors import NothingToScanError, OutputError, UsageError, WeightsError
-from clue_cli.evidence.orientation import displayed_view
 from clue_cli.scan import pipeline
 from clue_cli.scan.assemble import uncalibrated
 from clue_cli.scan.options import DType, ScanOptions
@@ -26,6 +25,7 @@ from clue_cli.scan.progress import Silent
 from clue_cli.scan.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord
 from model.calibration import Calibration
 from model.checkpoint import WEIGHTS_FILE, inspect
+from model.images.pixels import displayed_view
 from model.predictor import Predictor
 from model.storage import load
 from model.tiling import tiles
@@ -318,7 +318,7 @@ def test_a_full_disk_ends_the_run_with_an_output_error(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("clue_cli.scan.store.write_mask", full)
+    monkeypatch.setattr("clue_cli.results.scan_store.write_mask", full)
     with pytest.raises(OutputError, match="No space left"):
         scan()
     ended = json.loads((tmp_path / "out" / "run.json").read_text())

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from skimage import data
 
-from model.data.attacks import GRIDS, SOCIAL, AttackError, gaussian_kernel, noisy, parse, parse_all, resized_mask
+from model.data.attacks import GRIDS, SOCIAL, AttackError, gaussian_kernel, noisy, parse, parse_all
 
 Pixels = NDArray[np.uint8]
 
@@ -120,12 +120,3 @@ def test_sizes_no_format_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AttackError, match="would make"):
         parse("resize:2")[0].apply(np.zeros((20, 20, 3), np.uint8))
     assert parse("resize:0.05")[0].apply(np.zeros((3, 3, 3), np.uint8)).shape == (1, 1, 3)
-
-
-def test_masks_brought_along() -> None:
-    mask = np.zeros((40, 60), bool)
-    mask[10:20, 20:40] = True
-    assert resized_mask(mask, 40, 60) is mask
-    half = resized_mask(mask, 20, 30)
-    assert half.sum() == mask.sum() / 4
-    assert half[5:10, 10:20].all()

@@ -12,8 +12,8 @@ pytest.importorskip("cv2", reason="the extra `train` is not installed")
 
 from model.data.contact_sheet import OUTLINE, contact_sheet, outlined
 from model.data.mix import Authentic, Masks, Mix, Pairs, Shape, Source, Validation
-from model.data.picture_files import DamagedFileError
 from model.data.stream import Stream
+from model.images.pixels import DamagedFileError
 
 
 def test_an_outline_lies_around_the_region_and_leaves_it_visible() -> None:

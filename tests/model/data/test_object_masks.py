@@ -11,8 +11,8 @@ from PIL import Image
 
 from model.data.description import describe
 from model.data.mix import Forge, MaskFolder, Mix, Source, Validation
-from model.data.picture_files import DamagedFileError
 from model.data.source_photos import Cutout, SourcePhotos, find_source_photos, of_split, photos_of
+from model.images.pixels import DamagedFileError
 from tests.model.data.made import touch
 
 SHARED = "belong to several photos of one name; expected a folder of the same path as the photo's"

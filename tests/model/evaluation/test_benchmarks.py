@@ -17,7 +17,6 @@ from model.evaluation import (
     BenchmarkNotFound,
     EvaluationError,
     StrictError,
-    UnreadablePicture,
     digest,
     expand,
     find,
@@ -27,6 +26,7 @@ from model.evaluation import (
     read_truth,
     status,
 )
+from model.images.pixels import DamagedFileError
 from tests.model.evaluation.trees import (
     BOX,
     PUBLISHED,
@@ -367,7 +367,7 @@ def test_a_chosen_part_that_looks_inverted(looks: list[bool | None], said: str |
 
 def test_ground_truths_are_read_by_whoever_is_asked_to(tmp_path: Path) -> None:
     def broken(what: Sample | Path) -> NoReturn:
-        raise UnreadablePicture(str(what))
+        raise DamagedFileError(str(what))
 
     found = find_at(tp_gt_au(tmp_path), read=broken)
     assert kinds(found) == ["mask unreadable"] * 3
@@ -437,7 +437,7 @@ def test_digest_depends_on_names_classes_and_contents_alone(tmp_path: Path) -> N
     assert len({first, second, third}) == 3
     entries = find_at(two).samples
     (two / "Au" / "a00.jpg").unlink()
-    with pytest.raises(UnreadablePicture):
+    with pytest.raises(DamagedFileError):
         digest(entries)
 
 

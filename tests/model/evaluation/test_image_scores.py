@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from model.calibration import reliability
 from model.evaluation import image_scores
-from model.evaluation.bootstrap import Statistic, interval, mean_cells, paired, statistic_cells, weights
+from model.evaluation.bootstrap import Statistic, interval, mean_estimates, paired, statistic_estimates, weights
 
 sklearn = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
 
@@ -117,7 +117,7 @@ def test_reliability_curve_leaves_empty_bins_out() -> None:
 def test_interval_of_a_mean_is_that_of_theory() -> None:
     """The standard error of a mean is s/√n; percentile intervals of 400 images agree with it within a few per cent."""
     values = np.random.default_rng(0).normal(0.6, 0.2, 400)
-    cell = mean_cells({"f1": values}, seed=0)["f1"]
+    cell = mean_estimates({"f1": values}, seed=0)["f1"]
     assert (cell.value, cell.n) == (pytest.approx(values.mean()), 400)
     half = 1.96 * values.std() / 20
     assert cell.low == pytest.approx(values.mean() - half, abs=0.1 * half)
@@ -128,18 +128,18 @@ def test_intervals_cover_as_often_as_they_say() -> None:
     rng = np.random.default_rng(1)
     hits = 0
     for repeat in range(200):
-        cell = mean_cells({"x": rng.random(60)}, seed=repeat, resamples=300)["x"]
+        cell = mean_estimates({"x": rng.random(60)}, seed=repeat, resamples=300)["x"]
         assert cell.low is not None and cell.high is not None
         hits += cell.low <= 0.5 <= cell.high
     assert hits / 200 == pytest.approx(0.94, abs=0.05)
 
 
 def test_missing_values_lower_n_and_are_not_zero() -> None:
-    cells = mean_cells({"a": np.array([1.0, np.nan, 0.5]), "b": np.array([np.nan] * 3)}, seed=0, resamples=50)
+    cells = mean_estimates({"a": np.array([1.0, np.nan, 0.5]), "b": np.array([np.nan] * 3)}, seed=0, resamples=50)
     assert (cells["a"].value, cells["a"].n) == (0.75, 2)
     assert (cells["b"].value, cells["b"].n, cells["b"].low) == (None, 0, None)
-    assert mean_cells({}, seed=0) == {}
-    assert mean_cells({"a": np.array([0.3])}, seed=0)["a"].to_dict() == {
+    assert mean_estimates({}, seed=0) == {}
+    assert mean_estimates({"a": np.array([0.3])}, seed=0)["a"].to_dict() == {
         "value": 0.3, "n": 1, "low": None, "high": None}  # fmt: skip
 
 
@@ -173,10 +173,10 @@ def test_statistics_without_a_value() -> None:
     def constant(value: float) -> Statistic:
         return lambda weight: np.full(weight.shape[:-1], value)
 
-    cells = statistic_cells({"no": constant(math.nan), "yes": constant(0.5)}, np.zeros(3, int), 0, 20)
+    cells = statistic_estimates({"no": constant(math.nan), "yes": constant(0.5)}, np.zeros(3, int), 0, 20)
     assert cells["no"].to_dict() == {"value": None, "n": 3, "low": None, "high": None}
     assert cells["yes"].to_dict() == {"value": 0.5, "n": 3, "low": 0.5, "high": 0.5}
-    assert statistic_cells({"one": constant(0.5)}, np.zeros(1, int), 0)["one"].low is None
+    assert statistic_estimates({"one": constant(0.5)}, np.zeros(1, int), 0)["one"].low is None
     assert interval(np.array([math.nan])) == (None, None)
 
 
@@ -189,11 +189,11 @@ def test_paired_test_sees_a_small_steady_difference_and_no_other() -> None:
     base = rng.random(100)  # images differ far more than methods do
     groups = np.zeros(100, int)
     better = paired("f1", mean_of(base + 0.02 + rng.normal(0, 0.01, 100)), mean_of(base), groups, 0)
-    assert better.real and better.p_value < 0.01
+    assert better.differs and better.p_value < 0.01
     assert better.difference.value == pytest.approx(0.02, abs=0.005)
     same = paired("f1", mean_of(base + rng.normal(0, 0.1, 100)), mean_of(base), groups, 0)
-    assert not same.real and same.p_value > 0.05
-    assert same.to_dict()["real"] is False
+    assert not same.differs and same.p_value > 0.05
+    assert same.to_dict()["differs"] is False
     with pytest.raises(ValueError, match="too few"):
         paired("f1", mean_of(base[:1]), mean_of(base[:1]), groups[:1], 0)
 
@@ -204,5 +204,31 @@ def test_paired_test_errs_as_often_as_it_says() -> None:
     for repeat in range(150):
         base = rng.random(50)
         a, b = base + rng.normal(0, 0.1, 50), base + rng.normal(0, 0.1, 50)
-        false += paired("f1", mean_of(a), mean_of(b), np.zeros(50, int), repeat, 200).real
+        false += paired("f1", mean_of(a), mean_of(b), np.zeros(50, int), repeat, 200).differs
     assert false / 150 < 0.12
+
+
+@pytest.mark.parametrize(
+    ("differences", "p_value"),
+    [
+        ([0.3, 0.2, 0.1, 0.4], 0.125),
+        ([0.1] * 6, 2 / 64),
+        ([1.0, -1.0], 1.0),
+        ([3.0, 2.0, -1.0], 0.5),
+        ([0.0, 0.0], 1.0),
+    ],
+)
+def test_few_images_are_tested_exactly(differences: list[float], p_value: float) -> None:
+    of_a = np.array(differences)
+    zero = np.zeros_like(of_a)
+    groups = np.zeros(of_a.size, int)
+    found = paired("f1", mean_of(of_a), mean_of(zero), groups, 0, 200, differences=of_a)
+    assert found.p_value == pytest.approx(p_value)
+    assert found.p_value >= found.least_p == 2.0 ** (1 - of_a.size)
+    assert found.differs == (p_value <= 0.05)
+
+
+def test_no_p_value_is_below_what_the_smaller_class_allows() -> None:
+    classes = np.array([0] * 4 + [1] * 200)
+    found = paired("image_auc", mean_of(np.ones(204)), mean_of(np.zeros(204)), classes, 0, 2000)
+    assert (found.p_value, found.least_p, found.differs) == (0.125, 0.125, False)

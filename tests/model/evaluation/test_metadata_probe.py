@@ -10,7 +10,7 @@ from PIL import Image
 from model.evaluation import ImageRow
 from model.evaluation.metadata_probe import probe
 from model.evaluation.metrics import image_cells
-from model.evaluation.truth import read_header
+from model.images.pixels import read_header
 from tests.clue_cli.eval.made import picture
 
 ROWS = [ImageRow(f"{number}", number % 2 == 0) for number in range(60)]

@@ -25,10 +25,10 @@ from model.evaluation import (
     ground,
     measure,
     merged,
-    read_pixels,
     summarize,
 )
 from model.evaluation.metrics import edited_area_fifths, picture_size
+from model.images.pixels import read_pixels
 from tests.model.evaluation.trees import BOX, HEIGHT, WIDTH, mask, picture, tp_gt_au
 
 PERFECT = BOX.astype(np.float32)
@@ -232,15 +232,15 @@ def test_a_result_does_not_differ_from_itself(metric: str) -> None:
     rows = rows_of()
     comparison, problems = compare(rows, rows, metric, resamples=50)
     assert problems == []
-    assert (comparison.difference.value, comparison.real, comparison.p_value) == (0, False, 1)
+    assert (comparison.difference.value, comparison.differs, comparison.p_value) == (0, False, 1)
     assert comparison.a == pytest.approx(
         (summarize(rows, resamples=2).pixel | summarize(rows, resamples=2).image)[metric].value
     )
 
 
-def test_a_steady_difference_is_real() -> None:
+def test_a_steady_difference_differs() -> None:
     comparison, _ = compare(rows_of(shift=0.05), rows_of(), "f1", resamples=200)
-    assert comparison.real
+    assert comparison.differs
     assert comparison.difference.value == pytest.approx(0.05)
     assert comparison.difference.n == 20
 

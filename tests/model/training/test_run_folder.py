@@ -50,15 +50,15 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
 def test_what_a_killed_training_was_writing_is_removed(finished: Path, tmp_path: Path) -> None:
     run = task(tmp_path / "run")
     shutil.copytree(finished, run.out)
-    cut_off = [".state.pt-abc_1234", ".best-abcd1234/model.json", "best/.model.safetensors-00000000"]
-    cut_off += [".last.earlier/model.json"]
-    kept = [".notes-abcd1234", ".gone.pt-abcd1234", ".state.pt-short"]
+    folder = f".{'a' * 16}.part"
+    cut_off = [f".{'0' * 16}.part", f"{folder}/model.json", f"best/.{'1' * 16}.part", ".last.earlier/model.json"]
+    kept = [".notes-abcd1234", ".part", f".{'A' * 16}.part"]
     for name in (*cut_off, *kept):
         (run.out / name).parent.mkdir(exist_ok=True)
         (run.out / name).write_text("half")
     assert train(run).step == 6
     assert not [name for name in cut_off if (run.out / name).exists()]
-    assert not (run.out / ".best-abcd1234").exists()
+    assert not (run.out / folder).exists()
     assert not (run.out / ".last.earlier").exists()
     assert all((run.out / name).exists() for name in kept)
 
@@ -68,7 +68,7 @@ def test_killed_while_the_best_model_was_replaced(finished: Path, tmp_path: Path
     run = task(tmp_path / "run")
     shutil.copytree(finished, run.out)
     digest = digest_of(run.out / "best")
-    shutil.copytree(run.out / "best", run.out / ".best-abcd1234")
+    shutil.copytree(run.out / "best", run.out / f".{'a' * 16}.part")
     (run.out / "best").rename(run.out / ".best.earlier")
     assert digest_of(inspect(str(run.out / "best")).folder) == digest
     listener = Stopper(0)
@@ -77,7 +77,7 @@ def test_killed_while_the_best_model_was_replaced(finished: Path, tmp_path: Path
     assert said in listener.said
     assert inspect(str(run.out / "best")).note == ""
     assert (run.out / "best" / WEIGHTS_FILE).read_bytes() == (finished / "best" / WEIGHTS_FILE).read_bytes()
-    assert not [path for path in run.out.iterdir() if path.name.startswith(".best")]
+    assert not [path for path in run.out.iterdir() if path.name.endswith((".part", ".earlier"))]
 
 
 def test_first_weights_whose_replacement_was_killed(finished: Path, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_first_weights_whose_replacement_was_killed(finished: Path, tmp_path: Pa
 
 
 def test_killed_before_the_settings_were_written(tmp_path: Path) -> None:
-    (tmp_path / ".settings.json-abcd1234").write_text("{")
+    (tmp_path / f".{'a' * 16}.part").write_text("{")
     assert train(task(tmp_path, steps=1)).step == 1
 
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 
+from model.evaluation.pixel_scores import Counts
 from model.training.average import Average
 from model.training.errors import OptionsError
 from model.training.feed import Feed, batches
@@ -24,7 +25,7 @@ from model.training.options import TrainingOptions
 from model.training.progress import Display
 from model.training.schedule import FLOOR, learning_rate
 from model.training.state import RunFolder, seed_step
-from model.training.validation import Counts, measure, summarize, write_samples
+from model.training.validation import measure, summarize, write_samples
 from tests.model.training.made import QUICK, Squares
 from tests.tiny_model import write_tiny_model
 
@@ -197,7 +198,7 @@ class TestFeed:
 
 class TestValidation:
     def test_counts_against_hand(self) -> None:
-        counts = [Counts(30, 10, 20, 100), Counts(0, 0, 40, 100), Counts(0, 25, 0, 100)]
+        counts = [Counts(30, 40, 50, 100), Counts(0, 0, 40, 100), Counts(0, 25, 0, 100)]
         found = summarize(counts)
         assert (found.forged, found.authentic) == (2, 1)
         assert found.f1 == pytest.approx((2 * 30 / (60 + 30) + 0) / 2)
@@ -207,7 +208,7 @@ class TestValidation:
         assert found.recall == pytest.approx(31 / 91)
 
     def test_without_authentic_pictures(self) -> None:
-        assert math.isnan(summarize([Counts(1, 0, 0, 4)]).marked_on_authentic)
+        assert math.isnan(summarize([Counts(1, 1, 1, 4)]).marked_on_authentic)
 
     def test_measure_and_samples(self, tmp_path: Path) -> None:
         class Bright(nn.Module):
@@ -245,6 +246,16 @@ class TestDisplay:
         display.ended()
         said = stream.getvalue()
         assert all(part in said for part in (shown, "images/s", "loss 0.5000", "F1 0.250", "(best so far)", "a ?[31m"))
+
+    def test_the_line_that_stays_shows_the_last_f1(self) -> None:
+        stream = io.StringIO()
+        display = Display(stream)
+        display.started(10, 0, "steps")
+        display.validated(self.CHECK)
+        display.stepped(self.ROW)
+        display.validated(self.CHECK | {"f1": 0.75})
+        display.ended()
+        assert "F1 0.750" in stream.getvalue().rpartition("3/10")[2]
 
 
 class TestLog:

@@ -1,0 +1,150 @@
+"""`clue report` and `clue export`: what a scan has written, rendered again or in another format."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clue_cli.commands.options import path
+from clue_cli.errors import ExitCode, NothingToScanError, UsageError
+from clue_cli.results.export import FORMATS, writer
+from clue_cli.terminal import printable, say
+
+if TYPE_CHECKING:
+    from clue_cli.results.reader import ResultsReader
+    from clue_cli.results.selection import Selection
+
+ANSWERS = ("forged", "inconclusive", "no_evidence", "failure")
+"""What `--only` can ask for."""
+
+_SELECTION = "Which records"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
+
+Results = Annotated[Path, typer.Argument(parser=path, metavar="RESULTS", help="The folder that --out of a scan named.")]
+Only = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME[,NAME…]",
+        help=f"Take only these verdicts or failures: {', '.join(ANSWERS)}.",
+        rich_help_panel=_SELECTION,
+    ),
+]
+Locators = Annotated[
+    Path | None,
+    typer.Option(
+        "--list",
+        parser=path,
+        metavar="FILE",
+        help="Take only the locators in this text file, one a line.",
+        rich_help_panel=_SELECTION,
+    ),
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="CONDITION",
+        help="Take only records that meet a condition on a column of summary.csv, as in score>=0.8 or "
+        "camera_model~canon (contains). Several conditions must all hold.",
+        rich_help_panel=_SELECTION,
+    ),
+]
+
+
+def report(
+    results: Results,
+    only: Only = None,
+    locators: Locators = None,
+    where: Where = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Name of the page without .html.", show_default="index, or selection"),
+    ] = None,
+) -> None:
+    """Write the page of a results folder again, or a page of selected records beside it.
+
+    The page is written into RESULTS, because it shows the pictures there; records and pictures are only read.
+    """
+    selection = _selection(only, locators, where)
+    chosen = name or ("selection" if selection else "index")
+    if not _NAME.fullmatch(chosen):
+        raise UsageError(f"--name {chosen!r} cannot be the name of a page.", "Use letters, digits, - and _.")
+    if selection and chosen == "index":
+        raise UsageError("index.html shows all records.", "Choose another --name for a selection.")
+    from clue_cli.report.html import write_report
+    from clue_cli.results.folder import ResultsFolder, output_errors
+    from clue_cli.results.reader import ResultsReader
+    from clue_cli.results.scan_store import LOCK
+
+    with ResultsReader(results) as reader:
+        if reader.run is None:
+            raise NothingToScanError(f"{results / 'run.json'} is missing or damaged.", "clue export needs no run.json.")
+        folder = ResultsFolder(results)
+        folder.lock(LOCK, f"A scan is writing to {results}.")
+        try:
+            with output_errors(results):
+                page = write_report(
+                    results, reader.run, filter(selection, reader.records()), name=chosen, selection=str(selection)
+                )
+        finally:
+            folder.release()
+        _warn_of_damage(reader)
+    say(printable(f"Page: {page}"))
+    raise typer.Exit(ExitCode.OK)
+
+
+def export(
+    results: Results,
+    form: Annotated[
+        str, typer.Option("--format", metavar="|".join(FORMATS), help="The format that is written.")
+    ] = "csv",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", parser=path, metavar="FILE", help="The file to write.", show_default="standard output"
+        ),
+    ] = None,
+    only: Only = None,
+    locators: Locators = None,
+    where: Where = None,
+) -> None:
+    """Write the records of a results folder in another format. The folder is only read.
+
+    Records of earlier versions of clue are written in today's schema.
+    """
+    if form not in FORMATS:
+        raise UsageError(f"There is no format {form!r}.", f"The formats are: {', '.join(FORMATS)}.")
+    selection = _selection(only, locators, where)
+    from clue_cli.results.folder import output_errors
+    from clue_cli.results.reader import ResultsReader
+    from model.whole_file import whole_file
+
+    with ResultsReader(results) as reader:
+        records = filter(selection, reader.records())
+        if out is None:
+            writer(form)(sys.stdout.buffer, records)
+            sys.stdout.buffer.flush()
+        else:
+            with output_errors(out), whole_file(out, sync=True) as stream:
+                writer(form)(stream, records)
+        _warn_of_damage(reader)
+    raise typer.Exit(ExitCode.OK)
+
+
+def _selection(only: str | None, locators: Path | None, where: list[str] | None) -> Selection:
+    from clue_cli.results.selection import Selection, condition, read_locators
+
+    wanted = tuple(dict.fromkeys(word.strip() for word in only.split(","))) if only is not None else ()
+    if unknown := [word for word in wanted if word not in ANSWERS]:
+        raise UsageError(f"--only does not know {unknown[0]!r}.", f"It knows {', '.join(ANSWERS)}.")
+    return Selection(wanted, None if locators is None else read_locators(locators), tuple(map(condition, where or [])))
+
+
+def _warn_of_damage(reader: ResultsReader) -> None:
+    if reader.damaged:
+        say(f"Warning: {reader.damaged} damaged lines of records.jsonl were left out.")
+    if reader.unfinished:
+        say("Warning: the scan did not come to its end; these are the records until then.")

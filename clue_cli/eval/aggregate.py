@@ -1,0 +1,404 @@
+"""From the log to the result: figures, curves, averages, and `per_image.csv`, in one `Results`.
+
+One set, attack and method is in memory at a time.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clue_cli import __version__
+from clue_cli.eval.measurements import STEPS, Measurement, MeasurementLog, Unit
+from clue_cli.eval.methods import MEASURE, Method
+from clue_cli.eval.options import EvalOptions
+from clue_cli.eval.plan import Plan
+from clue_cli.eval.published import SOURCE, published_for
+from clue_cli.eval.results import (
+    Average,
+    Curves,
+    MethodRecord,
+    Outcome,
+    PixelPoint,
+    PublishedRecord,
+    Reliability,
+    Results,
+    Scalar,
+    SetRecord,
+    TimingRecord,
+)
+from clue_cli.eval.sets import ChosenSet
+from clue_cli.results.summary import harmless
+from clue_cli.terminal import printable
+from model.data.attacks import Attack
+from model.datasets.sample import Kind, Problem
+from model.evaluation import FIELDS, ImageRow, probe, summarize
+from model.evaluation.bootstrap import RESAMPLES, mean_estimates
+from model.evaluation.image_scores import precision_recall_curve, reliability_curve, roc_curve
+
+POINTS = 200
+"""Most points of a curve in the result."""
+PROBLEMS = 1000
+"""Most problems of one outcome that are listed; a count of the rest follows."""
+
+UNMEASURED = frozenset(
+    {Kind.IMAGE_UNREADABLE, Kind.MAP_MISSING, Kind.MAP_UNREADABLE, Kind.MAP_NOT_FINITE, Kind.MAP_OUT_OF_RANGE}
+)
+"""Problems that leave an image without a figure; others (a mask of another size) only have to be known."""
+
+Values = NDArray[np.float64]
+Images = dict[str, dict[str, str]]
+"""Digests of the images that were measured: set → key → SHA-256, hex."""
+
+
+def set_digest(images: dict[str, str]) -> str:
+    """SHA-256, hex, over the digests of the images, in the order of their keys."""
+    total = hashlib.sha256(b"clue measured set 1\n")
+    for key in sorted(images):
+        total.update(f"{images[key]}\n".encode())
+    return total.hexdigest()
+
+
+def set_record(chosen: ChosenSet, images: dict[str, str], extra: Iterable[Problem]) -> SetRecord:
+    """What the result says of a set. `extra`: problems beyond those of the set itself, e.g. surplus predictions.
+
+    Problems of images that were not measured (`--limit`, an interruption) stand apart from the others.
+    """
+    found, benchmark = chosen.found, chosen.found.benchmark
+    measured = [entry for entry in chosen.samples if entry.key in images]
+    forged = sum(entry.forged for entry in measured)
+    left_out = {entry.key for entry in found.samples}.difference(images)
+    problems = [*found.problems, *extra]
+    return SetRecord(
+        name=printable(found.name),
+        title=benchmark.title if benchmark else "",
+        layout=found.layout,
+        folder=printable(str(found.folder)),
+        forged=forged,
+        authentic=len(measured) - forged,
+        held=found.counts,
+        expected=benchmark.expected if benchmark else "",
+        complete=found.complete,
+        digest=set_digest(images),
+        damage=list(benchmark.damage) if benchmark else [],
+        problems=problem_records(problem for problem in problems if problem.name not in left_out),
+        elsewhere=problem_records(problem for problem in problems if problem.name in left_out),
+        ignored=found.ignored,
+    )
+
+
+def rows_of(
+    log: MeasurementLog, chosen: ChosenSet, images: dict[str, str], method: Method, attack: Attack, seed: int
+) -> list[Measurement]:
+    """What was measured of one method on one set under one attack; the probe's scores are filled in."""
+    settings = method.settings(attack, seed)
+    units = (Unit(settings, chosen.name, images[entry.key]) for entry in chosen.samples if entry.key in images)
+    found = [measurement for _, measurement in log.read(units)]
+    if method.kind != "probe":
+        return found
+    rows = probe([one.row for one in found], [one.signature for one in found])
+    return [Measurement(row) for row in rows]
+
+
+def outcome(
+    measurements: Sequence[Measurement], chosen: ChosenSet, method: Method, attack: Attack, seed: int,
+    resamples: int = RESAMPLES,
+) -> Outcome:  # fmt: skip
+    """The figures of one method on one set under one attack."""
+    rows = [one.row for one in measurements]
+    summary = summarize(rows, seed=seed, resamples=resamples)
+    return Outcome(
+        set=printable(chosen.name),
+        attack=attack.name,
+        simulated=attack.simulated,
+        method=method.name,
+        settings=method.settings(attack, seed),
+        forged=summary.forged,
+        authentic=summary.authentic,
+        pixel=summary.pixel,
+        image=summary.image,
+        groups={by: {printable(name): found for name, found in of.items()} for by, of in summary.groups.items()},
+        curves=curves(measurements),
+        problems=problem_records(summary.problems, "; per_image.csv names all"),
+        unmeasured=sum(map(_unmeasured, rows)),
+    )
+
+
+def average(
+    attack: str,
+    method: str,
+    figures: Sequence[Values],
+    outcomes: Sequence[Outcome],
+    seed: int,
+    resamples: int = RESAMPLES,
+) -> Average:
+    """One method under one attack over several sets.
+
+    Args:
+        figures: F1 and IoU of the scored images of each set, n×2.
+        outcomes: of the same sets.
+    """
+    pooled = np.concatenate(figures)
+    means: dict[str, float] = {}
+    for name in ("f1", "iou"):
+        values = [value for one in outcomes if (value := one.pixel[name].value) is not None]
+        if values:
+            means[name] = float(np.mean(values))
+    return Average(
+        attack=attack,
+        method=method,
+        sets=sum(bool(part.size) for part in figures),
+        weighted=mean_estimates({"f1": pooled[:, 0], "iou": pooled[:, 1]}, seed, resamples),
+        mean=means,
+    )
+
+
+def curves(measurements: Sequence[Measurement]) -> Curves:
+    """What the plots of one outcome are drawn from."""
+    scored = [one.row for one in measurements if one.row.score is not None]
+    scores = np.array([row.score for row in scored], np.float64)
+    forged = np.array([row.forged for row in scored], bool)
+    roc: list[tuple[float, float]] = []
+    precision_recall: list[tuple[float, float]] = []
+    fpr, tpr, _ = roc_curve(scores, forged, np.ones(scores.size))
+    if fpr.size:
+        roc = _thinned(fpr, tpr)
+        precision, recall = precision_recall_curve(scores, forged, np.ones(scores.size))
+        precision_recall = _thinned(recall, precision)
+    stated = [row for row in scored if row.probability is not None]
+    bins = reliability_curve(
+        np.array([row.probability for row in stated], np.float64), np.array([row.forged for row in stated], bool)
+    )
+    return Curves(
+        image_roc=roc,
+        image_precision_recall=precision_recall,
+        pixel=pixel_points([one for one in measurements if one.curve is not None]),
+        reliability=[Reliability(said=said, was=was, n=n) for said, was, n in bins],
+    )
+
+
+def pixel_points(measurements: Sequence[Measurement]) -> list[PixelPoint]:
+    """Precision, recall and false-positive rate of the pixels by threshold, averaged over images."""
+    kept = [one.curve for one in measurements if one.curve is not None]
+    if not kept:
+        return []
+    table = np.array(kept, np.float64)  # n×2×STEPS
+    hits, alarms = table[:, 0], table[:, 1]
+    points = []
+    for step in range(STEPS):
+        marked = hits[:, step] + alarms[:, step]
+        some, others = marked > 0, alarms[:, 0] > 0
+        points.append(
+            PixelPoint(
+                threshold=step / STEPS,
+                precision=float((hits[some, step] / marked[some]).mean()) if some.any() else None,
+                recall=float((hits[:, step] / hits[:, 0]).mean()),
+                false_positive_rate=float((alarms[others, step] / alarms[others, 0]).mean()) if others.any() else None,
+            )
+        )
+    return points
+
+
+def problem_records(problems: Iterable[Problem], others: str = "") -> list[Problem]:
+    """Each once, printable; beyond `PROBLEMS` only counted. `others`: where those can be read."""
+    unique = list(dict.fromkeys(problems))
+    records = [
+        Problem(problem.kind, printable(problem.name), printable(problem.detail)) for problem in unique[:PROBLEMS]
+    ]
+    if len(unique) > PROBLEMS:
+        more = len(unique) - PROBLEMS
+        records.append(Problem(Kind.MORE, "", f"and {more} more{others}"))
+    return records
+
+
+def _unmeasured(row: ImageRow) -> bool:
+    """A picture that clue cannot read does not keep another method's map of it from being scored."""
+    return row.f1 is None and row.marked_area is None and any(problem.kind in UNMEASURED for problem in row.problems)
+
+
+def _thinned(x: Values, y: Values) -> list[tuple[float, float]]:
+    """At most `POINTS` points, the first and the last among them."""
+    kept = (
+        np.unique(np.linspace(0, x.size - 1, min(x.size, POINTS)).round().astype(int)) if x.size else np.empty(0, int)
+    )
+    return [(float(a), float(b)) for a, b in zip(x[kept], y[kept], strict=True)]
+
+
+def outcomes_and_averages(
+    plan: Plan, log: MeasurementLog, images: Images, table: PerImageTable, resamples: int
+) -> tuple[list[Outcome], list[Average]]:
+    """All figures; `table` is filled on the way, so that every row is read once.
+
+    Args:
+        resamples: of the bootstrap.
+    """
+    outcomes: list[Outcome] = []
+    f1_of: dict[tuple[str, str], list[NDArray[np.float64]]] = {}
+    for chosen in plan.sets:
+        done: dict[str, Outcome] = {}
+        for attack in plan.attacks:
+            for method in plan.methods[chosen.name]:
+                found = _outcome(plan, log, images[chosen.name], chosen, method, attack, done, table, resamples)
+                outcomes.append(found[0])
+                f1_of.setdefault((attack.name, method.name), []).append(found[1])
+    table.finish()
+    averages: list[Average] = []
+    if len(plan.sets) > 1:
+        for (attack_name, method_name), parts in f1_of.items():
+            of_method = [one for one in outcomes if (one.attack, one.method) == (attack_name, method_name)]
+            averages.append(average(attack_name, method_name, parts, of_method, plan.options.seed, resamples))
+    return outcomes, averages
+
+
+def conclude(
+    plan: Plan,
+    images: Images,
+    figures: tuple[list[Outcome], list[Average]],
+    resamples: int,
+    *,
+    started: str,
+    interrupted: bool,
+    timing: TimingRecord,
+) -> Results:
+    """What `results.json` holds.
+
+    Args:
+        figures: from `outcomes_and_averages`.
+        resamples: of the bootstrap that gave their intervals.
+        started: ISO 8601, from `now`.
+        interrupted: whether the measurement was ended early.
+    """
+    options = plan.options
+    outcomes, averages = figures
+    return Results(
+        version=__version__,
+        status="interrupted" if interrupted else "finished",
+        started=started,
+        finished=now(),
+        command_line=list(options.command_line),
+        configuration=_configuration(options, resamples),
+        seed=options.seed,
+        machine=_machine(),
+        sets=[set_record(chosen, images[chosen.name], plan.extra[chosen.name]) for chosen in plan.sets],
+        absent=plan.absent,
+        methods={
+            name: [MethodRecord(name=m.name, kind=m.kind, digest=m.digest, details=m.details) for m in methods]
+            for name, methods in plan.methods.items()
+        },
+        attacks=[attack.name for attack in plan.attacks],
+        outcomes=outcomes,
+        averages=averages,
+        published=_published(plan),
+        timing=timing,
+    )
+
+
+def now() -> str:
+    """The time, UTC, ISO 8601 to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _outcome(
+    plan: Plan,
+    log: MeasurementLog,
+    images: dict[str, str],
+    chosen: ChosenSet,
+    method: Method,
+    attack: Attack,
+    done: dict[str, Outcome],
+    table: PerImageTable,
+    resamples: int,
+) -> tuple[Outcome, NDArray[np.float64]]:
+    """One outcome and the F1 and IoU of its images, n×2; what an attack cannot change is summarized once."""
+    seed = plan.options.seed
+    measurements = rows_of(log, chosen, images, method, attack, seed)
+    rows = [one.row for one in measurements]
+    settings = method.settings(attack, seed)
+    table.add(chosen.name, attack.name, method.name, settings, rows)
+    if settings in done:
+        found = done[settings].model_copy(update={"attack": attack.name, "simulated": attack.simulated})
+    else:
+        found = outcome(measurements, chosen, method, attack, seed, resamples)
+        done[settings] = found
+    pairs = [(row.f1, row.iou) for row in rows if row.f1 is not None]
+    return found, np.array(pairs, np.float64).reshape(-1, 2)
+
+
+def _configuration(options: EvalOptions, resamples: int) -> dict[str, Scalar]:
+    return {
+        "limit": options.limit,
+        "strict": options.strict,
+        "max_megapixels": options.max_megapixels,
+        "pixel_threshold": MEASURE["threshold"],
+        "resize": MEASURE["resize"],
+        "score_of_maps": f"mean of the strongest {MEASURE['score_cells']} cells of 8×8 pixels",
+        "bootstrap_resamples": resamples,
+        "predictions": None if options.predictions is None else printable(str(options.predictions)),
+        "root": None if options.root is None else printable(str(options.root)),
+    }
+
+
+def _published(plan: Plan) -> list[PublishedRecord]:
+    return [
+        PublishedRecord(
+            method=one.method, set=one.set, f1=one.f1, iou=one.iou, source=f"{SOURCE}, {one.table}", note=one.note
+        )
+        for one in published_for({chosen.name for chosen in plan.sets})
+    ]
+
+
+def _machine() -> dict[str, Scalar]:
+    return {
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "numpy": version("numpy"),
+        "pillow": version("pillow"),
+        "cores": os.cpu_count(),
+    }
+
+
+COLUMNS = ("set", "attack", "method", "settings", *FIELDS)
+
+
+class PerImageTable:
+    """Writes the table row by row.
+
+    Args:
+        to: a binary stream; it stays open.
+    """
+
+    def __init__(self, to: BinaryIO) -> None:
+        self._text = io.TextIOWrapper(to, encoding="utf-8", newline="", write_through=True)
+        self._writer = csv.writer(self._text)
+        self._writer.writerow(COLUMNS)
+
+    def add(self, name: str, attack: str, method: str, settings: str, rows: Iterable[ImageRow]) -> None:
+        """Add the rows of one outcome."""
+        for row in rows:
+            problems = "; ".join(map(str, row.problems))
+            values = [problems if field == "problems" else getattr(row, field) for field in FIELDS]
+            self._writer.writerow([_cell(value) for value in (name, attack, method, settings, *values)])
+
+    def finish(self) -> None:
+        """Write what is left and let go of the stream."""
+        self._text.flush()
+        self._text.detach()
+
+
+def _cell(value: object) -> str | int | float | None:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (int, float)) or value is None:
+        return value
+    return harmless(printable(str(value)))

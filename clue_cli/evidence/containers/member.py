@@ -1,0 +1,87 @@
+"""What the containers have in common: an opened `Archive` goes in, one `Member` after the other comes out.
+
+A container is a module of this package whose function `members` takes the archive and its budget; `container` of
+`formats.Format` names it. The archive libraries are told to read, never to extract: no path from an archive is ever
+written to.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+from clue_cli.evidence.formats import FORMATS
+from clue_cli.evidence.streams import Budget, HeadedStream, ReadFailure, spool
+from clue_cli.scan.records import FailureCode
+
+ENCRYPTED_ADVICE = "Unpack it with its password and scan the folder."
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """An opened archive.
+
+    Attributes:
+        type_name: of the table of `formats`.
+        name: its file name, as it is.
+        stream: its bytes, from the start.
+        file: the same, if it is a file on disk.
+    """
+
+    type_name: str
+    name: str
+    stream: HeadedStream
+    file: BinaryIO | None
+
+    @contextmanager
+    def seekable(self) -> Iterator[BinaryIO]:
+        """The file on disk, or a copy that is gone afterwards; raises ReadFailure if it cannot be made."""
+        if self.file is not None:
+            yield self.file
+        else:
+            with spool(cast(BinaryIO, self.stream)) as copy:
+                yield copy
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member of an archive.
+
+    Attributes:
+        name: its path in the archive, as written there.
+        size: uncompressed size in bytes as the archive claims it, None if it does not.
+        open: opens it, or raises ReadFailure. Valid until the next member is asked for.
+        is_link: a symbolic or hard link: it has no bytes of its own.
+    """
+
+    name: str
+    size: int | None
+    open: Callable[[], BinaryIO]
+    is_link: bool = False
+
+
+def refused(code: FailureCode, message: str, advice: str | None = None) -> Callable[[], BinaryIO]:
+    """The opener of a member that cannot be read."""
+
+    def open_member() -> BinaryIO:
+        raise ReadFailure(code, message, advice)
+
+    return open_member
+
+
+def link(name: str) -> Member:
+    """A link in an archive."""
+    return Member(name, None, refused(FailureCode.UNREADABLE, "A link in an archive has no content."), is_link=True)
+
+
+def members(archive: Archive, budget: Budget) -> Generator[Member, None, None]:
+    """The members of an archive of any type, in its order; whatever was copied for it is gone afterwards.
+
+    Raises:
+        Exception: it is damaged, encrypted or beyond its budget; `failure_from` says what that means.
+    """
+    container = importlib.import_module(f"{__package__}.{FORMATS[archive.type_name].container}")
+    yield from container.members(archive, budget)

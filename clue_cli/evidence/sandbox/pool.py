@@ -1,0 +1,286 @@
+"""Decoders in child processes: what hostile bytes do there, they do to one item only.
+
+A decoder that crashes, hangs or runs out of memory costs the page it was at. It is started again and goes on with the
+next page, or the next item; the run never notices. Pixels come back through a pipe into an array of the right size.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from types import TracebackType
+from typing import Any, Self, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clue_cli.errors import ClueError
+from clue_cli.evidence.decode import DecodeLimits
+from clue_cli.evidence.identity import type_finding
+from clue_cli.evidence.item import Photo, Unreadable
+from clue_cli.evidence.metadata import clean_text
+from clue_cli.evidence.sandbox.process import Child, ChildDied, ChildTimeout
+from clue_cli.scan.records import ExifBrief, FailureCode, FileIdentity, Finding, Step
+
+WORKER = "clue_cli.evidence.sandbox.worker"
+_START_SECONDS = 60.0  # Python, Pillow and numpy from a cold, slow disk
+_RESTARTS = 3
+"""How often a decoder is started again for the pages of one file. A file that kills more of them is given up."""
+_MOST_FINDINGS = 100
+
+Levels = NDArray[np.uint8] | NDArray[np.uint16]
+"""An array that a child sends."""
+
+
+class Unanswered(Exception):
+    """A request failed, or its child died; the message says why."""
+
+
+class DecodePool:
+    """Decodes pictures in worker processes.
+
+    `decode` may be called from several threads at once; each call holds one worker until its iterator is exhausted
+    or closed, so a thread must not hold more than one iterator unless there are workers to spare.
+
+    Args:
+        workers: number of processes.
+        limits: what one picture may cost.
+        gif_all_frames: each frame of a GIF is a page; else only the first one.
+        worker_module: the module that a worker runs; tests put a bad one here.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        limits: DecodeLimits | None = None,
+        *,
+        gif_all_frames: bool = False,
+        worker_module: str = WORKER,
+    ) -> None:
+        self._limits = limits or DecodeLimits()
+        self._gif_all_frames = gif_all_frames
+        setup = {"address_space": self._limits.address_space()}
+        self._children = [Child(worker_module, setup) for _ in range(workers)]
+        self._free: queue.LifoQueue[Child] = queue.LifoQueue()
+        for child in self._children:
+            self._free.put(child)
+
+    def __enter__(self) -> Self:
+        """Start all workers; raises ClueError if they cannot run here at all."""
+        for child in self._children:
+            child.start()
+        try:
+            for child in self._children:
+                child.ready(_START_SECONDS)
+        except ChildDied as error:
+            self.close()
+            raise ClueError(f"The decoder {error}.", "Check the installation: `pip check`.") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all workers. Decoding that is under way ends with a failure."""
+        for child in self._children:
+            child.close()
+        idle = []
+        while not self._free.empty():
+            idle.append(self._free.get_nowait())
+        for child in idle:
+            child.stop()
+            self._free.put(child)
+
+    @contextmanager
+    def _child(self) -> Iterator[Child]:
+        child = self._free.get()
+        try:
+            yield child
+        finally:
+            if child.closed or child.busy:
+                child.stop()  # it is in the middle of something nobody wants any more
+            self._free.put(child)
+
+    def decode(
+        self, locator: str, data: bytes, identity: FileIdentity, findings: Sequence[Finding] = ()
+    ) -> Iterator[Photo | Unreadable]:
+        """The pages of one picture file, one after the other.
+
+        Args:
+            locator: of the item.
+            data: the file's bytes.
+            identity: what they are; `sniffed_type` must be of kind PICTURE.
+            findings: what the walk noticed, for each page.
+
+        Yields:
+            A `Photo` per page, or an `Unreadable` for a page that failed (`page` is None if it is the whole file, or
+            the rest of its pages).
+        """
+        with self._child() as child:
+            yield from _Job(child, locator, data, identity, findings, self._limits, self._gif_all_frames).pages()
+
+    def ask(self, operation: str, data: bytes = b"", **arguments: Any) -> tuple[dict[str, Any], Levels | None]:
+        """The one reply to any operation of `worker` but `picture`.
+
+        Returns:
+            Its header, not checked, and the array that came with it.
+
+        Raises:
+            Unanswered: the operation failed, or the child died.
+        """
+        with self._child() as child:
+            try:
+                with _checked():
+                    ((reply, levels),) = _replies(child, operation, data, arguments, self._limits)
+                    failure = "failure" in reply and (clean_text(reply["failure"]["message"]) or "")
+            except ChildDied as error:
+                child.stop()
+                raise Unanswered(f"The decoder {error}.") from error
+        if failure is not False:
+            raise Unanswered(failure)
+        return reply, levels
+
+
+def _replies(
+    child: Child, operation: str, data: bytes, arguments: dict[str, Any], limits: DecodeLimits
+) -> Iterator[tuple[dict[str, Any], Levels | None]]:
+    """Headers and arrays of the replies; raises ChildDied, or what wrong types raise (`_checked`)."""
+    child.ready(_START_SECONDS)
+    request = {"operation": operation, "arguments": arguments, "limits": asdict(limits), "size": len(data)}
+    for reply in child.ask(request, data, limits.seconds):
+        yield reply, _array(child, reply, limits) if "shape" in reply else None
+
+
+def _array(child: Child, reply: dict[str, Any], limits: DecodeLimits) -> Levels:
+    height, width, *channels = (_whole(side, 1) for side in reply["shape"])
+    if height * width > limits.max_megapixels * 1e6 or channels not in ([], [3]):
+        raise ValueError("a picture beyond the limits")
+    dtype = {"uint8": np.uint8, "uint16": np.uint16}[reply["dtype"]]
+    levels: Levels = np.empty((height, width, *channels), dtype)
+    child.receive_into(levels.reshape(-1).view(np.uint8).data, limits.seconds)
+    return levels
+
+
+@contextmanager
+def _checked() -> Iterator[None]:
+    """Takes a reply that has not the form it should have for a death."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise ChildDied(f"sent nonsense ({type(error).__name__})") from error
+
+
+class _Job:
+    """One picture file that a child decodes."""
+
+    def __init__(
+        self,
+        child: Child,
+        locator: str,
+        data: bytes,
+        identity: FileIdentity,
+        findings: Sequence[Finding],
+        limits: DecodeLimits,
+        gif_all_frames: bool,
+    ) -> None:
+        self._child, self._locator, self._data, self._identity = child, locator, data, identity
+        self._limits, self._gif_all_frames = limits, gif_all_frames
+        said = type_finding(identity)
+        self._findings = (*findings, *([said] if said else []))
+        self._next_page = 0
+        self._page_count: int | None = None
+
+    def pages(self) -> Iterator[Photo | Unreadable]:
+        for _ in range(_RESTARTS + 1):
+            try:
+                with _checked():
+                    yield from self._attempt()
+                return
+            except ChildDied as error:
+                self._child.stop()
+                yield self._died(error)
+                if self._page_count is None or self._next_page >= self._page_count:
+                    return
+        message = f"The file stopped {_RESTARTS + 1} decoders; its pages from {self._next_page} on were not tried."
+        yield self._unreadable(FailureCode.DECODER_CRASHED, message, None, None)
+
+    def _attempt(self) -> Iterator[Photo | Unreadable]:
+        arguments = {
+            "sniffed_type": self._identity.sniffed_type,
+            "first_page": self._next_page,
+            "gif_all_frames": self._gif_all_frames,
+        }
+        for reply, pixels in _replies(self._child, "picture", self._data, arguments, self._limits):
+            if "failure" in reply:
+                yield self._failure(reply["failure"])
+            elif "page" in reply:
+                yield self._photo(reply, pixels)
+            else:
+                self._page_count = _whole(reply["page_count"], 1)
+
+    def _photo(self, reply: dict[str, Any], pixels: Levels | None) -> Photo:
+        page, page_count = _whole(reply["page"], 0), _whole(reply["page_count"], 1)
+        if page < self._next_page or page >= page_count:
+            raise ValueError("a page that was not asked for")
+        orientation = _whole(reply["orientation"], 1)
+        if orientation > 8 or pixels is None or pixels.ndim != 3 or pixels.dtype != np.uint8:
+            raise ValueError("no picture")
+        self._next_page, self._page_count = page + 1, page_count
+        return Photo(
+            locator=self._locator,
+            file=self._identity,
+            page=page,
+            page_count=page_count,
+            pixels=cast(NDArray[np.uint8], pixels),
+            orientation=orientation,
+            decoding=_texts(reply["decoding"]),
+            findings=(*self._findings, *_findings(reply["findings"])),
+            exif=ExifBrief.model_validate(reply["exif"]),
+            seconds_decode=max(0.0, float(reply["seconds"])),
+        )
+
+    def _failure(self, said: dict[str, Any]) -> Unreadable:
+        page = None if said["page"] is None else _whole(said["page"], 0)
+        if page is not None:
+            self._next_page, self._page_count = page + 1, _whole(said["page_count"], 1)
+        message = clean_text(said["message"]) or ""
+        advice = None if said["advice"] is None else clean_text(said["advice"])
+        return self._unreadable(FailureCode(said["code"]), message, advice, page)
+
+    def _died(self, error: ChildDied) -> Unreadable:
+        timeout = isinstance(error, ChildTimeout)
+        code = FailureCode.DECODER_TIMEOUT if timeout else FailureCode.DECODER_CRASHED
+        page = None if self._page_count is None else self._next_page
+        self._next_page += 1
+        return self._unreadable(code, f"The decoder {error}.", None, page)
+
+    def _unreadable(self, code: FailureCode, message: str, advice: str | None, page: int | None) -> Unreadable:
+        return Unreadable(self._locator, Step.DECODE, code, message, advice, self._identity, page, self._page_count)
+
+
+def _whole(value: object, least: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{value!r} is no number from {least} on")
+    return value
+
+
+def _findings(values: object) -> tuple[Finding, ...]:
+    """The decoder's findings: hostile bytes may own it, so each is checked, cleaned and counted."""
+    if not isinstance(values, list):
+        raise TypeError("not a list")
+    found = (Finding.model_validate(value) for value in values[:_MOST_FINDINGS])
+    return tuple(
+        finding.model_copy(update={"statement": text, "data": {}})
+        for finding in found
+        if (text := clean_text(finding.statement))
+    )
+
+
+def _texts(values: object) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise TypeError("not a list")
+    return tuple(text for value in values[:100] if (text := clean_text(value)))

@@ -1,0 +1,1 @@
+"""What clue leaves on disk: folders, logs, and the files of a scan."""

@@ -1,0 +1,19 @@
+"""CSV: the columns of `summary.csv`."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from typing import BinaryIO
+
+from clue_cli.results.summary import write_summary
+from clue_cli.scan.records import FailureRecord, ImageRecord
+
+
+def write(to: BinaryIO, records: Iterable[ImageRecord | FailureRecord]) -> None:
+    """Write a header and one row per record. `met_in_this_run` is empty: only the scan itself knew it."""
+    text = io.TextIOWrapper(to, encoding="utf-8", newline="", write_through=True)
+    try:
+        write_summary(text, ((record, None) for record in records))
+    finally:
+        text.detach()

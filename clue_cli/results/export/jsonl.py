@@ -1,0 +1,14 @@
+"""JSON Lines: one record a line, in today's schema whichever version wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import BinaryIO
+
+from clue_cli.scan.records import FailureRecord, ImageRecord
+
+
+def write(to: BinaryIO, records: Iterable[ImageRecord | FailureRecord]) -> None:
+    """Write one line per record."""
+    for record in records:
+        to.write(record.model_dump_json().encode() + b"\n")

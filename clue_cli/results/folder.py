@@ -1,0 +1,193 @@
+"""A folder of results: one process writes there, files appear whole or not at all, foreign ones stay untouched."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from filelock import FileLock, Timeout
+
+from clue_cli.errors import OutputError
+from model.whole_file import remove_parts, whole_file
+
+PARTS = ".tmp"
+"""Where files are written until they are whole: one place to sweep, however large the tree of the results is."""
+
+# Written by desktops into any folder they show, and by mkfs into the root of a disk.
+_SYSTEM_FILES = frozenset({".DS_Store", "desktop.ini", "Thumbs.db", "lost+found", "System Volume Information"})
+
+_ADVICE = {
+    errno.ENOSPC: "The disk is full. Free some space, or choose a folder on another disk with --out.",
+    errno.EDQUOT: "Your disk quota is used up. Free some space, or choose a folder on another disk with --out.",
+    errno.EACCES: "You may not write there. Check the permissions, or choose another folder with --out.",
+    errno.EPERM: "You may not write there. Check the permissions, or choose another folder with --out.",
+    errno.EROFS: "That file system is read-only. Choose another folder with --out.",
+    errno.ENAMETOOLONG: "The name is too long for that file system. Choose a folder with a shorter path with --out.",
+    errno.ENOTDIR: "A part of the path is a file. Choose another folder with --out.",
+    errno.EEXIST: "A part of the path is a file. Choose another folder with --out.",
+}
+_RESUME = "What was finished is recorded; the same command goes on from there."
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn what the system reports while `path` is written into an `OutputError` with its cause and advice."""
+    try:
+        yield
+    except OSError as error:
+        shown = error.filename if isinstance(error.filename, str) else path
+        advice = _ADVICE.get(error.errno or 0, "Check the disk, or choose another folder with --out.")
+        cause = error.strerror or str(error)
+        raise OutputError(f"Cannot write the results: {shown}: {cause}.", f"{advice} {_RESUME}") from error
+    except sqlite3.Error as error:
+        raise OutputError(
+            f"Cannot keep the index of the results in the folder for temporary files: {error}.",
+            f"Free some space there, or set SQLITE_TMPDIR to another folder. {_RESUME}",
+        ) from error
+
+
+class ResultsFolder:
+    """Files below one folder, written atomically: first under `.tmp/`, then moved to their place.
+
+    Args:
+        root: the folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.parts = root / PARTS
+        self._lock: FileLock | None = None
+
+    def foreign(self, ours: Collection[str]) -> str | None:
+        """The first entry that is neither one of `ours` nor one that a desktop or a disk puts into any folder.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
+        known = {*ours, PARTS, *_SYSTEM_FILES}
+        return min((path.name for path in self.root.iterdir() if path.name not in known), default=None)
+
+    def lock(self, name: str, busy: str) -> None:
+        """Hold the lock file `name` until `release`, and remove what a killed process left half-written.
+
+        Args:
+            busy: says that another process holds it.
+
+        Raises:
+            OutputError: another process does, or the folder cannot be written.
+        """
+        lock = FileLock(self.root / name, thread_local=False)
+        with output_errors(self.root):
+            try:
+                lock.acquire(timeout=0)
+            except Timeout as error:
+                raise OutputError(busy, "Wait until it is done, or choose another --out.") from error
+        try:
+            self._sweep()
+        except BaseException:
+            lock.release()
+            raise
+        self._lock = lock
+
+    def release(self) -> None:
+        """Remove what was left half-written, and release the lock; harmless when repeated.
+
+        Raises:
+            OutputError: the former failed.
+        """
+        if self._lock is not None:
+            lock, self._lock = self._lock, None
+            try:
+                self._sweep()
+            finally:
+                lock.release()
+
+    @contextmanager
+    def create(self, relative: str | PurePosixPath, *, durable: bool = False) -> Iterator[BinaryIO]:
+        """Open a file for writing that appears in its place, whole, when the block ends without an exception.
+
+        Args:
+            relative: path below the folder.
+            durable: whether it must survive a power failure from now on (slow).
+
+        Raises:
+            OutputError: it cannot be written.
+            ValueError: the path leads out of the folder.
+        """
+        target = self.inside(relative)
+        with output_errors(target):
+            self.make_room(target)
+            with whole_file(target, sync=durable, parts=self.parts) as stream:
+                yield stream
+
+    def make_room(self, target: Path) -> None:
+        """Make the folders that a file is written to by `whole_file` with `parts`. Raises OSError."""
+        self.parts.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(self, relative: str | PurePosixPath, content: bytes, *, durable: bool = False) -> None:
+        """`create` for what is in memory already."""
+        with self.create(relative, durable=durable) as stream:
+            stream.write(content)
+
+    def remove(self, relative: str | PurePosixPath, below: Collection[str] | None = None) -> None:
+        """Remove a file that an earlier run wrote. Folders stay: another thread may be about to write there.
+
+        Only regular files are removed, and only if no symbolic link leads out of the folder on the way: the path
+        comes from a log that somebody may have edited.
+
+        Args:
+            relative: path below the folder.
+            below: names of the folders one of which it must be in, None for any.
+
+        Raises:
+            OutputError: it cannot be removed.
+            ValueError: the path leads out of the folder, or of `below`.
+        """
+        target = self.inside(relative)
+        if below is not None and PurePosixPath(relative).parts[0] not in below:
+            raise ValueError(f"not a place of result files: {str(relative)!r}")
+        with output_errors(target):
+            if target.is_symlink() or not target.is_file():
+                return
+            if not target.resolve().is_relative_to(self.root.resolve()):
+                raise ValueError(f"a symbolic link leads out of the results folder: {str(relative)!r}")
+            target.unlink(missing_ok=True)
+
+    def prune(self, folders: Collection[str]) -> None:
+        """Remove the empty folders below these; only while nobody writes.
+
+        Raises:
+            OutputError: a folder cannot be removed.
+        """
+        for folder in folders:
+            with output_errors(self.root / folder):
+                # Links are listed as folders and not entered; a link is no empty folder.
+                for path, _, _ in os.walk(self.root / folder, topdown=False):
+                    if not Path(path).is_symlink() and not any(Path(path).iterdir()):
+                        Path(path).rmdir()
+
+    def inside(self, relative: str | PurePosixPath) -> Path:
+        """The path on disk of a path below the folder.
+
+        Raises:
+            ValueError: it is absolute or contains `..`.
+        """
+        path = PurePosixPath(relative)
+        if path.is_absolute() or not path.parts or ".." in path.parts:
+            raise ValueError(f"not a path below the results folder: {str(relative)!r}")
+        return self.root.joinpath(*path.parts)
+
+    def _sweep(self) -> None:
+        with output_errors(self.parts):
+            remove_parts(self.root)
+            if self.parts.is_symlink() or not self.parts.is_dir():
+                return
+            for leftover in self.parts.iterdir():
+                leftover.unlink()
+            self.parts.rmdir()

@@ -1,0 +1,380 @@
+"""Everything that `clue scan` writes to its results folder.
+
+    DIR/masks/…  heatmaps/…  verdicts/…  previews/…  panels/…   the tree of the evidence, mirrored (see `names`)
+    DIR/records.jsonl     one line per image or failure, append-only; of a locator the latest run's lines count
+    DIR/summary.csv       one row per current record
+    DIR/run.json          the latest run; earlier ones in DIR/runs/
+    DIR/records.torn      what a crash left of a line, if one ever did
+    DIR/.clue.lock        held while a scan writes here
+
+A line in the log means that every file of its record is there. All else can be made again from the log.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from clue_cli.errors import OutputError, UsageError
+from clue_cli.evidence.item import Photo
+from clue_cli.report.previews import write_panel, write_previews
+from clue_cli.results import names
+from clue_cli.results.folder import ResultsFolder, output_errors
+from clue_cli.results.pictures import write_heatmap, write_mask
+from clue_cli.results.reader import LOG, RUN, holds_results, read_run
+from clue_cli.results.record_log import MASKS, RecordLog
+from clue_cli.results.resume import ResumeIndex, image_digest, pictures
+from clue_cli.results.summary import write_summary
+from clue_cli.scan.options import Stamp
+from clue_cli.scan.panels import SUFFIXES, panels
+from clue_cli.scan.records import FailureRecord, ImageRecord, OutputPaths, RunRecord
+
+LOCK, TORN, SUMMARY, PAGE = ".clue.lock", "records.torn", "summary.csv", "index.html"
+_HEATMAPS, _VERDICTS, _PREVIEWS, _PANELS = "heatmaps", "verdicts", "previews", "panels"
+_PICTURE_FOLDERS = frozenset({MASKS, _HEATMAPS, _VERDICTS, _PREVIEWS, _PANELS})
+
+
+class ResultStore:
+    """The results folder of one scan. A context manager: it holds the folder's lock until it is closed.
+
+    Opening makes the folder and checks it; nothing else is written before `begin`. Thread-safe after that.
+
+    Args:
+        out: the results folder.
+        evidence: the paths that will be scanned.
+
+    Raises:
+        UsageError: evidence lies in the results folder.
+        OutputError: the folder cannot be written, is in use by another scan, or holds something else.
+    """
+
+    def __init__(self, out: Path, evidence: Sequence[Path] = ()) -> None:
+        _check_apart(out, evidence)
+        self.out = out
+        self._folder = ResultsFolder(out)
+        self._lock = threading.RLock()
+        self._log: RecordLog | None = None
+        self._stamp: Stamp | None = None
+        with output_errors(out):
+            out.mkdir(parents=True, exist_ok=True)
+            self._check_ours()
+        self._folder.lock(LOCK, f"Another scan is writing to {out}.")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def begin(self, run: RunRecord, stamp: Stamp, *, overwrite: bool = False) -> list[str]:
+        """Start a run: write `run.json`, keep the former one under `runs/`, open the log.
+
+        Args:
+            run: what is known of the run so far; its `run_id` is taken from the stamp.
+            stamp: goes into every record.
+            overwrite: first remove what earlier runs recorded here, and only that.
+
+        Returns:
+            What was found wrong with the log, in words.
+
+        Raises:
+            OutputError: writing failed, or the results are of a newer version of clue.
+        """
+        with output_errors(self.out / RUN):
+            former = read_run(self.out / RUN)
+        if overwrite:
+            self._remove_recorded()
+            former = None
+        if former is not None and former.run_id and former.run_id != stamp.run_id:
+            kept = names.mirrored(former.run_id, suffix=".json")
+            self._folder.write(f"runs/{kept}", _json(former), durable=True)
+        self._stamp = stamp
+        self.write_run(run)
+        with output_errors(self.out / LOG):
+            self._log = RecordLog(self.out / LOG, self.out / TORN)
+        return self._log.warnings
+
+    def resume(self, *, retry_failed: bool = False) -> ResumeIndex:
+        """What earlier runs finished."""
+        return ResumeIndex(self._open_log, self.out, self._open_stamp, retry_failed=retry_failed)
+
+    def outputs(
+        self,
+        locator: str,
+        page: int = 0,
+        page_count: int = 1,
+        *,
+        heatmap: bool = True,
+        previews: bool = True,
+        panels: bool = False,
+    ) -> OutputPaths:
+        """The names of a page's files, reserved for it; to be asked for before the first of them is written.
+
+        Removes what an earlier run wrote about this locator: it was made from other bytes, by another model or with
+        other settings, and must not be taken for a result of this run.
+
+        Raises:
+            OutputError: an outdated file cannot be removed.
+        """
+        self._remove_outdated(locator)
+        length = self._hash_length(locator)
+
+        def name(folder: str, suffix: str) -> str:
+            return f"{folder}/{names.mirrored(locator, page, page_count, suffix, length)}"
+
+        return OutputPaths(
+            mask=name(MASKS, ".png"),
+            heatmap=name(_HEATMAPS, ".png") if heatmap else None,
+            verdict=name(_VERDICTS, ".json"),
+            preview=name(_PREVIEWS, ".preview.jpg") if previews else None,
+            heat_overlay=name(_PREVIEWS, ".heat.png") if previews else None,
+            outline=name(_PREVIEWS, ".outline.png") if previews else None,
+            thumbnail=name(_PREVIEWS, ".thumb.jpg") if previews else None,
+            **{panel: name(_PANELS, suffix) for panel, suffix in (SUFFIXES if panels else {}).items()},
+        )
+
+    def write_previews(
+        self,
+        outputs: OutputPaths,
+        pixels: NDArray[np.uint8],
+        heatmap: NDArray[np.float32],
+        mask: NDArray[np.bool_],
+    ) -> None:
+        """Write the pictures for the page, before `write_image`; nothing if `outputs` names none.
+
+        Args:
+            outputs: the names, from `outputs`.
+            pixels: H×W×3 RGB, as displayed.
+            heatmap: H×W probabilities in [0, 1].
+            mask: H×W, True where marked.
+
+        Raises:
+            OutputError: writing failed.
+            ValueError: the shapes differ, or the heatmap holds no probabilities.
+        """
+        if outputs.preview is None:
+            return
+        path = self._folder.inside(outputs.preview)
+        with output_errors(path):
+            self._folder.make_room(path)
+            stem = path.name.removesuffix(".preview.jpg")
+            write_previews(pixels, heatmap, mask, path.parent, stem, parts=self._folder.parts)
+
+    def write_panels(self, outputs: OutputPaths, photo: Photo) -> tuple[OutputPaths, list[str]]:
+        """Make and write the maps of the classical methods, before `write_image`; nothing if `outputs` names none.
+
+        Returns:
+            The names without those of maps that could not be made, and why not, in words.
+
+        Raises:
+            OutputError: writing failed.
+        """
+        if outputs.error_level_analysis is None:
+            return outputs, []
+        missing: dict[str, str] = {}
+        for panel, found in panels(photo):
+            if isinstance(found, str):
+                missing[panel] = found
+                continue
+            with self._folder.create(getattr(outputs, panel)) as stream:
+                write_panel(stream, found)
+        words = [f"No panel of {panel.replace('_', ' ')}: {why}." for panel, why in missing.items()]
+        return outputs.model_copy(update=dict.fromkeys(missing)), words
+
+    def write_image(
+        self, record: ImageRecord, mask: NDArray[np.bool_], heatmap: NDArray[np.float32] | None = None
+    ) -> ImageRecord:
+        """Write mask, heatmap and verdict of a page, then its line in the log.
+
+        Args:
+            record: with the names from `outputs`; what it names besides these three must be written already.
+            mask: H×W, True where marked.
+            heatmap: H×W probabilities in [0, 1]; not needed if the record names no heatmap.
+
+        Returns:
+            The record as written: with the run, the digest, and the time that writing took.
+
+        Raises:
+            OutputError: writing failed; the record is not in the log.
+            ValueError: mask or heatmap are not of the record's size, or hold no probabilities.
+        """
+        started = time.perf_counter()
+        if mask.shape != (record.height, record.width):
+            raise ValueError(f"mask of {mask.shape} for an image of {(record.height, record.width)}")
+        with self._folder.create(record.outputs.mask) as stream:
+            write_mask(stream, mask)
+        if record.outputs.heatmap is not None:
+            if heatmap is None or heatmap.shape != mask.shape:
+                raise ValueError("the record names a heatmap, but there is none of its size")
+            with self._folder.create(record.outputs.heatmap) as stream:
+                write_heatmap(stream, heatmap)
+        stamp = self._open_stamp
+        seconds = record.seconds.model_copy(update={"write": record.seconds.write + time.perf_counter() - started})
+        written = record.model_copy(
+            update={"run_id": stamp.run_id, "settings_digest": image_digest(record, stamp), "seconds": seconds}
+        )
+        self._folder.write(record.outputs.verdict, _json(written))
+        self._append(written)
+        return written
+
+    def write_failure(self, record: FailureRecord) -> FailureRecord:
+        """Append a failure to the log.
+
+        What an earlier run recorded in the same words for the same settings is taken over and not said twice, if
+        the failure is all there is about the file.
+
+        Returns:
+            The record as it is in the log.
+
+        Raises:
+            OutputError: writing failed.
+        """
+        stamp = self._open_stamp
+        written = record.model_copy(update={"run_id": stamp.run_id, "settings_digest": stamp.failure_digest})
+        with self._lock:
+            known = self._open_log.current(record.locator) if record.other_pages == 0 else []
+            if len(known) == 1 and known[0].model_copy(update={"run_id": stamp.run_id}) == written:
+                self._open_log.keep(record.locator)
+                return written.model_copy(update={"run_id": known[0].run_id})
+            self._remove_outdated(record.locator)
+            self._append(written)
+        return written
+
+    def records(self) -> Iterator[ImageRecord | FailureRecord]:
+        """All current records, by locator and page, one at a time: what summary and page are made of."""
+        return (record for record, _ in self._open_log.records())
+
+    def not_met(self) -> int:
+        """How many current records belong to evidence that this run has not met."""
+        return self._open_log.not_met()
+
+    def write_run(self, run: RunRecord) -> RunRecord:
+        """Write `run.json`, durably; returns it as written.
+
+        Raises:
+            OutputError: writing failed.
+        """
+        stamp = self._open_stamp
+        written = run.model_copy(update={"run_id": stamp.run_id, "settings_digest": stamp.failure_digest})
+        self._folder.write(RUN, _json(written), durable=True)
+        return written
+
+    def finish(self, run: RunRecord) -> RunRecord:
+        """Write `summary.csv` and the final `run.json`; returns the latter as written, with `counts.not_met`.
+
+        Raises:
+            OutputError: writing failed.
+        """
+        with output_errors(self.out / LOG):
+            self._open_log.sync()
+            with self._folder.create(SUMMARY) as stream:
+                text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
+                write_summary(text, self._open_log.records())
+                text.detach()
+        counts = run.counts.model_copy(update={"not_met": self.not_met()})
+        return self.write_run(run.model_copy(update={"counts": counts}))
+
+    def close(self) -> None:
+        """Close the log and release the lock; harmless when repeated.
+
+        Raises:
+            OutputError: the log cannot be brought to the disk.
+        """
+        try:
+            with output_errors(self.out / LOG):
+                if self._log is not None:
+                    self._log.close()
+        finally:
+            self._folder.release()
+
+    @property
+    def _open_log(self) -> RecordLog:
+        if self._log is None:
+            raise RuntimeError("begin() comes first")
+        return self._log
+
+    @property
+    def _open_stamp(self) -> Stamp:
+        if self._stamp is None:
+            raise RuntimeError("begin() comes first")
+        return self._stamp
+
+    def _check_ours(self) -> None:
+        """Refuse a folder that holds anything but results of clue."""
+        foreign = None if holds_results(self.out) else self._folder.foreign({LOCK})
+        if foreign is not None:
+            raise OutputError(
+                f"{self.out} holds something else than results of clue: {foreign}.",
+                "Nothing was changed there. Choose a new or an empty folder with --out.",
+            )
+
+    def _append(self, record: ImageRecord | FailureRecord) -> None:
+        with output_errors(self.out / LOG):
+            self._open_log.append(record)
+
+    def _hash_length(self, locator: str) -> int:
+        with output_errors(self.out):
+            for length in (0, *names.HASH_LENGTHS):
+                if self._open_log.take_name(names.stem(locator, hash_length=length), locator):
+                    return length
+        raise OutputError(f"There is no name left for the results of {locator}.")
+
+    def _remove_outdated(self, locator: str) -> None:
+        with self._lock:
+            with output_errors(self.out / LOG):
+                outdated = self._open_log.outdate(locator)
+            for record in outdated:
+                self._remove_pictures(record)
+
+    def _remove_pictures(self, record: ImageRecord | FailureRecord) -> None:
+        if not isinstance(record, ImageRecord):
+            return
+        for relative in pictures(record.outputs):
+            try:
+                self._folder.remove(relative, below=_PICTURE_FOLDERS)
+            except ValueError as error:
+                raise OutputError(
+                    f"{LOG} in {self.out} names a file that clue did not write: {error}.",
+                    "Somebody changed the log. Choose another folder with --out.",
+                ) from error
+
+    def _remove_recorded(self) -> None:
+        with output_errors(self.out / LOG):
+            log = RecordLog(self.out / LOG, self.out / TORN)
+            try:
+                for record in log.history():
+                    self._remove_pictures(record)
+            finally:
+                log.close()
+        runs = self.out / "runs"
+        former = [f"runs/{path.name}" for path in runs.glob("*.json")] if runs.is_dir() else []
+        for relative in (*former, PAGE, SUMMARY, TORN, LOG):
+            self._folder.remove(relative)
+        self._folder.prune((*_PICTURE_FOLDERS, "runs"))
+
+
+def _check_apart(out: Path, evidence: Sequence[Path]) -> None:
+    """Raise UsageError if evidence lies in the results folder."""
+    folder = Path(os.path.realpath(out))
+    for path in evidence:
+        if Path(os.path.realpath(path)).is_relative_to(folder):
+            raise UsageError(
+                f"The evidence {path} lies in the results folder {out}.",
+                "Evidence is never written to: choose a folder of its own with --out.",
+            )
+
+
+def _json(record: BaseModel) -> bytes:
+    return record.model_dump_json(indent=2).encode() + b"\n"

@@ -1,0 +1,128 @@
+"""Which records of a results folder a page or an export is made of."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from clue_cli.errors import UsageError
+from clue_cli.results.summary import COLUMNS, Cell, cells
+from clue_cli.scan.records import FailureRecord, ImageRecord
+
+_CONDITION = re.compile(r"\s*([a-z0-9_]+)\s*(<=|>=|!=|=|<|>|~)\s*(.*)", re.DOTALL)
+_ORDERS: dict[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_LARGEST_LIST = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A column of `summary.csv`, an operator (= != < <= > >=, or ~ for "contains"), and a value."""
+
+    column: str
+    sign: str
+    value: str
+
+    def __call__(self, record: ImageRecord | FailureRecord) -> bool:
+        """Whether the record meets it. An empty cell meets only `!=`; text is compared without regard to case."""
+        cell: Cell = cells(record)[self.column]
+        if cell is None:
+            return self.sign == "!="
+        if self.sign in _ORDERS:
+            return isinstance(cell, (int, float)) and _ORDERS[self.sign](cell, float(self.value))
+        text, value = str(cell).casefold(), self.value.casefold()
+        if self.sign == "~":
+            return value in text
+        equal = (
+            cell == float(self.value) if isinstance(cell, (int, float)) and _is_number(self.value) else text == value
+        )
+        return equal == (self.sign == "=")
+
+    def __str__(self) -> str:
+        return f"{self.column} {self.sign} {self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The records that meet all that is asked for; all of them if nothing is.
+
+    Attributes:
+        only: verdicts, or `failure`; empty: any.
+        locators: those of the records; None: any.
+        conditions: all of which must hold.
+    """
+
+    only: tuple[str, ...] = ()
+    locators: Collection[str] | None = None
+    conditions: tuple[Condition, ...] = ()
+
+    def __call__(self, record: ImageRecord | FailureRecord) -> bool:
+        """Whether the record is selected."""
+        answer = record.verdict.value if isinstance(record, ImageRecord) else "failure"
+        return (
+            (not self.only or answer in self.only)
+            and (self.locators is None or record.locator in self.locators)
+            and all(condition(record) for condition in self.conditions)
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.only or self.conditions) or self.locators is not None
+
+    def __str__(self) -> str:
+        parts = [f"only {', '.join(self.only)}"] if self.only else []
+        parts += [] if self.locators is None else [f"a list of {len(self.locators):,} locators"]
+        return "; ".join([*parts, *map(str, self.conditions)])
+
+
+def condition(text: str) -> Condition:
+    """The condition that a text states, e.g. `score>=0.8` or `camera_model~canon`.
+
+    Raises:
+        UsageError: it states none, or names no column.
+    """
+    match = _CONDITION.fullmatch(text)
+    if match is None:
+        raise UsageError(
+            f"{text!r} is not a condition.", "Write a column, one of = != < <= > >= ~, and a value, as in score>=0.8."
+        )
+    column, sign, value = match[1], match[2], match[3].strip()
+    if column not in _columns():
+        raise UsageError(f"There is no column {column}.", f"The columns are: {', '.join(_columns())}.")
+    if sign in _ORDERS and not _is_number(value):
+        raise UsageError(f"{value!r} in {text!r} is not a number.")
+    return Condition(column, sign, value)
+
+
+def _columns() -> list[str]:
+    """The columns that a condition can name: all but the one that only the scan knows."""
+    return [name for name in COLUMNS if name != "met_in_this_run"]
+
+
+def read_locators(path: Path) -> frozenset[str]:
+    """The locators in a text file, one a line, as the records have them.
+
+    Raises:
+        UsageError: it cannot be read, or is no text.
+    """
+    try:
+        if path.stat().st_size > _LARGEST_LIST:
+            raise UsageError(f"{path} is larger than {_LARGEST_LIST >> 20} MiB.")
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The list {path} cannot be read: {error}.") from error
+    return frozenset(line for line in text.split("\n") for line in [line.removesuffix("\r")] if line)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

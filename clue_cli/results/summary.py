@@ -1,0 +1,102 @@
+"""`summary.csv`: one row per record, for spreadsheets.
+
+UTF-8, comma, CRLF (RFC 4180). A cell that a spreadsheet would take for a formula gets a leading apostrophe: file
+names and EXIF strings are an attacker's.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable
+from typing import TextIO
+
+from clue_cli.scan.records import FailureRecord, ImageRecord
+
+Cell = str | int | float | None
+
+_COLUMNS: dict[str, tuple[str, Callable[[ImageRecord], Cell], Callable[[FailureRecord], Cell]]] = {
+    "kind": ("`image` or `failure`.", lambda r: r.kind, lambda r: r.kind),
+    "locator": ("Where it is.", lambda r: r.locator, lambda r: r.locator),
+    "page": ("Page or frame number from 0; empty for a whole file.", lambda r: r.page, lambda r: r.page),
+    "page_count": ("How many pages or frames the file holds.", lambda r: r.page_count, lambda r: r.page_count),
+    "verdict": ("`forged`, `no_evidence` or `inconclusive`.", lambda r: r.verdict.value, lambda r: None),
+    "score": ("Raw image-level score, 0 to 1.", lambda r: r.score, lambda r: None),
+    "confidence": ("Calibrated probability that the verdict is right.", lambda r: r.confidence, lambda r: None),
+    "forged_area_ratio": ("Marked pixels / all pixels, 0 to 1.", lambda r: r.forged_area_ratio, lambda r: None),
+    "region_count": ("How many regions are marked.", lambda r: r.region_count, lambda r: None),
+    "reason": ("Why this verdict, or why it failed.", lambda r: r.reason, lambda r: r.message),
+    "failure_code": ("Why it failed, as a stable name.", lambda r: None, lambda r: r.code.value),
+    "failure_step": ("The step at which it failed.", lambda r: None, lambda r: r.step.value),
+    "advice": ("What can be done about the failure.", lambda r: None, lambda r: r.advice),
+    "width": ("Pixels, as displayed.", lambda r: r.width, lambda r: None),
+    "height": ("Pixels, as displayed.", lambda r: r.height, lambda r: None),
+    "sha256": ("SHA-256 of the bytes.", lambda r: r.file.sha256, lambda r: r.file.sha256 if r.file else None),
+    "byte_size": ("Size in bytes.", lambda r: r.file.byte_size, lambda r: r.file.byte_size if r.file else None),
+    "sniffed_type": (
+        "Type by content.",
+        lambda r: r.file.sniffed_type,
+        lambda r: r.file.sniffed_type if r.file else None,
+    ),
+    "claimed_type": (
+        "Type by extension.",
+        lambda r: r.file.claimed_type,
+        lambda r: r.file.claimed_type if r.file else None,
+    ),
+    "camera_make": ("EXIF Make, as claimed.", lambda r: r.exif.camera_make, lambda r: None),
+    "camera_model": ("EXIF Model, as claimed.", lambda r: r.exif.camera_model, lambda r: None),
+    "software": ("EXIF Software, as claimed.", lambda r: r.exif.software, lambda r: None),
+    "date_time_original": ("EXIF, as claimed.", lambda r: r.exif.date_time_original, lambda r: None),
+    "gps_present": ("Whether GPS fields exist: yes or no.", lambda r: _yes(r.exif.gps_present), lambda r: None),
+    "findings": (
+        "Statements of the findings, separated by ` | `.",
+        lambda r: " | ".join(finding.statement for finding in r.findings),
+        lambda r: None,
+    ),
+    "mask": ("Path of the mask in the results folder.", lambda r: r.outputs.mask, lambda r: None),
+    "heatmap": ("Path of the heatmap.", lambda r: r.outputs.heatmap, lambda r: None),
+    "verdict_file": ("Path of the record as JSON.", lambda r: r.outputs.verdict, lambda r: None),
+    "model": ("Name of the model.", lambda r: r.model.name, lambda r: None),
+    "model_digest": ("SHA-256 of the model.", lambda r: r.model.digest, lambda r: None),
+    "run_id": ("The run that wrote the record.", lambda r: r.run_id, lambda r: r.run_id),
+}
+
+_MET = (
+    "met_in_this_run",
+    "`no`: an earlier run's record of evidence that the latest run did not meet (moved, deleted, not among its paths, "
+    "or the run was interrupted before).",
+)
+
+COLUMNS: dict[str, str] = {name: meaning for name, (meaning, _, _) in _COLUMNS.items()} | {_MET[0]: _MET[1]}
+"""Name and meaning of each column, in order."""
+
+# Tab and carriage return too: Excel skips them and then sees the sign. The wide forms are the same to some programs.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+
+def cells(record: ImageRecord | FailureRecord) -> dict[str, Cell]:
+    """The cells of a record by column, but for `met_in_this_run`."""
+    if isinstance(record, ImageRecord):
+        return {name: of_image(record) for name, (_, of_image, _) in _COLUMNS.items()}
+    return {name: of_failure(record) for name, (_, _, of_failure) in _COLUMNS.items()}
+
+
+def write_summary(to: TextIO, records: Iterable[tuple[ImageRecord | FailureRecord, bool | None]]) -> None:
+    """Write the header and one row per record; `to` must have been opened with `newline=""`.
+
+    Args:
+        to: where to.
+        records: each with whether the latest run met it; None if that is not known.
+    """
+    writer = csv.writer(to)
+    writer.writerow(COLUMNS)
+    for record, met in records:
+        writer.writerow([*map(harmless, cells(record).values()), None if met is None else _yes(met)])
+
+
+def harmless(cell: Cell) -> Cell:
+    """The cell, with a leading apostrophe if a spreadsheet would take it for a formula."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"

@@ -1,0 +1,153 @@
+"""`clue report` and `clue export` on a results folder: everything or a selection, and nothing is changed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from clue_cli.app import run as clue
+from clue_cli.errors import ExitCode
+from clue_cli.results.export import FORMATS
+from clue_cli.scan.records import RECORD, Verdict
+from tests.clue_cli.results.made import failure, first_schema, image, open_store, put, run
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    records = [
+        image("case/=a.jpg", verdict=Verdict.FORGED, score=0.9),
+        image("case/b.jpg", verdict=Verdict.INCONCLUSIVE, score=0.7),
+        image("case/c.jpg", verdict=Verdict.NO_EVIDENCE, score=0.1),
+    ]
+    with open_store(tmp_path / "results") as store:
+        for record in records:
+            put(store, record)
+        store.write_failure(failure("case/d.jpg"))
+        store.finish(run(status="finished"))
+    return tmp_path / "results"
+
+
+def exported(capfdbinary: pytest.CaptureFixture[bytes], *arguments: str) -> list[str]:
+    assert clue(["export", *arguments, "--format", "jsonl"]) == ExitCode.OK
+    lines = capfdbinary.readouterr().out.decode().splitlines()
+    return [RECORD.validate_json(line).locator.removeprefix("case/") for line in lines]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "left"),
+    [
+        ([], ["=a.jpg", "b.jpg", "c.jpg", "d.jpg"]),
+        (["--only", "forged"], ["=a.jpg"]),
+        (["--only", "forged, failure"], ["=a.jpg", "d.jpg"]),
+        (["--where", "score>=0.7"], ["=a.jpg", "b.jpg"]),
+        (["--where", "score>=0.7", "--where", "score<0.9"], ["b.jpg"]),
+        (["--where", "locator~C.JPG"], ["c.jpg"]),
+        (["--where", "score=0.70"], ["b.jpg"]),
+        (["--where", "verdict!=forged"], ["b.jpg", "c.jpg", "d.jpg"]),
+        (["--where", "failure_code = corrupt_image"], ["d.jpg"]),
+        (["--only", "forged", "--where", "score<0.5"], []),
+    ],
+)
+def test_what_is_selected(
+    arguments: list[str], left: list[str], results: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    before = files(results)
+    assert exported(capfdbinary, str(results), *arguments) == left
+    assert files(results) == before
+
+
+def test_a_list_of_locators(results: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_bytes("\ufeffcase/=a.jpg\r\ncase/gone.jpg\n\ncase/d.jpg".encode())
+    assert exported(capfdbinary, str(results), "--list", str(listed)) == ["=a.jpg", "d.jpg"]
+
+
+def test_csv_has_the_columns_of_the_summary_and_no_formulas(results: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.csv"
+    assert clue(["export", str(results), "--format", "csv", "--out", str(out)]) == ExitCode.OK
+    rows = list(csv.DictReader(io.StringIO(out.read_text("utf-8"), newline="")))
+    summary = list(csv.DictReader(io.StringIO((results / "summary.csv").read_text("utf-8"), newline="")))
+    assert [row | {"met_in_this_run": ""} for row in summary] == rows
+
+
+def test_every_format_writes_something(results: Path, tmp_path: Path) -> None:
+    for name in FORMATS:
+        assert clue(["export", str(results), "--format", name, "--out", str(tmp_path / name)]) == ExitCode.OK
+        assert (tmp_path / name).stat().st_size > 0
+
+
+def test_results_of_schema_1_are_exported_in_the_present_one(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    (tmp_path / "records.jsonl").write_text(
+        "".join(json.dumps(first_schema(record), separators=(",", ":")) + "\n" for record in (image("a"), failure("b")))
+    )
+    assert clue(["export", str(tmp_path), "--format", "jsonl"]) == ExitCode.OK
+    lines = capfdbinary.readouterr().out.decode().splitlines()
+    assert [RECORD.validate_json(line) for line in lines] == [image("a"), failure("b")]
+
+
+def test_the_page_is_written_again_as_the_scan_wrote_it(results: Path) -> None:
+    before = files(results)
+    assert clue(["report", str(results)]) == ExitCode.OK
+    first = (results / "index.html").read_bytes()
+    assert "A selection." not in first.decode()
+    assert clue(["report", str(results)]) == ExitCode.OK
+    assert (results / "index.html").read_bytes() == first
+    assert {name: content for name, content in files(results).items() if name in before} == before
+
+
+def test_a_page_of_a_selection_says_that_it_is_one(results: Path) -> None:
+    assert clue(["report", str(results), "--only", "forged"]) == ExitCode.OK
+    page = (results / "selection.html").read_text()
+    assert "A selection." in page
+    assert "only forged" in page
+    assert "Counts differ." not in page
+    assert "case/=a.jpg" in page and "case/b.jpg" not in page
+    assert not (results / "index.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["report", "RESULTS", "--only", "authentic"], ExitCode.BAD_USAGE),
+        (["report", "RESULTS", "--only", "forged", "--name", "index"], ExitCode.BAD_USAGE),
+        (["report", "RESULTS", "--name", "../up"], ExitCode.BAD_USAGE),
+        (["export", "RESULTS", "--where", "nothing"], ExitCode.BAD_USAGE),
+        (["export", "RESULTS", "--where", "colour=red"], ExitCode.BAD_USAGE),
+        (["export", "RESULTS", "--where", "score>high"], ExitCode.BAD_USAGE),
+        (["export", "RESULTS", "--format", "docx"], ExitCode.BAD_USAGE),
+        (["export", "RESULTS", "--list", "RESULTS"], ExitCode.BAD_USAGE),
+        (["export", "RESULTS/masks"], ExitCode.NOTHING_TO_SCAN),
+        (["report", "RESULTS/nowhere"], ExitCode.NOTHING_TO_SCAN),
+    ],
+)
+def test_what_is_refused(arguments: list[str], code: ExitCode, results: Path) -> None:
+    before = files(results)
+    assert clue([argument.replace("RESULTS", str(results)) for argument in arguments]) == code
+    assert files(results) == before
+
+
+def test_a_folder_without_its_run_has_no_page_and_is_exported(
+    results: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    (results / "run.json").unlink()
+    assert clue(["report", str(results)]) == ExitCode.NOTHING_TO_SCAN
+    assert len(exported(capfdbinary, str(results))) == 4
+
+
+def test_results_that_were_moved_are_read_where_they_are(
+    results: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    moved = tmp_path / "elsewhere" / "results"
+    shutil.move(results, moved)
+    assert len(exported(capfdbinary, str(moved))) == 4

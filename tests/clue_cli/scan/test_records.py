@@ -1,0 +1,77 @@
+"""Records: answers by question, and what earlier schemas are read as."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from clue_cli.scan.records import (
+    RECORD,
+    SCHEMA_VERSION,
+    Answer,
+    FailureRecord,
+    ImageRecord,
+    Origin,
+    Question,
+    Verdict,
+    Weight,
+)
+from tests.clue_cli.results.made import failure, first_schema, image
+
+
+def test_a_record_comes_back_from_its_json_as_it_was() -> None:
+    record = image()
+    assert RECORD.validate_json(record.model_dump_json()) == record
+
+
+def test_the_headline_is_that_of_the_strongest_answer() -> None:
+    record = image(verdict=Verdict.INCONCLUSIVE, score=0.4, reason="Too small.", confidence=None)
+    written = json.loads(record.model_dump_json())
+    assert {name: written[name] for name in ("verdict", "score", "reason", "confidence")} == {
+        "verdict": "inconclusive",
+        "score": 0.4,
+        "reason": "Too small.",
+        "confidence": None,
+    }
+    assert written["verdicts"]["localization"]["verdict"] == "inconclusive"
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1", "1.2"])
+def test_a_record_of_schema_1_is_read_as_one_of_today(version: str) -> None:
+    read = RECORD.validate_json(
+        json.dumps(first_schema(image(score=0.875, p_value=0.25), version) | {"warnings": ["The name says png."]})
+    )
+    assert isinstance(read, ImageRecord)
+    assert read.schema_version == SCHEMA_VERSION
+    answer = read.verdicts[Question.LOCALIZATION]
+    assert (answer.verdict, answer.score, answer.p_value) == (Verdict.FORGED, 0.875, 0.25)
+    (finding,) = read.findings
+    assert (finding.source, finding.weight) == (Origin.FILE, Weight.INFORMATION)
+    assert finding.statement == "The name says png."
+    assert RECORD.validate_json(read.model_dump_json()) == read
+
+
+def test_a_failure_of_schema_1_equals_the_same_failure_of_today() -> None:
+    old = json.loads(failure().model_dump_json()) | {"schema_version": "1.2"}
+    read = RECORD.validate_json(json.dumps(old))
+    assert isinstance(read, FailureRecord)
+    assert read == failure()
+
+
+@pytest.mark.parametrize("broken", [{"score": 2}, {"verdict": "authentic"}, {"unheard_of": 1}])
+def test_a_broken_record_of_schema_1_is_refused(broken: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        RECORD.validate_json(json.dumps(first_schema(image()) | broken))
+
+
+def test_a_record_without_an_answer_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        image().model_validate(json.loads(image().model_dump_json()) | {"verdicts": {}})
+
+
+def test_an_answer_needs_its_thresholds() -> None:
+    with pytest.raises(ValidationError):
+        Answer(verdict=Verdict.FORGED, reason="", score=0.5)  # type: ignore[call-arg]
