@@ -36,8 +36,8 @@ from model.checkpoint import inspect
 from model.data.mix_file import load_mix
 from model.data.stream import Stream
 from model.data.yaml_reader import legible
+from model.datasets.sample import Sample
 from model.evaluation import Estimate, ImageRow, find_at, measure, summarize
-from model.evaluation.layouts import Entry
 from model.evaluation.problems import EvaluationError
 from model.images.pixels import DamagedFileError, read_pixels
 from model.prediction import Prediction
@@ -121,7 +121,7 @@ def on_validation(model: Path, args: argparse.Namespace) -> Iterator[ImageRow]:
         yield ImageRow(f"{batch.number:07d}", forged, marked_area=marked, f1=f1, iou=iou)
 
 
-def entries_of(name: str, folder: Path) -> list[Entry]:
+def entries_of(name: str, folder: Path) -> list[Sample]:
     """The images of a benchmark folder; what is wrong with them is told.
 
     Raises:
@@ -133,17 +133,17 @@ def entries_of(name: str, folder: Path) -> list[Entry]:
         print(legible(told.rstrip()), file=sys.stderr)
     if len(found.problems) > TOLD:
         print(f"{name}: and {len(found.problems) - TOLD} problems more", file=sys.stderr)
-    if not any(entry.forged for entry in found.entries):
+    if not any(entry.forged for entry in found.samples):
         raise EvaluationError(f"{folder} holds no forged image that F1 could be measured on")
-    return found.entries
+    return found.samples
 
 
-def on_set(model: Path, entries: Sequence[Entry], args: argparse.Namespace) -> Iterator[ImageRow]:
+def on_set(model: Path, entries: Sequence[Sample], args: argparse.Namespace) -> Iterator[ImageRow]:
     """The images of a benchmark, at full size, through the predictor that `clue scan` uses."""
     network = load(inspect(str(model)), args.device, torch.float32)
-    unreadable: list[Entry] = []
+    unreadable: list[Sample] = []
 
-    def pictures() -> Iterator[tuple[Entry, NDArray[np.uint8]]]:
+    def pictures() -> Iterator[tuple[Sample, NDArray[np.uint8]]]:
         for entry in entries:
             try:
                 pixels = read_pixels(entry.image)

@@ -32,16 +32,15 @@ from PIL import Image
 from clue_cli import __version__
 from clue_cli.sample.pictures import pictures
 from model.data.forge import EDITS, Forgery, forge, forge_plainly
-from model.data.photo_bank import Cutout, PhotoBank
-from model.data.recent_photos import RecentPhotos
+from model.data.source_photos import Cutout, SourcePhotos
 
-Maker = Callable[[PhotoBank, np.random.Generator, int, int], Forgery]
+Maker = Callable[[SourcePhotos, np.random.Generator, int, int], Forgery]
 MIXES: dict[str, Maker] = {"default mix": forge, "plainly": forge_plainly}
-PHOTOS = ("cached", "on demand")
+PHOTOS = ("kept", "on demand")
 SIZES = ("256x256", "512x512", "1024x768")
 
 
-def photo_bank(folder: Path, photos: str) -> PhotoBank:
+def photo_bank(folder: Path, photos: str) -> SourcePhotos:
     """The photographs of `clue sample`, with an ellipse in each as object mask; `photos` is one of PHOTOS."""
     paths, cutouts = [], []
     for name, picture in pictures().items():
@@ -54,12 +53,8 @@ def photo_bank(folder: Path, photos: str) -> PhotoBank:
         cv2.ellipse(mask, (width // 2, height // 2), (width // 4, height // 5), 20, 0, 360, 255, -1)
         cutouts.append(Cutout(len(paths) - 1, folder / f"{name}.mask.png"))
         Image.fromarray(mask).save(cutouts[-1].path)
-    bank = PhotoBank(paths, cutouts, folder / "cache")
-    if photos == "cached":
-        bank.prepare()
-    else:
-        bank.prepare_on_demand(RecentPhotos(0))  # of many photos, hardly one is drawn again soon
-    return bank
+    # of many photos, hardly one is drawn again soon
+    return SourcePhotos(paths, cutouts, kept_bytes=10**10 if photos == "kept" else 0)
 
 
 def makers() -> dict[str, Maker]:
@@ -71,7 +66,7 @@ def makers() -> dict[str, Maker]:
     return {**MIXES, **{kind: of_kind(kind) for kind in ("authentic", *EDITS)}}
 
 
-def measure(make: Maker, bank: PhotoBank, size: tuple[int, int], samples: int, seed: int) -> dict[str, Any]:
+def measure(make: Maker, bank: SourcePhotos, size: tuple[int, int], samples: int, seed: int) -> dict[str, Any]:
     """Seconds of processor time for samples of (width, height); the first few are not counted."""
     seconds = []
     for number in range(-2, samples):
@@ -105,7 +100,7 @@ def main() -> int:
             bank = photo_bank(Path(folder), photos)
             for text in args.sizes:
                 width, height = (int(side) for side in text.split("x"))
-                for name in [kind for kind in args.kinds if photos == "cached" or kind in MIXES]:
+                for name in [kind for kind in args.kinds if photos == "kept" or kind in MIXES]:
                     figures = measure(makers()[name], bank, (width, height), args.samples, args.seed)
                     rows.append({"kind": name, "size": text, "photos": photos, **figures})
     machine = {

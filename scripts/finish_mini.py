@@ -210,7 +210,7 @@ def main() -> None:
     as_it_is.preset = dataclasses.replace(model.preset, regions=RegionSpec(), edges=EdgeSpec())
     predictor = Predictor(as_it_is.to(resolve("cpu", "auto")[1]).eval())
 
-    held_out = HeldOut(args.data, args.screens, args.out / "cache")
+    held_out = HeldOut(args.data, args.screens)
     looked: list[Looked] = []
     for result in predictor.predict((made, made.pixels) for made in pictures(held_out, SEED, args.scale)):
         if not isinstance(result, Prediction):

@@ -105,7 +105,7 @@ def main() -> None:
     args = parser.parse_args()
     tools = Tools(autoencoder=either([load_autoencoder(path) for path in args.filler])) if args.filler else None
     args.out.mkdir(parents=True, exist_ok=True)
-    samples = Samples(args.data, args.screens, args.out / "cache", validation=args.held_out, tools=tools)
+    samples = Samples(args.data, args.screens, validation=args.held_out, tools=tools)
     context = multiprocessing.get_context("fork")
     processes = [
         context.Process(target=work, args=(samples, args.out, args.seed, first, args.workers, args.count))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from model.data.forge import Forgery, forge, forge_native
 from model.data.history import jpeg
-from model.data.photo_bank import PhotoBank
+from model.data.source_photos import SourcePhotos
 
 Pixels = NDArray[np.uint8]
 KINDS = ("splice", "copy_move", "removal", "local_edit")
@@ -65,16 +65,15 @@ class HeldOut:
     Args:
         data: holds photos/.
         screens: what make_screens.py wrote; None: there are none.
-        cache: folder for decoded photos.
     """
 
-    def __init__(self, data: Path, screens: Path | None, cache: Path) -> None:
-        self.photos = photos(data, cache / "photos", validation=True)
+    def __init__(self, data: Path, screens: Path | None) -> None:
+        self.photos = photos(data, validation=True)
         self.large = of_side(self.photos, LARGE_SIDE)
-        self.huge = photos(data, cache / "scenes", validation=True, folders=("scenes",))
-        self.cameras = cameras(data, cache / "cameras", validation=True)
-        self.screens = plain(screens / "test", cache / "screens") if screens else None
-        self.pages = plain(screens / "pages" / "test", cache / "pages") if screens else None
+        self.huge = photos(data, validation=True, folders=("scenes",))
+        self.cameras = cameras(data, validation=True)
+        self.screens = plain(screens / "test") if screens else None
+        self.pages = plain(screens / "pages" / "test") if screens else None
 
     def untouched(self, part: int) -> Iterator[Made]:
         """Cameras' files, web photos, the same compressed once more; of screens, drawings and pages every second one.
@@ -155,7 +154,7 @@ class HeldOut:
                     yield Made(made.pixels, made.mask, "small regions", made.kind, source)
                     break
 
-    def _half(self, half: int, size: tuple[int, int]) -> PhotoBank:
+    def _half(self, half: int, size: tuple[int, int]) -> SourcePhotos:
         """The web photos of one half that have about as many pixels as a sample or more; small ones may come of any."""
         pixels = size[0] * size[1]
         kept = [
@@ -166,7 +165,7 @@ class HeldOut:
         ]
         return self.photos.part(kept)
 
-    def _same_half(self, bank: PhotoBank, number: int) -> PhotoBank:
+    def _same_half(self, bank: SourcePhotos, number: int) -> SourcePhotos:
         """That photo first, and after it those of its half."""
         pixels = bank.photo(number)
         halves = [untouched(pixels, "", camera_model(path)).half for path in bank.paths]
@@ -183,7 +182,7 @@ def template(path: Path) -> str:
     return path.stem.split("_")[0]
 
 
-def of_side(bank: PhotoBank, side: int) -> PhotoBank:
+def of_side(bank: SourcePhotos, side: int) -> SourcePhotos:
     """The photos with one side as long."""
     return bank.part([i for i in range(len(bank.paths)) if max(bank.size(i)) >= side])
 

@@ -19,7 +19,6 @@ import argparse
 import io
 import json
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,11 +34,12 @@ from PIL import Image
 from model.calibration import Calibration
 from model.checkpoint import inspect
 from model.conformal import proportion_interval
+from model.datasets.casia import manipulation as casia_manipulation
+from model.datasets.sample import Sample
 from model.device import resolve
-from model.evaluation import CLASSICAL, TRIVIAL, Entry, Estimate, find_at, ground, measure, summarize
+from model.evaluation import CLASSICAL, TRIVIAL, Estimate, find_at, ground, measure, summarize
 from model.evaluation.bootstrap import Statistic, Values, interval, mean_estimates, statistic_estimates, weights
 from model.evaluation.image_scores import auc
-from model.evaluation.published_layouts import casia_manipulation
 from model.evaluation.rows import ImageRow
 from model.images.pixels import read_pixels
 from model.prediction import Prediction
@@ -71,8 +71,8 @@ def reencoded(quality: int) -> Callable[[Pixels], Pixels]:
 
 
 def predictions(
-    predictor: Predictor, entries: Iterable[Entry], change: Callable[[Pixels], Pixels] = as_it_is
-) -> Iterator[Prediction[Entry]]:
+    predictor: Predictor, entries: Iterable[Sample], change: Callable[[Pixels], Pixels] = as_it_is
+) -> Iterator[Prediction[Sample]]:
     """Of each image."""
     for result in predictor.predict((entry, change(read_pixels(entry.image))) for entry in entries):
         if not isinstance(result, Prediction):
@@ -81,14 +81,14 @@ def predictions(
 
 
 def maps(
-    predictor: Predictor, entries: Iterable[Entry], change: Callable[[Pixels], Pixels] = as_it_is
-) -> Iterator[tuple[Entry, Map]]:
-    """Entry and heatmap of each image."""
+    predictor: Predictor, entries: Iterable[Sample], change: Callable[[Pixels], Pixels] = as_it_is
+) -> Iterator[tuple[Sample, Map]]:
+    """Sample and heatmap of each image."""
     for result in predictions(predictor, entries, change):
         yield result.key, result.heatmap
 
 
-def named(entry: Entry) -> Entry:
+def named(entry: Sample) -> Sample:
     """With what was done, which the names of CASIA v1 say."""
     return replace(entry, manipulation=entry.manipulation or casia_manipulation(entry.image.stem))
 
@@ -120,7 +120,7 @@ def mean_of(values: Sequence[float]) -> Statistic:
     return lambda weight: weight @ column / weight.sum(-1)
 
 
-def baselines(entries: list[Entry]) -> dict[str, Any]:
+def baselines(entries: list[Sample]) -> dict[str, Any]:
     """Classical and trivial methods; a classical map has no calibrated 0.5 and also gets the best threshold here."""
     out: dict[str, Any] = {}
     truths = [truth for entry in entries if (truth := ground(entry).truth) is not None]
@@ -201,7 +201,7 @@ def figures_of_made(found: Sequence[Judged]) -> dict[str, Any]:
     return out
 
 
-def parts(predictor: Predictor, entries: list[Entry]) -> dict[str, Any]:
+def parts(predictor: Predictor, entries: list[Sample]) -> dict[str, Any]:
     """F1 of the network with one part after the other switched off."""
     out: dict[str, Any] = {}
     for name, switch_off in PARTS.items():
@@ -235,8 +235,8 @@ def measured_on_set(root: Path, predictor: Predictor, calibration: Calibration, 
     found = find_at(root)
     for problem in found.problems:
         print(f"{problem.kind.value}: {problem.name} {problem.detail}", file=sys.stderr)
-    forged = [named(entry) for entry in found.entries if entry.forged and ground(entry).truth is not None]
-    authentic = [entry for entry in found.entries if not entry.forged]
+    forged = [named(entry) for entry in found.samples if entry.forged and ground(entry).truth is not None]
+    authentic = [entry for entry in found.samples if not entry.forged]
     if not forged or not authentic:
         raise SystemExit(f"{root}: {len(forged)} forged images with a mask and {len(authentic)} authentic ones")
     out: dict[str, Any] = {"problems": [problem.to_dict() for problem in found.problems]}
@@ -329,9 +329,8 @@ def main() -> None:
     found, bars = measured_on_set(args.root, predictor, checkpoint.calibration, args.parts)
     results |= found
     if args.data:
-        with tempfile.TemporaryDirectory() as cache:
-            held_out = HeldOut(args.data, args.screens, Path(cache))
-            found, more = measured_on_made(held_out, predictor, checkpoint.calibration, args.scale)
+        held_out = HeldOut(args.data, args.screens)
+        found, more = measured_on_made(held_out, predictor, checkpoint.calibration, args.scale)
         results |= found
         bars += more
     results["bars"] = {bar.name: bar.to_dict() for bar in bars}

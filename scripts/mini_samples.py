@@ -8,6 +8,7 @@ those screens and pages that were drawn by other templates.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from PIL import Image
 from model.data.edits.scene import Tools
 from model.data.forge import Forgery, forge, forge_native, forge_plainly
 from model.data.history import decode, encode_jpeg, jpeg, publish
-from model.data.photo_bank import PhotoBank, bank_of, held_out
+from model.data.source_photos import Size, SourcePhotos, find_source_photos
+from model.images.pixels import opened, rgb
 from model.self_match import self_match
 
 PHOTOS = ("coco", "people", "web", "nature", "scenes")
@@ -95,16 +97,30 @@ def digest(name: str) -> int:
     return hashlib.sha256(name.encode()).digest()[0]
 
 
-def cameras(data: Path, cache: Path, *, validation: bool) -> PhotoBank:
+def held_out(path: Path) -> bool:
+    """Whether a photo was held out when the shipped weights were trained: by its name alone.
+
+    Not the split of `clue train`: figures of those weights stand on photos that they were not trained on.
+    """
+    name = hashlib.sha256(path.name.encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(name[:4], "big") / 2**32 < HELD_OUT
+
+
+def decoded_size(path: Path) -> Size:
+    """Height and width of a photo that can be decoded. Raises DamagedFileError."""
+    with opened(path, math.inf) as image:
+        height, width = rgb(image).shape[:2]
+    return height, width
+
+
+def cameras(data: Path, *, validation: bool) -> SourcePhotos:
     """Photos as cameras wrote them, of one side: half of the models, never a model on both."""
-    bank = bank_of([data / "photos" / CAMERAS], [], cache, share=0.0, validation=False)
-    kept = [i for i, path in enumerate(bank.paths) if (digest(camera_model(path)) % 2 == 0) == validation]
-    side = bank.part(kept)
-    side.prepare()
-    return side
+    found = find_source_photos([data / "photos" / CAMERAS])
+    kept = [i for i, path in enumerate(found.paths) if (digest(camera_model(path)) % 2 == 0) == validation]
+    return found.part(kept).checked(decoded_size)
 
 
-def photos(data: Path, cache: Path, *, validation: bool, folders: tuple[str, ...] = PHOTOS) -> PhotoBank:
+def photos(data: Path, *, validation: bool, folders: tuple[str, ...] = PHOTOS) -> SourcePhotos:
     """Photos from the web, with the masks of objects in them."""
     root = data / "photos"
     masks = [
@@ -112,19 +128,14 @@ def photos(data: Path, cache: Path, *, validation: bool, folders: tuple[str, ...
         (root / "coco_instances", "val2017_"),
         (root / "people_masks", ""),
     ]
-    found = [root / name for name in folders if (root / name).is_dir()]
-    bank = bank_of(found, masks, cache, share=HELD_OUT, validation=validation)
-    bank.prepare()
-    return bank
+    found = find_source_photos([root / name for name in folders if (root / name).is_dir()], masks)
+    kept = [i for i, path in enumerate(found.paths) if held_out(path) == validation]
+    return found.part(kept).checked(decoded_size)
 
 
-def plain(folder: Path, cache: Path) -> PhotoBank | None:
+def plain(folder: Path) -> SourcePhotos | None:
     """All pictures of a folder; None where there is none."""
-    if not folder.is_dir():
-        return None
-    bank = bank_of([folder], [], cache, share=0.0, validation=False)
-    bank.prepare()
-    return bank
+    return find_source_photos([folder]).checked(decoded_size) if folder.is_dir() else None
 
 
 class Samples:
@@ -134,27 +145,22 @@ class Samples:
         data: holds photos/ and composites/; kinds of samples that need what is not there are not made.
         screens: holds train/ and test/, untouched screens, and pages/train and pages/test, pages to forge
             (`make_screens.py`); None: none are made.
-        cache: folder for decoded photos.
         validation: the held-out side.
         tools: models that fill what was removed.
     """
 
-    def __init__(
-        self, data: Path, screens: Path | None, cache: Path, *, validation: bool, tools: Tools | None = None
-    ) -> None:
+    def __init__(self, data: Path, screens: Path | None, *, validation: bool, tools: Tools | None = None) -> None:
         side = "test" if validation else "train"
-        self.photos = photos(data, cache / f"photos-{side}", validation=validation)
+        self.photos = photos(data, validation=validation)
         large = [i for i in range(len(self.photos.paths)) if max(self.photos.size(i)) >= LARGE_SIDE]
         self.large = self.photos.part(large)
         wanted = (data / "photos" / CAMERAS).is_dir()
-        self.cameras = cameras(data, cache / f"cameras-{side}", validation=validation) if wanted else None
-        self.screens = plain(screens / side, cache / f"screens-{side}") if screens else None
-        self.pages = plain(screens / "pages" / side, cache / f"pages-{side}") if screens else None
+        self.cameras = cameras(data, validation=validation) if wanted else None
+        self.screens = plain(screens / side) if screens else None
+        self.pages = plain(screens / "pages" / side) if screens else None
         found = sorted((data / "composites" / "images").glob("*.jpg"))
         self.composites = [
-            (path, data / "composites" / "masks" / f"{path.stem}.png")
-            for path in found
-            if held_out(path, HELD_OUT) == validation
+            (path, data / "composites" / "masks" / f"{path.stem}.png") for path in found if held_out(path) == validation
         ]
         self.tools = tools or Tools()
         there = {
@@ -249,7 +255,7 @@ class Samples:
 class Photographed:
     """Pages as they come to somebody who forges one: half of them scanned or photographed before, most as JPEG."""
 
-    def __init__(self, pages: PhotoBank, rng: np.random.Generator, number: int) -> None:
+    def __init__(self, pages: SourcePhotos, rng: np.random.Generator, number: int) -> None:
         self.paths, self.cutouts, self._pages = pages.paths, pages.cutouts, pages
         self._host, self._number = scanned(pages.photo(number), rng), number
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,8 @@ from numpy.typing import NDArray
 
 from model.checkpoint import inspect
 from model.data.history import add_grain, jpeg, off_grid
-from model.data.photo_bank import PhotoBank
 from model.data.shapes import drawn_shape
+from model.data.source_photos import SourcePhotos
 from model.device import resolve
 from model.prediction import Prediction
 from model.predictor import Predictor
@@ -88,7 +87,7 @@ def traces(host: Pixels, donor: Pixels, mask: Mask, rng: np.random.Generator) ->
     yield "another light", put(host, warmer(donor), mask)
 
 
-def pictures(bank: PhotoBank, count: int) -> Iterator[tuple[tuple[str, str, Mask], Pixels]]:
+def pictures(bank: SourcePhotos, count: int) -> Iterator[tuple[tuple[str, str, Mask], Pixels]]:
     """Every trace, saved in every way, in `count` pictures: the name of both and the mask, and the pixels."""
     for index in range(count):
         rng = np.random.default_rng([83, index])
@@ -109,18 +108,17 @@ def main() -> None:
     args = parser.parse_args()
     cv2.setNumThreads(1)
     found: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
-    with tempfile.TemporaryDirectory() as cache:
-        bank = photos(args.data, Path(cache), validation=True)
-        predictor = Predictor(load(inspect(args.model), *resolve("cpu", "auto")))
-        for result in predictor.predict(pictures(bank, args.pictures)):
-            if not isinstance(result, Prediction):
-                raise SystemExit(result.message)
-            trace, saved, mask = result.key
-            marked = result.heatmap > 0.5
-            hit = float((marked & mask).sum())
-            recalls, f1s = found.setdefault((trace, saved), ([], []))
-            recalls.append(hit / float(mask.sum()))
-            f1s.append(2 * hit / float(marked.sum() + mask.sum()))
+    bank = photos(args.data, validation=True)
+    predictor = Predictor(load(inspect(args.model), *resolve("cpu", "auto")))
+    for result in predictor.predict(pictures(bank, args.pictures)):
+        if not isinstance(result, Prediction):
+            raise SystemExit(result.message)
+        trace, saved, mask = result.key
+        marked = result.heatmap > 0.5
+        hit = float((marked & mask).sum())
+        recalls, f1s = found.setdefault((trace, saved), ([], []))
+        recalls.append(hit / float(mask.sum()))
+        f1s.append(2 * hit / float(marked.sum() + mask.sum()))
     table: dict[str, Any] = {}
     hosts = [str(index) for index in range(args.pictures)]
     for (trace, saved), values in found.items():

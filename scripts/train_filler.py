@@ -39,7 +39,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     rng = np.random.default_rng(args.seed)
-    bank = photos(args.data, args.out / "cache", validation=False)
+    bank = photos(args.data, validation=False)
     widths = (16, 32, 64, 64)[: args.downs + 1]
     network = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * len(widths),

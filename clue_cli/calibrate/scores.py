@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from clue_cli.calibrate.images import ForgeOutputs, expanded
 from clue_cli.evidence.decode import DecodeLimits
-from clue_cli.evidence.item import ArchiveOpened, NotAPicture, Photo, Skipped, Unreadable
+from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Photo, Skipped, Unreadable
 from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.walk import WalkOptions, walk
@@ -57,6 +58,7 @@ class Measured:
     left_out: list[LeftOut] = field(default_factory=list)
     not_pictures: int = 0
     skipped: int = 0
+    notes: list[str] = field(default_factory=list)
 
 
 def measure(
@@ -65,8 +67,10 @@ def measure(
     predictor: Predictor,
     calibration: Calibration,
     told: Callable[[Measured], None],
+    *,
+    forged: bool,
 ) -> Measured:
-    """Score the first page of every picture file.
+    """Score the first page of every picture file; of what `clue forge` wrote, only the images of one class.
 
     The same bytes count once, and so does a file: further pages and copies are not photos of their own, and a promise
     that rests on their number would be false. What a scan would give no verdict on, whatever its score, is left out.
@@ -77,8 +81,14 @@ def measure(
         predictor: of the model.
         calibration: of the model; how a heatmap becomes a score.
         told: called after each image and each thing left out.
+        forged: the class of images that is measured.
+
+    Raises:
+        UsageError: a list of images cannot be read.
     """
-    found = Measured()
+    outputs = ForgeOutputs(forged=forged)
+    paths = expanded(paths, forged=forged)
+    found = Measured(notes=outputs.notes)
     ahead: Channel[Read] = Channel(AHEAD)
     budget = Budget(PIXEL_BUDGET)
     threads = Threads(ahead, budget)
@@ -86,7 +96,7 @@ def measure(
     # With no score above 1 everything is `no_evidence`, except for what is no subject of a verdict at all.
     lenient = replace(calibration.with_thresholds(1.0, 1.0), pixel_threshold=1.0)
     with DecodePool(1, limits, gif_all_frames=options.gif_frames is GifFrames.ALL) as pool:
-        threads.start("clue-calibrate-read", lambda: _read(paths, options, pool, ahead, budget), ahead)
+        threads.start("clue-calibrate-read", lambda: _read(paths, options, outputs, pool, ahead, budget), ahead)
         with threads.guarded():
             for prediction in predictor.predict(_images(ahead, found, told)):
                 _score(prediction, lenient, found)
@@ -136,7 +146,14 @@ def _images(
             yield None  # the next photo may wait for the memory of this one
 
 
-def _read(paths: list[Path], options: ScanOptions, pool: DecodePool, ahead: Channel[Read], budget: Budget) -> None:
+def _read(
+    paths: list[Path],
+    options: ScanOptions,
+    outputs: ForgeOutputs,
+    pool: DecodePool,
+    ahead: Channel[Read],
+    budget: Budget,
+) -> None:
     """Send on the first page of every picture file, and what is none."""
     walking = WalkOptions(options.hidden, options.follow_links, options.archive_depth)
     seen: dict[str, str] = {}
@@ -145,6 +162,8 @@ def _read(paths: list[Path], options: ScanOptions, pool: DecodePool, ahead: Chan
             continue
         if isinstance(thing, Skipped):
             ahead.put(thing)
+            continue
+        if isinstance(thing, Item) and thing.path is not None and not outputs.counts(thing.path):
             continue
         content = thing if isinstance(thing, Unreadable) else read_item(thing, options.max_file_mib)
         if isinstance(content, NotAPicture):

@@ -38,7 +38,9 @@ _SECONDS = 5.0
 def calibrate(
     authentic: Annotated[
         list[Path],
-        typer.Option(parser=path, metavar="PATH", help="Untouched photos: a folder, archive or file; can be repeated."),
+        typer.Option(
+            parser=path, metavar="PATH", help="Untouched photos: a folder, archive, file or list; can be repeated."
+        ),
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", parser=path, metavar="FILE", help="The calibration file to write.")
@@ -144,7 +146,7 @@ def _execute(
     for kind, paths in (("authentic", authentic), ("forged", forged)):
         if paths:
             shown = _Shown(kind, quiet=quiet)
-            found.append(measure(paths, options, predictor, checkpoint.calibration, shown))
+            found.append(measure(paths, options, predictor, checkpoint.calibration, shown, forged=kind == "forged"))
             shown.end(found[-1])
             if not found[-1].images:
                 raise NothingToScanError(
@@ -183,6 +185,8 @@ class _Shown:
     def end(self, found: Measured) -> None:
         self(found)
         self._say(f"{self._count(found)}, {counted(found.not_pictures, 'file')} without a picture")
+        for note in found.notes:
+            self._say(printable(note))
         if found.skipped:
             what = "hidden file, folder or link" if found.skipped == 1 else "hidden files, folders or links"
             self._say(f"Not read: {found.skipped:,} {what} (--hidden, --follow-links).")

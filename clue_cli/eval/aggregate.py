@@ -41,7 +41,8 @@ from clue_cli.eval.sets import ChosenSet
 from clue_cli.results.summary import harmless
 from clue_cli.terminal import printable
 from model.data.attacks import Attack
-from model.evaluation import FIELDS, ImageRow, Kind, Problem, probe, summarize
+from model.datasets.sample import Kind, Problem
+from model.evaluation import FIELDS, ImageRow, probe, summarize
 from model.evaluation.bootstrap import RESAMPLES, mean_estimates
 from model.evaluation.image_scores import precision_recall_curve, reliability_curve, roc_curve
 
@@ -74,9 +75,9 @@ def set_record(chosen: ChosenSet, images: dict[str, str], extra: Iterable[Proble
     Problems of images that were not measured (`--limit`, an interruption) stand apart from the others.
     """
     found, benchmark = chosen.found, chosen.found.benchmark
-    measured = [entry for entry in chosen.entries if entry.key in images]
+    measured = [entry for entry in chosen.samples if entry.key in images]
     forged = sum(entry.forged for entry in measured)
-    left_out = {entry.key for entry in found.entries}.difference(images)
+    left_out = {entry.key for entry in found.samples}.difference(images)
     problems = [*found.problems, *extra]
     return SetRecord(
         name=printable(found.name),
@@ -101,7 +102,7 @@ def rows_of(
 ) -> list[Measurement]:
     """What was measured of one method on one set under one attack; the probe's scores are filled in."""
     settings = method.settings(attack, seed)
-    units = (Unit(settings, chosen.name, images[entry.key]) for entry in chosen.entries if entry.key in images)
+    units = (Unit(settings, chosen.name, images[entry.key]) for entry in chosen.samples if entry.key in images)
     found = [measurement for _, measurement in log.read(units)]
     if method.kind != "probe":
         return found

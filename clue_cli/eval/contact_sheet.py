@@ -20,7 +20,8 @@ from clue_cli.eval.sets import ChosenSet
 from clue_cli.report.previews import inferno
 from clue_cli.terminal import printable
 from model.data.attacks import AttackError
-from model.evaluation import Entry, ImageRow
+from model.datasets.sample import Sample
+from model.evaluation import ImageRow
 from model.images.maps import Map
 from model.images.masks import Mask
 from model.images.pixels import DamagedFileError, Pixels
@@ -127,7 +128,7 @@ def contact_sheets(plan: Plan, log: MeasurementLog, images: Images) -> dict[str,
 def _tiles(
     plan: Plan, pictures: Pictures, chosen: ChosenSet, method: Method, picks: list[Pick]
 ) -> Iterator[tuple[Pick, Mask | None, Pixels, Map]]:
-    entries = {entry.key: entry for entry in chosen.entries}
+    entries = {entry.key: entry for entry in chosen.samples}
     for one in picks:
         entry = entries[one.key]
         try:
@@ -139,7 +140,9 @@ def _tiles(
             continue  # its figures are from before; the file is not what it was
 
 
-def _map(plan: Plan, pictures: Pictures, chosen: ChosenSet, method: Method, entry: Entry, pixels: Pixels) -> Map | None:
+def _map(
+    plan: Plan, pictures: Pictures, chosen: ChosenSet, method: Method, entry: Sample, pixels: Pixels
+) -> Map | None:
     if method.function is not None:
         return method.function(pixels)
     if method.kind == "predictions":

@@ -16,7 +16,8 @@ from clue_cli.evidence.sandbox.pool import WORKER, DecodePool, Unanswered
 from clue_cli.evidence.walk import open_file
 from clue_cli.scan.records import FileIdentity
 from clue_cli.terminal import printable
-from model.evaluation import Entry, read_truth
+from model.datasets.sample import Sample
+from model.evaluation import read_truth
 from model.images.maps import Levels, Map, read_map
 from model.images.masks import Mask, MaskStyle
 from model.images.pixels import FORMATS, DamagedFileError, Header, Pixels
@@ -52,7 +53,7 @@ class Pictures:
         """End all workers: who waits for one stops waiting."""
         self._pool.close()
 
-    def pixels(self, entry: Entry) -> Pixels:
+    def pixels(self, entry: Sample) -> Pixels:
         """The picture, its first page, H×W×3 uint8 as stored.
 
         Raises:
@@ -65,7 +66,7 @@ class Pictures:
             return page.pixels
         raise DamagedFileError("it holds no page")
 
-    def truth(self, entry: Entry) -> Mask:
+    def truth(self, entry: Sample) -> Mask:
         """The union of the masks of an image, H×W bool, True = forged.
 
         Raises:

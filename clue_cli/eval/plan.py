@@ -14,7 +14,8 @@ from clue_cli.eval.pictures import Pictures
 from clue_cli.eval.predictions import PredictionFolder
 from clue_cli.eval.sets import ChosenSet, resolve
 from model.data.attacks import AttackError, parse_all
-from model.evaluation import Found, Problem, limited
+from model.datasets.sample import Problem
+from model.evaluation import Found, limited
 
 
 class Plan:
@@ -53,7 +54,7 @@ class Plan:
             )
         self.network = Network(options) if options.network else None
         found, self.absent = self._resolve()
-        self.sets = [ChosenSet(one, tuple(limited(one.entries, options.limit, options.seed))) for one in found]
+        self.sets = [ChosenSet(one, tuple(limited(one.samples, options.limit, options.seed))) for one in found]
         _check_apart(out, self.sets)
         self.folders: dict[str, PredictionFolder] = {}
         self.extra: dict[str, list[Problem]] = {}
@@ -65,12 +66,12 @@ class Plan:
     def _check_predictions(self) -> None:
         """Raises NothingToScanError if no image that is to be measured has a prediction."""
         looked = [(self.folders[chosen.name], chosen) for chosen in self.sets if chosen.name in self.folders]
-        if not looked or any(maps.find(entry)[0] is not None for maps, one in looked for entry in one.entries):
+        if not looked or any(maps.find(entry)[0] is not None for maps, one in looked for entry in one.samples):
             return
         maps, chosen = looked[0]
         beside = f"; {maps.surplus[0].name} is one of its files" if maps.surplus else ""
         raise NothingToScanError(
-            f"No prediction in {maps.folder} is named like an image to be measured, such as {chosen.entries[0].key}"
+            f"No prediction in {maps.folder} is named like an image to be measured, such as {chosen.samples[0].key}"
             f"{beside}.",
             "A map is named like its image, with or without its folder and extension: Tp/a.jpg has Tp/a.npy or a.png.",
         )
@@ -87,7 +88,7 @@ class Plan:
         subjects = [] if self.network is None else [self.network.method]
         extra: list[Problem] = []
         if self.options.predictions is not None:
-            maps = PredictionFolder(self.options.predictions, chosen.found.name, chosen.found.entries)
+            maps = PredictionFolder(self.options.predictions, chosen.found.name, chosen.found.samples)
             self.folders[chosen.name] = maps
             left_out = chosen.left_out  # of the others, measuring says which have no map
             extra += [*maps.surplus, *(problem for problem in maps.missing if problem.name in left_out)]
@@ -117,7 +118,7 @@ def _check_apart(out: Path, sets: list[ChosenSet]) -> None:
         data = Path(os.path.realpath(found.folder))
         places = {data: not found.is_list}
         if found.is_list:  # whatever else lies beside a list is no part of the data
-            named = {path.parent for entry in found.entries for path in (entry.image, *entry.masks)}
+            named = {path.parent for entry in found.samples for path in (entry.image, *entry.masks)}
             places |= {Path(os.path.realpath(place)): True for place in named}
         for place, held in places.items():
             if place.is_relative_to(folder) or (held and folder.is_relative_to(place)):

@@ -9,9 +9,11 @@ from pathlib import Path, PurePosixPath
 
 from clue_cli.errors import NothingToScanError, UsageError
 from clue_cli.evidence.identity import sha256_file
-from model.evaluation import BENCHMARKS, Entry, Kind, Problem
-from model.evaluation.layouts import files_below, is_file
+from model.datasets.registry import DATASETS
+from model.datasets.sample import Kind, Problem, Sample
+from model.images.folders import files_below, is_file
 from model.images.maps import SUFFIXES
+from model.images.pairing import Index
 
 
 class PredictionFolder:
@@ -36,56 +38,54 @@ class PredictionFolder:
         UsageError: a map is a mask of the set.
     """
 
-    def __init__(self, folder: Path, name: str, entries: Iterable[Entry]) -> None:
+    def __init__(self, folder: Path, name: str, entries: Iterable[Sample]) -> None:
         if not folder.is_dir():
             raise NothingToScanError(
                 f"There is no folder {folder}.",
                 "--predictions names a folder of PNG or NPY maps, named like the images.",
             )
         # A set that was given as a path goes by its last part
-        own = folder / (name if name in BENCHMARKS else Path(os.path.realpath(name)).name)
+        own = folder / (name if name in DATASETS else Path(os.path.realpath(name)).name)
         self.folder = own if own.is_dir() else folder
-        self._maps: dict[str, list[Path]] = {}
-        self._others: dict[str, Path] = {}
         unread: list[Problem] = []
-        for path in sorted(files_below(self.folder, unread)):
+
+        def failed(path: Path, why: str) -> None:
+            name = path.relative_to(self.folder.parent).as_posix()
+            unread.append(Problem(Kind.FOLDER_UNREADABLE, name, why))
+
+        kinds: dict[bool, list[tuple[str, Path]]] = {True: [], False: []}
+        for path in sorted(files_below(self.folder, failed)):
             named = path.relative_to(self.folder).with_suffix("").as_posix()
-            if path.suffix.lower() in SUFFIXES and is_file(path):
-                self._maps.setdefault(named, []).append(path)
-            else:
-                self._others.setdefault(named, path)
-        if not self._maps:
+            kinds[path.suffix.lower() in SUFFIXES and is_file(path)].append((named, path))
+        self._maps, self._others = Index(kinds[True]), Index(kinds[False])
+        if not kinds[True]:
             raise NothingToScanError(
                 f"{self.folder} holds no map.", "Maps are .npy or one-channel .png, named like the images."
             )
         entries = list(entries)
         self._owners = _owners(entries)
         self._of = {entry.key: self._find(entry) for entry in entries}
-        used = {path for paths in self._of.values() for path in paths}
-        _check_no_mask(used, entries)
+        _check_no_mask({path for paths in self._of.values() for path in paths}, entries)
         self.surplus = unread + [
-            Problem(Kind.MAP_WITHOUT_IMAGE, path.relative_to(self.folder).as_posix())
-            for paths in self._maps.values()
-            for path in paths
-            if path not in used
+            Problem(Kind.MAP_WITHOUT_IMAGE, path.relative_to(self.folder).as_posix()) for path in self._maps.unused()
         ]
         lacking = [entry for entry in entries if len(self._of[entry.key]) != 1]
         self.missing = [Problem(Kind.MAP_MISSING, entry.key, self.find(entry)[1]) for entry in lacking]
 
-    def find(self, entry: Entry) -> tuple[Path | None, str]:
+    def find(self, entry: Sample) -> tuple[Path | None, str]:
         """The map of an image, or None and why not."""
         paths = self._of[entry.key]
         if len(paths) == 1:
             return paths[0], ""
         if paths:
             return None, f"{len(paths)} maps are named like it"
-        other = next((self._others[name] for name in self._names(entry) if name in self._others), None)
-        return None, f"{other.name} is no .npy or .png file" if other else ""
+        others = self._others.find(self._names(entry))
+        return None, f"{others[0].name} is no .npy or .png file" if others else ""
 
     def digest(self) -> str:
         """SHA-256, hex, over the names and contents of all maps. A map that cannot be read counts as such."""
         total = hashlib.sha256(b"clue maps 1\n")
-        for stem, paths in sorted(self._maps.items()):
+        for stem, paths in sorted(self._maps.by_name.items()):
             for path in paths:
                 try:
                     content = sha256_file(path)
@@ -94,20 +94,20 @@ class PredictionFolder:
                 total.update(f"{stem!a} {path.suffix} {content}\n".encode())
         return total.hexdigest()
 
-    def _find(self, entry: Entry) -> list[Path]:
-        return next((self._maps[name] for name in self._names(entry) if name in self._maps), [])
+    def _find(self, entry: Sample) -> list[Path]:
+        return self._maps.find(self._names(entry))
 
-    def _names(self, entry: Entry) -> list[str]:
+    def _names(self, entry: Sample) -> list[str]:
         """Those that mean this image alone, the one that says most first."""
         return [name for name in _names_of(entry) if self._owners[name] == entry.key]
 
 
-def _names_of(entry: Entry) -> list[str]:
+def _names_of(entry: Sample) -> list[str]:
     key = PurePosixPath(entry.key)
     return list(dict.fromkeys([entry.key, key.with_suffix("").as_posix(), key.name, key.stem]))
 
 
-def _owners(entries: list[Entry]) -> dict[str, str | None]:
+def _owners(entries: list[Sample]) -> dict[str, str | None]:
     """Which image each name means; None: several."""
     owners: dict[str, str | None] = {}
     told: dict[str, int] = {}
@@ -120,7 +120,7 @@ def _owners(entries: list[Entry]) -> dict[str, str | None]:
     return owners
 
 
-def _check_no_mask(maps: set[Path], entries: list[Entry]) -> None:
+def _check_no_mask(maps: set[Path], entries: list[Sample]) -> None:
     masks = {os.path.realpath(mask) for entry in entries for mask in entry.masks}
     wrong = next((path for path in sorted(maps) if os.path.realpath(path) in masks), None)
     if wrong is not None:

@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clue_cli.errors import NothingToScanError
-from model.evaluation import Estimate, Problem
+from model.datasets.sample import Problem
+from model.evaluation import Estimate
 
 SCHEMA_VERSION = "1.1"
 RESULTS = "results.json"

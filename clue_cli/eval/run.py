@@ -40,12 +40,10 @@ from clue_cli.scan.channel import Budget, Channel
 from clue_cli.scan.threads import Threads
 from model.calibration import Calibration, image_score
 from model.data.attacks import Attack, AttackError
+from model.datasets.sample import Kind, Problem, Sample
 from model.evaluation import (
-    Entry,
     Ground,
     ImageRow,
-    Kind,
-    Problem,
     digest,
     ground,
     inverted_set,
@@ -123,7 +121,7 @@ class Shot:
     """
 
     chosen: ChosenSet
-    entry: Entry
+    entry: Sample
     image: str
     attack: Attack
     methods: tuple[Method, ...]
@@ -287,7 +285,7 @@ class Run:
         self.threads = Threads(self.shots, self.measured, self.budget)
         self._began = 0.0
         self._lock = threading.Lock()
-        self._waiting = iter([(chosen, entry) for chosen in sets for entry in chosen.entries])
+        self._waiting = iter([(chosen, entry) for chosen in sets for entry in chosen.samples])
 
     def run(self) -> None:
         """Measure all that is missing.
@@ -297,7 +295,7 @@ class Run:
             ClueError: the network cannot be loaded.
             OSError: the log cannot be written.
         """
-        self.progress.begin(sum(len(chosen.entries) for chosen in self.sets) * len(self.attacks))
+        self.progress.begin(sum(len(chosen.samples) for chosen in self.sets) * len(self.attacks))
         with Pictures(self.readers, self.max_megapixels) as pictures:
             for _ in range(self.readers):
                 self.threads.start("clue-eval-read", lambda: self._read(pictures), self.shots)
@@ -313,7 +311,7 @@ class Run:
             self.timing.wall = time.perf_counter() - self._began
         self.threads.raise_first()
 
-    def _next(self) -> tuple[ChosenSet, Entry] | None:
+    def _next(self) -> tuple[ChosenSet, Sample] | None:
         with self._lock:
             return None if self.stop.is_set() or self.threads.errors else next(self._waiting, None)
 
@@ -349,7 +347,7 @@ class Run:
         self,
         pictures: Pictures,
         chosen: ChosenSet,
-        entry: Entry,
+        entry: Sample,
         image: str,
         todo: list[tuple[Attack, tuple[Method, ...]]],
         problem: Problem | None,
@@ -470,8 +468,8 @@ def _measure(plan: Plan, folder: EvalFolder, progress: EvalProgress, stop: threa
     if plan.network is not None and plan.network.checkpoint.note:
         progress.say(f"warning: {plan.network.checkpoint.note}", style="yellow")
     for chosen in plan.sets:
-        forged = sum(entry.forged for entry in chosen.entries)
-        progress.say(f"{chosen.name}: {forged} forged, {len(chosen.entries) - forged} authentic")
+        forged = sum(entry.forged for entry in chosen.samples)
+        progress.say(f"{chosen.name}: {forged} forged, {len(chosen.samples) - forged} authentic")
         _warn(plan, chosen, progress)
     with output_errors(folder.log), MeasurementLog(folder.log) as log:
         if unreadable := len(log.damaged) + log.torn:

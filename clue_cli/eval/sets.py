@@ -12,18 +12,9 @@ from typing import TypedDict
 
 from clue_cli.errors import DataProblemError, NothingToScanError, UsageError
 from clue_cli.terminal import printable, say
-from model.evaluation import (
-    BENCHMARKS,
-    BenchmarkNotFound,
-    Entry,
-    EvaluationError,
-    Found,
-    StrictError,
-    expand,
-    find,
-    find_at,
-    how_to_get,
-)
+from model.datasets.registry import DATASETS, how_to_get
+from model.datasets.sample import Sample
+from model.evaluation import BenchmarkNotFound, EvaluationError, Found, StrictError, expand, find, find_at
 from model.evaluation.ground import HeaderReader, TruthReader, truth_of
 from model.images.pixels import read_header
 
@@ -44,12 +35,12 @@ class ChosenSet:
     """A set and which of its images are measured.
 
     Attributes:
-        found: the set as it lies on this disk; its entries are all that it holds.
-        entries: the images to measure, sorted by key.
+        found: the set as it lies on this disk; its samples are all that it holds.
+        samples: the images to measure, sorted by key.
     """
 
     found: Found
-    entries: tuple[Entry, ...]
+    samples: tuple[Sample, ...]
 
     @property
     def name(self) -> str:
@@ -59,7 +50,7 @@ class ChosenSet:
     @property
     def left_out(self) -> set[str]:
         """Keys of the images that are not measured."""
-        return {entry.key for entry in self.found.entries}.difference(entry.key for entry in self.entries)
+        return {entry.key for entry in self.found.samples}.difference(entry.key for entry in self.samples)
 
 
 def resolve(
@@ -89,7 +80,7 @@ def resolve(
         for member in _members(name):
             if member in found or member in absent:
                 continue
-            if member not in BENCHMARKS:
+            if member not in DATASETS:
                 found[member] = _at(member, reading)
             elif (one := _named(member, root, reading, alone=member == name)) is not None:
                 found[member] = one
@@ -98,7 +89,7 @@ def resolve(
         if not any(member in found for member in _members(name)):
             what = "benchmarks" if name == "all" else f"sets of {name}"
             raise NothingToScanError(f"None of the {len(_members(name))} {what} was found in {root}.", _EXAMPLE)
-    empty = next((one for one in found.values() if not one.entries), None)
+    empty = next((one for one in found.values() if not one.samples), None)
     if empty is not None:
         why = f": {empty.problems[0]}" if empty.problems else ""
         raise NothingToScanError(f"{empty.name} holds no picture that could be measured{why}.", _EXAMPLE)
@@ -115,13 +106,13 @@ def _check_each_once(found: dict[str, Found]) -> None:
     Args:
         found: the sets by their words.
     """
-    if all(word in BENCHMARKS for word in found):
+    if all(word in DATASETS for word in found):
         return
     files: dict[frozenset[object], str] = {}
     names: dict[str, str] = {}
     for word, one in found.items():
         other = files.setdefault(_files(one), word)
-        if other != word and not (other in BENCHMARKS and word in BENCHMARKS):
+        if other != word and not (other in DATASETS and word in DATASETS):
             where = os.path.realpath(one.folder)
             raise UsageError(
                 f"--bench gives the same images twice, as {other} and as {word}: both are in {where}.",
@@ -150,13 +141,13 @@ def _files(found: Found) -> frozenset[object]:
         return place(path.parent), path.name
 
     return frozenset(
-        (file(entry.image), frozenset(map(file, entry.masks)), entry.forged, entry.style) for entry in found.entries
+        (file(entry.image), frozenset(map(file, entry.masks)), entry.forged, entry.style) for entry in found.samples
     )
 
 
 def _members(name: str) -> list[str]:
     """The benchmarks that a name means, or itself where it is a path."""
-    if name in BENCHMARKS or _exists(name):
+    if name in DATASETS or _exists(name):
         return [name]
     try:
         return expand(name)
@@ -200,12 +191,12 @@ def _named(name: str, root: Path | None, reading: _Reading, *, alone: bool) -> F
 def _at(word: str, reading: _Reading) -> Found:
     path = Path(word)
     if not _exists(word):
-        known = ", ".join(BENCHMARKS)
+        known = ", ".join(DATASETS)
         raise NothingToScanError(
             f"There is no benchmark named {word}, and no such path.", f"Known are {known}; or give a folder or a list."
         )
     with _Reasons():
-        if path.name.casefold() in BENCHMARKS:
+        if path.name.casefold() in DATASETS:
             # A folder named like a benchmark is read in the layouts of that benchmark first; beside it may lie another
             known = path.name.casefold()
             for root in (path.absolute().parent, path.absolute()):
@@ -234,4 +225,4 @@ class _Reasons:
 
 def _explain(name: str) -> None:
     """Say on stderr where a set is obtained and how to lay it out."""
-    say(f"{name}:", *(f"  {printable(line)}" for line in how_to_get(BENCHMARKS[name]).splitlines()))
+    say(f"{name}:", *(f"  {printable(line)}" for line in how_to_get(DATASETS[name]).splitlines()))

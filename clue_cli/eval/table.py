@@ -16,7 +16,9 @@ from clue_cli.errors import NothingToScanError
 from clue_cli.eval.methods import METADATA
 from clue_cli.eval.results import Average, Outcome, Results
 from clue_cli.terminal import counted, nearest, printable
-from model.evaluation import BENCHMARKS, BenchmarkNotFound, Estimate, EvaluationError, Kind, expand, status
+from model.datasets.registry import DATASETS
+from model.datasets.sample import Kind
+from model.evaluation import BenchmarkNotFound, Estimate, EvaluationError, expand, status
 from model.evaluation.benchmarks import Status
 
 METRICS = {
@@ -288,7 +290,7 @@ def listing(root: Path | None, words: Sequence[str] = (), *, width: int | None =
     rows = []
     for one in found:
         here = "–" if one.found is None else "/".join(map(str, one.found.counts))
-        expected = " or ".join("/".join(map(str, counts)) for counts in one.benchmark.counts)
+        expected = " or ".join("/".join(map(str, counts)) for counts in one.benchmark.counts) or "–"
         cells = (one.benchmark.name, one.words.partition(":")[0], here, expected, one.benchmark.title)
         rows.append([Text(printable(cell), _style(one)) for cell in cells])
     table = _table("", ["name", "status", "forged/authentic here", "expected", "title"], rows)
@@ -322,7 +324,7 @@ def _facts(one: Status) -> dict[str, object]:
         "obtained": benchmark.obtained,
         "terms": benchmark.terms,
         "damage": list(benchmark.damage),
-        "layouts": [line for layout in benchmark.layouts for line in layout.describe()],
+        "layouts": [layout.describe() for layout in benchmark.layouts],
     }
 
 
@@ -332,7 +334,7 @@ def _statuses(root: Path | None, words: Sequence[str]) -> list[Status]:
         try:
             wanted.update(expand(part))
         except BenchmarkNotFound as error:
-            hint = nearest(part, BENCHMARKS)
+            hint = nearest(part, DATASETS)
             raise NothingToScanError(
                 f"There is no benchmark named {part}{hint or '.'}", "`clue eval --list` shows which are known."
             ) from error
@@ -370,5 +372,5 @@ def _lines(one: Status) -> list[tuple[str, str]]:
             lines.append((f"    {counted(len(found.problems), 'problem')}, the first: {found.problems[0]}", "yellow"))
     lines += [(f"    obtained from {benchmark.obtained}; terms: {benchmark.terms}", "")]
     lines += [(f"    known damage: {words}", "") for words in benchmark.damage]
-    lines += [(f"    layout {line}", "") for layout in benchmark.layouts for line in layout.describe()]
+    lines += [(f"    layout {layout.describe()}", "") for layout in benchmark.layouts]
     return lines

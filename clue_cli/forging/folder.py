@@ -14,8 +14,9 @@ from clue_cli.errors import UsageError
 from clue_cli.forging.worker import IMAGES, MASKS, Made
 from clue_cli.results.folder import PARTS, ResultsFolder, output_errors
 from clue_cli.results.log import IndexedLog
+from model.images.folders import FORGE_LOG, FORGE_SUMMARY
 
-LOG, SUMMARY, LOCK = "forgeries.jsonl", "forge.json", ".clue-forge.lock"
+LOG, SUMMARY, LOCK = FORGE_LOG, FORGE_SUMMARY, ".clue-forge.lock"
 FORMAT = 1
 _OURS = {LOG, SUMMARY, LOCK, IMAGES, MASKS}
 

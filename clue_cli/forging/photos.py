@@ -1,13 +1,11 @@
-"""The photos to forge from: found and listed first, decoded when one is needed, a few kept."""
+"""The source photos of `clue forge`: found and listed first, decoded in a process of their own."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +17,14 @@ from clue_cli.evidence.item import Item, Photo, Unreadable
 from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.walk import WalkOptions, check_paths, open_file, walk
-from model.data.object_masks import NAMED
-from model.data.photo_bank import Cutout
-from model.data.photos_to_forge import LONGEST
+from model.data.source_photos import LONGEST, Cutout, Size, proportions_differ
+from model.images.folders import is_forge_output
 from model.images.masks import from_grey
+from model.images.pairing import Leftovers, PhotoIndex, Place, inner_names, real, without_masks, without_photos
 from model.images.pixels import OVER_WHITE
 
 SMALLEST_SIDE, LARGEST_SIDE = 64, 30_000
 """Pixels; smaller photos hold no edit worth finding, and OpenCV moves no larger ones."""
-KEPT_PIXELS = 64_000_000
-"""So many pixels of decoded photos are kept at most, and always the last photo."""
-_PARTS = 16  # a mask's name is taken apart at underscores into so many parts at most
 
 
 class PhotoFailure(Exception):
@@ -43,10 +38,12 @@ class Found:
     Attributes:
         items: (locator, path, bytes), in the order of the walk.
         failures: (locator, reason) of what could not be reached.
+        left_out: folders that `clue forge` wrote: what is in them is not listed.
     """
 
     items: tuple[tuple[str, Path, int], ...]
     failures: tuple[tuple[str, str], ...]
+    left_out: tuple[Path, ...] = ()
 
     def digest(self) -> str:
         """Which files these are, by locator and size: SHA-256, hex."""
@@ -55,7 +52,7 @@ class Found:
 
 
 def find(paths: Sequence[Path], *, hidden: bool, exclude: Path | None) -> Found:
-    """List the pictures below the paths; archives are not opened.
+    """List the pictures below the paths; archives are not opened, and the output of `clue forge` is left out.
 
     Args:
         hidden: also hidden files and folders.
@@ -66,19 +63,32 @@ def find(paths: Sequence[Path], *, hidden: bool, exclude: Path | None) -> Found:
     """
     check_paths(paths)
     items, failures = [], []
+    left_out: dict[Path, None] = {}
+
+    @cache
+    def output(folder: Path) -> Path | None:
+        """The folder, or the outermost one that it is in below the paths, that `clue forge` wrote."""
+        above = None if folder in paths or folder == folder.parent else output(folder.parent)
+        return above or (folder if is_forge_output(folder) else None)
+
     for event in walk(paths, WalkOptions(hidden=hidden, archive_depth=0, exclude=exclude)):
         match event:
             case Item(locator=locator, path=Path() as path, size=size) if is_picture(claimed_type(locator)):
-                items.append((locator, path, size or 0))
+                made = None if path in paths else output(path.parent)
+                if made is None:
+                    items.append((locator, path, size or 0))
+                else:
+                    left_out[made] = None
             case Unreadable(locator=locator, message=message) if is_picture(claimed_type(locator)):
                 failures.append((locator, message))
     if not items:
         shown = ", ".join(str(path) for path in paths)
+        made_here = f", only what `clue forge` wrote ({', '.join(map(str, left_out))})" if left_out else ""
         raise NothingToScanError(
-            f"There is no picture to forge from in {shown}.",
+            f"There is no picture to forge from in {shown}{made_here}.",
             "Pictures are told by their names here (.jpg, .png, …); archives are not opened.",
         )
-    return Found(tuple(items), tuple(failures))
+    return Found(tuple(items), tuple(failures), tuple(left_out))
 
 
 def apart(photos: Found, paths: Sequence[Path], masks: Found, folder: Path) -> tuple[Found, Found]:
@@ -91,24 +101,14 @@ def apart(photos: Found, paths: Sequence[Path], masks: Found, folder: Path) -> t
     Raises:
         UsageError: both are looked for in one folder, and nothing tells which is which.
     """
-    home, roots = _real(folder), [_real(path) for path in paths]
-    if home in roots:
+    if real(folder) in map(real, paths):
         raise UsageError(f"{folder} is given for the photos and for the masks.", "Put the masks in a folder below it.")
-    if not any(home.is_relative_to(root) or root.is_relative_to(home) for root in roots):
-        return photos, masks
-    inner = [root for root in roots if root.is_relative_to(home)]
-
-    def is_mask(path: Path) -> bool:
-        return path.is_relative_to(home) and not any(path.is_relative_to(root) for root in inner)
-
-    items = tuple(item for item in photos.items if not is_mask(_real(item[1])))
-    taken = {_real(path) for _, path, _ in items}
-    others = tuple(item for item in masks.items if _real(item[1]) not in taken)
-    return Found(items, photos.failures), Found(others, masks.failures)
-
-
-def _real(path: Path) -> Path:
-    return Path(os.path.realpath(path))  # unlike Path.resolve, it survives a link loop
+    listed = [path for _, path, _ in photos.items]
+    kept = set(without_masks(listed, paths, [(folder, lambda path: True)]))
+    items = tuple(item for item in photos.items if item[1] in kept)
+    own = set(without_photos([path for _, path, _ in masks.items], folder, [path for _, path, _ in items], paths))
+    others = tuple(item for item in masks.items if item[1] in own)
+    return replace(photos, items=items), replace(masks, items=others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,115 +130,68 @@ def match_masks(photos: Found, masks: Found) -> Matched:
     `cat.png`, `cat_2.png` and `train_cat_7.png` belong to `cat.jpg`, the longest such name counts. Where several
     photos have one name, only masks in a folder of the same path below theirs belong to one of them.
     """
-    by_stem: dict[str, list[int]] = {}
-    for number, (locator, _, _) in enumerate(photos.items):
-        by_stem.setdefault(Path(locator).stem, []).append(number)
+    index = PhotoIndex([_place(locator) for locator, _, _ in photos.items])
     cutouts: list[Cutout] = []
-    nobodys: list[str] = []
-    shared: list[str] = []
+    left = Leftovers([], [])
     for locator, path, _ in masks.items:
-        named = next((by_stem[name] for name in _names(Path(locator).stem) if name in by_stem), [])
-        numbers = named
-        if len(named) > 1:
-            numbers = [n for n in named if _folder(photos.items[n][0]) == _folder(locator)]
-        if len(numbers) == 1:
-            cutouts.append(Cutout(numbers[0], path))
+        owners = index.find(_place(locator), inner_names(Path(locator).stem))
+        if len(owners) == 1:
+            cutouts.append(Cutout(owners[0], path))
         else:
-            (shared if named else nobodys).append(locator)
-    problems = (
-        (nobodys, "no photo; a mask is named after its photo, as in cat_2.png for cat.jpg"),
-        (shared, "several photos of one name; such a mask lies in a folder of the same path as its photo's"),
-    )
-    count = len(masks.items)
-    told = (f"{len(some)} of {count} masks belong to {what}: {_some(some)}" for some, what in problems if some)
-    return Matched(tuple(cutouts), tuple(told))
+            (left.shared if owners else left.nobodys).append(locator)
+    naming = "a mask is named after its photo, as in cat_2.png for cat.jpg"
+    placing = "such a mask lies in a folder of the same path as its photo's"
+    return Matched(tuple(cutouts), tuple(left.words(len(masks.items), "masks", naming, placing)))
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
+def _place(locator: str) -> Place:
+    path = Path(locator)
+    return Place(path.stem, [Path(*path.parts[1:-1])])
 
 
-def _names(stem: str) -> list[str]:
-    """The stem and its parts between underscores, longest first."""
-    parts = stem.split("_")[:_PARTS]
-    found = {"_".join(parts[a:b]) for a in range(len(parts)) for b in range(a + 1, len(parts) + 1)} - {""}
-    return [stem, *sorted(found, key=lambda name: (-len(name), name))]
-
-
-def _folder(locator: str) -> tuple[str, ...]:
-    """The folders below the path that was given."""
-    return Path(locator).parts[1:-1]
-
-
-class PhotoFolder:
-    """A `PhotoSource` that decodes on demand, in a process of its own, within limits.
+class SandboxReader:
+    """Decodes photos, as displayed, in a process of its own, within limits; what failed once is not tried again.
 
     Args:
-        found: the photos.
-        cutouts: object masks of them.
+        photos: what may be asked for.
         pool: decodes; one worker is enough.
         enlarged: photos are enlarged to a size, the longer side with the shorter one; so long ones cannot be used.
     """
 
-    def __init__(self, found: Found, cutouts: Sequence[Cutout], pool: DecodePool, *, enlarged: bool = False) -> None:
-        self._items, self._enlarged = found.items, enlarged
-        self._paths = [path for _, path, _ in found.items]
-        self._cutouts, self._pool = list(cutouts), pool
-        self._kept: OrderedDict[Path, NDArray[np.uint8]] = OrderedDict()
+    def __init__(self, photos: Found, pool: DecodePool, *, enlarged: bool = False) -> None:
+        self._locators = {path: locator for locator, path, _ in reversed(photos.items)}
+        self._pool, self._enlarged = pool, enlarged
         self._failed: dict[Path, PhotoFailure] = {}
 
-    @property
-    def paths(self) -> Sequence[Path]:
-        """The photos."""
-        return self._paths
-
-    @property
-    def cutouts(self) -> Sequence[Cutout]:
-        """Object masks."""
-        return self._cutouts
-
-    def locator(self, index: int) -> str:
-        """The printable name of a photo."""
-        return self._items[index][0]
-
-    def photo(self, index: int) -> NDArray[np.uint8]:
-        """Photo number `index`, as displayed, H×W×3 uint8, read-only.
+    def photo(self, path: Path, size: Size | None = None) -> NDArray[np.uint8]:
+        """All pixels, H×W×3 uint8.
 
         Raises:
             PhotoFailure: it cannot be decoded, or is too small or too large.
         """
-        locator, path, _ = self._items[index]
-        if path in self._kept:
-            self._kept.move_to_end(path)
-            return self._kept[path]
         if path in self._failed:
             raise self._failed[path]
         try:
-            pixels = self._fitting(locator, path)
+            return self._fitting(self._locators[path], path)
         except PhotoFailure as failure:  # once is enough: a file can cost a decoder its life, or a minute
             self._failed[path] = failure.with_traceback(None)
             raise
-        pixels.flags.writeable = False
-        self._kept[path] = pixels
-        while len(self._kept) > 1 and sum(p.size // 3 for p in self._kept.values()) > KEPT_PIXELS:
-            self._kept.popitem(last=False)
-        return pixels
 
-    def object_mask(self, cutout: Cutout) -> NDArray[np.bool_]:
-        """The cut-out's mask, H×W bool, the size of its photo.
+    def object_mask(self, path: Path, photo: Path, size: Size) -> NDArray[np.bool_]:
+        """A mask of an object in a photo, H×W bool, the size of the photo.
 
         Raises:
             PhotoFailure: it cannot be decoded, has another shape than its photo, is transparent, or marks nothing.
         """
         from PIL import Image
 
-        height, width = self.photo(cutout.photo).shape[:2]
-        locator = f"{self.locator(cutout.photo)}, mask {cutout.path.name.encode('unicode_escape').decode()}"
-        decoded = self._decoded(locator, cutout.path)
+        height, width = size
+        locator = f"{self._locators[photo]}, mask {path.name.encode('unicode_escape').decode()}"
+        decoded = self._decoded(locator, path)
         if OVER_WHITE in decoded.decoding:
             raise PhotoFailure(locator, "The mask is transparent in places; expected white on black.")
         grey = decoded.displayed(decoded.pixels).max(axis=2)
-        if abs(grey.shape[0] * width / (grey.shape[1] * height) - 1) > 0.02:
+        if proportions_differ((grey.shape[0], grey.shape[1]), size):
             raise PhotoFailure(locator, f"The mask is {grey.shape[1]}×{grey.shape[0]}, the photo {width}×{height}.")
         try:
             mask = from_grey(grey, strict=True)

@@ -102,6 +102,8 @@ def forge_folder(
         failures = dict(photos.failures) | dict(masks.failures)
         for photo, reason in failures.items():
             told.failed(photo, reason)
+        for made_before in dict.fromkeys((*photos.left_out, *masks.left_out)):
+            told.noticed(f"{made_before} is left out: `clue forge` wrote it.")
         for line in matched.problems:
             told.noticed(line)
         known = set(failures)

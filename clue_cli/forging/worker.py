@@ -18,7 +18,7 @@ from clue_cli.errors import NothingToScanError, OutputError
 from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.forging.options import ForgeOptions
-from clue_cli.forging.photos import Found, PhotoFailure, PhotoFolder
+from clue_cli.forging.photos import Found, PhotoFailure, SandboxReader
 from clue_cli.results.folder import ResultsFolder
 from clue_cli.results.pictures import write_mask
 from clue_cli.terminal import printable
@@ -26,8 +26,8 @@ from model.data.edit_errors import EDIT_ERRORS, reason
 from model.data.edits.scene import Tools
 from model.data.forge import EDITS, Forgery, forge, forge_photo
 from model.data.inpaint import load_inpainter
-from model.data.photo_bank import Cutout
 from model.data.resynthesis import load_autoencoder
+from model.data.source_photos import Cutout, SourcePhotos
 
 IMAGES, MASKS = "images", "masks"
 ATTEMPTS, UNREADABLE, INVISIBLE = 60, 30, 4
@@ -80,7 +80,8 @@ class Worker:
 
     def __init__(self, job: Job, pool: DecodePool, tools: Tools) -> None:
         self._job, self._tools = job, tools
-        self._photos = PhotoFolder(job.photos, job.cutouts, pool, enlarged=job.options.size is not None)
+        reader = SandboxReader(job.photos, pool, enlarged=job.options.size is not None)
+        self._photos = SourcePhotos([path for _, path, _ in job.photos.items], job.cutouts, reader=reader)
         self._folder = ResultsFolder(job.out)
         self._round, self._order = -1, np.empty(0, np.int64)
 
@@ -106,7 +107,7 @@ class Worker:
             "file": image,
             "mask": mask,
             "kind": sample.kind,
-            "photos": [self._photos.locator(photo) for photo in dict.fromkeys(sample.photos)],
+            "photos": [self._job.photos.items[photo][0] for photo in dict.fromkeys(sample.photos)],
             "seed": [self._job.options.seed, number, attempt],
             "width": width,
             "height": height,

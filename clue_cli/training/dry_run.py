@@ -56,8 +56,8 @@ def look(
         write_stdout(line + "\n")
     if not decode:
         write_stdout("headers and some masks were read; --decode decodes all files, which takes longer\n")
-    training = Stream(mix, "train", options.seed, on_demand=True)
-    validation = Stream(mix, "validation", options.seed, on_demand=True)
+    training = Stream(mix, "train", options.seed)
+    validation = Stream(mix, "validation", options.seed)
     for line in forged_area_lines(training):
         write_stdout(line + "\n")
     calibration = CalibrationPictures(mix, options.seed)

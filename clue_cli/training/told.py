@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from clue_cli.errors import ClueError, OutputError, TrainingFailed, UsageError, WeightsError
-from clue_cli.terminal import printable
 from model.training.errors import CannotWriteError, NotFiniteError, ResourcesError, TrainingError
-
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
-"""What a disk says that cannot take the decoded photos; all else that is written has an error of its own."""
 
 
 @contextmanager
@@ -31,14 +26,6 @@ def told() -> Iterator[None]:
             raise
         raise UsageError(
             f"Training needs {error.name}, which is not installed.", "Install the extra: clue-forensics[train]."
-        ) from error
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        where = printable(str(error.filename)) if error.filename else "A file"
-        raise OutputError(
-            f"{where}: {printable(str(error.strerror or error))}.",
-            "Make room, or name another folder for temporary files in the environment variable TMPDIR.",
         ) from error
     except Exception as error:
         advice = _advice(error)

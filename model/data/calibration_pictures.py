@@ -8,23 +8,20 @@ has the larger pictures.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from model.data.crop import AS_IT_IS, cut, entry_mask
-from model.data.datasets import list_entries
+from model.data.crop import AS_IT_IS, cut, sample_mask
 from model.data.edit_errors import EDIT_ERRORS
-from model.data.entries import Entry
 from model.data.forge import KINDS, forge
 from model.data.mix import Forge, Masks, Mix, Shape, Source
-from model.data.photo_bank import PhotoBank
-from model.data.photos_to_forge import check_photo, decode, photos_to_forge, temporary_cache
-from model.data.sides import place, side_of
+from model.data.source_photos import SourcePhotos, checked_size, of_split, photos_of
+from model.data.sources import list_images
+from model.data.split import place, split_of
+from model.datasets.sample import Sample
 from model.images.pixels import DamagedFileError, Pixels, picture_size
 
 SHAPES = tuple(Shape(*size) for size in ((256, 384), (384, 256), (320, 320), (480, 640), (768, 1024), (1072, 1600)))
@@ -49,7 +46,7 @@ class Label(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    entry: Entry
+    sample: Sample
     size: tuple[int, int]
     forged: bool
 
@@ -63,13 +60,13 @@ class _Files:
     candidates: list[_Candidate]
 
     def photos(self, forged: bool, shape: Shape) -> set[str]:
-        return {c.entry.group for c in self._fitting(forged, shape)}
+        return {c.sample.group for c in self._fitting(forged, shape)}
 
     def draw(self, forged: bool, shape: Shape, rng: np.random.Generator) -> Pixels | None:
         fitting = self._fitting(forged, shape)
-        entry = fitting[int(rng.integers(len(fitting)))].entry
+        sample = fitting[int(rng.integers(len(fitting)))].sample
         try:
-            pixels, mask = cut(entry, _reading(self.source), self.limit, shape, AS_IT_IS, rng)
+            pixels, mask = cut(sample, _reading(self.source), self.limit, shape, AS_IT_IS, rng)
         except EDIT_ERRORS:  # its header was readable: the rest is not, or is odd
             return None
         return pixels if bool(mask.any()) == forged else None
@@ -80,36 +77,28 @@ class _Files:
 
 @dataclass(slots=True)
 class _Forgeries:
-    """Photos of a source to forge from, in one half; decoded when the first is drawn."""
+    """Source photos of one half."""
 
     source: Source
-    bank: PhotoBank
-    sizes: list[tuple[int, int]]
-    decoded: bool = False
-    _parts: dict[Shape, PhotoBank] = field(default_factory=dict)
+    of_half: SourcePhotos
+    _parts: dict[Shape, SourcePhotos] = field(default_factory=dict)
 
     def photos(self, forged: bool, shape: Shape) -> set[str]:
-        return {self.bank.paths[i].stem for i in self._fitting(shape)}
+        return {self.of_half.paths[i].stem for i in self._fitting(shape)}
 
     def draw(self, forged: bool, shape: Shape, rng: np.random.Generator) -> Pixels | None:
-        if not self.decoded:
-            self.decoded = True
-            self.bank = self.bank if decode(self.bank, []) else self.bank.part([])
-            self.sizes = [self.bank.size(i) for i in range(len(self.bank.paths))]
         if shape not in self._parts:
-            self._parts[shape] = self.bank.part(self._fitting(shape))
+            self._parts[shape] = self.of_half.part(self._fitting(shape))
         part = self._parts[shape]
-        if not part.paths:
-            return None
         kind = str(rng.choice(KINDS[1:], p=FORGED_SHARES)) if forged else "authentic"
         try:
             made = forge(part, rng, shape.height, shape.width, kind)
-        except EDIT_ERRORS:  # a mask of an object, or an odd photo
+        except EDIT_ERRORS:  # a damaged or odd photo, or a mask of an object
             return None
         return made.pixels if bool(made.mask.any()) == forged else None
 
     def _fitting(self, shape: Shape) -> list[int]:
-        return [i for i, size in enumerate(self.sizes) if _serves(size, shape)]
+        return [i for i, size in enumerate(self.of_half.sizes) if _serves(size, shape)]
 
 
 class CalibrationPictures:
@@ -127,12 +116,11 @@ class CalibrationPictures:
 
     def __init__(self, mix: Mix, seed: int = 0) -> None:
         self.mix, self.seed = mix, seed
-        self._cache: Path | None = None
         self._halves: tuple[list[_Files | _Forgeries], list[_Files | _Forgeries]] = ([], [])
-        for number, source in enumerate(mix.sources):
+        for source in mix.sources:
             if source.weight > 0 and mix.validation.calibration_share > 0:
                 if isinstance(source.data, Forge):
-                    self._add_photos(source, source.data, number)
+                    self._add_photos(source, source.data)
                 else:
                     self._add_files(source)
         wanted = dict.fromkeys([*(Shape(s.height, s.width) for s in mix.shapes), *SHAPES])
@@ -146,9 +134,6 @@ class CalibrationPictures:
         """Labels and pixels, H×W×3 uint8: of each half and size as many forged as authentic ones, always the same.
 
         There are fewer where files turn out to be damaged.
-
-        Raises:
-            OSError: the photos cannot be decoded, for want of room.
         """
         cv2.setNumThreads(1)
         for index in range(count if self.shapes else 0):
@@ -192,34 +177,28 @@ class CalibrationPictures:
     def _add_files(self, source: Source) -> None:
         limit, reading = self.mix.max_megapixels, _reading(source)
         split = self.mix.validation
-        entries = [entry for entry in list_entries(source).entries if side_of(entry, split) == "calibration"]
-        entries.sort(key=lambda entry: place(f"calibration {entry.image.name}"))
+        samples = [sample for sample in list_images(source).samples if split_of(sample, split) == "calibration"]
+        samples.sort(key=lambda sample: place(f"calibration {sample.image.name}"))
         for half, parts in enumerate(self._halves):
             candidates = []
-            mine = [entry for entry in entries if {self._half(photo) for photo in entry.photos} == {half}]
-            for entry in mine[:MOST_FILES]:
+            mine = [sample for sample in samples if {self._half(photo) for photo in sample.photos} == {half}]
+            for sample in mine[:MOST_FILES]:
                 try:
-                    size = picture_size(entry.image, limit)
-                    mask = entry_mask(entry, reading, limit, size)
+                    size = picture_size(sample.image, limit)
+                    mask = sample_mask(sample, reading, limit, size)
                 except DamagedFileError:  # the dry run names it
                     continue
-                candidates.append(_Candidate(entry, size, mask is not None and bool(mask.any())))
+                candidates.append(_Candidate(sample, size, mask is not None and bool(mask.any())))
             parts.append(_Files(source, limit, candidates))
 
-    def _add_photos(self, source: Source, data: Forge, number: int) -> None:
-        if self._cache is None:
-            self._cache = temporary_cache(self)
-        limit, split = self.mix.max_megapixels, self.mix.validation
-        photos = photos_to_forge(data, "calibration", split, self._cache)
+    def _add_photos(self, source: Source, data: Forge) -> None:
+        photos = of_split(photos_of(data), "calibration", self.mix.validation)
         order = sorted(range(len(photos.paths)), key=lambda i: place(f"calibration {photos.paths[i].name}"))
         for half, parts in enumerate(self._halves):
-            sizes = {}
-            for index in [i for i in order if self._half(photos.paths[i].stem) == half][:MOST_FILES]:
-                with suppress(DamagedFileError):  # the dry run names it
-                    sizes[index] = check_photo(photos.paths[index], picture_size(photos.paths[index], limit))
-            bank = photos.part(list(sizes))
-            bank.cache = self._cache / f"{number}-{half}"
-            parts.append(_Forgeries(source, bank, list(sizes.values())))
+            mine = [i for i in order if self._half(photos.paths[i].stem) == half][:MOST_FILES]
+            # what cannot be read, the dry run names
+            checked = photos.part(mine).checked(lambda path: checked_size(path, self.mix.max_megapixels))
+            parts.append(_Forgeries(source, checked))
 
 
 def _serves(size: tuple[int, int], shape: Shape) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from model.data.stream import Sample, Stream
+from model.data.stream import Stream, TrainingSample
 from model.data.yaml_reader import legible
 from model.images.masks import Mask
 from model.images.pixels import DamagedFileError, Pixels
@@ -60,7 +60,7 @@ def outlined(pixels: Pixels, mask: Mask) -> Pixels:
     return drawn
 
 
-def _caption(sample: Sample) -> str:
+def _caption(sample: TrainingSample) -> str:
     area = f"{sample.mask.mean():.1%} forged" if sample.mask.any() else "authentic"
     name = legible(sample.source).encode("ascii", "replace").decode()
     return f"{name[:18]}: {area}"

@@ -2,45 +2,59 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from PIL import Image
 
-from model.data.entries import Entry
 from model.data.history import resize, whole_picture
 from model.data.mix import Augment, Masks, Shape
-from model.images.masks import Mask, MaskStyle, read_mask
-from model.images.pixels import Pixels, opened, rgb, stored_size
+from model.datasets.sample import Sample
+from model.images.masks import Mask, MaskStyle, check_mask_size, read_mask
+from model.images.pixels import DamagedFileError, Pixels, opened, rgb, stored_size
 
 AS_IT_IS = Augment(flip=0, rescale=0, history=0, aligned=1, focus=1)
 """Nothing done to the file's pixels, and what is forged in sight: for the sides that are measured."""
 
 
-def entry_mask(entry: Entry, reading: Masks, limit: float, size: tuple[int, int] | None = None) -> Mask | None:
-    """The mask of an image, H×W bool; None: it has none, and is authentic.
+def sample_mask(sample: Sample, reading: Masks, limit: float, size: tuple[int, int] | None = None) -> Mask | None:
+    """What is forged of an image, H×W bool, the union of its masks; None: it has none, and is authentic.
 
     Args:
-        entry: the image.
-        reading: how its mask is read.
+        sample: the image.
+        reading: how its masks are read.
         limit: on the size of the file, 10⁶ pixels.
         size: height and width of the image; None: not compared.
 
     Raises:
         DamagedFileError: it cannot be used.
     """
-    if entry.mask is None:
+    if not sample.masks:
         return None
-    style: MaskStyle = "black" if reading.inverted else "white"
-    may = reading.empty == "authentic"
-    return read_mask(entry.mask, style, limit, strict=True, size=size, fit=reading.fit, empty=may)
+    whole, *parts = (_read(path, sample.style, reading, limit, size) for path in sample.masks)
+    for path, part in zip(sample.masks[1:], parts, strict=True):
+        check_mask_size(path, part.shape, whole.shape)
+        whole = whole | part
+    if reading.empty == "damaged" and not whole.any():
+        raise DamagedFileError(f"{sample.masks[0]}: the mask marks nothing")
+    return whole
+
+
+def _read(path: Path, style: MaskStyle, reading: Masks, limit: float, size: tuple[int, int] | None) -> Mask:
+    if style in ("white", "black"):
+        style = "black" if reading.inverted != (style == "black") else "white"
+        return read_mask(path, style, limit, strict=True, size=size, fit=reading.fit)
+    mask = read_mask(path, style, limit, size=size, fit=reading.fit)  # not strict: dark grey marks something there
+    return ~mask if reading.inverted else mask
 
 
 def cut(
-    entry: Entry, reading: Masks, limit: float, shape: Shape, augment: Augment, rng: np.random.Generator
+    sample: Sample, reading: Masks, limit: float, shape: Shape, augment: Augment, rng: np.random.Generator
 ) -> tuple[Pixels, Mask]:
     """A crop of an image, H×W×3 uint8, and of its mask, H×W bool, both of the shape.
 
     Args:
-        entry: the image.
+        sample: the image.
         reading: how its mask is read.
         limit: on the size of the files, 10⁶ pixels.
         shape: height and width of what is returned.
@@ -50,9 +64,9 @@ def cut(
     Raises:
         DamagedFileError: the image or its mask cannot be used.
     """
-    with opened(entry.image, limit) as image:
+    with opened(sample.image, limit) as image:
         height, width = stored_size(image)
-        mask = entry_mask(entry, reading, limit, (height, width))
+        mask = sample_mask(sample, reading, limit, (height, width))
         box = crop_box(height, width, mask, shape, augment, rng)
         pixels = rgb(image, box)
     left, top, right, bottom = box

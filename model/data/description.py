@@ -15,15 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from model.data.crop import entry_mask
-from model.data.datasets import list_entries
-from model.data.entries import Entry
+from model.data.crop import sample_mask
 from model.data.mix import EmptyMask, Forge, Masks, Mix, Source
-from model.data.photo_bank import LARGEST_MASK, check_proportions
-from model.data.photos_to_forge import check_photo, photos_to_forge
-from model.data.sides import Side, side_of
+from model.data.source_photos import LARGEST_MASK, check_proportions, checked_size, of_split, photos_of
+from model.data.sources import list_images
+from model.data.split import Split, split_of
 from model.data.stream import Stream
 from model.data.yaml_reader import legible
+from model.datasets.sample import Sample
 from model.images.masks import check_mask_size
 from model.images.pixels import DamagedFileError, opened, picture_size
 
@@ -122,7 +121,7 @@ def describe(mix: Mix, most: int = 2000, *, decode: bool = False, looked: Looked
     )
 
 
-_SIDES: tuple[Side, ...] = ("train", "validation", "calibration")
+_SIDES: tuple[Split, ...] = ("train", "validation", "calibration")
 
 
 def _describe(mix: Mix, source: Source, most: int, decode: bool, looked: Looked) -> SourceDescription:
@@ -132,37 +131,35 @@ def _describe(mix: Mix, source: Source, most: int, decode: bool, looked: Looked)
     if isinstance(source.data, Forge):
         _look_at_photos(source.data, mix, told, decode, looked)
         return told
-    found = list_entries(source)
-    entries, told.problems = found.entries, found.problems
-    sides = Counter(side_of(entry, mix.validation) for entry in entries)
+    found = list_images(source)
+    samples, told.problems = found.samples, found.problems
+    sides = Counter(split_of(sample, mix.validation) for sample in samples)
     for side in _SIDES:
         setattr(told, side, sides[side])
     told.between_sides = sides[None]
-    told.authentic = sum(entry.mask is None for entry in entries)
-    masks = sum(entry.mask is not None for entry in entries)
+    masks = sum(bool(sample.masks) for sample in samples)
+    told.authentic = len(samples) - masks
     step = max(1, math.ceil(masks / most)) if most and not decode else 1
-    _look_at(entries, reading, mix.max_megapixels, told, step, decode, looked)
+    _look_at(samples, reading, mix.max_megapixels, told, step, decode, looked)
     return told
 
 
 def _look_at_photos(data: Forge, mix: Mix, told: SourceDescription, decode: bool, looked: Looked) -> None:
     """Read the headers of photos to forge from and of their object masks, or everything."""
-    photos: list[tuple[Path, list[Path]]] = []
+    photos = photos_of(data)
     for side in _SIDES:
-        bank = photos_to_forge(data, side, mix.validation, Path())
-        setattr(told, side, len(bank.paths))
-        own: list[list[Path]] = [[] for _ in bank.paths]
-        for cutout in bank.cutouts:
-            own[cutout.photo].append(cutout.path)
-        photos += zip(bank.paths, own, strict=True)
-    told.problems += bank.unmatched  # of all sides
-    told.authentic, told.cutouts = len(photos), sum(len(masks) for _, masks in photos)
-    if not photos:
+        setattr(told, side, len(of_split(photos, side, mix.validation).paths))
+    own: list[list[Path]] = [[] for _ in photos.paths]
+    for cutout in photos.cutouts:
+        own[cutout.photo].append(cutout.path)
+    told.problems += photos.problems
+    told.authentic, told.cutouts = len(photos.paths), len(photos.cutouts)
+    if not photos.paths:
         told.problems.append("no photo to forge from")
     read, sizes = _decoded_size if decode else picture_size, []
-    for number, (photo, masks) in enumerate(sorted(photos), 1):
+    for number, (photo, masks) in enumerate(zip(photos.paths, own, strict=True), 1):
         try:
-            size = check_photo(photo, read(photo, mix.max_megapixels))
+            size = checked_size(photo, mix.max_megapixels, read)
         except DamagedFileError as error:
             told.damaged.append(str(error))
         else:
@@ -172,32 +169,40 @@ def _look_at_photos(data: Forge, mix: Mix, told: SourceDescription, decode: bool
                     check_proportions(mask, read(mask, LARGEST_MASK), size)
                 except DamagedFileError as error:
                     told.damaged.append(str(error))
-        looked(told.name, number, len(photos))
+        looked(told.name, number, len(photos.paths))
     told.sizes = _sizes(sizes)
 
 
 def _look_at(
-    entries: list[Entry], reading: Masks, limit: float, told: SourceDescription, step: int, decode: bool, looked: Looked
+    samples: list[Sample],
+    reading: Masks,
+    limit: float,
+    told: SourceDescription,
+    step: int,
+    decode: bool,
+    looked: Looked,
 ) -> None:
     """Read the headers, or everything, and decode every `step`-th mask."""
     sizes: list[tuple[int, int]] = []
     masks = 0
-    for number, entry in enumerate(entries, 1):
+    for number, sample in enumerate(samples, 1):
         try:
-            size = _decoded_size(entry.image, limit) if decode else picture_size(entry.image, limit)
-            masks += entry.mask is not None
-            if entry.mask is not None and masks % step == 0:
-                mask = entry_mask(entry, reading, limit, size)
+            size = _decoded_size(sample.image, limit) if decode else picture_size(sample.image, limit)
+            masks += bool(sample.masks)
+            if sample.masks and masks % step == 0:
+                mask = sample_mask(sample, reading, limit, size)
                 assert mask is not None
                 told.forged_area[_bin(float(mask.mean()))] += 1
                 if not mask.any():
-                    told.empty.append(str(entry.mask))
-            elif entry.mask is not None and not reading.fit and entry.mask.suffix != ".npz":  # arrays have no header
-                check_mask_size(entry.mask, picture_size(entry.mask, limit), size)
+                    told.empty.append(str(sample.masks[0]))
+            elif not reading.fit:
+                for path in sample.masks:
+                    if path.suffix != ".npz":  # arrays have no header
+                        check_mask_size(path, picture_size(path, limit), size)
             sizes.append(size)
         except DamagedFileError as error:
             told.damaged.append(str(error))
-        looked(told.name, number, len(entries))
+        looked(told.name, number, len(samples))
     told.sizes = _sizes(sizes)
 
 

@@ -10,9 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-Layout = Literal["casia2", "imd2020", "fantastic-reality", "tampcoco", "defacto"]
-"""Public sets that are read as they are published."""
-
 EmptyMask = Literal["authentic", "damaged"]
 """What the image of a mask that marks nothing can count as."""
 
@@ -54,7 +51,7 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class ListFile:
-    """A CSV or JSONL file of image, mask and, if given, photo; paths relative to it. No mask: authentic."""
+    """A list of image, mask and, if given, photo (`model.images.lists`); paths relative to it. No mask: authentic."""
 
     file: Path
     photo: re.Pattern[str] | None = None
@@ -64,9 +61,9 @@ class ListFile:
 
 @dataclass(frozen=True, slots=True)
 class NamedSet:
-    """A public set in its published layout below `root`."""
+    """A public set of `model.datasets`, by its name, in one of its layouts below `root`."""
 
-    layout: Layout
+    name: str
     root: Path
     fraction: float = 1.0
     reading: Masks = Masks()
@@ -136,7 +133,7 @@ class Source:
     def kind(self) -> str:
         """Its key in the file, such as `pairs` or `casia2`."""
         if isinstance(self.data, NamedSet):
-            return self.data.layout
+            return self.data.name
         return {Pairs: "pairs", ListFile: "list", Authentic: "authentic", Forge: "forge"}[type(self.data)]
 
 

@@ -15,7 +15,6 @@ from model.data.mix import (
     Curriculum,
     EmptyMask,
     Forge,
-    Layout,
     ListFile,
     MaskFolder,
     Masks,
@@ -27,6 +26,8 @@ from model.data.mix import (
     Validation,
 )
 from model.data.yaml_reader import Value, read_yaml
+from model.datasets.registry import DATASETS
+from model.images.lists import LIST_SUFFIXES
 
 LONGEST_PATTERN = 1000
 """Characters of a regular expression."""
@@ -75,7 +76,8 @@ def _source(item: Value, taken: set[str]) -> Source:
     kinds = [key for key in values if key in _KINDS]
     if len(kinds) != 1:
         found = f"found both `{kinds[0]}` and `{kinds[1]}`" if kinds else "found no kind of source"
-        raise item.error(f"exactly one of {', '.join(_KINDS)}", found)
+        own = ", ".join(kind for kind in _KINDS if kind not in DATASETS)
+        raise item.error(f"exactly one of {own}, or a public set such as casia2 (`clue eval --list`)", found)
     kind = kinds[0]
     name = next(n for n in (kind, *(f"{kind} {i}" for i in range(2, len(taken) + 3))) if n not in taken)
     if "name" in values:
@@ -102,16 +104,16 @@ def _list(value: Value) -> ListFile:
     values = {"file": value} if value.is_text() else value.mapping(["file", *_LISTED, *_READING])
     _need(value, values, "file")
     file = values["file"].regular_file()
-    if file.suffix.lower() not in (".csv", ".jsonl"):
-        raise values["file"].error("a file whose name ends in .csv or .jsonl")
+    if file.suffix.lower() not in LIST_SUFFIXES:
+        raise values["file"].error(f"a file whose name ends in {', '.join(sorted(LIST_SUFFIXES))}")
     return ListFile(file, _photo(values), _fraction(values), _reading(values))
 
 
-def _named(layout: Layout) -> Callable[[Value], NamedSet]:
+def _named(name: str) -> Callable[[Value], NamedSet]:
     def read(value: Value) -> NamedSet:
         values = {"root": value} if value.is_text() else value.mapping(["root", "fraction", *_READING])
         _need(value, values, "root")
-        return NamedSet(layout, values["root"].folder(), _fraction(values), _reading(values))
+        return NamedSet(name, values["root"].folder(), _fraction(values), _reading(values))
 
     return read
 
@@ -245,7 +247,7 @@ _READING = ("inverted", "fit_masks", "empty_masks")
 _KINDS: dict[str, Callable[[Value], Pairs | ListFile | NamedSet | Authentic | Forge]] = {
     "pairs": _pairs,
     "list": _list,
-    **{layout: _named(layout) for layout in get_args(Layout)},
+    **{name: _named(name) for name in DATASETS},
     "authentic": _authentic,
     "forge": _forge,
 }

@@ -7,30 +7,26 @@ import json
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 
-from model.data.crop import AS_IT_IS, cut, entry_mask
-from model.data.datasets import list_entries
+from model.data.crop import AS_IT_IS, cut, sample_mask
 from model.data.edit_errors import EDIT_ERRORS, reason
-from model.data.entries import Entry
 from model.data.forge import forge, forge_plainly
 from model.data.mix import Curriculum, Forge, Masks, Mix, Shape
-from model.data.photo_bank import PhotoBank
-from model.data.photos_to_forge import decode, photos_to_forge, readable, temporary_cache
-from model.data.sides import Side, side_of
+from model.data.source_photos import SourcePhotos, checked_size, of_split, photos_of
+from model.data.sources import list_images
+from model.data.split import Split, split_of
 from model.data.yaml_reader import MixError
+from model.datasets.sample import Sample
 from model.images.masks import Mask
+from model.images.pairing import first_names
 from model.images.pixels import DamagedFileError, Pixels
 
 TRIES = 16
 """So many damaged files, or edits that failed, in a row, and a sample is given up."""
-NAMED = 3
-"""So many files are named where there may be thousands."""
 _OF_SHAPE = 2**31
 """Where samples have their number: no sample has this one. NumPy takes a generator of fewer numbers for one that ends
 in zeros, so that without it the shape of a batch would decide the source of its first sample."""
@@ -39,7 +35,7 @@ DRAWN, DRAWN_PIXELS, DRAWN_LEAST = 200, 32_000_000, 8
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class TrainingSample:
     """One picture: pixels H×W×3 uint8, mask H×W bool (True = forged), and the name of its source."""
 
     pixels: Pixels
@@ -56,7 +52,7 @@ class Batch:
         damaged: a line for each file that was passed over, and for each picture whose making failed.
     """
 
-    samples: list[Sample]
+    samples: list[TrainingSample]
     damaged: list[str] = field(default_factory=list)
 
 
@@ -65,7 +61,7 @@ class _Files:
     """The images of a source that are on the stream's side."""
 
     name: str
-    entries: list[Entry]
+    samples: list[Sample]
     reading: Masks
 
 
@@ -74,23 +70,20 @@ class _Forgeries:
     """The photos of a source that are on the stream's side."""
 
     name: str
-    bank: PhotoBank
+    photos: SourcePhotos
     plain_share: Curriculum
 
 
 class Stream:
     """Batches of one side of a mix.
 
-    It can be pickled, so that workers get one; the copies share the decoded photos of the first.
+    It can be pickled, so that workers get one.
 
     Args:
         mix: what to draw from.
         side: `train`; of the others nothing but their photos, and files as they are (no augmentation).
         seed: another seed, other samples.
         shapes: sizes of crops; None: those of the mix.
-        cache: folder for the decoded photos of `forge` sources, for this stream alone: height × width × 3 bytes per
-            photo, where they are few enough (`decode`). None: a temporary folder that goes when the stream does.
-        on_demand: decode those photos when they are drawn, however few they are, and write nothing.
 
     Attributes:
         problems: images that are left out, in words: no partner, not readable, made from photos of several sides.
@@ -103,26 +96,22 @@ class Stream:
     def __init__(
         self,
         mix: Mix,
-        side: Side = "train",
+        side: Split = "train",
         seed: int = 0,
         shapes: Sequence[Shape] | None = None,
-        *,
-        cache: Path | None = None,
-        on_demand: bool = False,
     ) -> None:
         self.mix, self.side, self.seed = mix, side, seed
         self.shapes = tuple(shapes or mix.shapes)
         self._augment = mix.augment if side == "train" else AS_IT_IS
         self.problems: list[str] = []
         self.absent: list[str] = []
-        self._cache, self._on_demand = cache, on_demand
         self._parts: list[_Files | _Forgeries] = []
         weights: list[float] = []
         for number, source in enumerate(mix.sources):
             if source.weight == 0:
                 continue
             if isinstance(source.data, Forge):
-                part: _Files | _Forgeries | None = self._forgeries(source.name, source.data, number)
+                part: _Files | _Forgeries | None = self._forgeries(source.name, source.data)
             else:
                 part = self._files(number)
             if part is None:
@@ -144,40 +133,30 @@ class Stream:
 
     def _files(self, number: int) -> _Files | None:
         source = self.mix.sources[number]
-        found = list_entries(source)
+        found = list_images(source)
         self.problems += found.problems
-        sides = [side_of(entry, self.mix.validation) for entry in found.entries]
+        sides = [split_of(sample, self.mix.validation) for sample in found.samples]
         between = sides.count(None)
         if between:
             self.problems.append(f"{source.name}: {between} images made from photos of several sides")
-        entries = [entry for entry, side in zip(found.entries, sides, strict=True) if side == self.side]
+        samples = [sample for sample, side in zip(found.samples, sides, strict=True) if side == self.side]
         reading = getattr(source.data, "reading", Masks())
-        return _Files(source.name, entries, reading) if entries else None
+        return _Files(source.name, samples, reading) if samples else None
 
-    def _forgeries(self, name: str, data: Forge, number: int) -> _Forgeries | None:
-        if self._cache is None:
-            self._cache = temporary_cache(self)
-        folder, check = self._cache / f"{self.side}-{number}", readable(self.mix, self.problems)
-        bank = photos_to_forge(data, self.side, self.mix.validation, folder, check)
-        ready = decode(bank, self.problems, on_demand=self._on_demand)
-        return _Forgeries(name, bank, data.plain_share) if ready else None
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A map of the photos' file would be pickled as all of its bytes; each worker makes its own
-        parts = [
-            replace(part, bank=replace(part.bank, _pixels=None)) if isinstance(part, _Forgeries) else part
-            for part in self._parts
-        ]
-        return {**self.__dict__, "_parts": parts}
+    def _forgeries(self, name: str, data: Forge) -> _Forgeries | None:
+        photos = of_split(photos_of(data), self.side, self.mix.validation)
+        photos = photos.checked(lambda path: checked_size(path, self.mix.max_megapixels), self.problems)
+        self.problems += photos.problems
+        return _Forgeries(name, photos, data.plain_share) if photos.paths else None
 
     def digest(self) -> str:
         """SHA-256 of the names of all files that are drawn from, hex: other files, other samples."""
         total = hashlib.sha256()
         for part in self._parts:
             if isinstance(part, _Files):
-                names = [name for entry in part.entries for name in (entry.image.name, entry.mask and entry.mask.name)]
+                names = [name for sample in part.samples for name in _names(sample)]
             else:
-                names = [path.name for path in (*part.bank.paths, *(cutout.path for cutout in part.bank.cutouts))]
+                names = [path.name for path in (*part.photos.paths, *(cutout.path for cutout in part.photos.cutouts))]
             text = json.dumps([part.name, names])  # ASCII: names need not be UTF-8
             total.update(text.encode() + b"\n")
         return total.hexdigest()
@@ -188,21 +167,19 @@ class Stream:
         for part in self._parts:
             if not isinstance(part, _Files):
                 continue
-            masked = [entry for entry in part.entries if entry.mask]
+            masked = [sample for sample in part.samples if sample.masks]
             seen, empty = 0, []
-            for entry in masked[:: max(1, math.ceil(len(masked) / most))]:
+            for sample in masked[:: max(1, math.ceil(len(masked) / most))]:
                 try:
-                    mask = entry_mask(entry, part.reading, self.mix.max_megapixels)
+                    mask = sample_mask(sample, part.reading, self.mix.max_megapixels)
                 except DamagedFileError:  # met again when it is drawn, and told
                     continue
                 seen += 1
                 if mask is not None and not mask.any():
-                    empty.append(entry.mask.name if entry.mask else "")
+                    empty.append(sample.masks[0].name)
             if empty:
-                some = ", ".join(empty[:NAMED]) + (", …" if len(empty) > NAMED else "")
-                told.append(
-                    f"{part.name}: {len(empty)} of {seen} masks mark nothing ({some}); their images count as authentic"
-                )
+                some = f"{len(empty)} of {seen} masks mark nothing ({first_names(empty)})"
+                told.append(f"{part.name}: {some}; their images count as authentic")
         return told
 
     def forged_areas(self) -> dict[str, list[float]]:
@@ -249,7 +226,7 @@ class Stream:
         """What is measured on is no curriculum: its few batches are numbered from 0, where all is textbook."""
         return part.plain_share.share(index) if self.side == "train" else part.plain_share.end
 
-    def _sample(self, index: int, number: int, shape: Shape, damaged: list[str]) -> Sample | None:
+    def _sample(self, index: int, number: int, shape: Shape, damaged: list[str]) -> TrainingSample | None:
         cv2.setNumThreads(1)  # the workers are the threads
         rng = self._generator(index, number)
         for _ in range(TRIES):
@@ -258,20 +235,25 @@ class Stream:
             try:
                 if isinstance(part, _Forgeries):
                     return _forged(part, rng, shape, self._plain_share(part, index))
-                entry = part.entries[int(rng.integers(len(part.entries)))]
-                what = f"{part.name}, {entry.image}"
-                pixels, mask = cut(entry, part.reading, self.mix.max_megapixels, shape, self._augment, rng)
+                sample = part.samples[int(rng.integers(len(part.samples)))]
+                what = f"{part.name}, {sample.image}"
+                pixels, mask = cut(sample, part.reading, self.mix.max_megapixels, shape, self._augment, rng)
             except DamagedFileError as error:  # of a forgery: a mask of an object, a photo decoded on demand
                 damaged.append(str(error))
                 continue
             except EDIT_ERRORS as error:
                 damaged.append(f"{what}: batch {index}, sample {number}: {reason(error)}")
                 continue
-            return Sample(pixels, mask, part.name)
+            return TrainingSample(pixels, mask, part.name)
         return None
 
 
-def _forged(part: _Forgeries, rng: np.random.Generator, shape: Shape, plain_share: float) -> Sample:
+def _names(sample: Sample) -> list[str | None]:
+    masks: list[str | None] = [mask.name for mask in sample.masks]
+    return [sample.image.name, *(masks or [None])]
+
+
+def _forged(part: _Forgeries, rng: np.random.Generator, shape: Shape, plain_share: float) -> TrainingSample:
     plainly = rng.random() < plain_share
-    made = (forge_plainly if plainly else forge)(part.bank, rng, shape.height, shape.width)
-    return Sample(made.pixels, made.mask, part.name)
+    made = (forge_plainly if plainly else forge)(part.photos, rng, shape.height, shape.width)
+    return TrainingSample(made.pixels, made.mask, part.name)

@@ -7,7 +7,7 @@
     found = find("casia1", Path("/data/forensics"))  # or find_at(path); absent: the error says where to get it
     (attack,) = parse("jpeg:70")
     rows = []
-    for entry in found.entries:
+    for entry in found.samples:
         pixels = attack.apply(read_pixels(entry.image), seed=0)
         heatmap = TRIVIAL["centre box"](pixels)  # any method: H×W×3 uint8 → H×W float32 in [0, 1]
         rows.append(measure(entry, heatmap, score=float(heatmap.mean()), seen=pixels.shape[:2]))
@@ -16,7 +16,7 @@
 
 One image at a time: a row keeps numbers only. Where several methods are measured on an image, `known=ground(entry)`
 reads its ground truth once for all of them. `compare(rows_a, rows_b, "f1")` tests two results on the same images;
-`digest(found.entries)` names the data.
+`digest(found.samples)` names the data.
 `ImageRow.to_dict` and `from_dict` carry rows through a file, for resuming. In strict mode (`strict=True` of `find`,
 `find_at`, `measure`) a problem is an error.
 
@@ -26,7 +26,7 @@ the better of map and inverse (TruFor), which is `f1_permute` here.
 
 | module | what |
 |---|---|
-| `registry` `benchmarks` `layouts` `published_layouts` `lists` | the sets: what is known, finding, checking |
+| `benchmarks` | the sets of `model.datasets`: finding, checking |
 | `ground` | the header and the ground truth of an image, and what is wrong with them |
 | `pixel_scores` `rows` | one image: exact metrics, what is kept of it, what was wrong with it |
 | `image_scores` `bootstrap` `metrics` | all images: figures with n and interval, groups, comparison |
@@ -42,47 +42,37 @@ from model.evaluation.benchmarks import (
     expand,
     find,
     find_at,
-    how_to_get,
     inverted_set,
     limited,
     status,
 )
 from model.evaluation.bootstrap import Comparison, Estimate
 from model.evaluation.ground import Ground, ground, read_truth
-from model.evaluation.layouts import Entry
 from model.evaluation.metadata_probe import probe
 from model.evaluation.metrics import IMAGE_METRICS, PIXEL_METRICS, Summary, compare, summarize
 from model.evaluation.pixel_scores import THRESHOLD
 from model.evaluation.problems import (
     BenchmarkNotFound,
     EvaluationError,
-    Kind,
-    Problem,
     StrictError,
     merged,
 )
-from model.evaluation.registry import BENCHMARKS, Benchmark
 from model.evaluation.rows import FIELDS, ImageRow, measure
 
 __all__ = [
-    "BENCHMARKS",
     "CLASSICAL",
     "FIELDS",
     "IMAGE_METRICS",
     "PIXEL_METRICS",
     "THRESHOLD",
     "TRIVIAL",
-    "Benchmark",
     "BenchmarkNotFound",
     "Comparison",
-    "Entry",
     "Estimate",
     "EvaluationError",
     "Found",
     "Ground",
     "ImageRow",
-    "Kind",
-    "Problem",
     "Status",
     "StrictError",
     "Summary",
@@ -92,7 +82,6 @@ __all__ = [
     "find",
     "find_at",
     "ground",
-    "how_to_get",
     "inverted_set",
     "limited",
     "measure",

@@ -1,38 +1,31 @@
 """The field's benchmarks by name: whether they are here, what they hold, and what is wrong with them.
 
     found = find("coverage", Path("/data/forensics"))
-    for entry in found.entries: ...
+    for sample in found.samples: ...
 
-A set is looked for in the root, in a folder of one of its names (case, blanks and punctuation do not matter), and a
-folder in a folder, as archives unpack, is seen through. The registry itself is in `registry.py`.
+The sets themselves are in `model.datasets`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.datasets.dataset import Dataset
+from model.datasets.own import LIST_LAYOUT, find_path
+from model.datasets.registry import DATASETS, Located, how_to_get, locate
+from model.datasets.sample import Kind, Problem, Sample
 from model.evaluation.ground import HeaderReader, TruthReader, ground, truth_of
-from model.evaluation.layouts import Entry, Listing
-from model.evaluation.lists import LIST_LAYOUT, find_path
-from model.evaluation.problems import (
-    BenchmarkNotFound,
-    EvaluationError,
-    Kind,
-    Problem,
-    raise_if_any,
-)
-from model.evaluation.registry import BENCHMARKS, Benchmark
+from model.evaluation.problems import BenchmarkNotFound, EvaluationError, raise_if_any
 from model.images.pixels import DamagedFileError, read_header
 
 SUSPECT_SHARE = 0.5
 """A set is reported as inverted if more than this share of its masks, and at least three, look inverted."""
 
-Tick = Callable[[Entry], None]
+Tick = Callable[[Sample], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +37,7 @@ class Found:
         layout: name of the layout it was found in.
         folder: where it lies.
         benchmark: its entry in the registry; None for a path.
-        entries: the images, sorted by key.
+        samples: the images, sorted by key.
         problems: what is wrong with it.
         ignored: how many files were no pictures.
     """
@@ -52,16 +45,16 @@ class Found:
     name: str
     layout: str
     folder: Path
-    benchmark: Benchmark | None
-    entries: list[Entry]
+    benchmark: Dataset | None
+    samples: list[Sample]
     problems: list[Problem]
     ignored: int
 
     @property
     def counts(self) -> tuple[int, int]:
         """Forged and authentic images."""
-        forged = sum(entry.forged for entry in self.entries)
-        return forged, len(self.entries) - forged
+        forged = sum(entry.forged for entry in self.samples)
+        return forged, len(self.samples) - forged
 
     @property
     def is_list(self) -> bool:
@@ -71,42 +64,46 @@ class Found:
     @property
     def complete(self) -> bool | None:
         """Whether the counts are those of a known edition of the set; None where nothing is known of it."""
-        return None if self.benchmark is None else self.counts in self.benchmark.counts
+        if self.benchmark is None or not self.benchmark.counts:
+            return None
+        return self.counts in self.benchmark.counts
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
     """One line of `clue eval --list`. `found` is None where the set is not here."""
 
-    benchmark: Benchmark
+    benchmark: Dataset
     found: Found | None
 
     @property
     def words(self) -> str:
-        """`not here`, `complete`, or `incomplete` with the counts."""
+        """`not here`, `complete`, `here` where nothing is expected, or `incomplete` with the counts."""
         if self.found is None:
             return "not here"
         forged, authentic = self.found.counts
         counts = f"{forged} forged, {authentic} authentic"
+        if self.found.complete is None:
+            return f"here: {counts}"
         return f"complete: {counts}" if self.found.complete else f"incomplete: {counts}, {self.benchmark.expected}"
 
 
 def expand(name: str) -> list[str]:
-    """The benchmarks that a word of the command line means: one, `all`, all versions of a set, or of a network.
+    """The sets that a word of the command line means: one, `all` benchmarks, all versions of a set, or of a network.
 
     Raises:
         BenchmarkNotFound: it means none.
     """
-    named = [known for known in BENCHMARKS if name in ("all", known)]
-    named = named or [
-        known for known in BENCHMARKS if name == known.rpartition("-")[0] or name == known.rpartition("-")[2]
-    ]
+    if name in DATASETS:
+        return [name]
+    benchmarks = [known for known, dataset in DATASETS.items() if not dataset.training]
+    named = [known for known in benchmarks if name in ("all", known.rpartition("-")[0], known.rpartition("-")[2])]
     if not named:
-        raise BenchmarkNotFound(f"there is no benchmark named {name!r}; known are all, {', '.join(BENCHMARKS)}")
+        raise BenchmarkNotFound(f"there is no benchmark named {name!r}; known are all, {', '.join(DATASETS)}")
     return named
 
 
-def limited(entries: Sequence[Entry], limit: int | None, seed: int) -> list[Entry]:
+def limited(entries: Sequence[Sample], limit: int | None, seed: int) -> list[Sample]:
     """A random part of a set, sorted by key: both classes in about the proportion of the set, one of each at least.
 
     The seed and the keys alone decide, and a smaller limit chooses among what a larger one does, so that a larger one
@@ -115,7 +112,7 @@ def limited(entries: Sequence[Entry], limit: int | None, seed: int) -> list[Entr
     if limit is None or limit >= len(entries):
         return list(entries)
 
-    def draw(entry: Entry) -> bytes:
+    def draw(entry: Sample) -> bytes:
         return hashlib.sha256(b"%d\0%s" % (seed, os.fsencode(entry.key))).digest()
 
     forged = sorted((entry for entry in entries if entry.forged), key=draw)
@@ -163,9 +160,9 @@ def find(
         BenchmarkNotFound: unknown name, or not there; says where to get it and how to lay it out.
         StrictError: see `strict`.
     """
-    benchmark = BENCHMARKS.get(name)
+    benchmark = DATASETS.get(name)
     if benchmark is None:
-        raise BenchmarkNotFound(f"there is no benchmark named {name!r}; known are {', '.join(BENCHMARKS)}")
+        raise BenchmarkNotFound(f"there is no benchmark named {name!r}; known are {', '.join(DATASETS)}")
     found = _locate(benchmark, root)
     if found is None:
         raise BenchmarkNotFound(f"{name} was not found in {root}.\n{how_to_get(benchmark)}")
@@ -186,27 +183,21 @@ def find_at(
     Raises:
         EvaluationError: the path is laid out in no way that is known.
     """
-    layout, listing = find_path(path)
-    folder = path if path.is_dir() else path.parent
-    found = Found(str(path), layout, folder, None, listing.entries, listing.problems, listing.ignored)
-    return _checked(found, deep, strict, tick, (read, read_head))
+    try:
+        at = Located(path if path.is_dir() else path.parent, *find_path(path))
+    except OSError as error:
+        raise EvaluationError(f"{path} cannot be read: {error}") from error
+    except ValueError as error:
+        raise EvaluationError(str(error)) from error
+    return _checked(_found(str(path), at, None), deep, strict, tick, (read, read_head))
 
 
 def status(root: Path | None) -> list[Status]:
     """All benchmarks, and which are here; nothing is decoded."""
-    return [Status(benchmark, _locate(benchmark, root) if root else None) for benchmark in BENCHMARKS.values()]
+    return [Status(benchmark, _locate(benchmark, root) if root else None) for benchmark in DATASETS.values()]
 
 
-def how_to_get(benchmark: Benchmark) -> str:
-    """Where a set is obtained, on what terms, and how to lay it out, as text of several lines."""
-    trees = "\n".join(f"  {line}" for layout in benchmark.layouts for line in layout.describe())
-    return (
-        f"Obtained from: {benchmark.obtained}\nTerms: {benchmark.terms}\n"
-        f"Expected: {benchmark.expected}\nLay it out as <root>/{benchmark.folders[0]}/ with one of:\n{trees}"
-    )
-
-
-def digest(entries: Sequence[Entry], tick: Tick | None = None) -> str:
+def digest(entries: Sequence[Sample], tick: Tick | None = None) -> str:
     """SHA-256, hex, over the sorted keys, classes, and sizes and contents of images and masks; files are streamed.
 
     Raises:
@@ -228,57 +219,24 @@ def digest(entries: Sequence[Entry], tick: Tick | None = None) -> str:
     return total.hexdigest()
 
 
-def _normal(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.casefold())
-
-
-def _candidates(benchmark: Benchmark, root: Path) -> list[Path]:
-    """Folders of the set's names, and what a wrapper folder of an archive holds."""
-    names = {_normal(name) for name in benchmark.folders}
-    if not root.is_dir():
-        return []
-    here = [root] if _normal(root.resolve().name) in names or "." in benchmark.folders else []
-    here += [path for path in sorted(root.iterdir()) if path.is_dir() and _normal(path.name) in names]
-    for path in list(here):
-        for _ in range(2):
-            inside = [sub for sub in path.iterdir() if sub.is_dir() and not sub.name.startswith((".", "__"))]
-            if len(inside) != 1:
-                break
-            path = inside[0]
-            here.append(path)
-    return here
-
-
-def _locate(benchmark: Benchmark, root: Path) -> Found | None:
-    """The candidate with the most images, the first of several."""
-    best: Found | None = None
+def _locate(dataset: Dataset, root: Path) -> Found | None:
     try:
-        for folder in _candidates(benchmark, root):
-            for layout in benchmark.layouts:
-                listing: Listing | None = layout.read(folder)
-                if listing is None:
-                    continue
-                if best is None or len(listing.entries) > len(best.entries):
-                    best = Found(
-                        benchmark.name,
-                        layout.name,
-                        folder,
-                        benchmark,
-                        listing.entries,
-                        listing.problems,
-                        listing.ignored,
-                    )
-                break
+        found = locate(dataset, root)
     except OSError as error:
         raise EvaluationError(f"{root} cannot be read: {error}") from error
-    return best
+    return None if found is None else _found(dataset.name, found, dataset)
+
+
+def _found(name: str, at: Located, dataset: Dataset | None) -> Found:
+    samples = sorted(at.listing.samples, key=lambda sample: sample.key)
+    return Found(name, at.layout, at.folder, dataset, samples, at.listing.problems, at.listing.ignored)
 
 
 def _checked(
     found: Found, deep: bool, strict: bool, tick: Tick | None, readers: tuple[TruthReader, HeaderReader]
 ) -> Found:
     looks: list[bool | None] = []
-    for entry in found.entries:
+    for entry in found.samples:
         if deep:
             about = ground(entry, *readers)
             found.problems.extend(problem for problem in about.problems if problem.kind is not Kind.MASK_MISSING)

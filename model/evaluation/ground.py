@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from model.evaluation.layouts import Entry
-from model.evaluation.problems import Kind, Problem
+from model.datasets.sample import Kind, Problem, Sample
 from model.images.masks import Mask, MaskStyle, read_mask
 from model.images.pixels import DamagedFileError, Header, read_header
 
-TruthReader = Callable[[Entry], Mask]
+TruthReader = Callable[[Sample], Mask]
 """The ground truth of an entry that has masks; raises DamagedFileError."""
 HeaderReader = Callable[[Path], Header]
 """The header of a picture; raises DamagedFileError."""
@@ -69,7 +68,7 @@ def looks_inverted(truth: Mask) -> bool:
     return float(truth.mean()) > 0.5 and float(frame.mean()) > 0.75
 
 
-def truth_of(entry: Entry) -> Mask:
+def truth_of(entry: Sample) -> Mask:
     """`TruthReader` in this process.
 
     Raises:
@@ -78,7 +77,7 @@ def truth_of(entry: Entry) -> Mask:
     return read_truth(entry.masks, entry.style)
 
 
-def ground(entry: Entry, read: TruthReader = truth_of, read_head: HeaderReader = read_header) -> Ground:
+def ground(entry: Sample, read: TruthReader = truth_of, read_head: HeaderReader = read_header) -> Ground:
     """Read the header and the ground truth of an image; what is wrong with them is in the result.
 
     Args:

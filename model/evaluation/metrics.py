@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model.datasets.sample import Kind, Problem
 from model.evaluation import image_scores
 from model.evaluation.bootstrap import (
     RESAMPLES,
@@ -25,7 +26,6 @@ from model.evaluation.bootstrap import (
     paired,
     statistic_estimates,
 )
-from model.evaluation.problems import Kind, Problem
 from model.evaluation.rows import ImageRow
 
 PIXEL_METRICS = ("f1", "iou", "pixel_auc", "pixel_ap", "f1_best", "f1_permute")

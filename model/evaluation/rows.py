@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model.datasets.sample import Kind, Problem, Sample
 from model.evaluation.ground import Ground, ground
-from model.evaluation.layouts import Entry
 from model.evaluation.pixel_scores import THRESHOLD, pixel_scores
-from model.evaluation.problems import Kind, Problem, raise_if_any
+from model.evaluation.problems import raise_if_any
 from model.images.maps import Map, is_finite, to_size
 
 
@@ -98,7 +98,7 @@ FIELDS = tuple(field.name for field in fields(ImageRow))
 
 
 def measure(
-    entry: Entry,
+    entry: Sample,
     heatmap: NDArray[np.floating[Any]] | None,
     *,
     score: float | None = None,
@@ -160,7 +160,7 @@ def measure(
 
 
 def _usable(
-    entry: Entry,
+    entry: Sample,
     heatmap: NDArray[np.floating[Any]] | None,
     known: Ground,
     seen: tuple[int, int] | None,

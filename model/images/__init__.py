@@ -1,1 +1,2 @@
-"""Files to arrays: the only reader of pictures (`pixels`), masks (`masks`) and probability maps (`maps`)."""
+"""Files of images: to pixels, masks and probability maps (`pixels`, `masks`, `maps`; the only reader of each), and
+which there are (`folders`, `lists`, `pairing`)."""

@@ -20,9 +20,8 @@ from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.scan.options import ScanOptions
 from model.calibration import Calibration
 from model.data.crop import AS_IT_IS, cut
-from model.data.entries import Entry as Sample
 from model.data.mix import Masks, Shape
-from model.evaluation import Entry
+from model.datasets.sample import Sample
 from model.images.pixels import SUFFIXES, read_pixels
 from tests.faults import pictures
 
@@ -103,12 +102,12 @@ def test_scripts_and_measurements_see_what_a_scan_sees(folder: Path, scanned: di
     with Pictures(1, 1.0) as measured:
         for name, expected in scanned.items():
             assert np.array_equal(read_pixels(folder / name), expected), name
-            assert np.array_equal(measured.pixels(Entry(name, folder / name, (), False)), expected), name
+            assert np.array_equal(measured.pixels(Sample(name, folder / name, (), False)), expected), name
 
 
 def test_calibrate_sees_what_a_scan_sees(folder: Path, scanned: dict[str, NDArray[np.uint8]]) -> None:
     seen: Any = Seen()
-    measure([folder], ScanOptions(), seen, Calibration(), lambda found: None)
+    measure([folder], ScanOptions(), seen, Calibration(), lambda found: None, forged=False)
     assert seen.pixels.keys() == scanned.keys()
     for name, expected in scanned.items():
         assert np.array_equal(seen.pixels[name], expected), name
@@ -119,10 +118,12 @@ def test_a_training_sees_what_a_scan_sees(name: str, folder: Path, scanned: dict
     expected = scanned[name]
     assert Path(name).suffix in SUFFIXES
     whole = Shape(*expected.shape[:2], 1)
-    pixels, mask = cut(Sample(folder / name, None, ()), Masks(), 1.0, whole, AS_IT_IS, np.random.default_rng(0))
+    pixels, mask = cut(Sample(name, folder / name, (), False), Masks(), 1.0, whole, AS_IT_IS, np.random.default_rng(0))
     assert np.array_equal(pixels, expected)
     assert not mask.any()
-    part, _ = cut(Sample(folder / name, None, ()), Masks(), 1.0, Shape(8, 16, 1), AS_IT_IS, np.random.default_rng(0))
+    part, _ = cut(
+        Sample(name, folder / name, (), False), Masks(), 1.0, Shape(8, 16, 1), AS_IT_IS, np.random.default_rng(0)
+    )
     tops, lefts = range(expected.shape[0] - 7), range(expected.shape[1] - 15)
     assert any(np.array_equal(part, expected[t : t + 8, a : a + 16]) for t in tops for a in lefts)
 

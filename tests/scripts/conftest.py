@@ -18,7 +18,6 @@ import pytest
 import torch
 from PIL import Image
 
-from model.data.photo_bank import held_out
 from model.presets import PRESETS
 from model.presets.spec import Preset, TileSpec
 from tests.drawn_pictures import noise, page
@@ -104,14 +103,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     One photo from the web and one of a camera, both held out, are large enough for copy-moves.
     """
     root = tmp_path_factory.mktemp("data")
+    with modules_of_scripts("mini_samples") as found:
+        held_out = found.mini_samples.held_out
     rng = np.random.default_rng(0)
     for folder in ("coco", "people", "web", "nature", "scenes"):
         (root / "photos" / folder).mkdir(parents=True)
         names = [f"{folder}{number}.png" for number in range(200)]
         for side in (True, False):
-            for name in [name for name in names if held_out(Path(name), 0.08) == side][:2]:
+            for name in [name for name in names if held_out(Path(name)) == side][:2]:
                 picture(128, 208, rng).save(root / "photos" / folder / name)
-    large = next(name for name in map("large{}.png".format, range(200)) if held_out(Path(name), 0.08))
+    large = next(name for name in map("large{}.png".format, range(200)) if held_out(Path(name)))
     picture(512, 520, rng).save(root / "photos" / "web" / large)
     (root / "photos" / "cameras").mkdir()
     for number in range(8):

@@ -169,7 +169,7 @@ def test_a_training_logs_validates_and_goes_on(
 def held_out(scripts: SimpleNamespace, data: Path, screens: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scripts.made_pictures, "LARGE_SIDE", 200)
-        return scripts.made_pictures.HeldOut(data, screens, tmp_path_factory.mktemp("cache"))
+        return scripts.made_pictures.HeldOut(data, screens)
 
 
 @pytest.mark.parametrize("group", ["native", "web", "copy_moves", "splices", "documents"])

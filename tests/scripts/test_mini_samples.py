@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from model.data.photo_bank import held_out
 from model.data.resynthesis import load_autoencoder
 from model.self_match import CHANNELS
 from tests.drawn_pictures import noise, page
@@ -28,10 +27,7 @@ def sides(
     """The training side and the held-out one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scripts.mini_samples, "LARGE_SIDE", 200)
-        return {
-            side: scripts.mini_samples.Samples(data, screens, tmp_path_factory.mktemp("cache"), validation=side)
-            for side in (False, True)
-        }
+        return {side: scripts.mini_samples.Samples(data, screens, validation=side) for side in (False, True)}
 
 
 @pytest.mark.parametrize(
@@ -61,7 +57,7 @@ def test_the_sides_share_no_photo_camera_or_template(scripts: SimpleNamespace, s
     both(lambda side: side.screens.paths, scripts.made_pictures.template)
     both(lambda side: side.pages.paths, scripts.made_pictures.template)
     both(lambda side: [image for image, _ in side.composites])
-    assert all(held_out(path, scripts.mini_samples.HELD_OUT) for path in test.photos.paths)
+    assert all(scripts.mini_samples.held_out(path) for path in test.photos.paths)
     for bank in (test.screens, test.pages):
         assert all(path.name.startswith("test-") for path in bank.paths)
     assert len(train.cameras.paths) + len(test.cameras.paths) == 16
@@ -99,7 +95,7 @@ def test_what_is_not_there_is_not_made(
     assert set(sides[False].shares) == set(scripts.mini_samples.SHARES)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "photos").symlink_to(data / "photos")
-    poor = scripts.mini_samples.Samples(tmp_path / "data", None, tmp_path / "cache", validation=True)
+    poor = scripts.mini_samples.Samples(tmp_path / "data", None, validation=True)
     assert set(poor.shares) == {"small", "native", "splices"}  # nothing is LARGE_SIDE wide
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.history import Pixels
-from model.data.photo_bank import Cutout
 from model.data.shapes import LARGEST, SMALLEST, Mask, bounding_box, drawn_shape, region_area, superpixel_shape
+from model.data.source_photos import Cutout
 
 Inpainter = Callable[[Pixels, Mask, int], Pixels]
 """(H×W×3 uint8, H×W bool that is True where to paint, seed) → H×W×3 uint8."""
@@ -26,7 +26,7 @@ SUPERPIXELS = 0.12
 
 
 class PhotoSource(Protocol):
-    """Authentic photos by number, and outlines of objects in them; `PhotoBank` is one."""
+    """Authentic photos by number, and outlines of objects in them; `SourcePhotos` is one."""
 
     @property
     def paths(self) -> Sequence[Path]:

@@ -301,7 +301,7 @@ class Starved:
 
 
 def scored(paths: list[Path], network: Any) -> Any:
-    return scores.measure(paths, ScanOptions(), network, Calibration(), lambda _: None)
+    return scores.measure(paths, ScanOptions(), network, Calibration(), lambda _: None, forged=False)
 
 
 def test_an_image_too_large_for_the_memory_is_left_out(photos: Path) -> None:
@@ -364,5 +364,5 @@ def test_what_fails_in_one_thread_ends_both(where: str, photos: Path, monkeypatc
     told = broken if where == "told" else lambda _: None
     with pytest.raises(OSError, match="a disk that died"):
         network = Broken() if where == "network" else Starved()
-        scores.measure([photos], ScanOptions(), network, Calibration(), told)  # type: ignore[arg-type]
+        scores.measure([photos], ScanOptions(), network, Calibration(), told, forged=False)  # type: ignore[arg-type]
     assert threading.active_count() == before

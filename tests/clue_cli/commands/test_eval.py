@@ -13,7 +13,7 @@ from clue_cli.errors import ExitCode, NothingToScanError
 from clue_cli.eval.options import ATTACKS, EvalOptions
 from clue_cli.scan.options import DType
 from model.data.attacks import GRIDS, SOCIAL, parse
-from model.evaluation import BENCHMARKS
+from model.datasets.registry import DATASETS
 from tests.clue_cli.eval.made import write_set
 
 
@@ -117,7 +117,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_list_is_a_short_table(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert clue("--list", "--root", str(root)) == ExitCode.OK
     said = capsys.readouterr().out
-    assert len(said.splitlines()) < len(BENCHMARKS) + 10
+    assert len(said.splitlines()) < len(DATASETS) + 10
     (line,) = [line for line in said.splitlines() if "coverage " in line]
     assert all(word in line for word in ("incomplete", "2/1", "100/100", "COVERAGE (Wen"))
     assert clue("--list") == ExitCode.OK
@@ -137,7 +137,7 @@ def test_list_shows_all_of_what_is_named(root: Path, capsys: pytest.CaptureFixtu
 def test_list_as_json(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert clue("--list", "--json", "--root", str(root)) == ExitCode.OK
     found = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
-    assert list(found) == list(BENCHMARKS)
+    assert list(found) == list(DATASETS)
     one = found["coverage"]
     assert (one["status"], one["forged"], one["authentic"]) == ("incomplete", 2, 1)
     assert one["expected"] == [{"forged": 100, "authentic": 100}]

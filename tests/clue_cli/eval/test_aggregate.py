@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clue_cli.eval.aggregate import PROBLEMS, problem_records
-from model.evaluation import Kind, Problem
+from model.datasets.sample import Kind, Problem
 
 
 @pytest.mark.parametrize("others", ["", "; per_image.csv names all"])

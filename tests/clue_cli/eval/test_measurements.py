@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clue_cli.eval.measurements import STEPS, Measurement, MeasurementLog, Unit, pixel_curve
-from model.evaluation import ImageRow, Kind, Problem
+from model.datasets.sample import Kind, Problem
+from model.evaluation import ImageRow
 
 UNIT = Unit("s" * 64, "set", "i" * 64)
 ROW = ImageRow("Tp/\udcff.jpg", True, f1=0.5, iou=1 / 3, problems=(Problem(Kind.MASK_SIZE, "Tp/\udcff.jpg", "x"),))

@@ -13,7 +13,8 @@ from PIL import Image
 
 from clue_cli.eval import run
 from clue_cli.eval.pictures import Pictures
-from model.evaluation import Entry, ground, read_truth
+from model.datasets.sample import Sample
+from model.evaluation import ground, read_truth
 from model.images.maps import read_map
 from model.images.masks import MaskStyle
 from model.images.pixels import DamagedFileError, read_header, read_pixels
@@ -47,7 +48,7 @@ def test_masks_are_what_they_are_in_this_process(mode: str, pictures: Pictures, 
     mask_of(mode).save(tmp_path / "m.png")
     styles: tuple[MaskStyle, ...] = ("white", "black", "grey", "two-coloured")
     for style in styles:
-        entry = Entry("k", tmp_path / "k.jpg", (tmp_path / "m.png",), True, style=style)
+        entry = Sample("k", tmp_path / "k.jpg", (tmp_path / "m.png",), True, style=style)
         assert np.array_equal(pictures.truth(entry), read_truth(entry.masks, style)), style
 
 
@@ -56,7 +57,7 @@ def test_pictures_are_as_stored(pictures: Pictures, tmp_path: Path) -> None:
     exif = turned.getexif()
     exif[0x0112] = 6
     turned.save(tmp_path / "p.png", exif=exif)
-    assert np.array_equal(pictures.pixels(Entry("p", tmp_path / "p.png", (), False)), read_pixels(tmp_path / "p.png"))
+    assert np.array_equal(pictures.pixels(Sample("p", tmp_path / "p.png", (), False)), read_pixels(tmp_path / "p.png"))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_masks_that_cannot_be_read_are_named(
 ) -> None:
     if content is not None:
         (tmp_path / "m.png").write_bytes(content)
-    entry = Entry("k", tmp_path / "k.jpg", (tmp_path / "m.png",), True)
+    entry = Sample("k", tmp_path / "k.jpg", (tmp_path / "m.png",), True)
     with pytest.raises(DamagedFileError, match=message):
         pictures.truth(entry)
     assert {problem.kind.value for problem in ground(entry, pictures.truth).problems} >= {"mask unreadable"}
@@ -137,9 +138,9 @@ def test_too_large_is_not_decoded(pictures: Pictures, tmp_path: Path) -> None:
     path = tmp_path / "large.png"
     write_mask(path, np.ones((300, 200), bool))
     with pytest.raises(DamagedFileError, match=r"large\.png: 0\.06 megapixels; the limit is 0\.05"):
-        pictures.truth(Entry("k", path, (path,), True))
+        pictures.truth(Sample("k", path, (path,), True))
     with pytest.raises(DamagedFileError, match="megapixels; the limit is"):
-        pictures.pixels(Entry("k", path, (), False))
+        pictures.pixels(Sample("k", path, (), False))
 
 
 def test_the_limit_of_pillow_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,12 @@ import pytest
 
 from clue_cli.errors import NothingToScanError, UsageError
 from clue_cli.eval.predictions import PredictionFolder
-from model.evaluation import Entry, Kind
+from model.datasets.sample import Kind, Sample
 
 ENTRIES = [
-    Entry("Tp/a.jpg", Path("a"), (), True),
-    Entry("Tp/same.jpg", Path("b"), (), True),
-    Entry("Au/same.png", Path("c"), (), False),
+    Sample("Tp/a.jpg", Path("a"), (), True),
+    Sample("Tp/same.jpg", Path("b"), (), True),
+    Sample("Au/same.png", Path("c"), (), False),
 ]
 
 
@@ -49,7 +49,7 @@ def test_a_map_is_named_like_its_image(tmp_path: Path, name: str, owner: str | N
 
 
 def test_a_map_that_could_be_of_two_images_is_of_neither(tmp_path: Path) -> None:
-    twins = [Entry("Tp/a.jpg", Path("a"), (), True), Entry("Tp/a.png", Path("b"), (), True)]
+    twins = [Sample("Tp/a.jpg", Path("a"), (), True), Sample("Tp/a.png", Path("b"), (), True)]
     maps = PredictionFolder(write(tmp_path, "Tp/a.npy", "Tp/a.png.npy"), "set", twins)
     assert [maps.find(one)[0] for one in twins] == [None, tmp_path / "Tp" / "a.png.npy"]
     assert [problem.name for problem in maps.surplus] == ["Tp/a.npy"]
@@ -68,7 +68,7 @@ def test_a_name_means_the_image_that_it_says_most_of(
     first: str, second: str, name: str, owner: str, tmp_path: Path
 ) -> None:
     for keys in ((first, second), (second, first)):
-        entries = [Entry(key, Path("i"), (), True) for key in keys]
+        entries = [Sample(key, Path("i"), (), True) for key in keys]
         maps = PredictionFolder(write(tmp_path, name), "set", entries)
         assert [key for key, entry in zip(keys, entries, strict=True) if maps.find(entry)[0]] == [owner]
         assert maps.surplus == []
@@ -88,7 +88,7 @@ def test_what_is_named_like_a_map_and_is_none_is_said(tmp_path: Path) -> None:
 
 
 def test_masks_are_no_predictions(tmp_path: Path) -> None:
-    entry = Entry("Tp/a.jpg", Path("a"), (write(tmp_path, "Gt/a.npy") / "Gt" / "a.npy",), True)
+    entry = Sample("Tp/a.jpg", Path("a"), (write(tmp_path, "Gt/a.npy") / "Gt" / "a.npy",), True)
     (tmp_path / "link").symlink_to(tmp_path / "Gt")
     with pytest.raises(UsageError, match="is ground truth of the set"):
         PredictionFolder(tmp_path / "link", "set", [entry])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clue_cli.eval.published import PUBLISHED, published_for
-from model.evaluation import BENCHMARKS
+from model.datasets.registry import DATASETS
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_cells(method: str, name: str, f1: float, iou: float | None) -> None:
 
 
 def test_every_set_is_one_that_can_be_measured() -> None:
-    assert {figure.set for figure in PUBLISHED} <= set(BENCHMARKS)
+    assert {figure.set for figure in PUBLISHED} <= set(DATASETS)
     assert len(PUBLISHED) == 6 * (8 + 3) + 6 * 16
 
 
@@ -36,7 +36,7 @@ def test_every_set_is_one_that_can_be_measured() -> None:
 )
 def test_the_weighted_column_follows(method: str, f1: float, iou: float) -> None:
     sets = ["casia1", "columbia", "nist16", "coverage", "acdsee", "cocoglide", "misd", "ipm15k", "autosplice-75"]
-    counts = [BENCHMARKS[name].counts[0][0] for name in sets]
+    counts = [DATASETS[name].counts[0][0] for name in sets]
     cells = [next(one for one in published_for({name}) if one.method == method) for name in sets]
     weighted = sum(n * cell.f1 for n, cell in zip(counts, cells, strict=True)) / sum(counts)
     assert weighted == pytest.approx(f1, abs=0.004)

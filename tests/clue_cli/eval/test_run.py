@@ -35,7 +35,8 @@ from clue_cli.scan.channel import Budget
 from clue_cli.scan.options import Compile
 from model.calibration import FEATURES, Calibration, OwnScore
 from model.data.attacks import Attack
-from model.evaluation import Entry, Kind, Problem, find_at, ground, limited
+from model.datasets.sample import Kind, Problem, Sample
+from model.evaluation import find_at, ground, limited
 from model.images.maps import Map
 from model.images.masks import Mask
 from model.images.pixels import read_pixels
@@ -113,7 +114,7 @@ class TestProblems:
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         folder, maps = write_set(tmp_path / "set", 6, 0), tmp_path / "maps"
-        part = {entry.key for entry in limited(find_at(folder, deep=False).entries, 2, 0)}
+        part = {entry.key for entry in limited(find_at(folder, deep=False).samples, 2, 0)}
         inside, *_ = sorted(part)
         outside, empty, *others = sorted({f"Tp/t{number}.jpg" for number in range(6)} - part)
         for key in (inside, outside):
@@ -227,7 +228,7 @@ class TestFolder:
             with pytest.raises(UsageError, match="lie in one another"):
                 Plan(here / out, options)
         else:
-            assert [len(chosen.entries) for chosen in Plan(here / out, options).sets] == [2]
+            assert [len(chosen.samples) for chosen in Plan(here / out, options).sets] == [2]
 
     def test_one_measurement_at_a_time(self, tmp_path: Path) -> None:
         one, other = EvalFolder(tmp_path), EvalFolder(tmp_path)
@@ -365,7 +366,7 @@ def test_one_picture_at_a_time_and_each_mask_once(tmp_path: Path, monkeypatch: p
             super().release(size)
 
     class Counting(Pictures):
-        def truth(self, entry: Entry) -> Mask:
+        def truth(self, entry: Sample) -> Mask:
             read[entry.key] += 1
             return super().truth(entry)
 
@@ -400,10 +401,10 @@ def pictures() -> Iterator[Pictures]:
 def shot(tmp_path_factory: pytest.TempPathFactory) -> Shot:
     """The first forged image of a set, as it is."""
     found = find_at(write_set(tmp_path_factory.mktemp("set"), 1, 1))
-    entry = next(entry for entry in found.entries if entry.forged)
+    entry = next(entry for entry in found.samples if entry.forged)
     pixels, known = read_pixels(entry.image), ground(entry)
     return Shot(
-        ChosenSet(found, tuple(found.entries)), entry, "0" * 64, Attack("none", ()), (), pixels, known, pixels.shape[:2]
+        ChosenSet(found, tuple(found.samples)), entry, "0" * 64, Attack("none", ()), (), pixels, known, pixels.shape[:2]
     )
 
 
@@ -476,7 +477,7 @@ def test_predictions(
         (tmp_path / name).write_bytes(b"no map")
     else:
         np.save(tmp_path / name, content)
-    folder = PredictionFolder(tmp_path, shot.chosen.name, shot.chosen.entries)
+    folder = PredictionFolder(tmp_path, shot.chosen.name, shot.chosen.samples)
     found = measure_shot(shot, OF_MAPS, None, pictures, folder=folder)
     assert (found.row.f1, kinds(found), found.failed) == (f1, wrong, False)
     assert (found.row.score is None) == (f1 is None), "a map that is not scored decides nothing"

@@ -9,7 +9,8 @@ import pytest
 from clue_cli.errors import ClueError, DataProblemError, NothingToScanError, UsageError
 from clue_cli.eval import sets
 from clue_cli.eval.sets import resolve
-from model.evaluation import Entry, Found
+from model.datasets.sample import Sample
+from model.evaluation import Found
 from model.evaluation.ground import truth_of
 from tests.clue_cli.eval.made import truth, write_mask, write_set
 
@@ -98,7 +99,7 @@ def test_two_sets_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 def test_images_that_are_gone_meanwhile_are_known_by_their_paths(tmp_path: Path) -> None:
-    entry = Entry("a.jpg", tmp_path / "gone" / "a.jpg", (), False)
+    entry = Sample("a.jpg", tmp_path / "gone" / "a.jpg", (), False)
     found = {name: Found(name, "list", tmp_path, None, [entry], [], 0) for name in "ab"}
     with pytest.raises(UsageError, match="gives the same images twice, as a and as b"):
         sets._check_each_once(found)

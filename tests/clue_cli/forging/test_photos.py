@@ -13,8 +13,8 @@ from clue_cli.errors import NothingToScanError, UsageError
 from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.forging import photos as module
-from clue_cli.forging.photos import Found, PhotoFailure, PhotoFolder, apart, find, match_masks
-from model.data.photo_bank import Cutout
+from clue_cli.forging.photos import Found, PhotoFailure, SandboxReader, apart, find, match_masks
+from model.data.source_photos import Cutout, SourcePhotos
 from tests.clue_cli.forging.conftest import write_mask, write_photo
 from tests.model.data.made import touch
 
@@ -84,18 +84,21 @@ def test_masks_without_a_photo_are_counted_and_some_are_named() -> None:
     )
 
 
-def test_photos_are_decoded_once_and_few_are_kept(
-    photos: Path, pool: DecodePool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = PhotoFolder(find([photos], hidden=False, exclude=None), [], pool)
+def sandboxed(found: Found, pool: DecodePool, *, enlarged: bool = False, kept_bytes: int = 10**9) -> SourcePhotos:
+    reader = SandboxReader(found, pool, enlarged=enlarged)
+    return SourcePhotos([path for _, path, _ in found.items], reader=reader, kept_bytes=kept_bytes)
+
+
+def test_photos_are_decoded_once_and_few_are_kept(photos: Path, pool: DecodePool) -> None:
+    found = find([photos], hidden=False, exclude=None)
+    folder = sandboxed(found, pool, kept_bytes=90_000)
     first = folder.photo(1)
     assert first.shape == (120, 160, 3)
     assert folder.photo(1) is first
     assert not first.flags.writeable
-    monkeypatch.setattr(module, "KEPT_PIXELS", 30_000)
     folder.photo(2)
     assert folder.photo(1) is not first
-    assert len(folder._kept) == 1
+    assert len(folder._recent._kept) == 1
 
 
 @pytest.mark.parametrize(
@@ -105,7 +108,7 @@ def test_photos_are_decoded_once_and_few_are_kept(
 def test_photos_that_cannot_be_used(size: tuple[int, int] | None, said: str, pool: DecodePool, tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(b"\xff\xd8\xff nothing") if size is None else write_photo(path, 0, *size)
-    folder = PhotoFolder(find([tmp_path], hidden=False, exclude=None), [], pool)
+    folder = sandboxed(find([tmp_path], hidden=False, exclude=None), pool)
     with pytest.raises(PhotoFailure, match=said) as caught:
         folder.photo(0)
     assert caught.value.args[0].endswith("a.jpg")
@@ -115,20 +118,20 @@ def test_too_long_a_side(pool: DecodePool, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(module, "LARGEST_SIDE", 100)
     write_photo(tmp_path / "a.jpg", 0)
     with pytest.raises(PhotoFailure, match="a side may have 100"):
-        PhotoFolder(find([tmp_path], hidden=False, exclude=None), [], pool).photo(0)
+        sandboxed(find([tmp_path], hidden=False, exclude=None), pool).photo(0)
 
 
 def test_a_strip_is_not_enlarged(pool: DecodePool, tmp_path: Path) -> None:
     write_photo(tmp_path / "a.jpg", 0, 1100, 64)
     found = find([tmp_path], hidden=False, exclude=None)
-    assert PhotoFolder(found, [], pool).photo(0).shape == (64, 1100, 3)
+    assert sandboxed(found, pool).photo(0).shape == (64, 1100, 3)
     with pytest.raises(PhotoFailure, match="1100×64 pixels; with --size, one side may be 16 times the other"):
-        PhotoFolder(found, [], pool, enlarged=True).photo(0)
+        sandboxed(found, pool, enlarged=True).photo(0)
 
 
 def test_a_vanished_photo(pool: DecodePool, tmp_path: Path) -> None:
     write_photo(tmp_path / "a.jpg", 0)
-    folder = PhotoFolder(find([tmp_path], hidden=False, exclude=None), [], pool)
+    folder = sandboxed(find([tmp_path], hidden=False, exclude=None), pool)
     (tmp_path / "a.jpg").unlink()
     with pytest.raises(PhotoFailure):
         folder.photo(0)
@@ -137,7 +140,7 @@ def test_a_vanished_photo(pool: DecodePool, tmp_path: Path) -> None:
 def test_object_masks(photos: Path, pool: DecodePool, tmp_path: Path) -> None:
     write_mask(tmp_path / "half.png", 80, 60)
     write_mask(tmp_path / "wide.png", 160, 60)
-    folder = PhotoFolder(find([photos], hidden=False, exclude=None), [], pool)
+    folder = sandboxed(find([photos], hidden=False, exclude=None), pool)
     mask = folder.object_mask(Cutout(1, tmp_path / "half.png"))
     assert mask.shape == (120, 160)
     assert mask.any()
@@ -154,7 +157,7 @@ def test_what_is_white_in_an_object_mask(
 ) -> None:
     grey = np.repeat(np.array(values, np.uint8), 80)[None].repeat(120, 0)
     Image.fromarray(grey).save(tmp_path / "p0.png")
-    folder = PhotoFolder(find([photos], hidden=False, exclude=None), [], pool)
+    folder = sandboxed(find([photos], hidden=False, exclude=None), pool)
     if said is None:
         assert folder.object_mask(Cutout(1, tmp_path / "p0.png")).sum() == 120 * 80
     else:
@@ -194,6 +197,16 @@ def test_photos_and_masks_in_one_folder_are_refused(photos: Path) -> None:
 def test_a_mask_that_is_transparent_is_refused(pool: DecodePool, tmp_path: Path) -> None:
     write_photo(tmp_path / "p" / "a.jpg", 0)
     Image.new("RGBA", (160, 120), (255, 255, 255, 0)).save(tmp_path / "a_1.png")
-    folder = PhotoFolder(find([tmp_path / "p"], hidden=False, exclude=None), [Cutout(0, tmp_path / "a_1.png")], pool)
+    folder = sandboxed(find([tmp_path / "p"], hidden=False, exclude=None), pool)
     with pytest.raises(PhotoFailure, match=r"a_1\.png.*transparent in places"):
-        folder.object_mask(folder.cutouts[0])
+        folder.object_mask(Cutout(0, tmp_path / "a_1.png"))
+
+
+def test_what_clue_forge_wrote_is_left_out(photos: Path, tmp_path: Path) -> None:
+    touch(tmp_path, "f/forge.json", "f/images/000000.jpg", "f/masks/000000.png", "g/a.jpg")
+    found = find([tmp_path, photos], hidden=False, exclude=None)
+    assert "000000.jpg" not in {path.name for _, path, _ in found.items}
+    assert "a.jpg" in {path.name for _, path, _ in found.items}
+    assert found.left_out == (tmp_path / "f",)
+    with pytest.raises(NothingToScanError, match="only what `clue forge` wrote"):
+        find([tmp_path / "f"], hidden=False, exclude=None)

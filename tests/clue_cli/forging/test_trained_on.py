@@ -11,11 +11,11 @@ import pytest
 from clue_cli.forging.folder import LOG
 from clue_cli.forging.options import ForgeOptions
 from clue_cli.forging.run import forge_folder
-from model.data.datasets import list_entries
 from model.data.description import describe
 from model.data.mix import Mix
 from model.data.mix_file import load_mix
-from model.data.sides import side_of_photo
+from model.data.sources import list_images
+from model.data.split import split_of_photo
 from model.data.stream import Stream
 
 FORGED, SHARE = 24, 0.5
@@ -38,18 +38,18 @@ def rows(mix: Mix) -> dict[str, dict[str, Any]]:
 
 
 def sides_of(row: dict[str, Any], mix: Mix) -> set[str]:
-    return {side_of_photo(Path(photo).stem, mix.validation) for photo in row["photos"]}
+    return {split_of_photo(Path(photo).stem, mix.validation) for photo in row["photos"]}
 
 
 def test_every_picture_is_read_with_its_mask_and_its_photos(mix: Mix) -> None:
-    found = list_entries(mix.sources[0])
+    found = list_images(mix.sources[0])
     assert not found.problems
-    assert [entry.image.name for entry in found.entries] == sorted(rows(mix))
-    for entry in found.entries:
+    assert [entry.image.name for entry in found.samples] == sorted(rows(mix))
+    for entry in found.samples:
         row = rows(mix)[entry.image.name]
-        assert entry.mask == mix.path.parent / "forged" / row["mask"]
+        assert entry.masks[0] == mix.path.parent / "forged" / row["mask"]
         assert set(entry.photos) == {Path(photo).stem for photo in row["photos"]}
-    assert any(len(entry.photos) == 2 for entry in found.entries)
+    assert any(len(entry.photos) == 2 for entry in found.samples)
 
 
 def test_no_photo_is_on_both_sides(mix: Mix) -> None:
@@ -57,8 +57,8 @@ def test_no_photo_is_on_both_sides(mix: Mix) -> None:
     between = sum(len(sides_of(row, mix)) > 1 for row in rows(mix).values())
     for side in ("train", "validation"):
         forged, photos = Stream(mix, side)._parts
-        assert {name for e in forged.entries for name in sides_of(rows(mix)[e.image.name], mix)} == {side}
-        made_of[side] = {photo for part in (forged, photos) for e in part.entries for photo in e.photos}
+        assert {name for e in forged.samples for name in sides_of(rows(mix)[e.image.name], mix)} == {side}
+        made_of[side] = {photo for part in (forged, photos) for e in part.samples for photo in e.photos}
         told = f"list: {between} images made from photos of several sides"
         assert told in Stream(mix, side).problems
     assert made_of["train"].isdisjoint(made_of["validation"])

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.data.photo_bank import PhotoBank, bank_of
+from model.data.source_photos import SourcePhotos, checked_size, find_source_photos
 from tests.drawn_pictures import page
 
 
 @pytest.fixture(scope="session")
-def bank(tmp_path_factory: pytest.TempPathFactory) -> PhotoBank:
+def bank(tmp_path_factory: pytest.TempPathFactory) -> SourcePhotos:
     """Four photos of 400×300 with a mask of 150×120 each; one file beside them is damaged."""
     folder = tmp_path_factory.mktemp("photos")
     rng = np.random.default_rng(0)
@@ -26,17 +26,14 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> PhotoBank:
         mask[80:200, 100:250] = 255
         Image.fromarray(mask).save(folder / "masks" / f"m_p{number}_7.png")
     (folder / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
-    made = bank_of([folder / "photos"], [(folder / "masks", "m_")], folder / "cache", share=0.0, validation=False)
-    made.prepare()
-    return made
+    found = find_source_photos([folder / "photos"], [(folder / "masks", "m_")])
+    return found.checked(lambda path: checked_size(path, 1.0))
 
 
 @pytest.fixture(scope="session")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> PhotoBank:
+def pages(tmp_path_factory: pytest.TempPathFactory) -> SourcePhotos:
     """Three pages of 384×256 with words, the last one light on dark."""
     folder = tmp_path_factory.mktemp("pages")
     for number in range(3):
         Image.fromarray(page(dark=number == 2, seed=number)).save(folder / f"page{number}.png")
-    made = bank_of([folder], [], folder / "cache", share=0.0, validation=False)
-    made.prepare()
-    return made
+    return find_source_photos([folder]).checked(lambda path: checked_size(path, 1.0))

@@ -21,7 +21,7 @@ from model.data.edits.local_edit import words  # noqa: E402
 from model.data.edits.removal import removal  # noqa: E402
 from model.data.edits.scene import Scene, Tools  # noqa: E402
 from model.data.edits.splice import PIECES, splice, splices  # noqa: E402
-from model.data.photo_bank import PhotoBank  # noqa: E402
+from model.data.source_photos import SourcePhotos  # noqa: E402
 from model.data.writing import ink_of  # noqa: E402
 from tests.drawn_pictures import noise, page  # noqa: E402
 
@@ -29,7 +29,7 @@ Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 
-def scene(bank: PhotoBank, seed: int, host: Pixels | None = None, **changes: Any) -> Scene:
+def scene(bank: SourcePhotos, seed: int, host: Pixels | None = None, **changes: Any) -> Scene:
     host = np.ascontiguousarray(bank.photo(0)[:128, :160]) if host is None else host
     return Scene(bank, np.random.default_rng(seed), host, [], [0], **changes)
 
@@ -38,7 +38,7 @@ def pieces(mask: Mask) -> int:
     return int(label(mask, np.ones((3, 3)))[1])
 
 
-def test_splices_have_two_to_four_pieces(bank: PhotoBank) -> None:
+def test_splices_have_two_to_four_pieces(bank: SourcePhotos) -> None:
     counts: Counter[int] = Counter()
     found = []
     for seed in range(24):
@@ -55,7 +55,7 @@ def test_splices_have_two_to_four_pieces(bank: PhotoBank) -> None:
     assert max(found) > 2
 
 
-def test_most_splices_have_one_piece(bank: PhotoBank) -> None:
+def test_most_splices_have_one_piece(bank: SourcePhotos) -> None:
     counts: Counter[int] = Counter()
     for seed in range(40):
         one = scene(bank, seed, largest=0.02)
@@ -65,7 +65,7 @@ def test_most_splices_have_one_piece(bank: PhotoBank) -> None:
     assert counts[1] / 40 == pytest.approx(PIECES[0], abs=0.2)
 
 
-def test_copies_are_turned_to_any_angle_scaled_and_repeated(bank: PhotoBank) -> None:
+def test_copies_are_turned_to_any_angle_scaled_and_repeated(bank: SourcePhotos) -> None:
     turns, scales, found = [], [], []
     for seed in range(120):
         one = scene(bank, seed, smallest=0.01, largest=0.03)
@@ -84,12 +84,12 @@ def test_copies_are_turned_to_any_angle_scaled_and_repeated(bank: PhotoBank) -> 
     assert 0.05 < np.mean(np.array(found) > 1) < 0.3
 
 
-def test_a_plain_copy_is_one(bank: PhotoBank) -> None:
+def test_a_plain_copy_is_one(bank: SourcePhotos) -> None:
     for seed in range(40):
         assert pieces(copy_move(scene(bank, seed, plain=True, smallest=0.01, largest=0.03))[1]) <= 1
 
 
-def test_half_of_what_was_removed_goes_through_the_autoencoder(bank: PhotoBank) -> None:
+def test_half_of_what_was_removed_goes_through_the_autoencoder(bank: SourcePhotos) -> None:
     seen: list[Pixels] = []
 
     def green(pixels: Pixels) -> Pixels:
@@ -128,7 +128,7 @@ def test_words_are_found(dark: bool) -> None:
 
 
 @pytest.mark.parametrize("pixels", [noise(), np.full((256, 384, 3), 200, np.uint8)], ids=["noise", "one colour"])
-def test_where_there_are_no_words_nothing_is_changed(pages: PhotoBank, pixels: Pixels) -> None:
+def test_where_there_are_no_words_nothing_is_changed(pages: SourcePhotos, pixels: Pixels) -> None:
     assert len(word_boxes(pixels)) < FEWEST
     one = scene(pages, 0, pixels)
     edited, mask = document(one)
@@ -136,7 +136,7 @@ def test_where_there_are_no_words_nothing_is_changed(pages: PhotoBank, pixels: P
 
 
 @pytest.mark.parametrize("number", [0, 2], ids=["dark on light", "light on dark"])
-def test_changed_words_are_what_the_mask_says(pages: PhotoBank, number: int) -> None:
+def test_changed_words_are_what_the_mask_says(pages: SourcePhotos, number: int) -> None:
     host = pages.photo(number)
     before = np.array(host)
     said: Counter[str] = Counter()
@@ -153,7 +153,7 @@ def test_changed_words_are_what_the_mask_says(pages: PhotoBank, number: int) -> 
     assert set(said) == {f"a word {how}" for how in HOW}
 
 
-def test_a_word_from_another_page_names_it(pages: PhotoBank) -> None:
+def test_a_word_from_another_page_names_it(pages: SourcePhotos) -> None:
     for seed in range(30):
         one = scene(pages, seed, pages.photo(0))
         document(one)

@@ -30,30 +30,15 @@ from model.data.forge import (  # noqa: E402
     forge_plainly,
 )
 from model.data.history import Published, decode  # noqa: E402
-from model.data.photo_bank import Cutout, PhotoBank, bank_of, held_out  # noqa: E402
+from model.data.source_photos import Cutout, SourcePhotos  # noqa: E402
 
 
-def test_bank_reads_photos_and_lists_what_it_cannot_read(bank: PhotoBank) -> None:
+def test_photos_and_cutouts_are_read(bank: SourcePhotos) -> None:
     assert [p.stem for p in bank.paths] == ["p0", "p1", "p2", "p3"]
     assert len(bank.cutouts) == 4
-    assert len(bank.left_out) == 1
-    assert "broken.jpg" in bank.left_out[0]
     with Image.open(bank.paths[2]) as image:
         assert np.array_equal(bank.photo(2), np.asarray(image))
     assert bank.object_mask(bank.cutouts[0]).sum() == 120 * 150
-
-
-def test_split_is_by_photo_and_complete(bank: PhotoBank) -> None:
-    names = [Path(f"photo{n}.jpg") for n in range(2000)]
-    share = np.mean([held_out(name, 0.1) for name in names])
-    assert share == pytest.approx(0.1, abs=0.03)
-    folder = bank.paths[0].parent
-    sides = [
-        {p.name for p in bank_of([folder], [], folder / "c", share=0.5, validation=side).paths}
-        for side in (True, False)
-    ]
-    assert not sides[0] & sides[1]
-    assert len(sides[0] | sides[1]) == 5
 
 
 def digest(sample: Forgery) -> str:
@@ -61,7 +46,7 @@ def digest(sample: Forgery) -> str:
 
 
 @pytest.mark.parametrize("kind", ["authentic", *EDITS])
-def test_same_seed_same_sample_and_a_mask_that_fits(bank: PhotoBank, kind: str) -> None:
+def test_same_seed_same_sample_and_a_mask_that_fits(bank: SourcePhotos, kind: str) -> None:
     for seed in range(6):
         first, second = (forge(bank, np.random.default_rng(seed), 96, 128, kind) for _ in range(2))
         assert digest(first) == digest(second)
@@ -75,24 +60,22 @@ def test_same_seed_same_sample_and_a_mask_that_fits(bank: PhotoBank, kind: str) 
 _IN_ANOTHER_PROCESS = """
 import sys, hashlib, pathlib, numpy as np
 from model.data.forge import forge
-from model.data.photo_bank import PhotoBank, Cutout
-*photos, mask, cache = map(pathlib.Path, sys.argv[1:])
-bank = PhotoBank(photos, [Cutout(1, mask)], cache)
-bank.prepare()
+from model.data.source_photos import SourcePhotos, Cutout
+*photos, mask = map(pathlib.Path, sys.argv[1:])
+bank = SourcePhotos(photos, [Cutout(1, mask)])
 for seed in range(8):
     s = forge(bank, np.random.default_rng([3, seed]), 80, 96)
     print(hashlib.sha256(s.pixels.tobytes() + s.mask.tobytes() + repr(s.steps).encode()).hexdigest())
 """
 
 
-def test_same_seed_same_sample_in_another_process(bank: PhotoBank, tmp_path: Path) -> None:
-    words = [str(path) for path in (*bank.paths, bank.cutouts[1].path, tmp_path / "there")]
+def test_same_seed_same_sample_in_another_process(bank: SourcePhotos) -> None:
+    words = [str(path) for path in (*bank.paths, bank.cutouts[1].path)]
     environment = os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": str(Path(__file__).parents[3])}
     run = subprocess.run(
         [sys.executable, "-c", _IN_ANOTHER_PROCESS, *words], env=environment, capture_output=True, text=True, check=True
     )
-    here = PhotoBank(list(bank.paths), [Cutout(1, bank.cutouts[1].path)], tmp_path / "here")
-    here.prepare()
+    here = SourcePhotos(bank.paths, [Cutout(1, bank.cutouts[1].path)])
     assert run.stdout.split() == [digest(forge(here, np.random.default_rng([3, s]), 80, 96)) for s in range(8)]
 
 
@@ -107,7 +90,7 @@ def test_the_default_mix_is_what_training_was_tuned_for() -> None:
 
 
 @pytest.mark.parametrize("make", ["crop", "photo", "plain"])
-def test_the_jpeg_decodes_to_the_pixels(bank: PhotoBank, make: str) -> None:
+def test_the_jpeg_decodes_to_the_pixels(bank: SourcePhotos, make: str) -> None:
     files = 0
     for seed in range(25):
         rng = np.random.default_rng(seed)
@@ -123,7 +106,7 @@ def test_the_jpeg_decodes_to_the_pixels(bank: PhotoBank, make: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["authentic", *EDITS])
-def test_a_whole_photo_keeps_its_size_unless_it_is_resized_afterwards(bank: PhotoBank, kind: str) -> None:
+def test_a_whole_photo_keeps_its_size_unless_it_is_resized_afterwards(bank: SourcePhotos, kind: str) -> None:
     for seed in range(5):
         sample = forge_photo(bank, np.random.default_rng([2, seed]), 2, kind)
         resized = any(step.startswith(("resized", "screenshot")) for step in sample.steps)
@@ -132,7 +115,7 @@ def test_a_whole_photo_keeps_its_size_unless_it_is_resized_afterwards(bank: Phot
         assert sample.photos[0] == 2
 
 
-def test_removal_of_a_whole_photo_prefers_an_object_of_its_own(bank: PhotoBank) -> None:
+def test_removal_of_a_whole_photo_prefers_an_object_of_its_own(bank: SourcePhotos) -> None:
     samples = [forge_photo(bank, np.random.default_rng([4, seed]), 1, "removal") for seed in range(12)]
     whole = [s for s in samples if s.mask.shape == (300, 400)]
     objects = sum(int(s.mask.sum()) == 120 * 150 for s in whole)
@@ -141,15 +124,14 @@ def test_removal_of_a_whole_photo_prefers_an_object_of_its_own(bank: PhotoBank) 
 
 def test_photos_of_one_colour_give_authentic_pictures(tmp_path: Path) -> None:
     Image.new("RGB", (90, 90), (9, 9, 9)).save(tmp_path / "grey.png")
-    grey = PhotoBank([tmp_path / "grey.png"], [], tmp_path / "cache")
-    grey.prepare()
+    grey = SourcePhotos([tmp_path / "grey.png"])
     rng = np.random.default_rng(0)
     assert forge(grey, rng, 64, 64, "removal").kind == "authentic"
     assert forge_photo(grey, rng, 0, "removal").kind == "authentic"
     assert forge_native(grey, rng, 64, 64, "removal").kind == "authentic"
 
 
-def test_an_unknown_kind_is_an_error(bank: PhotoBank) -> None:
+def test_an_unknown_kind_is_an_error(bank: SourcePhotos) -> None:
     for call in (
         lambda r: forge(bank, r, 64, 64, "magic"),
         lambda r: forge_photo(bank, r, 0, "magic"),
@@ -162,7 +144,7 @@ def test_an_unknown_kind_is_an_error(bank: PhotoBank) -> None:
 @pytest.mark.parametrize(
     ("kind", "what"), [("removal", "the given inpainting pipeline"), ("resynthesis", "the given autoencoder")]
 )
-def test_models_of_the_user_are_used_and_named(bank: PhotoBank, kind: str, what: str) -> None:
+def test_models_of_the_user_are_used_and_named(bank: SourcePhotos, kind: str, what: str) -> None:
     def paint(pixels: np.ndarray, mask: np.ndarray, seed: int) -> np.ndarray:
         return np.where(mask[..., None], np.uint8(255), pixels)
 
@@ -171,7 +153,7 @@ def test_models_of_the_user_are_used_and_named(bank: PhotoBank, kind: str, what:
     assert any(what in step for sample in made for step in sample.steps)
 
 
-def test_the_mask_covers_what_changed(bank: PhotoBank, pages: PhotoBank, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mask_covers_what_changed(bank: SourcePhotos, pages: SourcePhotos, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without any history, nothing outside the mask (and the feather around it) differs from the host."""
     monkeypatch.setattr("model.data.route.publish", lambda pixels, rng: Published(pixels, []))
     hosts = []
@@ -195,7 +177,7 @@ def test_the_mask_covers_what_changed(bank: PhotoBank, pages: PhotoBank, monkeyp
     assert all(checked[kind] >= 5 for kind in EDITS), checked
 
 
-def test_both_classes_go_through_the_same_histories(bank: PhotoBank) -> None:
+def test_both_classes_go_through_the_same_histories(bank: SourcePhotos) -> None:
     def share_with_jpeg_last(kind: str) -> float:
         last = [forge(bank, np.random.default_rng(seed), 64, 64, kind).steps[-1:] for seed in range(150)]
         return float(np.mean([bool(step) and step[0].startswith("jpeg") for step in last]))
@@ -204,7 +186,7 @@ def test_both_classes_go_through_the_same_histories(bank: PhotoBank) -> None:
 
 
 @pytest.mark.parametrize("side", [1, 3, 4, 5])
-def test_a_thin_region_that_opencv_cannot_solve_is_blended_otherwise(bank: PhotoBank, side: int) -> None:
+def test_a_thin_region_that_opencv_cannot_solve_is_blended_otherwise(bank: SourcePhotos, side: int) -> None:
     class Poisson(np.random.Generator):
         def choice(self, *_: Any, **__: Any) -> Any:
             return "poisson"
@@ -221,13 +203,8 @@ def test_a_thin_region_that_opencv_cannot_solve_is_blended_otherwise(bank: Photo
         assert side < 5 or scene.steps == ["poisson"]
 
 
-def test_an_empty_bank_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no photo"):
-        PhotoBank([], [], tmp_path / "cache").prepare()
-
-
 @pytest.mark.parametrize("make", [forge, forge_plainly])
-def test_small_regions_alone_can_be_asked_for(bank: PhotoBank, make: Callable[..., Forgery]) -> None:
+def test_small_regions_alone_can_be_asked_for(bank: SourcePhotos, make: Callable[..., Forgery]) -> None:
     made = [make(bank, np.random.default_rng([5, seed]), 128, 128, largest=0.02) for seed in range(12)]
     areas = [sample.mask.mean() for sample in made if sample.kind in ("splice", "copy_move")]
     assert len(areas) >= 4
@@ -247,7 +224,7 @@ def places_in(photo: np.ndarray, piece: np.ndarray) -> list[tuple[int, int]]:
     ("asked", "size"), [((96, 128), (96, 128)), ((512, 128), (300, 128)), ((301, 401), (300, 400))], ids=str
 )
 def test_an_untouched_piece_is_cut_on_the_grid_of_the_photo(
-    bank: PhotoBank, asked: tuple[int, int], size: tuple[int, int]
+    bank: SourcePhotos, asked: tuple[int, int], size: tuple[int, int]
 ) -> None:
     corners = set()
     untouched = 0
@@ -269,7 +246,7 @@ def test_an_untouched_piece_is_cut_on_the_grid_of_the_photo(
 
 
 @pytest.mark.parametrize("kind", EDITS)
-def test_every_kind_is_made_at_the_photos_own_resolution(bank: PhotoBank, pages: PhotoBank, kind: str) -> None:
+def test_every_kind_is_made_at_the_photos_own_resolution(bank: SourcePhotos, pages: SourcePhotos, kind: str) -> None:
     source, made = (pages if kind == "document" else bank), []
     for seed in range(6):
         one, same = (forge_native(source, np.random.default_rng(seed), 128, 160, kind, number=2) for _ in range(2))
@@ -283,7 +260,7 @@ def test_every_kind_is_made_at_the_photos_own_resolution(bank: PhotoBank, pages:
     assert made.count(kind) >= 5
 
 
-def test_a_native_forgery_is_saved_once_and_nothing_else_is_changed(bank: PhotoBank) -> None:
+def test_a_native_forgery_is_saved_once_and_nothing_else_is_changed(bank: SourcePhotos) -> None:
     """Where it was saved without loss, all that is not near the mask is the photo."""
     lossless = 0
     for seed in range(40):
@@ -304,6 +281,6 @@ def test_a_native_forgery_is_saved_once_and_nothing_else_is_changed(bank: PhotoB
     assert lossless >= 3
 
 
-def test_pieces_are_drawn_from_all_photos(bank: PhotoBank) -> None:
+def test_pieces_are_drawn_from_all_photos(bank: SourcePhotos) -> None:
     hosts = {forge_native(bank, np.random.default_rng(seed), 64, 64, "authentic").photos[0] for seed in range(40)}
     assert hosts == {0, 1, 2, 3}

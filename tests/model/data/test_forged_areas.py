@@ -16,7 +16,7 @@ import model.data.stream as module
 from model.data.description import AREA_EDGES, forged_area_lines
 from model.data.forge import forge
 from model.data.mix import Authentic, Curriculum, Forge, Mix, Shape, Source, Validation
-from model.data.photo_bank import PhotoBank
+from model.data.source_photos import SourcePhotos
 from model.data.stream import Stream
 
 SMALL = (Shape(64, 64), Shape(64, 96))
@@ -28,7 +28,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def mix(bank: PhotoBank) -> Mix:
+def mix(bank: SourcePhotos) -> Mix:
     folder = bank.paths[0].parent
     sources = (
         Source("photos", 1, Authentic((folder,))),

@@ -31,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("images", "masks", "photos", "casia", "with space"):
         (tmp_path / name).mkdir()
     (tmp_path / "cases.csv").write_text("image,mask\n")
-    (tmp_path / "cases.txt").write_text("")
+    (tmp_path / "cases.doc").write_text("")
     monkeypatch.setenv("DATA", str(tmp_path))
     monkeypatch.setenv("EMPTY", "")
     monkeypatch.delenv("NOT_SET", raising=False)
@@ -165,7 +165,7 @@ WRONG = {
     "no variable": ("sources: [{authentic: '${}/a'}]", 1, "'' is not set", "$$"),
     "dollar": ("sources: [{authentic: $$DATA}]", 1, "$DATA", "a folder that exists"),
     "no list file": ("sources: [{list: cases.jsonl}]", 1, "there is no file", "a file that exists"),
-    "list type": ("sources: [{list: cases.txt}]", 1, "cases.txt", ".csv or .jsonl"),
+    "list type": ("sources: [{list: cases.doc}]", 1, "cases.doc", ".csv, .json, .jsonl, .tsv, .txt"),
     "no masks": ("sources: [{pairs: {images: images}}]", 1, "`masks` is missing", "the key `masks`"),
     "one folder": ("sources: [{pairs: {images: images, masks: images}}]", 1, "images", "a `suffix`"),
     "pairs path": ("sources: [{pairs: images}]", 1, "`images`", "a mapping with `images`, `masks`"),

@@ -11,9 +11,7 @@ from PIL import Image
 
 from model.data.description import describe
 from model.data.mix import Forge, MaskFolder, Mix, Source, Validation
-from model.data.object_masks import find_photos, match_masks
-from model.data.photo_bank import Cutout, PhotoBank, bank_of
-from model.data.photos_to_forge import decode
+from model.data.source_photos import Cutout, SourcePhotos, find_source_photos, of_split, photos_of
 from model.images.pixels import DamagedFileError
 from tests.model.data.made import touch
 
@@ -42,18 +40,18 @@ SHARED = "belong to several photos of one name; expected a folder of the same pa
 )
 def test_masks_belong_to_photos_by_name(tmp_path: Path, mask: str, photo: str | None) -> None:
     touch(tmp_path, "p/cat.jpg", "p/cat_dog.jpg", "p/one/same.jpg", "p/two/same.jpg", mask)
-    photos = find_photos([tmp_path / "p"])
-    matched = match_masks(photos, [tmp_path / "p"], [(tmp_path / "m", "")])
-    assert [(photos[n], path) for n, path in matched.masks] == ([(tmp_path / photo, tmp_path / mask)] if photo else [])
-    assert len(matched.problems) == (photo is None)
+    found = find_source_photos([tmp_path / "p"], [(tmp_path / "m", "")])
+    expected = [(tmp_path / photo, tmp_path / mask)] if photo else []
+    assert [(found.paths[c.photo], c.path) for c in found.cutouts] == expected
+    assert len(found.problems) == (photo is None)
 
 
 def test_a_prefix_is_no_pattern_and_a_folder_may_have_several(tmp_path: Path) -> None:
     masks = ("m/[ab]_cat_1.png", "m/a_cat_1.png", "m/b_cat_1.png", "m/c_cat_1.png")
     touch(tmp_path, "p/cat.jpg", *masks)
-    photos, folder = [tmp_path / "p" / "cat.jpg"], tmp_path / "m"
-    matched = match_masks(photos, [tmp_path / "p"], [(folder, "[ab]_"), (folder, "a_")])
-    assert [path.name for _, path in matched.masks] == ["[ab]_cat_1.png", "a_cat_1.png"]
+    folder = tmp_path / "m"
+    matched = find_source_photos([tmp_path / "p"], [(folder, "[ab]_"), (folder, "a_")])
+    assert [cutout.path.name for cutout in matched.cutouts] == ["[ab]_cat_1.png", "a_cat_1.png"]
     expected = "[ab]_<photo stem>[_anything].png or a_<photo stem>[_anything].png"
     assert matched.problems == [
         f"{folder}: 2 of 4 object masks belong to no photo; expected {expected}: b_cat_1.png, c_cat_1.png"
@@ -61,24 +59,23 @@ def test_a_prefix_is_no_pattern_and_a_folder_may_have_several(tmp_path: Path) ->
 
 
 def test_photos_of_one_name_do_not_take_each_others_masks(tmp_path: Path) -> None:
-    photos = [tmp_path / name for name in touch(tmp_path, "a/x.jpg", "b/x.jpg", "m/x.png", "m/x_1.png").glob("*/x.jpg")]
-    matched = match_masks(sorted(photos), [tmp_path / "a", tmp_path / "b"], [(tmp_path / "m", "")])
-    assert (matched.masks, matched.problems) == (
+    touch(tmp_path, "a/x.jpg", "b/x.jpg", "m/x.png", "m/x_1.png")
+    matched = find_source_photos([tmp_path / "a", tmp_path / "b"], [(tmp_path / "m", "")])
+    assert (matched.cutouts, matched.problems) == (
         [],
         [f"{tmp_path / 'm'}: 2 of 2 object masks {SHARED}: x.png, x_1.png"],
     )
-    twice = match_masks([photos[0], photos[0]], [photos[0].parent] * 2, [(tmp_path / "m", "")])
-    assert [n for n, _ in twice.masks] == [1, 1]
 
 
 def test_a_photo_that_is_held_out_keeps_its_masks(tmp_path: Path) -> None:
     names = [f"cat_{n}.jpg" for n in range(40)]
     touch(tmp_path, "p/cat.jpg", *(f"p/{name}" for name in names), *(f"m/{Path(name).stem}.png" for name in names))
-    for side in (True, False):
-        bank = bank_of([tmp_path / "p"], [(tmp_path / "m", "")], tmp_path, share=0.5, validation=side)
+    data = Forge((tmp_path / "p",), (MaskFolder(tmp_path / "m"),))
+    for side in ("train", "validation"):
+        bank = of_split(photos_of(data), side, Validation(0.5, 0, 0))
         assert len(bank.cutouts) > 5
         assert all(bank.paths[c.photo].stem == c.path.stem for c in bank.cutouts)  # `cat` has none of theirs
-        assert bank.unmatched == []
+        assert bank.problems == []
 
 
 @pytest.mark.parametrize(
@@ -95,10 +92,10 @@ def test_masks_among_photos_are_no_photos(
     touch(tmp_path, "d/cat.jpg", "d/deep/dog.png", "d/m/cat_1.png")
     if prefix:
         touch(tmp_path, "d/m_cat.png")
-    bank = bank_of([tmp_path / photos], [(tmp_path / masks, prefix)], tmp_path, share=0, validation=False)
+    bank = find_source_photos([tmp_path / photos], [(tmp_path / masks, prefix)])
     assert [str(path.relative_to(tmp_path / "d")) for path in bank.paths] == found
     assert [str(c.path.relative_to(tmp_path / "d")) for c in bank.cutouts] == matched
-    assert not any("dog" in line for line in bank.unmatched)
+    assert not any("dog" in line for line in bank.problems)
 
 
 def test_masks_without_a_photo_are_told_with_names_that_are_legible(tmp_path: Path) -> None:
@@ -110,10 +107,6 @@ def test_masks_without_a_photo_are_told_with_names_that_are_legible(tmp_path: Pa
     assert len(told) == 1
     assert told[0].startswith(f"{tmp_path / 'm'}: 4 of 5 object masks belong to no photo")
     assert told[0].endswith("expected <photo stem>[_anything].png: caf\\udce9.png, dog\\x1b[2J\\n.png, x.png, …")
-    problems: list[str] = []
-    bank = bank_of([tmp_path / "p"], [(tmp_path / "m", "")], tmp_path / "c", share=0, validation=False)
-    decode(bank, problems)
-    assert any("4 of 5 object masks" in line for line in problems)
 
 
 @pytest.mark.parametrize(
@@ -132,8 +125,7 @@ def test_what_is_white_in_an_object_mask(
     Image.new("RGB", size).save(tmp_path / "p.png")
     grey = np.repeat(np.array(values, np.uint8), 4)[None].repeat(8, 0)
     Image.fromarray(grey).save(tmp_path / "m.png")
-    bank = PhotoBank([tmp_path / "p.png"], [Cutout(0, tmp_path / "m.png")], tmp_path / "cache")
-    bank.prepare()
+    bank = SourcePhotos([tmp_path / "p.png"], [Cutout(0, tmp_path / "m.png")])
     if isinstance(expected, int):
         mask = bank.object_mask(bank.cutouts[0])
         assert (mask.shape, mask.dtype.name, int(mask.sum())) == (size[::-1], "bool", expected)
@@ -147,8 +139,7 @@ def test_a_mask_of_which_nothing_is_left_marks_nothing(tmp_path: Path) -> None:
     thin = np.zeros((160, 160), np.uint8)
     thin[0, 0] = 255
     Image.fromarray(thin).save(tmp_path / "m.png")
-    bank = PhotoBank([tmp_path / "p.png"], [Cutout(0, tmp_path / "m.png")], tmp_path / "cache")
-    bank.prepare()
+    bank = SourcePhotos([tmp_path / "p.png"], [Cutout(0, tmp_path / "m.png")])
     with pytest.raises(DamagedFileError, match=r"m\.png: the mask marks nothing"):
         bank.object_mask(bank.cutouts[0])
 
@@ -158,14 +149,12 @@ def test_what_of_the_folders_is_not_read_is_told(tmp_path: Path) -> None:
     touch(tmp_path, "m/a_1.png", "m/._a_1.png", "m/index.json")
     (tmp_path / "p" / "link").symlink_to(tmp_path / "q")
     folders = [tmp_path / "p", tmp_path / "p"]  # twice: no photo is drawn twice as often for it
-    bank = bank_of(folders, [(tmp_path / "m", "")], tmp_path / "c", share=0, validation=False)
+    bank = find_source_photos(folders, [(tmp_path / "m", "")])
     assert [path.name for path in bank.paths] == ["a.jpg"]
     assert [cutout.path.name for cutout in bank.cutouts] == ["a_1.png"]
-    assert bank.unmatched == [
-        f"{tmp_path / 'p' / 'link'}: a link to a folder, which is not followed",
+    assert bank.problems == [
+        f"{tmp_path / 'p' / 'link'}: a link to a folder is not followed",
         f"{tmp_path / 'p'}: files that are not read as pictures: 1 × .heic",
         f"{tmp_path / 'm'}: files that are not read as pictures: 1 × .json",
     ]
-    problems: list[str] = []
-    assert not decode(bank.part([]), problems)
-    assert problems == bank.unmatched
+    assert bank.part([]).problems == bank.problems

@@ -17,7 +17,7 @@ from model.data.calibration_pictures import CalibrationPictures
 from model.data.crop import cut
 from model.data.forge import forge
 from model.data.mix import Authentic, Curriculum, Forge, Mix, Shape, Source, Validation
-from model.data.photo_bank import PhotoBank
+from model.data.source_photos import SourcePhotos
 from model.data.stream import TRIES, Stream
 
 ERRORS = {
@@ -29,7 +29,7 @@ ERRORS = {
 
 
 @pytest.fixture
-def mix(bank: PhotoBank) -> Mix:
+def mix(bank: SourcePhotos) -> Mix:
     folder = bank.paths[0].parent
     sources = (
         Source("made", 1, Forge((folder,), (), Curriculum(0.5, 0.5))),

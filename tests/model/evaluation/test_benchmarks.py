@@ -11,19 +11,16 @@ from typing import NoReturn
 import numpy as np
 import pytest
 
+from model.datasets.registry import DATASETS, how_to_get
+from model.datasets.sample import Kind, Problem, Sample
 from model.evaluation import (
-    BENCHMARKS,
     BenchmarkNotFound,
-    Entry,
     EvaluationError,
-    Kind,
-    Problem,
     StrictError,
     digest,
     expand,
     find,
     find_at,
-    how_to_get,
     inverted_set,
     limited,
     read_truth,
@@ -51,7 +48,7 @@ def kinds(found: object) -> list[str]:
 
 
 def test_every_benchmark_of_the_registry_has_a_tree() -> None:
-    assert PUBLISHED.keys() == BENCHMARKS.keys()
+    assert PUBLISHED.keys() == DATASETS.keys()
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -60,19 +57,19 @@ def test_published_layout(name: str, tmp_path: Path) -> None:
     write(tmp_path)
     found = find(name, tmp_path)
     assert (found.counts, found.layout, found.problems) == ((forged, authentic), layout, [])
-    assert found.complete is False
-    assert [entry.key for entry in found.entries] == sorted(entry.key for entry in found.entries)
-    for entry in found.entries:
+    assert not found.complete
+    assert [entry.key for entry in found.samples] == sorted(entry.key for entry in found.samples)
+    for entry in found.samples:
         assert (found.folder / entry.key).samefile(entry.image)
         assert bool(entry.masks) == entry.forged
         if entry.forged:
             assert np.array_equal(read_truth(entry.masks, entry.style), BOX)
-    assert {entry.manipulation for entry in found.entries if entry.forged} == manipulations
+    assert {entry.manipulation for entry in found.samples if entry.forged} == manipulations
 
 
-@pytest.mark.parametrize("name", [name for name in BENCHMARKS if "-" not in name or name.startswith(("auto", "in-"))])
+@pytest.mark.parametrize("name", [name for name, known in DATASETS.items() if known.layouts[-1].name == "Tp/Gt/Au"])
 def test_common_layout(name: str, tmp_path: Path) -> None:
-    tp_gt_au(tmp_path / BENCHMARKS[name].folders[0].upper())
+    tp_gt_au(tmp_path / DATASETS[name].folders[0].upper())
     found = find(name, tmp_path)
     assert (found.counts, found.layout, found.problems) == ((3, 2), "Tp/Gt/Au", [])
 
@@ -84,7 +81,7 @@ def test_social_network_images_take_the_masks_of_the_original_set(tmp_path: Path
     found = find("dso1-weibo", tmp_path)
     assert found.layout == "images alone"
     assert kinds(found) == ["mask missing"]
-    (entry,) = (entry for entry in found.entries if entry.masks)
+    (entry,) = (entry for entry in found.samples if entry.masks)
     assert np.array_equal(read_truth(entry.masks, entry.style), BOX)
 
 
@@ -92,26 +89,26 @@ def test_social_network_images_take_the_masks_of_the_original_set(tmp_path: Path
 def test_absent_set_says_where_to_get_it_and_how_to_lay_it_out(name: str, tmp_path: Path) -> None:
     with pytest.raises(BenchmarkNotFound) as caught:
         find(name, tmp_path / "nowhere")
-    if name in BENCHMARKS:
-        assert str(caught.value).endswith(how_to_get(BENCHMARKS[name]))
-        assert BENCHMARKS[name].obtained in str(caught.value)
-        assert BENCHMARKS[name].layouts[0].tree in str(caught.value)
+    if name in DATASETS:
+        assert str(caught.value).endswith(how_to_get(DATASETS[name]))
+        assert DATASETS[name].obtained in str(caught.value)
+        assert DATASETS[name].layouts[0].tree in str(caught.value)
     else:
         assert "casia1" in str(caught.value)
 
 
 def test_registry_says_all_there_is_to_say() -> None:
-    for benchmark in BENCHMARKS.values():
+    for benchmark in DATASETS.values():
         assert benchmark.obtained and benchmark.terms and benchmark.layouts and benchmark.title
         assert all(layout.source for layout in benchmark.layouts)
-        assert re.search(r"\d+ forged", benchmark.expected)
-    assert "9 of the 100" in BENCHMARKS["coverage"].damage[0]
+        assert re.search(r"\d+ forged|not confirmed", benchmark.expected)
+    assert "9 of the 100" in DATASETS["coverage"].damage[0]
 
 
 def test_status_counts_what_is_here(tmp_path: Path) -> None:
     coverage(tmp_path)
     lines = {line.benchmark.name: line for line in status(tmp_path)}
-    assert lines.keys() == BENCHMARKS.keys()
+    assert lines.keys() == DATASETS.keys()
     assert lines["coverage"].words.startswith("incomplete: 2 forged, 2 authentic, expected 100 forged and 100")
     assert lines["dso1"].words == "not here"
     assert all(line.found is None for line in status(None))
@@ -204,7 +201,7 @@ def test_pairs_by_stem_never_by_order(tmp_path: Path) -> None:
     for name in ("a", "c", "d"):
         mask(tmp_path / "Gt" / f"{name}.png")
     found = find_at(tmp_path)
-    assert {entry.image.stem: [path.stem for path in entry.masks] for entry in found.entries} == {
+    assert {entry.image.stem: [path.stem for path in entry.masks] for entry in found.samples} == {
         "b": [],
         "c": ["c"],
         "d": ["d"],
@@ -237,7 +234,7 @@ def test_nist_table_cannot_lead_out_of_the_set(tmp_path: Path) -> None:
     found = find("nist16", tmp_path)
     assert kinds(found) == ["image missing", "line not understood", "line not understood", "line not understood",
                             "mask missing"]  # fmt: skip
-    assert not any("secret" in str(path) for entry in found.entries for path in (entry.image, *entry.masks))
+    assert not any("secret" in str(path) for entry in found.samples for path in (entry.image, *entry.masks))
 
 
 def test_misd_without_its_masks(tmp_path: Path) -> None:
@@ -318,7 +315,7 @@ def test_images_of_one_stem_do_not_share_a_mask(tmp_path: Path) -> None:
         (Kind.MASK_AMBIGUOUS, "Tp/f0.jpg"),
         (Kind.MASK_AMBIGUOUS, "Tp/f0.png"),
     ]
-    assert [entry.key for entry in found.entries if entry.masks] == ["Tp/f1.jpg", "Tp/f2.jpg"]
+    assert [entry.key for entry in found.samples if entry.masks] == ["Tp/f1.jpg", "Tp/f2.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -327,7 +324,9 @@ def test_images_of_one_stem_do_not_share_a_mask(tmp_path: Path) -> None:
         ("casia1", ["casia1"]),
         ("autosplice", ["autosplice-100", "autosplice-90", "autosplice-75"]),
         ("weibo", ["casia1-weibo", "columbia-weibo", "dso1-weibo", "nist16-weibo"]),
-        ("all", list(BENCHMARKS)),
+        ("all", [name for name, known in DATASETS.items() if not known.training]),
+        ("casia2", ["casia2"]),
+        ("casia1", ["casia1"]),
         ("in-the-wild", ["in-the-wild"]),
     ],
 )
@@ -341,7 +340,7 @@ def test_words_for_nothing() -> None:
 
 
 def test_limit_takes_a_part_that_the_seed_decides(tmp_path: Path) -> None:
-    entries = find_at(tp_gt_au(tmp_path, 12, 8), deep=False).entries
+    entries = find_at(tp_gt_au(tmp_path, 12, 8), deep=False).samples
     part = limited(entries, 7, 0)
     assert part == limited(list(reversed(entries)), 7, 0)
     assert (len(part), part == sorted(part, key=lambda entry: entry.key)) == (7, True)
@@ -367,7 +366,7 @@ def test_a_chosen_part_that_looks_inverted(looks: list[bool | None], said: str |
 
 
 def test_ground_truths_are_read_by_whoever_is_asked_to(tmp_path: Path) -> None:
-    def broken(what: Entry | Path) -> NoReturn:
+    def broken(what: Sample | Path) -> NoReturn:
         raise DamagedFileError(str(what))
 
     found = find_at(tp_gt_au(tmp_path), read=broken)
@@ -412,7 +411,7 @@ def test_folders_that_are_not_read_are_named(tmp_path: Path, monkeypatch: pytest
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 
-    monkeypatch.setattr("model.evaluation.layouts.os.scandir", refuses)
+    monkeypatch.setattr("model.images.folders.os.scandir", refuses)
     found = find_at(tmp_path, deep=False)
     assert (found.counts, found.ignored) == ((4, 2), 1)
     assert [(p.kind, p.name, p.detail) for p in found.problems] == [
@@ -427,16 +426,16 @@ def test_folders_that_are_not_read_are_named(tmp_path: Path, monkeypatch: pytest
 
 def test_digest_depends_on_names_classes_and_contents_alone(tmp_path: Path) -> None:
     one, two = tp_gt_au(tmp_path / "one"), tp_gt_au(tmp_path / "two")
-    first = digest(find_at(one).entries)
+    first = digest(find_at(one).samples)
     ticks: list[str] = []
-    assert first == digest(list(reversed(find_at(two).entries)), lambda entry: ticks.append(entry.key))
+    assert first == digest(list(reversed(find_at(two).samples)), lambda entry: ticks.append(entry.key))
     assert len(ticks) == 5
     mask(two / "Gt" / "f0.png", ~BOX)
-    second = digest(find_at(two).entries)
+    second = digest(find_at(two).samples)
     (two / "Au" / "a0.jpg").rename(two / "Au" / "a00.jpg")
-    third = digest(find_at(two).entries)
+    third = digest(find_at(two).samples)
     assert len({first, second, third}) == 3
-    entries = find_at(two).entries
+    entries = find_at(two).samples
     (two / "Au" / "a00.jpg").unlink()
     with pytest.raises(DamagedFileError):
         digest(entries)
@@ -457,5 +456,5 @@ def test_casia1_as_it_lies_here() -> None:
     forged, authentic = found.counts
     assert found.problems == []
     assert forged > 0 and authentic > 0
-    assert {entry.manipulation for entry in found.entries if entry.forged} == {"splice", "copy-move"}
-    assert all(entry.masks or not entry.forged for entry in found.entries)
+    assert {entry.manipulation for entry in found.samples if entry.forged} == {"splice", "copy-move"}
+    assert all(entry.masks or not entry.forged for entry in found.samples)

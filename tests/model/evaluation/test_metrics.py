@@ -11,15 +11,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from model.datasets.sample import Kind, Sample
 from model.evaluation import (
     CLASSICAL,
     FIELDS,
     IMAGE_METRICS,
     PIXEL_METRICS,
     TRIVIAL,
-    Entry,
     ImageRow,
-    Kind,
     StrictError,
     compare,
     find_at,
@@ -36,16 +35,16 @@ PERFECT = BOX.astype(np.float32)
 
 
 @pytest.fixture
-def forged(tmp_path: Path) -> Entry:
-    return Entry("f.jpg", picture(tmp_path / "f.jpg"), (mask(tmp_path / "f.png"),), True, "splice")
+def forged(tmp_path: Path) -> Sample:
+    return Sample("f.jpg", picture(tmp_path / "f.jpg"), (mask(tmp_path / "f.png"),), True, "splice")
 
 
 @pytest.fixture
-def authentic(tmp_path: Path) -> Entry:
-    return Entry("a.png", picture(tmp_path / "a.png"), (), False)
+def authentic(tmp_path: Path) -> Sample:
+    return Sample("a.png", picture(tmp_path / "a.png"), (), False)
 
 
-def test_forged_image(forged: Entry) -> None:
+def test_forged_image(forged: Sample) -> None:
     row = measure(forged, PERFECT, score=0.9, probability=0.8, decided=True)
     assert (row.f1, row.iou, row.pixel_auc, row.pixel_ap, row.f1_best, row.f1_permute) == (1, 1, 1, 1, 1, 1)
     assert row.forged_area == row.marked_area == BOX.mean()
@@ -53,14 +52,14 @@ def test_forged_image(forged: Entry) -> None:
     assert (row.score, row.probability, row.decided) == (0.9, 0.8, True)
 
 
-def test_authentic_image_has_a_false_positive_area_and_no_f1(authentic: Entry) -> None:
+def test_authentic_image_has_a_false_positive_area_and_no_f1(authentic: Sample) -> None:
     row = measure(authentic, PERFECT)
     assert (row.f1, row.pixel_auc, row.forged_area) == (None, None, None)
     assert row.marked_area == BOX.mean()
     assert row.problems == ()
 
 
-def test_prediction_is_brought_to_the_size_of_the_ground_truth(forged: Entry) -> None:
+def test_prediction_is_brought_to_the_size_of_the_ground_truth(forged: Sample) -> None:
     small = PERFECT[::2, ::2]
     row = measure(forged, small, seen=small.shape)
     assert row.problems == ()
@@ -68,14 +67,14 @@ def test_prediction_is_brought_to_the_size_of_the_ground_truth(forged: Entry) ->
     assert [p.kind for p in measure(forged, small).problems] == [Kind.MAP_SIZE]
 
 
-def test_mask_of_another_size_is_named_and_scored(forged: Entry) -> None:
+def test_mask_of_another_size_is_named_and_scored(forged: Sample) -> None:
     mask(forged.masks[0], np.repeat(np.repeat(BOX, 2, 0), 2, 1))
     row = measure(forged, PERFECT)
     assert [p.kind for p in row.problems] == [Kind.MASK_SIZE]
     assert row.f1 is not None and row.f1 > 0.9
 
 
-def test_a_ground_truth_is_read_once_for_several_methods(forged: Entry, authentic: Entry) -> None:
+def test_a_ground_truth_is_read_once_for_several_methods(forged: Sample, authentic: Sample) -> None:
     for entry in (forged, authentic):
         known = ground(entry)
         expected = measure(entry, PERFECT)
@@ -87,7 +86,7 @@ def test_a_ground_truth_is_read_once_for_several_methods(forged: Entry, authenti
     assert [problem.kind for problem in ground(forged).problems] == [Kind.IMAGE_UNREADABLE, Kind.MASK_UNREADABLE]
 
 
-def test_values_that_float32_cannot_hold_are_not_finite(forged: Entry) -> None:
+def test_values_that_float32_cannot_hold_are_not_finite(forged: Sample) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         row = measure(forged, np.where(BOX, 1e300, 0.0))
@@ -109,7 +108,7 @@ NAN[3, 3] = np.nan
         (PERFECT[:0], Kind.MAP_UNREADABLE),
     ],
 )
-def test_maps_that_cannot_be_scored(heatmap: NDArray[np.float32] | None, kind: Kind, forged: Entry) -> None:
+def test_maps_that_cannot_be_scored(heatmap: NDArray[np.float32] | None, kind: Kind, forged: Sample) -> None:
     row = measure(forged, heatmap, score=0.7)
     assert [p.kind for p in row.problems] == [kind]
     assert (row.f1, row.marked_area, row.score) == (None, None, 0.7)
@@ -119,7 +118,7 @@ def test_maps_that_cannot_be_scored(heatmap: NDArray[np.float32] | None, kind: K
 
 
 @pytest.mark.parametrize("what", ["missing", "empty", "unreadable"])
-def test_forged_images_without_a_ground_truth_count_at_image_level(what: str, forged: Entry) -> None:
+def test_forged_images_without_a_ground_truth_count_at_image_level(what: str, forged: Sample) -> None:
     if what == "missing":
         forged = replace(forged, masks=())
     elif what == "empty":
@@ -132,7 +131,7 @@ def test_forged_images_without_a_ground_truth_count_at_image_level(what: str, fo
     assert row.marked_area == BOX.mean()
 
 
-def test_image_that_cannot_be_read(authentic: Entry) -> None:
+def test_image_that_cannot_be_read(authentic: Sample) -> None:
     authentic.image.unlink()
     row = measure(authentic, PERFECT)
     assert [p.kind for p in row.problems] == [Kind.IMAGE_UNREADABLE]
@@ -140,7 +139,7 @@ def test_image_that_cannot_be_read(authentic: Entry) -> None:
     assert picture_size(row) == "unknown"
 
 
-def test_rows_survive_a_file(forged: Entry) -> None:
+def test_rows_survive_a_file(forged: Sample) -> None:
     row = measure(forged, NAN, score=0.25, decided=False)
     data = json.loads(json.dumps(row.to_dict()))
     assert tuple(data) == FIELDS
@@ -268,7 +267,7 @@ def test_what_was_said_when_the_set_was_found_is_not_said_twice(tmp_path: Path) 
     (tmp_path / "Gt" / "f0.png").unlink()
     mask(tmp_path / "Gt" / "f1.png", np.zeros_like(BOX))
     found = find_at(tmp_path)
-    rows = [measure(entry, PERFECT) for entry in found.entries]
+    rows = [measure(entry, PERFECT) for entry in found.samples]
     assert merged(found.problems, summarize(rows, resamples=5).problems) == found.problems
     assert len(found.problems) == 2
 
@@ -277,7 +276,7 @@ def test_ten_lines_of_the_page(tmp_path: Path) -> None:
     """The walk that the package's docstring shows."""
     found = find_at(tp_gt_au(tmp_path))
     for name, method in (TRIVIAL | CLASSICAL).items():
-        rows = [measure(entry, method(read_pixels(entry.image)), score=0.5) for entry in found.entries]
+        rows = [measure(entry, method(read_pixels(entry.image)), score=0.5) for entry in found.samples]
         summary = summarize(rows, resamples=20)
         assert summary.problems == [], name
         assert (summary.pixel["f1"].n, summary.image["image_auc"].value) == (3, 0.5)

@@ -147,6 +147,34 @@ def in_the_wild(root: Path) -> None:
     mask(here / "masks" / "2251.png")
 
 
+def casia2(root: Path) -> None:
+    here = root / "CASIA2"
+    picture(here / "CASIA 2.0" / "Au" / "Au_ani_00001.jpg")
+    for name in ("Tp_D_NRN_S_N_ind00071_cha00063_00472", "Tp_S_NNN_S_N_ani00001_ani00001_20094"):
+        picture(here / "CASIA 2.0" / "Tp" / f"{name}.tif")
+        mask(here / "CASIA 2 Groundtruth" / f"{name}_gt.png")
+
+
+def fantastic_reality(root: Path) -> None:
+    here = root / "FantasticReality_v1" / "dataset"
+    picture(here / "ColorRealImages" / "IMG_0000001.jpg")
+    picture(here / "ColorFakeImages" / "IMG_0000001_IMG_0000002.jpg")
+    mask(here / "SegmentationFake" / "IMG_0000001_IMG_0000002.png")
+
+
+def tampcoco(root: Path) -> None:
+    here = root / "tampCOCO"
+    for kind in ("sp", "bcm"):
+        picture(here / f"{kind}_images" / "88_000000013140.jpg_000000574443.jpg_RS1.18.jpg")
+        mask(here / f"{kind}_masks" / "88_000000013140.png_000000574443.png_RS1.18.png")
+
+
+def defacto(root: Path) -> None:
+    for kind in ("splicing_1", "inpainting"):
+        picture(root / "DEFACTO" / f"{kind}_img" / "img" / "0_000000195755.tif")
+        mask(root / "DEFACTO" / f"{kind}_annotations" / "probe_mask" / "0_000000195755.png")
+
+
 def common(name: str) -> Callable[[Path], None]:
     def write(root: Path) -> None:
         tp_gt_au(root / name)
@@ -181,6 +209,10 @@ PUBLISHED: dict[str, Published] = {
     "imd2020": (imd2020, 4, 2, "published", {""}),
     "korus": (korus, 2, 2, "published", {""}),
     "in-the-wild": (in_the_wild, 1, 0, "published", {"splice"}),
+    "casia2": (casia2, 2, 1, "published", {"splice", "copy-move"}),
+    "fantastic-reality": (fantastic_reality, 1, 1, "published", {"splice"}),
+    "tampcoco": (tampcoco, 2, 0, "published", {"splice", "copy-move"}),
+    "defacto": (defacto, 2, 0, "published", {"splice", "inpainting"}),
 } | {
     f"{name}-{network.lower()}": (social(prefix, truth, network, stem), 1, 0, "published", {kind})
     for network in ("Facebook", "Whatsapp", "Weibo", "Wechat")

@@ -80,20 +80,6 @@ def test_damaged_pictures_whose_names_are_not_utf_8(
     assert clue(data, tmp_path / "run", "--steps", "2", mix=str(tmp_path / "mix.yaml")) == ExitCode.OK  # from its state
 
 
-def test_no_room_for_decoded_photos(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("model.data.photo_bank.PhotoBank.prepare", full)
-    (data / "forge.yaml").write_text(json.dumps({"sources": [{"forge": "authentic"}], "shapes": [64]}))
-    assert clue(data, tmp_path / "run", "--steps", "1", mix="forge.yaml") == ExitCode.OUTPUT_NOT_WRITABLE
-    said = capfd.readouterr().err
-    assert "no room for the decoded photos (No space left on device)" in said
-    assert "TMPDIR" in said
-
-
 @pytest.mark.parametrize(
     ("error", "code"),
     [

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model.data.entries import Entry
 from model.data.mix import Validation
-from model.data.sides import place, side_of, side_of_photo
+from model.data.split import place, split_of, split_of_photo
+from model.datasets.sample import Sample
+
+
+def image(*photos: str) -> Sample:
+    return Sample("x", Path("x"), (), False, photos=photos)
 
 
 def test_a_photo_is_on_one_side_in_every_source() -> None:
     split = Validation(0.3, 5, 0.2)
     photos = [f"photo{n}" for n in range(60)]
-    pairs = [Entry(Path("x"), None, (a, b)) for a in photos for b in photos if a != b]
+    pairs = [image(a, b) for a in photos for b in photos if a != b]
     sides: dict[str | None, set[str]] = {"train": set(), "validation": set(), "calibration": set(), None: set()}
-    for entry in [*pairs, *(Entry(Path("x"), None, (photo,)) for photo in photos)]:
-        sides[side_of(entry, split)].update(entry.photos)
+    for sample in [*pairs, *(image(photo) for photo in photos)]:
+        sides[split_of(sample, split)].update(sample.photos)
     spliced = sides.pop(None)
     assert spliced == set(photos)  # splices of several sides are on none
     assert all(len(found) > 3 for found in sides.values())
@@ -26,7 +30,7 @@ def test_the_shares_and_the_seed_decide() -> None:
     photos = [f"photo{n}" for n in range(2000)]
 
     def held_out(split: Validation, side: str = "validation") -> set[str]:
-        return {photo for photo in photos if side_of_photo(photo, split) == side}
+        return {photo for photo in photos if split_of_photo(photo, split) == side}
 
     chosen = [held_out(Validation(0.1, seed)) for seed in (0, 1)]
     assert all(140 < len(some) < 260 for some in chosen)
@@ -39,7 +43,7 @@ def test_the_shares_and_the_seed_decide() -> None:
 def test_one_share_moves_no_photo_of_the_other() -> None:
     photos = [f"photo{n}" for n in range(300)]
     splits = [Validation(share, 0, 0.1) for share in (0.0, 0.1, 0.5)]
-    sides = [{photo for photo in photos if side_of_photo(photo, split) == "calibration"} for split in splits]
+    sides = [{photo for photo in photos if split_of_photo(photo, split) == "calibration"} for split in splits]
     assert sides[0] == sides[1] == sides[2] != set()
 
 

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from model.data.datasets import list_entries
-from model.data.mix import Layout, NamedSet, Source
+from model.data.crop import sample_mask
+from model.data.mix import Masks, NamedSet, Source
+from model.data.sources import list_images
 from model.data.yaml_reader import MixError
+from model.datasets.registry import DATASETS, locate
+from model.datasets.sample import Sample
 from tests.model.data.made import touch
+from tests.model.evaluation.trees import BOX, HEIGHT, PUBLISHED, WIDTH
 
 
-def named(layout: Layout, root: Path) -> Source:
-    return Source(layout, 1, NamedSet(layout, root), "mix.yaml, line 3")
+def named(name: str, root: Path) -> Source:
+    return Source(name, 1, NamedSet(name, root), "mix.yaml, line 3")
+
+
+def mask_of(sample: Sample) -> str | None:
+    return sample.masks[0].name if sample.masks else None
 
 
 def casia2(root: Path) -> Path:
@@ -33,14 +42,16 @@ def test_casia2(tmp_path: Path, inside: str, truth: str) -> None:
     stems = sorted(p.stem for p in tp.iterdir())
     masks = [f"{truth}/{stem}_gt{3 if stem.endswith('20094') else ''}.png" for stem in stems[:-1]]
     touch(tmp_path, *masks, f"{truth}/readme.png")
-    found = list_entries(named("casia2", tmp_path))
-    assert [(e.image.stem, e.mask and e.mask.name, e.photos) for e in found.entries] == [
+    found = list_images(named("casia2", tmp_path))
+    assert [(e.image.stem, mask_of(e), e.photos) for e in found.samples] == [
         ("Au_ani_00001", None, ("ani00001",)),
         (stems[0], f"{stems[0]}_gt.png", ("arc20062",)),
         (stems[1], f"{stems[1]}_gt.png", ("ind00071", "cha00063")),
         (stems[2], f"{stems[2]}_gt3.png", ("ani00001",)),
     ]
-    assert [Path(p.split(": ")[0]).stem for p in found.problems] == ["readme", stems[3]]
+    assert [p.split(": ")[2] for p in found.problems] == [
+        f"mask missing (expected a picture named {stems[3]}_gt)", "mask without an image",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("inside", ["", "IMD2020"])
@@ -49,14 +60,14 @@ def test_imd2020(tmp_path: Path, inside: str) -> None:
         tmp_path / inside, "1bl55t/1bl55t_orig.jpg", "1bl55t/c97_0.png", "1bl55t/c97_0_mask.png", "z28/00065_fake.jpg",
         "z28/00065_fake_mask.png", "z28/00065_orig.jpg", "z28/lonely.jpg",
     )  # fmt: skip
-    found = list_entries(named("imd2020", tmp_path))
-    assert [(e.image.name, e.mask and e.mask.name, e.group) for e in found.entries] == [
+    found = list_images(named("imd2020", tmp_path))
+    assert [(e.image.name, mask_of(e), e.group) for e in found.samples] == [
         ("1bl55t_orig.jpg", None, "imd2020 1bl55t"),
         ("c97_0.png", "c97_0_mask.png", "imd2020 1bl55t"),
         ("00065_orig.jpg", None, "imd2020 z28"),
         ("00065_fake.jpg", "00065_fake_mask.png", "imd2020 z28"),
     ]
-    assert [p.endswith("lonely.jpg: no mask") for p in found.problems] == [True]
+    assert ["lonely.jpg: mask missing" in p for p in found.problems] == [True]
 
 
 @pytest.mark.parametrize("inside", ["", "dataset"])
@@ -65,9 +76,9 @@ def test_fantastic_reality(tmp_path: Path, inside: str) -> None:
         tmp_path / inside, "ColorRealImages/IMG_0000001.jpg", "ColorFakeImages/IMG_0000001_IMG_0000002.jpg",
         "SegmentationFake/IMG_0000001_IMG_0000002.npz",
     )  # fmt: skip
-    found = list_entries(named("fantastic-reality", tmp_path))
-    assert [(e.image.name, e.mask and e.mask.suffix, e.group) for e in found.entries] == [
-        ("IMG_0000001.jpg", None, "IMG_0000001"),
+    found = list_images(named("fantastic-reality", tmp_path))
+    assert [(e.image.name, Path(mask_of(e) or "").suffix, e.group) for e in found.samples] == [
+        ("IMG_0000001.jpg", "", "IMG_0000001"),
         ("IMG_0000001_IMG_0000002.jpg", ".npz", "IMG_0000001+IMG_0000002"),
     ]
     assert not found.problems
@@ -81,8 +92,8 @@ def test_tampcoco(tmp_path: Path) -> None:
         "bcmc_images/98_000000418435_aligned_Q76.jpg_000000418435_aligned_Q76.jpg_RS0.95_aligned_Q76.jpg",
         "bcm_masks/98_000000418435.png_000000418435.png_RS0.95.png", "bcm_masks/of_another_part.png",
     )  # fmt: skip
-    found = list_entries(named("tampcoco", tmp_path))
-    assert [(e.image.parent.name, e.mask and e.mask.parent.name, e.group) for e in found.entries] == [
+    found = list_images(named("tampcoco", tmp_path))
+    assert [(e.image.parent.name, e.masks[0].parent.name, e.group) for e in found.samples] == [
         ("cm_images", "cm_masks", "000000484327"),
         ("sp_images", "sp_masks", "000000013140+000000574443"),
         ("bcmc_images", "bcm_masks", "000000418435"),
@@ -96,8 +107,8 @@ def test_defacto(tmp_path: Path) -> None:
         "inpainting/inpainting_img/img/7_000000000071.tif",
         "inpainting/inpainting_annotations/probe_mask/7_000000000071.jpg",
     )  # fmt: skip
-    found = list_entries(named("defacto", tmp_path))
-    assert [(e.image.name, e.group) for e in found.entries] == [
+    found = list_images(named("defacto", tmp_path))
+    assert [(e.image.name, e.group) for e in found.samples] == [
         ("7_000000000071.tif", "000000000071"),
         ("0_000000195755.tif", "000000195755"),
     ]
@@ -105,14 +116,43 @@ def test_defacto(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layout", "folder"),
+    ("name", "folder"),
     [
-        ("casia2", "CASIA 2.0/Tp"),
-        ("fantastic-reality", "dataset/ColorFakeImages"),
-        ("tampcoco", "cm_images"),
-        ("defacto", "splicing_1_img"),
+        ("casia2", "CASIA 2.0/[{]Au,Tp[}]"),
+        ("fantastic-reality", "dataset/.+ColorFakeImages"),
+        ("tampcoco", "cm.+_images"),
+        ("defacto", "<kind>_img"),
     ],
 )
-def test_a_named_set_without_its_folders(tmp_path: Path, layout: Layout, folder: str) -> None:
-    with pytest.raises(MixError, match=f"mix.yaml, line 3: there is no folder `{folder}`.+published layout"):
-        list_entries(named(layout, tmp_path))
+def test_a_named_set_without_its_folders(tmp_path: Path, name: str, folder: str) -> None:
+    with pytest.raises(MixError, match=f"mix.yaml, line 3: .+ laid out in no way .+{folder}"):
+        list_images(named(name, tmp_path))
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_set_can_be_trained_on(tmp_path: Path, name: str) -> None:
+    write, forged, authentic, _, _ = PUBLISHED[name]
+    write(tmp_path)
+    located = locate(DATASETS[name], tmp_path)
+    assert located is not None
+    source = Source(name, 1, NamedSet(name, located.folder), "mix.yaml, line 3")
+    found = list_images(source)
+    assert (sum(s.forged for s in found.samples), len(found.samples)) == (forged, forged + authentic)
+    assert all(s.photos and s.group for s in found.samples)
+    for sample in found.samples:
+        mask = sample_mask(sample, Masks(), 1.0, (HEIGHT, WIDTH))
+        assert (mask is None) != sample.forged
+        assert mask is None or np.array_equal(mask, BOX)
+
+
+@pytest.mark.parametrize(
+    ("name", "stems", "photos"),
+    [
+        ("casia1", ("Sp_D_NRN_A_nat0013_ani0012_0026", "Au_nat_0013"), ("nat0013+ani0012", "nat0013")),
+        ("coverage", ("7t", "7"), ("coverage 7", "coverage 7")),
+        ("cocoglide", ("glide_inpainting_val2017_57_up", "cat_57"), ("000000000057", "000000000057")),
+        ("autosplice-75", ("12_0", "12"), ("autosplice 12", "autosplice 12")),
+    ],
+)
+def test_a_forgery_has_the_name_of_its_original(name: str, stems: tuple[str, ...], photos: tuple[str, ...]) -> None:
+    assert tuple("+".join(DATASETS[name].photos(Path(f"{stem}.png"))) for stem in stems) == photos

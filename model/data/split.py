@@ -1,4 +1,4 @@
-"""Which source photos are trained on, which are validated on, and which are left for the score's calibration."""
+"""The split by source photo: which photos are trained on, validated on, and left for the score's calibration."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import hashlib
 import unicodedata
 from typing import Literal
 
-from model.data.entries import Entry
 from model.data.mix import Validation
+from model.datasets.sample import Sample
 
-Side = Literal["train", "validation", "calibration"]
+Split = Literal["train", "validation", "calibration"]
 
 
-def side_of_photo(photo: str, split: Validation) -> Side:
+def split_of_photo(photo: str, validation: Validation) -> Split:
     """The side of a source photo: decided by its name and the seed alone, whatever else is in the mix."""
-    at = place(f"{split.seed} {photo}")
-    if at < split.share:
+    at = place(f"{validation.seed} {photo}")
+    if at < validation.share:
         return "validation"
     # from the other end: neither share moves photos of the other
-    return "calibration" if at >= 1 - split.calibration_share else "train"
+    return "calibration" if at >= 1 - validation.calibration_share else "train"
 
 
-def side_of(entry: Entry, split: Validation) -> Side | None:
+def split_of(sample: Sample, validation: Validation) -> Split | None:
     """The side of an image. None: it was made from photos of several, and would carry one side into the other."""
-    sides = {side_of_photo(photo, split) for photo in entry.photos}
+    sides = {split_of_photo(photo, validation) for photo in sample.photos}
     return None if len(sides) > 1 else sides.pop()
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from model.evaluation import EvaluationError, find_at
-from tests.model.evaluation.trees import mask, picture
+from tests.model.evaluation.trees import BOX, mask, picture
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_list(name: str, text: str, files: Path) -> None:
     (files / name).write_text(text, "utf-8", newline="")
     found = find_at(files / name)
     assert found.problems == []
-    assert {entry.key.removeprefix(f"{files}/"): entry.forged for entry in found.entries} == {
+    assert {entry.key.removeprefix(f"{files}/"): entry.forged for entry in found.samples} == {
         key: key[0] != "c" for key in ("a.jpg", "b b.jpg", "c.jpg", "c, d.jpg") if key in text
     }
     assert found.layout == "list"
@@ -115,3 +116,28 @@ def test_folders(tmp_path: Path) -> None:
     assert list(map(str, found.problems)) == ["clean/: outside the layout (pictures in it: 1)"]
     with pytest.raises(EvaluationError, match="Tp/"):
         find_at(tmp_path / "clean")
+
+
+@pytest.mark.parametrize("name", ["", "forgeries.jsonl"])
+def test_what_clue_forge_wrote(tmp_path: Path, name: str) -> None:
+    rows = []
+    for number, kind in enumerate(("copy_move", "authentic")):
+        picture(tmp_path / "images" / f"{number}.jpg")
+        mask(tmp_path / "masks" / f"{number}.png", np.zeros_like(BOX) if kind == "authentic" else BOX)
+        rows.append(
+            {"file": f"images/{number}.jpg", "mask": f"masks/{number}.png", "kind": kind, "photos": ["p/a.jpg"]}
+        )
+    (tmp_path / "forgeries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "forge.json").write_text("{}")
+    found = find_at(tmp_path / name)
+    assert (found.counts, found.problems, found.layout) == ((1, 1), [], "list" if name else "clue forge")
+    assert [sample.manipulation for sample in found.samples] == ["copy-move", ""]
+    assert [len(sample.masks) for sample in found.samples] == [1, 0]
+
+
+def test_authentic_images_beside_images_and_masks(tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "a.jpg")
+    mask(tmp_path / "masks" / "a.png")
+    picture(tmp_path / "au" / "c.jpg")
+    found = find_at(tmp_path)
+    assert (found.counts, found.problems) == ((1, 1), [])
