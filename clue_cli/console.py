@@ -17,8 +17,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.table import Table
 from rich.text import Text
 
+from clue_cli.records import FailureRecord, ImageRecord, RunRecord, Verdict
 from clue_cli.scan.progress import Silent
-from clue_cli.scan.records import FailureRecord, ImageRecord, RunRecord, Verdict
 from clue_cli.terminal import PatientStderr, printable
 
 PLAIN_SECONDS = 5.0

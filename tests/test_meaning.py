@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clue_cli.scan.records import Verdict
+from clue_cli.records import Verdict
 from model.verdict import MEANING
 
 ROOT = Path(__file__).parents[1]

@@ -16,17 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clue_cli.calibrate.images import ForgeOutputs, expanded
+from clue_cli.engine.channel import Budget, Channel
+from clue_cli.engine.threads import Threads
 from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Photo, Skipped, Unreadable
 from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.walk import WalkOptions, walk
+from clue_cli.records import FailureCode
 from clue_cli.scan.calibration_file import LeftOut
-from clue_cli.scan.channel import Budget, Channel
 from clue_cli.scan.options import GifFrames, ScanOptions
 from clue_cli.scan.pipeline import BYTES_PER_PIXEL, PIXEL_BUDGET
-from clue_cli.scan.records import FailureCode
-from clue_cli.scan.threads import Threads
 from model.calibration import Calibration
 from model.prediction import OutOfMemory, Prediction
 from model.verdict import judge

@@ -32,7 +32,7 @@ from clue_cli.scan.options import FailOn, GifFrames, ScanOptions
 from clue_cli.terminal import complain, write_stdout
 
 if TYPE_CHECKING:
-    from clue_cli.scan.records import RunRecord
+    from clue_cli.records import RunRecord
 
 _DEFAULT = ScanOptions()
 _RESULTS = "Results"

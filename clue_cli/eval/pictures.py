@@ -14,7 +14,7 @@ from clue_cli.evidence.item import Item, NotAPicture, Unreadable
 from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.sandbox.pool import WORKER, DecodePool, Unanswered
 from clue_cli.evidence.walk import open_file
-from clue_cli.scan.records import FileIdentity
+from clue_cli.records import FileIdentity
 from clue_cli.terminal import printable
 from model.datasets.sample import Sample
 from model.evaluation import read_truth

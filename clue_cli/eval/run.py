@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clue_cli.engine.channel import Budget, Channel
+from clue_cli.engine.threads import Threads
 from clue_cli.errors import DataProblemError
 from clue_cli.eval import page
 from clue_cli.eval.aggregate import Images, PerImageTable, conclude, now, outcomes_and_averages, rows_of
@@ -36,8 +38,6 @@ from clue_cli.eval.results import LOG, RESULTS, Results, TimingRecord
 from clue_cli.eval.results_folder import CONTACT, PAGE, PER_IMAGE, PLOTS, EvalFolder
 from clue_cli.eval.sets import ChosenSet
 from clue_cli.results.folder import output_errors
-from clue_cli.scan.channel import Budget, Channel
-from clue_cli.scan.threads import Threads
 from model.calibration import Calibration, image_score
 from model.data.attacks import Attack, AttackError
 from model.datasets.sample import Kind, Problem, Sample

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from clue_cli.errors import DataProblemError, NothingToScanError, UsageError
-from clue_cli.terminal import printable, say
+from clue_cli.terminal import nearest, printable, say
 from model.datasets.registry import DATASETS, how_to_get
 from model.datasets.sample import Sample
 from model.evaluation import BenchmarkNotFound, EvaluationError, Found, StrictError, expand, find, find_at
@@ -191,9 +191,9 @@ def _named(name: str, root: Path | None, reading: _Reading, *, alone: bool) -> F
 def _at(word: str, reading: _Reading) -> Found:
     path = Path(word)
     if not _exists(word):
-        known = ", ".join(DATASETS)
         raise NothingToScanError(
-            f"There is no benchmark named {word}, and no such path.", f"Known are {known}; or give a folder or a list."
+            f"There is no benchmark named {word}, and no such path{nearest(word, DATASETS) or '.'}",
+            "`clue eval --list` shows which are known; or give a folder or a list.",
         )
     with _Reasons():
         if path.name.casefold() in DATASETS:

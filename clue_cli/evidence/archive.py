@@ -22,7 +22,7 @@ from clue_cli.evidence.streams import (
     ReadFailure,
     failure_from,
 )
-from clue_cli.scan.records import FailureCode, Finding, Origin, Step
+from clue_cli.records import FailureCode, Finding, Origin, Step
 
 Event = Item | Unreadable | ArchiveOpened | Skipped
 """What a walk yields."""

@@ -18,7 +18,7 @@ from PIL import AvifImagePlugin, Image, ImageFile
 
 from clue_cli.evidence.formats import FORMATS
 from clue_cli.evidence.metadata import clean_text, file_finding, file_findings, read_exif
-from clue_cli.scan.records import ExifBrief, FailureCode, Finding
+from clue_cli.records import ExifBrief, FailureCode, Finding
 from model.images.pixels import orientation_of, to_rgb
 
 _SUBFILE_TYPE = 254  # TIFF tag

@@ -12,7 +12,7 @@ from clue_cli.evidence.formats import HEAD_SIZE, claimed_type, sniff
 from clue_cli.evidence.raw_tiff import camera_raw_type
 from clue_cli.evidence.streams import ReadFailure
 from clue_cli.evidence.walk import open_file
-from clue_cli.scan.records import FileIdentity, Finding, Origin
+from clue_cli.records import FileIdentity, Finding, Origin
 
 _CHUNK = 1 << 20
 

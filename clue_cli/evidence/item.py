@@ -10,7 +10,7 @@ from typing import BinaryIO, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clue_cli.scan.records import ExifBrief, FailureCode, FileIdentity, Finding, Step
+from clue_cli.records import ExifBrief, FailureCode, FileIdentity, Finding, Step
 from model.images.pixels import displayed_view
 
 _Sample = TypeVar("_Sample", bound=np.generic)

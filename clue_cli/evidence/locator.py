@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from clue_cli.scan.records import Finding, Origin
+from clue_cli.records import Finding, Origin
 
 MEMBER = "!/"
 """What stands between an archive and its member."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import exifread
 
-from clue_cli.scan.records import ExifBrief, Finding, Origin
+from clue_cli.records import ExifBrief, Finding, Origin
 
 _TEXT_LIMIT = 200  # characters, as ExifBrief promises
 _READS = 100_000  # an honest EXIF block is read in a few thousand steps; a loop of overlapping folders never ends

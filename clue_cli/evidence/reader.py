@@ -9,7 +9,7 @@ from clue_cli.evidence.formats import FORMATS, HEAD_SIZE, Kind, claimed_type, ex
 from clue_cli.evidence.identity import identify
 from clue_cli.evidence.item import Item, NotAPicture, Unreadable
 from clue_cli.evidence.streams import ReadFailure, failure_from
-from clue_cli.scan.records import FailureCode, FileIdentity, Step
+from clue_cli.records import FailureCode, FileIdentity, Step
 
 _CHUNK = 1 << 20
 

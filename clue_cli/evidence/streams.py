@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from clue_cli.scan.records import FailureCode
+from clue_cli.records import FailureCode
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

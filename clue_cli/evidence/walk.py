@@ -22,7 +22,7 @@ from clue_cli.evidence.archive import ArchiveOptions, Event, Source, source_even
 from clue_cli.evidence.item import Item, Skipped
 from clue_cli.evidence.locator import UniqueNames, escape_name
 from clue_cli.evidence.streams import ArchiveLimits, HeadedStream, ReadFailure, failure_from
-from clue_cli.scan.records import FailureCode, Step
+from clue_cli.records import FailureCode, Step
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Generic
 import numpy as np
 from numpy.typing import NDArray
 
+from clue_cli.engine.channel import Aborted
 from clue_cli.errors import UsageError, WeightsError
 from clue_cli.evidence.sandbox.process import Child, ChildDied
 from clue_cli.networks import NetworkLost, Unpredicted
-from clue_cli.scan.channel import Aborted
 from clue_cli.scan.options import ScanOptions
 from model.checkpoint import Checkpoint
 from model.prediction import Key, OutOfMemory, Prediction

@@ -22,9 +22,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from markupsafe import Markup
 
+from clue_cli.records import FailureRecord, ImageRecord, RunRecord, Verdict
 from clue_cli.report.page import asset, content_policy, environment
 from clue_cli.report.page_data import embed, failure_row, image_detail, image_row, model_facts, printable
-from clue_cli.scan.records import FailureRecord, ImageRecord, RunRecord, Verdict
 from model.verdict import MEANING
 from model.whole_file import whole_file
 

@@ -7,7 +7,7 @@ import unicodedata
 from typing import Any
 from urllib.parse import quote
 
-from clue_cli.scan.records import FailureRecord, ImageRecord, MatchingPlace, ModelInfo
+from clue_cli.records import FailureRecord, ImageRecord, MatchingPlace, ModelInfo
 
 DIGITS = 6
 """Decimals of the fractions in the page; `records.jsonl` has all of them."""

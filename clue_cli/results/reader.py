@@ -10,8 +10,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field, ValidationError
 
 from clue_cli.errors import NothingToScanError, OutputError
+from clue_cli.records import SCHEMA_VERSION, FailureRecord, ImageRecord, RunRecord
 from clue_cli.results.record_log import RecordLog
-from clue_cli.scan.records import SCHEMA_VERSION, FailureRecord, ImageRecord, RunRecord
 
 LOG, RUN = "records.jsonl", "run.json"
 """The files by which results are known again."""

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
+from clue_cli.records import RECORD, FailureRecord, ImageRecord
 from clue_cli.results import names
 from clue_cli.results.log import IndexedLog
-from clue_cli.scan.records import RECORD, FailureRecord, ImageRecord
 
 MASKS = "masks"
 """The folder of the masks; every image has one, so that its name tells which output name the image was given."""

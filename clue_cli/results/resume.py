@@ -16,9 +16,9 @@ import os
 import stat
 from pathlib import Path
 
+from clue_cli.records import FailureRecord, ImageRecord, OutputPaths
 from clue_cli.results.record_log import RecordLog
 from clue_cli.scan.options import Stamp
-from clue_cli.scan.records import FailureRecord, ImageRecord, OutputPaths
 
 
 class ResumeIndex:

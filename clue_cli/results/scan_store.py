@@ -27,6 +27,7 @@ from pydantic import BaseModel
 
 from clue_cli.errors import OutputError, UsageError
 from clue_cli.evidence.item import Photo
+from clue_cli.records import FailureRecord, ImageRecord, OutputPaths, RunRecord
 from clue_cli.report.previews import write_panel, write_previews
 from clue_cli.results import names
 from clue_cli.results.folder import ResultsFolder, output_errors
@@ -37,7 +38,6 @@ from clue_cli.results.resume import ResumeIndex, image_digest, pictures
 from clue_cli.results.summary import write_summary
 from clue_cli.scan.options import Stamp
 from clue_cli.scan.panels import SUFFIXES, panels
-from clue_cli.scan.records import FailureRecord, ImageRecord, OutputPaths, RunRecord
 
 LOCK, TORN, SUMMARY, PAGE = ".clue.lock", "records.torn", "summary.csv", "index.html"
 _HEATMAPS, _VERDICTS, _PREVIEWS, _PANELS = "heatmaps", "verdicts", "previews", "panels"

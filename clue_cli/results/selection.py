@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clue_cli.errors import UsageError
+from clue_cli.records import FailureRecord, ImageRecord
 from clue_cli.results.summary import COLUMNS, Cell, cells
-from clue_cli.scan.records import FailureRecord, ImageRecord
 
 _CONDITION = re.compile(r"\s*([a-z0-9_]+)\s*(<=|>=|!=|=|<|>|~)\s*(.*)", re.DOTALL)
 _ORDERS: dict[str, Callable[[float, float], bool]] = {

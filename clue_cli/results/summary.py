@@ -10,7 +10,7 @@ import csv
 from collections.abc import Callable, Iterable
 from typing import TextIO
 
-from clue_cli.scan.records import FailureRecord, ImageRecord
+from clue_cli.records import FailureRecord, ImageRecord
 
 Cell = str | int | float | None
 

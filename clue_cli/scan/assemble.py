@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from clue_cli.evidence.item import Photo, Unreadable
-from clue_cli.scan.calibration_file import OwnCalibration
-from clue_cli.scan.records import (
+from clue_cli.records import (
     Answer,
     BoundingBox,
     FailureCode,
@@ -26,6 +25,7 @@ from clue_cli.scan.records import (
     Verdict,
     Weight,
 )
+from clue_cli.scan.calibration_file import OwnCalibration
 from model.calibration import Calibration
 from model.prediction import Prediction
 from model.presets.spec import TileSpec

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from clue_cli.errors import ExitCode
+from clue_cli.records import RECORD, SCHEMA_VERSION, RunRecord
 from clue_cli.results.summary import COLUMNS
-from clue_cli.scan.records import RECORD, SCHEMA_VERSION, RunRecord
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _Schema = dict[str, Any]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from clue_cli.errors import ExitCode
+from clue_cli.records import Counts
 from clue_cli.scan.options import FailOn
-from clue_cli.scan.records import Counts
 
 
 def exit_code(counts: Counts, *, interrupted: bool, fail_on: Collection[FailOn] = ()) -> ExitCode:

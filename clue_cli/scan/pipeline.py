@@ -23,6 +23,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from clue_cli.engine.channel import Aborted, Budget, Channel, Pending
+from clue_cli.engine.threads import Threads
 from clue_cli.errors import ClueError, ExitCode, OutputError
 from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.identity import sha256_file
@@ -32,6 +34,7 @@ from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
 from clue_cli.networks import Network, NetworkLost, Unpredicted, networks_for
 from clue_cli.networks.find import find_devices, find_model
+from clue_cli.records import FailureCode, FailureRecord, FileIdentity, ModelInfo, RunRecord, Step
 from clue_cli.report.html import write_report
 from clue_cli.results.folder import output_errors
 from clue_cli.results.resume import ResumeIndex
@@ -39,14 +42,11 @@ from clue_cli.results.scan_store import ResultStore
 from clue_cli.scan.assemble import failure_record, image_record, photo_failure, uncalibrated
 from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.scan.calibration_file import load as load_calibration
-from clue_cli.scan.channel import Aborted, Budget, Channel, Pending
 from clue_cli.scan.options import GifFrames, ScanOptions
 from clue_cli.scan.panels import BYTES_PER_PIXEL as PANEL_BYTES_PER_PIXEL
 from clue_cli.scan.panels import MAX_MEGAPIXELS as PANEL_MEGAPIXELS
 from clue_cli.scan.progress import Progress
-from clue_cli.scan.records import FailureCode, FailureRecord, FileIdentity, ModelInfo, RunRecord, Step
 from clue_cli.scan.run_log import RunLog
-from clue_cli.scan.threads import Threads
 from clue_cli.terminal import printable
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from clue_cli.scan.records import FailureRecord, ImageRecord, RunRecord
+from clue_cli.records import FailureRecord, ImageRecord, RunRecord
 
 
 class Progress(Protocol):

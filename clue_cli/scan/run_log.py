@@ -18,11 +18,11 @@ from typing import Literal
 
 from clue_cli import __version__
 from clue_cli.errors import ExitCode
+from clue_cli.records import Counts, FailureRecord, ImageRecord, RunRecord
 from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.scan.options import ScanOptions
 from clue_cli.scan.outcome import exit_code
 from clue_cli.scan.progress import Progress
-from clue_cli.scan.records import Counts, FailureRecord, ImageRecord, RunRecord
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint
 from model.rectified_flow import noise_levels

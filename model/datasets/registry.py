@@ -54,7 +54,7 @@ def how_to_get(dataset: Dataset) -> str:
     expected = dataset.expected
     return (
         f"Obtained from: {dataset.obtained}\nTerms: {dataset.terms}\n"
-        f"Expected: {expected}\nLay it out as <root>/{dataset.folders[0]}/ with one of:\n{trees}"
+        f"{expected.capitalize()}.\nLay it out as <root>/{dataset.folders[0]}/ with one of:\n{trees}"
     )
 
 

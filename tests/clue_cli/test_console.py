@@ -19,8 +19,8 @@ from clue_cli.console import (
     duration,
     shown_progress,
 )
+from clue_cli.records import RECORD, Counts, Verdict
 from clue_cli.scan.progress import JsonLines, Progress, Several, Silent
-from clue_cli.scan.records import RECORD, Counts, Verdict
 from clue_cli.terminal import printable
 from tests.clue_cli.results.made import failure, image, run
 from tests.faults.streams import unwritable

@@ -12,7 +12,7 @@ from clue_cli.evidence.containers.member import Archive, Member
 from clue_cli.evidence.containers.tar import tar_members
 from clue_cli.evidence.formats import FORMATS, HEAD_SIZE, extension_of, sniff
 from clue_cli.evidence.streams import CHUNK, Budget, ByteSource, HeadedStream, Metered, ReadFailure
-from clue_cli.scan.records import FailureCode
+from clue_cli.records import FailureCode
 
 XZ_MEMORY = 512 << 20
 """How much memory an xz decoder may claim, in bytes. `xz -9` needs 65 MiB; only a hostile file needs gigabytes."""

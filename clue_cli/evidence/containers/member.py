@@ -15,7 +15,7 @@ from typing import BinaryIO, cast
 
 from clue_cli.evidence.formats import FORMATS
 from clue_cli.evidence.streams import Budget, HeadedStream, ReadFailure, spool
-from clue_cli.scan.records import FailureCode
+from clue_cli.records import FailureCode
 
 ENCRYPTED_ADVICE = "Unpack it with its password and scan the folder."
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from clue_cli.evidence.containers.member import ENCRYPTED_ADVICE, Archive, Member, link
 from clue_cli.evidence.formats import HEAD_SIZE, Kind, claimed_type, is_archive, is_picture, kind_of, sniff
 from clue_cli.evidence.streams import SPOOL_IN_MEMORY, Budget, ReadFailure, failure_from
-from clue_cli.scan.records import FailureCode
+from clue_cli.records import FailureCode
 
 if TYPE_CHECKING:
     import py7zr

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, cast
 
 from clue_cli.evidence.containers.member import Archive, Member, link, refused
 from clue_cli.evidence.streams import Budget, Metered, ReadFailure
-from clue_cli.scan.records import FailureCode
+from clue_cli.records import FailureCode
 
 _TAR_HEADER_LIMIT = 1 << 20
 """Long names and pax headers of a tar are read into memory; none that is honest has more bytes than this."""

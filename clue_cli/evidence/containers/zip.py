@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 from clue_cli.evidence.containers.compressed import Decompressed, Inflater
 from clue_cli.evidence.containers.member import ENCRYPTED_ADVICE, Archive, Member, link, refused
 from clue_cli.evidence.streams import CHUNK, UNPACK_ADVICE, Budget, ByteSource, Metered, ReadFailure
-from clue_cli.scan.records import FailureCode
+from clue_cli.records import FailureCode
 
 _CENTRAL_ENTRY = 256
 """Bytes of a zip's directory that one member is granted on average; real ones take 80 to 150."""

@@ -22,7 +22,7 @@ from clue_cli.evidence.identity import type_finding
 from clue_cli.evidence.item import Photo, Unreadable
 from clue_cli.evidence.metadata import clean_text
 from clue_cli.evidence.sandbox.process import Child, ChildDied, ChildTimeout
-from clue_cli.scan.records import ExifBrief, FailureCode, FileIdentity, Finding, Step
+from clue_cli.records import ExifBrief, FailureCode, FileIdentity, Finding, Step
 
 WORKER = "clue_cli.evidence.sandbox.worker"
 _START_SECONDS = 60.0  # Python, Pillow and numpy from a cold, slow disk

@@ -9,7 +9,7 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from clue_cli.scan.records import FailureRecord, ImageRecord
+    from clue_cli.records import FailureRecord, ImageRecord
 
 Writer = Callable[[BinaryIO, Iterable["ImageRecord | FailureRecord"]], None]
 """Writes the records to a binary stream, one at a time."""

@@ -6,8 +6,8 @@ import io
 from collections.abc import Iterable
 from typing import BinaryIO
 
+from clue_cli.records import FailureRecord, ImageRecord
 from clue_cli.results.summary import write_summary
-from clue_cli.scan.records import FailureRecord, ImageRecord
 
 
 def write(to: BinaryIO, records: Iterable[ImageRecord | FailureRecord]) -> None:

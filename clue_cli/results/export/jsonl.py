@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import BinaryIO
 
-from clue_cli.scan.records import FailureRecord, ImageRecord
+from clue_cli.records import FailureRecord, ImageRecord
 
 
 def write(to: BinaryIO, records: Iterable[ImageRecord | FailureRecord]) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from clue_cli.app import run as clue
 from clue_cli.errors import ExitCode
+from clue_cli.records import RECORD, Verdict
 from clue_cli.results.export import FORMATS
-from clue_cli.scan.records import RECORD, Verdict
 from tests.clue_cli.results.made import failure, first_schema, image, open_store, put, run
 
 

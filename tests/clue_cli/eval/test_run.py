@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from clue_cli.engine.channel import Budget
 from clue_cli.errors import ClueError, DataProblemError, NothingToScanError, OutputError, UsageError, WeightsError
 from clue_cli.eval import run
 from clue_cli.eval.compare import compare_folders, describe
@@ -31,7 +32,6 @@ from clue_cli.eval.results_folder import LOCK, EvalFolder
 from clue_cli.eval.run import Shot, Timing, measure_shot
 from clue_cli.eval.sets import ChosenSet
 from clue_cli.eval.table import notes
-from clue_cli.scan.channel import Budget
 from clue_cli.scan.options import Compile
 from model.calibration import FEATURES, Calibration, OwnScore
 from model.data.attacks import Attack

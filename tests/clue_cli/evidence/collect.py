@@ -9,7 +9,7 @@ from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Skipped, Un
 from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.streams import ArchiveLimits
 from clue_cli.evidence.walk import WalkOptions, walk
-from clue_cli.scan.records import FailureCode
+from clue_cli.records import FailureCode
 
 
 @dataclass

@@ -20,7 +20,7 @@ from clue_cli.evidence.containers import compressed, zip
 from clue_cli.evidence.item import Item
 from clue_cli.evidence.streams import ArchiveLimits, Budget, ReadFailure, failure_from, spool
 from clue_cli.evidence.walk import walk
-from clue_cli.scan.records import FailureCode
+from clue_cli.records import FailureCode
 from tests.clue_cli.evidence.collect import Found, collect
 from tests.faults import archives, broken_pictures, pictures
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms, ImageFile
 
 from clue_cli.evidence.decode import DecodeLimits, Page, PageCount, PageFailure, decode_pages
 from clue_cli.evidence.formats import sniff
-from clue_cli.scan.records import FailureCode
+from clue_cli.records import FailureCode
 from tests.faults import broken_pictures, pictures
 
 LIMITS = DecodeLimits()

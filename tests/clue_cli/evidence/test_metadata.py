@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from clue_cli.evidence.metadata import clean_text, file_findings, read_exif
-from clue_cli.scan.records import ExifBrief
+from clue_cli.records import ExifBrief
 from tests.faults import broken_pictures, pictures
 
 PHOTO = pictures.jpeg()

@@ -17,7 +17,7 @@ from clue_cli.evidence.item import Item, NotAPicture, Unreadable
 from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.streams import ReadFailure
 from clue_cli.evidence.walk import open_file
-from clue_cli.scan.records import FailureCode, Step
+from clue_cli.records import FailureCode, Step
 from tests.faults import broken_pictures, pictures
 
 PHOTO = pictures.jpeg()

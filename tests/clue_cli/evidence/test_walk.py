@@ -18,7 +18,7 @@ from clue_cli.evidence.archive import Event
 from clue_cli.evidence.item import ArchiveOpened, Item, Skipped, Unreadable
 from clue_cli.evidence.streams import ReadFailure
 from clue_cli.evidence.walk import WalkOptions, check_paths, open_file, walk
-from clue_cli.scan.records import FailureCode, Step
+from clue_cli.records import FailureCode, Step
 from tests.faults import archives, pictures
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clue_cli.engine.channel import Aborted
 from clue_cli.errors import ClueError, UsageError, WeightsError
 from clue_cli.networks.processes import NetworkLost, NetworkProcess, Unpredicted
-from clue_cli.scan.channel import Aborted
 from model.calibration import image_features
 from model.prediction import OutOfMemory, Prediction
 from tests.faults.dying_network import FILLS_MEMORY, KILLS, KILLS_ONCE, RAISES

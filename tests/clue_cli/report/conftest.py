@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from clue_cli.scan.records import ImageRecord
+from clue_cli.records import ImageRecord
 from tests.clue_cli.report.demo import write_demo
 from tests.clue_cli.report.reader import Reader
 

@@ -13,9 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clue_cli.report.html import write_report
-from clue_cli.report.previews import write_previews
-from clue_cli.scan.records import (
+from clue_cli.records import (
     Answer,
     BoundingBox,
     Counts,
@@ -37,6 +35,8 @@ from clue_cli.scan.records import (
     Tiles,
     Verdict,
 )
+from clue_cli.report.html import write_report
+from clue_cli.report.previews import write_previews
 
 ATTACK = '"><img src=x onerror="document.title=\'owned\'">'
 

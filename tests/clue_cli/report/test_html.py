@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
+from clue_cli.records import Counts, ImageRecord, RunRecord, Verdict
 from clue_cli.report import html
 from clue_cli.report.html import write_report
 from clue_cli.report.page import asset
 from clue_cli.report.previews import inferno
-from clue_cli.scan.records import Counts, ImageRecord, RunRecord, Verdict
 from tests.clue_cli.report.conftest import Demo
 from tests.clue_cli.report.demo import ATTACK, SHAPES, failures, many, record_of, run_of, with_answer
 

@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clue_cli.results.scan_store import ResultStore
-from clue_cli.scan.options import ScanOptions, Stamp
-from clue_cli.scan.records import (
+from clue_cli.records import (
     Answer,
     FailureCode,
     FailureRecord,
@@ -25,6 +23,8 @@ from clue_cli.scan.records import (
     Tiles,
     Verdict,
 )
+from clue_cli.results.scan_store import ResultStore
+from clue_cli.scan.options import ScanOptions, Stamp
 
 Pixels = NDArray[np.uint8]
 SHA = "a" * 64

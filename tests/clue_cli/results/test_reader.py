@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from clue_cli.errors import NothingToScanError
+from clue_cli.records import FailureRecord, ImageRecord, RunRecord
 from clue_cli.results.reader import ResultsReader
-from clue_cli.scan.records import FailureRecord, ImageRecord, RunRecord
 from tests.clue_cli.e2e import fingerprint
 from tests.clue_cli.results.made import failure, first_schema, image, open_store, put, run
 

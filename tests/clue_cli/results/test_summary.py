@@ -7,8 +7,8 @@ import io
 
 import pytest
 
+from clue_cli.records import ExifBrief, FailureRecord, Finding, ImageRecord, Origin
 from clue_cli.results.summary import COLUMNS, write_summary
-from clue_cli.scan.records import ExifBrief, FailureRecord, Finding, ImageRecord, Origin
 from tests.clue_cli.results.made import failure, image
 
 

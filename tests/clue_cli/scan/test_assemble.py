@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from clue_cli.evidence.item import Photo
+from clue_cli.records import Question
 from clue_cli.scan.assemble import image_record
-from clue_cli.scan.records import Question
 from model.calibration import Calibration, OwnScore, image_features
 from model.picture import PHOTO, SCREEN
 from model.prediction import Prediction

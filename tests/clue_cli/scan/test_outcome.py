@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from clue_cli.errors import ExitCode
+from clue_cli.records import Counts
 from clue_cli.scan.options import FailOn
 from clue_cli.scan.outcome import exit_code
-from clue_cli.scan.records import Counts
 
 
 @pytest.mark.parametrize(

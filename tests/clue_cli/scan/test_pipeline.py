@@ -19,11 +19,11 @@ from PIL import Image
 
 from clue_cli.errors import NothingToScanError, OutputError, UsageError, WeightsError
 from clue_cli.networks import local
+from clue_cli.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord
 from clue_cli.scan import pipeline
 from clue_cli.scan.assemble import uncalibrated
 from clue_cli.scan.options import DType, ScanOptions
 from clue_cli.scan.progress import Silent
-from clue_cli.scan.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord
 from model.calibration import Calibration
 from model.checkpoint import WEIGHTS_FILE, inspect
 from model.images.pixels import displayed_view

@@ -21,7 +21,7 @@ from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.identity import identify
 from clue_cli.evidence.item import Photo, Unreadable
 from clue_cli.evidence.sandbox.pool import DecodePool, Unanswered
-from clue_cli.scan.records import FailureCode, Finding, Origin, Step
+from clue_cli.records import FailureCode, Finding, Origin, Step
 from tests.faults import broken_pictures, crashing_decoder, pictures
 
 ROOT = Path(__file__).resolve().parents[4]

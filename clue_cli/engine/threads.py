@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from clue_cli.scan.channel import Aborted, Channel
+from clue_cli.engine.channel import Aborted, Channel
 
 
 class Joint(Protocol):

@@ -7,8 +7,8 @@ from functools import partial
 
 import pytest
 
-from clue_cli.scan.channel import Budget, Channel
-from clue_cli.scan.threads import Threads
+from clue_cli.engine.channel import Budget, Channel
+from clue_cli.engine.threads import Threads
 
 
 def test_what_is_made_arrives_and_the_channel_is_closed() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from clue_cli.scan.channel import Aborted, Budget, Channel, Pending
+from clue_cli.engine.channel import Aborted, Budget, Channel, Pending
 
 
 def in_thread(work: Callable[[], None]) -> threading.Thread:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from clue_cli.scan.records import (
+from clue_cli.records import (
     RECORD,
     SCHEMA_VERSION,
     Answer,
