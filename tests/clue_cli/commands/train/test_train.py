@@ -132,7 +132,7 @@ def test_a_runs_folder_inside_the_data(
     (tmp_path / "linked").symlink_to(data)
     for out in (data / "images" / "runs", tmp_path / "linked" / "authentic"):
         assert clue(data, out, *words) == ExitCode.BAD_USAGE
-        assert "pictures of the training would be trained on" in " ".join(capfd.readouterr().err.split())
+        assert "training would read its own output" in " ".join(capfd.readouterr().err.split())
     assert not (data / "images" / "runs").exists()
 
 
