@@ -174,7 +174,7 @@ class TestScan:
                 ExitCode.FORGED_FOUND,
                 "1 of 2 images",
             ),
-            (Counts(images=1, failures=1), "interrupted", [], ExitCode.INTERRUPTED, "the same command goes on"),
+            (Counts(images=1, failures=1), "interrupted", [], ExitCode.INTERRUPTED, "repeat the command to resume"),
         ],
     )
     def test_exit_codes(
