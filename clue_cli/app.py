@@ -30,16 +30,17 @@ _debug: ContextVar[bool] = ContextVar("debug", default=False)
 _EXIT_CODES = "\n\n".join(
     [
         "[bold]Exit codes[/bold]",
-        "0 all read and judged · 1 some files failed · 2 wrong command line · 3 nothing to scan · 4 weights missing ·",
-        "5 results not writable · 6 with --fail-on forged: something is forged ·",
-        "7 a training cannot go on · 70 a defect in clue · 130 interrupted",
+        "0 all files read and judged · 1 some files failed · 2 wrong command line",
+        "3 nothing to scan · 4 weights missing · 5 results not writable",
+        "6 with --fail-on forged: an image is forged · 7 training failed",
+        "70 defect in clue · 130 interrupted",
     ]
 )
 
 app = typer.Typer(
     name="clue",
     cls=Group,
-    help="Finds the forged regions of photographs. Evidence is only read; nothing is sent anywhere.",
+    help="Find the forged regions of photographs. Evidence is only read; nothing is sent anywhere.",
     epilog="[bold]Example[/bold]\n\nclue scan ./evidence --out results/\n\n" + _EXIT_CODES,
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -64,7 +65,7 @@ def main(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="On a defect, show the traceback instead of saving it.")
+        bool, typer.Option("--debug", help="If clue itself fails, print the traceback instead of saving it to a file.")
     ] = False,
 ) -> None:
     """Options for every command."""
@@ -76,7 +77,7 @@ app.command(
         "clue scan ./evidence --out results/",
         "clue scan case7.zip photo.jpg --out results/ --fail-on forged",
         "clue scan ./evidence --out results/ --json-lines --quiet | jq -r .locator",
-        "The same command again goes on where it was interrupted; Ctrl-C once stops in good order.",
+        "Repeating the command resumes an interrupted scan; one Ctrl-C stops it gracefully.",
     )
     + "\n\n"
     + _EXIT_CODES
@@ -118,7 +119,7 @@ app.command(
     epilog=_example(
         "clue forge ./my-photos --out forged/ -n 500",
         "clue forge ./my-photos --masks ./objects --out forged/ -n 500 --size 512x512 --kinds splice,copy_move",
-        "The same command again goes on where it was interrupted; a larger -n adds pictures.",
+        "Repeating the command resumes an interrupted run; a larger -n adds pictures.",
     )
 )(forge)
 
@@ -150,14 +151,14 @@ app.add_typer(
 @app.command(epilog=_example("clue sample ./evidence"))
 def sample(
     folder: Annotated[
-        Path | None, typer.Argument(parser=path, metavar="DIR", help="The folder to write; new or empty.")
+        Path | None, typer.Argument(parser=path, metavar="DIR", help="Folder to write; a new or empty one.")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", parser=path, metavar="DIR", help="Another way to name DIR."),
+        typer.Option("--out", "-o", parser=path, metavar="DIR", help="The same as DIR."),
     ] = None,
 ) -> None:
-    """Write sample evidence with known answers: authentic, spliced, copy-moved and inpainted pictures."""
+    """Write sample evidence with known ground truth: authentic, spliced, copy-moved and inpainted pictures."""
     from clue_cli.commands.sample import sample as write_sample
 
     chosen = folder or out
@@ -168,13 +169,13 @@ def sample(
 
 @app.command(epilog=_example("clue schema > record.schema.json", "clue schema --run", "clue schema --fields"))
 def schema(
-    run: Annotated[bool, typer.Option("--run", help="The schema of run.json instead of that of a record.")] = False,
+    run: Annotated[bool, typer.Option("--run", help="Print the schema of run.json instead.")] = False,
     calibration: Annotated[
-        bool, typer.Option("--calibration", help="The schema of what `clue calibrate` writes.")
+        bool, typer.Option("--calibration", help="Print the schema of the calibration file instead.")
     ] = False,
-    fields: Annotated[bool, typer.Option("--fields", help="A table of every field, in Markdown.")] = False,
+    fields: Annotated[bool, typer.Option("--fields", help="Print a Markdown table of all fields instead.")] = False,
 ) -> None:
-    """Print the JSON Schema of what `clue scan` writes: verdict files and the lines of records.jsonl."""
+    """Print the JSON Schema of a record: a verdict file of `clue scan`, or a line of records.jsonl."""
     from clue_cli.commands.schema import schema as print_schema
 
     raise typer.Exit(print_schema(run=run, calibration=calibration, fields=fields))

@@ -1,6 +1,6 @@
-"""How a scan looks to the person who waits for it: a bar that moves or lines for a log, and a table at the end.
+"""Progress of a scan on stderr: a live bar or log lines, and a table at the end.
 
-All on stderr. File names and EXIF strings are an attacker's: they are made printable, and never read as rich markup.
+File names and EXIF strings come from an attacker: they are made printable, and never parsed as rich markup.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PLAIN_SECONDS = 5.0
 
 
 class StderrConsole(Console):
-    """Rich on stderr, that falls silent when it cannot be written any more: the scan goes on without it."""
+    """A rich console on stderr that goes silent once stderr cannot be written to; the scan continues."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -35,7 +35,7 @@ class StderrConsole(Console):
 
 
 class Tally:
-    """What has happened so far.
+    """Counts of what the scan has done so far.
 
     Args:
         clock: returns seconds.
@@ -68,22 +68,22 @@ class Tally:
         return self.computed / max(self._clock() - self.start, 1e-9)
 
     def files(self) -> str:
-        """Files done, of how many."""
+        """Files done out of those found so far."""
         return f"{self.done:,} of {self.found:,}{'' if self.complete else '+'} files"
 
     def findings(self) -> str:
-        """What was found."""
+        """Counts of forged images, failures and reused records."""
         return f"{self.forged:,} forged · {self.failures:,} failed" + (
-            f" · {self.resumed:,} from before" if self.resumed else ""
+            f" · {self.resumed:,} reused" if self.resumed else ""
         )
 
 
 class ShownProgress(Silent, AbstractContextManager["ShownProgress"]):
-    """What live and plain progress share: the tally, warnings, failures as they come, and the table at the end.
+    """Base of live and plain progress: the tally, warnings, failures as they occur, and the table at the end.
 
     Args:
         out: the results folder.
-        console: where to.
+        console: where to print.
         clock: returns seconds.
     """
 
@@ -102,7 +102,7 @@ class ShownProgress(Silent, AbstractContextManager["ShownProgress"]):
         self.stop()
 
     def started(self, run: RunRecord) -> None:
-        """Say what runs."""
+        """Print version, model and device."""
         self.tally = Tally(self.clock)
         model, device = run.model.get("name", "?"), run.model.get("device", "?")
         self.say(f"clue {run.version}, model {model} on {device}")
@@ -114,7 +114,7 @@ class ShownProgress(Silent, AbstractContextManager["ShownProgress"]):
         self.refresh()
 
     def found_all(self) -> None:
-        """From here on the time left can be told."""
+        """The total is known; show the time left from now on."""
         self.tally.complete = True
         self.refresh()
 
@@ -129,30 +129,30 @@ class ShownProgress(Silent, AbstractContextManager["ShownProgress"]):
         self.refresh()
 
     def failed(self, record: FailureRecord, *, resumed: bool = False) -> None:
-        """Count, and show why."""
+        """Count, and print the reason."""
         self.tally.failure(resumed)
         if not resumed:
             self.say(f"failed: {record.locator}: {record.message}", style="red")
         self.refresh()
 
     def warning(self, text: str) -> None:
-        """Show it."""
+        """Print it."""
         self.say(f"warning: {text}", style="yellow")
 
     def ended(self, run: RunRecord) -> None:
-        """Show the table."""
+        """Print the table."""
         self.stop()
         self.console.print(closing_table(run, self.tally, self.out))
 
     def say(self, text: str, style: str = "") -> None:
-        """Print a line, printable."""
+        """Print a line, made printable."""
         self.console.print(Text(printable(text), style=style))
 
     def refresh(self) -> None:
-        """Bring what is shown up to date."""
+        """Update the display."""
 
     def stop(self) -> None:
-        """Take away what moves; harmless when repeated."""
+        """Remove the live display, if any; may be called repeatedly."""
 
 
 class PlainProgress(ShownProgress):
@@ -192,17 +192,17 @@ class LiveProgress(ShownProgress):
         self._task = self._bar.add_task("", total=None)
 
     def started(self, run: RunRecord) -> None:
-        """Start moving."""
+        """Start the bar."""
         super().started(run)
         self._bar.start()
 
     def refresh(self) -> None:
-        """Tell the bar; it draws itself ten times a second."""
+        """Update the bar, which redraws itself ten times a second."""
         tally = self.tally
         self._bar.update(self._task, completed=tally.done, total=tally.found if tally.complete else None)
 
     def stop(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._bar.stop()
 
 
@@ -223,7 +223,7 @@ def shown_progress(out: Path) -> ShownProgress:
 
 
 def closing_table(run: RunRecord, tally: Tally, out: Path) -> Table:
-    """What a person wants to know at the end: counts, where the page is, where the time went."""
+    """The summary: counts, the path of the page, and the slowest steps."""
     counts = run.counts
     table = Table(title=f"Scan {run.status}", title_justify="left", show_header=False)
     table.add_column()
@@ -237,11 +237,11 @@ def closing_table(run: RunRecord, tally: Tally, out: Path) -> Table:
     row("no evidence", f"{counts.no_evidence:,}")
     row("inconclusive", f"{counts.inconclusive:,}")
     row("failures", f"{counts.failures:,}", "red" if counts.failures else "")
-    row("no pictures", f"{counts.not_pictures:,} of {counts.files:,} files")
+    row("not pictures", f"{counts.not_pictures:,} of {counts.files:,} files")
     if counts.resumed:
-        row("taken over from before", f"{counts.resumed:,}")
+        row("reused from earlier scans", f"{counts.resumed:,}")
     if counts.not_met:
-        row("not met again", f"{counts.not_met:,} earlier records", "yellow")
+        row("not seen in this scan", f"{counts.not_met:,} earlier records", "yellow")
     if run.seconds is not None:
         row("time", duration(run.seconds))
     slowest = sorted(tally.steps.items(), key=lambda step: -step[1])[:2]
@@ -252,7 +252,7 @@ def closing_table(run: RunRecord, tally: Tally, out: Path) -> Table:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: `9 s`, `4 min 10 s`, `3 h 02 min`."""
+    """Seconds in readable form: `9 s`, `4 min 10 s`, `3 h 02 min`."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"

@@ -1,12 +1,12 @@
-"""Exit codes, and the exceptions a person can meet.
+"""Exit codes, and the exceptions that users see.
 
-    ClueError                     something the user can be told about in one sentence
+    ClueError                     an error described in one sentence
      ├── UsageError               2   a wrong option or value
      ├── NothingToScanError       3   a missing path, or no picture in the evidence
      ├── WeightsError             4   weights missing, damaged or of another model
      ├── OutputError              5   the results folder cannot be written
-     ├── ForgedFound              6   `--fail-on forged` and something was forged
-     ├── TrainingFailed           7   a training that cannot go on: a loss that is no number, no memory
+     ├── ForgedFound              6   `--fail-on forged` and an image was forged
+     ├── TrainingFailed           7   training failed: NaN loss, out of memory
      └── DataProblemError         1   `--strict` and a data set or a prediction has a problem
 
 If several apply to a scan, the first of these wins: INTERRUPTED, FORGED_FOUND, SOME_FAILED, NOTHING_TO_SCAN, OK.
@@ -39,7 +39,7 @@ class ExitCode(IntEnum):
     FORGED_FOUND = 6
     """With `--fail-on forged`: at least one image has the verdict `forged`."""
     TRAINING_FAILED = 7
-    """A training cannot go on (a loss that is no number, no memory); its last checkpoint is whole."""
+    """Training failed (NaN loss, out of memory, a dead worker); its last checkpoint is intact."""
     INTERNAL_ERROR = 70
     """A defect in clue itself; the message says where the details are."""
     INTERRUPTED = 130
@@ -47,7 +47,7 @@ class ExitCode(IntEnum):
 
 
 class ClueError(Exception):
-    """A failure that can be told in one sentence, with what to do next."""
+    """An error described in one sentence, with advice on what to do next."""
 
     exit_code = ExitCode.INTERNAL_ERROR
 
@@ -82,18 +82,18 @@ class OutputError(ClueError):
 
 
 class ForgedFound(ClueError):
-    """`--fail-on forged` was asked for and something was forged."""
+    """`--fail-on forged` was given and an image was forged."""
 
     exit_code = ExitCode.FORGED_FOUND
 
 
 class TrainingFailed(ClueError):
-    """A training cannot go on: a loss that is not finite, or not enough memory."""
+    """Training cannot continue: the loss is not finite, or memory ran out."""
 
     exit_code = ExitCode.TRAINING_FAILED
 
 
 class DataProblemError(ClueError):
-    """`--strict` was asked for and a data set or a prediction has a problem."""
+    """`--strict` was given and a data set or a prediction has a problem."""
 
     exit_code = ExitCode.SOME_FAILED

@@ -32,36 +32,37 @@ if TYPE_CHECKING:
 
 _DEFAULT = ScanOptions()
 _SECONDS = 5.0
-"""Between two lines of progress."""
+"""Time between two lines of progress."""
 
 
 def calibrate(
     authentic: Annotated[
         list[Path],
         typer.Option(
-            parser=path, metavar="PATH", help="Untouched photos: a folder, archive, file or list; can be repeated."
+            parser=path, metavar="PATH", help="Untouched photos: a folder, archive, file or list. Can be repeated."
         ),
     ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", parser=path, metavar="FILE", help="The calibration file to write.")
-    ],
+    out: Annotated[Path, typer.Option("--out", "-o", parser=path, metavar="FILE", help="Calibration file to write.")],
     forged: Annotated[
         list[Path] | None,
         typer.Option(
             parser=path,
             metavar="PATH",
-            help="Forged images, to fit the confidence and measure how many are found; can be repeated.",
+            help="Forged images, used to fit the confidence and measure the detection rate. Can be repeated.",
             show_default=False,
         ),
     ] = None,
     fpr: Annotated[
-        float, typer.Option(help="The share of authentic photos that may be called forged, at most.")
+        float,
+        typer.Option(
+            help="Highest false-positive rate: the share of authentic photos that may be called forged, from 0 to 1."
+        ),
     ] = 0.01,
     inconclusive: Annotated[
         float | None,
         typer.Option(
-            help="Without --forged: the share of authentic photos that may be denied `no_evidence`, at most.",
-            show_default="0.05, or --fpr if that is more",
+            help="Without --forged: the highest share of authentic photos that may miss the verdict `no_evidence`.",
+            show_default="0.05, or --fpr if that is larger",
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing FILE.")] = False,
@@ -72,17 +73,22 @@ def calibrate(
     follow_links: FollowLinks = _DEFAULT.follow_links,
     archive_depth: ArchiveDepth = _DEFAULT.archive_depth,
     max_megapixels: Annotated[
-        float, typer.Option(min=0.001, max=MOST, help="Larger images are left out.", rich_help_panel=READING)
+        float, typer.Option(min=0.001, max=MOST, help="Largest image to use, in megapixels.", rich_help_panel=READING)
     ] = _DEFAULT.max_megapixels,
     max_file_mib: Annotated[
-        float, typer.Option(min=0.001, max=MOST, help="Larger files are left out (MiB).", rich_help_panel=READING)
+        float,
+        typer.Option(
+            min=0.001, max=MOST, help="Largest file or archive member to use, in MiB.", rich_help_panel=READING
+        ),
     ] = _DEFAULT.max_file_mib,
     quiet: Quiet = False,
 ) -> None:
-    """Set the threshold of `forged` from your own untouched photos, with a promised false-positive rate.
+    """Set the threshold of `forged` from your own untouched photos, with a guaranteed false-positive rate.
 
-    The photos should come about like the evidence: the same kinds of cameras, processing and compression. Take them as
-    they come, and none that trained the model. With n photos the smallest rate that can be promised is 1/(n+1).
+    The photos should have the same origin as the evidence: the same kinds of
+    cameras, processing and compression. Do not hand-pick them, and use none
+    that the model was trained on. With n photos, the smallest rate that can be
+    guaranteed is 1/(n+1).
     """
     check_current_folder()
     level = max(0.05, fpr) if inconclusive is None else inconclusive
@@ -114,7 +120,7 @@ _NO_FAILURE = frozenset({"duplicate", "further_page", "not_judged"})
 
 
 def _check_out(out: Path, photos: list[Path], overwrite: bool) -> None:
-    """Refuse, before any work, a file that cannot be written, that is there, or that lies among the photos."""
+    """Refuse, before any work, an output file that cannot be written, exists, or lies among the photos."""
     shown = printable(str(out))
     real = Path(os.path.realpath(out))
     if any(real.is_relative_to(os.path.realpath(path)) for path in photos):
@@ -152,7 +158,7 @@ def _execute(
                 raise NothingToScanError(
                     f"No {kind} photo could be used ({len(found[-1].left_out):,} left out, "
                     f"{counted(found[-1].not_pictures, 'file')} without a picture).",
-                    "Hidden files and links are left out unless you ask for them: --hidden, --follow-links.",
+                    "Hidden files and links are skipped by default: --hidden and --follow-links include them.",
                 )
             check_enough(len(found[0].images), fpr)
     return fit(
@@ -168,7 +174,7 @@ def _execute(
 
 
 class _Shown:
-    """Shows on stderr what is left out as it comes, and now and then how far the work is."""
+    """Reports on stderr each file that is left out, and the progress every few seconds."""
 
     def __init__(self, kind: str, *, quiet: bool) -> None:
         self._kind, self._quiet = kind, quiet

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from clue_cli.eval.results import Results
 
 _DEFAULT = EvalOptions()
-_WHAT, _RESULTS, _OTHER = "What is measured", "Results", "Instead of measuring"
+_WHAT, _RESULTS, _OTHER = "What to measure", "Results", "Instead of measuring"
 _WIDE = 160
 """Columns of a table that is not shown on a terminal."""
 
@@ -51,19 +51,26 @@ def evaluate(
             "--bench",
             "-b",
             metavar="NAME[,NAME…]|all|PATH",
-            help="Benchmarks by name or group (autosplice, weibo), all that are here, or a folder or list of your own.",
+            help="Benchmarks to measure on: names or groups (autosplice, weibo), all that are present, or your own "
+            "folder or list.",
             rich_help_panel=_WHAT,
         ),
     ] = None,
     root: Annotated[
         Path | None,
-        typer.Option(parser=path, metavar="DIR", envvar="CLUE_DATA", help="Their folder.", rich_help_panel=_WHAT),
+        typer.Option(
+            parser=path,
+            metavar="DIR",
+            envvar="CLUE_DATA",
+            help="Folder that holds the benchmarks.",
+            rich_help_panel=_WHAT,
+        ),
     ] = None,
     attack: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME:VALUE",
-            help="What is done to the pictures first, e.g. jpeg:70 (all below); can be repeated.",
+            help="Distortion applied to the images first, such as jpeg:70 (listed below). Can be repeated.",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -72,7 +79,7 @@ def evaluate(
         typer.Option(
             callback=_method,
             metavar="NAME",
-            help=f"Which methods: {', '.join(METHODS)}. Baselines are in every table.",
+            help=f"Methods to measure: {', '.join(METHODS)}. Every table includes the baselines.",
             show_default="mini",
             rich_help_panel=_WHAT,
         ),
@@ -82,7 +89,7 @@ def evaluate(
         typer.Option(
             parser=path,
             metavar="DIR",
-            help="Score another method's maps (PNG of 8 or 16 bit, NPY), named like the images.",
+            help="Folder with another method's maps to score (8- or 16-bit PNG, or NPY), named like the images.",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -90,20 +97,25 @@ def evaluate(
         int | None,
         typer.Option(
             min=1,
-            help="Most images of each set, drawn by --seed; the others are only listed.",
+            help="Maximum number of images per set, drawn with --seed; the others are only listed.",
             rich_help_panel=_WHAT,
         ),
     ] = None,
     seed: Annotated[
         int,
-        typer.Option(min=0, help="Seed of attacks, choice and bootstrap.", rich_help_panel=_WHAT),
+        typer.Option(min=0, help="Random seed of attacks, image selection and bootstrap.", rich_help_panel=_WHAT),
     ] = _DEFAULT.seed,
     strict: Annotated[
-        bool, typer.Option("--strict", help="A problem in data or predictions is an error.", rich_help_panel=_WHAT)
+        bool,
+        typer.Option(
+            "--strict", help="Treat a problem in the data or the predictions as an error.", rich_help_panel=_WHAT
+        ),
     ] = False,
     max_megapixels: Annotated[
         float,
-        typer.Option(min=0.001, max=MOST, help="Larger images, masks and maps are not read.", rich_help_panel=_WHAT),
+        typer.Option(
+            min=0.001, max=MOST, help="Largest image, mask or map to read, in megapixels.", rich_help_panel=_WHAT
+        ),
     ] = _DEFAULT.max_megapixels,
     model: ModelName = _DEFAULT.model,
     device: Device = _DEFAULT.device,
@@ -116,34 +128,35 @@ def evaluate(
             "-o",
             parser=path,
             metavar="DIR",
-            help="The results folder: new, empty, or of an earlier measurement.",
+            help="Results folder: a new or empty one, or that of an earlier measurement.",
             rich_help_panel=_RESULTS,
         ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Discard what DIR holds.", rich_help_panel=_RESULTS)
+        bool, typer.Option("--overwrite", help="Discard the earlier results in DIR.", rich_help_panel=_RESULTS)
     ] = False,
     show: Annotated[
         bool,
         typer.Option(
             "--list",
-            help="Show which benchmarks are here; details: with --bench.",
+            help="List the benchmarks and which of them are present; with --bench, show their details.",
             rich_help_panel=_OTHER,
         ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="--list as JSON.", rich_help_panel=_OTHER)] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print --list as JSON.", rich_help_panel=_OTHER)] = False,
     compare: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(metavar="A B", help="Whether two results on the same images differ.", rich_help_panel=_OTHER),
+        typer.Option(metavar="A B", help="Test whether two results on the same images differ.", rich_help_panel=_OTHER),
     ] = None,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON Schema of results.json.", rich_help_panel=_OTHER)
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure methods on benchmarks: figures with intervals, beside baselines and the paper's figures.
+    """Measure methods on benchmarks: scores with intervals, next to baselines and the paper's scores.
 
-    What DIR already holds for the same content, model, attack and settings is not computed again.
+    Results that DIR already holds for the same content, model, attack and
+    settings are reused.
     """
     check_current_folder()
     chosen = [name for name, given in (("--list", show), ("--compare", compare), ("--schema", schema)) if given]
@@ -199,7 +212,7 @@ def _measure(out: Path, options: EvalOptions, *, quiet: bool) -> ExitCode:
 
 def _conclude(results: Results) -> ExitCode:
     if results.status == "interrupted":
-        complain("Interrupted.", "What was finished is recorded; the same command goes on from there.")
+        complain("Interrupted.", "Finished images are recorded; repeat the command to resume.")
         return ExitCode.INTERRUPTED
     without = sum(one.unmeasured for one in results.outcomes)
     if without:
@@ -226,7 +239,7 @@ def _compare(a: Path, b: Path, methods: list[str], seed: int) -> None:
     from clue_cli.eval.compare import compare_folders, describe
 
     if len(methods) > 1 or any(word in SETS_OF_METHODS for word in methods):
-        raise UsageError("--compare looks at one method at a time.", "Name one with --method, or none.")
+        raise UsageError("--compare looks at one method at a time.", "Name one with --method, or leave it out.")
     method = FUNCTIONS.get(methods[0], methods[0]) if methods else None
     write_stdout(describe(compare_folders(a, b, method=method, seed=seed)))
 

@@ -25,7 +25,7 @@ _DEFAULT_KINDS = ",".join(DEFAULT_KINDS)
 _SIZE = re.compile(r"(\d{1,5})(?:[x×](\d{1,5}))?")
 _SIDES = range(64, 8193)
 
-_PICTURES, _MODELS = "What is made", "Models of your own"
+_PICTURES, _MODELS = "Output pictures", "Your own models"
 
 
 def _size(word: str) -> tuple[int, int]:
@@ -47,72 +47,90 @@ def _kinds(word: str) -> tuple[str, ...]:
 def forge(
     photos: Annotated[
         list[Path],
-        typer.Argument(parser=path, metavar="PHOTOS...", help="Authentic photos: files and folders. Only read."),
+        typer.Argument(
+            parser=path, metavar="PHOTOS...", help="Authentic photos: files and folders. They are only read."
+        ),
     ],
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", parser=path, metavar="DIR", help="Folder to write: new, empty, or to go on in."),
+        typer.Option(
+            "--out",
+            "-o",
+            parser=path,
+            metavar="DIR",
+            help="Folder to write: a new or empty one, or that of the run to resume.",
+        ),
     ],
     count: Annotated[
-        int, typer.Option("--count", "-n", min=1, max=10_000_000, help="How many pictures DIR is to hold.")
+        int, typer.Option("--count", "-n", min=1, max=10_000_000, help="Total number of pictures in DIR.")
     ] = _DEFAULT.count,
     masks: Annotated[
         Path | None,
         typer.Option(
             parser=path,
             metavar="DIR",
-            help="Masks of objects, white on black, named after their photos: cat_2.png for cat.jpg.",
+            help="Folder with object masks, white on black, named after their photos: cat_2.png for cat.jpg.",
             rich_help_panel=_PICTURES,
         ),
     ] = _DEFAULT.masks,
     seed: Annotated[
-        int, typer.Option(min=0, max=2**63 - 1, help="The same seed, the same pictures.", rich_help_panel=_PICTURES)
+        int,
+        typer.Option(
+            min=0, max=2**63 - 1, help="Random seed; the same seed gives the same pictures.", rich_help_panel=_PICTURES
+        ),
     ] = _DEFAULT.seed,
     size: Annotated[
         Any,
         typer.Option(
             parser=_size,
             metavar="WxH|SIDE",
-            help="Cut and scale the photos to this size, in pixels.",
+            help="Crop and scale the photos to this size, in pixels.",
             show_default="whole photos",
             rich_help_panel=_PICTURES,
         ),
     ] = None,
     whole: Annotated[
-        bool, typer.Option("--whole", help="Whole photos at their own resolution.", rich_help_panel=_PICTURES)
+        bool,
+        typer.Option(
+            "--whole", help="Use whole photos at their own resolution; this is the default.", rich_help_panel=_PICTURES
+        ),
     ] = False,
     kinds: Annotated[
         Any,
         typer.Option(
-            parser=_kinds, metavar="LIST", help=f"Some of {', '.join(KINDS)}, with commas.", rich_help_panel=_PICTURES
+            parser=_kinds,
+            metavar="LIST",
+            help=f"Kinds of forgery, separated by commas: {', '.join(KINDS)}.",
+            rich_help_panel=_PICTURES,
         ),
     ] = _DEFAULT_KINDS,
     authentic: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of authentic pictures.", rich_help_panel=_PICTURES)
+        float, typer.Option(min=0, max=1, help="Share of authentic pictures, from 0 to 1.", rich_help_panel=_PICTURES)
     ] = _DEFAULT.authentic,
     max_megapixels: Annotated[
-        float, typer.Option(min=0.01, max=1000, help="Larger photos are left out.", rich_help_panel=READING)
+        float, typer.Option(min=0.01, max=1000, help="Largest photo to use, in megapixels.", rich_help_panel=READING)
     ] = _DEFAULT.max_megapixels,
     hidden: Hidden = _DEFAULT.hidden,
     inpainter: Annotated[
         Path | None,
         typer.Option(
-            parser=path, metavar="PATH", help="A diffusers inpainting pipeline, a folder.", rich_help_panel=_MODELS
+            parser=path, metavar="PATH", help="Folder of a diffusers inpainting pipeline.", rich_help_panel=_MODELS
         ),
     ] = _DEFAULT.inpainter,
     autoencoder: Annotated[
         Path | None,
-        typer.Option(parser=path, metavar="PATH", help="A diffusers AutoencoderKL, a folder.", rich_help_panel=_MODELS),
+        typer.Option(parser=path, metavar="PATH", help="Folder of a diffusers AutoencoderKL.", rich_help_panel=_MODELS),
     ] = _DEFAULT.autoencoder,
     workers: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Processes.", show_default="one a core")
+        int | None, typer.Option(min=1, max=256, help="Number of worker processes.", show_default="one per core")
     ] = _DEFAULT.workers,
     quiet: Quiet = False,
 ) -> None:
     """Make forgeries with masks from authentic photos, and authentic pictures with the same histories.
 
-    DIR gets images/, masks/ (255 = forged), forgeries.jsonl (what was done to each) and forge.json. The photos are
-    only read, and nothing is sent anywhere.
+    DIR receives images/, masks/ (255 = forged), forgeries.jsonl (the edits of
+    each picture) and forge.json. The photos are only read, and nothing is sent
+    anywhere.
     """
     check_current_folder()
     if size is not None and whole:
@@ -146,17 +164,17 @@ def _execute(photos: list[Path], out: Path, options: ForgeOptions, *, quiet: boo
             return forge_folder(photos, out, options, told, stop)
         except ToolError as error:
             raise WeightsError(
-                f"{error}.", "Nothing is downloaded: give the folder that save_pretrained wrote, with safetensors."
+                f"{error}.", "Nothing is downloaded: name a folder written by save_pretrained, with safetensors."
             ) from error
 
 
 def _conclude(run: ForgeRun, out: Path, *, quiet: bool) -> ExitCode:
     if not quiet:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(run.kinds.items()))
-        before = f", {run.before} of them from before" if run.before else ""
+        before = f", {run.before} of them from earlier runs" if run.before else ""
         say(printable(f"{out}: {counted(run.made + run.before, 'picture')}{before} ({kinds})."))
     if run.status == "interrupted":
-        complain("Interrupted.", "What was finished is kept; the same command goes on from there.")
+        complain("Interrupted.", "Finished pictures are kept; repeat the command to resume.")
         return ExitCode.INTERRUPTED
     if run.failures:
         some = "1 photo or mask" if len(run.failures) == 1 else f"{len(run.failures)} photos or masks"

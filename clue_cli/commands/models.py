@@ -1,4 +1,4 @@
-"""`clue models`: base weights, and what was trained on them."""
+"""`clue models`: base weights, and models trained on them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 models = typer.Typer(
     name="models",
     cls=Group,
-    help="Base weights of SD3 and SAM: what there is, where yours are, whether they are still the same.",
+    help="Manage base weights of SD3 and SAM: list, register, download, verify, merge.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
 
-_NAME = typer.Argument(metavar="NAME", help="A preset, such as sd3-medium, or a YAML file of your own.")
+_NAME = typer.Argument(metavar="NAME", help="Preset, such as sd3-medium, or a YAML file of your own.")
 
 
 class Format(StrEnum):
@@ -50,7 +50,7 @@ def _bases_errors(advice: str | None = None) -> Iterator[None]:
 
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[int], None]]:
-    """Tells how much was hashed, on a terminal; silent elsewhere."""
+    """Shows how much was hashed, on a terminal; silent elsewhere."""
     from tqdm import tqdm
 
     with tqdm(desc=what, unit="B", unit_scale=True, unit_divisor=1024, disable=None, leave=False) as bar:
@@ -73,20 +73,23 @@ def add(
     sd3: Annotated[
         Path,
         typer.Option(
-            "--sd3", parser=path, metavar="DIR", help="SD3 as a diffusers folder: transformer/, vae/ and the rest."
+            "--sd3",
+            parser=path,
+            metavar="DIR",
+            help="SD3 in diffusers format: the folder with transformer/, vae/ and so on.",
         ),
     ],
     sam: Annotated[
-        Path, typer.Option("--sam", parser=path, metavar="FILE", help="SAM's checkpoint, such as sam_vit_h_4b8939.pth.")
+        Path, typer.Option("--sam", parser=path, metavar="FILE", help="SAM checkpoint, such as sam_vit_h_4b8939.pth.")
     ],
     prompt: Annotated[
         Path | None,
         typer.Option(
-            parser=path, metavar="FILE", help="Stored embeddings of the empty prompt, instead of the text encoders."
+            parser=path, metavar="FILE", help="Stored embedding of the empty prompt, used instead of the text encoders."
         ),
     ] = None,
 ) -> None:
-    """Check your base weights and note where they are. They are neither copied nor changed."""
+    """Check your base weights and register their location. They are neither copied nor changed."""
     from clue_cli.models.register import base_preset, register
 
     preset = base_preset(name)
@@ -100,7 +103,7 @@ def _say_registered(base: Base) -> None:
 
     published = sam_file(base.preset)
     if published is not None and base.digests()["sam"] != published.sha256:
-        say("The file of SAM is not the one that its authors publish, though all its tensors have their shapes.")
+        say("The SAM file is not the one that its authors publish, though all tensors have the expected shapes.")
     tokens = ", ".join(f"{count} {encoder}" for encoder, count in base.tokens.items())
     say(
         f"{printable(base.name)} is registered; the empty prompt has {printable(tokens)} tokens.",
@@ -111,10 +114,13 @@ def _say_registered(base: Base) -> None:
 
 @models.command()
 def info(
-    name: Annotated[str, typer.Argument(metavar="NAME|DIR", help="A registered model, mini, or a trained model.")],
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME|DIR", help="Name of a registered model, mini, or the folder of a trained model."),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what is known of a model: its files with their SHA-256, its licences, how it was trained."""
+    """Show the files of a model with their SHA-256, its licences, and how it was trained."""
     from clue_cli.models.describe import base_facts, checkpoint_facts, lines
     from model.checkpoint import inspect
     from model.presets import PRESETS
@@ -136,9 +142,11 @@ def info(
 
 @models.command()
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Without a name, all.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Registered models to verify; without a name, all.")
+    ] = None,
 ) -> None:
-    """Hash the base weights again and compare with what was noted. The exit code is 4 if something changed."""
+    """Hash the base weights again and compare with the registered digests. Exits with 4 on a difference."""
     from model.registry import registered
     from model.registry import verify as verify_base
 
@@ -158,8 +166,8 @@ def verify(
 
 
 @models.command()
-def remove(name: Annotated[str, typer.Argument(metavar="NAME", help="A registered model.")]) -> None:
-    """Forget where base weights are. The weights themselves stay where they are."""
+def remove(name: Annotated[str, typer.Argument(metavar="NAME", help="Registered model.")]) -> None:
+    """Remove a model from the register. The weights themselves stay where they are."""
     from clue_cli.models.register import forget_prompt
     from model.registry import config_folder, drop, registered
 
@@ -178,10 +186,13 @@ def remove(name: Annotated[str, typer.Argument(metavar="NAME", help="A registere
 def download(
     name: Annotated[str, _NAME],
     to: Annotated[
-        Path, typer.Option("--to", parser=path, metavar="DIR", help="Where the weights go; tens of gigabytes.")
+        Path,
+        typer.Option(
+            "--to", parser=path, metavar="DIR", help="Folder to store the weights in; they take tens of gigabytes."
+        ),
     ],
 ) -> None:
-    """Download base weights with your own Hugging Face token, then check and note them."""
+    """Download base weights with your own Hugging Face token, then check and register them."""
     from clue_cli.models.download import download as fetch
     from clue_cli.models.register import base_preset, register
 
@@ -195,14 +206,15 @@ def download(
 @models.command()
 def merge(
     folder: Annotated[
-        Path, typer.Argument(parser=path, metavar="DIR", help="A trained model: adapters on registered base weights.")
+        Path,
+        typer.Argument(parser=path, metavar="DIR", help="Trained model whose adapters need registered base weights."),
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", parser=path, metavar="DIR", help="The folder to write; must not exist.")
+        Path, typer.Option("--out", "-o", parser=path, metavar="DIR", help="Folder to write; it must not exist.")
     ],
     dtype: Annotated[Format, typer.Option(help="Number format of the stored weights.")] = Format.BFLOAT16,
 ) -> None:
-    """Write a whole model, its base weights included, that needs nothing else where it is deployed."""
+    """Merge adapters into their base weights and write a self-contained model for deployment."""
     import torch
 
     from clue_cli.models.sources import STABILITY

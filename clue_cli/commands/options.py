@@ -1,6 +1,6 @@
-"""What several commands can be told, written once: one name, one meaning, one help text.
+"""Options that several commands share: one name, one meaning, one help text.
 
-A command gives its own default and, where the meaning is its own, its own option; the parsers are shared.
+A command gives its own default and, where the meaning differs, declares its own option; the parsers are shared.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from clue_cli.errors import UsageError
 from clue_cli.scan.options import Compile, DType
 from clue_cli.terminal import printable
 
-READING, NETWORK, MESSAGES = "What is read", "Model", "Messages"
-"""Panels of the help."""
+READING, NETWORK, MESSAGES = "Input", "Model", "Messages"
+"""Headings in the help."""
 
 MOST = 1_000_000
-"""Of megapixels and MiB: beyond what any file holds, and within what the system can count as memory."""
+"""Upper bound of limits in megapixels and MiB: more than any file holds, and countable as memory."""
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
 class Group(TyperGroup):
-    """Commands whose help shows no `<bool>` behind a flag, which takes no value."""
+    """A group of commands whose help shows no `<bool>` after flags, which take no value."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """As Typer has it, but for the flags."""
+        """As in Typer, without the type of flags."""
         command = super().get_command(ctx, cmd_name)
         if command is not None:
             _without_types(command.get_params(ctx))
         return command
 
     def get_params(self, ctx: Any) -> Any:
-        """As Typer has it, but for the flags."""
+        """As in Typer, without the type of flags."""
         return _without_types(super().get_params(ctx))
 
 
@@ -62,32 +62,40 @@ def device(name: str) -> str:
     return name
 
 
-ModelName = Annotated[str, typer.Option(help="A model of the package by name, or a path.", rich_help_panel=NETWORK)]
-Device = Annotated[str, typer.Option(callback=device, help="auto, cpu, cuda or cuda:N.", rich_help_panel=NETWORK)]
+ModelName = Annotated[
+    str, typer.Option(help="Name of a model in the package, or path of a trained model.", rich_help_panel=NETWORK)
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        callback=device, help="Device that runs the network: auto, cpu, cuda or cuda:N.", rich_help_panel=NETWORK
+    ),
+]
 NumberFormat = Annotated[DType, typer.Option(help="Number format of the network.", rich_help_panel=NETWORK)]
 Compiled = Annotated[
     Compile | None,
     typer.Option(
-        help="torch.compile: minutes for each new size of tile, then faster; blocks, or all as CUDA graphs.",
+        help="Compile the network with torch.compile: block by block, or as one CUDA graph. Each new tile size takes "
+        "minutes to compile; then tiles run faster.",
         show_default=False,
         rich_help_panel=NETWORK,
     ),
 ]
 
-Hidden = Annotated[bool, typer.Option("--hidden", help="Also read hidden files and folders.", rich_help_panel=READING)]
+Hidden = Annotated[bool, typer.Option("--hidden", help="Include hidden files and folders.", rich_help_panel=READING)]
 FollowLinks = Annotated[bool, typer.Option("--follow-links", help="Follow symbolic links.", rich_help_panel=READING)]
 ArchiveDepth = Annotated[
-    int, typer.Option(min=0, help="How deep archives in archives are opened; 0: none.", rich_help_panel=READING)
+    int, typer.Option(min=0, help="Levels of nested archives to open; 0 opens no archive.", rich_help_panel=READING)
 ]
 
 Quiet = Annotated[
     bool,
-    typer.Option("--quiet", "-q", help="No progress and no summary; errors only.", rich_help_panel=MESSAGES),
+    typer.Option("--quiet", "-q", help="Print errors only: no progress, no summary.", rich_help_panel=MESSAGES),
 ]
 
 
 def command_line() -> tuple[str, ...]:
-    """The command as it was typed, printable, for the results."""
+    """The command line as typed, made printable, for the results."""
     return tuple(map(printable, ["clue", *sys.argv[1:]]))
 
 

@@ -1,4 +1,4 @@
-"""`clue report` and `clue export`: what a scan has written, rendered again or in another format."""
+"""`clue report` and `clue export`: the results of a scan as a page or in another format."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import typer
 from clue_cli.commands.options import path
 from clue_cli.errors import ExitCode, NothingToScanError, UsageError
 from clue_cli.results.export import FORMATS, writer
-from clue_cli.terminal import printable, say
+from clue_cli.terminal import counted, printable, say
 
 if TYPE_CHECKING:
     from clue_cli.results.reader import ResultsReader
     from clue_cli.results.selection import Selection
 
 ANSWERS = ("forged", "inconclusive", "no_evidence", "failure")
-"""What `--only` can ask for."""
+"""Values of `--only`."""
 
 _SELECTION = "Which records"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 
-Results = Annotated[Path, typer.Argument(parser=path, metavar="RESULTS", help="The folder that --out of a scan named.")]
+Results = Annotated[Path, typer.Argument(parser=path, metavar="RESULTS", help="Results folder of a scan.")]
 Only = Annotated[
     str | None,
     typer.Option(
         metavar="NAME[,NAME…]",
-        help=f"Take only these verdicts or failures: {', '.join(ANSWERS)}.",
+        help=f"Only records with these verdicts, or failures: {', '.join(ANSWERS)}.",
         rich_help_panel=_SELECTION,
     ),
 ]
@@ -39,7 +39,7 @@ Locators = Annotated[
         "--list",
         parser=path,
         metavar="FILE",
-        help="Take only the locators in this text file, one a line.",
+        help="Only records whose locators are in this text file, one per line.",
         rich_help_panel=_SELECTION,
     ),
 ]
@@ -47,8 +47,8 @@ Where = Annotated[
     list[str] | None,
     typer.Option(
         metavar="CONDITION",
-        help="Take only records that meet a condition on a column of summary.csv, as in score>=0.8 or "
-        "camera_model~canon (contains). Several conditions must all hold.",
+        help="Only records that meet a condition on a column of summary.csv, as in score>=0.8 or "
+        "camera_model~canon (contains). Can be repeated; all conditions must hold.",
         rich_help_panel=_SELECTION,
     ),
 ]
@@ -61,12 +61,13 @@ def report(
     where: Where = None,
     name: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Name of the page without .html.", show_default="index, or selection"),
+        typer.Option(metavar="NAME", help="Name of the page, without .html.", show_default="index, or selection"),
     ] = None,
 ) -> None:
-    """Write the page of a results folder again, or a page of selected records beside it.
+    """Write the page of a results folder again, or an additional page of selected records.
 
-    The page is written into RESULTS, because it shows the pictures there; records and pictures are only read.
+    The page is written into RESULTS, because it shows the pictures there;
+    records and pictures are only read.
     """
     selection = _selection(only, locators, where)
     chosen = name or ("selection" if selection else "index")
@@ -98,14 +99,10 @@ def report(
 
 def export(
     results: Results,
-    form: Annotated[
-        str, typer.Option("--format", metavar="|".join(FORMATS), help="The format that is written.")
-    ] = "csv",
+    form: Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="Format to write.")] = "csv",
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", "-o", parser=path, metavar="FILE", help="The file to write.", show_default="standard output"
-        ),
+        typer.Option("--out", "-o", parser=path, metavar="FILE", help="File to write.", show_default="standard output"),
     ] = None,
     only: Only = None,
     locators: Locators = None,
@@ -113,7 +110,7 @@ def export(
 ) -> None:
     """Write the records of a results folder in another format. The folder is only read.
 
-    Records of earlier versions of clue are written in today's schema.
+    Records of earlier versions of clue are converted to the current schema.
     """
     if form not in FORMATS:
         raise UsageError(f"There is no format {form!r}.", f"The formats are: {', '.join(FORMATS)}.")
@@ -145,6 +142,6 @@ def _selection(only: str | None, locators: Path | None, where: list[str] | None)
 
 def _warn_of_damage(reader: ResultsReader) -> None:
     if reader.damaged:
-        say(f"Warning: {reader.damaged} damaged lines of records.jsonl were left out.")
+        say(f"Warning: {counted(reader.damaged, 'damaged line')} of records.jsonl left out.")
     if reader.unfinished:
-        say("Warning: the scan did not come to its end; these are the records until then.")
+        say("Warning: the scan did not finish; these are the records written so far.")

@@ -1,4 +1,4 @@
-"""`clue sample DIR`: evidence with known answers, to try the tool on."""
+"""`clue sample DIR`: sample evidence with known ground truth."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clue_cli.terminal import printable
 
 
 def sample(folder: Path) -> ExitCode:
-    """Write the sample evidence and tell on stderr what was written where.
+    """Write the sample evidence and report on stderr what was written where.
 
     Raises:
         ClueError: as `clue_cli.sample.write_sample` does.
@@ -25,5 +25,5 @@ def sample(folder: Path) -> ExitCode:
     talk = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
     case, truth = printable(str(folder)), printable(str(truth_folder(folder)))
     talk.print(f"{case}: {len(written.evidence)} files with {len(written.exhibits)} images ({kinds}).")
-    talk.print(f"{truth}: masks and truth.csv, what was done to each image.")
+    talk.print(f"{truth}: masks and truth.csv with the edits of each image.")
     return ExitCode.OK

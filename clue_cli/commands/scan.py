@@ -29,7 +29,7 @@ from clue_cli.commands.options import (
 from clue_cli.commands.stop import graceful_stop
 from clue_cli.errors import ExitCode, ForgedFound, NothingToScanError, UsageError
 from clue_cli.scan.options import FailOn, GifFrames, ScanOptions
-from clue_cli.terminal import complain, write_stdout
+from clue_cli.terminal import complain, counted, write_stdout
 
 if TYPE_CHECKING:
     from clue_cli.records import RunRecord
@@ -50,14 +50,16 @@ def _named(devices: str | None, device: str) -> tuple[str, ...]:
     if devices is None:
         return ()
     if device != _DEFAULT.device:
-        raise UsageError("--device and --devices were both given.", "Name one device or several.")
+        raise UsageError("--device and --devices were both given.", "Give one of them.")
     return tuple(f"cuda:{name}" if name.isdigit() else name for name in devices.split(","))
 
 
 def scan(
     paths: Annotated[
         list[Path],
-        typer.Argument(parser=path, metavar="PATH...", help="Evidence: files, folders and archives, in any mix."),
+        typer.Argument(
+            parser=path, metavar="PATH...", help="Evidence to scan: files, folders and archives, in any combination."
+        ),
     ],
     out: Annotated[
         Path,
@@ -66,7 +68,7 @@ def scan(
             "-o",
             parser=path,
             metavar="DIR",
-            help="The results folder: new, empty, or of an earlier scan.",
+            help="Results folder: a new or empty one, or that of an earlier scan.",
         ),
     ],
     model: ModelName = _DEFAULT.model,
@@ -76,7 +78,7 @@ def scan(
         typer.Option(
             callback=_devices,
             metavar="N,N,...",
-            help="Several GPUs by number, as in 0,1: a process for each, and one scan.",
+            help="GPUs to use, by number, as in 0,1. Each runs its own process.",
             show_default=False,
             rich_help_panel=NETWORK,
         ),
@@ -86,7 +88,7 @@ def scan(
         int | None,
         typer.Option(
             min=1,
-            help="Tiles in one batch on a GPU; on the CPU one.",
+            help="Tiles per batch on a GPU. On the CPU it is always 1.",
             show_default="automatic",
             rich_help_panel=NETWORK,
         ),
@@ -94,14 +96,16 @@ def scan(
     compile: Compiled = _DEFAULT.compile,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, max=64, help="Decoding processes.", show_default="automatic", rich_help_panel=NETWORK),
+        typer.Option(
+            min=1, max=64, help="Number of decoding processes.", show_default="automatic", rich_help_panel=NETWORK
+        ),
     ] = _DEFAULT.workers,
     threshold: Annotated[
         float | None,
         typer.Option(
             min=0,
             max=1,
-            help="Mark pixels above this probability.",
+            help="Probability above which a pixel is marked as forged.",
             show_default="the model's own",
             rich_help_panel=NETWORK,
         ),
@@ -111,7 +115,7 @@ def scan(
         typer.Option(
             parser=path,
             metavar="FILE",
-            help="Thresholds from your own photos: what `clue calibrate` wrote.",
+            help="Calibration file written by `clue calibrate`; it sets the thresholds.",
             show_default="the model's own",
             rich_help_panel=NETWORK,
         ),
@@ -128,28 +132,48 @@ def scan(
     ] = _DEFAULT.include_results,
     archive_depth: ArchiveDepth = _DEFAULT.archive_depth,
     gif_frames: Annotated[
-        GifFrames, typer.Option(help="Which frames of a GIF are scanned.", rich_help_panel=READING)
+        GifFrames, typer.Option(help="Frames of a GIF to scan.", rich_help_panel=READING)
     ] = _DEFAULT.gif_frames,
     max_megapixels: Annotated[
-        float, typer.Option(min=0.001, max=MOST, help="Larger images fail undecoded.", rich_help_panel=READING)
+        float,
+        typer.Option(
+            min=0.001,
+            max=MOST,
+            help="Largest image to decode, in megapixels. Larger images are recorded as failures.",
+            rich_help_panel=READING,
+        ),
     ] = _DEFAULT.max_megapixels,
     max_pages: Annotated[
-        int, typer.Option(min=1, help="Further pages of one file fail unread.", rich_help_panel=READING)
+        int,
+        typer.Option(
+            min=1,
+            help="Most pages to read from one file. Further pages are recorded as failures.",
+            rich_help_panel=READING,
+        ),
     ] = _DEFAULT.max_pages,
     max_file_mib: Annotated[
-        float, typer.Option(min=0.001, max=MOST, help="Larger files fail unread (MiB).", rich_help_panel=READING)
+        float,
+        typer.Option(
+            min=0.001,
+            max=MOST,
+            help="Largest file or archive member to read, in MiB. Larger ones are recorded as failures.",
+            rich_help_panel=READING,
+        ),
     ] = _DEFAULT.max_file_mib,
     no_heatmaps: Annotated[
-        bool, typer.Option("--no-heatmaps", help="Keep no heatmaps.", rich_help_panel=_RESULTS)
+        bool, typer.Option("--no-heatmaps", help="Do not write heatmaps.", rich_help_panel=_RESULTS)
     ] = not _DEFAULT.heatmaps,
     no_previews: Annotated[
-        bool, typer.Option("--no-previews", help="Write no pictures for the page.", rich_help_panel=_RESULTS)
+        bool,
+        typer.Option(
+            "--no-previews", help="Do not write the preview pictures that the page shows.", rich_help_panel=_RESULTS
+        ),
     ] = not _DEFAULT.previews,
     panels: Annotated[
         bool,
         typer.Option(
             "--panels",
-            help="Also write maps of three classical methods: aids for an examiner, no part of the verdict.",
+            help="Also write the maps of three classical methods. They help an examiner and do not affect the verdict.",
             rich_help_panel=_RESULTS,
         ),
     ] = _DEFAULT.panels,
@@ -157,26 +181,30 @@ def scan(
         bool,
         typer.Option(
             "--overwrite",
-            help="Start anew: first remove what earlier scans recorded in DIR, and only that.",
+            help="Start over: first remove the results of earlier scans from DIR, and nothing else.",
             rich_help_panel=_RESULTS,
         ),
     ] = _DEFAULT.overwrite,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try again what failed before.", rich_help_panel=_RESULTS)
+        bool,
+        typer.Option("--retry-failed", help="Retry files that failed in an earlier scan.", rich_help_panel=_RESULTS),
     ] = _DEFAULT.retry_failed,
     fail_on: Annotated[
         list[FailOn] | None,
-        typer.Option(help="Give this an exit code of its own.", show_default=False, rich_help_panel=_RESULTS),
+        typer.Option(
+            help="Exit with code 6 if an image has this verdict.", show_default=False, rich_help_panel=_RESULTS
+        ),
     ] = None,
     quiet: Quiet = False,
     json_lines: Annotated[
         bool,
-        typer.Option("--json-lines", help="Print each record on stdout as a line of JSON.", rich_help_panel=MESSAGES),
+        typer.Option("--json-lines", help="Print each record to stdout as one line of JSON.", rich_help_panel=MESSAGES),
     ] = False,
 ) -> None:
-    """Scan evidence for forged regions and write masks, verdicts and a page to DIR.
+    """Scan evidence for forged regions and write masks, verdicts and an HTML page to DIR.
 
-    The evidence is only read. What DIR already holds for the same content, model and settings is not computed again.
+    The evidence is only read. Results that DIR already holds for the same
+    content, model and settings are reused.
     """
     options = ScanOptions(
         model=model,
@@ -234,7 +262,7 @@ class _StdoutLines:
     def __call__(self, line: str) -> None:
         if self._read and not write_stdout(line):
             self._read = False
-            complain("Nobody reads stdout any more. The scan goes on; the records are in the results folder.")
+            complain("Nobody reads stdout any more. The scan continues; the records are in the results folder.")
 
 
 def _conclude(run: RunRecord, options: ScanOptions) -> ExitCode:
@@ -243,11 +271,11 @@ def _conclude(run: RunRecord, options: ScanOptions) -> ExitCode:
     code = exit_code(run.counts, interrupted=run.status == "interrupted", fail_on=options.fail_on)
     if code is ExitCode.NOTHING_TO_SCAN:
         raise NothingToScanError(
-            f"There is no picture in the evidence ({run.counts.files} files, none of them an image).",
-            "Hidden files and links are left out unless you ask for them: --hidden, --follow-links.",
+            f"There is no picture in the evidence ({counted(run.counts.files, 'file')}, none an image).",
+            "Hidden files and links are skipped by default: --hidden and --follow-links include them.",
         )
     if code is ExitCode.FORGED_FOUND:
         raise ForgedFound(f"{run.counts.forged} of {run.counts.images} images have the verdict `forged`.")
     if code is ExitCode.INTERRUPTED:
-        complain("Interrupted.", "What was finished is recorded; the same command goes on from there.")
+        complain("Interrupted.", "Finished files are recorded; repeat the command to resume.")
     return code

@@ -1,4 +1,4 @@
-"""`clue schema`: the JSON Schemas of what a scan and a calibration write, generated from their types."""
+"""`clue schema`: the JSON Schemas of the files that a scan and a calibration write, generated from their types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C in two steps: the first asks the scan to end in good order, the second ends it now."""
+"""Ctrl-C in two steps: the first stops gracefully, the second immediately."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def graceful_stop() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stop.set()
         # Not through a buffered stream: the signal may have come in the middle of writing to it.
-        _tell(b"\nStopping: what is in flight is being finished. Once more to stop at once.\n")
+        _tell(b"\nStopping once the work in progress is finished. Press Ctrl-C again to stop at once.\n")
 
     former = {number: signal.signal(number, on_signal) for number in _SIGNALS}
     try:

@@ -10,7 +10,7 @@ import typer
 from clue_cli.commands.options import Quiet, check_current_folder, path
 from clue_cli.commands.stop import graceful_stop
 from clue_cli.errors import ExitCode, UsageError
-from clue_cli.terminal import complain, printable, say
+from clue_cli.terminal import complain, counted, printable, say
 from clue_cli.training.dry_run import SHEET, look
 from clue_cli.training.run import execute, first_process
 from clue_cli.training.told import told
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from model.training.task import Outcome
 
 _DEFAULT = TrainingOptions(steps=1)
-_DATA, _LENGTH, _MODEL, _OPTIMIZER = "Data and place", "How long", "Network", "Optimizer and losses"
-_CHECKS, _MACHINE = "Checks and saves", "Machine"
+_DATA, _LENGTH, _MODEL, _OPTIMIZER = "Data and output", "Length of the training", "Network", "Optimizer and losses"
+_CHECKS, _MACHINE = "Validation and checkpoints", "Machine"
 
-_Adaptation = Annotated[
-    Adapt | None, typer.Option(help="What of it learns; else as the preset says.", rich_help_panel=_MODEL)
-]
+
+def _adaptation(branch: str) -> Any:
+    return typer.Option(
+        help=f"How the {branch} branch is trained.", show_default="the preset's", rich_help_panel=_MODEL
+    )
 
 
 def _levels(text: str) -> tuple[float, ...]:
@@ -38,7 +40,13 @@ def _levels(text: str) -> tuple[float, ...]:
 
 def train(
     data: Annotated[
-        Path, typer.Option(parser=path, metavar="FILE", help="What to learn from: mix.yaml.", rich_help_panel=_DATA)
+        Path,
+        typer.Option(
+            parser=path,
+            metavar="FILE",
+            help="YAML file that describes the training data (see model/data/MIX.md).",
+            rich_help_panel=_DATA,
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -47,7 +55,7 @@ def train(
             "-o",
             parser=path,
             metavar="DIR",
-            help="The runs folder: new, or of this training. A --dry-run can do without.",
+            help="Run folder: a new one, or that of the training to resume. Optional with --dry-run.",
             rich_help_panel=_DATA,
         ),
     ] = None,
@@ -55,7 +63,7 @@ def train(
         bool,
         typer.Option(
             "--dry-run",
-            help=f"Look through the data, write {SHEET} to DIR or here, count parameters; train nothing.",
+            help=f"Check the data, write {SHEET} to DIR (default: the current folder), count parameters, and stop.",
             rich_help_panel=_DATA,
         ),
     ] = False,
@@ -63,93 +71,156 @@ def train(
         bool,
         typer.Option(
             "--decode",
-            help="With --dry-run: decode all files, so that any damage shows. Takes longer.",
+            help="With --dry-run: decode every file to find damaged ones, which takes longer.",
             rich_help_panel=_DATA,
         ),
     ] = False,
-    steps: Annotated[int | None, typer.Option(help="Steps of the optimizer.", rich_help_panel=_LENGTH)] = None,
+    steps: Annotated[int | None, typer.Option(help="Length in optimizer steps.", rich_help_panel=_LENGTH)] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="By the clock, pauses left out.", rich_help_panel=_LENGTH)
+        float | None,
+        typer.Option(
+            help="Length in minutes of wall-clock time, interruptions excluded.",
+            rich_help_panel=_LENGTH,
+        ),
     ] = None,
     preset: Annotated[
-        str, typer.Option(help="A preset or base model by name, or a YAML file.", rich_help_panel=_MODEL)
+        str, typer.Option(help="Name of a preset or base model, or a YAML file.", rich_help_panel=_MODEL)
     ] = "mini",
     init: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="First weights: a name or a path.", rich_help_panel=_MODEL)
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="Model to take the initial weights from: a name or a path.", rich_help_panel=_MODEL
+        ),
     ] = None,
-    adapt_sd3: _Adaptation = _DEFAULT.adapt_sd3,
-    adapt_sam: _Adaptation = _DEFAULT.adapt_sam,
-    branches: Annotated[Branches, typer.Option(help="Both, or one alone.", rich_help_panel=_MODEL)] = _DEFAULT.branches,
+    adapt_sd3: Annotated[Adapt | None, _adaptation("SD3")] = _DEFAULT.adapt_sd3,
+    adapt_sam: Annotated[Adapt | None, _adaptation("SAM")] = _DEFAULT.adapt_sam,
+    branches: Annotated[
+        Branches, typer.Option(help="Branches of the network to use.", rich_help_panel=_MODEL)
+    ] = _DEFAULT.branches,
     noise: Annotated[
         NoiseSchedule | None,
-        typer.Option(help="On the latent; else as the preset says.", rich_help_panel=_MODEL),
+        typer.Option(help="How noise is added to the latent.", show_default="the preset's", rich_help_panel=_MODEL),
     ] = _DEFAULT.noise,
     shift: Annotated[
-        float | None, typer.Option(help="Of the noise levels; 3 in the paper.", rich_help_panel=_MODEL)
+        float | None,
+        typer.Option(
+            help="Shift s of the noise levels; 3 in the paper.", show_default="the preset's", rich_help_panel=_MODEL
+        ),
     ] = _DEFAULT.shift,
     levels: Annotated[
         str | None,
         typer.Option(
-            metavar="T,T", help="Noise levels before the shift, 0 to 1.", show_default=False, rich_help_panel=_MODEL
+            metavar="T,T,...",
+            help="Noise levels before the shift, each from 0 to 1.",
+            show_default="the preset's",
+            rich_help_panel=_MODEL,
         ),
     ] = None,
     fresh_head: Annotated[
         bool,
-        typer.Option("--fresh-head", help="Of --init take the branches only, not the head.", rich_help_panel=_MODEL),
+        typer.Option(
+            "--fresh-head",
+            help="Take only the branches from --init and initialize fusion and localization randomly.",
+            rich_help_panel=_MODEL,
+        ),
     ] = False,
-    batch: Annotated[int, typer.Option(help="Pictures, in each process.", rich_help_panel=_OPTIMIZER)] = _DEFAULT.batch,
-    accumulate: Annotated[int, typer.Option(help="Batches in a step.", rich_help_panel=_OPTIMIZER)] = (
-        _DEFAULT.accumulate
-    ),
-    lr: Annotated[float, typer.Option(help="Highest learning rate.", rich_help_panel=_OPTIMIZER)] = _DEFAULT.lr,
-    weight_decay: Annotated[float, typer.Option(help="Of matrices only.", rich_help_panel=_OPTIMIZER)] = (
-        _DEFAULT.weight_decay
-    ),
-    warmup: Annotated[float, typer.Option(help="Share of the training.", rich_help_panel=_OPTIMIZER)] = _DEFAULT.warmup,
-    clip: Annotated[float, typer.Option(help="Largest norm of the gradient.", rich_help_panel=_OPTIMIZER)] = (
-        _DEFAULT.clip
-    ),
-    ema: Annotated[float, typer.Option(help="Of the weights; 0: none.", rich_help_panel=_OPTIMIZER)] = _DEFAULT.ema,
-    bce_weight: Annotated[float, typer.Option(help="λ1 at the start.", rich_help_panel=_OPTIMIZER)] = (
-        _DEFAULT.bce_weight
-    ),
-    dice_weight: Annotated[float, typer.Option(help="λ2 at the start.", rich_help_panel=_OPTIMIZER)] = (
-        _DEFAULT.dice_weight
-    ),
+    batch: Annotated[
+        int, typer.Option(help="Images per batch and process.", rich_help_panel=_OPTIMIZER)
+    ] = _DEFAULT.batch,
+    accumulate: Annotated[
+        int, typer.Option(help="Batches per optimizer step (gradient accumulation).", rich_help_panel=_OPTIMIZER)
+    ] = (_DEFAULT.accumulate),
+    lr: Annotated[float, typer.Option(help="Peak learning rate.", rich_help_panel=_OPTIMIZER)] = _DEFAULT.lr,
+    weight_decay: Annotated[
+        float, typer.Option(help="Weight decay, applied to weight matrices only.", rich_help_panel=_OPTIMIZER)
+    ] = (_DEFAULT.weight_decay),
+    warmup: Annotated[
+        float,
+        typer.Option(
+            help="Fraction of the training during which the learning rate rises to its peak.",
+            rich_help_panel=_OPTIMIZER,
+        ),
+    ] = _DEFAULT.warmup,
+    clip: Annotated[
+        float, typer.Option(help="Norm above which the gradient is clipped.", rich_help_panel=_OPTIMIZER)
+    ] = (_DEFAULT.clip),
+    ema: Annotated[
+        float,
+        typer.Option(
+            help="Decay of the moving average of the weights; 0 turns averaging off.", rich_help_panel=_OPTIMIZER
+        ),
+    ] = _DEFAULT.ema,
+    bce_weight: Annotated[
+        float, typer.Option(help="Initial weight λ1 of the BCE loss.", rich_help_panel=_OPTIMIZER)
+    ] = (_DEFAULT.bce_weight),
+    dice_weight: Annotated[
+        float, typer.Option(help="Initial weight λ2 of the Dice loss.", rich_help_panel=_OPTIMIZER)
+    ] = (_DEFAULT.dice_weight),
     dice: Annotated[
-        DiceOver, typer.Option(help="Sums of Dice over the batch (paper) or each image.", rich_help_panel=_OPTIMIZER)
+        DiceOver,
+        typer.Option(
+            help="Whether Dice is computed over the whole batch (as in the paper) or per image.",
+            rich_help_panel=_OPTIMIZER,
+        ),
     ] = _DEFAULT.dice,
     weights_rate: Annotated[
-        float, typer.Option(help="How fast λ1, λ2 follow the validation; 0: fixed.", rich_help_panel=_OPTIMIZER)
+        float,
+        typer.Option(
+            help="Rate at which λ1 and λ2 adapt to validation precision and recall; 0 keeps them fixed.",
+            rich_help_panel=_OPTIMIZER,
+        ),
     ] = _DEFAULT.weights_rate,
-    seed: Annotated[int, typer.Option(help="Of weights, samples, noise.", rich_help_panel=_OPTIMIZER)] = _DEFAULT.seed,
-    validate_every: Annotated[int, typer.Option(help="In steps.", rich_help_panel=_CHECKS)] = _DEFAULT.validate_every,
-    validation_samples: Annotated[int, typer.Option(help="At least so many.", rich_help_panel=_CHECKS)] = (
-        _DEFAULT.validation_samples
-    ),
+    seed: Annotated[
+        int, typer.Option(help="Random seed of initial weights, samples and noise.", rich_help_panel=_OPTIMIZER)
+    ] = _DEFAULT.seed,
+    validate_every: Annotated[
+        int, typer.Option(help="Optimizer steps between validations.", rich_help_panel=_CHECKS)
+    ] = _DEFAULT.validate_every,
+    validation_samples: Annotated[
+        int, typer.Option(help="Minimum number of validation images.", rich_help_panel=_CHECKS)
+    ] = (_DEFAULT.validation_samples),
     calibration_samples: Annotated[
-        int, typer.Option(help="At most so many, for score and confidence; 0: none.", rich_help_panel=_CHECKS)
+        int,
+        typer.Option(
+            help="Maximum number of images for calibrating score and confidence after training; 0 skips it.",
+            rich_help_panel=_CHECKS,
+        ),
     ] = _DEFAULT.calibration_samples,
-    save_every: Annotated[int, typer.Option(help="In steps.", rich_help_panel=_CHECKS)] = _DEFAULT.save_every,
+    save_every: Annotated[
+        int, typer.Option(help="Optimizer steps between checkpoints.", rich_help_panel=_CHECKS)
+    ] = _DEFAULT.save_every,
     precision: Annotated[
-        Precision, typer.Option(help="Mixed precision.", rich_help_panel=_MACHINE)
+        Precision, typer.Option(help="Mixed precision; no means float32.", rich_help_panel=_MACHINE)
     ] = _DEFAULT.precision,
     device: Annotated[
-        Literal["auto", "cpu"], typer.Option(help="auto: a GPU.", rich_help_panel=_MACHINE)
+        Literal["auto", "cpu"],
+        typer.Option(help="Device to train on; auto takes a GPU if there is one.", rich_help_panel=_MACHINE),
     ] = _DEFAULT.device,
     workers: Annotated[
-        int, typer.Option(help="Processes that make batches.", rich_help_panel=_MACHINE)
+        int,
+        typer.Option(
+            help="Number of data-loading processes; 0 loads in the training process.", rich_help_panel=_MACHINE
+        ),
     ] = _DEFAULT.workers,
     gradient_checkpointing: Annotated[
-        bool, typer.Option("--gradient-checkpointing", help="Less memory, more time.", rich_help_panel=_MACHINE)
+        bool,
+        typer.Option(
+            "--gradient-checkpointing",
+            help="Recompute activations in the backward pass: less memory, more time.",
+            rich_help_panel=_MACHINE,
+        ),
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a model on a mix of data, or go on with a training.
+    """Train a model on a mix of data sets, or resume a training.
 
-    The same command again goes on exactly where it stopped. DIR/best is the best model by validation F1, for
-    `clue scan --model`; DIR/last the last one. On several GPUs: accelerate launch -m clue_cli train …; in several
-    processes on CPUs: torchrun --nproc_per_node 2 -m clue_cli train …
+    Repeating the command resumes exactly where the training stopped. DIR/best
+    is the model with the best validation F1, for `clue scan --model`; DIR/last
+    is the latest one.
+
+    Several GPUs: accelerate launch -m clue_cli train ...
+
+    Several processes on CPUs: torchrun --nproc_per_node 2 -m clue_cli train ...
     """
     check_current_folder()
     words: dict[str, Any] = {
@@ -184,10 +255,12 @@ def train(
         "gradient_checkpointing": gradient_checkpointing,
     }
     if out is None and not dry_run:
-        raise UsageError("--out is missing: the folder that the training writes to.", "Give --out DIR.")
+        raise UsageError("--out is missing: the run folder to write.", "Give --out DIR.")
     out = out or Path()
     if decode and not dry_run:
-        raise UsageError("--decode is for a --dry-run; training decodes what it draws.", "Add --dry-run.")
+        raise UsageError(
+            "--decode works only with --dry-run; training decodes every sample it draws.", "Add --dry-run."
+        )
     if dry_run and steps is None and minutes is None:
         words["steps"] = 1
     with told():
@@ -203,9 +276,9 @@ def _conclude(outcome: Outcome, out: Path, quiet: bool) -> ExitCode:
     if not first_process():
         return ExitCode.INTERRUPTED if outcome.interrupted else ExitCode.OK
     if outcome.damaged and not quiet:
-        say(f"{outcome.damaged} times a damaged picture was skipped; log.jsonl lists them.")
+        say(f"Damaged pictures were skipped {counted(outcome.damaged, 'time')}; log.jsonl lists them.")
     if outcome.interrupted:
-        complain(f"Interrupted at step {outcome.step}.", "All is saved; the same command goes on from there.")
+        complain(f"Interrupted at step {outcome.step}.", "Everything is saved; repeat the command to resume.")
         return ExitCode.INTERRUPTED
     if quiet:
         return ExitCode.OK

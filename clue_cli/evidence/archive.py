@@ -81,7 +81,7 @@ def source_events(source: Source, options: ArchiveOptions) -> Iterator[Event]:
         case Kind.ARCHIVE if source.depth >= options.depth:
             failure = ReadFailure(
                 FailureCode.ARCHIVE_TOO_DEEP,
-                f"It is archive {source.depth + 1} of archives in archives, which are opened to depth {options.depth}.",
+                f"The archive is nested {source.depth + 1} levels deep; --archive-depth is {options.depth}.",
                 "Raise --archive-depth.",
             )
             yield unreadable(locator, Step.ARCHIVE, failure)

@@ -83,7 +83,7 @@ class Budget:
         if unpacked > self.limits.ratio_floor_mib * (1 << 20) and unpacked > self.limits.ratio * max(packed, 1):
             raise ReadFailure(
                 FailureCode.ARCHIVE_LIMIT,
-                f"More than {self.limits.ratio:g} bytes come out of each byte of it: it looks like a zip bomb.",
+                f"It expands to more than {self.limits.ratio:g} times its size: it looks like a zip bomb.",
                 UNPACK_ADVICE,
             )
 

@@ -194,7 +194,7 @@ def open_file(path: Path) -> BinaryIO:
         descriptor = os.open(path, flags)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise ReadFailure(FailureCode.CHANGED_DURING_SCAN, "It was a file when it was listed, and is none now.")
+        raise ReadFailure(FailureCode.CHANGED_DURING_SCAN, "It was a file when it was listed, but no longer is.")
     return cast(BinaryIO, os.fdopen(descriptor, "rb", buffering=0))
 
 

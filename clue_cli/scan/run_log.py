@@ -1,6 +1,6 @@
-"""What is known of the run as a whole while it goes on: counts, warnings, and who is told.
+"""State of a running scan: counts, warnings, and the record that becomes `run.json`.
 
-All threads of a scan report here; one lock puts their reports in a row, as `Progress` asks for.
+All threads of a scan report here; one lock serializes the events that go to `Progress`.
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.scan.options import ScanOptions
 from clue_cli.scan.outcome import exit_code
 from clue_cli.scan.progress import Progress
+from clue_cli.terminal import counted
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint
 from model.rectified_flow import noise_levels
 
 
 class RunLog:
-    """Collects what `run.json` will say, and passes every event on.
+    """Collects the content of `run.json`, and passes every event on to `progress`.
 
     Args:
         paths: the evidence.
-        options: what the person chose.
+        options: the user's choices.
         checkpoint: the model.
-        calibration: as used, the options of the person applied.
+        calibration: as used, with the options applied.
         device, dtype: where and how the network runs; several devices are joined by commas.
-        progress: who is told.
+        progress: receives the events.
         own: the calibration file that was given, if any.
     """
 
@@ -106,7 +107,7 @@ class RunLog:
         )
 
     def found(self) -> None:
-        """One more file or archive member was met."""
+        """Count one more file or archive member."""
         with self._lock:
             self._counts["files"] += 1
             self._progress.found(1)
@@ -122,12 +123,12 @@ class RunLog:
             self._counts["archives"] += 1
 
     def archive_hashed(self, locator: str, sha256: str) -> None:
-        """Which bytes an archive on disk holds."""
+        """Note the SHA-256 of an archive on disk."""
         with self._lock:
             self._archives[locator] = sha256
 
     def not_a_picture(self, extension: str) -> None:
-        """A file is no picture and does not claim to be one."""
+        """A file is not a picture and does not claim to be one."""
         with self._lock:
             self._counts["not_pictures"] += 1
             self._not_pictures[extension or "(none)"] += 1
@@ -149,7 +150,7 @@ class RunLog:
             self._progress.done()
 
     def record(self, record: ImageRecord | FailureRecord, *, resumed: bool = False) -> None:
-        """A record is written, or taken over."""
+        """A record was written, or reused from an earlier run."""
         with self._lock:
             self._counts["resumed"] += resumed
             if isinstance(record, ImageRecord):
@@ -161,7 +162,7 @@ class RunLog:
                 self._progress.failed(record, resumed=resumed)
 
     def evidence_changed(self, locator: str) -> None:
-        """A file did not have the same SHA-256 after its scan."""
+        """A file had another SHA-256 after its scan."""
         with self._lock:
             self._changed = True
             self.warn(f"{locator} changed while it was being scanned.")
@@ -178,13 +179,13 @@ class RunLog:
             self._replaced += 1
 
     def warn(self, text: str) -> None:
-        """Something about the run as a whole that a reader should know."""
+        """Add a warning about the run as a whole."""
         with self._lock:
             self.run = self.run.model_copy(update={"warnings": [*self.run.warnings, text]})
             self._progress.warning(text)
 
     def close(self, status: Literal["finished", "interrupted", "failed"], code: ExitCode | None = None) -> None:
-        """Fill in what is known at the end; the last call counts.
+        """Fill in the fields known at the end; the last call wins.
 
         Args:
             code: the exit code of a run that failed.
@@ -195,8 +196,8 @@ class RunLog:
                     self.warn(words.format(n=number))
             if self._replaced:
                 self.warn(
-                    f"{self._replaced} files have the name of others that an earlier run recorded here; the results of "
-                    "those were replaced. Use a results folder of its own for each body of evidence."
+                    f"{counted(self._replaced, 'earlier result')} replaced: an earlier run recorded other files with "
+                    "the same names here. Use a separate results folder for each body of evidence."
                 )
                 self._replaced = 0
             counts = Counts(**self._counts)
@@ -226,10 +227,10 @@ _NAMED = 20
 """Folders with earlier results that are named one by one."""
 
 _SKIPPED = {
-    "hidden": "{n} hidden files or folders were not scanned; --hidden scans them.",
-    "link": "{n} links were not followed; --follow-links follows them.",
-    "former results": "{n} folders hold results of earlier scans and were not examined; --include-results scans them.",
-    "results": "{n} folders of results lie in the evidence and were not scanned.",
+    "hidden": "Hidden files and folders that were not scanned: {n} (--hidden scans them).",
+    "link": "Links that were not followed: {n} (--follow-links follows them).",
+    "former results": "Folders with earlier results that were not scanned: {n} (--include-results scans them).",
+    "results": "Results folders in the evidence that were not scanned: {n}.",
 }
 
 

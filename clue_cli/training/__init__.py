@@ -1,1 +1,1 @@
-"""`clue train`: from a mix and options to a training, a look at the data before it, and what is said of both."""
+"""`clue train`: the training run, the dry run, and the error messages of both."""

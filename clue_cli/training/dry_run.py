@@ -1,4 +1,4 @@
-"""The dry run: what a mix holds, what of it is damaged, what training would see of it, and whether it would begin."""
+"""The dry run: describes a mix, finds damaged files, writes a contact sheet, and checks that training could start."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ SHEET = "contact-sheet.png"
 def look(
     data: Path, out: Path, preset: str, options: TrainingOptions, *, init: str | None, decode: bool, quiet: bool
 ) -> ExitCode:
-    """Describe the data on stdout, write the sheet, and refuse what a training would refuse, in its words.
+    """Describe the data on stdout, write the contact sheet, and raise the errors that training would raise.
 
     Args:
         data: the mix.
-        out: folder of the sheet.
+        out: folder for the contact sheet.
         preset: a name, or a file.
-        options: of the training.
-        init: a model whose weights are the first ones.
-        decode: decode all files, not some.
-        quiet: no progress.
+        options: training options.
+        init: a model to take the initial weights from.
+        decode: decode all files instead of a sample.
+        quiet: show no progress.
 
     Raises:
         OutputError: the sheet cannot be written.
-        What `clue_cli.training.told` turns into what a person is told: a side without an image, nothing forged to
-            validate on, and so on.
+        The errors that `clue_cli.training.told` translates: a split without an image, nothing forged to validate on,
+            and so on.
     """
     from model.data.calibration_pictures import CalibrationPictures
     from model.data.description import describe, forged_area_lines
@@ -55,7 +55,7 @@ def look(
     for line in description.lines():
         write_stdout(line + "\n")
     if not decode:
-        write_stdout("headers and some masks were read; --decode decodes all files, which takes longer\n")
+        write_stdout("only headers and some masks were read; --decode decodes all files, which takes longer\n")
     training = Stream(mix, "train", options.seed)
     validation = Stream(mix, "validation", options.seed)
     for line in forged_area_lines(training):
@@ -69,12 +69,12 @@ def look(
         raise unreadable
     write_stdout(f"validation: {pictures} samples, {forged} of them forged\n")
     learn, everything = count_parameters(planned(fitted, options))
-    write_stdout(f"{network.name}: {learn:,} of {everything:,} parameters learn\n")
+    write_stdout(f"{network.name}: {learn:,} of {everything:,} parameters are trainable\n")
     return ExitCode.OK
 
 
 def _check_first_weights(preset: Preset, options: TrainingOptions, init: str) -> None:
-    """Refuse a model that the training could not begin with.
+    """Refuse a model that the training could not start from.
 
     Raises:
         CheckpointError: it is missing, damaged, or of another preset.
@@ -84,12 +84,12 @@ def _check_first_weights(preset: Preset, options: TrainingOptions, init: str) ->
     from model.training.network import prepare_network
 
     inspect(init)
-    if not needs_bases(preset):  # else gigabytes, which a look at the data can do without
+    if not needs_bases(preset):  # else this would load gigabytes that a dry run does not need
         prepare_network(preset, options, init)
 
 
 def _write_sheet(training: Stream, out: Path) -> DamagedFileError | None:
-    """Write the sheet, and say where it is; what is returned is why there is nothing to show.
+    """Write the contact sheet and print its path. Returns the error if no picture could be read.
 
     Raises:
         OutputError: it cannot be written.
@@ -122,14 +122,14 @@ def _validated_on(training: Stream, validation: Stream, preset: Preset, options:
     fixed = fixed_batches(Feed(validation, preset, options.batch, options.seed), options, Accelerator(cpu=True))
     problem = Feed(training, preset, options.batch, options.seed)[0].problem
     if problem:
-        raise OptionsError(f"Nothing to learn from: {problem}.", "Look at the pictures of the mix.")
+        raise OptionsError(f"Nothing to learn from: {problem}.", "Check the images of the mix.")
     masks = [mask for batch in fixed for mask in batch.masks]
     return len(masks), sum(bool(mask.any()) for mask in masks)
 
 
 @contextmanager
 def _looking(quiet: bool) -> Iterator[Looked]:
-    """A bar on stderr for each source, on a terminal; lines now and then elsewhere; nothing if quiet."""
+    """A progress bar on stderr for each source on a terminal, occasional lines elsewhere, nothing if quiet."""
     from tqdm import tqdm
 
     bars: dict[str, tqdm[Any]] = {}

@@ -1,4 +1,4 @@
-"""A training from a mix: the data, the preset, who is told, and the loop."""
+"""Runs a training: reads the mix and the preset, sets up data and progress, and starts the loop."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def execute(
     quiet: bool,
     stop: threading.Event,
 ) -> Outcome:
-    """Train, or go on.
+    """Train, or resume.
 
     Args:
         data: the mix.
         out: the runs folder.
         preset: a name, or a file.
-        init: a model whose weights are the first ones.
-        options: of the training.
-        quiet: say nothing.
+        init: a model to take the initial weights from.
+        options: training options.
+        quiet: print nothing.
         stop: once set, the training saves and ends.
 
     Raises:
-        What `clue_cli.training.told` turns into what a person is told.
+        The errors that `clue_cli.training.told` translates.
     """
     # Heavy: only here, so that `clue --help` answers at once.
     from model.data.calibration_pictures import CalibrationPictures
@@ -57,11 +57,11 @@ def execute(
     training, validation = Stream(mix, "train", options.seed), Stream(mix, "validation", options.seed)
     wanted = options.calibration_samples > 0 and first_process()
     calibration = CalibrationPictures(mix, options.seed) if wanted else None
-    # Each side lists all files, so that it tells most problems as well
+    # Both splits list all files, so most problems appear in both
     problems = len({*training.problems, *validation.problems})
     if problems and first_process() and not quiet:
         some = "1 problem" if problems == 1 else f"{problems} problems"
-        say(f"Not all of the data is used ({some}); --dry-run shows what is left out.")
+        say(f"Some of the data is not used ({some}); --dry-run shows which.")
     for name in training.absent if first_process() and not quiet else []:
         say(printable(f"{name} has no image to train on; the other sources take its share."))
     for line in training.empty_masks() if first_process() and not quiet else []:
@@ -80,7 +80,7 @@ def execute(
 
 
 def read(data: Path, preset: str, out: Path) -> tuple[Mix, Preset]:
-    """The mix and the preset, which fit each other; nothing of the mix is where training writes.
+    """The mix and the preset, checked against each other and against the output folder.
 
     Raises:
         MixError, PresetError: one of them is wrong.
@@ -93,8 +93,8 @@ def read(data: Path, preset: str, out: Path) -> tuple[Mix, Preset]:
     for source, folder in mix.folders():
         if out.resolve().is_relative_to(folder.resolve()):
             raise OptionsError(
-                f"--out {out} lies in {folder}, and pictures of the training would be trained on: {source.where}.",
-                "Give a folder outside of the data.",
+                f"--out {out} lies in the data folder {folder}, so training would read its own output: {source.where}.",
+                "Name a folder outside the data.",
             )
     multiple = network.tile.multiple
     for shape in mix.shapes:
@@ -107,5 +107,5 @@ def read(data: Path, preset: str, out: Path) -> tuple[Mix, Preset]:
 
 
 def first_process() -> bool:
-    """Whether this process is the one that talks."""
+    """Whether this process prints messages."""
     return os.environ.get("RANK", "0") == "0"  # set by `accelerate launch`

@@ -1,4 +1,4 @@
-"""What can go wrong in a training, as a person is told it."""
+"""Translates errors of `model` into `ClueError`s, with exit code and advice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from model.training.errors import CannotWriteError, NotFiniteError, ResourcesErr
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Turn what can go wrong in a training into what `clue_cli.app.run` shows, with its exit code."""
+    """Translate errors of a training into `ClueError`s, which `clue_cli.app.run` prints."""
     try:
         yield
     except TrainingError as error:
@@ -36,7 +36,7 @@ def told() -> Iterator[None]:
 
 
 def _advice(error: Exception) -> tuple[type[ClueError], str] | None:
-    """Errors of modules that only a training imports, told apart where they have been imported."""
+    """Class and advice for errors of modules that only training imports; None for other errors."""
     from model.checkpoint import CheckpointError
     from model.data.yaml_reader import MixError
     from model.images.pixels import DamagedFileError
@@ -44,11 +44,11 @@ def _advice(error: Exception) -> tuple[type[ClueError], str] | None:
     from model.registry import BasesError
 
     if isinstance(error, CheckpointError):
-        return WeightsError, "Give --init a folder with model.json and model.safetensors of the same preset."
+        return WeightsError, "--init needs a folder with model.json and model.safetensors of the same preset."
     if isinstance(error, BasesError):
         return WeightsError, "`clue models add` registers the weights of SD3 and SAM; --init starts from a model."
     if isinstance(error, MixError):
-        return UsageError, "model/data/MIX.md describes the file; --dry-run shows what is found."
+        return UsageError, "model/data/MIX.md describes the file; --dry-run shows what clue finds in it."
     if isinstance(error, DamagedFileError):
-        return UsageError, "Look at the pictures of the mix."
-    return (UsageError, "model/presets/spec.py says what each key means.") if isinstance(error, PresetError) else None
+        return UsageError, "Check the images of the mix."
+    return (UsageError, "model/presets/spec.py documents each key.") if isinstance(error, PresetError) else None

@@ -174,7 +174,7 @@ class TestScan:
                 ExitCode.FORGED_FOUND,
                 "1 of 2 images",
             ),
-            (Counts(images=1, failures=1), "interrupted", [], ExitCode.INTERRUPTED, "the same command goes on"),
+            (Counts(images=1, failures=1), "interrupted", [], ExitCode.INTERRUPTED, "repeat the command to resume"),
         ],
     )
     def test_exit_codes(
@@ -416,7 +416,7 @@ class TestStop:
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(number)
         assert signal.getsignal(number) is before
-        assert capfd.readouterr().err.count("Once more to stop at once") == 1
+        assert capfd.readouterr().err.count("Press Ctrl-C again to stop at once") == 1
 
     def test_a_closed_stderr_does_not_hinder_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch, graceful_stop() as stop:

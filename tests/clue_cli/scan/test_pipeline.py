@@ -241,9 +241,9 @@ def test_out_of_memory_while_writing_costs_one_image(
 
 
 def test_results_that_give_way_to_those_of_another_file_are_told(scan: Scan, evidence: Path) -> None:
-    assert not any("have the name of others" in warning for warning in scan().warnings)
+    assert not any("earlier result" in warning for warning in scan().warnings)
     (evidence / "a.jpg").write_bytes(jpeg(96, 80, quality=20))
-    assert any("1 files have the name of others" in warning for warning in scan().warnings)
+    assert any("1 earlier result replaced" in warning for warning in scan().warnings)
 
 
 def test_an_archive_that_cannot_be_hashed_leaves_open_whether_it_changed(

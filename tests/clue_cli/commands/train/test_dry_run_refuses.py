@@ -144,7 +144,7 @@ def test_forged_areas_of_what_is_made_on_the_fly(
 
 PLACES: dict[str, tuple[dict[str, Any], str, str, int, str]] = {
     "a shape that does not fit": ({"shapes": [64, 72]}, "run", "72×72 does not fit", 12, "shapes[1]"),
-    "a runs folder in the data": ({}, "masks/run", "pictures of the training would be", 4, "sources[0].pairs"),
+    "a runs folder in the data": ({}, "masks/run", "training would read its own output", 4, "sources[0].pairs"),
     "no image to validate on": ({"split": {"share": 0.0}}, "run", "the validation side", 14, "validation.share"),
     "no image to train on": ({"sources": [{"authentic": "empty"}]}, "run", "the train side", 2, "sources"),
 }

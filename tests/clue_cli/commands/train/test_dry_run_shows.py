@@ -23,7 +23,7 @@ def test_dry_run(data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
         "authentic",
         "broken.png",
         "forged area",
-        "parameters learn",
+        "parameters are trainable",
         "contact-sheet.png",
         "score and confidence: none",
     ):

@@ -75,7 +75,7 @@ def test_damaged_pictures_whose_names_are_not_utf_8(
     mix = {"sources": [{"list": "list.jsonl"}], "shapes": [64], "validation": {"share": 0.4}}
     (tmp_path / "mix.yaml").write_text(json.dumps(mix))
     assert clue(data, tmp_path / "run", "--steps", "2", mix=str(tmp_path / "mix.yaml")) == ExitCode.OK
-    assert "a damaged picture was skipped" in capfd.readouterr().err
+    assert "Damaged pictures were skipped" in capfd.readouterr().err
     assert any("caf\udce9" in row["picture"] for row in read_log(tmp_path / "run" / "log.jsonl") if "picture" in row)
     assert clue(data, tmp_path / "run", "--steps", "2", mix=str(tmp_path / "mix.yaml")) == ExitCode.OK  # from its state
 

@@ -93,7 +93,7 @@ def test_every_option_arrives(data: Path, tmp_path: Path, monkeypatch: pytest.Mo
         (["--steps", "1", "--levels", "0.1,2"], "mix.yaml", 2, "--levels is (0.1, 2.0)"),
         (["--steps", "1", "--noise", "pink"], "mix.yaml", 2, "pink"),
         (["--steps", "1", "--dice", "pixel"], "mix.yaml", 2, "pixel"),
-        (["--steps", "1", "--decode"], "mix.yaml", 2, "--decode is for a --dry-run"),
+        (["--steps", "1", "--decode"], "mix.yaml", 2, "--decode works only with --dry-run"),
         (["--steps", "1"], "wrong.yaml", 2, "pears"),
         (["--steps", "1"], "absent.yaml", 2, "absent.yaml"),
         (["--steps", "1"], "../absent.yaml", 2, "../absent.yaml"),
@@ -132,7 +132,7 @@ def test_a_runs_folder_inside_the_data(
     (tmp_path / "linked").symlink_to(data)
     for out in (data / "images" / "runs", tmp_path / "linked" / "authentic"):
         assert clue(data, out, *words) == ExitCode.BAD_USAGE
-        assert "pictures of the training would be trained on" in " ".join(capfd.readouterr().err.split())
+        assert "training would read its own output" in " ".join(capfd.readouterr().err.split())
     assert not (data / "images" / "runs").exists()
 
 
