@@ -83,12 +83,12 @@ def calibrate(
     ] = _DEFAULT.max_file_mib,
     quiet: Quiet = False,
 ) -> None:
-    """Set the threshold of `forged` from your own untouched photos, with a guaranteed false-positive rate.
+    """Set the threshold of `forged` so that few of your own untouched photos are called forged by mistake.
 
     The photos should have the same origin as the evidence: the same kinds of
     cameras, processing and compression. Do not hand-pick them, and use none
     that the model was trained on. With n photos, the smallest rate that can be
-    guaranteed is 1/(n+1).
+    promised is 1/(n+1).
     """
     check_current_folder()
     level = max(0.05, fpr) if inconclusive is None else inconclusive
