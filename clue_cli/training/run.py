@@ -61,7 +61,7 @@ def execute(
     problems = len({*training.problems, *validation.problems})
     if problems and first_process() and not quiet:
         some = "1 problem" if problems == 1 else f"{problems} problems"
-        say(f"Some of the data is not used ({some}); --dry-run shows which.")
+        say(f"Some of the data is left out ({some}); --dry-run shows which.")
     for name in training.absent if first_process() and not quiet else []:
         say(printable(f"{name} has no image to train on; the other sources take its share."))
     for line in training.empty_masks() if first_process() and not quiet else []:

@@ -176,7 +176,7 @@ def test_a_lying_extension_is_a_finding(name: str, finding: str | None) -> None:
 
 def test_hashing_what_is_no_file_any_more_is_an_os_error(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.jpg")
-    with pytest.raises(OSError, match="none now"):
+    with pytest.raises(OSError, match="no longer is"):
         sha256_file(tmp_path / "a.jpg")
     with pytest.raises(FileNotFoundError):
         sha256_file(tmp_path / "gone.jpg")

@@ -373,7 +373,7 @@ class TestCommand:
         ended = ForgeRun("interrupted", 1, 1, {"splice": 2}, {})
         monkeypatch.setattr(run_module, "forge_folder", lambda *args: ended)
         assert app.run(["forge", str(photos), "-o", str(tmp_path / "out")]) == ExitCode.INTERRUPTED
-        assert "the same command goes on" in capsys.readouterr().err
+        assert "repeat the command to resume" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         "words",
