@@ -11,7 +11,7 @@ import os
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from clue_cli.errors import OutputError
 
@@ -63,7 +63,12 @@ def steady_streams() -> None:
 
 
 def write_stdout(text: str) -> bool:
-    """Write data to stdout at once, as UTF-8 whatever the locale.
+    """Write text to stdout at once, as UTF-8 whatever the locale; as `to_stdout`."""
+    return to_stdout(lambda stream: stream.write(text.encode()))
+
+
+def to_stdout(write: Callable[[BinaryIO], object]) -> bool:
+    """Call `write` with stdout.
 
     Returns:
         False if nobody reads it any more (`clue … | head`); that is no error.
@@ -73,7 +78,7 @@ def write_stdout(text: str) -> bool:
     """
     try:
         sys.stdout.flush()
-        sys.stdout.buffer.write(text.encode())
+        write(sys.stdout.buffer)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         _discard(sys.stdout)

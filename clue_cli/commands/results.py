@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,7 @@ import typer
 from clue_cli.commands.options import path
 from clue_cli.errors import ExitCode, NothingToScanError, UsageError
 from clue_cli.results.export import FORMATS, writer
-from clue_cli.terminal import counted, printable, say
+from clue_cli.terminal import counted, printable, say, to_stdout
 
 if TYPE_CHECKING:
     from clue_cli.results.reader import ResultsReader
@@ -90,6 +89,8 @@ def report(
                 page = write_report(
                     results, reader.run, filter(selection, reader.records()), name=chosen, selection=str(selection)
                 )
+        except ValueError as error:
+            raise NothingToScanError(f"A record of {results} cannot be shown: {error}.") from error
         finally:
             folder.release()
         _warn_of_damage(reader)
@@ -119,11 +120,12 @@ def export(
     from clue_cli.results.reader import ResultsReader
     from model.whole_file import whole_file
 
+    if out is not None and out.resolve().is_relative_to(results.resolve()):
+        raise UsageError(f"{out} is inside the results folder.", "Name a file elsewhere with --out.")
     with ResultsReader(results) as reader:
         records = filter(selection, reader.records())
         if out is None:
-            writer(form)(sys.stdout.buffer, records)
-            sys.stdout.buffer.flush()
+            to_stdout(lambda stream: writer(form)(stream, records))
         else:
             with output_errors(out), whole_file(out, sync=True) as stream:
                 writer(form)(stream, records)

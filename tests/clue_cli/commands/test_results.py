@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -125,6 +127,8 @@ def test_a_page_of_a_selection_says_that_it_is_one(results: Path) -> None:
         (["export", "RESULTS", "--where", "nothing"], ExitCode.BAD_USAGE),
         (["export", "RESULTS", "--where", "colour=red"], ExitCode.BAD_USAGE),
         (["export", "RESULTS", "--where", "score>high"], ExitCode.BAD_USAGE),
+        (["export", "RESULTS", "--where", "score>nan"], ExitCode.BAD_USAGE),
+        (["export", "RESULTS", "--out", "RESULTS/records.jsonl"], ExitCode.BAD_USAGE),
         (["export", "RESULTS", "--format", "docx"], ExitCode.BAD_USAGE),
         (["export", "RESULTS", "--list", "RESULTS"], ExitCode.BAD_USAGE),
         (["export", "RESULTS/masks"], ExitCode.NOTHING_TO_SCAN),
@@ -151,3 +155,22 @@ def test_results_that_were_moved_are_read_where_they_are(
     moved = tmp_path / "elsewhere" / "results"
     shutil.move(results, moved)
     assert len(exported(capfdbinary, str(moved))) == 4
+
+
+def test_a_reader_that_goes_away_is_no_error(results: Path) -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m clue_cli export {results} --format jsonl | head -c 1",
+        shell=True,
+        capture_output=True,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == (b"{", b"")
+
+
+def test_a_record_that_names_a_file_elsewhere_is_not_shown(tmp_path: Path) -> None:
+    outputs = image().outputs.model_copy(update={"mask": "../../etc/passwd"})
+    line = image("a", outputs=outputs).model_dump_json()
+    (tmp_path / "records.jsonl").write_text(line + "\n")
+    (tmp_path / "run.json").write_text(run(status="finished").model_dump_json())
+    assert clue(["report", str(tmp_path)]) == ExitCode.NOTHING_TO_SCAN
+    assert not (tmp_path / "index.html").exists()
