@@ -16,12 +16,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, computed_field, model_validator
 
 SCHEMA_VERSION = "2.0"
+_LAST_PAGE = 2**31
 
 
 class Model(BaseModel):
     """Base of all records: no unknown keys, no mutation, plain JSON types."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Verdict(StrEnum):
@@ -284,7 +285,7 @@ class ImageRecord(Model):
         description="Where it is: path below the evidence root, `!/` between an archive and its member, e.g. "
         "`case7.zip!/dcim/1.jpg`. Bytes that are not UTF-8 and control characters are shown escaped."
     )
-    page: int = Field(default=0, ge=0, description="Page or frame number, from 0.")
+    page: int = Field(default=0, ge=0, le=_LAST_PAGE, description="Page or frame number, from 0.")
     page_count: int = Field(default=1, ge=1, description="How many pages or frames the file holds.")
     file: FileIdentity
     width: int = Field(gt=0, description="Width in pixels, as displayed (EXIF orientation applied).")
@@ -358,7 +359,9 @@ def _of_first_schema(values: dict[str, Any]) -> dict[str, Any]:
         return values
     rest = dict(values)
     answer = {name: rest.pop(name) for name in Answer.model_fields if name in rest}
-    findings = [{"kind": "note", "source": Origin.FILE, "statement": text} for text in rest.pop("warnings", [])]
+    if not isinstance(warnings := rest.pop("warnings", []), list):
+        return values
+    findings = [{"kind": "note", "source": Origin.FILE, "statement": text} for text in warnings]
     return rest | {
         "schema_version": SCHEMA_VERSION,
         "verdicts": {Question.LOCALIZATION: answer},
@@ -376,7 +379,9 @@ class FailureRecord(Model):
     kind: Literal["failure"] = Field(default="failure", description="Tells a failure's record from an image's.")
     schema_version: str = Field(default=SCHEMA_VERSION, description="Version of this record's schema.")
     locator: str = Field(description="Where it is, as in an image's record.")
-    page: int | None = Field(default=None, ge=0, description="Page or frame number from 0, null for the whole file.")
+    page: int | None = Field(
+        default=None, ge=0, le=_LAST_PAGE, description="Page or frame number from 0, null for the whole file."
+    )
     page_count: int | None = Field(default=None, ge=1, description="How many pages the file holds, if that is known.")
     other_pages: int | None = Field(
         default=None,

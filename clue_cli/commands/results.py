@@ -72,7 +72,9 @@ def report(
     chosen = name or ("selection" if selection else "index")
     if not _NAME.fullmatch(chosen):
         raise UsageError(f"--name {chosen!r} cannot be the name of a page.", "Use letters, digits, - and _.")
-    if selection and chosen == "index":
+    if re.search(r"-\d{4,}$", chosen):
+        raise UsageError(f"--name {chosen!r} is the name of a further part of a page.", "Choose another --name.")
+    if selection and chosen.casefold() == "index":
         raise UsageError("index.html shows all records.", "Choose another --name for a selection.")
     from clue_cli.report.html import write_report
     from clue_cli.results.folder import ResultsFolder, output_errors

@@ -126,7 +126,7 @@ def scan(
         bool,
         typer.Option(
             "--include-results",
-            help="Also scan folders in which an earlier scan left its results.",
+            help="Also scan masks, heatmaps, verdicts, previews and panels that an earlier scan left in the evidence.",
             rich_help_panel=READING,
         ),
     ] = _DEFAULT.include_results,

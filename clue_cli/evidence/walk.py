@@ -34,7 +34,7 @@ class WalkOptions:
         follow_links: follow symbolic links found below the paths. A path that is itself a link is always followed.
         archive_depth: archives in archives; 1 opens an archive but none inside it, 0 opens none.
         exclude: a folder (the results of this run) that is left out if the walk comes upon it.
-        results: also folders in which a scan of clue's has left its results: masks and previews are no evidence.
+        results: also the masks, heatmaps, verdicts, previews and panels of an earlier scan, which are no evidence.
         limits: what one archive may cost.
     """
 
@@ -79,8 +79,9 @@ def walk(paths: Sequence[Path], options: WalkOptions | None = None) -> Iterator[
 
 _FileId = tuple[int, int]
 
-_RESULTS = {"run.json", "records.jsonl"}
+_RESULT_FOLDERS = frozenset({"masks", "heatmaps", "verdicts", "previews", "panels"})
 _TOOL = re.compile(rb'"tool"\s*:\s*"clue"')
+_RECORD = re.compile(rb'\{"kind":"(image|failure)"')
 
 
 @dataclass(slots=True)
@@ -156,9 +157,11 @@ class _Walk:
             failure = ReadFailure(FailureCode.UNREADABLE, f"The folder cannot be listed: {error.strerror}.")
             yield unreadable(locator, Step.WALK, failure)
             return
-        if not self._options.results and _RESULTS.issubset(names) and _is_run(path / "run.json"):
-            yield Skipped(locator, "former results")
-            return
+        if not self._options.results and _holds_results(path, names):
+            own = [name for name in names if name in _RESULT_FOLDERS and (path / name).is_dir()]
+            names = [name for name in names if name not in own]
+            for name in own:
+                yield Skipped(f"{locator}/{name}", "former results")
         self._folders.append(_Folder(path, locator, file_id, iter(names)))
 
     def _is_excluded(self, file_id: _FileId) -> bool:
@@ -198,11 +201,17 @@ def open_file(path: Path) -> BinaryIO:
     return cast(BinaryIO, os.fdopen(descriptor, "rb", buffering=0))
 
 
-def _is_run(path: Path) -> bool:
-    """Whether the file begins as clue's `run.json` does."""
+def _holds_results(folder: Path, names: Sequence[str]) -> bool:
+    """Whether a scan seems to have left its results there: its run and at least one record."""
+    return {"run.json", "records.jsonl"}.issubset(names) and all(
+        _begins(folder / name, pattern) for name, pattern in (("run.json", _TOOL), ("records.jsonl", _RECORD))
+    )
+
+
+def _begins(path: Path, pattern: re.Pattern[bytes]) -> bool:
     try:
         with open_file(path) as file:
-            return _TOOL.search(file.read(4096) or b"") is not None
+            return pattern.search(file.read(4096) or b"") is not None
     except (OSError, ReadFailure):
         return False
 

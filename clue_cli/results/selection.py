@@ -20,6 +20,10 @@ _ORDERS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+_NUMBERS = (
+    *("page", "page_count", "score", "confidence", "forged_area_ratio", "region_count", "width", "height"),
+    "byte_size",
+)
 _LARGEST_LIST = 64 << 20
 
 
@@ -96,8 +100,10 @@ def condition(text: str) -> Condition:
     column, sign, value = match[1], match[2], match[3].strip()
     if column not in _columns():
         raise UsageError(f"There is no column {column}.", f"The columns are: {', '.join(_columns())}.")
-    if sign in _ORDERS and not _is_number(value):
-        raise UsageError(f"{value!r} in {text!r} is not a number.")
+    if value.startswith("="):
+        raise UsageError(f"{text!r} has two signs.", "Write one of = != < <= > >= ~.")
+    if sign in _ORDERS and not (_is_number(value) and column in _NUMBERS):
+        raise UsageError(f"{text!r} compares what is not a number.", f"Columns of numbers: {', '.join(_NUMBERS)}.")
     return Condition(column, sign, value)
 
 

@@ -165,8 +165,10 @@ def _size_finding(megapixels: float, calibration: Calibration) -> list[Finding]:
         return []
     statement = (
         f"The score threshold was fitted on images of {smallest:.2g} to {largest:.2g} megapixels; this one has "
-        f"{megapixels:.2g}. Larger images have larger scores by chance: false alarms are more frequent."
+        f"{megapixels:.2g}."
     )
+    if megapixels > largest:
+        statement += " Larger images have larger scores by chance: false alarms are more frequent."
     return [
         Finding(
             kind="size_not_calibrated",

@@ -141,7 +141,8 @@ class RunLog:
             if reason != "former results" or self._skipped[reason] > _NAMED:
                 return
         self.warn(
-            f"{locator} holds results of an earlier scan and was not examined; --include-results examines it as well."
+            f"{locator} looks like a part of the results of an earlier scan and was not examined; --include-results "
+            "examines it as well."
         )
 
     def file_done(self) -> None:

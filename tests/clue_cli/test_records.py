@@ -61,7 +61,10 @@ def test_a_failure_of_schema_1_equals_the_same_failure_of_today() -> None:
     assert read == failure()
 
 
-@pytest.mark.parametrize("broken", [{"score": 2}, {"verdict": "authentic"}, {"unheard_of": 1}])
+@pytest.mark.parametrize(
+    "broken",
+    [{"score": 2}, {"verdict": "authentic"}, {"unheard_of": 1}, {"warnings": 5}, {"warnings": None}, {"page": 10**30}],
+)
 def test_a_broken_record_of_schema_1_is_refused(broken: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         RECORD.validate_json(json.dumps(first_schema(image()) | broken))
@@ -75,3 +78,10 @@ def test_a_record_without_an_answer_is_refused() -> None:
 def test_an_answer_needs_its_thresholds() -> None:
     with pytest.raises(ValidationError):
         Answer(verdict=Verdict.FORGED, reason="", score=0.5)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("seconds", ["1e999", "NaN"])
+def test_a_number_that_is_not_finite_is_refused(seconds: str) -> None:
+    content = image().model_dump_json().replace('"read":0.1', f'"read":{seconds}')
+    with pytest.raises(ValidationError):
+        RECORD.validate_json(content)

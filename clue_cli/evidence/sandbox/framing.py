@@ -48,7 +48,7 @@ def receive_header(stream: BinaryIO) -> dict[str, Any] | None:
         return None
     try:
         header = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FramingError("a header that is not JSON") from error
     if not isinstance(header, dict):
         raise FramingError("a header that is not an object")

@@ -22,13 +22,14 @@ from clue_cli.evidence.identity import type_finding
 from clue_cli.evidence.item import Photo, Unreadable
 from clue_cli.evidence.metadata import clean_text
 from clue_cli.evidence.sandbox.process import Child, ChildDied, ChildTimeout
-from clue_cli.records import ExifBrief, FailureCode, FileIdentity, Finding, Step
+from clue_cli.records import ExifBrief, FailureCode, FileIdentity, Finding, Origin, Step, Weight
 
 WORKER = "clue_cli.evidence.sandbox.worker"
 _START_SECONDS = 60.0  # Python, Pillow and numpy from a cold, slow disk
 _RESTARTS = 3
 """How often a decoder is started again for the pages of one file. A file that kills more of them is given up."""
 _MOST_FINDINGS = 100
+_LARGEST = 1 << 31
 
 Levels = NDArray[np.uint8] | NDArray[np.uint16]
 """An array that a child sends."""
@@ -170,7 +171,7 @@ def _checked() -> Iterator[None]:
     """Takes a reply that has not the form it should have for a death."""
     try:
         yield
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise ChildDied(f"sent nonsense ({type(error).__name__})") from error
 
 
@@ -193,6 +194,7 @@ class _Job:
         self._findings = (*findings, *([said] if said else []))
         self._next_page = 0
         self._page_count: int | None = None
+        self._failed = False
 
     def pages(self) -> Iterator[Photo | Unreadable]:
         for _ in range(_RESTARTS + 1):
@@ -239,12 +241,15 @@ class _Job:
             orientation=orientation,
             decoding=_texts(reply["decoding"]),
             findings=(*self._findings, *_findings(reply["findings"])),
-            exif=ExifBrief.model_validate(reply["exif"]),
+            exif=_exif(reply["exif"]),
             seconds_decode=max(0.0, float(reply["seconds"])),
         )
 
     def _failure(self, said: dict[str, Any]) -> Unreadable:
         page = None if said["page"] is None else _whole(said["page"], 0)
+        if self._failed or (page is not None and page < self._next_page):
+            raise ValueError("a failure that cannot be")
+        self._failed = page is None
         if page is not None:
             self._next_page, self._page_count = page + 1, _whole(said["page_count"], 1)
         message = clean_text(said["message"]) or ""
@@ -263,8 +268,8 @@ class _Job:
 
 
 def _whole(value: object, least: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{value!r} is no number from {least} on")
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < _LARGEST:
+        raise ValueError(f"not a number from {least} on")
     return value
 
 
@@ -274,9 +279,15 @@ def _findings(values: object) -> tuple[Finding, ...]:
         raise TypeError("not a list")
     found = (Finding.model_validate(value) for value in values[:_MOST_FINDINGS])
     return tuple(
-        finding.model_copy(update={"statement": text, "data": {}})
+        finding.model_copy(update={"statement": text, "data": {}, "weight": Weight.INFORMATION})
         for finding in found
-        if (text := clean_text(finding.statement))
+        if finding.source is not Origin.PIXELS and (text := clean_text(finding.statement))
+    )
+
+
+def _exif(values: dict[str, Any]) -> ExifBrief:
+    return ExifBrief.model_validate(
+        {name: clean_text(value) if isinstance(value, str) else value for name, value in values.items()}
     )
 
 

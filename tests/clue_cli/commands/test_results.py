@@ -114,6 +114,7 @@ def test_a_page_of_a_selection_says_that_it_is_one(results: Path) -> None:
     assert "A selection." in page
     assert "only forged" in page
     assert "Counts differ." not in page
+    assert "None among the selected records" in page and "was read and judged" not in page
     assert "case/=a.jpg" in page and "case/b.jpg" not in page
     assert not (results / "index.html").exists()
 
@@ -124,6 +125,10 @@ def test_a_page_of_a_selection_says_that_it_is_one(results: Path) -> None:
         (["report", "RESULTS", "--only", "authentic"], ExitCode.BAD_USAGE),
         (["report", "RESULTS", "--only", "forged", "--name", "index"], ExitCode.BAD_USAGE),
         (["report", "RESULTS", "--name", "../up"], ExitCode.BAD_USAGE),
+        (["report", "RESULTS", "--only", "forged", "--name", "Index"], ExitCode.BAD_USAGE),
+        (["report", "RESULTS", "--only", "forged", "--name", "index-0002"], ExitCode.BAD_USAGE),
+        (["export", "RESULTS", "--where", "score==0.8"], ExitCode.BAD_USAGE),
+        (["export", "RESULTS", "--where", "date_time_original>=2020"], ExitCode.BAD_USAGE),
         (["export", "RESULTS", "--where", "nothing"], ExitCode.BAD_USAGE),
         (["export", "RESULTS", "--where", "colour=red"], ExitCode.BAD_USAGE),
         (["export", "RESULTS", "--where", "score>high"], ExitCode.BAD_USAGE),

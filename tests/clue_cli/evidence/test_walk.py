@@ -295,17 +295,20 @@ def test_results_of_an_earlier_scan_are_no_evidence(tmp_path: Path, included: bo
     results = tmp_path / "evidence" / "results"
     results.mkdir(parents=True)
     (results / "run.json").write_text('{\n  "schema_version": "1.2",\n  "tool": "clue",\n  "run_id": "x"}')
-    (results / "records.jsonl").write_text("")
-    (results / "mask.png").write_bytes(b"png")
+    (results / "records.jsonl").write_text('{"kind":"image","schema_version":"1.2"}\n')
+    (results / "masks").mkdir()
+    for name in ("masks/m.png", "put_there.jpg"):
+        (results / name).write_bytes(b"a picture")
     found = list(walk([tmp_path / "evidence"], WalkOptions(results=included)))
-    if included:
-        assert len(found) == 3
-    else:
-        assert found == [Skipped("evidence/results", "former results")]
+    names = [event.locator.removeprefix("evidence/results/") for event in found if isinstance(event, Item)]
+    assert names == [*(["masks/m.png"] if included else []), "put_there.jpg", "records.jsonl", "run.json"]
+    skipped = [event for event in found if isinstance(event, Skipped)]
+    assert skipped == ([] if included else [Skipped("evidence/results/masks", "former results")])
 
 
 @pytest.mark.parametrize("run", [b'{"tool": "clueless"}', b"", b"\xff" * 9000])
 def test_a_folder_that_only_looks_like_results_is_evidence(tmp_path: Path, run: bytes) -> None:
     (tmp_path / "run.json").write_bytes(run)
-    (tmp_path / "records.jsonl").write_text("")
+    (tmp_path / "records.jsonl").write_text('{"kind":"image"}')
+    (tmp_path / "masks").mkdir()
     assert not any(isinstance(event, Skipped) for event in walk([tmp_path]))
