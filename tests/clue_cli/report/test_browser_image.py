@@ -33,7 +33,7 @@ def test_thumbnails_and_pictures_load(reader: Reader, demo: Demo) -> None:
     links = reader.js("[...document.querySelectorAll('#what a')].map(a => a.getAttribute('href'))")
     assert [link.split("/")[0] for link in links] == ["masks", "heatmaps", "verdicts"]
     stem = "case 7%23#?&'\"<b>!7"
-    shown = reader.js("[...document.querySelectorAll('#what small')].map(s => s.textContent)")
+    shown = reader.js("[...document.querySelectorAll('#what small.code')].map(s => s.textContent)")
     assert shown == [f"masks/{stem}.png", f"heatmaps/{stem}.png", f"verdicts/{stem}.json"], "legible on paper"
     assert all("%23" in link and "#" not in link for link in links)
 

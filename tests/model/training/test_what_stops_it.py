@@ -35,7 +35,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, where: str, step: int) -> None:
             return loss
         return loss * float("nan") if where == "loss" else loss + InfiniteGradient.apply(logits).sum()
 
-    monkeypatch.setattr("model.training.steps.bce_loss", poisoned)
+    monkeypatch.setattr("model.losses.bce_loss", poisoned)
 
 
 class InfiniteGradient(torch.autograd.Function):
