@@ -76,7 +76,7 @@ CASIA2 = Dataset(
     "casia2",
     "CASIA v2 (Dong, Wang, Tan 2013), masks by Pham et al. 2019",
     ("CASIA2", "CASIA2.0", "CASIA 2.0", "CASIAv2", "CASIA2.0_revised"),
-    ((5123, 7491), (5105, 7491)),
+    (),
     "masks and links: https://github.com/namtpham/casia2groundtruth (the authors' own site is gone)",
     "research",
     (
