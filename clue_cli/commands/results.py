@@ -81,21 +81,22 @@ def report(
     from clue_cli.results.reader import ResultsReader
     from clue_cli.results.scan_store import LOCK
 
-    with ResultsReader(results) as reader:
-        if reader.run is None:
-            raise NothingToScanError(f"{results / 'run.json'} is missing or damaged.", "clue export needs no run.json.")
-        folder = ResultsFolder(results)
-        folder.lock(LOCK, f"A scan is writing to {results}.")
-        try:
+    ResultsReader(results).close()  # nothing, not even a lock, is left in a folder that holds something else
+    folder = ResultsFolder(results)
+    folder.lock(LOCK, f"A scan is writing to {results}.")
+    try:
+        with ResultsReader(results) as reader:  # as the last scan left it, now that none can go on
+            if reader.run is None:
+                message = f"{results / 'run.json'} is missing or damaged."
+                raise NothingToScanError(message, "clue export needs no run.json.")
+            chosen_records = filter(selection, reader.records())
             with output_errors(results):
-                page = write_report(
-                    results, reader.run, filter(selection, reader.records()), name=chosen, selection=str(selection)
-                )
-        except ValueError as error:
-            raise NothingToScanError(f"A record of {results} cannot be shown: {error}.") from error
-        finally:
-            folder.release()
-        _warn_of_damage(reader)
+                page = write_report(results, reader.run, chosen_records, name=chosen, selection=str(selection))
+            _warn_of_damage(reader)
+    except ValueError as error:
+        raise NothingToScanError(f"A record of {results} cannot be shown: {error}.") from error
+    finally:
+        folder.release()
     say(printable(f"Page: {page}"))
     raise typer.Exit(ExitCode.OK)
 

@@ -33,9 +33,8 @@ _GENERATED = re.compile(rb"(?:compositeWith)?[tT]rainedAlgorithmicMedia")  # IPT
 _JUMBF_C2PA = b"jumdc2pa"  # JUMBF description box of a C2PA manifest store: box type, then the UUID's first bytes
 
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
-_SEGMENTS = 20_000  # an honest JPEG has some dozens; a hostile one could be made of nothing else
+_SEGMENTS = 20_000  # an honest JPEG has some dozens, a PNG hundreds; a hostile one could be made of nothing else
 _SOI, _EOI, _APP13, _APP2 = 0xD8, 0xD9, 0xED, 0xE2
-_PNG_END = b"IEND\xaeB`\x82"
 
 
 def clean_text(value: object) -> str | None:
@@ -120,12 +119,25 @@ def file_findings(data: bytes, sniffed_type: str, exif: ExifBrief, xmp: bytes) -
         findings.append(_claim("content_credentials", statement))
     if sniffed_type == "jpeg":
         findings += _jpeg_findings(data)
-    elif sniffed_type == "png" and (end := data.rfind(_PNG_END)) >= 0:
-        findings += _trailing(data[end + len(_PNG_END) :], "PNG")
+    elif sniffed_type == "png":
+        findings += _trailing(data[_png_end(data) :], "PNG")
     elif sniffed_type == "gif" and not data.rstrip(b"\0").endswith(b";"):
         statement = "The GIF lacks its end mark: it may have been cut, and hold fewer frames than it did."
         findings.append(file_finding("end_missing", statement))
     return findings
+
+
+def _png_end(data: bytes) -> int:
+    """Where the first IEND chunk ends, walking from chunk to chunk; the end of the data if there is none."""
+    position = 8
+    for _ in range(_SEGMENTS):
+        length, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
+        position += 12 + length
+        if kind == b"IEND":
+            return position
+        if position >= len(data):
+            break
+    return len(data)
 
 
 def _jpeg_findings(data: bytes) -> list[Finding]:
@@ -139,7 +151,7 @@ def _jpeg_findings(data: bytes) -> list[Finding]:
         marker, start = match[0][1], match.end()
         if marker == _EOI:
             rest = data[start:]
-            findings += _further_pictures(rest) if multi_picture else _trailing(rest, "JPEG")
+            findings += (multi_picture and _further_pictures(rest)) or _trailing(rest, "JPEG")
             break
         if marker == _SOI:
             position = start

@@ -182,6 +182,8 @@ class NetworkProcess(Generic[Key]):
             self._answers.put(ChildDied(f"failed ({header['error']})"))
         except ChildDied as error:
             self._answers.put(error)
+        except Exception as error:  # e.g. no memory for a heatmap: who waits for answers must not wait for ever
+            self._answers.put(ChildDied(f"could not be read ({type(error).__name__})"))
 
     def abort(self) -> None:
         """Kill the process for good; `predict`, in another thread, ends with Aborted."""

@@ -93,9 +93,10 @@ def _receive(requests: BinaryIO, inbox: _Inbox) -> None:
             if not receive_into(requests, pixels.data.cast("B")):
                 break
             inbox.put((header["image"], pixels))
-    except (OSError, FramingError):  # the parent is gone
-        pass
-    inbox.put(_End())
+    except (OSError, FramingError):
+        pass  # the parent is gone: there is nobody to tell
+    finally:
+        inbox.put(_End())  # whatever happened here, the network must not wait for more
 
 
 def _images(inbox: _Inbox) -> Iterator[Image | None]:

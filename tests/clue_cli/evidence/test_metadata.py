@@ -146,6 +146,7 @@ def with_segment(marker: int, content: bytes) -> bytes:
         (PHOTO + b"PK\x03\x04 hidden", "11 bytes of other data follow the end of the JPEG."),
         (PHOTO + bytes(16), "16 zero bytes follow the end of the JPEG."),
         (with_segment(0xE2, b"MPF\0II*\0") + PHOTO, "not examined: 1."),
+        (with_segment(0xE2, b"MPF\0II*\0") + b"PKsecret", "8 bytes of other data follow the end of the JPEG."),
         (with_segment(0xE1, b"\xff\xd9 an end inside a segment"), ""),
         (PHOTO[:-2], ""),
     ],
@@ -172,4 +173,7 @@ def test_what_follows_the_end_of_a_png_is_told() -> None:
     info.add_text("IEND", "a chunk that says IEND")
     data = pictures.encoded(pictures.photo(), "PNG", pnginfo=info)
     assert findings_of(data, "png") == ""
+    assert (
+        findings_of(data + b"secret" + data, "png") == f"{6 + len(data)} bytes of other data follow the end of the PNG."
+    )
     assert findings_of(data + b"secret", "png") == "6 bytes of other data follow the end of the PNG."
