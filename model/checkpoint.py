@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from model.branches import BRANCHES, parts_of
 from model.calibration import Calibration
 from model.presets import Preset
 from model.registry import BasesError, find
@@ -23,13 +24,6 @@ from model.whole_file import earlier
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "model.json"
 HEAD_FILE = "head.safetensors"
-LORA_FOLDERS = {"sd3": "lora_sd3", "sam": "lora_sam"}
-BASE_PARTS = {
-    "both": ("transformer", "vae", "prompt", "sam"),
-    "sd3": ("transformer", "vae", "prompt"),
-    "sam": ("sam",),
-}
-"""The parts of a base model that each choice of branches stands on."""
 FORMAT = 1
 ADAPTER_FORMAT = 2
 _OTHER_PROMPT = (
@@ -114,10 +108,15 @@ def _hint(folder: Path) -> str:
     return f"; it is the folder of a training, whose best model is {best}"
 
 
+def lora_folder(folder: Path, branch: str) -> Path:
+    """Where an adapter checkpoint keeps the adapters of a branch."""
+    return folder / f"lora_{branch}"
+
+
 def digest_of(folder: Path) -> str:
     """SHA-256 over the SHA-256 of each file of the model, hex."""
     total = hashlib.sha256()
-    adapters = [path for name in LORA_FOLDERS.values() for path in sorted((folder / name).glob("adapter_*"))]
+    adapters = [path for name in BRANCHES for path in sorted(lora_folder(folder, name).glob("adapter_*"))]
     files = [HEAD_FILE, *(path.relative_to(folder).as_posix() for path in adapters)]
     whole = not (folder / HEAD_FILE).is_file()
     for name in [CONFIG_FILE, WEIGHTS_FILE] if whole else [CONFIG_FILE, *files]:
@@ -146,14 +145,13 @@ def inspect(name_or_path: str, *, check_bases: bool = True) -> Checkpoint:
         preset = Preset.from_dict(config["preset"])
         calibration = Calibration.from_dict(config["calibration"])
         branches = config.get("branches", "both")
-        if branches not in ("both", "sd3", "sam"):
-            raise ValueError(f"branches is {branches!r}")
+        parts = parts_of(preset, branches)
         if not isinstance(config["training"], dict):
             raise ValueError(f"training is {str(config['training'])[:80]!r}, expected an object")
         base = str(config["base"]) if wanted == ADAPTER_FORMAT else ""
         bases = {str(part): str(digest) for part, digest in config["bases"].items()} if base else {}
-        if base and set(bases) != set(BASE_PARTS[branches]):
-            raise ValueError(f"bases has {', '.join(bases) or 'nothing'}; expected {', '.join(BASE_PARTS[branches])}")
+        if base and set(bases) != set(parts):
+            raise ValueError(f"bases has {', '.join(bases) or 'nothing'}; expected {', '.join(parts)}")
         digest, note = digest_of(folder), _note(name_or_path, folder)
         checkpoint = Checkpoint(
             folder, _name(name_or_path), preset, calibration, config["training"], digest, branches, base, bases, note

@@ -7,17 +7,20 @@ x ─┬─ VAE encoder ── z0 ── rectified-flow noise, several levels �
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from model import lora
+from model.branches import BRANCHES, branches_of, noise_shape
+from model.branches.network import BranchNetwork
 from model.forensic_view import ForensicView
 from model.fusion import FeatureFusion
 from model.localization import Localization
 from model.presets.spec import Adapt, Preset
 from model.registry import Base
-from model.sam_branch import SamBranch
-from model.sd3_branch import SD3Branch
 
 
 class CLUE(nn.Module):
@@ -33,13 +36,18 @@ class CLUE(nn.Module):
         self.preset, self.branches = preset, branches
         self.base: Base | None = None  # whose weights it stands on; set by `model.bases.with_bases`
         self.view = ForensicView(preset.view) if preset.view.channels else None
-        self.sd3 = SD3Branch(preset.vae, preset.transformer, preset.noise) if branches in ("both", "sd3") else None
-        in_chans = preset.view.channels if preset.sam.input == "view" else 3
-        self.sam = SamBranch(preset.sam, in_chans) if branches in ("both", "sam") else None
-        self.fusion = FeatureFusion(
-            preset.head, self.sd3.channels if self.sd3 else None, self.sam.channels if self.sam else None
-        )
+        for name in preset.backbones:
+            self.add_module(name, None)
+        for branch in branches_of(preset, branches):
+            self.add_module(branch.name, branch.build(preset))
+        self.fusion = FeatureFusion(preset.head, {name: network.channels for name, network in self.networks.items()})
         self.localization = Localization(preset.head.channels)
+
+    @property
+    def networks(self) -> dict[str, BranchNetwork]:
+        """The branches by name; those that are left out are not among them."""
+        found = ((name, self._modules[name]) for name in self.preset.backbones)
+        return {name: cast(BranchNetwork, network) for name, network in found if network is not None}
 
     def forward(self, x: Tensor, noise: Tensor, matches: Tensor | None = None) -> Tensor:
         """Logits of the mask, B×1×H×W float32; sigmoid gives M.
@@ -52,24 +60,23 @@ class CLUE(nn.Module):
                 early view has them (`model.self_match`); None: nothing matches.
         """
         size = (x.shape[-2], x.shape[-1])
-        f_sd3 = self.sd3(x, noise) if self.sd3 is not None else None
-        f_sam = None
-        if self.sam is not None:
-            f_sam = self.sam(self.view(x, matches) if self.view is not None else x)
+        view = None
+        if self.view is not None and any(network.sees_view for network in self.networks.values()):
+            view = self.view(x, matches)
+        features = {name: network(x, noise, view) for name, network in self.networks.items()}
         stride = self.preset.head.stride
-        fused = self.fusion(f_sd3, f_sam, (size[0] // stride, size[1] // stride))
+        fused = self.fusion(features, (size[0] // stride, size[1] // stride))
         logits: Tensor = self.localization(fused, size)
         return logits
 
     @property
     def kept_as_adapters(self) -> bool:
         """Whether a checkpoint of it holds what was learned on a registered base, and nothing of that base."""
-        return self.base is not None and "full" not in (self.preset.adapt_sd3, self.preset.adapt_sam)
+        return self.base is not None and "full" not in map(self.preset.adapt, self.preset.backbones)
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """Shape (C, h, w) of the noise for an input of height × width pixels."""
-        stride = self.preset.vae.stride
-        return self.preset.vae.latent_channels, height // stride, width // stride
+        return noise_shape(self.preset, height, width)
 
 
 def build(preset: Preset, device: str = "cpu", branches: str = "both") -> CLUE:
@@ -84,8 +91,8 @@ def place_constants(model: CLUE, device: str) -> None:
     Raises:
         RuntimeError: something else is still without values: a defect.
     """
-    if model.sam is not None:
-        model.sam.place_constants(device)
+    for network in model.networks.values():
+        network.place_constants(device)
     if model.view is not None:
         model.view.place_constants(device)
     empty = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
@@ -93,16 +100,18 @@ def place_constants(model: CLUE, device: str) -> None:
         raise RuntimeError(f"{empty[0]} has no values ({len(empty)} in all)")
 
 
-def adapt(model: CLUE, sd3: Adapt, sam: Adapt) -> None:
-    """Say what learns, in place. Fusion, localization and the early view always do; the VAE only in `full`."""
-    if model.sd3 is not None:
-        if sd3 == "lora":
-            lora.freeze(model.sd3)
-            lora.adapt_sd3(model.sd3.transformer, model.preset.lora)
-        elif sd3 == "frozen":
-            lora.freeze(model.sd3)
-    if model.sam is not None:
-        if sam == "lora":
-            lora.adapt_sam(model.sam.encoder, model.preset.lora)
-        elif sam == "frozen":
-            lora.freeze(model.sam)
+def adapt(model: CLUE, how: Adapt | Mapping[str, Adapt] | None = None) -> None:
+    """Freeze what does not learn, and add adapters, in place.
+
+    Fusion, localization and the early view always learn.
+
+    Args:
+        model: without adapters.
+        how: one for all branches, or by branch; None: as the preset says.
+    """
+    for name, network in model.networks.items():
+        mode = model.preset.adapt(name) if how is None else how if isinstance(how, str) else how[name]
+        if mode == "lora":
+            network.add_adapters(model.preset.lora, BRANCHES[name].lora_targets(model.preset))
+        elif mode == "frozen":
+            lora.freeze(network)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,15 +17,20 @@ def projection(inputs: int, spec: HeadSpec) -> nn.Sequential:
 
 
 class FeatureFusion(nn.Module):
-    """F_sd3, F_sam → fused map, B×channels×H/stride×W/stride. A branch may be absent (ablation)."""
+    """Feature maps of the branches → fused map, B×channels×H/stride×W/stride.
 
-    def __init__(self, spec: HeadSpec, sd3_channels: int | None, sam_channels: int | None) -> None:
+    Args:
+        spec: widths.
+        inputs: channels of each branch's feature map, by its name.
+    """
+
+    def __init__(self, spec: HeadSpec, inputs: Mapping[str, int]) -> None:
         super().__init__()
-        if sd3_channels is None and sam_channels is None:
+        if not inputs:
             raise ValueError("at least one branch is needed")
-        self.sd3 = projection(sd3_channels, spec) if sd3_channels else None
-        self.sam = projection(sam_channels, spec) if sam_channels else None
-        width = spec.channels * ((self.sd3 is not None) + (self.sam is not None))
+        for name, channels in inputs.items():
+            self.add_module(name, projection(channels, spec))
+        width = spec.channels * len(inputs)
         self.mix = nn.Sequential(
             nn.Conv2d(width, spec.channels, 3, padding=1),
             nn.GroupNorm(spec.groups, spec.channels),
@@ -31,12 +38,9 @@ class FeatureFusion(nn.Module):
             nn.Conv2d(spec.channels, spec.channels, 3, padding=1),
         )
 
-    def forward(self, f_sd3: Tensor | None, f_sam: Tensor | None, size: tuple[int, int]) -> Tensor:
+    def forward(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> Tensor:
         """Feature maps of any stride, brought to `size` cells (rows, columns) by bilinear interpolation."""
-        projected = []
-        for features, project in ((f_sd3, self.sd3), (f_sam, self.sam)):
-            if project is not None and features is not None:
-                projected.append(_to_size(project(features), size))
+        projected = [_to_size(self.get_submodule(name)(found), size) for name, found in features.items()]
         fused: Tensor = self.mix(torch.cat(projected, 1))
         return fused
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from peft import LoraConfig
 
 ADAPTER = "clue"
-SAM_TARGETS = ("qkv.q", "qkv.k", "qkv.v")
 Convert = Callable[[str, Tensor, torch.dtype], Tensor]
 Replaced = tuple[str, nn.Module]
 
@@ -47,23 +46,6 @@ class FusedQKV(nn.Module):
         """The one layer that computes the same; q, k and v have no adapters any more."""
         parts = (self.q, self.k, self.v)
         return _linear(torch.cat([p.weight.data for p in parts]), torch.cat([p.bias.data for p in parts]))
-
-
-def adapt_sd3(transformer: nn.Module, spec: LoraSpec, *, empty: bool = False) -> None:
-    """Freeze the MM-DiT and put LoRA on its joint-attention projections, in place.
-
-    Args:
-        empty: leave the adapters on the meta device; their values come from a file.
-    """
-    _inject(transformer, spec, list(spec.sd3_targets), empty)
-
-
-def adapt_sam(encoder: nn.Module, spec: LoraSpec, *, empty: bool = False) -> None:
-    """Freeze SAM's image encoder and put LoRA on q, k and v of every attention block, in place; `empty` as above."""
-    for block in cast(nn.ModuleList, encoder.blocks):
-        attention = cast(nn.Module, block.attn)
-        attention.qkv = FusedQKV(cast(nn.Linear, attention.qkv))
-    _inject(encoder, spec, list(SAM_TARGETS), empty)
 
 
 @torch.no_grad()
@@ -107,19 +89,26 @@ def freeze(module: nn.Module) -> None:
         parameter.requires_grad_(False)
 
 
-def lora_config(spec: LoraSpec, targets: list[str]) -> LoraConfig:
+def lora_config(spec: LoraSpec, targets: tuple[str, ...]) -> LoraConfig:
     """peft's description of the adapters."""
     from peft import LoraConfig  # seconds to import, and a scan with mini has no adapters
 
     return LoraConfig(
-        r=spec.rank, lora_alpha=spec.alpha, lora_dropout=spec.dropout, target_modules=targets, bias="none"
+        r=spec.rank, lora_alpha=spec.alpha, lora_dropout=spec.dropout, target_modules=list(targets), bias="none"
     )
 
 
-def _inject(module: nn.Module, spec: LoraSpec, targets: list[str], empty: bool) -> None:
+def inject(module: nn.Module, spec: LoraSpec, targets: tuple[str, ...], *, empty: bool = False) -> None:
+    """Put adapters on the linear layers whose names end so, in place.
+
+    Args:
+        module: the network.
+        spec: rank, alpha, dropout.
+        targets: ends of names.
+        empty: leave the adapters on the meta device; their values come from a file.
+    """
     from peft import inject_adapter_in_model
 
-    freeze(module)
     with _shown_in_float32(module):
         inject_adapter_in_model(lora_config(spec, targets), module, adapter_name=ADAPTER, low_cpu_mem_usage=empty)
 

@@ -2,8 +2,6 @@
 
 The weights of SD3 and SAM are large and not ours to hand on, so a base model is a note: the files of each part, with
 size, time and SHA-256. Torch-free: a resumed scan with nothing left to compute reads this and nothing else.
-
-Parts are `transformer`, `vae` and `sam`, and `prompt`: the embeddings of the empty prompt (`model.empty_prompt`).
 """
 
 from __future__ import annotations
@@ -20,12 +18,12 @@ from typing import Any
 
 from filelock import FileLock
 
+from model.branches import parts_of
 from model.presets import Preset
 from model.whole_file import write_text
 
 FORMAT = 1
 REGISTRY_FILE = "models.json"
-PARTS = ("transformer", "vae", "sam", "prompt")
 _CHUNK = 1 << 22
 
 
@@ -33,11 +31,12 @@ class BasesError(Exception):
     """Base weights that are missing, damaged, changed, or of another model.
 
     Attributes:
-        problems: one line for each thing that is wrong, where there are several.
+        problems: one line for each thing that is wrong; the message names the first, and how many more there are.
     """
 
     def __init__(self, message: str, problems: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        super().__init__(f"{message}: {problems[0]}{more}" if problems else message)
         self.problems = problems
 
 
@@ -238,16 +237,18 @@ def _write(bases: dict[str, Base]) -> None:
 
 
 def _base(name: str, entry: dict[str, Any]) -> Base:
-    if set(entry["parts"]) != set(PARTS):
-        raise ValueError(f"{name} has the parts {', '.join(entry['parts'])}; expected {', '.join(PARTS)}")
-    parts = {part: tuple(StoredFile(**file) for file in entry["parts"][part]) for part in PARTS}
+    preset = Preset.from_dict(entry["preset"])
+    wanted = parts_of(preset)
+    if set(entry["parts"]) != set(wanted):
+        raise ValueError(f"{name} has the parts {', '.join(entry['parts'])}; expected {', '.join(wanted)}")
+    parts = {part: tuple(StoredFile(**file) for file in entry["parts"][part]) for part in entry["parts"]}
     for part, file in ((part, file) for part, files in parts.items() for file in files):
         if not _plausible(file):
             raise ValueError(f"{name}: a file of {part} has no path, size, time or SHA-256")
     if not all(parts.values()):
         raise ValueError(f"{name}: a part has no file")
     tokens = {str(encoder): int(count) for encoder, count in entry["tokens"].items()}
-    return Base(name, Preset.from_dict(entry["preset"]), parts, tokens, str(entry["added"]), str(entry["sd3"]))
+    return Base(name, preset, parts, tokens, str(entry["added"]), str(entry["sd3"]))
 
 
 def _plausible(file: StoredFile) -> bool:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from model.branches.network import BranchNetwork
+from model.branches.sam_attention import restore_attention
 from model.clue import CLUE, build
 from model.device import require_compiler
 from model.presets import Preset
-from model.rectified_flow import noise_levels
-from model.sam_attention import restore_attention
 
 Compile = Literal["blocks", "graphs"]
 
@@ -36,7 +38,7 @@ def compile_network(model: CLUE, how: Compile) -> CLUE:
 
 
 def compile_blocks(model: CLUE, **options: Any) -> CLUE:
-    """torch.compile for the repeated blocks of both branches and the VAE's encoder, in place; the first tiles are slow.
+    """torch.compile for the repeated blocks of every branch, in place; the first tiles are slow.
 
     Blocks and not the whole: equal blocks share one compilation.
 
@@ -44,13 +46,8 @@ def compile_blocks(model: CLUE, **options: Any) -> CLUE:
         model: in evaluation mode, on its device.
         options: of torch.compile, such as `mode` or `backend`.
     """
-    parts: list[nn.Module] = []
-    if model.sd3 is not None:
-        parts += [model.sd3.vae.encoder, *model.sd3.transformer.transformer_blocks]
-    if model.sam is not None:
-        parts += list(model.sam.encoder.blocks)
-    for part in parts:
-        part.compile(**options)
+    for block in (block for network in model.networks.values() for block in network.blocks()):
+        block.compile(**options)
     return model
 
 
@@ -67,28 +64,32 @@ def flops(preset: Preset, height: int, width: int) -> dict[str, int]:
         height, width: of the image in pixels, multiples of `preset.tile.multiple`.
 
     Returns:
-        `vae`, `mmdit` (all noise levels), `sam`, `head` and `total`.
+        By branch, or its stages: `vae`, `mmdit` (all noise levels), `sam`; `head` and `total`.
     """
     device = "cpu" if preset.view.channels else "meta"
     model = build(preset, device).eval().requires_grad_(False)
-    if model.sam is not None:
-        restore_attention(model.sam.encoder)
+    restore_attention(model)
     x = torch.zeros(1, 3, height, width, device=device)
     noise = torch.zeros(1, *model.latent_shape(height, width), device=device)
     with torch.inference_mode(), FlopCounterMode(display=False) as whole:
         model(x, noise)
-    counts = {"vae": 0, "mmdit": 0, "sam": 0}
-    with torch.inference_mode():
-        if model.sd3 is not None:
-            with FlopCounterMode(display=False) as vae:
-                latent = model.sd3.encode(x)
-            levels = len(noise_levels(preset.noise))
-            with FlopCounterMode(display=False) as mmdit:
-                model.sd3.tokens(latent.expand(levels, -1, -1, -1), torch.zeros(levels, device=device))
-            counts |= {"vae": vae.get_total_flops(), "mmdit": mmdit.get_total_flops()}
-        if model.sam is not None:
-            with FlopCounterMode(display=False) as sam:
-                model.sam(model.view(x) if model.view is not None else x)
-            counts["sam"] = sam.get_total_flops()
+    counts = {}
+    for name, run in stages(model, x, noise).items():
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            run()
+        counts[name] = counter.get_total_flops()
     total = whole.get_total_flops()
     return counts | {"head": total - sum(counts.values()), "total": total}
+
+
+def stages(model: CLUE, x: Tensor, noise: Tensor) -> dict[str, Callable[[], object]]:
+    """The forward pass before the fusion, stage by stage: a function for each branch, or for each stage of it."""
+    found: dict[str, Callable[[], object]] = {}
+    for name, network in model.networks.items():
+        found |= network.stages(x, noise) or {name: partial(_alone, model, network, x, noise)}
+    return found
+
+
+def _alone(model: CLUE, network: BranchNetwork, x: Tensor, noise: Tensor) -> Tensor:
+    features: Tensor = network(x, noise, model.view(x) if model.view is not None and network.sees_view else None)
+    return features

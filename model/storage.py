@@ -1,23 +1,55 @@
-"""Load and save the weights of a model, and pick where it runs."""
+"""Load and save models: whole ones, and adapter checkpoints, which hold what was learned on top of pretrained weights.
+
+    model.json                  preset, calibration, training summary; for adapters also the digests of the bases
+    model.safetensors           all weights of a whole model
+    head.safetensors            of an adapter checkpoint: fusion, localization, and the early view where there is one
+    lora_BRANCH/adapter_{config.json,model.safetensors}     in peft's own format; absent where the branch is frozen
+
+For inference each W becomes W + (alpha / rank)·B·A once, when it is loaded: no adapter costs anything at run time.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from model import lora
-from model.base_files import learned_tensors, safetensors_shapes
+from model.bases import with_bases
+from model.branches import BRANCHES, parts_of
 from model.calibration import Calibration
-from model.checkpoint import CONFIG_FILE, FORMAT, WEIGHTS_FILE, Checkpoint, CheckpointError
+from model.checkpoint import (
+    ADAPTER_FORMAT,
+    CONFIG_FILE,
+    FORMAT,
+    HEAD_FILE,
+    WEIGHTS_FILE,
+    Checkpoint,
+    CheckpointError,
+    lora_folder,
+)
 from model.clue import CLUE, build, place_constants
-from model.registry import BasesError
+from model.lora import ADAPTER
+from model.presets.check import LARGEST, brief
+from model.presets.spec import LoraSpec
+from model.registry import Base, BasesError, find
+from model.tensor_files import converted, differences, learned_tensors, read_json, safetensors_shapes
 from model.whole_file import whole_folder, write_text, write_whole
+
+LORA_CONFIG, LORA_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PREFIX = "base_model.model."
+"""What peft puts before the names of a model's modules in a file of adapters."""
+
+_HEADS = ("fusion.", "localization.", "view.")
+_PLAIN = {"use_dora": False, "use_rslora": False, "rank_pattern": {}, "alpha_pattern": {}, "bias": "none"}
+"""Settings of peft's under which an adapter is W + (alpha / rank)·B·A and nothing else."""
 
 
 def load(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> CLUE:
@@ -27,25 +59,14 @@ def load(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> CLUE:
         CheckpointError: the weights are damaged or belong to another preset.
     """
     if checkpoint.base:
-        from model.adapter import load_adapter
-
-        return load_adapter(checkpoint, device, dtype)
+        return _load_adapter(checkpoint, device, dtype)
     path = checkpoint.folder / WEIGHTS_FILE
     model = build(checkpoint.preset, "meta", checkpoint.branches)
-    expected = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
     try:
-        shapes = safetensors_shapes((path,))
-        problems = [f"{name} is missing" for name in expected.keys() - shapes.keys()]
-        problems += [f"{name} is unknown" for name in shapes.keys() - expected.keys()]
-        problems += [
-            f"{name} is {shapes[name]}, not {expected[name]}"
-            for name in expected.keys() & shapes.keys()
-            if shapes[name] != expected[name]
-        ]
+        problems = differences(path.name, safetensors_shapes((path,)), model)
         if problems:
             raise CheckpointError(
-                f"{path} does not fit the preset {checkpoint.preset.name}: {sorted(problems)[0]} "
-                f"({len(problems)} differences)"
+                f"{path} does not fit the preset {checkpoint.preset.name}: {problems[0]} ({len(problems)} differences)"
             )
         model.load_state_dict(dict(learned_tensors(path, device, dtype)), assign=True)
     except BasesError as error:
@@ -65,8 +86,8 @@ def save(
 ) -> None:
     """Write a model, each file atomically: an interrupted save leaves the previous file whole.
 
-    What stands on others' weights is written as adapters (`model.adapter`), in the place of the folder. Else adapters
-    are merged into the weights they adapt: what is written is a plain model.
+    What was learned on top of registered weights is written as adapters, in the place of the folder. Else adapters are
+    merged into the weights they adapt: what is written is a plain model.
 
     Args:
         dtype: number format of the stored weights; a tensor with a value that it does not hold is stored as it is.
@@ -74,12 +95,11 @@ def save(
             and what is said of them are never of two saves.
 
     Raises:
+        ValueError: a part of the registered weights themselves was trained, which no adapter can hold.
         OSError: the folder cannot be written.
     """
     if model.kept_as_adapters and model.base is not None:
-        from model.adapter import save_adapter
-
-        save_adapter(folder, model, model.base, calibration, training)
+        _save_adapter(folder, model, model.base, calibration, training)
         return
     if as_one:
         with whole_folder(folder) as place:
@@ -87,15 +107,191 @@ def save(
         return
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: _rounded(tensor.detach(), dtype) for name, tensor in lora.merged_state(model).items()}
-    config = {
-        "format": FORMAT,
+    write_whole(folder / WEIGHTS_FILE, lambda path: _write(path, state))
+    write_text(folder / CONFIG_FILE, _config(model, calibration, training))
+
+
+def load_learned(model: CLUE, checkpoint: Checkpoint, *, keep_head: bool = True) -> None:
+    """Put what a checkpoint learned into a network that has adapters (`model.clue.adapt`), to go on learning.
+
+    Args:
+        model: its base weights are those that the checkpoint was trained on.
+        checkpoint: of a branch that the model does not have, nothing is taken.
+        keep_head: whether fusion and localization are taken, too.
+
+    Raises:
+        CheckpointError: something is damaged, or the network has other adapters.
+    """
+    own = dict(model.named_parameters())
+    device = str(next(model.parameters()).device)
+    try:
+        state = dict(learned_tensors(checkpoint.folder / HEAD_FILE, device, None))
+        if not keep_head:
+            state = {name: tensor for name, tensor in state.items() if name.startswith("view.")}
+        for branch, network in model.networks.items():
+            path, inside = lora_folder(checkpoint.folder, branch) / LORA_WEIGHTS, f"{branch}.{network.adapted}."
+            if path.is_file():
+                state |= {inside + name: tensor for name, tensor in _read(path, device, None)}
+    except BasesError as error:
+        raise CheckpointError(str(error)) from error
+    wrong = sorted(name for name in state if name not in own or own[name].shape != state[name].shape)
+    wrong += sorted(name for name in own if ".lora_" in name and name not in state)
+    if wrong:
+        raise CheckpointError(f"{checkpoint.folder} has other adapters than this network: {wrong[0]} does not fit")
+    with torch.no_grad():
+        for name, tensor in state.items():
+            own[name].copy_(tensor)
+
+
+def merge(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype) -> None:
+    """Write a whole model for deployment: base weights with the adapters merged. All of it or nothing.
+
+    Raises:
+        CheckpointError: not an adapter checkpoint, its bases are missing or others, or a weight is not finite in the
+            dtype.
+        OSError: the folder cannot be written (it exists, the disk is full); nothing is left behind.
+    """
+    if not checkpoint.base:
+        raise CheckpointError(f"{checkpoint.folder} is a whole model already")
+    if folder.exists():
+        raise FileExistsError(17, "it exists already", str(folder))
+    model = _load_adapter(checkpoint, "cpu", dtype)
+    model.base = None
+    for name, tensor in model.state_dict().items():
+        if not bool(tensor.isfinite().all()):
+            raise CheckpointError(f"{checkpoint.folder}: {name}, merged, holds a value that is not finite")
+    source = {"adapter": checkpoint.digest, "base": checkpoint.base, "bases": checkpoint.bases}
+    training = checkpoint.training | {"merged_from": source}
+    with whole_folder(folder) as place:
+        save(place, model, checkpoint.calibration, training, dtype)
+
+
+def _config(model: CLUE, calibration: Calibration, training: dict[str, Any], base: Base | None = None) -> str:
+    config: dict[str, Any] = {
+        "format": FORMAT if base is None else ADAPTER_FORMAT,
         "preset": model.preset.to_dict(),
         "branches": model.branches,
-        "calibration": calibration.to_dict(),
-        "training": training,
     }
-    write_whole(folder / WEIGHTS_FILE, lambda path: _write_tensors(path, state))
-    write_text(folder / CONFIG_FILE, json.dumps(config, indent=1, ensure_ascii=False) + "\n")
+    if base is not None:
+        digests = base.digests()
+        config |= {"base": base.name, "bases": {part: digests[part] for part in parts_of(model.preset, model.branches)}}
+    config |= {"calibration": calibration.to_dict(), "training": training}
+    return json.dumps(config, indent=1, ensure_ascii=False) + "\n"
+
+
+def _save_adapter(folder: Path, model: CLUE, base: Base, calibration: Calibration, training: dict[str, Any]) -> None:
+    """Write what a model has learned on top of a base, in the place of an earlier checkpoint: all of it or nothing."""
+    state = model.state_dict()
+    learned = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    foreign = [name for name in learned if "lora_" not in name and not name.startswith(_HEADS)]
+    if foreign:
+        raise ValueError(f"{foreign[0]} was trained itself, which no adapter can hold; a whole model can")
+    with whole_folder(folder) as place:
+        head = {name: tensor.detach().contiguous() for name, tensor in state.items() if name.startswith(_HEADS)}
+        _write(place / HEAD_FILE, head)
+        for name, network in model.networks.items():
+            if adapters := _adapters(network.get_submodule(network.adapted)):
+                branch = lora_folder(place, name)
+                branch.mkdir()
+                _write(branch / LORA_WEIGHTS, adapters)
+                targets = BRANCHES[name].lora_targets(model.preset)
+                lora.lora_config(model.preset.lora, targets).save_pretrained(str(branch))
+        (place / CONFIG_FILE).write_text(_config(model, calibration, training, base), "utf-8")
+
+
+def _adapters(network: nn.Module) -> dict[str, Tensor]:
+    return {
+        PREFIX + name.replace(f".{ADAPTER}.", "."): tensor.detach().contiguous()
+        for name, tensor in network.state_dict().items()
+        if ".lora_" in name
+    }
+
+
+def _write(path: Path | str, tensors: dict[str, Tensor]) -> None:
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:  # what safetensors makes of a full disk
+        raise OSError(str(error)) from error
+
+
+def _load_adapter(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> CLUE:
+    """The network for inference: base weights with the adapters merged into them.
+
+    Raises:
+        CheckpointError: something is damaged, or does not fit, or a weight exceeds the range of the dtype.
+    """
+    try:
+        base = find(checkpoint.base)
+        model = with_bases(checkpoint.preset, base, device, dtype, checkpoint.branches)
+        head = dict(learned_tensors(checkpoint.folder / HEAD_FILE, device, dtype))
+        _load_head(model, head, checkpoint.folder)
+        for name, network in model.networks.items():
+            if model.preset.adapt(name) == "lora":
+                spec, path = _stored(checkpoint, name)
+                network.add_adapters(spec, BRANCHES[name].lora_targets(model.preset), empty=True)
+                _merge(network.get_submodule(network.adapted), path, device)
+    except BasesError as error:
+        raise CheckpointError(str(error)) from error
+    return model.eval()
+
+
+def _load_head(model: CLUE, head: dict[str, Tensor], folder: Path) -> None:
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items() if name.startswith(_HEADS)}
+    wrong = sorted(
+        name for name in expected.keys() | head.keys() if name not in head or expected.get(name) != head[name].shape
+    )
+    if wrong:
+        raise CheckpointError(f"{folder / HEAD_FILE} does not fit the preset {model.preset.name}: {wrong[0]}")
+    model.load_state_dict(head, strict=False, assign=True)
+
+
+def _read(path: Path, device: str, dtype: torch.dtype | None) -> Iterator[tuple[str, Tensor]]:
+    """A file of adapters, under the names of the network's own parameters."""
+    for name, tensor in learned_tensors(path, device, dtype):
+        yield name.removeprefix(PREFIX).replace(".weight", f".{ADAPTER}.weight"), tensor
+
+
+def _merge(network: nn.Module, path: Path, device: str) -> None:
+    """Give a network the values of its empty adapters, in float32, and merge them.
+
+    Where some of them are lost, the network would be another without a word.
+    """
+    stored = dict(_read(path, device, torch.float32))
+    expected = {name: tensor.shape for name, tensor in network.named_parameters() if ".lora_" in name}
+    wrong = sorted(name for name, tensor in stored.items() if expected.get(name) != tensor.shape)
+    if wrong:
+        raise CheckpointError(f"{path} does not fit the network: {_layer(wrong[0])}")
+    lost = sorted({_layer(name) for name in expected.keys() - stored.keys()})
+    if lost:
+        raise CheckpointError(f"{path} is damaged: the adapters of {lost[0]} are missing ({len(lost)} in all)")
+    network.load_state_dict(stored, strict=False, assign=True)
+
+    def convert(name: str, merged: Tensor, dtype: torch.dtype) -> Tensor:
+        return converted(path, f"{name}.weight with its adapter", merged, dtype)
+
+    for _ in lora.merge(network, convert):  # one layer after the other: no second copy of all weights
+        pass
+
+
+def _layer(name: str) -> str:
+    return name.rsplit(".lora_", 1)[0]
+
+
+def _stored(checkpoint: Checkpoint, branch: str) -> tuple[LoraSpec, Path]:
+    """What the adapters of a branch are, as their own configuration says, and the file that holds them."""
+    folder = lora_folder(checkpoint.folder, branch)
+    path = folder / LORA_CONFIG
+    config = read_json(path)
+    other = [key for key, plain in _PLAIN.items() if config.get(key, plain) not in (plain, None)]
+    if other:
+        raise CheckpointError(f"{path}: {other[0]} is {config[other[0]]!r}, which is not supported")
+    rank: Any = config.get("r")
+    alpha: Any = config.get("lora_alpha")
+    numbers = isinstance(rank, int) and isinstance(alpha, int | float)
+    if not numbers or not (1 <= rank <= LARGEST and 0 <= alpha <= LARGEST):
+        shown = (brief(repr(value)) for value in (rank, alpha))
+        raise CheckpointError("{}: r is {} and lora_alpha is {}; expected numbers".format(path, *shown))
+    return dataclasses.replace(checkpoint.preset.lora, rank=rank, alpha=alpha), folder / LORA_WEIGHTS
 
 
 def _rounded(tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -103,10 +299,3 @@ def _rounded(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     rounded = tensor.to(dtype).contiguous()
     overflows = not bool(rounded.isfinite().all()) and bool(tensor.isfinite().all())
     return tensor.contiguous() if overflows else rounded
-
-
-def _write_tensors(path: str, state: dict[str, Tensor]) -> None:
-    try:
-        save_file(state, path)
-    except SafetensorError as error:  # what safetensors makes of a full disk
-        raise OSError(str(error)) from error

@@ -39,13 +39,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from model.branches.sam_attention import restore_attention
 from model.calibration import Calibration
 from model.clue import CLUE, adapt, build
 from model.device import CompilerMissing, require_compiler, resolve
 from model.losses import bce_loss, dice_loss
 from model.presets import PRESETS, Preset
-from model.sam_attention import restore_attention
-from model.speed import Compile, compile_network, flops
+from model.speed import Compile, compile_network, flops, stages
 from model.storage import save
 from model.training.network import hold_frozen, keep_less
 
@@ -158,13 +158,7 @@ class Bench:
 
     def parts(self, model: CLUE, x: Tensor, noise: Tensor) -> dict[str, float]:
         """Milliseconds of each part for one tile of the batch; the head is the rest, fusion included."""
-        found = {}
-        sd3, sam, view = model.sd3, model.sam, model.view
-        if sd3 is not None:
-            found["vae"] = self.seconds(lambda: sd3.encode(x))
-            found["mmdit"] = self.seconds(lambda: sd3(x, noise)) - found["vae"]
-        if sam is not None:
-            found["sam"] = self.seconds(lambda: sam(view(x) if view is not None else x))
+        found = {name: self.seconds(run) for name, run in stages(model, x, noise).items()}
         found["head"] = max(0.0, self.seconds(lambda: model(x, noise)) - sum(found.values()))
         return {part: 1000 * value / x.shape[0] for part, value in found.items()}
 
@@ -173,10 +167,9 @@ class Bench:
         if not self.options.plain:
             return None
         model = self.network(preset)
-        adapt(model, "lora", "lora")
+        adapt(model, "lora")
         model.to(self.device, self.dtype)
-        if model.sam is not None:
-            restore_attention(model.sam.encoder)
+        restore_attention(model)
         x, noise = self.tile(model, 1)
         return 1 / self.seconds(lambda: model(x, noise))
 
@@ -215,7 +208,7 @@ class Bench:
         """Images a second and memory of a training step at batch 1: bfloat16 base, float32 where it learns."""
         torch.manual_seed(0)
         model = build(preset, self.device)
-        adapt(model, preset.adapt_sd3, preset.adapt_sam)
+        adapt(model)
         hold_frozen(model, torch.bfloat16)
         weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers())) / 1e9
         keep_less(model.train())

@@ -16,8 +16,7 @@ from model.clue import CLUE
 
 def no_noise(model: CLUE) -> list[RemovableHandle]:
     """ε = 0, the level as it is: z_t = (1 - t)·z0."""
-    assert model.sd3 is not None
-    return [model.sd3.register_forward_pre_hook(lambda _, inputs: (inputs[0], inputs[1] * 0))]
+    return [model.networks["sd3"].register_forward_pre_hook(lambda _, inputs: (inputs[0], inputs[1] * 0))]
 
 
 def no_matches(model: CLUE) -> list[RemovableHandle]:
@@ -28,23 +27,22 @@ def no_matches(model: CLUE) -> list[RemovableHandle]:
 
 def no_sd3(model: CLUE) -> list[RemovableHandle]:
     """The branch's projection at its mean, which GroupNorm puts at its bias."""
-    return [_constant(model.fusion.sd3)]
+    return [_constant(model.fusion.get_submodule("sd3"))]
 
 
 def no_sam(model: CLUE) -> list[RemovableHandle]:
     """The same for the other branch, and with it the early view."""
-    return [_constant(model.fusion.sam)]
+    return [_constant(model.fusion.get_submodule("sam"))]
 
 
 def no_sam_blocks(model: CLUE) -> list[RemovableHandle]:
     """The encoder's transformer blocks pass on what they get: the early view is there, SAM's attention is not."""
-    assert model.sam is not None
-    return [block.register_forward_hook(lambda _, inputs, __: inputs[0]) for block in model.sam.encoder.blocks]
+    blocks = model.networks["sam"].blocks()
+    return [block.register_forward_hook(lambda _, inputs, __: inputs[0]) for block in blocks]
 
 
-def _constant(projection: nn.Sequential | None) -> RemovableHandle:
-    assert projection is not None
-    bias = projection[1].get_parameter("bias")
+def _constant(projection: nn.Module) -> RemovableHandle:
+    bias = projection.get_parameter("1.bias")
     return projection.register_forward_hook(lambda _, __, output: bias[None, :, None, None].expand_as(output))
 
 

@@ -27,10 +27,10 @@ from forge_pool import load
 from safetensors.torch import load_file
 from torch import Tensor
 
+from model.branches.sam_attention import replace_attention
 from model.clue import CLUE, build
 from model.losses import clue_loss
 from model.presets import PRESETS
-from model.sam_attention import replace_attention
 
 Batch = tuple[Tensor, Tensor, Tensor, list[str]]
 Tile = tuple[Tensor, Tensor, Tensor, str]
@@ -269,8 +269,7 @@ def main() -> None:
     if args.device != "cpu":  # the stock attention copies its indexes from the CPU, which cannot be recorded
         torch.backends.cudnn.benchmark = True
         for own in (model, average):
-            assert own.sam is not None
-            replace_attention(own.sam.encoder)
+            replace_attention(own.get_submodule("sam.encoder"))
     model, average = model.to(args.device), average.to(args.device)
     decay = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]

@@ -16,14 +16,14 @@ from torch import nn
 
 from model import registry
 from model.bases import examine, with_bases
+from model.branches.empty_prompt import EmptyPrompt, write_prompt
+from model.branches.sam_network import build_encoder
+from model.branches.sd3_network import build_autoencoder, build_transformer
 from model.calibration import Calibration
 from model.clue import adapt
-from model.empty_prompt import EmptyPrompt, write_prompt
 from model.presets.sd3_medium import SD3_MEDIUM
 from model.presets.sd35_medium import SD35_MEDIUM
 from model.presets.spec import Preset
-from model.sam_branch import build_encoder
-from model.sd3_branch import build_autoencoder, build_transformer
 from model.storage import save
 
 SMALL = replace(
@@ -139,9 +139,8 @@ def write_prompt_file(path: Path, preset: Preset = SMALL) -> Path:
 def register_small(folder: Path, preset: Preset = SMALL) -> registry.Base:
     """Write all of it into a folder and register it in the config folder of the test."""
     sd3, sam = write_sd3(folder / "sd3", preset), write_sam(folder / "sam.pth", preset)
-    found = examine(preset, sd3, sam)
-    files = {"transformer": found.transformer, "vae": found.vae, "sam": found.sam}
-    files["prompt"] = (write_prompt_file(folder / "prompt.safetensors", preset),)
+    prompt = write_prompt_file(folder / "prompt.safetensors", preset)
+    files = examine(preset, {"sd3": sd3, "sam": sam, "prompt": prompt})
     parts = {part: tuple(registry.stored(path) for path in paths) for part, paths in files.items()}
     base = registry.Base(preset.name, preset, parts, {"clip": 5}, "2026-01-01T00:00:00+00:00", str(sd3))
     registry.put(base)
@@ -152,6 +151,6 @@ def write_adapter(folder: Path, preset: Preset = SMALL) -> Path:
     """A model as a training leaves it, at folder/adapter, on base weights in folder/bases, which are registered."""
     base = register_small(folder / "bases", preset)
     model = with_bases(preset, base, "cpu", torch.float32)
-    adapt(model, "lora", "lora")
+    adapt(model, "lora")
     save(folder / "adapter", model, Calibration(name="test"), {"steps": 7})
     return folder / "adapter"

@@ -93,23 +93,29 @@ def add(
     from clue_cli.models.register import base_preset, register
 
     preset = base_preset(name)
+    places = {"sd3": sd3, "sam": sam} | ({"prompt": prompt} if prompt is not None else {})
     with _progress("hashing") as hashed:
-        base = register(preset, sd3, sam, prompt, hashed)
+        base = register(preset, places, hashed)
     _say_registered(base)
 
 
 def _say_registered(base: Base) -> None:
-    from clue_cli.models.sources import APACHE, STABILITY, sam_file
+    from model.branches import branches_of
+    from model.branches.branch import WebFile
 
-    published = sam_file(base.preset)
-    if published is not None and base.digests()["sam"] != published.sha256:
-        say("The SAM file is not the one that its authors publish, though all tensors have the expected shapes.")
+    branches = branches_of(base.preset)
+    for branch in branches:
+        source = branch.source(base.preset)
+        if isinstance(source, WebFile) and base.digests()[branch.parts[0]] != source.sha256:
+            say(
+                f"The {branch.title} file is not the one that its authors publish, "
+                "though all tensors have the expected shapes."
+            )
     tokens = ", ".join(f"{count} {encoder}" for encoder, count in base.tokens.items())
-    say(
-        f"{printable(base.name)} is registered; the empty prompt has {printable(tokens)} tokens.",
-        f"SD3: {STABILITY.name} ({STABILITY.url}). {STABILITY.allows}",
-        f"SAM: {APACHE.name}. {APACHE.allows}",
-    )
+    prompt = f"; the empty prompt has {tokens} tokens" if tokens else ""
+    say(printable(f"{base.name} is registered{prompt}."))
+    for licence, title in ((branch.licence, branch.title) for branch in branches):
+        say(f"{title}: {licence.name} ({licence.url}). {licence.allows}")
 
 
 @models.command()
@@ -193,13 +199,13 @@ def download(
     ],
 ) -> None:
     """Download base weights with your own Hugging Face token, then check and register them."""
-    from clue_cli.models.download import download as fetch
     from clue_cli.models.register import base_preset, register
+    from clue_cli.models.register import download as fetch
 
     preset = base_preset(name)
-    sd3, sam = fetch(preset, to)
+    places = fetch(preset, to)
     with _progress("hashing") as hashed:
-        base = register(preset, sd3, sam, None, hashed)
+        base = register(preset, places, hashed)
     _say_registered(base)
 
 
@@ -217,9 +223,9 @@ def merge(
     """Merge adapters into their base weights and write a self-contained model for deployment."""
     import torch
 
-    from clue_cli.models.sources import STABILITY
-    from model.adapter import merge as merge_model
+    from model.branches import branches_of
     from model.checkpoint import inspect
+    from model.storage import merge as merge_model
 
     try:
         with _bases_errors("See clue models info DIR."):
@@ -233,4 +239,8 @@ def merge(
         raise UsageError(f"{out} exists already.", "Name a new folder with --out.") from error
     except OSError as error:
         raise OutputError(f"{out} cannot be written: {error.strerror or error}.", "Nothing was left behind.") from error
-    say(f"{printable(str(out))} is written. It contains weights of SD3: {STABILITY.name}, {STABILITY.url}.")
+    weights = (
+        f"{branch.title}: {branch.licence.name}, {branch.licence.url}"
+        for branch in branches_of(checkpoint.preset, checkpoint.branches)
+    )
+    say(f"{printable(str(out))} is written. It contains weights of {'; '.join(weights)}.")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from clue_cli.models.sources import APACHE, STABILITY
-from model.bases import needs_bases
+from model.branches import branches_of, from_scratch
 from model.checkpoint import EMBEDDED, Checkpoint
 from model.clue import build
 from model.presets import PRESETS, Preset
@@ -24,10 +24,10 @@ def model_table(bases: dict[str, Base]) -> list[tuple[str, ...]]:
     rows = [("name", "parameters", "size", "licence", "weights")]
     for name, preset in PRESETS.items() | {base.name: base.preset for base in bases.values()}.items():
         count = parameters(preset)
-        if not needs_bases(preset):
+        if from_scratch(preset):
             size, licence, state = sum(p.stat().st_size for p in EMBEDDED.iterdir()), "Apache-2.0", "in the package"
         else:
-            licence = f"{STABILITY.name} (SD3), {APACHE.name} (SAM)"
+            licence = ", ".join(f"{branch.licence.name} ({branch.title})" for branch in branches_of(preset))
             base = bases.get(name)
             files = [file for part in base.parts.values() for file in part] if base else []
             size = sum(file.bytes for file in files) or 2 * count  # unseen: as stored in two bytes each
@@ -73,10 +73,7 @@ def base_facts(base: Base) -> dict[str, Any]:
             for part, files in base.parts.items()
         },
         "prompt tokens": base.tokens,
-        "licences": {
-            what: {"name": licence.name, "url": licence.url, "allows": licence.allows}
-            for what, licence in (("SD3", STABILITY), ("SAM", APACHE))
-        },
+        "licences": {branch.title: dataclasses.asdict(branch.licence) for branch in branches_of(base.preset)},
     }
 
 

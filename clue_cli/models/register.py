@@ -1,26 +1,34 @@
-"""Register base weights: check them, hash them, have the empty prompt's embeddings, and write it all down."""
+"""Base weights: download them if asked to, check and hash them, and register where they are."""
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import re
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from http.client import HTTPException
 from pathlib import Path
+from urllib.error import URLError
 
 from clue_cli.errors import OutputError, UsageError, WeightsError
 from clue_cli.terminal import printable, say, sentence
-from model.bases import examine, needs_bases
-from model.empty_prompt import compute, missing_encoders, read_prompt, write_prompt
+from model.bases import examine
+from model.branches import branches_of, from_scratch
+from model.branches.branch import HubFolder, WebFile
 from model.presets import Preset
 from model.presets.files import PresetError, preset_of
-from model.registry import PARTS, Base, BasesError, StoredFile, config_folder, put, registered, stored
+from model.registry import Base, BasesError, StoredFile, config_folder, put, registered, stored
+from model.whole_file import write_whole
 
 _NOTE = 1 << 12
 """Characters of a note of the Hugging Face Hub's client that are read; it has about a hundred."""
+_CHUNK = 1 << 20
 
 
 def base_preset(name_or_path: str) -> Preset:
-    """A preset that stands on weights of others.
+    """A preset that needs pretrained weights.
 
     Raises:
         UsageError: there is none, its file is wrong, or it needs no base weights.
@@ -31,33 +39,34 @@ def base_preset(name_or_path: str) -> Preset:
         raise UsageError(sentence(error)) from error
     except BasesError as error:
         raise WeightsError(sentence(error)) from error
-    if not needs_bases(preset):
+    if from_scratch(preset):
         raise UsageError(f"{preset.name} needs no base weights.", "It is ready to be used: clue scan --model mini")
     return preset
 
 
-def register(preset: Preset, sd3: Path, sam: Path, prompt: Path | None, hashed: Callable[[int], None]) -> Base:
-    """Check the weights, and write down where they are. Nothing is copied but the prompt's embeddings, if computed.
+def register(preset: Preset, places: Mapping[str, Path], hashed: Callable[[int], None]) -> Base:
+    """Check the weights, and store where they are. Nothing is copied but the prompt's embeddings, if computed.
 
     Args:
         preset: what they should be.
-        sd3: a diffusers folder.
-        sam: a checkpoint of segment_anything's.
-        prompt: stored embeddings of the empty prompt; None computes them from the folder's text encoders.
-        hashed: told how many bytes were just read.
+        places: where the weights of each branch are, by its name, and parts that would be computed otherwise.
+        hashed: is given how many bytes were just read.
 
     Raises:
-        WeightsError: they are damaged, incomplete or of another model; every problem was said on stderr.
+        WeightsError: they are damaged, incomplete or of another model; every problem was printed on stderr.
         OutputError: the config folder cannot be written.
     """
     try:
-        parts = _checked(preset, sd3, sam, prompt, hashed)
-        digests = Base(preset.name, preset, parts).digests()
-        chosen = prompt if prompt is not None else _computed(preset, sd3, digests)
-        parts["prompt"] = (stored(chosen, hashed),)
-        tokens = read_prompt(chosen, preset).tokens
-        added = datetime.now(UTC).isoformat(timespec="seconds")
-        base = Base(preset.name, preset, {part: parts[part] for part in PARTS}, tokens, added, str(sd3.absolute()))
+        files = _checked(preset, places, hashed)
+        added, sd3 = datetime.now(UTC).isoformat(timespec="seconds"), places.get("sd3")
+        base = Base(preset.name, preset, files, {}, added, str(sd3.absolute()) if sd3 else "")
+        for branch in branches_of(preset):
+            for part in branch.parts:
+                if part not in files:
+                    folder = config_folder() / "prompts"
+                    path = branch.derived(preset, places[branch.name], base, folder, lambda line: say(printable(line)))
+                    files[part] = (stored(path, hashed),)
+            base.tokens.update(branch.tokens(preset, {part: base.paths(part) for part in branch.parts}))
         put(base)
     except BasesError as error:
         if len(error.problems) > 1:
@@ -72,21 +81,22 @@ def register(preset: Preset, sd3: Path, sam: Path, prompt: Path | None, hashed: 
 
 
 def _checked(
-    preset: Preset, sd3: Path, sam: Path, prompt: Path | None, hashed: Callable[[int], None]
+    preset: Preset, places: Mapping[str, Path], hashed: Callable[[int], None]
 ) -> dict[str, tuple[StoredFile, ...]]:
-    """The notes of the base's own files; raises BasesError for whatever is wrong with them."""
+    """The files of each part that exists; raises BasesError for whatever is wrong with them."""
     try:
-        found = examine(preset, sd3, sam)
-        if prompt is not None:
-            read_prompt(prompt, preset)  # before gigabytes are hashed
+        found = examine(preset, places)
     except OSError as error:  # no permission, or a name that no file system has
         raise BasesError(f"{str(error.filename)[:300]} cannot be read: {error.strerror or error}") from error
-    files = {"transformer": found.transformer, "vae": found.vae, "sam": found.sam}
-    parts = {part: tuple(stored(path, hashed) for path in paths) for part, paths in files.items()}
-    for path, file in zip((*found.transformer, *found.vae), (*parts["transformer"], *parts["vae"]), strict=True):
-        published = hub_digest(path, sd3)
-        if published not in (None, file.sha256):
-            raise BasesError(f"{path} is not what was downloaded: SHA-256 {file.sha256}, {published} at its source")
+    parts = {part: tuple(stored(path, hashed) for path in paths) for part, paths in found.items()}
+    for folder in places.values():
+        for part, paths in found.items():
+            for path, file in zip(paths, parts[part], strict=True):
+                published = hub_digest(path, folder) if path.is_relative_to(folder) and path != folder else None
+                if published not in (None, file.sha256):
+                    raise BasesError(
+                        f"{path} is not what was downloaded: SHA-256 {file.sha256}, {published} at its source"
+                    )
     return parts
 
 
@@ -109,27 +119,94 @@ def hub_digest(path: Path, folder: Path) -> str | None:
     return name if re.fullmatch("[0-9a-f]{64}", name) else None
 
 
-def _computed(preset: Preset, sd3: Path, digests: dict[str, str]) -> Path:
-    """The embeddings of this base in the config folder, computed if they are not there yet."""
-    # T5 is often added later: what was computed without it is not taken then.
-    without = "" if (sd3 / "text_encoder_3").is_dir() else "-without-t5"
-    path = config_folder() / "prompts" / f"{digests['transformer'][:16]}{without}.safetensors"
-    if path.is_file():
-        try:
-            read_prompt(path, preset)
-        except BasesError:
-            say(f"{printable(str(path))} is damaged; it is computed again.")
-        else:
-            return path
-    if not missing_encoders(sd3):
-        say("Computing the empty prompt's embeddings, once; T5 takes a minute and its size in memory.")
-    write_prompt(path, compute(sd3, preset), digests)
-    return path
-
-
 def forget_prompt(base: Base) -> None:
     """Delete the embeddings that were computed for a base, if no other uses them; those that a person stored stay."""
-    used = {path for other in registered().values() if other.name != base.name for path in other.paths("prompt")}
-    for path in base.paths("prompt"):
-        if path.parent == (config_folder() / "prompts").absolute() and path not in used:
+    others = (other for other in registered().values() if other.name != base.name)
+    used = {file.path for other in others for files in other.parts.values() for file in files}
+    for path in (Path(file.path) for files in base.parts.values() for file in files if file.path not in used):
+        if path.parent == (config_folder() / "prompts").absolute():
             path.unlink(missing_ok=True)
+
+
+def download(preset: Preset, folder: Path) -> dict[str, Path]:
+    """Fetch pretrained weights from their publishers, into a folder. What is there already is kept.
+
+    Returns:
+        The file or folder of each branch.
+
+    Raises:
+        UsageError: huggingface_hub is not installed, or nobody publishes weights of these sizes.
+        WeightsError: the gate refuses, or the network fails.
+        OutputError: the folder cannot be written.
+    """
+    sources = {branch.name: branch.source(preset) for branch in branches_of(preset)}
+    if None in sources.values():
+        raise UsageError(f"There are no published weights of the sizes of {preset.name}.", "See clue models add --help")
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise UsageError("huggingface_hub is not installed.", "pip install 'clue-forensics[models]'")
+    places = {}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, source in sources.items():
+            if isinstance(source, HubFolder):
+                places[name] = folder / source.repository.rpartition("/")[2]
+                _snapshot(source, places[name])
+            elif isinstance(source, WebFile):
+                places[name] = folder / source.url.rpartition("/")[2]
+                _fetch(source, places[name])
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}.") from error
+    return places
+
+
+def _snapshot(source: HubFolder, folder: Path) -> None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalTokenNotFoundError, RepositoryNotFoundError
+
+    name = source.repository
+    page = f"https://huggingface.co/{name}"
+    try:
+        snapshot_download(
+            name, local_dir=folder, allow_patterns=list(source.wanted), ignore_patterns=list(source.unwanted)
+        )
+    except (GatedRepoError, LocalTokenNotFoundError, RepositoryNotFoundError) as error:
+        raise WeightsError(
+            f"The Hugging Face Hub does not hand out {name} to you: its licence must be accepted there first.",
+            f"Log in at {page} and accept the licence; make a token at https://huggingface.co/settings/tokens; "
+            "then `hf auth login`, or the environment variable HF_TOKEN.",
+        ) from error
+    except HfHubHTTPError as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsError(f"{page} cannot be fetched: {reason}.", "The same command goes on.") from error
+    except Exception as error:  # the hub's HTTP client has its own exceptions, of another kind in each version
+        # Its own errors are OSErrors as well: without network it says that a file was not found.
+        if isinstance(error, OSError) and error.errno and not isinstance(error, ConnectionError | TimeoutError):
+            raise
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise WeightsError(f"{page} cannot be fetched: {reason}.", "The same command goes on.") from error
+
+
+def _fetch(source: WebFile, path: Path) -> None:
+    if path.is_file():
+        return
+    say(f"Fetching {source.url}")
+
+    def write(temporary: str) -> None:
+        with urllib.request.urlopen(source.url, timeout=60) as answer, Path(temporary).open("wb") as file:
+            expected, there, digest = answer.headers.get("Content-Length"), 0, hashlib.sha256()
+            while chunk := answer.read(_CHUNK):
+                there += file.write(chunk)
+                digest.update(chunk)
+        if expected is not None and there != int(expected):  # a connection that ends early is no error to http.client
+            raise HTTPException(f"{there} of {expected} bytes came")
+        if digest.hexdigest() != source.sha256:
+            raise HTTPException(f"what came has SHA-256 {digest.hexdigest()}, its authors' has {source.sha256}")
+
+    try:
+        write_whole(path, write)
+    except URLError as error:
+        raise WeightsError(f"{source.url} cannot be fetched: {error.reason}.", "The same command goes on.") from error
+    except (HTTPException, ConnectionError, TimeoutError) as error:
+        raise WeightsError(
+            f"{source.url} cannot be fetched: {str(error) or 'it broke off'}.", "The same command goes on."
+        ) from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clue_cli.errors import UsageError, WeightsError
-from clue_cli.models.sources import REGISTER
 from clue_cli.scan.options import Compile, DType, ScanOptions
 from clue_cli.terminal import sentence
 from model.checkpoint import BaseWeightsError, Checkpoint, CheckpointError, inspect
@@ -24,7 +23,9 @@ def find_model(name_or_path: str) -> Checkpoint:
     try:
         return inspect(name_or_path)
     except BaseWeightsError as error:
-        raise WeightsError(sentence(error), REGISTER.format(error.base)) from error
+        command = f"clue models add {error.base} --sd3 DIR --sam FILE"
+        advice = f"Put the files back, or register where they are now: {command}"
+        raise WeightsError(sentence(error), advice) from error
     except CheckpointError as error:
         raise WeightsError(sentence(error), "Name a model folder with --model, or leave --model out.") from error
 

@@ -79,12 +79,12 @@ def _check_first_weights(preset: Preset, options: TrainingOptions, init: str) ->
     Raises:
         CheckpointError: it is missing, damaged, or of another preset.
     """
-    from model.bases import needs_bases
+    from model.branches import from_scratch
     from model.checkpoint import inspect
     from model.training.network import prepare_network
 
     inspect(init)
-    if not needs_bases(preset):  # else this would load gigabytes that a dry run does not need
+    if from_scratch(preset):  # else this would load gigabytes that a dry run does not need
         prepare_network(preset, options, init)
 
 

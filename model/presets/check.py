@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
@@ -96,52 +96,41 @@ def _leaves(spec: Any, path: str) -> Iterator[tuple[str, Any]]:
         value, key = getattr(spec, field.name), f"{path}.{field.name}" if path else field.name
         if is_dataclass(value):
             yield from _leaves(value, key)
+        elif isinstance(value, Mapping):
+            for name, item in value.items():
+                yield from _leaves(item, f"{key}.{name}")
         else:
             yield key, value
 
 
 def _misfits(preset: Preset) -> Iterator[tuple[str, bool, str]]:
     """(key, whether it is wrong, what was expected), in an order in which a later one may rely on the earlier."""
-    vae, mmdit, sam, head, tile = preset.vae, preset.transformer, preset.sam, preset.head, preset.tile
-    groups = [channels % vae.norm_num_groups for channels in vae.block_out_channels]
-    yield "vae.block_out_channels", any(groups), f"multiples of norm_num_groups, {vae.norm_num_groups}"
-    yield "vae.block_out_channels", len(groups) > 8, "at most 8 blocks"
-    yield "vae.pixel_unshuffle", vae.pixel_unshuffle > 64, "at most 64"
-    for key, count in (
-        ("vae.layers_per_block", vae.layers_per_block),
-        ("transformer.num_layers", mmdit.num_layers),
-        ("sam.depth", sam.depth),
-    ):
-        yield key, count > MOST_BLOCKS, f"at most {MOST_BLOCKS}"
-    last = mmdit.num_layers - 1
-    taps = mmdit.feature_blocks
-    yield "transformer.feature_blocks", list(taps) != sorted(set(taps)) or taps[-1] > last, f"rising, 0 to {last}"
-    dual = mmdit.dual_attention_layers
-    yield "transformer.dual_attention_layers", any(layer > last for layer in dual), f"blocks from 0 to {last}"
-    yield "transformer.qk_norm", mmdit.qk_norm not in (None, "rms_norm"), "nothing or rms_norm"
-    yield "transformer.attention_head_dim", mmdit.width % 4 != 0, "num_attention_heads times this a multiple of 4"
-    yield "transformer.attention_head_dim", mmdit.width > LARGEST, f"num_attention_heads times this at most {LARGEST}"
-    yield "sam.num_heads", sam.embed_dim % sam.num_heads != 0, f"a divisor of embed_dim, {sam.embed_dim}"
-    last = sam.depth - 1
-    yield "sam.global_attn_indexes", any(i > last for i in sam.global_attn_indexes), f"blocks from 0 to {last}"
-    yield "sam.patch_size", sam.img_size % sam.patch_size != 0, f"a divisor of img_size, {sam.img_size}"
+    from model.branches import BRANCHES, branches_of  # which is made of this package
+
+    names, head, tile = preset.backbones, preset.head, preset.tile
+    known = set(names) <= set(BRANCHES) and len(set(names)) == len(names)
+    yield "backbones", not known, f"names of branches, each once: {', '.join(BRANCHES)}"
+    without = [name for name in names if name not in preset.specs and not hasattr(preset, f"adapt_{name}")]
+    yield "backbones", bool(without), f"a mapping specs.{next(iter(without), '')} with its sizes"
+    branches = branches_of(preset)
+    for branch in branches:
+        yield from branch.misfits(preset)
+    noises = {shape for branch in branches if (shape := branch.noise_shape(preset, tile.multiple, tile.multiple))}
+    yield "backbones", len(noises) > 1, "branches that need noise of the same shape"
     yield "view.frequencies", preset.view.frequencies > 63, "at most 63: so many AC frequencies has a block"
     yield "view.channels", preset.view.channels % 8 != 0, "a multiple of 8"
-    yield "view.channels", sam.input == "view" and not preset.view.channels, "above 0, as sam.input is view"
     yield "edges.radius", preset.edges.radius > 64, "at most 64"
     yield "noise.levels", preset.noise.schedule != "none" and not preset.noise.levels, "at least one level"
     yield "noise.levels", any(t > 1 for t in preset.noise.levels), "levels from 0 to 1"
     yield "lora.dropout", preset.lora.dropout >= 1, "below 1"
     yield "head.channels", head.channels % head.groups != 0, f"a multiple of groups, {head.groups}"
     yield "head.channels", head.channels < 2, "at least 2"
-    cells = math.lcm(vae.stride * mmdit.patch_size, head.stride, 8 if sam.input == "view" else sam.patch_size)
+    cells = math.lcm(head.stride, *(branch.cell(preset) for branch in branches))
     yield "tile.multiple", tile.multiple % cells != 0, f"a multiple of {cells}, the cells of the networks in pixels"
     yield "tile.size", tile.size % tile.multiple != 0, f"a multiple of tile.multiple, {tile.multiple}"
     yield "tile.overlap", tile.overlap % tile.multiple != 0, f"a multiple of tile.multiple, {tile.multiple}"
     yield "tile.overlap", 2 * tile.overlap > tile.size, f"at most half of tile.size, {tile.size}"
-    most = mmdit.pos_embed_max_size * vae.stride * mmdit.patch_size
-    if sam.use_abs_pos:
-        most = min(most, sam.img_size * (8 if sam.input == "view" else 1))
+    most = min((side for branch in branches if (side := branch.largest(preset)) is not None), default=LARGEST)
     yield "tile.size", tile.size > most, f"at most {most}, which the positional embeddings reach"
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, cast, get_type_hints
 
 from model.presets.check import brief, check, fits, in_words
@@ -145,6 +146,13 @@ class LoraSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class BranchSpec:
+    """Base class of the sizes of a branch that has no fields of its own in `Preset`."""
+
+    adapt: Adapt = "lora"
+
+
+@dataclass(frozen=True, slots=True)
 class HeadSpec:
     """Feature fusion and localization.
 
@@ -208,6 +216,8 @@ class Preset:
     Attributes:
         screens_as_found: whether `edges` and `regions` are for photographs alone: on screens, drawings and pages edges
             are everywhere, and several changed words are normal.
+        backbones: names of the branches (`model.branches`), in the order in which the fusion joins their features.
+        specs: sizes of the branches other than SD3 and SAM, by name.
     """
 
     name: str
@@ -224,10 +234,19 @@ class Preset:
     screens_as_found: bool = False
     adapt_sd3: Adapt = "lora"
     adapt_sam: Adapt = "lora"
+    backbones: tuple[str, ...] = ("sd3", "sam")
+    specs: Mapping[str, BranchSpec] = field(default_factory=dict)
+
+    def adapt(self, branch: str) -> Adapt:
+        """What of a branch learns."""
+        how: Adapt = self.specs[branch].adapt if branch in self.specs else getattr(self, f"adapt_{branch}")
+        return how
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return cast(dict[str, Any], _plain(asdict(self)))
+        """Plain JSON types; `backbones` and `specs` only where they are not the usual ones."""
+        data = cast(dict[str, Any], _plain(asdict(self)))
+        usual = {"backbones": ["sd3", "sam"], "specs": {}}
+        return {key: value for key, value in data.items() if usual.get(key) != value}
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> Preset:
@@ -258,9 +277,19 @@ def _build(kind: type, data: Any, where: str) -> Any:
         raise ValueError(f"{where}.name is missing")
     values = {}
     for name, value in data.items():
-        if is_dataclass(hints[name]):
+        if name == "specs" and kind is Preset:
+            value = _specs(value, f"{where}.{name}")
+        elif is_dataclass(hints[name]):
             value = _build(cast(type, hints[name]), value, f"{where}.{name}")
         elif not fits(value, hints[name]):
             raise ValueError(f"{where}.{name} is {brief(value)!r}; expected {in_words(hints[name])}")
         values[name] = tuple(value) if isinstance(value, list) else value
     return kind(**values)
+
+
+def _specs(data: Any, where: str) -> dict[str, BranchSpec]:
+    from model.branches import BRANCHES  # which is made of this module
+
+    if not isinstance(data, dict) or not set(data) <= set(BRANCHES):
+        raise ValueError(f"{where} is {brief(data)!r}; expected a mapping with {', '.join(BRANCHES)}")
+    return {name: _build(BRANCHES[name].spec, value, f"{where}.{name}") for name, value in data.items()}

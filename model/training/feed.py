@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from model.branches import noise_shape
 from model.presets.spec import Preset
 from model.rectified_flow import seeded_noise
 from model.self_match import self_match
@@ -149,9 +150,8 @@ class Feed(Dataset[FeedBatch]):
     def _tensors(self, index: int, samples: Sequence[SampleLike], damaged: list[str]) -> FeedBatch:
         images = torch.stack([torch.from_numpy(_writable(s.pixels)).permute(2, 0, 1) for s in samples])
         masks = torch.stack([torch.from_numpy(_writable(s.mask))[None] for s in samples])
-        stride = self.preset.vae.stride
-        latent = (self.preset.vae.latent_channels, images.shape[-2] // stride, images.shape[-1] // stride)
-        noise = torch.stack([seeded_noise(self.seed, index, number, latent) for number in range(len(samples))])
+        shape = noise_shape(self.preset, images.shape[-2], images.shape[-1])
+        noise = torch.stack([seeded_noise(self.seed, index, number, shape) for number in range(len(samples))])
         matches = None
         if self.preset.view.channels and self.preset.view.matches:
             matches = torch.stack([torch.from_numpy(self_match(s.pixels)) for s in samples])

@@ -13,7 +13,8 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
 
-from model.bases import find_base, needs_bases
+from model.bases import find_base
+from model.branches import from_scratch
 from model.checkpoint import Checkpoint
 from model.presets import Preset
 from model.training.errors import OptionsError
@@ -119,6 +120,6 @@ def settings(task: Task, preset: Preset, source: Checkpoint | None, processes: i
         "preset": preset.to_dict(),
         "data": task.data,
         "init": source.digest if source is not None else None,
-        "bases": find_base(preset).digests() if source is None and needs_bases(preset) else None,
+        "bases": find_base(preset).digests() if source is None and not from_scratch(preset) else None,
         "processes": processes,
     }

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from model.adapter import load_learned
-from model.bases import find_base, needs_bases, with_bases
+from model.bases import find_base, with_bases
+from model.branches import BRANCHES, from_scratch
 from model.checkpoint import Checkpoint, CheckpointError, inspect
 from model.clue import CLUE, adapt, build
 from model.presets import Preset
 from model.registry import find
-from model.storage import load
+from model.storage import load, load_learned
 from model.training.options import TrainingOptions
 
 
@@ -29,12 +27,9 @@ def with_options(preset: Preset, options: TrainingOptions) -> Preset:
         shift=options.shift or preset.noise.shift,
         levels=options.levels or preset.noise.levels,
     )
-    return dataclasses.replace(
-        preset,
-        noise=noise,
-        adapt_sd3=options.adapt_sd3 or preset.adapt_sd3,
-        adapt_sam=options.adapt_sam or preset.adapt_sam,
-    )
+    asked = {f"adapt_{name}": getattr(options, f"adapt_{name}", None) for name in preset.backbones}
+    adapt: dict[str, Any] = {key: how for key, how in asked.items() if how is not None}
+    return dataclasses.replace(preset, noise=noise, **adapt)
 
 
 def frozen_format(options: TrainingOptions, device: torch.device) -> torch.dtype:
@@ -64,15 +59,15 @@ def prepare_network(
     torch.manual_seed(options.seed)
     source = inspect(init) if init is not None else None
     adapters = source if source is not None and _same_adapters(source, preset) else None
-    if adapters is not None or (source is None and needs_bases(preset)):
+    if adapters is not None or (source is None and not from_scratch(preset)):
         base = find(adapters.base) if adapters is not None else find_base(preset)
-        held = torch.float32 if "full" in (preset.adapt_sd3, preset.adapt_sam) else frozen
+        held = torch.float32 if "full" in map(preset.adapt, preset.backbones) else frozen
         model = with_bases(preset, base, "cpu", held, options.branches, rest=torch.float32)
     else:
         model = build(preset, "cpu", options.branches)
         if source is not None:
             _load_weights(model, source, keep_head=not options.fresh_head)
-    adapt(model, preset.adapt_sd3, preset.adapt_sam)
+    adapt(model)
     if adapters is not None:
         _load_adapters(model, adapters, keep_head=not options.fresh_head)
     if options.gradient_checkpointing:
@@ -103,11 +98,16 @@ def stored_weights(model: CLUE) -> dict[str, Tensor]:
 
 def _same_adapters(source: Checkpoint, preset: Preset) -> bool:
     """Whether a checkpoint holds adapters, and the preset asks for such."""
+    if not source.base or from_scratch(preset) or "full" in map(preset.adapt, preset.backbones):
+        return False
     there, here = (
-        (one.adapt_sd3, one.adapt_sam, one.lora.rank, one.lora.alpha, set(one.lora.sd3_targets))
+        {
+            name: (one.adapt(name), set(BRANCHES[name].lora_targets(one)), one.lora.rank, one.lora.alpha)
+            for name in one.backbones
+        }
         for one in (source.preset, preset)
     )
-    return bool(source.base) and needs_bases(preset) and "full" not in here and there == here
+    return there == here
 
 
 def _load_adapters(model: CLUE, source: Checkpoint, *, keep_head: bool) -> None:
@@ -142,12 +142,9 @@ def differences(there: Any, here: Any, path: str = "") -> list[str]:
 
 
 def keep_less(model: CLUE) -> None:
-    """Gradient checkpointing in the blocks of both branches, in place: computed twice, not kept in between."""
-    if model.sd3 is not None:
-        model.sd3.transformer.gradient_checkpointing = True
-    if model.sam is not None:
-        for block in cast(nn.ModuleList, model.sam.encoder.blocks):
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+    """Gradient checkpointing in the blocks of every branch, in place: computed twice, not kept in between."""
+    for network in model.networks.values():
+        network.keep_less()
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -168,7 +165,7 @@ def planned(preset: Preset, options: TrainingOptions) -> CLUE:
         options: of the training.
     """
     model = build(preset, "meta", options.branches)
-    adapt(model, preset.adapt_sd3, preset.adapt_sam)
+    adapt(model)
     return model
 
 

@@ -19,7 +19,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from model.bases import needs_bases
+from model.branches import BRANCHES, from_scratch
 from model.calibration import Calibration
 from model.checkpoint import inspect
 from model.evaluation.pixel_scores import Counts
@@ -154,13 +154,11 @@ class _Trainer:
         self.listener.told(f"{learn:,} of {everything:,} parameters learn, on {self.accelerator.device}{processes}.")
         if problem := no_calibration(self.task):
             self.listener.told(f"The models will state no confidence: {problem}.")
-        for name, branch, how in (
-            ("SD3", self.model.sd3, self.model.preset.adapt_sd3),
-            ("SAM", self.model.sam, self.model.preset.adapt_sam),
-        ):
-            trained = self.task.init is not None or needs_bases(self.model.preset)
-            if branch is not None and how != "full" and not trained:
-                self.listener.told(f"The {name} branch is {how} on random weights: give --init for trained ones.")
+        if self.task.init is None and from_scratch(self.model.preset):
+            for name in self.model.networks:
+                if (how := self.model.preset.adapt(name)) != "full":
+                    branch = f"{BRANCHES[name].title} branch"
+                    self.listener.told(f"The {branch} is {how} on random weights: give --init for trained ones.")
         if options.steps is not None:
             self.listener.started(options.steps, position.step, "steps")
         else:

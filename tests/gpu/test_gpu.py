@@ -13,13 +13,13 @@ from clue_cli.scan.options import ScanOptions
 from clue_cli.scan.pipeline import scan
 from clue_cli.scan.progress import Silent
 from model.bases import with_bases
+from model.branches.sam_attention import SamAttention
 from model.checkpoint import inspect
 from model.clue import CLUE, adapt, build
 from model.losses import bce_loss
 from model.prediction import Prediction
 from model.predictor import Predictor
 from model.presets import SD3_MEDIUM
-from model.sam_attention import SamAttention
 from model.speed import Compile, compile_network
 from model.storage import load
 from model.training.network import hold_frozen, keep_less
@@ -139,7 +139,7 @@ def test_sd3_medium_at_1024_fits_into_12_gb() -> None:
 def test_a_training_step_at_1024_fits_into_24_gb() -> None:
     torch.cuda.empty_cache()
     model = build(SD3_MEDIUM, "meta")
-    adapt(model, "lora", "lora")
+    adapt(model, "lora")
     hold_frozen(model, torch.bfloat16)
     keep_less(model.to_empty(device="cuda").train().apply(_small))
     optimizer = torch.optim.AdamW([parameter for parameter in model.parameters() if parameter.requires_grad])

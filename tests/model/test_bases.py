@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model import registry
-from model.bases import examine, needs_bases, with_bases
+from model.bases import examine, with_bases
+from model.branches import from_scratch
 from model.presets import MINI, SD3_MEDIUM, SD3_MEDIUM_VIT_B
 from model.presets.spec import Preset
 from model.registry import BasesError
@@ -27,8 +28,12 @@ def files(base_files: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(base_files, tmp_path / "files"))
 
 
-def test_which_presets_stand_on_others_weights() -> None:
-    assert [needs_bases(preset) for preset in (MINI, SD3_MEDIUM)] == [False, True]
+def places(files: Path) -> dict[str, Path]:
+    return {"sd3": files / "sd3", "sam": files / "sam.pth"}
+
+
+def test_which_presets_need_pretrained_weights() -> None:
+    assert [from_scratch(preset) for preset in (MINI, SD3_MEDIUM)] == [True, False]
 
 
 @pytest.mark.parametrize("sharded", [False, True])
@@ -44,17 +49,16 @@ def test_every_tensor_takes_its_place(tmp_path: Path, sharded: bool, sam_format:
         torch.save(sam_state(), sam, _use_new_zipfile_serialization=False)
     elif sam_format == "safetensors":
         save_file(sam_state(), sam)
-    found = examine(SMALL, tmp_path / "sd3", sam)
-    assert (len(found.transformer) > 1) == sharded
-    parts = {"transformer": found.transformer, "vae": found.vae, "sam": found.sam}
+    parts = examine(SMALL, {"sd3": tmp_path / "sd3", "sam": sam})
+    assert (len(parts["transformer"]) > 1) == sharded
     notes = {part: tuple(registry.stored(path) for path in paths) for part, paths in parts.items()}
     model = with_bases(SMALL, dataclasses.replace(base, parts=base.parts | notes), "cpu", dtype)
     assert model.sd3 is not None
     assert model.sam is not None
     expected = {f"sam.encoder.{k.removeprefix('image_encoder.')}": v for k, v in sam_state().items() if "image" in k}
-    for path in found.transformer:
+    for path in parts["transformer"]:
         expected |= {f"sd3.transformer.{name}": tensor for name, tensor in load_file(path).items()}
-    expected |= {f"sd3.vae.{k}": v for k, v in load_file(found.vae[0]).items() if k.startswith("encoder.")}
+    expected |= {f"sd3.vae.{k}": v for k, v in load_file(parts["vae"][0]).items() if k.startswith("encoder.")}
     state = model.state_dict()
     for name, tensor in expected.items():
         assert torch.equal(state[name], tensor.to(dtype)), name
@@ -147,14 +151,14 @@ NORM = "transformer_blocks.0.attn.norm_q.weight"
 def test_what_is_wrong_is_named(files: Path, what, named: str) -> None:  # type: ignore[no-untyped-def]
     what(files)
     with pytest.raises(BasesError, match=named):
-        examine(SMALL, files / "sd3", files / "sam.pth")
+        examine(SMALL, places(files))
 
 
 def test_all_problems_are_listed(files: Path) -> None:
     _edit_tensors(files / "sd3/transformer" / WEIGHTS, drop=NORM, add="extra")
     _edit_tensors(files / "sd3/vae" / WEIGHTS, grow="encoder.conv_in.bias")
     with pytest.raises(BasesError, match="and 2 more") as raised:
-        examine(SMALL, files / "sd3", files / "sam.pth")
+        examine(SMALL, places(files))
     assert raised.value.problems == (
         f"transformer: {NORM} is missing",
         "transformer: extra is unexpected",
@@ -173,7 +177,7 @@ def test_code_in_a_pickle_is_never_executed(files: Path, tmp_path: Path, first: 
     else:
         (files / "sam.pth").write_bytes(pickle.dumps({"image_encoder.x": Bomb()}, protocol=2))
     with pytest.raises(BasesError, match=r"refused and nothing of it was executed|no checkpoint"):
-        examine(SMALL, files / "sd3", files / "sam.pth")
+        examine(SMALL, places(files))
     assert not (tmp_path / "executed").exists()
 
 
@@ -184,7 +188,7 @@ def test_vit_b_given_as_vit_h_is_told_apart(files: Path) -> None:
     wide = dataclasses.replace(wide, sam=dataclasses.replace(wide.sam, global_attn_indexes=()))
     expected = f"is SAM ViT-B, and small-sd3 has ViT-H; with ViT-B there is {SD3_MEDIUM_VIT_B.name}"
     with pytest.raises(BasesError, match=expected):
-        examine(wide, files / "sd3", path)
+        examine(wide, {"sd3": files / "sd3", "sam": path})
 
 
 @pytest.mark.parametrize(
@@ -201,7 +205,7 @@ def test_an_index_names_files_beside_it(files: Path, weight_map: object, named: 
     (files / "sd3/transformer" / WEIGHTS).unlink()
     (files / "sd3/transformer" / f"{WEIGHTS}.index.json").write_text(json.dumps({"weight_map": weight_map}))
     with pytest.raises(BasesError, match=named):
-        examine(SMALL, files / "sd3", files / "sam.pth")
+        examine(SMALL, places(files))
 
 
 def test_a_tensor_in_two_shards_is_refused(files: Path) -> None:
@@ -211,13 +215,13 @@ def test_a_tensor_in_two_shards_is_refused(files: Path) -> None:
     index = {"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}
     (place / f"{WEIGHTS}.index.json").write_text(json.dumps(index))
     with pytest.raises(BasesError, match="in another shard as well"):
-        examine(SMALL, files / "sd3", files / "sam.pth")
+        examine(SMALL, places(files))
 
 
 def test_a_half_precision_variant_is_found(files: Path) -> None:
     place = files / "sd3/transformer"
     (place / WEIGHTS).rename(place / "diffusion_pytorch_model.fp16.safetensors")
-    assert examine(SMALL, files / "sd3", files / "sam.pth").transformer[0].name.endswith("fp16.safetensors")
+    assert examine(SMALL, places(files))["transformer"][0].name.endswith("fp16.safetensors")
 
 
 def test_another_preset_does_not_fit_the_base(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_paper_scale_maps_a_full_tile_to_logits_on_the_meta_device() -> None:
 def test_adapters_fusion_and_head_learn_and_nothing_else(preset: Preset) -> None:
     model = build(preset, "meta")
     base = millions(model)
-    adapt(model, "lora", "lora")
+    adapt(model, "lora")
     learning = {name for name, p in model.named_parameters() if p.requires_grad}
     allowed = ("lora_", "fusion.", "localization.", "view.")
     assert all(any(part in name for part in allowed) for name in learning)
@@ -71,7 +71,7 @@ def test_adapters_fusion_and_head_learn_and_nothing_else(preset: Preset) -> None
 
 def test_gradients_reach_exactly_what_learns(tiny: Preset) -> None:
     model = build(tiny)
-    adapt(model, "lora", "lora")
+    adapt(model, "lora")
     run(model).square().mean().backward()
     for name, parameter in model.named_parameters():
         assert (parameter.grad is not None) == parameter.requires_grad, name
@@ -82,7 +82,7 @@ def test_fresh_adapters_change_nothing(tiny: Preset) -> None:
     model = build(tiny).eval()
     torch.manual_seed(1)
     before = run(model)
-    adapt(model, "lora", "lora")
+    adapt(model, "lora")
     torch.manual_seed(1)
     assert torch.allclose(run(model.eval()), before, atol=1e-5)
 
@@ -90,7 +90,7 @@ def test_fresh_adapters_change_nothing(tiny: Preset) -> None:
 @pytest.mark.parametrize(("sd3", "sam"), [("frozen", "full"), ("full", "frozen")])
 def test_a_frozen_branch_has_no_gradient(tiny: Preset, sd3: str, sam: str) -> None:
     model = build(tiny)
-    adapt(model, sd3, sam)  # type: ignore[arg-type]
+    adapt(model, {"sd3": sd3, "sam": sam})  # type: ignore[dict-item]
     for branch, mode in ((model.sd3, sd3), (model.sam, sam)):
         assert branch is not None
         assert any(p.requires_grad for p in branch.parameters()) == (mode == "full")

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from model import registry
+from model.branches import parts_of
 from model.presets import SD3_MEDIUM
-from model.registry import PARTS, REGISTRY_FILE, Base, BasesError
+from model.registry import REGISTRY_FILE, Base, BasesError
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +24,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def base(tmp_path: Path) -> Base:
     parts = {}
-    for part in PARTS:
+    for part in parts_of(SD3_MEDIUM):
         (tmp_path / part).write_text(part)
         parts[part] = (registry.stored(tmp_path / part),)
     return Base("sd3-medium", SD3_MEDIUM, parts, {"clip": 77, "t5": 256}, "2026-01-01", "/models/sd3")
@@ -48,7 +49,7 @@ def test_a_part_of_several_files_has_one_digest(base: Base) -> None:
     assert both not in base.digests().values()
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", parts_of(SD3_MEDIUM))
 def test_a_change_is_noticed(base: Base, part: str) -> None:
     registry.put(base)
     path = base.paths(part)[0]

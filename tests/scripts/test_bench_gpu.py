@@ -53,7 +53,7 @@ def test_a_training_step_holds_the_base_in_two_bytes(bench: dict[str, Any]) -> N
 
 def adapted() -> CLUE:
     model = build(SMALL, "meta")
-    adapt(model, "lora", "lora")
+    adapt(model, "lora")
     return model
 
 

@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
+from model.branches.sam_attention import replace_attention
 from model.calibration import FEATURES, Calibration
 from model.checkpoint import inspect
 from model.clue import build
 from model.evaluation import Estimate
 from model.presets import PRESETS
 from model.presets.spec import RegionSpec
-from model.sam_attention import replace_attention
 from model.self_match import CHANNELS, REPEATS
 from model.storage import save
 from model.training.calibrate import FOLDS, Scored

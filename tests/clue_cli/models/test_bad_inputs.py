@@ -19,9 +19,8 @@ from safetensors.torch import load_file, save_file
 from clue_cli import app
 from clue_cli.errors import ExitCode
 from model import registry
-from model.adapter import LORA_WEIGHTS
 from model.checkpoint import CONFIG_FILE, HEAD_FILE, WEIGHTS_FILE, inspect
-from model.storage import load
+from model.storage import LORA_WEIGHTS, load
 from tests.base_layouts import SMALL, write_adapter, write_prompt_file
 from tests.tiny_model import write_tiny_model
 
@@ -170,7 +169,7 @@ def test_a_registry_that_cannot_be_read(
 
 def merged(adapter: Path) -> Path:
     """The whole model, in the place of the adapters."""
-    from model.adapter import merge
+    from model.storage import merge
 
     merge(inspect(str(adapter)), adapter.with_name("whole"), torch.float32)
     return adapter.with_name("whole")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import shutil
@@ -20,8 +19,9 @@ from PIL import Image
 
 from clue_cli import app
 from clue_cli.errors import ExitCode
-from clue_cli.models import sources
 from model import registry
+from model.branches import BRANCHES, branches_of, from_scratch, sam, sd3
+from model.branches.branch import WebFile
 from model.presets.files import PresetError, preset_of
 from model.registry import sha256_of
 from model.whole_file import earlier
@@ -69,7 +69,7 @@ class TestAdd:
         shown = capsys.readouterr().out
         assert registry.registered()["small-sd3"].digests()["sam"] in shown
         assert "prompt tokens, clip: 77" in shown and "{" not in shown
-        assert sources.STABILITY.allows in shown
+        assert BRANCHES["sd3"].licence.allows in shown
 
         assert clue("models", "verify") == ExitCode.OK
         assert capsys.readouterr().out == "small-sd3: unchanged\n"
@@ -92,9 +92,9 @@ class TestAdd:
     def test_a_sam_that_its_authors_did_not_publish_is_told(
         self, published: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        theirs = sources.SamFile(SMALL.sam, "https://example.org/sam.pth", sha256_of(published / "sam.pth"))
-        for digest, told in ((theirs.sha256, False), ("0" * 64, True)):
-            monkeypatch.setattr(sources, "SAM_FILES", (dataclasses.replace(theirs, sha256=digest),))
+        for digest, told in ((sha256_of(published / "sam.pth"), False), ("0" * 64, True)):
+            theirs = WebFile("https://example.org/sam.pth", digest)
+            monkeypatch.setattr(sam, "PUBLISHED", ((SMALL.sam, theirs),))
             assert add(published, "--prompt", published / "prompt.safetensors") == ExitCode.OK
             assert ("not the one that its authors publish" in capsys.readouterr().err) is told
 
@@ -103,7 +103,7 @@ class TestAdd:
     ) -> None:
         assert add(published) == ExitCode.OK
         with monkeypatch.context() as patch:
-            patch.setattr("clue_cli.models.register.compute", lambda *_: pytest.fail("computed again"))
+            patch.setattr("model.branches.empty_prompt.compute", lambda *_: pytest.fail("computed again"))
             assert add(published) == ExitCode.OK
         (path,) = (config / "prompts").iterdir()
         path.write_bytes(b"x")
@@ -278,9 +278,9 @@ class TestDownload:
     ) -> Callable[[Exception | None], list[dict[str, object]]]:
         """The published layouts behind the addresses of SMALL; optionally refusing."""
         huggingface_hub = pytest.importorskip("huggingface_hub", reason="of the extra `models`")
-        monkeypatch.setattr(sources, "REPOSITORIES", ((SMALL.transformer, "someone/small-sd3"),))
-        small = sources.SamFile(SMALL.sam, "https://example.org/small_sam.pth", sha256_of(published / "sam.pth"))
-        monkeypatch.setattr(sources, "SAM_FILES", (small,))
+        monkeypatch.setattr(sd3, "REPOSITORIES", ((SMALL.transformer, "someone/small-sd3"),))
+        small = WebFile("https://example.org/small_sam.pth", sha256_of(published / "sam.pth"))
+        monkeypatch.setattr(sam, "PUBLISHED", ((SMALL.sam, small),))
         asked: list[dict[str, object]] = []
 
         def start(refusal: Exception | None = None) -> list[dict[str, object]]:
@@ -407,12 +407,10 @@ class TestDownload:
         assert "no published weights" in capsys.readouterr().err
 
     def test_every_preset_with_bases_has_its_sources(self) -> None:
-        from model.bases import needs_bases
         from model.presets import PRESETS
 
         for preset in PRESETS.values():
-            assert (sources.repository(preset) is not None) == needs_bases(preset)
-            assert (sources.sam_file(preset) is not None) == needs_bases(preset)
+            assert all((branch.source(preset) is None) == from_scratch(preset) for branch in branches_of(preset))
 
 
 class TestTrained:

@@ -42,7 +42,7 @@ def test_published_sizes(name: str, transformer: float, sam: float) -> None:
 
 def test_the_second_attention_of_sd35_is_adapted_like_the_first() -> None:
     model = build(SD35_MEDIUM, "meta", "sd3")
-    adapt(model, "lora", "lora")
+    adapt(model, "lora")
     assert model.sd3 is not None
     for index, block in enumerate(model.sd3.transformer.transformer_blocks):
         adapted = {name for name, module in block.named_modules() if hasattr(module, "lora_A")}

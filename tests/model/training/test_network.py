@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from model import bases, lora
+from model import lora, tensor_files
 from model.bases import with_bases
 from model.calibration import Calibration
 from model.checkpoint import CheckpointError, inspect
@@ -60,7 +60,7 @@ def test_options_change_the_preset(changes: dict[str, Any], path: str, value: ob
 def test_adapters_merge_into_a_plain_model_with_the_same_outputs(tmp_path: Path, sd3: Any, sam: Any) -> None:
     torch.manual_seed(0)
     model = build(QUICK)
-    adapt(model, sd3, sam)
+    adapt(model, {"sd3": sd3, "sam": sam})
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:  # zero at first: an adapter that changes nothing
@@ -81,7 +81,7 @@ def test_adapters_merge_into_a_plain_model_with_the_same_outputs(tmp_path: Path,
 
 def test_adapters_change_something() -> None:
     model = build(QUICK)
-    adapt(model, "lora", "lora")
+    adapt(model, "lora")
     state = lora.merged_state(model)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -199,7 +199,7 @@ class TestOnBases:
         source = None
         if init:
             trained = with_bases(SMALL, base, "cpu", torch.float32)
-            adapt(trained, "lora", "lora")
+            adapt(trained, "lora")
             save(tmp_path / "adapter", trained, Calibration(), {})
             source = str(tmp_path / "adapter")
         formats: dict[str, set[torch.dtype]] = {}
@@ -208,8 +208,8 @@ class TestOnBases:
             fill(network, part, tensors)
             formats[part] = {parameter.dtype for parameter in network.parameters()}
 
-        fill = bases._fill
-        monkeypatch.setattr(bases, "_fill", noted)
+        fill = tensor_files.fill
+        monkeypatch.setattr(tensor_files, "fill", noted)
         model = prepare_network(SMALL, options(), source, torch.bfloat16)
         assert formats == {part: {torch.bfloat16} for part in ("transformer", "vae", "sam")}
         before = dict(model.state_dict())
@@ -251,7 +251,7 @@ class TestOnBases:
         self, base: Base, tmp_path: Path, changes: dict[str, Any], adapters: bool
     ) -> None:
         source = with_bases(SMALL, base, "cpu", torch.float32)
-        adapt(source, "lora", "lora")
+        adapt(source, "lora")
         learned = {name: p for name, p in source.named_parameters() if p.requires_grad}
         with torch.no_grad():
             for parameter in learned.values():
@@ -275,7 +275,7 @@ class TestOnBases:
 
     def test_another_head_under_adapters_is_told(self, base: Base, tmp_path: Path) -> None:
         source = with_bases(SMALL, base, "cpu", torch.float32)
-        adapt(source, "lora", "lora")
+        adapt(source, "lora")
         save(tmp_path / "adapter", source, Calibration(), {})
         with pytest.raises(
             CheckpointError, match=r"does not fit: noise\.levels is \[0\.1, 0\.5\] there, \[0\.3\] here"
@@ -286,7 +286,7 @@ class TestOnBases:
 def test_the_weights_of_the_papers_size_leave_room_on_a_card_of_24_gb() -> None:
     """Counted without a GPU: weights, and gradients, moments and averages of what learns; activations come on top."""
     model = build(SD3_MEDIUM, "meta")
-    adapt(model, "lora", "lora")
+    adapt(model, "lora")
     hold_frozen(model, torch.bfloat16)
     weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
     learning = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)

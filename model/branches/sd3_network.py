@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -9,9 +14,25 @@ from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from model import tensor_files
+from model.branches.diffusers_folder import component_config, component_files
+from model.branches.empty_prompt import read_prompt
+from model.branches.network import BranchNetwork, Files
 from model.forensic_view import high_pass, luma
-from model.presets.spec import NoiseSpec, TransformerSpec, VaeSpec
+from model.presets.spec import NoiseSpec, Preset, TransformerSpec, VaeSpec
 from model.rectified_flow import add_noise, noise_levels
+from model.registry import Base, BasesError
+
+CLASSES = {
+    "transformer": "SD3Transformer2DModel",
+    "vae": "AutoencoderKL",
+    "scheduler": "FlowMatchEulerDiscreteScheduler",
+}
+"""What each folder of SD3 holds, by the name that diffusers writes into its configuration."""
+DECODER = ("decoder.", "post_quant_conv.")
+"""Tensors of the VAE that are not used."""
+OURS = {"feature_blocks", "prompt_tokens", "learned_prompt", "pixel_unshuffle", "residual"}
+"""Sizes of a preset that no configuration of diffusers has."""
 
 
 def build_autoencoder(spec: VaeSpec) -> AutoencoderKL:
@@ -63,9 +84,10 @@ def build_transformer(spec: TransformerSpec, latent_channels: int) -> SD3Transfo
     return model
 
 
-class SD3Branch(nn.Module):
-    """x, ε → F_sd3, B×channels×h×w at `stride` pixels per cell."""
+class SD3Network(BranchNetwork):
+    """x, ε → F_sd3, B×channels×h×w; a cell is a patch of the latent."""
 
+    adapted = "transformer"
     prompt: Tensor
     pooled: Tensor
 
@@ -88,11 +110,6 @@ class SD3Branch(nn.Module):
         """Channels of F_sd3: the features of every tapped block at every noise level, concatenated."""
         return self.spec.width * len(self.spec.feature_blocks) * len(noise_levels(self.noise))
 
-    @property
-    def stride(self) -> int:
-        """Pixels per cell of F_sd3."""
-        return self.vae_spec.stride * self.spec.patch_size
-
     def encode(self, x: Tensor) -> Tensor:
         """z0 = (E(x) - shift_factor)·scaling_factor, the mean of the posterior: B×16×H/8×W/8. Equation 1."""
         pixels = F.pixel_unshuffle(x * 2 - 1, self.vae_spec.pixel_unshuffle)
@@ -102,7 +119,7 @@ class SD3Branch(nn.Module):
         mean: Tensor = self.vae.encoder(pixels.to(self.vae.encoder.conv_in.weight.dtype)).chunk(2, dim=1)[0]
         return (mean - self.vae_spec.shift_factor) * self.vae_spec.scaling_factor
 
-    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+    def forward(self, x: Tensor, noise: Tensor, view: Tensor | None = None) -> Tensor:
         """x: B×3×H×W in [0, 1]; noise: ε, the shape of the latent."""
         z0 = self.encode(x)
         levels = noise_levels(self.noise)
@@ -135,3 +152,70 @@ class SD3Branch(nn.Module):
             if index in self.spec.feature_blocks:
                 tapped.append(hidden)
         return tapped
+
+    def blocks(self) -> list[nn.Module]:
+        """The VAE's encoder, and the joint blocks."""
+        return [self.vae.encoder, *self.transformer.transformer_blocks]
+
+    def keep_less(self) -> None:
+        """In the transformer only: `tokens` does it."""
+        self.transformer.gradient_checkpointing = True
+
+    def stages(self, x: Tensor, noise: Tensor) -> dict[str, Callable[[], object]]:
+        """The VAE, and the MM-DiT at all noise levels."""
+        levels = len(noise_levels(self.noise))
+        latents = noise.to(self.vae.encoder.conv_in.weight.dtype).expand(levels, -1, -1, -1)
+        timestep = torch.zeros(levels, device=x.device)
+        return {"vae": lambda: self.encode(x), "mmdit": lambda: self.tokens(latents, timestep)}
+
+    def examine(self, preset: Preset, places: Mapping[str, Path]) -> tuple[Files, list[str]]:
+        """`sd3`: a diffusers folder, its parts in shards or not; `prompt`: stored embeddings, if there are any."""
+        folder = places["sd3"]
+        if (folder / "unet").is_dir() and not (folder / "transformer").is_dir():
+            raise BasesError(f"{folder} is the folder of another model: it has unet/ and no transformer/")
+        # A scheduler of another kind means that the model's noise is of another kind.
+        parts = [part for part in CLASSES if part != "scheduler" or (folder / part).is_dir()]
+        configs = {part: component_config(folder, part, CLASSES[part], "SD3") for part in parts}
+        problems = [
+            f"{part}/config.json: {key} is {repr(configs[part][key])[:200]}, expected {expected!r}"
+            for part, key, expected in self._settings()
+            if key in configs[part] and _plain(configs[part][key]) != _plain(expected)
+        ]
+        if problems:
+            raise BasesError(f"{folder} is of another model than {preset.name}", tuple(problems))
+        files: Files = {part: component_files(folder, part) for part in ("transformer", "vae")}
+        for part, network in (("transformer", self.transformer), ("vae", self.vae)):
+            shapes = tensor_files.safetensors_shapes(files[part])
+            if part == "vae":
+                shapes = {name: shape for name, shape in shapes.items() if not name.startswith(DECODER)}
+            problems += tensor_files.differences(part, shapes, network)
+        if "prompt" in places:
+            read_prompt(places["prompt"], self.spec)
+            files["prompt"] = (places["prompt"],)
+        return files, problems
+
+    def _settings(self) -> Iterator[tuple[str, str, Any]]:
+        """What the configuration files of diffusers must say, where they say it."""
+        specs: tuple[tuple[str, Any], ...] = (("transformer", self.spec), ("vae", self.vae_spec))
+        for part, spec in specs:
+            for key in (field.name for field in fields(spec) if field.name not in OURS):
+                yield part, key, getattr(spec, key)
+        yield "transformer", "in_channels", self.vae_spec.latent_channels
+        yield "transformer", "caption_projection_dim", self.spec.width
+        yield "vae", "use_quant_conv", False
+
+    def load(self, base: Base, device: str, dtype: torch.dtype, rest: torch.dtype) -> None:
+        """Transformer, VAE, and the empty prompt's embeddings, whose length `SD3.fitted` has put into the sizes."""
+        formats = dict.fromkeys((name for name, _ in self.transformer.named_buffers()), rest)
+        mmdit = tensor_files.safetensors_tensors(base.paths("transformer"), device, lambda n: formats.get(n, dtype))
+        tensor_files.fill(self.transformer, "transformer", mmdit)
+        vae = tensor_files.safetensors_tensors(base.paths("vae"), device, dtype)
+        tensor_files.fill(self.vae, "vae", ((n, t) for n, t in vae if not n.startswith(DECODER)))
+        path = base.paths("prompt")[0]
+        prompt = read_prompt(path, self.spec)
+        self.prompt = tensor_files.converted(path, "prompt", prompt.prompt, rest).to(device)
+        self.pooled = tensor_files.converted(path, "pooled", prompt.pooled, rest).to(device)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, list | tuple) else value

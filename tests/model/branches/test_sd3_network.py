@@ -8,18 +8,18 @@ import pytest
 import torch
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 
+from model.branches.sd3_network import SD3Network, build_autoencoder
 from model.presets.spec import NoiseSpec
-from model.sd3_branch import SD3Branch, build_autoencoder
 from tests.base_layouts import SMALL
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 SIZE = (64, 96)
 
 
-def branch(taps: tuple[int, ...] = (0, 1, 2), levels: tuple[float, ...] = (0.1, 0.5)) -> SD3Branch:
+def branch(taps: tuple[int, ...] = (0, 1, 2), levels: tuple[float, ...] = (0.1, 0.5)) -> SD3Network:
     torch.manual_seed(0)
     transformer = dataclasses.replace(SMALL.transformer, feature_blocks=taps)
-    made = SD3Branch(SMALL.vae, transformer, NoiseSpec(levels=levels)).eval()
+    made = SD3Network(SMALL.vae, transformer, NoiseSpec(levels=levels)).eval()
     made.prompt.normal_()
     made.pooled.normal_()
     for parameter in made.parameters():

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from model.empty_prompt import EmptyPrompt, compute, missing_encoders, read_prompt, write_prompt
+from model.branches.empty_prompt import EmptyPrompt, compute, missing_encoders, read_prompt, write_prompt
 from model.registry import BasesError
 from tests.base_layouts import SMALL, write_prompt_file, write_sd3, write_text_encoders
 
@@ -47,7 +47,7 @@ def test_it_is_what_diffusers_computes(encoders: Path) -> None:
     pipeline = StableDiffusion3Pipeline(**parts)
     with torch.inference_mode():
         expected, _, pooled, _ = pipeline.encode_prompt("", "", "", do_classifier_free_guidance=False)
-    ours = compute(encoders, SMALL)
+    ours = compute(encoders, SMALL.transformer)
     assert ours.tokens == {"clip": 77, "t5": 256}
     assert ours.prompt.shape == (1, 333, SMALL.transformer.joint_attention_dim)
     torch.testing.assert_close(ours.prompt, expected.float())
@@ -56,7 +56,7 @@ def test_it_is_what_diffusers_computes(encoders: Path) -> None:
 
 @needs_transformers
 def test_without_t5_there_are_zeros_in_its_place(tmp_path: Path) -> None:
-    prompt = compute(write_text_encoders(tmp_path, t5=False), SMALL)
+    prompt = compute(write_text_encoders(tmp_path, t5=False), SMALL.transformer)
     assert prompt.tokens == {"clip": 77, "zeros": 256}
     assert not prompt.prompt[:, 77:].any()
     assert prompt.prompt[:, :77].any()
@@ -80,7 +80,7 @@ def test_what_is_missing_or_damaged_is_named(encoders: Path, tmp_path: Path, wha
     folder = Path(shutil.copytree(encoders, tmp_path / "sd3"))
     what(folder)
     with pytest.raises(BasesError, match=named):
-        compute(folder, SMALL)
+        compute(folder, SMALL.transformer)
 
 
 @needs_transformers
@@ -88,13 +88,13 @@ def test_encoders_of_another_model_are_refused(encoders: Path) -> None:
     from model.presets import SD3_MEDIUM
 
     with pytest.raises(BasesError, match=r"of another model: widths 24 \(CLIP\), 48 \(T5\), 24 \(pooled\)"):
-        compute(encoders, SD3_MEDIUM)
+        compute(encoders, SD3_MEDIUM.transformer)
 
 
 def test_without_transformers_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(BasesError, match=r"pip install 'clue-forensics\[models\]', or give stored ones with --prompt"):
-        compute(tmp_path, SMALL)
+        compute(tmp_path, SMALL.transformer)
 
 
 def test_everything_may_be_missing(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_everything_may_be_missing(tmp_path: Path) -> None:
 def test_what_is_stored_comes_back(tmp_path: Path) -> None:
     prompt = EmptyPrompt(torch.randn(1, 5, 48), torch.randn(1, 24), {"clip": 2, "t5": 3})
     write_prompt(tmp_path / "new" / "prompt.safetensors", prompt, {"transformer": "0" * 64})
-    again = read_prompt(tmp_path / "new" / "prompt.safetensors", SMALL)
+    again = read_prompt(tmp_path / "new" / "prompt.safetensors", SMALL.transformer)
     assert torch.equal(again.prompt, prompt.prompt)
     assert torch.equal(again.pooled, prompt.pooled)
     assert again.tokens == prompt.tokens
@@ -113,7 +113,7 @@ def test_what_is_stored_comes_back(tmp_path: Path) -> None:
 def test_the_names_of_diffusers_are_known_and_the_batch_may_be_left_out(tmp_path: Path) -> None:
     path = tmp_path / "p.safetensors"
     save_file({"prompt_embeds": torch.ones(7, 48).half(), "pooled_prompt_embeds": torch.ones(24).half()}, path)
-    prompt = read_prompt(path, SMALL)
+    prompt = read_prompt(path, SMALL.transformer)
     assert prompt.prompt.shape == (1, 7, 48)
     assert prompt.pooled.dtype == torch.float32
     assert prompt.tokens == {"stored": 7}
@@ -136,20 +136,20 @@ def test_other_shapes_are_refused(tmp_path: Path, tensors, metadata, named: str)
     path = tmp_path / "p.safetensors"
     save_file({name: torch.zeros(shape) for name, shape in tensors.items()}, path, metadata)
     with pytest.raises(BasesError, match=named):
-        read_prompt(path, SMALL)
+        read_prompt(path, SMALL.transformer)
 
 
 def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "p.safetensors"
     save_file({"prompt": torch.full((1, 5, 48), float("nan")), "pooled": torch.zeros(1, 24)}, path)
     with pytest.raises(BasesError, match="not finite"):
-        read_prompt(path, SMALL)
+        read_prompt(path, SMALL.transformer)
 
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BasesError, match="cannot be read"):
-        read_prompt(tmp_path / "missing.safetensors", SMALL)
+        read_prompt(tmp_path / "missing.safetensors", SMALL.transformer)
     path = write_prompt_file(tmp_path / "p.safetensors")
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(BasesError, match="damaged"):
-        read_prompt(path, SMALL)
+        read_prompt(path, SMALL.transformer)

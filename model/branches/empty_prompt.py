@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from safetensors.torch import save
 from torch import Tensor
 
-from model.base_files import opened
-from model.presets import Preset
+from model.presets.spec import TransformerSpec
 from model.registry import BasesError
+from model.tensor_files import opened
 from model.whole_file import write_whole
 
 CLIP_TOKENS = 77
@@ -41,11 +41,11 @@ class EmptyPrompt:
     tokens: dict[str, int] = field(default_factory=dict)
 
 
-def read_prompt(path: Path, preset: Preset) -> EmptyPrompt:
+def read_prompt(path: Path, spec: TransformerSpec) -> EmptyPrompt:
     """Stored embeddings, ours or others': safetensors with `prompt` and `pooled`, or the names diffusers has for them.
 
     Raises:
-        BasesError: damaged, a tensor is missing, or its shape does not fit the preset.
+        BasesError: damaged, a tensor is missing, or its shape does not fit the transformer.
     """
     found: dict[str, Tensor] = {}
     with opened(path) as file:
@@ -59,7 +59,7 @@ def read_prompt(path: Path, preset: Preset) -> EmptyPrompt:
     prompt, pooled = found["prompt"], found["pooled"]
     prompt = prompt[None] if prompt.ndim == 2 else prompt
     pooled = pooled[None] if pooled.ndim == 1 else pooled
-    width, size = preset.transformer.joint_attention_dim, preset.transformer.pooled_projection_dim
+    width, size = spec.joint_attention_dim, spec.pooled_projection_dim
     if prompt.ndim != 3 or prompt.shape[0] != 1 or prompt.shape[2] != width or not 1 <= prompt.shape[1] <= MOST_TOKENS:
         raise BasesError(f"{path}: prompt is {list(prompt.shape)}, expected [1, tokens, {width}]")
     if list(pooled.shape) != [1, size]:
@@ -98,7 +98,7 @@ def missing_encoders(folder: Path) -> list[str]:
 
 
 @torch.inference_mode()
-def compute(folder: Path, preset: Preset) -> EmptyPrompt:
+def compute(folder: Path, spec: TransformerSpec) -> EmptyPrompt:
     """The embeddings from a diffusers folder of SD3, on the CPU, one encoder in memory at a time.
 
     Raises:
@@ -118,10 +118,9 @@ def compute(folder: Path, preset: Preset) -> EmptyPrompt:
     clips = [_clip(folder, suffix) for suffix in ("", "_2")]
     beside = torch.cat([hidden for hidden, _ in clips], -1)
     pooled = torch.cat([vector for _, vector in clips], -1)
-    width = preset.transformer.joint_attention_dim
+    width, size = spec.joint_attention_dim, spec.pooled_projection_dim
     with_t5 = (folder / "text_encoder_3").is_dir()
     t5 = _t5(folder) if with_t5 else torch.zeros(1, T5_TOKENS, width)
-    size = preset.transformer.pooled_projection_dim
     if beside.shape[-1] > width or t5.shape[-1] != width or pooled.shape[-1] != size:
         raise BasesError(
             f"the text encoders in {folder} are of another model: widths {beside.shape[-1]} (CLIP), "

@@ -1,7 +1,4 @@
-"""The files of base weights as others lay them out: a diffusers folder of SD3, a checkpoint of SAM.
-
-Only tensors are ever read from them. A pickle is loaded with `weights_only=True`: code in it is refused, not run.
-"""
+"""Read tensors from safetensors files and from pickles, whose code is never run, and put them into a network."""
 
 from __future__ import annotations
 
@@ -14,21 +11,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.registry import BasesError
 
-STEM = "diffusion_pytorch_model"
-CLASSES = {
-    "transformer": "SD3Transformer2DModel",
-    "vae": "AutoencoderKL",
-    "scheduler": "FlowMatchEulerDiscreteScheduler",
-}
-"""What each folder of SD3 holds, by the name that diffusers writes into its configuration."""
-
-SAM_PREFIX = "image_encoder."
-SAM_OTHERS = ("prompt_encoder.", "mask_decoder.", "pixel_mean", "pixel_std")
-VAE_OTHERS = ("decoder.", "post_quant_conv.")
 LARGEST_JSON = 1 << 26
 """Bytes: the index of a model with a hundred thousand tensors is smaller."""
 
@@ -50,61 +36,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise BasesError(f"{path} is damaged: expected a JSON object")
     return document
-
-
-def component_config(folder: Path, component: str) -> dict[str, Any]:
-    """The configuration of a part of a diffusers folder.
-
-    Raises:
-        BasesError: the folder is not one of SD3; the message says what it looks like.
-    """
-    if not folder.is_dir():
-        raise BasesError(f"{folder} is not a folder")
-    path = folder / component / ("scheduler_config.json" if component == "scheduler" else "config.json")
-    if not path.is_file():
-        found = ", ".join(sorted(p.name for p in folder.iterdir())[:12]) or "nothing"
-        raise BasesError(
-            f"{folder} is not a diffusers folder of SD3: {component}/{path.name} is missing (there is: {found})"
-        )
-    config = read_json(path)
-    kind = config.get("_class_name", CLASSES[component])
-    if kind != CLASSES[component]:
-        raise BasesError(f"{path} is of another model: {str(kind)[:80]!r}, expected {CLASSES[component]}")
-    return config
-
-
-def component_files(folder: Path, component: str) -> tuple[Path, ...]:
-    """The safetensors files of a part, in the order of their names: one, or the shards that an index names.
-
-    Raises:
-        BasesError: there are none, a shard is missing, or the index names what is not a file beside it.
-    """
-    place = folder / component
-    for variant in ("", ".fp16"):
-        single = place / f"{STEM}{variant}.safetensors"
-        if single.is_file():
-            return (single,)
-        names = (f"{STEM}.safetensors.index{variant}.json", f"{STEM}{variant}.safetensors.index.json")
-        for index in (place / name for name in names):
-            if index.is_file():
-                return _shards(index)
-    pickles = sorted(path.name for path in place.glob("*.bin")) if place.is_dir() else []
-    hint = f"; {pickles[0]} is a pickle, which is not read: get the safetensors" if pickles else ""
-    raise BasesError(f"{place / STEM}.safetensors is missing, and so is an index of shards{hint}")
-
-
-def _shards(index: Path) -> tuple[Path, ...]:
-    names = read_json(index).get("weight_map")
-    if not isinstance(names, dict) or not names:
-        raise BasesError(f"{index} is damaged: no weight_map")
-    shards = sorted({str(name) for name in names.values()})
-    for name in shards:
-        if Path(name).name != name or not name.endswith(".safetensors"):
-            raise BasesError(f"{index} names {name[:80]!r}; expected a safetensors file beside it")
-    missing = [name for name in shards if not (index.parent / name).is_file()]
-    if missing:
-        raise BasesError(f"{index.parent}: {len(missing)} of {len(shards)} shards are missing: {', '.join(missing)}")
-    return tuple(index.parent / name for name in shards)
 
 
 def safetensors_shapes(files: tuple[Path, ...]) -> dict[str, list[int]]:
@@ -202,8 +133,8 @@ def _refuse_pipes(path: Path) -> None:
         raise BasesError(f"{path} is no regular file; reading it might never end")
 
 
-def sam_tensors(path: Path, device: str, dtype: torch.dtype | None) -> Iterator[tuple[str, Tensor]]:
-    """All tensors of a SAM checkpoint one by one: a .pth of segment_anything's, or safetensors with the same names.
+def pickled_tensors(path: Path, device: str, dtype: torch.dtype | None) -> Iterator[tuple[str, Tensor]]:
+    """All tensors of a PyTorch checkpoint one by one: a .pth, or safetensors with the same names.
 
     Args:
         path: the file; its kind is told from its content.
@@ -243,5 +174,29 @@ def _unpickled(path: Path, zipped: bool) -> dict[str, Tensor]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BasesError(f"{path} is damaged or no checkpoint: {reason}") from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise BasesError(f"{path} is no checkpoint of SAM: expected names and tensors")
+        raise BasesError(f"{path} is no checkpoint: expected names and tensors")
     return {str(name): tensor for name, tensor in state.items()}
+
+
+def differences(part: str, there: dict[str, list[int]], network: nn.Module) -> list[str]:
+    """Every tensor of a part that is missing, unexpected or of another shape than in the network, a line each."""
+    expected = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
+    problems = [f"{part}: {name} is missing" for name in sorted(expected.keys() - there.keys())]
+    problems += [f"{part}: {name} is unexpected" for name in sorted(there.keys() - expected.keys())]
+    return problems + [
+        f"{part}: {name} is {there[name]}, expected {expected[name]}"
+        for name in sorted(expected.keys() & there.keys())
+        if there[name] != expected[name]
+    ]
+
+
+def fill(network: nn.Module, part: str, tensors: Iterator[tuple[str, Tensor]]) -> None:
+    """Give a network on the meta device its tensors.
+
+    Raises:
+        BasesError: one is missing, unexpected or of another shape.
+    """
+    try:
+        network.load_state_dict(dict(tensors), assign=True)
+    except RuntimeError as error:
+        raise BasesError(f"the {part} does not fit: {' '.join(str(error).split())[:400]}") from error

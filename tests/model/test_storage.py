@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model import registry
-from model.adapter import LORA_CONFIG, LORA_WEIGHTS, load_learned, merge
 from model.bases import find_base, with_bases
 from model.calibration import Calibration
 from model.checkpoint import CONFIG_FILE, HEAD_FILE, WEIGHTS_FILE, CheckpointError, digest_of, inspect
@@ -22,7 +21,7 @@ from model.clue import CLUE, adapt
 from model.prediction import Prediction
 from model.predictor import Predictor
 from model.registry import BasesError
-from model.storage import load, save
+from model.storage import LORA_CONFIG, LORA_WEIGHTS, load, load_learned, merge, save
 from tests.base_layouts import SMALL, register_small, write_sam
 
 
@@ -37,7 +36,7 @@ def trained(base: registry.Base, branches: str = "both", sam: str = "lora") -> C
     torch.manual_seed(3)
     preset = dataclasses.replace(SMALL, adapt_sam=sam)
     model = with_bases(preset, base, "cpu", torch.float32, branches)
-    adapt(model, "lora", sam)  # type: ignore[arg-type]
+    adapt(model)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_" in name:
@@ -156,14 +155,14 @@ def test_peft_reads_its_own_format(base: registry.Base, folder: Path) -> None:
 
 def test_training_goes_on_from_it(base: registry.Base, folder: Path) -> None:
     before, fresh = trained(base), with_bases(SMALL, base, "cpu", torch.float32)
-    adapt(fresh, "lora", "lora")
+    adapt(fresh, "lora")
     load_learned(fresh, inspect(str(folder)))
     for (name, ours), (_, theirs) in zip(before.named_parameters(), fresh.named_parameters(), strict=True):
         if ours.requires_grad and "lora_" in name:
             assert torch.equal(ours, theirs), name
     torch.testing.assert_close(logits(fresh.eval()), logits(load(inspect(str(folder)), "cpu", torch.float32)))
     other = with_bases(SMALL, base, "cpu", torch.float32)
-    adapt(other, "lora", "frozen")
+    adapt(other, {"sd3": "lora", "sam": "frozen"})
     with pytest.raises(CheckpointError, match="other adapters than this network"):
         load_learned(other, inspect(str(folder)))
 
@@ -389,7 +388,7 @@ class TestSaving:
             def full(*_: object) -> None:
                 raise OSError(28, "No space left on device")
 
-            monkeypatch.setattr("model.adapter.save_file", full)
+            monkeypatch.setattr("model.storage.save_file", full)
         else:
             calls: Iterator[int] = iter(range(9))
             real = Path.replace

@@ -9,9 +9,9 @@ import torch
 from segment_anything.modeling.image_encoder import Attention, ImageEncoderViT
 from torch import nn
 
-from model import sam_attention
+from model.branches import sam_attention
+from model.branches.sam_attention import SamAttention, distances, encode, replace_attention, restore_attention
 from model.clue import build
-from model.sam_attention import SamAttention, distances, encode, replace_attention, restore_attention
 from tests.base_layouts import SMALL
 from tests.tiny_model import TINY
 

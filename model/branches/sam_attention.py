@@ -98,11 +98,11 @@ def replace_attention(encoder: ImageEncoderViT) -> None:
         block.attn = SamAttention(block.attn)
 
 
-def restore_attention(encoder: ImageEncoderViT) -> None:
-    """Give every block segment_anything's own attention again, in place."""
-    for block in encoder.blocks:
-        if isinstance(block.attn, SamAttention):
-            block.attn = stock_attention(block.attn)
+def restore_attention(model: nn.Module) -> None:
+    """Give every block of SAM in a model segment_anything's own attention again, in place."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, SamAttention):
+            model.set_submodule(name, stock_attention(module))
 
 
 def encode(encoder: ImageEncoderViT, x: Tensor) -> Tensor:

@@ -1,0 +1,137 @@
+"""Stable Diffusion 3: its sizes, its licence, where it is published, and the empty prompt computed for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model.branches.branch import Branch, HubFolder, Licence, Misfit
+from model.presets.check import LARGEST, MOST_BLOCKS
+from model.presets.spec import Preset, TransformerSpec
+
+if TYPE_CHECKING:
+    from model.branches.sd3_network import SD3Network
+    from model.registry import Base
+
+REPOSITORIES: tuple[tuple[TransformerSpec, str], ...] = (
+    (TransformerSpec(), "stabilityai/stable-diffusion-3-medium-diffusers"),
+    (
+        TransformerSpec(pos_embed_max_size=384, dual_attention_layers=tuple(range(13)), qk_norm="rms_norm"),
+        "stabilityai/stable-diffusion-3.5-medium",
+    ),
+)
+"""On the Hugging Face Hub; both repositories are gated."""
+
+_ENCODERS = (f"{part}{number}" for part in ("text_encoder", "tokenizer") for number in ("", "_2", "_3"))
+WANTED = ("model_index.json", *(f"{folder}/*" for folder in ("transformer", "vae", "scheduler", *_ENCODERS)))
+"""By name: some repositories have the text encoders again, all in one folder text_encoders/."""
+UNWANTED = ("*.fp16*", "*.bin", "*.msgpack", "*.onnx*")
+
+
+class SD3(Branch):
+    """The generative branch: VAE, noise, MM-DiT."""
+
+    name = "sd3"
+    title = "SD3"
+    parts = ("transformer", "vae", "prompt")
+    licence = Licence(
+        "Stability AI Community License",
+        "https://stability.ai/community-license-agreement",
+        "It allows research and other non-commercial use, and commercial use by those whose annual revenue is below "
+        "one million US dollars; others need an enterprise licence from Stability AI. Whoever hands on the weights, or "
+        "what was made from them, hands on this licence and its notice, shows “Powered by Stability AI”, and keeps to "
+        "Stability AI's acceptable use policy.",
+    )
+
+    def build(self, preset: Preset) -> SD3Network:
+        """VAE encoder and MM-DiT."""
+        from model.branches.sd3_network import SD3Network
+
+        return SD3Network(preset.vae, preset.transformer, preset.noise)
+
+    def cell(self, preset: Preset) -> int:
+        """A patch of the latent."""
+        return preset.vae.stride * preset.transformer.patch_size
+
+    def largest(self, preset: Preset) -> int:
+        """As far as the positional embeddings reach."""
+        return preset.transformer.pos_embed_max_size * self.cell(preset)
+
+    def lora_targets(self, preset: Preset) -> tuple[str, ...]:
+        """The joint attention; of SD3.5, the second attention, too."""
+        return preset.lora.sd3_targets
+
+    def noise_shape(self, preset: Preset, height: int, width: int) -> tuple[int, int, int]:
+        """That of the latent."""
+        return preset.vae.latent_channels, height // preset.vae.stride, width // preset.vae.stride
+
+    def from_scratch(self, preset: Preset) -> bool:
+        """Pretrained weights go with the empty prompt of their text encoders."""
+        return preset.transformer.learned_prompt
+
+    def misfits(self, preset: Preset) -> Iterator[Misfit]:
+        """Checks of `vae` and `transformer`."""
+        vae, mmdit = preset.vae, preset.transformer
+        groups = [channels % vae.norm_num_groups for channels in vae.block_out_channels]
+        yield "vae.block_out_channels", any(groups), f"multiples of norm_num_groups, {vae.norm_num_groups}"
+        yield "vae.block_out_channels", len(groups) > 8, "at most 8 blocks"
+        yield "vae.pixel_unshuffle", vae.pixel_unshuffle > 64, "at most 64"
+        for key, count in (
+            ("vae.layers_per_block", vae.layers_per_block),
+            ("transformer.num_layers", mmdit.num_layers),
+        ):
+            yield key, count > MOST_BLOCKS, f"at most {MOST_BLOCKS}"
+        last, taps, dual = mmdit.num_layers - 1, mmdit.feature_blocks, mmdit.dual_attention_layers
+        yield "transformer.feature_blocks", list(taps) != sorted(set(taps)) or taps[-1] > last, f"rising, 0 to {last}"
+        yield "transformer.dual_attention_layers", any(layer > last for layer in dual), f"blocks from 0 to {last}"
+        yield "transformer.qk_norm", mmdit.qk_norm not in (None, "rms_norm"), "nothing or rms_norm"
+        key, heads = "transformer.attention_head_dim", "num_attention_heads times this"
+        yield key, mmdit.width % 4 != 0, f"{heads} a multiple of 4"
+        yield key, mmdit.width > LARGEST, f"{heads} at most {LARGEST}"
+
+    def sizes(self, preset: Preset) -> dict[str, dict[str, Any]]:
+        """All but where features are taken, and the length of the prompt."""
+        data = preset.to_dict()
+        for free in ("feature_blocks", "prompt_tokens"):
+            del data["transformer"][free]
+        return {part: data[part] for part in ("vae", "transformer")}
+
+    def source(self, preset: Preset) -> HubFolder | None:
+        """The repository whose transformer has these sizes."""
+        name = next((name for spec, name in REPOSITORIES if spec == preset.transformer), None)
+        return HubFolder(name, WANTED, UNWANTED) if name else None
+
+    def fitted(self, preset: Preset, base: Base) -> Preset:
+        """Stored embeddings of the prompt may be shorter than what the text encoders give."""
+        from model.branches.empty_prompt import read_prompt
+
+        tokens = read_prompt(base.paths("prompt")[0], preset.transformer).prompt.shape[1]
+        return replace(preset, transformer=replace(preset.transformer, prompt_tokens=tokens))
+
+    def derived(self, preset: Preset, place: Path, base: Base, folder: Path, say: Callable[[str], None]) -> Path:
+        """The embeddings of the empty prompt, from the text encoders beside the transformer."""
+        from model.branches.empty_prompt import compute, missing_encoders, read_prompt, write_prompt
+        from model.registry import BasesError
+
+        # T5 is often added later: what was computed without it is not taken then.
+        without = "" if (place / "text_encoder_3").is_dir() else "-without-t5"
+        path = folder / f"{base.digests()['transformer'][:16]}{without}.safetensors"
+        if path.is_file():
+            try:
+                read_prompt(path, preset.transformer)
+            except BasesError:
+                say(f"{path} is damaged; it is computed again.")
+            else:
+                return path
+        if not missing_encoders(place):
+            say("Computing the empty prompt's embeddings, once; T5 takes a minute and its size in memory.")
+        write_prompt(path, compute(place, preset.transformer), base.digests())
+        return path
+
+    def tokens(self, preset: Preset, files: Mapping[str, tuple[Path, ...]]) -> dict[str, int]:
+        """Of the empty prompt."""
+        from model.branches.empty_prompt import read_prompt
+
+        return read_prompt(files["prompt"][0], preset.transformer).tokens
