@@ -69,6 +69,10 @@ class SAM(Branch):
         """q, k and v of every attention block; `SamNetwork.add_adapters` makes them layers of their own."""
         return ("qkv.q", "qkv.k", "qkv.v")
 
+    def from_scratch(self, preset: Preset) -> bool:
+        """No published encoder sees the early view."""
+        return preset.sam.input == "view"
+
     def misfits(self, preset: Preset) -> Iterator[Misfit]:
         """Checks of `sam`."""
         sam, last = preset.sam, preset.sam.depth - 1

@@ -235,7 +235,7 @@ class Preset:
     adapt_sd3: Adapt = "lora"
     adapt_sam: Adapt = "lora"
     backbones: tuple[str, ...] = ("sd3", "sam")
-    specs: Mapping[str, BranchSpec] = field(default_factory=dict)
+    specs: Mapping[str, BranchSpec] = field(default_factory=dict, hash=False)
 
     def adapt(self, branch: str) -> Adapt:
         """What of a branch learns."""
