@@ -1,6 +1,6 @@
 """A model on disk, one folder. Here: what can be known without its network.
 
-A whole model is `model.safetensors` and `model.json`; an adapter checkpoint (`model.adapter`) has what was learned on
+A whole model is `model.safetensors` and `model.json`; an adapter checkpoint has what was learned on
 top of others' weights in several small files. `model.json` holds the preset, the calibration and a training summary,
 for adapters the digests of the bases, too; the digest covers all files, so that a record's digest stands for
 everything that can change a result. Loading and saving weights is in `model.storage`:

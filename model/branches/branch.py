@@ -36,12 +36,7 @@ APACHE = Licence(
 
 @dataclass(frozen=True, slots=True)
 class HubFolder:
-    """Weights in a repository of the Hugging Face Hub.
-
-    Attributes:
-        repository: `owner/name`.
-        wanted, unwanted: patterns of the files to download, and of those to skip among them.
-    """
+    """Weights in a repository of the Hugging Face Hub, `owner/name`, with patterns of file names."""
 
     repository: str
     wanted: tuple[str, ...]
@@ -116,14 +111,7 @@ class Branch(ABC):
         return preset
 
     def derived(self, preset: Preset, place: Path, base: Base, folder: Path, say: Callable[[str], None]) -> Path:
-        """The file of a part that is computed from the others, made if it is not there yet.
-
-        Args:
-            preset: the sizes.
-            place: where the weights of this branch are.
-            base: with the files of all parts that exist.
-            folder: where computed files belong.
-            say: prints a sentence.
+        """The file of a part that is computed from the branch's weights at `place`, in `folder`; kept if it is there.
 
         Raises:
             BasesError: it cannot be computed.

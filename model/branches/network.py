@@ -38,13 +38,7 @@ class BranchNetwork(nn.Module):
 
     @abstractmethod
     def forward(self, x: Tensor, noise: Tensor, view: Tensor | None = None) -> Tensor:
-        """The feature map.
-
-        Args:
-            x: B×3×H×W in [0, 1], float32.
-            noise: B×`Branch.noise_shape`.
-            view: the early forensic view, for a branch that has `sees_view`.
-        """
+        """From the image, B×3×H×W float32 in [0, 1], noise, B×`Branch.noise_shape`, and the view if it `sees_view`."""
 
     @abstractmethod
     def blocks(self) -> list[nn.Module]:
@@ -68,30 +62,21 @@ class BranchNetwork(nn.Module):
         """Compute the buffers that are not saved; again where it was built on the meta device."""
 
     def examine(self, preset: Preset, places: Mapping[str, Path]) -> tuple[Files, list[str]]:
-        """Find pretrained weights and compare them with this network's tensors.
+        """The files of each part, and each of their tensors that is missing, unexpected or of another shape.
 
         Args:
             preset: what they should be.
-            places: files and folders by option: under the branch's name those of its weights.
-
-        Returns:
-            The files of each part, and every tensor that is missing, unexpected or of another shape.
+            places: under the branch's name its file or folder; under the name of a part one that was chosen for it.
 
         Raises:
             BasesError: damaged, or of another model altogether.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no pretrained weights")
 
     def load(self, base: Base, device: str, dtype: torch.dtype, rest: torch.dtype) -> None:
-        """Load pretrained weights into this network, which is on the meta device.
-
-        Args:
-            base: the registered files.
-            device: where the tensors go.
-            dtype: number format of the weights.
-            rest: number format of buffers and other constants.
+        """Put registered weights in `dtype`, and constants in `rest`, into this network, which is on the meta device.
 
         Raises:
             BasesError: a file is damaged or does not fit, or a value in it does not fit the number format.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no pretrained weights")

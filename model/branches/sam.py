@@ -16,28 +16,14 @@ if TYPE_CHECKING:
 VIEW_STRIDE = 8
 """Pixels per cell of the early forensic view."""
 
-PUBLISHED: tuple[tuple[SamSpec, WebFile], ...] = (
-    (
-        VIT_H,
-        WebFile(
-            "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_h_4b8939.pth",
-            "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
-        ),
-    ),
-    (
-        VIT_L,
-        WebFile(
-            "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_l_0b3195.pth",
-            "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
-        ),
-    ),
-    (
-        VIT_B,
-        WebFile(
-            "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth",
-            "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
-        ),
-    ),
+_URL = "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_{}.pth"
+PUBLISHED: tuple[tuple[SamSpec, WebFile], ...] = tuple(
+    (spec, WebFile(_URL.format(name), digest))
+    for spec, name, digest in (
+        (VIT_H, "h_4b8939", "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e"),
+        (VIT_L, "l_0b3195", "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622"),
+        (VIT_B, "b_01ec64", "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912"),
+    )
 )
 """SAM's checkpoints, as its authors' README names them; digests as micro-sam and SlicerSegmentWithSAM check them."""
 
