@@ -1,10 +1,8 @@
 """A model on disk, one folder. Here: what can be known without its network.
 
-A whole model is `model.safetensors` and `model.json`; an adapter checkpoint has what was learned on
-top of others' weights in several small files. `model.json` holds the preset, the calibration and a training summary,
-for adapters the digests of the bases, too; the digest covers all files, so that a record's digest stands for
-everything that can change a result. Loading and saving weights is in `model.storage`:
-a resumed scan with nothing left to compute never imports the libraries behind the network.
+Which files it has is in `model.storage`, which loads and saves the weights: a resumed scan with nothing left to compute
+never imports the libraries behind the network. The digest covers all files, so that a record's digest stands for
+everything that can change a result.
 """
 
 from __future__ import annotations

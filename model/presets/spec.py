@@ -290,6 +290,7 @@ def _build(kind: type, data: Any, where: str) -> Any:
 def _specs(data: Any, where: str) -> dict[str, BranchSpec]:
     from model.branches import BRANCHES  # which is made of this module
 
-    if not isinstance(data, dict) or not set(data) <= set(BRANCHES):
-        raise ValueError(f"{where} is {brief(data)!r}; expected a mapping with {', '.join(BRANCHES)}")
+    others = [name for name in BRANCHES if not hasattr(Preset, f"adapt_{name}")]
+    if not isinstance(data, dict) or not set(data) <= set(others):
+        raise ValueError(f"{where} is {brief(data)!r}; expected a mapping with {', '.join(others) or 'nothing'}")
     return {name: _build(BRANCHES[name].spec, value, f"{where}.{name}") for name, value in data.items()}

@@ -125,7 +125,8 @@ def test_it_stands_in_a_preset_beside_the_others(tmp_path: Path) -> None:
         ("backbones: [sam, sam]", r"each once"),
         ("specs: {grid: {width: 0}}", r"preset.specs.grid.width is 0; expected 1 or more"),
         ("specs: {grid: {size: 1}}", r"preset.specs.grid: unknown key 'size'; known: adapt, depth, pretrained, width"),
-        ("specs: {dino: {}}", r"expected a mapping with sd3, sam, grid"),
+        ("specs: {dino: {}}", r"expected a mapping with grid"),
+        ("specs: {sam: {adapt: full}}", r"expected a mapping with grid"),
     ):
         path.write_text(text)
         with pytest.raises(PresetError, match=named):
