@@ -33,9 +33,9 @@ import torch
 from numpy.typing import NDArray
 
 from model.checkpoint import inspect
-from model.data.mix_file import load_mix
+from model.config import legible
+from model.data.mix import load_mix
 from model.data.stream import Stream
-from model.data.yaml_reader import legible
 from model.datasets.sample import Sample
 from model.evaluation import Estimate, ImageRow, find_at, measure, summarize
 from model.evaluation.problems import EvaluationError

@@ -38,7 +38,7 @@ def told() -> Iterator[None]:
 def _advice(error: Exception) -> tuple[type[ClueError], str] | None:
     """Class and advice for errors of modules that only training imports; None for other errors."""
     from model.checkpoint import CheckpointError
-    from model.data.yaml_reader import MixError
+    from model.config import ConfigError
     from model.images.pixels import DamagedFileError
     from model.presets.files import PresetError
     from model.registry import BasesError
@@ -47,7 +47,7 @@ def _advice(error: Exception) -> tuple[type[ClueError], str] | None:
         return WeightsError, "--init needs a folder with model.json and model.safetensors of the same preset."
     if isinstance(error, BasesError):
         return WeightsError, "`clue models add` registers the weights of SD3 and SAM; --init starts from a model."
-    if isinstance(error, MixError):
+    if isinstance(error, ConfigError):
         return UsageError, "model/data/MIX.md describes the file; --dry-run shows what clue finds in it."
     if isinstance(error, DamagedFileError):
         return UsageError, "Check the images of the mix."
