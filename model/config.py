@@ -1,13 +1,11 @@
 """The user's own files, checked: PyYAML reads, pydantic checks, and every complaint names file, line and key.
 
-A dataclass says what a file may hold: its fields are the keys, their types and constraints the values. Constraints
-are written with `annotated_types`, and pydantic is imported when a file is read: neither slows `clue --help`.
+A dataclass says what a file may hold: its fields are the keys, their types and ranges the values. Presets are among
+what `clue --help` imports, so that pydantic and PyYAML are imported when a file is read.
 """
 
 from __future__ import annotations
 
-import difflib
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin,
 
 if TYPE_CHECKING:
     import yaml
-    from pydantic_core import ErrorDetails
+    from pydantic import GetCoreSchemaHandler
 
 Checked = TypeVar("Checked")
 Place = tuple[str | int, ...]
@@ -29,14 +27,10 @@ _EXPECTED = {
     "bool_type": "true or false",
     "float_parsing": "a number",
     "float_type": "a number",
-    "greater_than": "a number above {gt:g}",
-    "greater_than_equal": "at least {ge:g}",
     "int_from_float": "a whole number",
     "int_parsing": "a whole number",
     "int_parsing_size": "a whole number",
     "int_type": "a whole number",
-    "less_than": "a number below {lt:g}",
-    "less_than_equal": "at most {le:g}",
     "list_type": "a list",
     "pattern_regex": "a regular expression",
     "string_type": "a text",
@@ -71,6 +65,26 @@ class Keyed:
 
 
 @dataclass(frozen=True, slots=True)
+class Between:
+    """The range of a number, with both ends, or `above` the first."""
+
+    low: float
+    high: float
+    above: bool = False
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        from pydantic import AfterValidator
+
+        return AfterValidator(self._inside).__get_pydantic_core_schema__(source, handler)
+
+    def _inside(self, number: float) -> float:
+        if not self.low <= number <= self.high or (self.above and number == self.low):
+            low, high = f"{self.low:.10g}", f"{self.high:.10g}"
+            raise ValueError(f"a number above {low}, up to {high}" if self.above else f"a number from {low} to {high}")
+        return number
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigFile:
     """A YAML file, read: every scalar is the text that is written there, or None.
 
@@ -85,10 +99,10 @@ class ConfigFile:
     digest: str = ""
 
     def where(self, *place: str | int) -> str:
-        """File, line and key of a value in words; where it is absent, of what it would stand in."""
-        known = max((n for n in range(len(place) + 1) if place[:n] in self.lines), default=0)
-        line = self.lines.get(place[:known], 1)
-        return f"{self.path}, line {line}" + (f", {dotted(place[:known])}" if known else "")
+        """File, line and key of a value in words; the line of what it would stand in where it is left out."""
+        known = max(n for n in range(len(place) + 1) if place[:n] in self.lines)
+        line = f"{self.path}, line {self.lines[place[:known]]}"
+        return f"{line}, {dotted(place)}" if place else line
 
     def check(self, kind: type[Checked], *place: str | int) -> Checked:
         """The value at a place, as `kind`.
@@ -125,6 +139,8 @@ def check(kind: type[Checked], value: Any, where: Callable[[Place], str], contex
 
 def unknown_key(where: str, key: str, known: Iterable[str]) -> ConfigError:
     """What to raise for a key that is not known, with the one that was probably meant."""
+    import difflib
+
     close = difflib.get_close_matches(key[:80], list(known := list(known)), 1)
     hint = f"; did you mean `{close[0]}`?" if close else ""
     return ConfigError(where, f"unknown key `{_short(key)}`{hint}", f"one of {', '.join(known)}")
@@ -136,6 +152,8 @@ def read_yaml(path: Path) -> ConfigFile:
     Raises:
         ConfigError: no such file, not YAML, a key twice, or empty.
     """
+    import hashlib
+
     import yaml
 
     try:
@@ -202,7 +220,7 @@ def _in_document(value: Any, place: Place) -> Place:
     return tuple(found)
 
 
-def _complaint(kind: Any, error: ErrorDetails, where: Callable[[Place], str]) -> ConfigError:
+def _complaint(kind: Any, error: Mapping[str, Any], where: Callable[[Place], str]) -> ConfigError:
     place, name = error["loc"], error["type"]
     if name in _UNKNOWN:
         return unknown_key(where(place), str(place[-1]), _keys(kind, place[:-1]))
@@ -214,8 +232,7 @@ def _complaint(kind: Any, error: ErrorDetails, where: Callable[[Place], str]) ->
     elif name == "value_error":
         expected = str(error["ctx"]["error"])
     else:
-        words = _EXPECTED.get(name) or error["msg"].removeprefix("Input should be ")
-        expected = words.format_map(error.get("ctx", {}))
+        expected = _EXPECTED.get(name) or error["msg"].removeprefix("Input should be ")
     return ConfigError(where(place), f"found {_in_words(error['input'])}", expected)
 
 

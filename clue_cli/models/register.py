@@ -10,9 +10,9 @@ from pathlib import Path
 from clue_cli.errors import OutputError, UsageError, WeightsError
 from clue_cli.terminal import printable, say, sentence
 from model.bases import examine, needs_bases
+from model.config import ConfigError
 from model.empty_prompt import compute, missing_encoders, read_prompt, write_prompt
-from model.presets import Preset
-from model.presets.files import PresetError, preset_of
+from model.presets import Preset, preset_of
 from model.registry import PARTS, Base, BasesError, StoredFile, config_folder, put, registered, stored
 
 _NOTE = 1 << 12
@@ -27,7 +27,7 @@ def base_preset(name_or_path: str) -> Preset:
     """
     try:
         preset = preset_of(name_or_path)
-    except PresetError as error:
+    except ConfigError as error:
         raise UsageError(sentence(error)) from error
     except BasesError as error:
         raise WeightsError(sentence(error)) from error

@@ -87,7 +87,7 @@ def read(data: Path, preset: str, out: Path) -> tuple[Mix, Preset]:
         OptionsError: they do not fit, or `out` lies in a folder of the mix.
     """
     from model.data.mix import load_mix
-    from model.presets.files import preset_of
+    from model.presets import preset_of
 
     mix, network = load_mix(data), preset_of(preset)
     for source, folder in mix.folders():

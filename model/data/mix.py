@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
-from model.config import NO_KEY, ConfigError, ConfigFile, Keyed, check, read_yaml, unknown_key
+from model.config import NO_KEY, Between, ConfigError, ConfigFile, Keyed, check, read_yaml, unknown_key
 from model.datasets.registry import DATASETS
 from model.datasets.sample import Sample
 from model.images.lists import LIST_SUFFIXES
@@ -105,11 +105,11 @@ def _short_for(*keys: str, **values: object) -> BeforeValidator:
 
 
 _one_or_more = BeforeValidator(lambda value: value if isinstance(value, list) else [value])
-Share = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Between(0, 1)]
 Folder = Annotated[Path, BeforeValidator(_expanded), _there(Path.is_dir, "folder")]
 Folders = Annotated[tuple[Folder, ...], Field(min_length=1), _one_or_more]
 PhotoPattern = Annotated[re.Pattern[str], AfterValidator(_one_group)]
-Pixels = Annotated[int, Field(ge=32, le=4096, multiple_of=8)]
+Pixels = Annotated[int, Between(32, 4096), Field(multiple_of=8)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +187,7 @@ class Curriculum(Keyed):
 
     start: Share
     end: Share
-    batches: Annotated[int, Field(ge=0)]
+    batches: Annotated[int, Between(0, 1e9)]
 
     def share(self, batch: int) -> float:
         """The share at a batch."""
@@ -247,9 +247,9 @@ class Validation(Keyed):
         calibration_share: of the photos, for the score and its confidence; in none of the other sides.
     """
 
-    share: Annotated[float, Field(ge=0, le=0.5)] = 0.08
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    calibration_share: Annotated[float, Field(ge=0, le=0.4)] = 0.05
+    share: Annotated[float, Between(0, 0.5)] = 0.08
+    seed: Annotated[int, Between(0, 2**32 - 1)] = 0
+    calibration_share: Annotated[float, Between(0, 0.4)] = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +258,7 @@ class Shape(Keyed):
 
     height: Pixels
     width: Pixels
-    weight: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    weight: Annotated[float, Between(0, 1e6, above=True)] = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +291,7 @@ class _Keys(Keyed):
     )
     augment: Augment = Augment()
     # Pillow itself refuses more than 178 million pixels
-    max_megapixels: Annotated[float, Field(ge=0.01, le=178)] = LARGEST_PICTURE
+    max_megapixels: Annotated[float, Between(0.01, 178)] = LARGEST_PICTURE
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +299,7 @@ class _SourceKeys(Keyed):
     """The keys of a source beside its kind."""
 
     name: Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_printable)] = ""
-    weight: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+    weight: Annotated[float, Between(0, 1e6)] = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ from clue_cli import app
 from clue_cli.errors import ExitCode
 from clue_cli.models import sources
 from model import registry
-from model.presets.files import PresetError, preset_of
+from model.config import ConfigError
+from model.presets import preset_of
 from model.registry import sha256_of
 from model.whole_file import earlier
 from tests.base_layouts import SMALL, write_adapter, write_prompt_file, write_text_encoders
@@ -223,11 +224,11 @@ class TestVerifyInfoRemove:
         assert "`clue models add sd3-medium`" in told
 
     def test_a_registered_name_is_a_preset(self, published: Path) -> None:
-        with pytest.raises(PresetError, match="no preset 'small-sd3'; known: mini"):
+        with pytest.raises(ConfigError, match="small-sd3: there is no such preset; expected one of mini"):
             preset_of("small-sd3")
         assert add(published, "--prompt", published / "prompt.safetensors") == ExitCode.OK
         assert preset_of("small-sd3") == SMALL
-        with pytest.raises(PresetError, match=r"known: mini, .*small-sd3, or a YAML file"):
+        with pytest.raises(ConfigError, match=r"one of mini, .*small-sd3, or a YAML file"):
             preset_of("sd9")
 
     def test_a_sentence_does_not_capitalise_a_path(

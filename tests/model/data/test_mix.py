@@ -109,7 +109,7 @@ sources:
 def test_what_is_left_out_has_defaults(folder: Path) -> None:
     mix = load_mix(write(folder, "sources: [{authentic: photos}]"))
     assert (mix.validation, mix.shapes, mix.augment) == (Validation(), (Shape(256, 256),), Augment())
-    assert mix.where("shapes", 0) == mix.where("validation", "share") == f"{mix.path}, line 1"
+    assert mix.where("validation", "share") == f"{mix.path}, line 1, validation.share"
 
 
 def test_what_turns_out_wrong_later_has_its_place(folder: Path) -> None:
@@ -145,7 +145,7 @@ WRONG = {
     "twice": ("shapes: [32]\nshapes: [64]", 2, "first in line 1", "each key once"),
     "no kind": ("sources: [{weight: 1}]", 1, "no kind", "exactly one of pairs, list"),
     "two kinds": ("sources: [{authentic: photos, casia2: casia}]", 1, "both `authentic` and `casia2`", "exactly one"),
-    "weight": ("sources: [{authentic: photos, weight: -1}]", 1, "`-1`", "at least 0"),
+    "weight": ("sources: [{authentic: photos, weight: -1}]", 1, "`-1`", "from 0 to"),
     "weight nan": ("sources: [{authentic: photos, weight: .nan}]", 1, "`.nan`", "a number"),
     "weight list": ("sources: [{authentic: photos, weight: [1]}]", 1, "a list of 1", "a number"),
     "all off": ("sources: [{authentic: photos, weight: 0}]", 1, "only weights of 0", "above 0"),
@@ -178,28 +178,28 @@ WRONG = {
         "validation: {calibration_share: 0.5}\nsources: [{authentic: photos}]",
         1,
         "`0.5`",
-        "at most 0.4",
+        "from 0 to 0.4",
     ),
     "no truth": ("sources: [{pairs: {images: images, masks: masks, inverted: !!bool maybe}}]", 1, "maybe", "true or"),
     "python tag": ("sources: !!python/object/apply:os.system ['true']", 1, "`true`", "a mapping"),
     "expression": ("sources: [{authentic: {folders: photos, photo: '('}}]", 1, "`(`", "a regular expression"),
     "no group": ("sources: [{authentic: {folders: photos, photo: 'a'}}]", 1, "`a`", "one group"),
-    "fraction": ("sources: [{tampcoco: {root: casia, fraction: 2}}]", 1, "`2`", "at most 1"),
+    "fraction": ("sources: [{tampcoco: {root: casia, fraction: 2}}]", 1, "`2`", "from 0 to 1"),
     "photo of a named set": ("sources: [{casia2: {root: casia, photo: a}}]", 1, "unknown key", "one of root"),
     "prefix": ("sources: [{forge: {photos: photos, masks: {folder: masks, prefix: ../}}}]", 1, "`../`", "slashes"),
     "mask folder": ("sources: [{forge: {photos: photos, masks: [[]]}}]", 1, "a list of 0", "a path"),
     "curriculum": ("sources: [{forge: {photos: photos, plain_share: {start: 1}}}]", 1, "`end` is missing", "the key"),
-    "plain share": ("sources: [{forge: {photos: photos, plain_share: 3}}]", 1, "`3`", "at most 1"),
-    "share": ("validation: {share: 0.9}\nsources: [{authentic: photos}]", 1, "`0.9`", "at most 0.5"),
+    "plain share": ("sources: [{forge: {photos: photos, plain_share: 3}}]", 1, "`3`", "from 0 to 1"),
+    "share": ("validation: {share: 0.9}\nsources: [{authentic: photos}]", 1, "`0.9`", "from 0 to 0.5"),
     "seed": ("validation: {seed: 1.5}\nsources: [{authentic: photos}]", 1, "`1.5`", "a whole number"),
     "no shapes": ("shapes: []\nsources: [{authentic: photos}]", 1, "a list of 0", "at least one value"),
     "shape": ("shapes: [100]\nsources: [{authentic: photos}]", 1, "`100`", "a multiple of 8"),
-    "small shape": ("shapes: [8]\nsources: [{authentic: photos}]", 1, "`8`", "at least 32"),
+    "small shape": ("shapes: [8]\nsources: [{authentic: photos}]", 1, "`8`", "from 32 to 4096"),
     "huge number": (f"shapes: [{'9' * 5000}]\nsources: [{{authentic: photos}}]", 1, "…`", "a whole number"),
     "half a shape": ("shapes: [{height: 64}]\nsources: [{authentic: photos}]", 1, "`width` is missing", "`width`"),
     "augment": ("augment: {flop: 1}\nsources: [{authentic: photos}]", 1, "did you mean `flip`", "one of flip"),
-    "probability": ("augment: {flip: 2}\nsources: [{authentic: photos}]", 1, "`2`", "at most 1"),
-    "megapixels": ("max_megapixels: 1e9\nsources: [{authentic: photos}]", 1, "`1e9`", "at most 178"),
+    "probability": ("augment: {flip: 2}\nsources: [{authentic: photos}]", 1, "`2`", "from 0 to 1"),
+    "megapixels": ("max_megapixels: 1e9\nsources: [{authentic: photos}]", 1, "`1e9`", "to 178"),
     "alias to itself": ("sources: &a [*a]", None, "nested too deeply", "YAML"),
 }
 
