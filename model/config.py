@@ -6,14 +6,16 @@ what `clue --help` imports, so that pydantic and PyYAML are imported when a file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     import yaml
-    from pydantic import GetCoreSchemaHandler
+    from pydantic import GetCoreSchemaHandler, TypeAdapter
 
 Checked = TypeVar("Checked")
 Place = tuple[str | int, ...]
@@ -31,13 +33,15 @@ _EXPECTED = {
     "int_parsing": "a whole number",
     "int_parsing_size": "a whole number",
     "int_type": "a whole number",
+    "is_instance_of": "a text",
     "list_type": "a list",
     "pattern_regex": "a regular expression",
     "string_type": "a text",
     "too_short": "at least one value",
     "tuple_type": "a list",
 }
-_UNKNOWN, _NO_MAPPING = ("unexpected_keyword_argument", "extra_forbidden"), ("dataclass_type", "dict_type")
+_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
+_NO_MAPPING = ("dataclass_type", "dict_type", "model_type")
 
 
 class ConfigError(ValueError):
@@ -84,6 +88,17 @@ class Between:
         return number
 
 
+class _AnyText:
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        from pydantic import InstanceOf
+
+        return handler.generate_schema(InstanceOf[str])
+
+
+Text = Annotated[str, _AnyText()]
+"""A text that need not be UTF-8, such as the name of a file; pydantic refuses such a `str`."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
     """A YAML file, read: every scalar is the text that is written there, or None.
@@ -126,15 +141,23 @@ def check(kind: type[Checked], value: Any, where: Callable[[Place], str], contex
     Raises:
         ConfigError: it is something else; names the first part that is wrong.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(kind).validate_python(value, context=context)
+        found: Checked = _adapter(cast(Hashable, kind)).validate_python(value, context=context)
+        return found
     except ValidationError as error:
         errors = error.errors(include_url=False)
         # A misspelt key is also a missing one: say what was written.
         first = next((one for one in errors if one["type"] in _UNKNOWN), errors[0])
         raise _complaint(kind, first, where) from None
+
+
+@cache
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 def unknown_key(where: str, key: str, known: Iterable[str]) -> ConfigError:
@@ -240,8 +263,12 @@ def _keys(kind: Any, place: Place) -> list[str]:
     """The keys of the mapping at a place."""
     kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     for part in place:
-        kind = get_args(kind)[0] if isinstance(part, int) else get_type_hints(kind)[part]
-    own = sorted(fields(kind), key=lambda one: one.kw_only is True) if is_dataclass(kind) else []
+        in_dict, in_tuple = get_origin(kind) is dict, isinstance(part, int)
+        kind = get_args(kind)[1 if in_dict else 0] if in_dict or in_tuple else get_type_hints(kind)[str(part)]
+        kind = get_args(kind)[0] if NoneType in get_args(kind) else kind
+    if not is_dataclass(kind):
+        return list(getattr(kind, "model_fields", ()))
+    own = sorted(fields(kind), key=lambda one: one.kw_only is True)
     return [one.name for one in own if one.metadata.get("key", True)]
 
 
