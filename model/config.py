@@ -157,7 +157,7 @@ def check(kind: type[Checked], value: Any, where: Callable[[Place], str], contex
 def _adapter(kind: Hashable) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter
 
-    return TypeAdapter(kind)
+    return TypeAdapter(cast(Any, kind))
 
 
 def unknown_key(where: str, key: str, known: Iterable[str]) -> ConfigError:
@@ -256,6 +256,7 @@ def _complaint(kind: Any, error: Mapping[str, Any], where: Callable[[Place], str
         expected = str(error["ctx"]["error"])
     else:
         expected = _EXPECTED.get(name) or error["msg"].removeprefix("Input should be ")
+        expected = f"a number {expected}" if expected.startswith(("greater", "less")) else expected
     return ConfigError(where(place), f"found {_in_words(error['input'])}", expected)
 
 
