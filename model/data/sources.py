@@ -13,7 +13,6 @@ from model.datasets.own import find_list
 from model.datasets.registry import DATASETS, read_set
 from model.datasets.sample import Sample
 from model.images.folders import find_pictures
-from model.images.lists import ListError
 from model.images.pairing import match_by_key
 
 
@@ -95,10 +94,7 @@ def _authentic(data: Authentic) -> SourceImages:
 
 
 def _listed(data: ListFile) -> SourceImages:
-    try:
-        listing = find_list(data.file, named=True, photo=_photo_in(data.photo))
-    except ListError as error:
-        raise ConfigError(error.where, error.found, error.expected) from error
+    listing = find_list(data.file, named=True, photo=_photo_in(data.photo))
     samples = sorted(listing.samples, key=lambda sample: sample.image)
     problems = [f"{data.file}: {problem}" for problem in listing.problems]
     return SourceImages([s for s in samples if s.masks or not s.forged], problems)
