@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from model.calibration import Calibration
+from model.errors import WeightsProblem
 from model.presets import Preset
 from model.registry import BasesError, find
 from model.whole_file import earlier
@@ -41,7 +42,7 @@ BEST, LAST = "best", "last"
 EMBEDDED = Path(__file__).parent / "weights" / "mini"
 
 
-class CheckpointError(Exception):
+class CheckpointError(WeightsProblem):
     """A checkpoint that is missing, damaged, or of another model; the message says what and where."""
 
 

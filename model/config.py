@@ -13,6 +13,8 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
+from model.errors import UserError
+
 if TYPE_CHECKING:
     import yaml
     from pydantic import GetCoreSchemaHandler, TypeAdapter
@@ -44,7 +46,7 @@ _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 _NO_MAPPING = ("dataclass_type", "dict_type", "model_type")
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError, ValueError):
     """A file that cannot be used.
 
     Attributes:

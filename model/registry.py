@@ -21,6 +21,7 @@ from typing import Literal
 from filelock import FileLock
 
 from model.config import Keyed, Text, check, dotted
+from model.errors import WeightsProblem
 from model.presets import Preset
 from model.whole_file import write_text
 
@@ -30,7 +31,7 @@ PARTS = ("transformer", "vae", "sam", "prompt")
 _CHUNK = 1 << 22
 
 
-class BasesError(Exception):
+class BasesError(WeightsProblem):
     """Base weights that are missing, damaged, changed, or of another model.
 
     Attributes:

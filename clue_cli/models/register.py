@@ -10,7 +10,6 @@ from pathlib import Path
 from clue_cli.errors import OutputError, UsageError, WeightsError
 from clue_cli.terminal import printable, say, sentence
 from model.bases import examine, needs_bases
-from model.config import ConfigError
 from model.empty_prompt import compute, missing_encoders, read_prompt, write_prompt
 from model.presets import Preset, preset_of
 from model.registry import PARTS, Base, BasesError, StoredFile, config_folder, put, registered, stored
@@ -23,14 +22,10 @@ def base_preset(name_or_path: str) -> Preset:
     """A preset that stands on weights of others.
 
     Raises:
-        UsageError: there is none, its file is wrong, or it needs no base weights.
+        ConfigError, BasesError: as of `preset_of`.
+        UsageError: it needs no base weights.
     """
-    try:
-        preset = preset_of(name_or_path)
-    except ConfigError as error:
-        raise UsageError(sentence(error)) from error
-    except BasesError as error:
-        raise WeightsError(sentence(error)) from error
+    preset = preset_of(name_or_path)
     if not needs_bases(preset):
         raise UsageError(f"{preset.name} needs no base weights.", "It is ready to be used: clue scan --model mini")
     return preset
