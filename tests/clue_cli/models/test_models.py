@@ -163,7 +163,7 @@ class TestAdd:
         ("words", "code", "named"),
         [
             (["mini"], ExitCode.BAD_USAGE, "mini needs no base weights"),
-            (["sd9"], ExitCode.BAD_USAGE, "There is no preset 'sd9'; known: mini, sd3-medium"),
+            (["sd9"], ExitCode.BAD_USAGE, "sd9: there is no such preset; expected one of mini, sd3-medium"),
             (["sd3-medium"], ExitCode.WEIGHTS_MISSING, "another model than sd3-medium: transformer/config.json"),
         ],
     )
