@@ -86,12 +86,13 @@ def _two_folders(pairs: Pairs) -> Pairs:
 
 
 def _printable(name: str) -> str:
-    if not name.isprintable():
-        raise ValueError("printable characters")
+    if not (0 < len(name) <= 60 and name.isprintable()):
+        raise ValueError("1 to 60 printable characters")
     return name
 
 
 def _constant(share: object) -> object:
+    """A curriculum of one share."""
     return share if isinstance(share, dict) else {"start": share, "end": share, "batches": 0}
 
 
@@ -298,7 +299,7 @@ class _Keys(Keyed):
 class _SourceKeys(Keyed):
     """The keys of a source beside its kind."""
 
-    name: Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_printable)] = ""
+    name: Annotated[str, AfterValidator(_printable)] = ""
     weight: Annotated[float, Between(0, 1e6)] = 1.0
 
 

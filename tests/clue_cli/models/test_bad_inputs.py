@@ -118,7 +118,12 @@ def preset(files: Path, **changes: object) -> None:
         (lambda f: None, ["--sd3", LONG], 4, "File name too long"),
         (lambda f: None, ["--sam", LONG], 4, "File name too long"),
         (lambda f: preset(f, transformer={"num_attention_heads": 65536, "attention_head_dim": 65536}), [], 2, "small"),
-        (lambda f: preset(f, sam={"depth": "many"}), [], 2, "small.yaml, line 3, sam.depth: found `many`; expected a whole number"),
+        (
+            lambda f: preset(f, sam={"depth": "many"}),
+            [],
+            2,
+            "line 3, sam.depth: found `many`; expected a whole",
+        ),
         (lambda f: (f / "small.yaml").write_bytes(b"\xff\xfe\x00"), [], 2, "expected YAML"),
     ],
 )
