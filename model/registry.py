@@ -20,7 +20,7 @@ from typing import Literal
 
 from filelock import FileLock
 
-from model.config import Keyed, Text, check, dotted
+from model.config import Keyed, check, dotted
 from model.errors import WeightsProblem
 from model.presets import Preset
 from model.whole_file import write_text
@@ -47,7 +47,7 @@ class BasesError(WeightsProblem):
 class StoredFile(Keyed):
     """A file as it was when it was hashed: absolute path, size in bytes, time in ns, SHA-256 in hex."""
 
-    path: Text
+    path: str
     bytes: int
     mtime_ns: int
     sha256: str
@@ -71,7 +71,7 @@ class Base(Keyed):
     parts: dict[str, tuple[StoredFile, ...]]
     tokens: dict[str, int] = field(default_factory=dict)
     added: str = ""
-    sd3: Text = ""
+    sd3: str = ""
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of each part, hex: that of its file, or of the list of theirs where it has several."""
