@@ -23,7 +23,8 @@ from clue_cli.commands.scan import scan
 from clue_cli.commands.train import train
 from clue_cli.errors import ClueError, ExitCode, UsageError
 from clue_cli.eval.options import ATTACKS
-from clue_cli.terminal import complain, printable, say, steady_streams, write_stdout
+from clue_cli.terminal import complain, printable, say, sentence, steady_streams, write_stdout
+from model.errors import UserError, WeightsProblem
 
 _debug: ContextVar[bool] = ContextVar("debug", default=False)
 
@@ -197,6 +198,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except ClueError as error:
         complain(error.message, error.advice)
         return error.exit_code
+    except UserError as error:
+        complain(sentence(error), error.advice)
+        return ExitCode.WEIGHTS_MISSING if isinstance(error, WeightsProblem) else ExitCode.BAD_USAGE
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except Exception as error:

@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from model.errors import UserError
+
 
 class ExitCode(IntEnum):
     """What the exit code of `clue` means."""
@@ -46,15 +48,10 @@ class ExitCode(IntEnum):
     """Ctrl-C or SIGTERM. What was finished is recorded; the same command resumes."""
 
 
-class ClueError(Exception):
+class ClueError(UserError):
     """An error described in one sentence, with advice on what to do next."""
 
     exit_code = ExitCode.INTERNAL_ERROR
-
-    def __init__(self, message: str, advice: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.advice = advice
 
 
 class UsageError(ClueError):

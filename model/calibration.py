@@ -8,8 +8,8 @@ fitted on pictures that were neither trained on nor tested on; its parameters tr
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,19 +18,22 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from model import picture
+from model.config import Between, Keyed, check, dotted
+
+Share = Annotated[float, Between(0, 1)]
 
 
 @dataclass(frozen=True, slots=True)
-class OwnScore:
+class OwnScore(Keyed):
     """Thresholds that a kind of picture has for itself, and weights, if it has its own; see `Calibration`."""
 
-    no_evidence_below: float
-    score_threshold: float
+    no_evidence_below: Share
+    score_threshold: Share
     score_weights: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class Calibration(Keyed):
     """What turns a heatmap into a verdict.
 
     Attributes:
@@ -49,9 +52,9 @@ class Calibration:
     """
 
     name: str = "none"
-    pixel_threshold: float = 0.5
-    score_threshold: float = 0.5
-    no_evidence_below: float = 0.5
+    pixel_threshold: Share = 0.5
+    score_threshold: Share = 0.5
+    no_evidence_below: Share = 0.5
     kinds: dict[str, OwnScore] = field(default_factory=dict)
     score_cells: int = 24
     score_weights: tuple[float, ...] = ()
@@ -123,30 +126,16 @@ class Calibration:
         """The inverse of `to_dict`.
 
         Raises:
-            ValueError: an unknown key, or a threshold outside [0, 1].
+            ConfigError: an unknown key, a value of another type, or a threshold outside [0, 1].
+            ValueError: thresholds or weights that do not fit each other.
         """
-        unknown = set(data) - {f.name for f in fields(Calibration)}
-        if unknown:
-            raise ValueError(f"calibration: unknown key {sorted(unknown)[0]!r}")
-        lists: dict[str, Any] = {
-            name: tuple(data[name]) for name in ("fitted_megapixels", "score_weights") if name in data
-        }
-        kinds = {
-            str(kind): OwnScore(**(own | {"score_weights": tuple(own["score_weights"])}))
-            for kind, own in data.get("kinds", {}).items()
-        }
-        calibration = Calibration(**(data | lists | {"kinds": kinds}))
-        checked: list[Calibration | OwnScore] = [calibration, *kinds.values()]
+        calibration = check(Calibration, data, lambda place: dotted(("calibration", *place)))
+        checked: list[Calibration | OwnScore] = [calibration, *calibration.kinds.values()]
         for one in checked:
             if len(one.score_weights) not in (0, len(OF_HEATMAP) + 1, len(FEATURES) + 1):
                 raise ValueError(f"calibration: score_weights must be {len(FEATURES) + 1} numbers, or none")
-            for name in ("score_threshold", "no_evidence_below"):
-                if not 0 <= getattr(one, name) <= 1:
-                    raise ValueError(f"calibration: {name} must lie in [0, 1]")
             if one.no_evidence_below > one.score_threshold:
                 raise ValueError("calibration: no_evidence_below must not exceed score_threshold")
-        if not 0 <= calibration.pixel_threshold <= 1:
-            raise ValueError("calibration: pixel_threshold must lie in [0, 1]")
         return calibration
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from model.branches import BRANCHES, parts_of
 from model.calibration import Calibration
+from model.errors import WeightsProblem
 from model.presets import Preset
 from model.registry import BasesError, find
 from model.whole_file import earlier
@@ -33,7 +34,7 @@ BEST, LAST = "best", "last"
 EMBEDDED = Path(__file__).parent / "weights" / "mini"
 
 
-class CheckpointError(Exception):
+class CheckpointError(WeightsProblem):
     """A checkpoint that is missing, damaged, or of another model; the message says what and where."""
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import torch
 
+from model.errors import UserError
+
 _CPUINFO = Path("/proc/cpuinfo")
 _COMPILERS = ("g++", "clang++", "c++")
 
 
-class DeviceError(ValueError):
+class DeviceError(UserError, ValueError):
     """A device or number format that this machine does not have; the message names the choices."""
 
 

@@ -19,7 +19,7 @@ class Prediction(Generic[Key]):
         key: whatever the caller handed in.
         heatmap: H×W float32 in [0, 1].
         features: `model.calibration.FEATURES` of the heatmap as the network gave it, before it was drawn along the
-            edges of the picture and weak regions were lowered (`model.completion`): they rank pictures better.
+            edges of the picture and weak regions were lowered (`model.predictor.complete`): they rank pictures better.
         seed: of the noise, from the content.
         tile_count: number of tiles.
         seconds: this image's share of the time that searching, the network and its heatmap took.

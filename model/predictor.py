@@ -16,13 +16,15 @@ from torch import Tensor
 
 from model.calibration import image_features, kind_of
 from model.clue import CLUE
-from model.completion import complete
+from model.edges import follow_edges
 from model.picture import SCREEN
 from model.prediction import Key, OutOfMemory, Prediction
+from model.presets.spec import EdgeSpec, RegionSpec
 from model.rectified_flow import content_seed, seeded_noise
 from model.self_match import self_match
 from model.tiling import Blend, Tile, padded, tiles
 from model.transfer import Transfer
+from model.weak_regions import demote_weak_regions, strengths
 
 SMALL = 100_000_000
 """Parameters. A network below this has two tiles at a time, each on half of the cores: with `mini` on two cores,
@@ -327,3 +329,19 @@ def ran_out_of_memory(error: Exception) -> bool:
     """Whether an exception of torch's says so: a bare RuntimeError on the CPU, and from cuBLAS and cuDNN."""
     words = ("allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(word in str(error) for word in words)
+
+
+def complete(heatmap: NDArray[np.float32], pixels: NDArray[np.uint8], edges: EdgeSpec, regions: RegionSpec) -> None:
+    """Draw a heatmap along the edges of its picture, and demote the regions that the network found weak; in place.
+
+    Args:
+        heatmap: H×W, probability that a pixel is forged.
+        pixels: H×W×3.
+        edges, regions: of the preset.
+
+    Raises:
+        ValueError: heatmap and picture do not fit.
+    """
+    found = strengths(heatmap)
+    follow_edges(heatmap, pixels, edges)
+    demote_weak_regions(heatmap, regions, found)

@@ -12,13 +12,15 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from filelock import FileLock
 
 from model.branches import parts_of
+from model.config import Keyed, check, dotted
+from model.errors import WeightsProblem
 from model.presets import Preset
 from model.whole_file import write_text
 
@@ -27,7 +29,7 @@ REGISTRY_FILE = "models.json"
 _CHUNK = 1 << 22
 
 
-class BasesError(Exception):
+class BasesError(WeightsProblem):
     """Base weights that are missing, damaged, changed, or of another model.
 
     Attributes:
@@ -41,7 +43,7 @@ class BasesError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class StoredFile:
+class StoredFile(Keyed):
     """A file as it was when it was hashed: absolute path, size in bytes, time in ns, SHA-256 in hex."""
 
     path: str
@@ -51,7 +53,7 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
+class Base(Keyed):
     """A registered base model.
 
     Attributes:
@@ -77,6 +79,12 @@ class Base:
     def paths(self, part: str) -> tuple[Path, ...]:
         """The files of a part."""
         return tuple(Path(file.path) for file in self.parts[part])
+
+
+@dataclass(frozen=True, slots=True)
+class _Registry(Keyed):
+    format: Literal[1]
+    models: dict[str, Base]
 
 
 def part_digest(digests: list[str]) -> str:
@@ -111,15 +119,17 @@ def registered() -> dict[str, Base]:
     """
     path = config_folder() / REGISTRY_FILE
     try:
-        document = json.loads(path.read_text("utf-8"))
-        if document["format"] != FORMAT:
-            raise ValueError(f"format {document['format']!r}, this version reads {FORMAT}")
-        return {name: _base(name, entry) for name, entry in document["models"].items()}
+        bases = check(_Registry, json.loads(path.read_text("utf-8")), lambda place: dotted(place) or "the file").models
+        for name, base in bases.items():
+            wanted = parts_of(base.preset)
+            if set(base.parts) != set(wanted) or not all(base.parts.values()):
+                raise ValueError(f"{name} has the parts {', '.join(base.parts)}; expected {', '.join(wanted)}")
+        return bases
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise BasesError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+    except ValueError as error:
         raise BasesError(f"{path} cannot be understood: {error}; add the models again after deleting it") from error
 
 
@@ -229,31 +239,6 @@ def _locked() -> Iterator[None]:
 
 
 def _write(bases: dict[str, Base]) -> None:
-    entries = {name: asdict(replace(base, preset=Preset("-"))) for name, base in bases.items()}
-    for name, base in bases.items():
-        entries[name]["preset"] = base.preset.to_dict()
+    entries = {name: asdict(base) for name, base in bases.items()}
     text = json.dumps({"format": FORMAT, "models": entries}, indent=1, ensure_ascii=False) + "\n"
     write_text(config_folder() / REGISTRY_FILE, text)
-
-
-def _base(name: str, entry: dict[str, Any]) -> Base:
-    preset = Preset.from_dict(entry["preset"])
-    wanted = parts_of(preset)
-    if set(entry["parts"]) != set(wanted):
-        raise ValueError(f"{name} has the parts {', '.join(entry['parts'])}; expected {', '.join(wanted)}")
-    parts = {part: tuple(StoredFile(**file) for file in entry["parts"][part]) for part in entry["parts"]}
-    for part, file in ((part, file) for part, files in parts.items() for file in files):
-        if not _plausible(file):
-            raise ValueError(f"{name}: a file of {part} has no path, size, time or SHA-256")
-    if not all(parts.values()):
-        raise ValueError(f"{name}: a part has no file")
-    tokens = {str(encoder): int(count) for encoder, count in entry["tokens"].items()}
-    return Base(name, preset, parts, tokens, str(entry["added"]), str(entry["sd3"]))
-
-
-def _plausible(file: StoredFile) -> bool:
-    """Whether each field has its type; the registry may have been edited by hand."""
-    fields = asdict(file)
-    texts = all(isinstance(fields[name], str) for name in ("path", "sha256"))
-    counts = all(type(fields[name]) is int for name in ("bytes", "mtime_ns"))
-    return texts and counts and Path(file.path).is_absolute() and "\0" not in file.path and len(file.sha256) == 64

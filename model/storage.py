@@ -37,8 +37,7 @@ from model.checkpoint import (
 )
 from model.clue import CLUE, build, place_constants
 from model.lora import ADAPTER
-from model.presets.check import LARGEST, brief
-from model.presets.spec import LoraSpec
+from model.presets.spec import LARGEST, LoraSpec
 from model.registry import Base, BasesError, find
 from model.tensor_files import converted, differences, learned_tensors, read_json, safetensors_shapes
 from model.whole_file import whole_folder, write_text, write_whole
@@ -289,8 +288,7 @@ def _stored(checkpoint: Checkpoint, branch: str) -> tuple[LoraSpec, Path]:
     alpha: Any = config.get("lora_alpha")
     numbers = isinstance(rank, int) and isinstance(alpha, int | float)
     if not numbers or not (1 <= rank <= LARGEST and 0 <= alpha <= LARGEST):
-        shown = (brief(repr(value)) for value in (rank, alpha))
-        raise CheckpointError("{}: r is {} and lora_alpha is {}; expected numbers".format(path, *shown))
+        raise CheckpointError(f"{path}: r is {rank!r:.80} and lora_alpha is {alpha!r:.80}; expected numbers")
     return dataclasses.replace(checkpoint.preset.lora, rank=rank, alpha=alpha), folder / LORA_WEIGHTS
 
 

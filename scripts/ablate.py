@@ -33,16 +33,16 @@ import torch
 from numpy.typing import NDArray
 
 from model.checkpoint import inspect
-from model.data.mix_file import load_mix
+from model.config import ConfigError, legible
+from model.data.mix import load_mix
 from model.data.stream import Stream
-from model.data.yaml_reader import legible
 from model.datasets.sample import Sample
 from model.evaluation import Estimate, ImageRow, find_at, measure, summarize
 from model.evaluation.problems import EvaluationError
 from model.images.pixels import DamagedFileError, read_pixels
 from model.prediction import Prediction
 from model.predictor import Predictor
-from model.presets.files import PresetError, preset_of
+from model.presets import preset_of
 from model.storage import load
 from model.training.feed import Feed, batches
 from model.training.validation import measure as count_pixels
@@ -212,7 +212,7 @@ def main(words: list[str] | None = None) -> int:
     args = arguments(words)
     try:
         preset = preset_of(args.preset)
-    except PresetError as error:
+    except ConfigError as error:
         print(f"{error}.", file=sys.stderr)
         return 2
     try:  # before hours of training

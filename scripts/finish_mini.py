@@ -32,12 +32,11 @@ from torch import Tensor
 
 from model.calibration import image_features, kind_of
 from model.clue import build
-from model.completion import complete
 from model.conformal import proportion_interval
 from model.device import resolve
 from model.picture import SCREEN
 from model.prediction import Prediction
-from model.predictor import Predictor
+from model.predictor import Predictor, complete
 from model.presets import PRESETS
 from model.presets.spec import EdgeSpec, RegionSpec
 from model.storage import save

@@ -10,7 +10,7 @@ import numpy as np
 from clue_cli import __version__
 from clue_cli.calibrate.scores import Measured
 from clue_cli.errors import UsageError
-from clue_cli.scan.calibration_file import MAX_SCORES, CalibrationFile, ForgedPart, digest_of, thresholds
+from clue_cli.scan.calibration_file import CalibrationFile, ForgedPart, digest_of, thresholds
 from clue_cli.terminal import printable
 from model.calibration import cross_validated, fit_even, reliability
 from model.checkpoint import Checkpoint
@@ -92,13 +92,9 @@ def check_enough(count: int, fpr: float) -> None:
             f"--fpr {fpr:g} needs at least {needed:,} authentic photos, {count:,} could be used.",
             f"{possible} Photos that are copies, too small, or could not be read do not count.".strip(),
         )
-    if count > MAX_SCORES:
-        raise UsageError(f"A calibration holds at most {MAX_SCORES:,} photos, there are {count:,}.")
 
 
 def _forged_part(authentic: Measured, forged: Measured, fpr: float) -> ForgedPart:
-    if forged.images and len(forged.images) > MAX_SCORES:
-        raise UsageError(f"A calibration holds at most {MAX_SCORES:,} forged images, there are {len(forged.images):,}.")
     if min(len(authentic.images), len(forged.images)) < MIN_OF_EACH:
         raise UsageError(
             f"With --forged at least {MIN_OF_EACH} images of each kind are needed; {len(authentic.images)} authentic "

@@ -8,10 +8,11 @@ from functools import cache
 from pathlib import Path
 
 from clue_cli.errors import UsageError
+from model.config import ConfigError
 from model.datasets.own import find_list
 from model.datasets.sample import Sample
 from model.images.folders import FORGE_LOG, is_file, is_forge_output
-from model.images.lists import LIST_SUFFIXES, ListError
+from model.images.lists import LIST_SUFFIXES
 
 
 def expanded(paths: Iterable[Path], *, forged: bool) -> list[Path]:
@@ -72,5 +73,5 @@ class ForgeOutputs:
 def _samples(path: Path) -> list[Sample]:
     try:
         return find_list(path).samples
-    except ListError as error:
+    except ConfigError as error:
         raise UsageError(f"{error}.", "`clue calibrate` takes the lists that `clue eval` takes.") from error

@@ -38,7 +38,7 @@ class Format(StrEnum):
 
 
 @contextmanager
-def _bases_errors(advice: str | None = None) -> Iterator[None]:
+def _bases_errors(advice: str) -> Iterator[None]:
     from model.checkpoint import CheckpointError
     from model.registry import BasesError
 
@@ -63,8 +63,7 @@ def list_models() -> None:
     from clue_cli.models.describe import aligned, model_table
     from model.registry import registered
 
-    with _bases_errors():
-        write_stdout(aligned([tuple(map(printable, row)) for row in model_table(registered())]))
+    write_stdout(aligned([tuple(map(printable, row)) for row in model_table(registered())]))
 
 
 @models.command()
@@ -156,8 +155,7 @@ def verify(
     from model.registry import registered
     from model.registry import verify as verify_base
 
-    with _bases_errors():
-        bases = registered()
+    bases = registered()
     unknown = [name for name in names or [] if name not in bases]
     if unknown:
         raise UsageError(f"{unknown[0]} is not registered.", f"Registered: {', '.join(bases) or 'nothing'}.")

@@ -266,9 +266,7 @@ class _StdoutLines:
 
 
 def _conclude(run: RunRecord, options: ScanOptions) -> ExitCode:
-    from clue_cli.scan.outcome import exit_code
-
-    code = exit_code(run.counts, interrupted=run.status == "interrupted", fail_on=options.fail_on)
+    code = ExitCode(run.exit_code or ExitCode.OK)
     if code is ExitCode.NOTHING_TO_SCAN:
         raise NothingToScanError(
             f"There is no picture in the evidence ({counted(run.counts.files, 'file')}, none an image).",

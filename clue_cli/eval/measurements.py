@@ -9,12 +9,14 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from clue_cli.results.log import IndexedLog
+from model.config import Keyed, Text, check, dotted
 from model.evaluation import ImageRow
 from model.images.maps import Map
 
@@ -23,6 +25,7 @@ STEPS = 32
 """Thresholds k/32 of the pixel curves; each image keeps how many pixels are above each."""
 
 Counts = NDArray[np.int64]
+_Curve = Annotated[tuple[int, ...], Field(min_length=STEPS, max_length=STEPS)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,21 @@ class Measurement:
     signature: str = ""
     failed: bool = False
     inverted: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Line(Keyed):
+    format: Literal[2]
+    settings: Text
+    set: Text
+    image: Text
+    attack: Text
+    method: Text
+    failed: bool
+    row: ImageRow
+    curve: tuple[_Curve, _Curve] | None
+    signature: Text
+    inverted: bool | None
 
 
 class MeasurementLog(IndexedLog[tuple[Unit, Measurement]]):
@@ -131,19 +149,11 @@ class MeasurementLog(IndexedLog[tuple[Unit, Measurement]]):
 
     def _parse(self, line: bytes) -> tuple[Unit, Measurement] | None:
         try:
-            data = json.loads(line)
-            curve = data["curve"]
-            if curve is not None:
-                curve = (tuple(map(int, curve[0])), tuple(map(int, curve[1])))
-                if {len(curve[0]), len(curve[1])} != {STEPS}:
-                    return None
-            unit = Unit(str(data["settings"]), str(data["set"]), str(data["image"]))
-            row = ImageRow.from_dict(data["row"])
-            inverted = None if data["inverted"] is None else bool(data["inverted"])
-            measured = Measurement(row, curve, str(data["signature"]), bool(data["failed"]), inverted)
-            return (unit, measured) if data["format"] == FORMAT else None
-        except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+            found = check(_Line, json.loads(line), dotted)
+        except ValueError:
             return None
+        measured = Measurement(found.row, found.curve, found.signature, found.failed, found.inverted)
+        return Unit(found.settings, found.set, found.image), measured
 
 
 def pixel_curve(heatmap: Map, truth: NDArray[np.bool_]) -> tuple[tuple[int, ...], tuple[int, ...]]:

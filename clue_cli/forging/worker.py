@@ -22,9 +22,8 @@ from clue_cli.forging.photos import Found, PhotoFailure, SandboxReader
 from clue_cli.results.folder import ResultsFolder
 from clue_cli.results.pictures import write_mask
 from clue_cli.terminal import printable
-from model.data.edit_errors import EDIT_ERRORS, reason
 from model.data.edits.scene import Tools
-from model.data.forge import EDITS, Forgery, forge, forge_photo
+from model.data.forge import EDIT_ERRORS, EDITS, Forgery, forge, forge_photo, reason
 from model.data.inpaint import load_inpainter
 from model.data.resynthesis import load_autoencoder
 from model.data.source_photos import Cutout, SourcePhotos

@@ -17,8 +17,7 @@ from clue_cli.terminal import printable, say, sentence
 from model.bases import examine
 from model.branches import branches_of, from_scratch
 from model.branches.branch import HubFolder, WebFile
-from model.presets import Preset
-from model.presets.files import PresetError, preset_of
+from model.presets import Preset, preset_of
 from model.registry import Base, BasesError, StoredFile, config_folder, put, registered, stored
 from model.whole_file import write_whole
 
@@ -31,14 +30,10 @@ def base_preset(name_or_path: str) -> Preset:
     """A preset that needs pretrained weights.
 
     Raises:
-        UsageError: there is none, its file is wrong, or it needs no base weights.
+        ConfigError, BasesError: as of `preset_of`.
+        UsageError: it needs no base weights.
     """
-    try:
-        preset = preset_of(name_or_path)
-    except PresetError as error:
-        raise UsageError(sentence(error)) from error
-    except BasesError as error:
-        raise WeightsError(sentence(error)) from error
+    preset = preset_of(name_or_path)
     if from_scratch(preset):
         raise UsageError(f"{preset.name} needs no base weights.", "It is ready to be used: clue scan --model mini")
     return preset

@@ -11,6 +11,7 @@ import re
 import threading
 import time
 from collections import Counter
+from collections.abc import Collection
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -20,8 +21,7 @@ from clue_cli import __version__
 from clue_cli.errors import ExitCode
 from clue_cli.records import Counts, FailureRecord, ImageRecord, RunRecord
 from clue_cli.scan.calibration_file import OwnCalibration
-from clue_cli.scan.options import ScanOptions
-from clue_cli.scan.outcome import exit_code
+from clue_cli.scan.options import FailOn, ScanOptions
 from clue_cli.scan.progress import Progress
 from clue_cli.terminal import counted
 from model.calibration import Calibration
@@ -253,3 +253,20 @@ def _machine() -> dict[str, str | int | float | None]:
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
     }
+
+
+def exit_code(counts: Counts, *, interrupted: bool, fail_on: Collection[FailOn] = ()) -> ExitCode:
+    """The exit code of a run that came to its end or was stopped; precedence as in `clue_cli.errors`.
+
+    Args:
+        counts: of this run, the resumed records included.
+        interrupted: whether it was stopped before the end.
+        fail_on: what was asked for with `--fail-on`.
+    """
+    if interrupted:
+        return ExitCode.INTERRUPTED
+    if FailOn.FORGED in fail_on and counts.forged:
+        return ExitCode.FORGED_FOUND
+    if counts.failures:
+        return ExitCode.SOME_FAILED
+    return ExitCode.OK if counts.images else ExitCode.NOTHING_TO_SCAN

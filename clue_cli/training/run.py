@@ -83,11 +83,11 @@ def read(data: Path, preset: str, out: Path) -> tuple[Mix, Preset]:
     """The mix and the preset, checked against each other and against the output folder.
 
     Raises:
-        MixError, PresetError: one of them is wrong.
+        ConfigError: one of them is wrong.
         OptionsError: they do not fit, or `out` lies in a folder of the mix.
     """
-    from model.data.mix_file import load_mix
-    from model.presets.files import preset_of
+    from model.data.mix import load_mix
+    from model.presets import preset_of
 
     mix, network = load_mix(data), preset_of(preset)
     for source, folder in mix.folders():
@@ -97,10 +97,11 @@ def read(data: Path, preset: str, out: Path) -> tuple[Mix, Preset]:
                 "Name a folder outside the data.",
             )
     multiple = network.tile.multiple
-    for shape in mix.shapes:
+    for number, shape in enumerate(mix.shapes):
         if shape.height % multiple or shape.width % multiple:
+            size = f"{shape.height}×{shape.width}"
             raise OptionsError(
-                f"{shape.where}: the shape {shape.height}×{shape.width} does not fit the preset {network.name}.",
+                f"{mix.where('shapes', number)}: the shape {size} does not fit the preset {network.name}.",
                 f"Its sides must be multiples of {multiple} pixels.",
             )
     return mix, network

@@ -38,17 +38,14 @@ def told() -> Iterator[None]:
 def _advice(error: Exception) -> tuple[type[ClueError], str] | None:
     """Class and advice for errors of modules that only training imports; None for other errors."""
     from model.checkpoint import CheckpointError
-    from model.data.yaml_reader import MixError
+    from model.config import ConfigError
     from model.images.pixels import DamagedFileError
-    from model.presets.files import PresetError
     from model.registry import BasesError
 
     if isinstance(error, CheckpointError):
         return WeightsError, "--init needs a folder with model.json and model.safetensors of the same preset."
     if isinstance(error, BasesError):
         return WeightsError, "`clue models add` registers the weights of SD3 and SAM; --init starts from a model."
-    if isinstance(error, MixError):
-        return UsageError, "model/data/MIX.md describes the file; --dry-run shows what clue finds in it."
-    if isinstance(error, DamagedFileError):
-        return UsageError, "Check the images of the mix."
-    return (UsageError, "model/presets/spec.py documents each key.") if isinstance(error, PresetError) else None
+    if isinstance(error, ConfigError):
+        return UsageError, "model/data/MIX.md describes a mix, model/presets/spec.py a preset; --dry-run checks both."
+    return (UsageError, "Check the images of the mix.") if isinstance(error, DamagedFileError) else None

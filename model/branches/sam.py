@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from model.branches.branch import Branch, Misfit, WebFile
-from model.presets.check import MOST_BLOCKS
 from model.presets.sd3_medium import VIT_B, VIT_H, VIT_L
 from model.presets.spec import Preset, SamSpec
 
@@ -62,7 +61,6 @@ class SAM(Branch):
     def misfits(self, preset: Preset) -> Iterator[Misfit]:
         """Checks of `sam`."""
         sam, last = preset.sam, preset.sam.depth - 1
-        yield "sam.depth", sam.depth > MOST_BLOCKS, f"at most {MOST_BLOCKS}"
         yield "sam.num_heads", sam.embed_dim % sam.num_heads != 0, f"a divisor of embed_dim, {sam.embed_dim}"
         yield "sam.global_attn_indexes", any(i > last for i in sam.global_attn_indexes), f"blocks from 0 to {last}"
         yield "sam.patch_size", sam.img_size % sam.patch_size != 0, f"a divisor of img_size, {sam.img_size}"

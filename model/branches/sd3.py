@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model.branches.branch import Branch, HubFolder, Licence, Misfit
-from model.presets.check import LARGEST, MOST_BLOCKS
-from model.presets.spec import Preset, TransformerSpec
+from model.presets.spec import LARGEST, Preset, TransformerSpec
 
 if TYPE_CHECKING:
     from model.branches.sd3_network import SD3Network
@@ -75,21 +74,16 @@ class SD3(Branch):
         """Checks of `vae` and `transformer`."""
         vae, mmdit = preset.vae, preset.transformer
         groups = [channels % vae.norm_num_groups for channels in vae.block_out_channels]
+        yield "vae.block_out_channels", not 0 < len(groups) <= 8, "1 to 8 blocks"
         yield "vae.block_out_channels", any(groups), f"multiples of norm_num_groups, {vae.norm_num_groups}"
-        yield "vae.block_out_channels", len(groups) > 8, "at most 8 blocks"
-        yield "vae.pixel_unshuffle", vae.pixel_unshuffle > 64, "at most 64"
-        for key, count in (
-            ("vae.layers_per_block", vae.layers_per_block),
-            ("transformer.num_layers", mmdit.num_layers),
-        ):
-            yield key, count > MOST_BLOCKS, f"at most {MOST_BLOCKS}"
         last, taps, dual = mmdit.num_layers - 1, mmdit.feature_blocks, mmdit.dual_attention_layers
+        yield "transformer.feature_blocks", not taps, "at least one block"
         yield "transformer.feature_blocks", list(taps) != sorted(set(taps)) or taps[-1] > last, f"rising, 0 to {last}"
         yield "transformer.dual_attention_layers", any(layer > last for layer in dual), f"blocks from 0 to {last}"
-        yield "transformer.qk_norm", mmdit.qk_norm not in (None, "rms_norm"), "nothing or rms_norm"
         key, heads = "transformer.attention_head_dim", "num_attention_heads times this"
         yield key, mmdit.width % 4 != 0, f"{heads} a multiple of 4"
         yield key, mmdit.width > LARGEST, f"{heads} at most {LARGEST}"
+        yield "lora.sd3_targets", not preset.lora.sd3_targets, "at least one layer"
 
     def sizes(self, preset: Preset) -> dict[str, dict[str, Any]]:
         """All but where features are taken, and the length of the prompt."""

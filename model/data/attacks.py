@@ -29,6 +29,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from model.errors import UserError
+
 Pixels = NDArray[np.uint8]
 Step = Callable[[Pixels, np.random.Generator], Pixels]
 
@@ -59,7 +61,7 @@ GRIDS = {
 """`imdl-…` are IMDL-BenCo's robustness grids; the others are ours."""
 
 
-class AttackError(ValueError):
+class AttackError(UserError, ValueError):
     """An attack that cannot be understood; says what is expected."""
 
 

@@ -15,12 +15,10 @@ import cv2
 import numpy as np
 
 from model.data.crop import AS_IT_IS, cut, sample_mask
-from model.data.edit_errors import EDIT_ERRORS
-from model.data.forge import KINDS, forge
-from model.data.mix import Forge, Masks, Mix, Shape, Source
+from model.data.forge import EDIT_ERRORS, KINDS, forge
+from model.data.mix import Forge, Mix, Shape, Source, place, split_of
 from model.data.source_photos import SourcePhotos, checked_size, of_split, photos_of
 from model.data.sources import list_images
-from model.data.split import place, split_of
 from model.datasets.sample import Sample
 from model.images.pixels import DamagedFileError, Pixels, picture_size
 
@@ -66,7 +64,7 @@ class _Files:
         fitting = self._fitting(forged, shape)
         sample = fitting[int(rng.integers(len(fitting)))].sample
         try:
-            pixels, mask = cut(sample, _reading(self.source), self.limit, shape, AS_IT_IS, rng)
+            pixels, mask = cut(sample, self.source.masks, self.limit, shape, AS_IT_IS, rng)
         except EDIT_ERRORS:  # its header was readable: the rest is not, or is odd
             return None
         return pixels if bool(mask.any()) == forged else None
@@ -175,7 +173,7 @@ class CalibrationPictures:
         return int(place(f"half {self.mix.validation.seed} {photo}") >= 0.5)
 
     def _add_files(self, source: Source) -> None:
-        limit, reading = self.mix.max_megapixels, _reading(source)
+        limit, reading = self.mix.max_megapixels, source.masks
         split = self.mix.validation
         samples = [sample for sample in list_images(source).samples if split_of(sample, split) == "calibration"]
         samples.sort(key=lambda sample: place(f"calibration {sample.image.name}"))
@@ -203,7 +201,3 @@ class CalibrationPictures:
 
 def _serves(size: tuple[int, int], shape: Shape) -> bool:
     return max(shape.height / size[0], shape.width / size[1]) <= LARGEST_SCALE
-
-
-def _reading(source: Source) -> Masks:
-    return getattr(source.data, "reading", Masks())

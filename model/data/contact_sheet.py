@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from model.config import legible
 from model.data.stream import Stream, TrainingSample
-from model.data.yaml_reader import legible
 from model.images.masks import Mask
 from model.images.pixels import DamagedFileError, Pixels
 from model.whole_file import write_whole

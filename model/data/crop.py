@@ -35,7 +35,7 @@ def sample_mask(sample: Sample, reading: Masks, limit: float, size: tuple[int, i
     for path, part in zip(sample.masks[1:], parts, strict=True):
         check_mask_size(path, part.shape, whole.shape)
         whole = whole | part
-    if reading.empty == "damaged" and not whole.any():
+    if reading.empty_masks == "damaged" and not whole.any():
         raise DamagedFileError(f"{sample.masks[0]}: the mask marks nothing")
     return whole
 
@@ -43,8 +43,9 @@ def sample_mask(sample: Sample, reading: Masks, limit: float, size: tuple[int, i
 def _read(path: Path, style: MaskStyle, reading: Masks, limit: float, size: tuple[int, int] | None) -> Mask:
     if style in ("white", "black"):
         style = "black" if reading.inverted != (style == "black") else "white"
-        return read_mask(path, style, limit, strict=True, size=size, fit=reading.fit)
-    mask = read_mask(path, style, limit, size=size, fit=reading.fit)  # not strict: dark grey marks something there
+        return read_mask(path, style, limit, strict=True, size=size, fit=reading.fit_masks)
+    # not strict: dark grey marks something there
+    mask = read_mask(path, style, limit, size=size, fit=reading.fit_masks)
     return ~mask if reading.inverted else mask
 
 

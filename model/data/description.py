@@ -15,13 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from model.config import legible
 from model.data.crop import sample_mask
-from model.data.mix import EmptyMask, Forge, Masks, Mix, Source
+from model.data.mix import EmptyMask, Forge, Masks, Mix, Source, Split, split_of
 from model.data.source_photos import LARGEST_MASK, check_proportions, checked_size, of_split, photos_of
 from model.data.sources import list_images
-from model.data.split import Split, split_of
 from model.data.stream import Stream
-from model.data.yaml_reader import legible
 from model.datasets.sample import Sample
 from model.images.masks import check_mask_size
 from model.images.pixels import DamagedFileError, opened, picture_size
@@ -113,7 +112,7 @@ def describe(mix: Mix, most: int = 2000, *, decode: bool = False, looked: Looked
         looked: is told how far it is.
 
     Raises:
-        MixError: a list file or a named set that cannot be read.
+        ConfigError: a list file or a named set that cannot be read.
     """
     looked = looked or (lambda name, done, count: None)
     return Description(
@@ -126,8 +125,8 @@ _SIDES: tuple[Split, ...] = ("train", "validation", "calibration")
 
 def _describe(mix: Mix, source: Source, most: int, decode: bool, looked: Looked) -> SourceDescription:
     told = SourceDescription(source.name, source.kind, source.weight)
-    reading = getattr(source.data, "reading", Masks())
-    told.empty_masks = reading.empty
+    reading = source.masks
+    told.empty_masks = reading.empty_masks
     if isinstance(source.data, Forge):
         _look_at_photos(source.data, mix, told, decode, looked)
         return told
@@ -195,7 +194,7 @@ def _look_at(
                 told.forged_area[_bin(float(mask.mean()))] += 1
                 if not mask.any():
                     told.empty.append(str(sample.masks[0]))
-            elif not reading.fit:
+            elif not reading.fit_masks:
                 for path in sample.masks:
                     if path.suffix != ".npz":  # arrays have no header
                         check_mask_size(path, picture_size(path, limit), size)

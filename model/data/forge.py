@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from model.data.edits.copy_move import copy_move
@@ -25,6 +26,12 @@ from model.data.history import Pixels, Published, decode, encode_jpeg, first_qua
 from model.data.route import Route, follow, route_from, route_to
 from model.data.shapes import LARGEST, Mask, smallest_area
 
+EDIT_ERRORS: tuple[type[Exception], ...] = (cv2.error, ArithmeticError, LookupError, MemoryError, ValueError)
+"""What making one picture can raise on a photo that nobody foresaw: the picture is lost by it, not the run. OpenCV
+refuses a size or a type (no memory, too, is `cv2.error`), a range is empty, a region has no pixel, a picture is too
+large to be saved in a format. Whatever else is raised is a defect, and ends the run."""
+LONGEST_REASON = 300
+"""Characters."""
 KINDS = ("authentic", "splice", "copy_move", "removal", "local_edit")
 SHARES = (0.20, 0.40, 0.24, 0.08, 0.08)
 EDITS: dict[str, Callable[[Scene], tuple[Pixels, Mask]]] = {
@@ -299,3 +306,10 @@ def _with_history(pixels: Pixels, rng: np.random.Generator, steps: list[str]) ->
         return jpeg(pixels, rng, quality)
     top, left = (int(v) for v in rng.integers(0, 8, 2))
     return off_grid(pixels, rng, quality, top, left)
+
+
+def reason(error: Exception) -> str:
+    """What was raised, on one line."""
+    name = "OpenCV" if isinstance(error, cv2.error) else type(error).__name__
+    said = " ".join(str(error).split())
+    return f"{name}: {said}"[:LONGEST_REASON] if said else name

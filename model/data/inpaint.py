@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from model.data.history import Pixels
 from model.data.shapes import Mask, bounding_box
+from model.errors import UserError
 
 PATCH = 9
 """Side in pixels of a patch, at the scale at which patches are compared (Criminisi et al., section III)."""
@@ -22,7 +23,7 @@ CANDIDATES, STEPS = 4000, 600
 """Most patches that are compared in one step, and most steps: what one region may cost."""
 
 
-class ToolError(ValueError):
+class ToolError(UserError, ValueError):
     """A model of the user's cannot be loaded, or does not do what it is for."""
 
 

@@ -1,39 +1,135 @@
 """What a training learns from: sources with weights, the split by source photo, crop sizes, augmentation.
 
-`model.data.mix_file` reads it from a `mix.yaml`, which MIX.md beside this module describes.
+`load_mix` reads it from a `mix.yaml`, which MIX.md beside this module describes: the fields of the dataclasses are its
+keys.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
+import unicodedata
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+
+from model.config import NO_KEY, Between, ConfigError, ConfigFile, Keyed, check, read_yaml, unknown_key
+from model.datasets.registry import DATASETS
+from model.datasets.sample import Sample
+from model.images.lists import LIST_SUFFIXES
 
 EmptyMask = Literal["authentic", "damaged"]
 """What the image of a mask that marks nothing can count as."""
+Split = Literal["train", "validation", "calibration"]
 
 LARGEST_PICTURE = 80.0
 """Millions of pixels, if the mix does not say otherwise: below what Pillow warns of."""
 
+_VARIABLE = re.compile(r"\$(?:(\$)|(\w+)|\{([^}]*)\})")
 
-@dataclass(frozen=True, slots=True)
-class Masks:
+
+def _expanded(written: object, info: ValidationInfo) -> Path:
+    """A path: variables expanded, relative to the file."""
+
+    def variable(match: re.Match[str]) -> str:
+        name = match[2] or match[3] or ""
+        if not match[1] and not os.environ.get(name):
+            raise ValueError(f"a path whose variables are set, {name!r} is not (write $$ for a dollar sign)")
+        return "$" if match[1] else os.environ[name]
+
+    if not isinstance(written, str) or not written:
+        raise ValueError("a path")
+    try:
+        return Path(str(info.context)) / Path(_VARIABLE.sub(variable, written)).expanduser()
+    except RuntimeError:
+        raise ValueError("a path; there is no such home folder") from None
+
+
+def _there(check: Callable[[Path], bool], what: str) -> AfterValidator:
+    def there(path: Path) -> Path:
+        try:
+            if check(path):
+                return path
+        except (OSError, ValueError):  # a name too long, or with a null byte
+            pass
+        raise ValueError(f"a {what} that exists; there is no {what} {path}")
+
+    return AfterValidator(there)
+
+
+def _one_group(pattern: re.Pattern[str]) -> re.Pattern[str]:
+    if pattern.groups != 1:
+        raise ValueError("a regular expression with one group that names the source photo, such as ^(.+)_")
+    return pattern
+
+
+def _list_suffix(path: Path) -> Path:
+    if path.suffix.lower() not in LIST_SUFFIXES:
+        raise ValueError(f"a file whose name ends in {', '.join(sorted(LIST_SUFFIXES))}")
+    return path
+
+
+def _plain_name(prefix: str) -> str:
+    if any(c in prefix for c in "*?[/\\"):
+        raise ValueError("the start of the masks' names, without * ? [ or slashes")
+    return prefix
+
+
+def _two_folders(pairs: Pairs) -> Pairs:
+    if not pairs.suffix and pairs.images.resolve() == pairs.masks.resolve():
+        raise ValueError("`masks` in another folder than `images`, or a `suffix` that tells masks from images")
+    return pairs
+
+
+def _printable(name: str) -> str:
+    if not (0 < len(name) <= 60 and name.isprintable()):
+        raise ValueError("1 to 60 printable characters")
+    return name
+
+
+def _constant(share: object) -> object:
+    """A curriculum of one share."""
+    return share if isinstance(share, dict) else {"start": share, "end": share, "batches": 0}
+
+
+def _short_for(*keys: str, **values: object) -> BeforeValidator:
+    """A value alone stands for a mapping with it at these keys; the other values are added in any case."""
+
+    def mapping(value: object) -> object:
+        return (value if isinstance(value, dict) else dict.fromkeys(keys, value)) | values
+
+    return BeforeValidator(mapping)
+
+
+_one_or_more = BeforeValidator(lambda value: value if isinstance(value, list) else [value])
+Share = Annotated[float, Between(0, 1)]
+Folder = Annotated[Path, BeforeValidator(_expanded), _there(Path.is_dir, "folder")]
+Folders = Annotated[tuple[Folder, ...], Field(min_length=1), _one_or_more]
+PhotoPattern = Annotated[re.Pattern[str], AfterValidator(_one_group)]
+Pixels = Annotated[int, Between(32, 4096), Field(multiple_of=8)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Masks(Keyed):
     """How the masks of a source are read.
 
     Attributes:
         inverted: black is forged, not white.
-        fit: a mask of another size than its image is scaled to it; otherwise the pair counts as damaged.
-        empty: what the image of a mask that marks nothing is.
+        fit_masks: a mask of another size than its image is scaled to it; otherwise the pair counts as damaged.
+        empty_masks: what the image of a mask that marks nothing counts as.
     """
 
     inverted: bool = False
-    fit: bool = False
-    empty: EmptyMask = "authentic"
+    fit_masks: bool = False
+    empty_masks: EmptyMask = "authentic"
 
 
 @dataclass(frozen=True, slots=True)
-class Pairs:
+class Pairs(Masks):
     """Two folders, matched by stem: `images/a/1.jpg` belongs to `masks/a/1<suffix>.png`.
 
     Attributes:
@@ -41,61 +137,58 @@ class Pairs:
         fraction: share of the images that is used, chosen by their names.
     """
 
-    images: Path
-    masks: Path
+    images: Folder
+    masks: Folder
     suffix: str = ""
-    photo: re.Pattern[str] | None = None
-    fraction: float = 1.0
-    reading: Masks = Masks()
+    photo: PhotoPattern | None = None
+    fraction: Share = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class ListFile:
+class ListFile(Masks):
     """A list of image, mask and, if given, photo (`model.images.lists`); paths relative to it. No mask: authentic."""
 
-    file: Path
-    photo: re.Pattern[str] | None = None
-    fraction: float = 1.0
-    reading: Masks = Masks()
+    file: Annotated[Path, BeforeValidator(_expanded), _there(Path.is_file, "file"), AfterValidator(_list_suffix)]
+    photo: PhotoPattern | None = None
+    fraction: Share = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class NamedSet:
+class NamedSet(Masks):
     """A public set of `model.datasets`, by its name, in one of its layouts below `root`."""
 
-    name: str
-    root: Path
-    fraction: float = 1.0
-    reading: Masks = Masks()
+    name: str = field(metadata=NO_KEY)
+    root: Folder
+    fraction: Share = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Authentic:
+class Authentic(Keyed):
     """Folders of untouched photos."""
 
-    folders: tuple[Path, ...]
-    photo: re.Pattern[str] | None = None
-    fraction: float = 1.0
+    folders: Folders
+    photo: PhotoPattern | None = None
+    fraction: Share = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class MaskFolder:
+class MaskFolder(Keyed):
     """Object masks named `<prefix><photo stem>[_anything].png`, white = object."""
 
-    folder: Path
-    prefix: str = ""
+    folder: Folder
+    prefix: Annotated[str, AfterValidator(_plain_name)] = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Curriculum:
+class Curriculum(Keyed):
     """Share of textbook cases: from `start` at batch 0 to `end` at batch `batches` in a straight line, then `end`.
 
     Of the training; what is not trained on has `end` from the first batch on.
     """
 
-    start: float = 0.0
-    end: float = 0.0
-    batches: int = 0
+    start: Share
+    end: Share
+    batches: Annotated[int, Between(0, 1e9)]
 
     def share(self, batch: int) -> float:
         """The share at a batch."""
@@ -105,12 +198,15 @@ class Curriculum:
 
 
 @dataclass(frozen=True, slots=True)
-class Forge:
+class Forge(Keyed):
     """Forgeries made on the fly from photos and object masks; `plain_share` of them are textbook cases."""
 
-    photos: tuple[Path, ...]
-    masks: tuple[MaskFolder, ...] = ()
-    plain_share: Curriculum = Curriculum()
+    photos: Folders
+    masks: Annotated[tuple[Annotated[MaskFolder, _short_for("folder")], ...], _one_or_more] = ()
+    plain_share: Annotated[Curriculum, BeforeValidator(_constant)] = Curriculum(0, 0, 0)
+
+
+Data = Pairs | ListFile | NamedSet | Authentic | Forge
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +222,13 @@ class Source:
 
     name: str
     weight: float
-    data: Pairs | ListFile | NamedSet | Authentic | Forge
+    data: Data
     where: str = ""
+
+    @property
+    def masks(self) -> Masks:
+        """How its masks are read."""
+        return self.data if isinstance(self.data, Masks) else Masks()
 
     @property
     def kind(self) -> str:
@@ -138,38 +239,31 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Validation:
+class Validation(Keyed):
     """Which source photos are held out, chosen by their names and the seed.
 
     Attributes:
         share: of the photos, for the validation.
         seed: another seed, other photos.
         calibration_share: of the photos, for the score and its confidence; in none of the other sides.
-        where: file, line and key of `share`; empty: it is left out.
     """
 
-    share: float = 0.08
-    seed: int = 0
-    calibration_share: float = 0.05
-    where: str = field(default="", compare=False)
+    share: Annotated[float, Between(0, 0.5)] = 0.08
+    seed: Annotated[int, Between(0, 2**32 - 1)] = 0
+    calibration_share: Annotated[float, Between(0, 0.4)] = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """A size of crops in pixels, and how often it is drawn relative to the others.
+class Shape(Keyed):
+    """A size of crops in pixels, and how often it is drawn relative to the others."""
 
-    Attributes:
-        where: file, line and key of its description.
-    """
-
-    height: int
-    width: int
-    weight: float = 1.0
-    where: str = field(default="", compare=False)
+    height: Pixels
+    width: Pixels
+    weight: Annotated[float, Between(0, 1e6, above=True)] = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Augment:
+class Augment(Keyed):
     """What is done to pictures of all sources but `forge`, which has its own histories. Probabilities from 0 to 1.
 
     Attributes:
@@ -180,11 +274,33 @@ class Augment:
         focus: the crop of a forged picture contains some of what is forged.
     """
 
-    flip: float = 0.5
-    rescale: float = 0.2
-    history: float = 0.5
-    aligned: float = 0.5
-    focus: float = 0.75
+    flip: Share = 0.5
+    rescale: Share = 0.2
+    history: Share = 0.5
+    aligned: Share = 0.5
+    focus: Share = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys(Keyed):
+    """The top of the file."""
+
+    sources: Annotated[tuple[dict[str, Any], ...], Field(min_length=1)]
+    validation: Validation = Validation()
+    shapes: Annotated[tuple[Annotated[Shape, _short_for("height", "width")], ...], Field(min_length=1)] = (
+        Shape(256, 256),
+    )
+    augment: Augment = Augment()
+    # Pillow itself refuses more than 178 million pixels
+    max_megapixels: Annotated[float, Between(0.01, 178)] = LARGEST_PICTURE
+
+
+@dataclass(frozen=True, slots=True)
+class _SourceKeys(Keyed):
+    """The keys of a source beside its kind."""
+
+    name: Annotated[str, AfterValidator(_printable)] = ""
+    weight: Annotated[float, Between(0, 1e6)] = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +311,7 @@ class Mix:
         path: the file.
         digest: SHA-256 of its bytes, hex.
         max_megapixels: larger pictures are not decoded (10⁶ pixels).
-        where: file, line and key of the sources.
+        file: as it was read, for messages; None: the mix was not read.
     """
 
     path: Path
@@ -205,7 +321,11 @@ class Mix:
     augment: Augment = Augment()
     max_megapixels: float = LARGEST_PICTURE
     digest: str = ""
-    where: str = field(default="", compare=False)
+    file: ConfigFile | None = field(default=None, compare=False)
+
+    def where(self, *place: str | int) -> str:
+        """File, line and key of a value in words, for messages."""
+        return self.file.where(*place) if self.file else str(self.path)
 
     def folders(self) -> list[tuple[Source, Path]]:
         """The folders that are looked through, each with its source; list files and their pictures are left out."""
@@ -223,3 +343,71 @@ class Mix:
                     folders = (*photos, *(cutout.folder for cutout in cutouts))
             found += [(source, folder) for folder in folders]
         return found
+
+
+def load_mix(path: Path | str) -> Mix:
+    """Read and check a mix; folders and list files it names must exist, their content is not looked at.
+
+    Raises:
+        ConfigError: anything wrong, with file, line, key, what was found and what was expected.
+    """
+    file = read_yaml(Path(path))
+    keys = file.check(_Keys)
+    sources: dict[str, Source] = {}
+    for number, found in enumerate(keys.sources):
+        source = _source(file, number, found, sources)
+        sources[source.name] = source
+    if not any(source.weight for source in sources.values()):
+        raise ConfigError(file.where("sources"), "found only weights of 0", "at least one source with a weight above 0")
+    rest = (keys.validation, keys.shapes, keys.augment, keys.max_megapixels, file.digest, file)
+    return Mix(file.path, tuple(sources.values()), *rest)
+
+
+def split_of_photo(photo: str, validation: Validation) -> Split:
+    """The side of a source photo: decided by its name and the seed alone, whatever else is in the mix."""
+    at = place(f"{validation.seed} {photo}")
+    if at < validation.share:
+        return "validation"
+    # from the other end: neither share moves photos of the other
+    return "calibration" if at >= 1 - validation.calibration_share else "train"
+
+
+def split_of(sample: Sample, validation: Validation) -> Split | None:
+    """The side of an image. None: it was made from photos of several, and would carry one side into the other."""
+    sides = {split_of_photo(photo, validation) for photo in sample.photos}
+    return None if len(sides) > 1 else sides.pop()
+
+
+def place(name: str) -> float:
+    """A number in [0, 1) that depends on a name alone, and not on how a disk or a list composes its accents."""
+    composed = unicodedata.normalize("NFC", name)
+    digest = hashlib.sha256(composed.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:4], "big") / 2**32
+
+
+def _source(file: ConfigFile, number: int, found: dict[str, Any], taken: Collection[str]) -> Source:
+    at = ("sources", number)
+    own = [key for key in found if key in _KINDS]
+    unknown = next((key for key in found if key not in (*_KINDS, "name", "weight")), None)
+    if unknown is not None:
+        raise unknown_key(file.where(*at, unknown), unknown, (*_KINDS, "name", "weight"))
+    if len(own) != 1:
+        kinds = ", ".join(kind for kind in _KINDS if kind not in DATASETS)
+        what = f"found both `{own[0]}` and `{own[1]}`" if own else "found no kind of source"
+        expected = f"exactly one of {kinds}, or a public set such as casia2 (`clue eval --list`)"
+        raise ConfigError(file.where(*at), what, expected)
+    kind = own[0]
+    keys = check(_SourceKeys, {key: found[key] for key in found if key != kind}, lambda key: file.where(*at, *key))
+    if keys.name in taken:
+        raise ConfigError(file.where(*at, "name"), f"found `{keys.name}`", "a name that no other source has")
+    name = keys.name or next(n for n in (kind, *(f"{kind} {i}" for i in range(2, len(taken) + 3))) if n not in taken)
+    return Source(name, keys.weight, file.check(_KINDS[kind], *at, kind), file.where(*at, kind))
+
+
+_KINDS: dict[str, Any] = {
+    "pairs": Annotated[Pairs, AfterValidator(_two_folders)],
+    "list": Annotated[ListFile, _short_for("file")],
+    **{name: Annotated[NamedSet, _short_for("root", name=name)] for name in DATASETS},
+    "authentic": Annotated[Authentic, _short_for("folders")],
+    "forge": Annotated[Forge, _short_for("photos")],
+}

@@ -15,8 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from model.data.mix import Forge, Validation
-from model.data.split import Split, split_of_photo
+from model.data.mix import Forge, Split, Validation, split_of_photo
 from model.images.folders import find_pictures
 from model.images.masks import Mask, read_mask
 from model.images.pairing import Leftovers, PhotoIndex, Place, leading_names, without_masks, without_photos

@@ -7,14 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from model.data.mix import Authentic, Forge, ListFile, NamedSet, Pairs, Source
-from model.data.split import place
-from model.data.yaml_reader import MixError
+from model.config import ConfigError
+from model.data.mix import Authentic, Forge, ListFile, NamedSet, Pairs, Source, place
 from model.datasets.own import find_list
 from model.datasets.registry import DATASETS, read_set
 from model.datasets.sample import Sample
 from model.images.folders import find_pictures
-from model.images.lists import ListError
 from model.images.pairing import match_by_key
 
 
@@ -30,7 +28,7 @@ def list_images(source: Source) -> SourceImages:
     """All images of a source that can be trained on, of all sides. Files are listed, not opened.
 
     Raises:
-        MixError: a list file that cannot be read, a public set that is not there, or a source of source photos.
+        ConfigError: a list file that cannot be read, a public set that is not there, or a source of source photos.
     """
     found = _found(source)
     if not found.samples:
@@ -54,7 +52,7 @@ def _found(source: Source) -> SourceImages:
         case NamedSet():
             return _public(source.data, source.where)
         case Forge():
-            raise MixError(source.where, "photos to forge from are no images", "a source of files")
+            raise ConfigError(source.where, "photos to forge from are no images", "a source of files")
 
 
 def _photo_in(pattern: re.Pattern[str] | None) -> Callable[[str], str]:
@@ -96,10 +94,7 @@ def _authentic(data: Authentic) -> SourceImages:
 
 
 def _listed(data: ListFile) -> SourceImages:
-    try:
-        listing = find_list(data.file, named=True, photo=_photo_in(data.photo))
-    except ListError as error:
-        raise MixError(error.where, error.found, error.expected) from error
+    listing = find_list(data.file, named=True, photo=_photo_in(data.photo))
     samples = sorted(listing.samples, key=lambda sample: sample.image)
     problems = [f"{data.file}: {problem}" for problem in listing.problems]
     return SourceImages([s for s in samples if s.masks or not s.forged], problems)
@@ -110,10 +105,10 @@ def _public(data: NamedSet, where: str) -> SourceImages:
     try:
         found = read_set(dataset, data.root)
     except OSError as error:
-        raise MixError(where, f"{error.filename}: {error.strerror}", "a folder that may be listed") from error
+        raise ConfigError(where, f"{error.filename}: {error.strerror}", "a folder that may be listed") from error
     if found is None:
         trees = "; or ".join(layout.tree for layout in dataset.layouts)
-        raise MixError(where, f"{data.root} is laid out in no way that is known of {data.name}", trees)
+        raise ConfigError(where, f"{data.root} is laid out in no way that is known of {data.name}", trees)
     listing = found.listing
     problems = [f"{found.folder}: {problem}" for problem in listing.problems]
     if listing.ignored:

@@ -12,14 +12,12 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
+from model.config import ConfigError
 from model.data.crop import AS_IT_IS, cut, sample_mask
-from model.data.edit_errors import EDIT_ERRORS, reason
-from model.data.forge import forge, forge_plainly
-from model.data.mix import Curriculum, Forge, Masks, Mix, Shape
+from model.data.forge import EDIT_ERRORS, forge, forge_plainly, reason
+from model.data.mix import Curriculum, Forge, Masks, Mix, Shape, Split, split_of
 from model.data.source_photos import SourcePhotos, checked_size, of_split, photos_of
 from model.data.sources import list_images
-from model.data.split import Split, split_of
-from model.data.yaml_reader import MixError
 from model.datasets.sample import Sample
 from model.images.masks import Mask
 from model.images.pairing import first_names
@@ -90,7 +88,7 @@ class Stream:
         absent: names of the sources that have no image on this side; the others take their share.
 
     Raises:
-        MixError: no source has an image on this side.
+        ConfigError: no source has an image on this side.
     """
 
     def __init__(
@@ -123,10 +121,8 @@ class Stream:
         if not self._parts:
             seen = f" ({'; '.join(self.problems[:3])})" if self.problems else ""
             expected = "at least one image" if side == "train" else "more images, or a larger validation.share"
-            where = mix.validation.where if side == "validation" else ""
-            raise MixError(
-                where or mix.where or str(mix.path), f"no source has an image on the {side} side{seen}", expected
-            )
+            where = mix.where("validation", "share") if side == "validation" else mix.where("sources")
+            raise ConfigError(where, f"no source has an image on the {side} side{seen}", expected)
         self._shares = np.asarray(weights) / np.sum(weights)
         often = np.asarray([shape.weight for shape in self.shapes], np.float64)
         self._shape_shares = often / often.sum()
@@ -140,8 +136,7 @@ class Stream:
         if between:
             self.problems.append(f"{source.name}: {between} images made from photos of several sides")
         samples = [sample for sample, side in zip(found.samples, sides, strict=True) if side == self.side]
-        reading = getattr(source.data, "reading", Masks())
-        return _Files(source.name, samples, reading) if samples else None
+        return _Files(source.name, samples, source.masks) if samples else None
 
     def _forgeries(self, name: str, data: Forge) -> _Forgeries | None:
         photos = of_split(photos_of(data), self.side, self.mix.validation)

@@ -31,7 +31,7 @@ def find_list(path: Path, *, named: bool = False, photo: Callable[[str], str] = 
         photo: from the stem of a file to the name of its source photo.
 
     Raises:
-        ListError: the list cannot be read, or is none; with `named`, also one of its rows.
+        ConfigError: the list cannot be read, or is none; with `named`, also one of its rows.
     """
     listing = Listing()
     seen: set[str] = set()
@@ -73,7 +73,7 @@ def find_path(path: Path) -> tuple[str, Listing]:
     """The layout's name and what a path holds.
 
     Raises:
-        ListError: a list that cannot be read.
+        ConfigError: a list that cannot be read.
         ValueError: the path does not exist, or is laid out in no way that is known; says which are.
         OSError: a folder cannot be read.
     """

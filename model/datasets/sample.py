@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from model.config import Text
 from model.images.masks import MaskStyle
 
 
@@ -54,8 +55,8 @@ class Problem:
     """One thing that is wrong: its kind, what it concerns (a key or a path below the root), and the details."""
 
     kind: Kind = field(metadata={"description": "What, in words that do not change."})
-    name: str = field(metadata={"description": "The image, mask or map; printable in results."})
-    detail: str = field(default="", metadata={"description": "Details; may be empty."})
+    name: Text = field(metadata={"description": "The image, mask or map; printable in results."})
+    detail: Text = field(default="", metadata={"description": "Details; may be empty."})
 
     def __str__(self) -> str:
         return f"{self.name}: {self.kind.value}" + (f" ({self.detail})" if self.detail else "")

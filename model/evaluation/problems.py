@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from model.datasets.sample import Kind, Problem
+from model.errors import UserError
 
 
-class EvaluationError(ValueError):
+class EvaluationError(UserError, ValueError):
     """Something the user can be told about in one sentence."""
 
 

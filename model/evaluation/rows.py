@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model.config import Between, Keyed, Text, check, dotted
 from model.datasets.sample import Kind, Problem, Sample
 from model.evaluation.ground import Ground, ground
 from model.evaluation.pixel_scores import THRESHOLD, pixel_scores
@@ -18,7 +17,7 @@ from model.images.maps import Map, is_finite, to_size
 
 
 @dataclass(frozen=True, slots=True)
-class ImageRow:
+class ImageRow(Keyed):
     """One image of a result. None: not defined, not known, or not measured because of one of the problems.
 
     Attributes:
@@ -33,12 +32,12 @@ class ImageRow:
         problems: all that was wrong with this image.
     """
 
-    key: str
+    key: Text
     forged: bool
     manipulation: str = ""
     format: str = ""
-    width: int | None = None
-    height: int | None = None
+    width: Annotated[int, Between(1, 2**31 - 1)] | None = None
+    height: Annotated[int, Between(1, 2**31 - 1)] | None = None
     forged_area: float | None = None
     marked_area: float | None = None
     f1: float | None = None
@@ -64,33 +63,13 @@ class ImageRow:
         return data | {"problems": [problem.to_dict() for problem in self.problems]}
 
     @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> ImageRow:
+    def from_dict(data: object) -> ImageRow:
         """The inverse of `to_dict`.
 
         Raises:
-            ValueError: an unknown field, one that is missing, or a value that is none of a row.
+            ConfigError: an unknown field, one that is missing, or a value that is none of a row.
         """
-        try:
-            wrong = next((name for name, value in data.items() if name != "problems" and not _fits(name, value)), None)
-            if wrong is not None:
-                raise ValueError(f"not a row of a result: {wrong} is {data[wrong]!r:.80}")
-            problems = tuple(Problem(Kind(p["kind"]), str(p["name"]), str(p["detail"])) for p in data["problems"])
-            return ImageRow(**{**data, "problems": problems})
-        except (TypeError, KeyError, OverflowError) as error:
-            raise ValueError(f"not a row of a result: {error}") from error
-
-
-def _fits(name: str, value: object) -> bool:
-    """Whether a value from a file can be that of this field: a log may have been changed."""
-    match name:
-        case "key" | "manipulation" | "format":
-            return isinstance(value, str)
-        case "forged" | "decided":
-            return isinstance(value, bool) or (value is None and name == "decided")
-        case "width" | "height":
-            return value is None or (type(value) is int and 0 < value < 1 << 31)
-        case _:
-            return value is None or (isinstance(value, int | float) and math.isfinite(value))
+        return check(ImageRow, data, lambda place: dotted(("row", *place)))
 
 
 FIELDS = tuple(field.name for field in fields(ImageRow))

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from model.config import ConfigError
 from model.images.pixels import SUFFIXES
 
 COLUMNS = {
@@ -49,19 +50,6 @@ MASK_SUFFIXES = SUFFIXES | {".npz"}
 _CANONICAL = {word: name for name, words in COLUMNS.items() for word in words}
 _ESCAPE = re.compile(r"\\(\\|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
 """What `clue forge` writes in the name of a photo for what cannot be printed, or is no UTF-8."""
-
-
-class ListError(ValueError):
-    """A list, or one of its rows, that cannot be read.
-
-    Attributes:
-        where: the file, and the line where that is known.
-        found, expected: in words.
-    """
-
-    def __init__(self, where: str, found: str, expected: str) -> None:
-        super().__init__(f"{where}: {found}; expected {expected}")
-        self.where, self.found, self.expected = where, found, expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +94,7 @@ class BadRow:
 
     where: str
     text: str
-    error: ListError
+    error: ConfigError
 
 
 _Rows = Iterator[Row | BadRow]
@@ -121,7 +109,7 @@ def read_rows(path: Path, *, named: bool = False) -> _Rows:
             second and third column are, where there is no heading or it names neither.
 
     Raises:
-        ListError: the file cannot be read, or is no list.
+        ConfigError: the file cannot be read, or is no list.
     """
     try:
         text = path.read_text("utf-8-sig")
@@ -132,16 +120,16 @@ def read_rows(path: Path, *, named: bool = False) -> _Rows:
         else:
             yield from _table(path, text, named)
     except (OSError, UnicodeError, RecursionError) as error:
-        raise ListError(str(path), f"cannot be read ({error})", "UTF-8 text, CSV or JSONL") from error
+        raise ConfigError(str(path), f"cannot be read ({error})", "UTF-8 text, CSV or JSONL") from error
 
 
 def _array(path: Path, text: str) -> list[object]:
     try:
         found = json.loads(text)
     except ValueError as error:
-        raise ListError(str(path), f"not JSON ({error})", "a JSON list of [image, mask] pairs") from error
+        raise ConfigError(str(path), f"not JSON ({error})", "a JSON list of [image, mask] pairs") from error
     if not isinstance(found, list):
-        raise ListError(str(path), "not a list", "a JSON list of [image, mask] pairs")
+        raise ConfigError(str(path), "not a list", "a JSON list of [image, mask] pairs")
     return found
 
 
@@ -162,11 +150,11 @@ def _objects(path: Path, text: str, array: list[object] | None) -> _Rows:
             elif array is not None and isinstance(row, list) and 1 <= len(row) <= 3 and _plain(row):
                 yield _positional(where, [str(part).strip() for part in row])
             else:
-                raise ListError(place, "not an object", '{"image": …, "mask": …}')
-        except ListError as error:
+                raise ConfigError(place, "not an object", '{"image": …, "mask": …}')
+        except ConfigError as error:
             yield BadRow(where, words, error)
         except ValueError as error:  # also a number of thousands of digits
-            yield BadRow(where, words, ListError(place, f"not JSON ({error})", '{"image": …, "mask": …}'))
+            yield BadRow(where, words, ConfigError(place, f"not JSON ({error})", '{"image": …, "mask": …}'))
 
 
 def _plain(row: list[object]) -> bool:
@@ -187,14 +175,14 @@ def _table(path: Path, text: str, named: bool) -> _Rows:
                 continue
             try:
                 if named and len(columns) > len(heading):
-                    raise ListError(place, "more values than columns", "a value for each column")
+                    raise ConfigError(place, "more values than columns", "a value for each column")
                 yield _row(where, place, words, list(zip(heading, columns, strict=False)), named=named)
-            except ListError as error:
+            except ConfigError as error:
                 yield BadRow(where, words, error)
     except csv.Error as error:
-        raise ListError(f"{path}, after line {number}", str(error), "UTF-8 text, CSV or JSONL") from error
+        raise ConfigError(f"{path}, after line {number}", str(error), "UTF-8 text, CSV or JSONL") from error
     if named and heading is None and path.suffix.lower() != ".txt":
-        raise ListError(str(path), "no column `image`", "a header such as image,mask,photo")
+        raise ConfigError(str(path), "no column `image`", "a header such as image,mask,photo")
 
 
 def _lines(path: Path, text: str, named: bool) -> Iterator[tuple[int, list[str]]]:
@@ -226,18 +214,18 @@ def _heading(path: Path, place: str, columns: list[str], named: bool) -> list[st
     """What the columns are, in our words where they are ours; None: the row is no heading.
 
     Raises:
-        ListError: one is needed, or it does not say which of the other columns is the mask or the label.
+        ConfigError: one is needed, or it does not say which of the other columns is the mask or the label.
     """
     heading = [_ours(column) or column for column in columns]
     if not {"image", "file"} & set(heading):
         if named and path.suffix.lower() != ".txt":
-            raise ListError(place, "no column `image`", "a header such as image,mask,photo")
+            raise ConfigError(place, "no column `image`", "a header such as image,mask,photo")
         return None
     others = [at for at, name in enumerate(heading) if name not in COLUMNS]
     if not named and not {"mask", "label"} & set(heading) and others:
         if heading[0] not in ("image", "file"):
             found = f"its heading names no mask and no label, found {', '.join(columns)[:200]}"
-            raise ListError(place, found, "image, mask and, if given, label")
+            raise ConfigError(place, found, "image, mask and, if given, label")
         heading[1:3] = [
             name if name in COLUMNS else ours for name, ours in zip(heading[1:3], ("mask", "label"), strict=False)
         ]
@@ -260,7 +248,7 @@ def _row(where: str, place: str, text: str, fields: _Fields, *, named: bool, kin
     """A row from its columns; the first of several for the same counts, `file` where nothing else names the image.
 
     Raises:
-        ListError: no image, or a value that is no text.
+        ConfigError: no image, or a value that is no text.
     """
     found: dict[str, object] = {}
     for name, value in fields:
@@ -269,12 +257,12 @@ def _row(where: str, place: str, text: str, fields: _Fields, *, named: bool, kin
             found[ours] = value
     image = _text(found, "image", place) or _text(found, "file", place)
     if not image:
-        raise ListError(place, "`image` is missing", "the path of an image")
+        raise ConfigError(place, "`image` is missing", "the path of an image")
     if named and "mask" not in found:
         for name, value in fields:  # without its mask, a forgery would count as authentic
             is_file = isinstance(value, str) and Path(value.strip()).suffix.lower() in MASK_SUFFIXES
             if is_file and "mask" in name.casefold():
-                raise ListError(place, f"a column is called `{name}`", "`mask`")
+                raise ConfigError(place, f"a column is called `{name}`", "`mask`")
     label = found.get("label")
     label = str(int(label)) if isinstance(label, int) else label if isinstance(label, str) else ""
     return Row(
@@ -294,7 +282,7 @@ def _text(fields: Mapping[str, object], name: str, place: str) -> str:
     value = fields.get(name)
     if value is None or isinstance(value, str):
         return value or ""
-    raise ListError(place, "found a value that is no text", f"a text in `{name}`")
+    raise ConfigError(place, "found a value that is no text", f"a text in `{name}`")
 
 
 def _texts(fields: Mapping[str, object], name: str, place: str) -> tuple[str, ...]:
@@ -302,7 +290,7 @@ def _texts(fields: Mapping[str, object], name: str, place: str) -> tuple[str, ..
     value = fields.get(name)
     values = value if isinstance(value, list) else [value]
     if not all(text is None or isinstance(text, str) for text in values):
-        raise ListError(place, "found a value that is no text", f"a text in `{name}`, or a list of texts")
+        raise ConfigError(place, "found a value that is no text", f"a text in `{name}`, or a list of texts")
     return tuple(str(text) for text in values if text)
 
 

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops
 from PIL.Image import Transpose
 
+from model.errors import UserError
+
 Pixels = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom."""
@@ -44,7 +46,7 @@ _TURNED_BACK = {
 """What leads from the displayed picture to the stored one, for each orientation."""
 
 
-class DamagedFileError(ValueError):
+class DamagedFileError(UserError, ValueError):
     """A picture, mask or map that cannot be used; the message names the file and what is wrong."""
 
 

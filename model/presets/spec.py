@@ -1,19 +1,38 @@
-"""What a preset says: plain numbers, from which `model.clue.build` makes a CLUE of any size."""
+"""What a preset says: plain numbers, from which `model.clue.build` makes a CLUE of any size.
+
+A preset may come from a person's YAML file or from the description of a model somebody sent: what is wrong is named by
+its key before anything is built.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, Literal, cast, get_type_hints
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import reduce
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from model.presets.check import brief, check, fits, in_words
+from model.config import Between, ConfigError, Keyed, Place, check, dotted
 
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+
+LARGEST = 1 << 16
+"""Of any size, count or index: beyond what any of these networks has, and within what can be counted in seconds."""
+MOST_BLOCKS = 1024
+"""Of layers: they are built one by one."""
+
+Size = Annotated[int, Between(1, LARGEST)]
+SizeOrNone = Annotated[int, Between(0, LARGEST)]
+Blocks = Annotated[int, Between(1, MOST_BLOCKS)]
+Indexes = tuple[Annotated[int, Between(0, LARGEST)], ...]
+Positive = Annotated[float, Between(0, LARGEST, above=True)]
 NoiseSchedule = Literal["rf", "ddpm", "none"]
 Adapt = Literal["lora", "full", "frozen"]
 
 
 @dataclass(frozen=True, slots=True)
-class NoiseSpec:
+class NoiseSpec(Keyed):
     """How the latent is noised (clue-method, equation 2).
 
     Attributes:
@@ -23,12 +42,12 @@ class NoiseSpec:
     """
 
     schedule: NoiseSchedule = "rf"
-    levels: tuple[float, ...] = (0.1, 0.3, 0.5)
-    shift: float = 3.0
+    levels: tuple[Annotated[float, Between(0, 1)], ...] = (0.1, 0.3, 0.5)
+    shift: Positive = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class ViewSpec:
+class ViewSpec(Keyed):
     """The early forensic view of the pixels; channels 0 leaves it out (as in the paper).
 
     Attributes:
@@ -39,15 +58,15 @@ class ViewSpec:
         repeats: whether the last two of them are, which tell a pattern from a copy.
     """
 
-    channels: int = 0
-    frequencies: int = 20
-    steps: tuple[int, ...] = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20)
+    channels: SizeOrNone = 0
+    frequencies: Annotated[int, Between(1, 63)] = 20
+    steps: tuple[Size, ...] = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20)
     matches: bool = False
     repeats: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class VaeSpec:
+class VaeSpec(Keyed):
     """diffusers' AutoencoderKL, of which only the encoder is kept.
 
     Attributes:
@@ -58,15 +77,15 @@ class VaeSpec:
         shift_factor, scaling_factor: z0 = (E(x) - shift_factor)·scaling_factor.
     """
 
-    block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
-    layers_per_block: int = 2
-    norm_num_groups: int = 32
+    block_out_channels: tuple[Size, ...] = (128, 256, 512, 512)
+    layers_per_block: Blocks = 2
+    norm_num_groups: Size = 32
     mid_block_add_attention: bool = True
-    latent_channels: int = 16
-    pixel_unshuffle: int = 1
+    latent_channels: Size = 16
+    pixel_unshuffle: Annotated[int, Between(1, 64)] = 1
     residual: bool = False
-    shift_factor: float = 0.0609
-    scaling_factor: float = 1.5305
+    shift_factor: Annotated[float, Between(0, LARGEST)] = 0.0609
+    scaling_factor: Positive = 1.5305
 
     @property
     def stride(self) -> int:
@@ -75,7 +94,7 @@ class VaeSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class TransformerSpec:
+class TransformerSpec(Keyed):
     """diffusers' SD3Transformer2DModel, and where features are taken.
 
     Attributes:
@@ -83,18 +102,18 @@ class TransformerSpec:
         prompt_tokens: length of the empty prompt's embedding.
     """
 
-    num_layers: int = 24
-    num_attention_heads: int = 24
-    attention_head_dim: int = 64
-    patch_size: int = 2
-    joint_attention_dim: int = 4096
-    pooled_projection_dim: int = 2048
-    sample_size: int = 128
-    pos_embed_max_size: int = 192
-    dual_attention_layers: tuple[int, ...] = ()
-    qk_norm: str | None = None
-    feature_blocks: tuple[int, ...] = (11, 17, 23)
-    prompt_tokens: int = 333
+    num_layers: Blocks = 24
+    num_attention_heads: Size = 24
+    attention_head_dim: Size = 64
+    patch_size: Size = 2
+    joint_attention_dim: Size = 4096
+    pooled_projection_dim: Size = 2048
+    sample_size: Size = 128
+    pos_embed_max_size: Size = 192
+    dual_attention_layers: Indexes = ()
+    qk_norm: Literal["rms_norm"] | None = None
+    feature_blocks: Indexes = (11, 17, 23)
+    prompt_tokens: Size = 333
     learned_prompt: bool = False
 
     @property
@@ -104,7 +123,7 @@ class TransformerSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class SamSpec:
+class SamSpec(Keyed):
     """segment_anything's ImageEncoderViT.
 
     Attributes:
@@ -114,25 +133,25 @@ class SamSpec:
         input: `pixels` (normalized with SAM's mean and deviation) or `view` (the early forensic view).
     """
 
-    img_size: int = 1024
-    patch_size: int = 16
-    embed_dim: int = 1280
-    depth: int = 32
-    num_heads: int = 16
-    window_size: int = 14
-    global_attn_indexes: tuple[int, ...] = (7, 15, 23, 31)
-    out_chans: int = 256
+    img_size: Size = 1024
+    patch_size: Size = 16
+    embed_dim: Size = 1280
+    depth: Blocks = 32
+    num_heads: Size = 16
+    window_size: Size = 14
+    global_attn_indexes: Indexes = (7, 15, 23, 31)
+    out_chans: Size = 256
     use_abs_pos: bool = True
     input: Literal["pixels", "view"] = "pixels"
 
 
 @dataclass(frozen=True, slots=True)
-class LoraSpec:
+class LoraSpec(Keyed):
     """Low-rank adapters (peft). Rank and alpha are not in the paper's text; ours, by measurement."""
 
-    rank: int = 16
-    alpha: int = 32
-    dropout: float = 0.0
+    rank: Size = 16
+    alpha: Size = 32
+    dropout: Annotated[float, Between(0, 1)] = 0.0
     sd3_targets: tuple[str, ...] = (
         "attn.to_q",
         "attn.to_k",
@@ -146,14 +165,34 @@ class LoraSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class BranchSpec:
+class BranchSpec(Keyed):
     """Base class of the sizes of a branch that has no fields of its own in `Preset`."""
 
     adapt: Adapt = "lora"
 
 
+class _BySpecs:
+    """Sizes of branches, each checked as the class that its branch names."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        from pydantic import PlainValidator
+
+        return PlainValidator(self._read).__get_pydantic_core_schema__(source, handler)
+
+    def _read(self, data: Any) -> Mapping[str, BranchSpec]:
+        from model.branches import BRANCHES  # which is made of this module
+
+        others = [name for name in BRANCHES if not hasattr(Preset, f"adapt_{name}")]
+        if not isinstance(data, dict) or not set(data) <= set(others):
+            raise ValueError(f"a mapping with {', '.join(others) or 'nothing'}")
+        return {
+            name: check(BRANCHES[name].spec, value, lambda place, name=name: dotted((name, *place)))  # type: ignore[misc]
+            for name, value in data.items()
+        }
+
+
 @dataclass(frozen=True, slots=True)
-class HeadSpec:
+class HeadSpec(Keyed):
     """Feature fusion and localization.
 
     Attributes:
@@ -162,13 +201,13 @@ class HeadSpec:
         stride: pixels per cell of the fused map and of the logits, before bilinear upsampling.
     """
 
-    channels: int = 256
-    groups: int = 32
-    stride: int = 16
+    channels: Annotated[int, Between(2, LARGEST)] = 256
+    groups: Size = 32
+    stride: Size = 16
 
 
 @dataclass(frozen=True, slots=True)
-class TileSpec:
+class TileSpec(Keyed):
     """How the predictor cuts images.
 
     Attributes:
@@ -177,13 +216,13 @@ class TileSpec:
         multiple: both sides of what the network sees are multiples of this; images are padded up to it.
     """
 
-    size: int = 1024
-    overlap: int = 128
-    multiple: int = 16
+    size: Size = 1024
+    overlap: SizeOrNone = 128
+    multiple: Size = 16
 
 
 @dataclass(frozen=True, slots=True)
-class RegionSpec:
+class RegionSpec(Keyed):
     """When a marked region is too weak beside the strongest of its picture (`model.weak_regions`).
 
     Attributes:
@@ -191,12 +230,12 @@ class RegionSpec:
         certain: log-odds from which a region stays in any case.
     """
 
-    weaker: float = 0.0
-    certain: float = 6.0
+    weaker: Annotated[float, Between(0, LARGEST)] = 0.0
+    certain: Positive = 6.0
 
 
 @dataclass(frozen=True, slots=True)
-class EdgeSpec:
+class EdgeSpec(Keyed):
     """How far the heatmap follows the edges of the picture (`model.edges`).
 
     Attributes:
@@ -205,12 +244,12 @@ class EdgeSpec:
         epsilon: variance of a colour, of 0 to 1, that counts as an edge; smaller ones are smoothed over.
     """
 
-    radius: int = 0
-    epsilon: float = 1e-4
+    radius: Annotated[int, Between(0, 64)] = 0
+    epsilon: Positive = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
-class Preset:
+class Preset(Keyed):
     """One model, described.
 
     Attributes:
@@ -235,7 +274,7 @@ class Preset:
     adapt_sd3: Adapt = "lora"
     adapt_sam: Adapt = "lora"
     backbones: tuple[str, ...] = ("sd3", "sam")
-    specs: Mapping[str, BranchSpec] = field(default_factory=dict, hash=False)
+    specs: Annotated[Mapping[str, BranchSpec], _BySpecs()] = field(default_factory=dict, hash=False)
 
     def adapt(self, branch: str) -> Adapt:
         """What of a branch learns."""
@@ -249,15 +288,29 @@ class Preset:
         return {key: value for key, value in data.items() if usual.get(key) != value}
 
     @staticmethod
-    def from_dict(data: dict[str, Any]) -> Preset:
+    def from_dict(data: Any) -> Preset:
         """The inverse of `to_dict`.
 
         Raises:
-            ValueError: naming an unknown key, or a key whose value is of another type or outside its range.
+            ConfigError: as of `checked`.
         """
-        preset = cast(Preset, _build(Preset, data, "preset"))
-        check(preset)
-        return preset
+        return checked(data)
+
+
+def checked(data: Any, where: Callable[[Place], str] = lambda place: dotted(("preset", *place))) -> Preset:
+    """A preset from JSON or YAML; `where` says in a message where a key stands.
+
+    Raises:
+        ConfigError: an unknown key, or a value of another type, outside its range, or that does not fit the others.
+    """
+    preset = check(Preset, data, where)
+    for key, wrong, expected in _misfits(preset):
+        if wrong:
+            place = tuple(key.split("."))
+            value: Any = reduce(getattr, place, cast(Any, preset))
+            shown = list(value) if isinstance(value, tuple) else value
+            raise ConfigError(where(place), f"found `{shown}`", expected)
+    return preset
 
 
 def _plain(value: Any) -> Any:
@@ -266,31 +319,29 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-def _build(kind: type, data: Any, where: str) -> Any:
-    hints = get_type_hints(kind)
-    if not isinstance(data, dict):
-        raise ValueError(f"{where} is {brief(data)!r}; expected a mapping with {', '.join(sorted(hints))}")
-    unknown = set(data) - {f.name for f in fields(kind)}
-    if unknown:
-        raise ValueError(f"{where}: unknown key {sorted(map(str, unknown))[0]!r}; known: {', '.join(sorted(hints))}")
-    if kind is Preset and "name" not in data:
-        raise ValueError(f"{where}.name is missing")
-    values = {}
-    for name, value in data.items():
-        if name == "specs" and kind is Preset:
-            value = _specs(value, f"{where}.{name}")
-        elif is_dataclass(hints[name]):
-            value = _build(cast(type, hints[name]), value, f"{where}.{name}")
-        elif not fits(value, hints[name]):
-            raise ValueError(f"{where}.{name} is {brief(value)!r}; expected {in_words(hints[name])}")
-        values[name] = tuple(value) if isinstance(value, list) else value
-    return kind(**values)
+def _misfits(preset: Preset) -> Iterator[tuple[str, bool, str]]:
+    """(key, whether it is wrong, what was expected), in an order in which a later one may rely on the earlier."""
+    from model.branches import BRANCHES, branches_of  # which is made of this package
 
-
-def _specs(data: Any, where: str) -> dict[str, BranchSpec]:
-    from model.branches import BRANCHES  # which is made of this module
-
-    others = [name for name in BRANCHES if not hasattr(Preset, f"adapt_{name}")]
-    if not isinstance(data, dict) or not set(data) <= set(others):
-        raise ValueError(f"{where} is {brief(data)!r}; expected a mapping with {', '.join(others) or 'nothing'}")
-    return {name: _build(BRANCHES[name].spec, value, f"{where}.{name}") for name, value in data.items()}
+    names, head, tile = preset.backbones, preset.head, preset.tile
+    yield "name", not (0 < len(preset.name) <= 100 and preset.name.isprintable()), "1 to 100 printable characters"
+    known = bool(names) and set(names) <= set(BRANCHES) and len(set(names)) == len(names)
+    yield "backbones", not known, f"names of branches, each once: {', '.join(BRANCHES)}"
+    without = [name for name in names if name not in preset.specs and not hasattr(preset, f"adapt_{name}")]
+    yield "backbones", bool(without), f"a mapping specs.{next(iter(without), '')} with its sizes"
+    branches = branches_of(preset)
+    for branch in branches:
+        yield from branch.misfits(preset)
+    noises = {shape for branch in branches if (shape := branch.noise_shape(preset, tile.multiple, tile.multiple))}
+    yield "backbones", len(noises) > 1, "branches that need noise of the same shape"
+    yield "view.channels", preset.view.channels % 8 != 0, "a multiple of 8"
+    yield "noise.levels", preset.noise.schedule != "none" and not preset.noise.levels, "at least one level"
+    yield "lora.dropout", preset.lora.dropout == 1, "a number below 1"
+    yield "head.channels", head.channels % head.groups != 0, f"a multiple of groups, {head.groups}"
+    cells = math.lcm(head.stride, *(branch.cell(preset) for branch in branches))
+    yield "tile.multiple", tile.multiple % cells != 0, f"a multiple of {cells}, the cells of the networks in pixels"
+    yield "tile.size", tile.size % tile.multiple != 0, f"a multiple of tile.multiple, {tile.multiple}"
+    yield "tile.overlap", tile.overlap % tile.multiple != 0, f"a multiple of tile.multiple, {tile.multiple}"
+    yield "tile.overlap", 2 * tile.overlap > tile.size, f"at most half of tile.size, {tile.size}"
+    most = min((side for branch in branches if (side := branch.largest(preset)) is not None), default=LARGEST)
+    yield "tile.size", tile.size > most, f"at most {most}, which the positional embeddings reach"

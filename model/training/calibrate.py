@@ -18,6 +18,7 @@ from scipy.special import expit
 
 from model.calibration import FEATURES, Calibration, OwnScore, fit_logistic, fit_score, kind_of, reliability
 from model.clue import CLUE
+from model.errors import UserError
 from model.picture import SCREEN
 from model.prediction import Prediction
 from model.predictor import Predictor
@@ -67,7 +68,7 @@ class CalibrationLike(Protocol):
         ...
 
 
-class NoCalibrationError(ValueError):
+class NoCalibrationError(UserError, ValueError):
     """The pictures give no calibration; says why."""
 
 

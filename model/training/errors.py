@@ -10,14 +10,11 @@ TrainingError
 
 from __future__ import annotations
 
+from model.errors import UserError
 
-class TrainingError(Exception):
+
+class TrainingError(UserError):
     """A training that cannot start or go on: a sentence, and what to do next."""
-
-    def __init__(self, message: str, advice: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.advice = advice
 
 
 class OptionsError(TrainingError):

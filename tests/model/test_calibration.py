@@ -112,10 +112,10 @@ def own(low: float, high: float, weights: list[float] | None = None) -> dict[str
         ({"score_weights": [1.0, 2.0]}, "score_weights must be"),
         ({"score_weights": [1.0] * len(FEATURES)}, "score_weights must be"),
         ({"kinds": {SCREEN: own(0.8, 0.7)}}, "must not exceed"),
-        ({"kinds": {SCREEN: own(0.8, 1.1)}}, "score_threshold must lie in"),
-        ({"kinds": {SCREEN: own(0.8, float("nan"))}}, "score_threshold must lie in"),
+        ({"kinds": {SCREEN: own(0.8, 1.1)}}, "score_threshold: found `1.1`; expected a number from 0 to 1"),
+        ({"kinds": {SCREEN: own(0.8, float("nan"))}}, "score_threshold: found `nan`; expected a finite number"),
         ({"kinds": {SCREEN: own(0.8, 0.9, [1.0])}}, "score_weights must be"),
-        ({"thresold": 0.5}, "unknown key 'thresold'"),
+        ({"thresold": 0.5}, "unknown key `thresold`; did you mean"),
     ],
 )
 def test_wrong_values_are_named(change: dict[str, Any], message: str) -> None:

@@ -157,5 +157,5 @@ def test_a_preset_survives_json() -> None:
 def test_an_unknown_key_is_named() -> None:
     data = MINI.to_dict()
     data["sam"]["heads"] = 3
-    with pytest.raises(ValueError, match=r"preset\.sam: unknown key 'heads'"):
+    with pytest.raises(ValueError, match=r"preset\.sam\.heads: unknown key `heads`"):
         Preset.from_dict(data)

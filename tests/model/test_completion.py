@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from model.calibration import image_features
 from model.clue import CLUE
-from model.completion import complete
 from model.edges import follow_edges
 from model.prediction import Prediction
-from model.predictor import Predictor
+from model.predictor import Predictor, complete
 from model.presets.spec import EdgeSpec, RegionSpec
 from model.weak_regions import HINT
 from tests.drawn_pictures import page

@@ -122,7 +122,7 @@ def _zstd_decoder() -> Callable[[], Decoder]:
         except ImportError as error:
             raise ReadFailure(
                 FailureCode.MISSING_EXTRA,
-                "Zstandard needs Python 3.14 or the extra `7z`, which is not installed.",
-                "pip install 'clue-forensics[7z]'",
+                "Zstandard needs Python 3.14 or the package backports.zstd, which is not installed.",
+                "pip install backports.zstd",
             ) from error
     return cast("Callable[[], Decoder]", ZstdDecompressor)

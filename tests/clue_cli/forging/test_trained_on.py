@@ -12,10 +12,8 @@ from clue_cli.forging.folder import LOG
 from clue_cli.forging.options import ForgeOptions
 from clue_cli.forging.run import forge_folder
 from model.data.description import describe
-from model.data.mix import Mix
-from model.data.mix_file import load_mix
+from model.data.mix import Mix, load_mix, split_of_photo
 from model.data.sources import list_images
-from model.data.split import split_of_photo
 from model.data.stream import Stream
 
 FORGED, SHARE = 24, 0.5

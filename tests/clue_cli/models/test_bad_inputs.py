@@ -117,8 +117,13 @@ def preset(files: Path, **changes: object) -> None:
         (lambda f: None, ["--sd3", LONG], 4, "File name too long"),
         (lambda f: None, ["--sam", LONG], 4, "File name too long"),
         (lambda f: preset(f, transformer={"num_attention_heads": 65536, "attention_head_dim": 65536}), [], 2, "small"),
-        (lambda f: preset(f, sam={"depth": "many"}), [], 2, "preset.sam.depth is 'many'; expected a whole number"),
-        (lambda f: (f / "small.yaml").write_bytes(b"\xff\xfe\x00"), [], 2, "is not YAML"),
+        (
+            lambda f: preset(f, sam={"depth": "many"}),
+            [],
+            2,
+            "line 3, sam.depth: found `many`; expected a whole",
+        ),
+        (lambda f: (f / "small.yaml").write_bytes(b"\xff\xfe\x00"), [], 2, "expected YAML"),
     ],
 )
 def test_add(
@@ -148,7 +153,6 @@ def test_add(
     [
         "{",
         '{"format": 1, "models": {"x": 5}}',
-        "[" * 100_000,
         None,
     ],
 )

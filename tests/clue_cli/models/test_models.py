@@ -22,7 +22,8 @@ from clue_cli.errors import ExitCode
 from model import registry
 from model.branches import BRANCHES, branches_of, from_scratch, sam, sd3
 from model.branches.branch import WebFile
-from model.presets.files import PresetError, preset_of
+from model.config import ConfigError
+from model.presets import preset_of
 from model.registry import sha256_of
 from model.whole_file import earlier
 from tests.base_layouts import SMALL, write_adapter, write_prompt_file, write_text_encoders
@@ -162,7 +163,7 @@ class TestAdd:
         ("words", "code", "named"),
         [
             (["mini"], ExitCode.BAD_USAGE, "mini needs no base weights"),
-            (["sd9"], ExitCode.BAD_USAGE, "There is no preset 'sd9'; known: mini, sd3-medium"),
+            (["sd9"], ExitCode.BAD_USAGE, "sd9: there is no such preset; expected one of mini, sd3-medium"),
             (["sd3-medium"], ExitCode.WEIGHTS_MISSING, "another model than sd3-medium: transformer/config.json"),
         ],
     )
@@ -223,11 +224,11 @@ class TestVerifyInfoRemove:
         assert "`clue models add sd3-medium`" in told
 
     def test_a_registered_name_is_a_preset(self, published: Path) -> None:
-        with pytest.raises(PresetError, match="no preset 'small-sd3'; known: mini"):
+        with pytest.raises(ConfigError, match="small-sd3: there is no such preset; expected one of mini"):
             preset_of("small-sd3")
         assert add(published, "--prompt", published / "prompt.safetensors") == ExitCode.OK
         assert preset_of("small-sd3") == SMALL
-        with pytest.raises(PresetError, match=r"known: mini, .*small-sd3, or a YAML file"):
+        with pytest.raises(ConfigError, match=r"one of mini, .*small-sd3, or a YAML file"):
             preset_of("sd9")
 
     def test_a_sentence_does_not_capitalise_a_path(

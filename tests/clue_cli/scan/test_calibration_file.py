@@ -1,4 +1,4 @@
-"""`calib.json`: nothing in it is believed."""
+"""`calib.json`: what is written is read again, and a damaged or foreign file is refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from clue_cli.errors import UsageError
-from clue_cli.scan.calibration_file import MAX_BYTES, CalibrationFile, OwnCalibration, load, parse, thresholds
+from clue_cli.scan.calibration_file import CalibrationFile, OwnCalibration, load, parse, thresholds
 from clue_cli.scan.options import DType
 from model.calibration import Calibration, OwnScore
 from tests.clue_cli.calibrate.made import DIGEST, content, high, low, made
@@ -36,20 +36,13 @@ def test_what_is_written_is_read_again(tmp_path: Path, calibration: CalibrationF
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.update(score_threshold=0.1), "score_threshold is 0.1, but the scores make it"),
-        (lambda d: d.update(score_threshold=d["score_threshold"] - 1e-13), "lower than the promise allows"),
-        (lambda d: d.update(no_evidence_below=0.0), "no_evidence_below"),
-        (lambda d: d.update(fpr=0.001), "needs 999 authentic photos"),
-        (lambda d: d.update(fpr=0.5), "inconclusive rate is below"),
-        (lambda d: d.update(promised_rate=0.001), "promised_rate"),
-        (lambda d: d.update(rate_bound=0.01), "rate_bound"),
+        (lambda d: d.update(score_threshold=0.1), "no_evidence_below exceeds score_threshold"),
         (lambda d: d.update(n=200), "there are 199 scores"),
         (lambda d: d.update(scores=d["scores"][::-1]), "must ascend"),
         (lambda d: d["scores"].__setitem__(3, 0.0001), "must ascend"),
         (lambda d: d["scores"].__setitem__(198, 1.5), "must ascend"),
         (lambda d: d["scores"].__setitem__(198, 0.9), "scores_digest"),
-        (lambda d: d["scores"].__setitem__(198, "0.9"), "scores.198"),
-        (lambda d: d["scores"].__setitem__(198, True), "scores.198"),
+        (lambda d: d["scores"].__setitem__(198, "0.9"), r"scores\[198\]: found `0.9`; expected a number"),
         (lambda d: d.update(scores=[]), "scores"),
         (lambda d: d.update(megapixels=[3, 1]), "smallest and a largest"),
         (lambda d: d.update(megapixels=[-1, 1]), "smallest and a largest"),
@@ -57,10 +50,10 @@ def test_what_is_written_is_read_again(tmp_path: Path, calibration: CalibrationF
         (lambda d: d.update(kind="image"), "kind"),
         (lambda d: d.update(dtype="float16"), "dtype"),
         (lambda d: d.update(model_digest="x"), "model_digest"),
-        (lambda d: d.update(surprise=1), "surprise: Extra inputs"),
-        (lambda d: d.pop("fpr"), "fpr: Field required"),
-        (lambda d: d.update(fpr="0.01"), "fpr: Input should be a valid number"),
-        (lambda d: d.update(version="x" * 101), "version"),
+        (lambda d: d.update(surprise=1), "surprise: unknown key `surprise`; expected one of kind"),
+        (lambda d: d.pop("fpr"), "the file: `fpr` is missing"),
+        (lambda d: d.update(fpr="0.01"), "fpr: found `0.01`; expected a number"),
+        (lambda d: d.update(fpr=float("nan")), "fpr: found `nan`; expected a finite number"),
     ],
 )
 def test_a_changed_file_is_refused(change: Change, message: str) -> None:
@@ -73,10 +66,7 @@ def test_a_changed_file_is_refused(change: Change, message: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda f: f.update(above=40), "above is 40"),
-        (lambda f: f.update(interval=[0.99, 1.0]), "interval is not"),
-        (lambda f: f.update(slope=-1.0), "slope"),
-        (lambda f: f.update(intercept=-50.0), "score_threshold"),
+        (lambda f: f.update(slope=-1.0), "forged.slope: found `-1.0`; expected a number greater than 0"),
         (lambda f: f.update(brier=2.0), "brier"),
         (lambda f: f.update(scores=[0.9, 0.1]), "must ascend"),
     ],
@@ -92,30 +82,16 @@ def test_a_changed_forged_part_is_refused(change: Change, message: str) -> None:
     ("data", "message"),
     [
         (b"", "Expecting value"),
-        (b"\xff\xfe{}", "not UTF-8"),
-        (b"null", "Input should be an object"),
-        (b"[]", "Input should be an object"),
-        (b"{}", "Field required"),
-        (b"[" * 100_000, "nested too deeply"),
-        (b'{"fpr": NaN}', "NaN is no number"),
-        (b'{"fpr": -Infinity}', "-Infinity is no number"),
-        (text(ALONE).replace(b'"fpr": 0.01', b'"fpr": 1e999'), "fpr: Input should be a finite number"),
-        (b'{"n": ' + b"9" * 5000 + b"}", "4300"),
-        (b'{"fpr": 0.01, "fpr": 0.5}', "'fpr' occurs twice"),
-        (text(ALONE).replace(b'"fpr": 0.01', b'"fpr": 0.01, "fpr": 0.01'), "'fpr' occurs twice"),
-        (text(BOTH).replace(b'"above"', b'"slope": 1.0, "above"'), "'slope' occurs twice"),
+        (text(ALONE)[:-100], "JSON|delimiter|Unterminated|Expecting"),
+        (b"\x89PNG\r\n", "codec"),
+        (b"[]", "the file: found a list of 0; expected a mapping"),
+        (b"{}", "the file: `statement` is missing"),
     ],
 )
-def test_hostile_bytes_are_refused(data: bytes, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        parse(data)
-
-
-def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
-    path = tmp_path / "huge.json"
-    with path.open("wb") as stream:
-        stream.truncate(MAX_BYTES + 10)
-    with pytest.raises(UsageError, match="larger than 64 MiB"):
+def test_what_is_no_calibration_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
+    path = tmp_path / "calib.json"
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match=f"calib.json is no calibration that clue can use: .*(?:{message})"):
         load(path, DIGEST)
 
 
@@ -129,7 +105,7 @@ def test_another_model_is_refused_with_both_digests(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["nothing.json", "folder"])
 def test_a_file_that_is_none(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
-    with pytest.raises(UsageError, match="no calibration file"):
+    with pytest.raises(UsageError, match="cannot be read"):
         load(tmp_path / name, DIGEST)
 
 

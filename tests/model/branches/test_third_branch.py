@@ -22,10 +22,11 @@ from model.branches.branch import Branch
 from model.branches.network import BranchNetwork, Files
 from model.checkpoint import CheckpointError, inspect
 from model.clue import adapt, build
+from model.config import ConfigError
 from model.prediction import Prediction
 from model.predictor import Predictor
-from model.presets.files import PresetError, preset_of
-from model.presets.spec import BranchSpec, Preset
+from model.presets import preset_of
+from model.presets.spec import BranchSpec, Preset, Size
 from model.registry import Base, BasesError
 from model.speed import flops
 from model.storage import load
@@ -41,8 +42,8 @@ pytestmark = pytest.mark.usefixtures("config")
 class GridSpec(BranchSpec):
     """Patches and a stack of linear layers."""
 
-    width: int = 8
-    depth: int = 2
+    width: Size = 8
+    depth: Size = 2
     pretrained: bool = True
 
 
@@ -120,16 +121,19 @@ def test_it_stands_in_a_preset_beside_the_others(tmp_path: Path) -> None:
     path.write_text("base: mini\nbackbones: [grid, sam]\nspecs: {grid: {width: 12}}\n")
     assert list(build(preset_of(str(path))).networks) == ["grid", "sam"]
     for text, named in (
-        ("backbones: [grid]", r"preset.backbones is \['grid'\]; expected a mapping specs.grid with its sizes"),
+        ("backbones: [grid]", r"backbones: found `\['grid'\]`; expected a mapping specs.grid with its sizes"),
         ("backbones: [dino]", r"expected names of branches, each once: sd3, sam, grid"),
         ("backbones: [sam, sam]", r"each once"),
-        ("specs: {grid: {width: 0}}", r"preset.specs.grid.width is 0; expected 1 or more"),
-        ("specs: {grid: {size: 1}}", r"preset.specs.grid: unknown key 'size'; known: adapt, depth, pretrained, width"),
+        ("specs: {grid: {width: 0}}", r"specs.grid.width: found `0`; expected a number from 1 to"),
+        (
+            "specs: {grid: {size: 1}}",
+            r"specs.grid.size: unknown key `size`; expected one of adapt, width, depth, pretrained",
+        ),
         ("specs: {dino: {}}", r"expected a mapping with grid"),
         ("specs: {sam: {adapt: full}}", r"expected a mapping with grid"),
     ):
         path.write_text(text)
-        with pytest.raises(PresetError, match=named):
+        with pytest.raises(ConfigError, match=named):
             preset_of(str(path))
 
 

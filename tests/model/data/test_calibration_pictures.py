@@ -14,7 +14,7 @@ from PIL import Image
 pytest.importorskip("cv2", reason="the extra `train` is not installed")
 
 from model.data.calibration_pictures import FEWEST_PHOTOS, CalibrationPictures
-from model.data.mix import Authentic, Forge, MaskFolder, Masks, Mix, Pairs, Shape, Source, Validation
+from model.data.mix import Authentic, Forge, MaskFolder, Mix, Pairs, Shape, Source, Validation
 
 SPLIT = Validation(0.2, 1, 0.4)
 LARGE, SMALL = Shape(96, 128), Shape(64, 64)
@@ -75,7 +75,7 @@ def test_halves_share_no_photo_and_black_masks_are_authentic(folder: Path) -> No
 def test_a_size_that_one_kind_would_be_enlarged_for_is_left_out(folder: Path, tmp_path: Path) -> None:
     for number in range(160):
         Image.new("RGB", (70, 70)).save(tmp_path / f"small{number}.png")
-    strict = pairs(folder, reading=Masks(empty="damaged"))
+    strict = pairs(folder, empty_masks="damaged")
     assert CalibrationPictures(mix_of(strict, Authentic((tmp_path,)))).shapes == (SMALL,)
 
 
@@ -96,7 +96,7 @@ def test_why_there_are_none(
     (tmp_path / "bad.png").write_bytes(b"bad")
     known = {
         "pairs": pairs(folder),
-        "forged": pairs(folder, reading=Masks(empty="damaged")),
+        "forged": pairs(folder, empty_masks="damaged"),
         "photos": Authentic((folder / "photos",)),
         "none": Forge((tmp_path,)),
     }
@@ -109,7 +109,7 @@ def test_files_that_turn_out_damaged_leave_fewer(folder: Path, tmp_path: Path) -
     for number in range(160):
         data = (folder / "photos" / f"p{number}.png").read_bytes()
         (tmp_path / f"p{number}.png").write_bytes(data[: len(data) // 2])
-    made = CalibrationPictures(mix_of(pairs(folder, reading=Masks(empty="damaged")), Authentic((tmp_path,))))
+    made = CalibrationPictures(mix_of(pairs(folder, empty_masks="damaged"), Authentic((tmp_path,))))
     assert {label.forged for label, _ in made.pictures(8)} == {True}
     forged = CalibrationPictures(mix_of(Forge((tmp_path,))))
     assert forged.problem == ""

@@ -11,7 +11,7 @@ from PIL import Image
 pytest.importorskip("cv2", reason="the extra `train` is not installed")
 
 from model.data.contact_sheet import OUTLINE, contact_sheet, outlined
-from model.data.mix import Authentic, Masks, Mix, Pairs, Shape, Source, Validation
+from model.data.mix import Authentic, Mix, Pairs, Shape, Source, Validation
 from model.data.stream import Stream
 from model.images.pixels import DamagedFileError
 
@@ -31,7 +31,7 @@ def test_an_outline_lies_around_the_region_and_leaves_it_visible() -> None:
 def test_a_sheet_shows_samples_outlined(tmp_path: Path) -> None:
     Image.new("RGB", (64, 64), (0, 0, 200)).save(tmp_path / "a.png")
     Image.fromarray(np.pad(np.full((20, 20), 255, np.uint8), 22)).save(tmp_path / "a_gt.png")
-    source = Source("own\x1b[2J ✓", 1, Pairs(tmp_path, tmp_path, "_gt", reading=Masks(fit=True)))
+    source = Source("own\x1b[2J ✓", 1, Pairs(tmp_path, tmp_path, "_gt", fit_masks=True))
     mix = Mix(Path("mix.yaml"), (source,), Validation(0), (Shape(64, 64),))
     contact_sheet(Stream(mix), tmp_path / "sheet.png", count=5, columns=3, side=64)
     with Image.open(tmp_path / "sheet.png") as sheet:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from model.data.description import AREA_EDGES, describe
-from model.data.mix import Authentic, Forge, MaskFolder, Masks, Mix, Pairs, Source, Validation
+from model.data.mix import Authentic, Forge, MaskFolder, Mix, Pairs, Source, Validation
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_damage_behind_a_header_shows_when_all_is_decoded(cut_off: Mix) -> None:
 def test_masks_that_mark_nothing_can_be_damage(mix: Mix) -> None:
     own = mix.sources[0]
     assert isinstance(own.data, Pairs)
-    strict = replace(mix, sources=(replace(own, data=replace(own.data, reading=Masks(empty="damaged"))),))
+    strict = replace(mix, sources=(replace(own, data=replace(own.data, empty_masks="damaged")),))
     (told,) = describe(strict).sources
     assert (told.forged_area[0], len(told.damaged)) == (0, 16)
     assert sum("the mask marks nothing" in line for line in told.damaged) == 14

@@ -20,14 +20,17 @@ cv2 = pytest.importorskip("cv2", reason="the extra `train` is not installed")
 from model.data.edits.scene import Scene, Tools, Window  # noqa: E402
 from model.data.edits.transfer import blend  # noqa: E402
 from model.data.forge import (  # noqa: E402
+    EDIT_ERRORS,
     EDITS,
     KINDS,
+    LONGEST_REASON,
     SHARES,
     Forgery,
     forge,
     forge_native,
     forge_photo,
     forge_plainly,
+    reason,
 )
 from model.data.history import Published, decode  # noqa: E402
 from model.data.source_photos import Cutout, SourcePhotos  # noqa: E402
@@ -284,3 +287,30 @@ def test_a_native_forgery_is_saved_once_and_nothing_else_is_changed(bank: Source
 def test_pieces_are_drawn_from_all_photos(bank: SourcePhotos) -> None:
     hosts = {forge_native(bank, np.random.default_rng(seed), 64, 64, "authentic").photos[0] for seed in range(40)}
     assert hosts == {0, 1, 2, 3}
+
+
+def test_what_opencv_raises_is_told_on_one_line() -> None:
+    with pytest.raises(EDIT_ERRORS) as raised:
+        cv2.resize(np.zeros((0, 4, 3), np.uint8), (8, 8))
+    said = reason(raised.value)
+    assert said.startswith("OpenCV: ")
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("low >= high"), "ValueError: low >= high"),
+        (MemoryError(), "MemoryError"),
+        (IndexError("a\n  b"), "IndexError: a b"),
+        (ZeroDivisionError("x" * 1000), f"ZeroDivisionError: {'x' * 1000}"[:LONGEST_REASON]),
+    ],
+)
+def test_what_else_is(error: Exception, said: str) -> None:
+    assert isinstance(error, EDIT_ERRORS)
+    assert reason(error) == said
+
+
+@pytest.mark.parametrize("error", [TypeError, AttributeError, OSError, KeyboardInterrupt])
+def test_defects_are_none_of_them(error: type[BaseException]) -> None:
+    assert not issubclass(error, EDIT_ERRORS)

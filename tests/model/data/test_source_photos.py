@@ -14,9 +14,8 @@ from PIL import Image
 pytest.importorskip("cv2", reason="the extra `train` is not installed")
 
 from model.data.forge import forge, forge_plainly
-from model.data.mix import Forge, MaskFolder, Validation
+from model.data.mix import Forge, MaskFolder, Split, Validation
 from model.data.source_photos import SourcePhotos, checked_size, find_source_photos, of_split, photos_of
-from model.data.split import Split
 from model.images.pixels import DamagedFileError
 from tests.model.data.made import touch
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from model.config import ConfigError
 from model.data.mix import Authentic, Forge, Pairs, Source
 from model.data.sources import list_images
-from model.data.yaml_reader import MixError
 from model.datasets.sample import Sample
 from tests.model.data.made import touch
 
@@ -85,7 +85,7 @@ def test_an_authentic_photo_in_two_folders_of_a_source_counts_once(tmp_path: Pat
 
 
 def test_photos_to_forge_are_no_images(tmp_path: Path) -> None:
-    with pytest.raises(MixError, match="a source of files"):
+    with pytest.raises(ConfigError, match="a source of files"):
         list_images(Source("s", 1, Forge((tmp_path,))))
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 pytest.importorskip("cv2", reason="the extra `train` is not installed")
 
+from model.config import ConfigError
 from model.data.crop import crop_box
 from model.data.forge import Forgery, forge
 from model.data.mix import (
@@ -24,7 +25,6 @@ from model.data.mix import (
     Curriculum,
     Forge,
     MaskFolder,
-    Masks,
     Mix,
     NamedSet,
     Pairs,
@@ -33,7 +33,6 @@ from model.data.mix import (
     Validation,
 )
 from model.data.stream import TRIES, Batch, Stream
-from model.data.yaml_reader import MixError
 
 PLAIN = Augment(flip=0, rescale=0, history=0, aligned=0.5, focus=0.75)
 
@@ -69,7 +68,7 @@ def pairs(folder: Path, **options: Any) -> Pairs:
 
 
 def everything(folder: Path) -> Mix:
-    forge = Forge((folder / "photos",), (MaskFolder(folder / "objects"),), Curriculum(0.5, 0.5))
+    forge = Forge((folder / "photos",), (MaskFolder(folder / "objects"),), Curriculum(0.5, 0.5, 0))
     shapes = (Shape(64, 64), Shape(64, 96, 0.5))
     return mix_of(pairs(folder), Authentic((folder / "photos",)), forge, augment=Augment(), shapes=shapes)
 
@@ -178,7 +177,7 @@ def test_the_mask_follows_its_image(folder: Path, tmp_path: Path) -> None:
     with Image.open(folder / "masks" / "c0.png") as mask:
         mask.convert("RGB").save(tmp_path / "images" / "a.png")
         mask.save(tmp_path / "masks" / "a.png")
-    for options in ({}, {"reading": Masks(inverted=True)}):
+    for options in ({}, {"inverted": True}):
         mix = mix_of(pairs(tmp_path, **options), augment=Augment(0.5, 0.7, 0), shapes=(Shape(64, 128),), share=0)
         stream = Stream(mix)
         for index in range(30):
@@ -207,7 +206,7 @@ def test_damaged_files_are_replaced_and_told(folder: Path, tmp_path: Path) -> No
         f"{tmp_path}/images/c1.png: not a picture of a known format",
         f"{tmp_path}/masks/c2.png: the mask has 5×5 pixels, its image 96×80",
     }
-    fitted = Stream(mix_of(pairs(tmp_path, reading=Masks(fit=True)), share=0))
+    fitted = Stream(mix_of(pairs(tmp_path, fit_masks=True), share=0))
     assert {int(fitted.batch(i, 1).samples[0].pixels[0, 0, 0]) for i in range(30)} == {0, 2, 3}
 
 
@@ -297,7 +296,7 @@ def test_splices_of_both_sides_are_counted(tmp_path: Path, folder: Path) -> None
 
 @pytest.mark.parametrize("side", ["train", "validation"])
 def test_a_side_without_images_is_an_error(tmp_path: Path, side: Any) -> None:
-    with pytest.raises(MixError, match=rf"mix\.yaml: no source has an image on the {side} side.+no image"):
+    with pytest.raises(ConfigError, match=rf"mix\.yaml: no source has an image on the {side} side.+no image"):
         Stream(mix_of(Authentic((tmp_path,))), side)
 
 
@@ -390,7 +389,7 @@ def test_masks_that_mark_nothing_are_told_or_damage(folder: Path, tmp_path: Path
         Image.new("L", (96, 80)).save(tmp_path / "masks" / f"c{number}.png")
     told = "0: 4 of 4 masks mark nothing (c0.png, c1.png, c2.png, …); their images count as authentic"
     assert Stream(mix).empty_masks() == [told]
-    strict = Stream(mix_of(pairs(tmp_path, reading=Masks(empty="damaged")), share=0))
+    strict = Stream(mix_of(pairs(tmp_path, empty_masks="damaged"), share=0))
     assert strict.empty_masks() == []
     (tmp_path / "masks" / "c0.png").write_bytes((folder / "masks" / "c0.png").read_bytes())
     batches = [strict.batch(index, 1) for index in range(20)]

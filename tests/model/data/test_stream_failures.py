@@ -32,7 +32,7 @@ ERRORS = {
 def mix(bank: SourcePhotos) -> Mix:
     folder = bank.paths[0].parent
     sources = (
-        Source("made", 1, Forge((folder,), (), Curriculum(0.5, 0.5))),
+        Source("made", 1, Forge((folder,), (), Curriculum(0.5, 0.5, 0))),
         Source("photos", 1, Authentic((folder,))),
     )
     return Mix(Path("mix.yaml"), sources, Validation(0, 0, 0), (Shape(64, 64),))

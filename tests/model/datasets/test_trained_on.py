@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.config import ConfigError
 from model.data.crop import sample_mask
 from model.data.mix import Masks, NamedSet, Source
 from model.data.sources import list_images
-from model.data.yaml_reader import MixError
 from model.datasets.registry import DATASETS, locate
 from model.datasets.sample import Sample
 from tests.model.data.made import touch
@@ -125,7 +125,7 @@ def test_defacto(tmp_path: Path) -> None:
     ],
 )
 def test_a_named_set_without_its_folders(tmp_path: Path, name: str, folder: str) -> None:
-    with pytest.raises(MixError, match=f"mix.yaml, line 3: .+ laid out in no way .+{folder}"):
+    with pytest.raises(ConfigError, match=f"mix.yaml, line 3: .+ laid out in no way .+{folder}"):
         list_images(named(name, tmp_path))
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from model.clue import adapt, build
-from model.presets import MINI, PRESETS, SD3_MEDIUM, SD35_MEDIUM, Preset
-from model.presets.files import PresetError, preset_of
+from model.config import ConfigError
+from model.presets import MINI, PRESETS, SD3_MEDIUM, SD35_MEDIUM, Preset, preset_of
 from tests.tiny_model import TINY
 
 
@@ -68,45 +68,57 @@ def test_dual_attention_runs_through_the_same_code() -> None:
 @pytest.mark.parametrize(
     ("part", "key", "value", "named"),
     [
-        ("sam", "heads", 3, r"preset\.sam: unknown key 'heads'"),
-        ("sam", 7, 3, r"preset\.sam: unknown key '7'"),
-        ("sam", "depth", "32", r"preset\.sam\.depth is '32'; expected a whole number"),
-        ("sam", "depth", 0, r"preset\.sam\.depth is 0; expected 1 or more"),
-        ("sam", "depth", 2000, r"preset\.sam\.depth is 2000; expected at most 1024"),
-        ("sam", "depth", True, r"preset\.sam\.depth is 'True'; expected a whole number"),
-        ("sam", "input", "latent", r"preset\.sam\.input is 'latent'; expected one of pixels, view"),
-        ("sam", "num_heads", 7, r"preset\.sam\.num_heads is 7; expected a divisor of embed_dim, 1280"),
+        ("sam", "heads", 3, r"preset\.sam\.heads: unknown key `heads`; did you mean `num_heads`"),
+        ("sam", "depth", "many", r"preset\.sam\.depth: found `many`; expected a whole number"),
+        ("sam", "depth", 0, r"preset\.sam\.depth: found `0`; expected a number from 1 to 1024"),
+        ("sam", "depth", 2000, r"preset\.sam\.depth: found `2000`; expected a number from 1 to 1024"),
+        ("sam", "input", "latent", r"preset\.sam\.input: found `latent`; expected 'pixels' or 'view'"),
+        ("sam", "num_heads", 7, r"preset\.sam\.num_heads: found `7`; expected a divisor of embed_dim, 1280"),
         (
             "sam",
             "global_attn_indexes",
             [40],
-            r"preset\.sam\.global_attn_indexes is \[40\]; expected blocks from 0",
+            r"preset\.sam\.global_attn_indexes: found `\[40\]`; expected blocks from 0",
         ),
-        ("sam", "input", "view", r"preset\.view\.channels is 0; expected above 0"),
-        ("sam", "img_size", 512, r"preset\.tile\.size is 1024; expected at most 512"),
-        ("vae", "block_out_channels", [100], r"preset\.vae\.block_out_channels is \[100\]; expected multiples of"),
-        ("vae", "block_out_channels", [], r"preset\.vae\.block_out_channels is empty"),
-        ("vae", "scaling_factor", 0, r"preset\.vae\.scaling_factor is 0; expected"),
-        ("vae", "scaling_factor", float("nan"), r"preset\.vae\.scaling_factor is 'nan'; expected a number"),
+        ("sam", "input", "view", r"preset\.view\.channels: found `0`; expected above 0"),
+        ("sam", "img_size", 512, r"preset\.tile\.size: found `1024`; expected at most 512"),
+        (
+            "vae",
+            "block_out_channels",
+            [100],
+            r"block_out_channels: found `\[100\]`; expected multiples of",
+        ),
+        (
+            "vae",
+            "block_out_channels",
+            [],
+            r"block_out_channels: found `\[\]`; expected 1 to 8 blocks",
+        ),
+        ("vae", "scaling_factor", 0, r"preset\.vae\.scaling_factor: found `0`; expected a number above 0"),
+        ("vae", "scaling_factor", float("nan"), r"preset\.vae\.scaling_factor: found `nan`; expected a finite number"),
         (
             "transformer",
             "feature_blocks",
             [24],
-            r"preset\.transformer\.feature_blocks is \[24\]; expected rising",
+            r"preset\.transformer\.feature_blocks: found `\[24\]`; expected rising",
         ),
         ("transformer", "feature_blocks", [3, 2], r"preset\.transformer\.feature_blocks"),
-        ("transformer", "qk_norm", "other", r"preset\.transformer\.qk_norm is 'other'; expected nothing or rms_norm"),
-        ("transformer", "qk_norm", 1, r"preset\.transformer\.qk_norm is '1'; expected a text or nothing"),
-        ("transformer", "num_attention_heads", 65536, r"attention_head_dim is 64; expected num_attention_heads times"),
-        ("transformer", "num_layers", 10**9, r"preset\.transformer\.num_layers is 1000000000"),
-        ("noise", "levels", [1.5], r"preset\.noise\.levels is \[1\.5\]; expected levels from 0 to 1"),
-        ("noise", "levels", [], r"preset\.noise\.levels is \[\]; expected at least one level"),
-        ("noise", "levels", ["a"], r"preset\.noise\.levels is .*; expected a list, each item a number"),
-        ("noise", "shift", -1.0, r"preset\.noise\.shift is -1\.0; expected above 0"),
-        ("lora", "dropout", 1, r"preset\.lora\.dropout is 1; expected below 1"),
-        ("head", "groups", 7, r"preset\.head\.channels is 256; expected a multiple of groups, 7"),
-        ("tile", "multiple", 8, r"preset\.tile\.multiple is 8; expected a multiple of 16"),
-        ("tile", "overlap", 1024, r"preset\.tile\.overlap is 1024; expected at most half"),
+        ("transformer", "qk_norm", "other", r"preset\.transformer\.qk_norm: found `other`; expected 'rms_norm'"),
+        (
+            "transformer",
+            "num_attention_heads",
+            65536,
+            r"attention_head_dim: found `64`; expected num_att",
+        ),
+        ("transformer", "num_layers", 10**9, r"preset\.transformer\.num_layers: found `1000000000`"),
+        ("noise", "levels", [1.5], r"preset\.noise\.levels\[0\]: found `1\.5`; expected a number from 0 to 1"),
+        ("noise", "levels", [], r"preset\.noise\.levels: found `\[\]`; expected at least one level"),
+        ("noise", "levels", ["a"], r"preset\.noise\.levels\[0\]: found `a`; expected a number"),
+        ("noise", "shift", -1.0, r"preset\.noise\.shift: found `-1\.0`; expected a number above 0"),
+        ("lora", "dropout", 1, r"preset\.lora\.dropout: found `1\.0`; expected a number below 1"),
+        ("head", "groups", 7, r"preset\.head\.channels: found `256`; expected a multiple of groups, 7"),
+        ("tile", "multiple", 8, r"preset\.tile\.multiple: found `8`; expected a multiple of 16"),
+        ("tile", "overlap", 1024, r"preset\.tile\.overlap: found `1024`; expected at most half"),
     ],
 )
 def test_what_is_wrong_is_named(part: str, key: Any, value: Any, named: str) -> None:
@@ -119,12 +131,12 @@ def test_what_is_wrong_is_named(part: str, key: Any, value: Any, named: str) -> 
 @pytest.mark.parametrize(
     ("data", "named"),
     [
-        ({}, r"preset\.name is missing"),
-        ({"name": ""}, r"preset\.name is ''"),
+        ({}, r"preset: `name` is missing"),
+        ({"name": ""}, r"preset\.name: found ``"),
         ({"name": "x\n"}, r"preset\.name"),
-        ({"name": "x", "sam": 3}, r"preset\.sam is '3'; expected a mapping"),
-        ({"name": "x", "adapt_sam": "some"}, r"preset\.adapt_sam is 'some'; expected one of lora, full, frozen"),
-        ([], r"preset is '\[\]'; expected a mapping"),
+        ({"name": "x", "sam": 3}, r"preset\.sam: found `3`; expected a mapping with `img_size`"),
+        ({"name": "x", "adapt_sam": "some"}, r"preset\.adapt_sam: found `some`; expected 'lora', 'full' or 'frozen'"),
+        ([], r"preset: found a list of 0; expected a mapping"),
     ],
 )
 def test_other_shapes_are_refused(data: Any, named: str) -> None:
@@ -151,29 +163,30 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("text", "named"),
         [
-            (b"sam: {depth: many}", r"x\.yaml: preset\.sam\.depth is 'many'"),
-            (b"base: sd9", r"x\.yaml: base is 'sd9'; known: mini"),
-            (b"base: [1]", r"base is \[1\]"),
-            (b"- 1", "expected keys such as"),
-            (b"", "expected keys such as"),
-            (b"a: [", "not YAML"),
-            (b"\xff\xfe\x00", "not YAML"),
-            (b"a: !!python/object/apply:os.system ['touch executed']", "not YAML"),
-            (b"#" * (2 << 20), "larger than 1 MiB"),
-            (b"sam: {depth: 3}\nsam: {depth: 4}", r"x\.yaml, line 2: the key 'sam' is there twice"),
-            (b"sam: {depth: &a [x]}\nvae: [*a, *a]", r"x\.yaml, line 2: \*a is an alias"),
-            (b"sam: {depth: 2024-13-45}", "not YAML: month must be"),
-            (b"sam: {depth: " + b"9" * 5000 + b"}", "not YAML"),
-            (b"sam: {depth: 0x" + b"f" * 5000 + b"}", r"preset\.sam\.depth is thousands of digits"),
-            (b"vae: {scaling_factor: 1" + b"0" * 400 + b"}", r"preset\.vae\.scaling_factor is 1000.*at most 65536"),
+            (b"sam: {depth: many}", r"x\.yaml, line 1, sam\.depth: found `many`; expected a whole number"),
+            (b"sam:\n  dept: 3", r"x\.yaml, line 2, sam\.dept: unknown key `dept`; did you mean `depth`"),
+            (
+                b"lora: {rank: 4}\nhead: {groups: 7}",
+                r"line 2, head\.channels: found `256`; expected a multiple of gr",
+            ),
+            (b"base: sd9", r"x\.yaml, line 1, base: found `sd9`; expected one of mini"),
+            (b"base: [1]", r"base: found `\['1'\]`"),
+            (b"- 1", "line 1: found no keys; expected keys such as"),
+            (b"", "the file is empty"),
+            (b"a: [", "expected YAML"),
+            (b"\xff\xfe\x00", "expected YAML"),
+            (b"a: !!python/object/apply:os.system ['touch executed']", "unknown key `a`"),
+            (b"sam: {depth: 3}\nsam: {depth: 4}", r"x\.yaml, line 2, sam: found twice, first in line 1"),
+            (b"sam: {depth: " + b"9" * 5000 + b"}", "sam.depth: found `999.*a whole number"),
+            (b"vae: {scaling_factor: 1" + b"0" * 400 + b"}", r"vae\.scaling_factor: found `1000"),
         ],
     )
     def test_a_wrong_file_is_named(self, tmp_path: Path, text: bytes, named: str) -> None:
         path = tmp_path / "x.yaml"
         path.write_bytes(text)
-        with pytest.raises(PresetError, match=named):
+        with pytest.raises(ConfigError, match=named):
             preset_of(str(path))
 
     def test_neither_name_nor_file(self) -> None:
-        with pytest.raises(PresetError, match="there is no preset 'sd9'; known: mini"):
+        with pytest.raises(ConfigError, match="sd9: there is no such preset; expected one of mini"):
             preset_of("sd9")

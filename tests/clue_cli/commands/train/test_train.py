@@ -99,7 +99,7 @@ def test_every_option_arrives(data: Path, tmp_path: Path, monkeypatch: pytest.Mo
         (["--steps", "1"], "../absent.yaml", 2, "../absent.yaml"),
         (["--steps", "1", "--out", "."], "absent.yaml", 2, "absent.yaml"),  # not taken for an empty path
         (["--steps", "1"], "odd.yaml", 2, "72×72 does not fit"),
-        (["--steps", "1", "--preset", "maxi"], "mix.yaml", 2, "no preset 'maxi'"),
+        (["--steps", "1", "--preset", "maxi"], "mix.yaml", 2, "maxi: there is no such preset"),
         (["--steps", "1", "--init", "absent"], "mix.yaml", 4, "no model at absent"),
         (["--steps", "1", "--init", "mini"], "mix.yaml", 4, "checkpoint of another preset, mini"),
         (["--steps", "1", "--preset", "sd3-medium"], "mix.yaml", 4, "clue models add"),

@@ -7,7 +7,7 @@ import pytest
 from clue_cli.errors import ExitCode
 from clue_cli.records import Counts
 from clue_cli.scan.options import FailOn
-from clue_cli.scan.outcome import exit_code
+from clue_cli.scan.run_log import exit_code
 
 
 @pytest.mark.parametrize(
