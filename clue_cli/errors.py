@@ -57,6 +57,10 @@ class ClueError(Exception):
         self.advice = advice
 
 
+class Aborted(Exception):
+    """Another thread failed or the run was cut short: whoever waits stops waiting."""
+
+
 class UsageError(ClueError):
     """A wrong option or value."""
 

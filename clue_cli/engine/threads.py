@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from clue_cli.engine.channel import Aborted, Channel
+from clue_cli.engine.channel import Channel
+from clue_cli.errors import Aborted
 
 
 class Joint(Protocol):
@@ -32,16 +33,16 @@ class Threads:
         self._threads: list[threading.Thread] = []
         self.errors: list[BaseException] = []
 
-    def start(self, name: str, work: Callable[[], None], feeds: Channel[Any] | None = None) -> threading.Thread:
-        """Start a thread, and return it. However it ends, it has closed the channel that it feeds."""
+    def start(self, name: str, work: Callable[[], None], *feeds: Channel[Any]) -> threading.Thread:
+        """Start a thread, and return it. However it ends, it has closed the channels that it feeds."""
 
         def body() -> None:
             try:
                 with self.guarded():
                     work()
             finally:
-                if feeds is not None:
-                    feeds.close()
+                for channel in feeds:
+                    channel.close()
 
         thread = threading.Thread(target=body, name=name, daemon=True)
         thread.start()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from clue_cli.eval.pictures import Pictures
 from clue_cli.eval.plan import Plan
 from clue_cli.eval.plots import slug
 from clue_cli.eval.sets import ChosenSet
+from clue_cli.networks import Network, NetworkLost
 from clue_cli.report.previews import inferno
 from clue_cli.terminal import printable
 from model.data.attacks import AttackError
@@ -25,6 +27,7 @@ from model.evaluation import ImageRow
 from model.images.maps import Map
 from model.images.masks import Mask
 from model.images.pixels import DamagedFileError, Pixels
+from model.prediction import Prediction
 
 EACH = 3
 """Images of each kind."""
@@ -106,8 +109,12 @@ def _fitting(text: str, characters: int = 88) -> str:
     return plain if len(plain) <= characters else f"...{plain[-characters + 3 :]}"
 
 
-def contact_sheets(plan: Plan, log: MeasurementLog, images: Images) -> dict[str, Sheet]:
-    """A contact sheet for each set and subject under the first attack, by the name of its file."""
+def contact_sheets(plan: Plan, log: MeasurementLog, images: Images, networks: Sequence[Network]) -> dict[str, Sheet]:
+    """A contact sheet for each set and subject under the first attack, by the name of its file.
+
+    Args:
+        networks: of the plan; the first one computes heatmaps.
+    """
     sheets = {}
     attack, seed = plan.attacks[0], plan.options.seed
     with Pictures(1, plan.options.max_megapixels) as pictures:
@@ -119,35 +126,46 @@ def contact_sheets(plan: Plan, log: MeasurementLog, images: Images) -> dict[str,
                 picks = pick(one.row for one in found)
                 if not picks:
                     continue
-                jpeg = sheet(_tiles(plan, pictures, chosen, method, picks), len(picks))
+                shown = _pictures(plan, pictures, chosen, picks)
+                if method.kind == "network":
+                    tiles = _predicted(networks[0], shown)
+                else:
+                    tiles = _mapped(plan, pictures, chosen, method, shown)
                 name = f"{number:02d}-{slug(chosen.name)}-{slug(method.name)}.jpg"
-                sheets[name] = Sheet(chosen.name, method.name, jpeg)
+                sheets[name] = Sheet(chosen.name, method.name, sheet(tiles, len(picks)))
     return sheets
 
 
-def _tiles(
-    plan: Plan, pictures: Pictures, chosen: ChosenSet, method: Method, picks: list[Pick]
-) -> Iterator[tuple[Pick, Mask | None, Pixels, Map]]:
+_Shown = tuple[Pick, Sample, Mask | None, Pixels]
+_Tile = tuple[Pick, Mask | None, Pixels, Map]
+
+
+def _pictures(plan: Plan, pictures: Pictures, chosen: ChosenSet, picks: list[Pick]) -> Iterator[_Shown]:
     entries = {entry.key: entry for entry in chosen.samples}
     for one in picks:
         entry = entries[one.key]
-        try:
+        with suppress(DamagedFileError, AttackError):  # its figures are from before; the file is not what it was
             attacked = plan.attacks[0].apply(pictures.pixels(entry), plan.options.seed)
-            heatmap = _map(plan, pictures, chosen, method, entry, attacked)
-            if heatmap is not None:
-                yield one, pictures.truth(entry), attacked, heatmap
-        except (DamagedFileError, AttackError):
-            continue  # its figures are from before; the file is not what it was
+            yield one, entry, pictures.truth(entry), attacked
 
 
-def _map(
-    plan: Plan, pictures: Pictures, chosen: ChosenSet, method: Method, entry: Sample, pixels: Pixels
-) -> Map | None:
-    if method.function is not None:
-        return method.function(pixels)
-    if method.kind == "predictions":
+def _mapped(
+    plan: Plan, pictures: Pictures, chosen: ChosenSet, method: Method, shown: Iterable[_Shown]
+) -> Iterator[_Tile]:
+    for one, entry, truth, pixels in shown:
+        if method.function is not None:
+            yield one, truth, pixels, method.function(pixels)
+            continue
         path, _ = plan.folders[chosen.name].find(entry)
-        return None if path is None else pictures.map(path)
-    assert plan.network is not None
-    (prediction,) = plan.network.predictor.predict([(entry.key, pixels)])
-    return getattr(prediction, "heatmap", None)
+        if path is not None:
+            with suppress(DamagedFileError):
+                yield one, truth, pixels, pictures.map(path)
+
+
+def _predicted(network: Network, shown: Iterable[_Shown]) -> Iterator[_Tile]:
+    images = ((one, one[-1]) for one in shown)
+    with suppress(NetworkLost):  # a sheet of fewer pictures
+        for answer in network.predict(image for pair in images for image in (pair, None)):
+            if isinstance(answer, Prediction):
+                one, _, truth, pixels = answer.key
+                yield one, truth, pixels, answer.heatmap

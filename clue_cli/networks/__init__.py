@@ -17,7 +17,7 @@ from model.prediction import Key, OutOfMemory, Prediction
 if TYPE_CHECKING:  # torch takes seconds to import
     import torch
 
-    from clue_cli.scan.options import ScanOptions
+    from clue_cli.networks.options import NetworkOptions
     from model.checkpoint import Checkpoint
 
 
@@ -46,9 +46,11 @@ class Network(Protocol):
 
     Attributes:
         device: where it runs, e.g. `cpu`, `cuda:0`.
+        loading: seconds that loading it took; 0 before.
     """
 
     device: str
+    loading: float
 
     @property
     def asked(self) -> int:
@@ -79,7 +81,7 @@ def networks_for(
     checkpoint: Checkpoint,
     devices: tuple[str, ...],
     dtype: torch.dtype,
-    options: ScanOptions,
+    options: NetworkOptions,
     warn: Callable[[str], None],
 ) -> list[Network]:
     """One network for each device: in this process if there is one device, else in a process each.

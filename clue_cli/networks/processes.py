@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic
@@ -16,11 +17,10 @@ from typing import TYPE_CHECKING, Any, Generic
 import numpy as np
 from numpy.typing import NDArray
 
-from clue_cli.engine.channel import Aborted
-from clue_cli.errors import UsageError, WeightsError
+from clue_cli.errors import Aborted, UsageError, WeightsError
 from clue_cli.evidence.sandbox.process import Child, ChildDied
 from clue_cli.networks import NetworkLost, Unpredicted
-from clue_cli.scan.options import ScanOptions
+from clue_cli.networks.options import NetworkOptions
 from model.checkpoint import Checkpoint
 from model.prediction import Key, OutOfMemory, Prediction
 
@@ -51,12 +51,14 @@ class NetworkProcess(Generic[Key]):
         device: where it runs.
         asked: tiles in a batch; 0 while nothing was started.
         batch: the same, smaller once memory ran out.
+        loading: seconds that starting the process and loading the network took.
     """
 
     def __init__(self, setup: dict[str, Any], told: Callable[[str], None], module: str | None = None) -> None:
         self._child, self._told = Child(module or _WORKER, setup, inherit=True), told
         self.device: str = setup["device"]
         self.asked = self.batch = 0
+        self.loading = 0.0
         self._reader: threading.Thread | None = None
         self._answers: queue.SimpleQueue[Answer | ChildDied] = queue.SimpleQueue()
         self._held: dict[int, tuple[Key, NDArray[np.uint8]]] = {}
@@ -154,6 +156,7 @@ class NetworkProcess(Generic[Key]):
         return NetworkLost(f"The network's process on {self.device} {how}", keys)
 
     def _start(self) -> None:
+        started = time.perf_counter()
         try:
             header = self._child.ready()
         except ChildDied as error:
@@ -164,6 +167,7 @@ class NetworkProcess(Generic[Key]):
             self.stop()
             refusal = UsageError if header["refused"] == "UsageError" else WeightsError
             raise refusal(header["message"], header["advice"])
+        self.loading += time.perf_counter() - started
         self.asked = self.batch = header["batch"]
         self._window = _AHEAD * self.batch + 1
         self._answers = queue.SimpleQueue()
@@ -202,7 +206,7 @@ def processes(
     checkpoint: Checkpoint,
     devices: tuple[str, ...],
     dtype: torch.dtype,
-    options: ScanOptions,
+    options: NetworkOptions,
     warn: Callable[[str], None],
 ) -> list[NetworkProcess[Any]]:
     """A process with the network for each of several devices, started when its first image comes.

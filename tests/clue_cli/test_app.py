@@ -27,8 +27,9 @@ from clue_cli.errors import (
     UsageError,
     WeightsError,
 )
+from clue_cli.networks.options import Compile, DType
 from clue_cli.records import Counts, RunRecord
-from clue_cli.scan.options import Compile, DType, FailOn, GifFrames, ScanOptions
+from clue_cli.scan.options import FailOn, GifFrames, ScanOptions
 from clue_cli.scan.progress import Progress
 from tests.clue_cli.results.made import failure, image, run
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from clue_cli.engine import flow
 from clue_cli.engine.channel import Budget
 from clue_cli.errors import ClueError, DataProblemError, NothingToScanError, OutputError, UsageError, WeightsError
 from clue_cli.eval import run
@@ -29,10 +30,12 @@ from clue_cli.eval.predictions import PredictionFolder
 from clue_cli.eval.progress import EvalProgress
 from clue_cli.eval.results import Results, read_results
 from clue_cli.eval.results_folder import LOCK, EvalFolder
-from clue_cli.eval.run import Shot, Timing, measure_shot
+from clue_cli.eval.run import Timing
+from clue_cli.eval.scoring import Shot, measure_shot
 from clue_cli.eval.sets import ChosenSet
 from clue_cli.eval.table import notes
-from clue_cli.scan.options import Compile
+from clue_cli.networks import local
+from clue_cli.networks.options import Compile
 from model.calibration import FEATURES, Calibration, OwnScore
 from model.data.attacks import Attack
 from model.datasets.sample import Kind, Problem, Sample
@@ -315,7 +318,7 @@ class TestNetwork:
 
         with monkeypatch.context() as patch:
             patch.setattr(run, "contact_sheets", lambda *arguments: {})
-            patch.setattr(Network, "predictor", property(lambda self: pytest.fail("computed again")))
+            patch.setattr(local, "load_predictor", lambda *_: pytest.fail("computed again"))
             again = measured(tmp_path / "out", **options)
         assert again.outcomes == results.outcomes
         assert again.timing.predictions == 0
@@ -370,8 +373,8 @@ def test_one_picture_at_a_time_and_each_mask_once(tmp_path: Path, monkeypatch: p
             read[entry.key] += 1
             return super().truth(entry)
 
-    monkeypatch.setattr(run, "PIXEL_BUDGET", 1)
-    monkeypatch.setattr(run, "Budget", Noted)
+    monkeypatch.setattr(flow, "PIXEL_BUDGET", 1)
+    monkeypatch.setattr(flow, "Budget", Noted)
     monkeypatch.setattr(run, "Pictures", Counting)
     folder = write_set(tmp_path / "set", 2, 1)
     results = measured(tmp_path / "out", bench=(str(folder),), methods=("classical",), attacks=ATTACKS)
@@ -500,6 +503,7 @@ def test_steps_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
         (Timing(), None),
         (Timing(wall=4.0), None),
         (Timing(wall=4.0, network=3.0), 0.25),
+        (Timing(wall=4.0, network=6.0, devices=2), 0.25),
         (Timing(wall=4.0, network=5.0), 0.0),
     ],
 )

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clue_cli.engine.channel import Aborted
-from clue_cli.errors import ClueError, UsageError, WeightsError
+from clue_cli.errors import Aborted, ClueError, UsageError, WeightsError
 from clue_cli.networks.processes import NetworkLost, NetworkProcess, Unpredicted
 from model.calibration import image_features
 from model.prediction import OutOfMemory, Prediction

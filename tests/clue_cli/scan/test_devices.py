@@ -14,9 +14,10 @@ from PIL import Image
 
 from clue_cli.errors import ClueError, ExitCode, UsageError, WeightsError
 from clue_cli.networks import find, processes
+from clue_cli.networks.options import Compile, DType
 from clue_cli.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord
 from clue_cli.scan import pipeline
-from clue_cli.scan.options import Compile, DType, ScanOptions
+from clue_cli.scan.options import ScanOptions
 from clue_cli.scan.progress import Silent
 from model.device import DeviceError
 from tests.faults.dying_network import FILLS_MEMORY, KILLS
