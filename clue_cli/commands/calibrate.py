@@ -159,14 +159,13 @@ def _execute(
         if not quiet:
             say(f"warning: {text}")
 
-    networks = networks_for(checkpoint, devices, dtype, options, warn)
     found: list[Measured] = []
-    for kind, paths in (("authentic", authentic), ("forged", forged)):
-        if paths:
-            shown = _Shown(kind, quiet=quiet)
-            found.append(
-                measure(paths, options, networks, checkpoint.calibration, shown, warn, forged=kind == "forged")
-            )
+    with networks_for(checkpoint, devices, dtype, options, warn) as networks:
+        for kind, paths in (("authentic", authentic), ("forged", forged)):
+            if not paths:
+                continue
+            shown, ours = _Shown(kind, quiet=quiet), kind == "forged"
+            found.append(measure(paths, options, networks, checkpoint.calibration, shown, warn, forged=ours))
             shown.end(found[-1])
             if not found[-1].images:
                 raise NothingToScanError(

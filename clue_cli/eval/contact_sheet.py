@@ -113,7 +113,7 @@ def contact_sheets(plan: Plan, log: MeasurementLog, images: Images, networks: Se
     """A contact sheet for each set and subject under the first attack, by the name of its file.
 
     Args:
-        networks: of the plan; the first one computes heatmaps.
+        networks: of the plan; the first that works computes heatmaps.
     """
     sheets = {}
     attack, seed = plan.attacks[0], plan.options.seed
@@ -128,7 +128,7 @@ def contact_sheets(plan: Plan, log: MeasurementLog, images: Images, networks: Se
                     continue
                 shown = _pictures(plan, pictures, chosen, picks)
                 if method.kind == "network":
-                    tiles = _predicted(networks[0], shown)
+                    tiles = _predicted(networks, shown)
                 else:
                     tiles = _mapped(plan, pictures, chosen, method, shown)
                 name = f"{number:02d}-{slug(chosen.name)}-{slug(method.name)}.jpg"
@@ -162,10 +162,11 @@ def _mapped(
                 yield one, truth, pixels, pictures.map(path)
 
 
-def _predicted(network: Network, shown: Iterable[_Shown]) -> Iterator[_Tile]:
-    images = ((one, one[-1]) for one in shown)
-    with suppress(NetworkLost):  # a sheet of fewer pictures
-        for answer in network.predict(image for pair in images for image in (pair, None)):
-            if isinstance(answer, Prediction):
-                one, _, truth, pixels = answer.key
-                yield one, truth, pixels, answer.heatmap
+def _predicted(networks: Sequence[Network], shown: Iterable[_Shown]) -> Iterator[_Tile]:
+    images = (image for one in shown for image in ((one, one[-1]), None))
+    for network in networks:
+        with suppress(NetworkLost):
+            for answer in network.predict(images):
+                if isinstance(answer, Prediction):
+                    one, _, truth, pixels = answer.key
+                    yield one, truth, pixels, answer.heatmap

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -122,6 +123,6 @@ class Network:
             name = f"network {name}"
         return Method(name, "network", checkpoint.digest, details, preset=printable(checkpoint.preset.name))
 
-    def networks(self, warn: Callable[[str], None]) -> list[RunningNetwork]:
+    def networks(self, warn: Callable[[str], None]) -> AbstractContextManager[list[RunningNetwork]]:
         """One for each device, as `networks_for`."""
         return networks_for(self.checkpoint, self._devices, self._dtype, self._options, warn)

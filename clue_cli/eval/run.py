@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from clue_cli.eval.results import LOG, RESULTS, Results, TimingRecord
 from clue_cli.eval.results_folder import CONTACT, PAGE, PER_IMAGE, PLOTS, EvalFolder
 from clue_cli.eval.scoring import Shot, measure_shot
 from clue_cli.eval.sets import ChosenSet
+from clue_cli.networks import Network
 from clue_cli.results.folder import output_errors
 from model.data.attacks import Attack, AttackError
 from model.datasets.sample import Kind, Problem, Sample
@@ -102,20 +103,29 @@ class Run:
         plan: what is measured.
         log: where figures go.
         stop: set to end early.
+        networks: one for each device; none if the network is not measured.
+        warn: called with a sentence about the run as a whole.
 
     Attributes:
         images: digests of the images of each set, by key; complete unless `stop` was set.
         timing: of this run.
     """
 
-    def __init__(self, plan: Plan, log: MeasurementLog, progress: EvalProgress, stop: threading.Event) -> None:
-        self.plan, self.log, self.progress, self.stop = plan, log, progress, stop
+    def __init__(
+        self,
+        plan: Plan,
+        log: MeasurementLog,
+        progress: EvalProgress,
+        stop: threading.Event,
+        networks: list[Network],
+        warn: Callable[[str], None],
+    ) -> None:
+        self.plan, self.log, self.progress, self.stop, self.networks = plan, log, progress, stop, networks
         self.seed, self.attacks = plan.options.seed, plan.attacks
         self.calibration = None if plan.network is None else plan.network.checkpoint.calibration
         self.images: Images = {chosen.name: {} for chosen in plan.sets}
-        self.networks = [] if plan.network is None else plan.network.networks(self._warn)
-        self.timing = Timing(devices=max(1, len(self.networks)))
-        self.flow = Flow(self.networks, self._entries, self._shots, self._measure, self._warn, stop=stop)
+        self.timing = Timing(devices=max(1, len(networks)))
+        self.flow = Flow(networks, self._entries, self._shots, self._measure, warn, stop=stop)
         self.pictures = Pictures(self.flow.decoders, plan.options.max_megapixels)
         self._began: float | None = None
         self._lock = threading.Lock()
@@ -133,9 +143,6 @@ class Run:
         self.timing.loading = max((network.loading for network in self.networks), default=0.0)
         if self._began is not None:
             self.timing.wall = time.perf_counter() - self._began - self.timing.loading
-
-    def _warn(self, text: str) -> None:
-        self.progress.say(f"warning: {text}", style="yellow")
 
     def _entries(self) -> Iterator[tuple[ChosenSet, Sample]]:
         return ((chosen, entry) for chosen in self.plan.sets for entry in chosen.samples)
@@ -242,16 +249,22 @@ def evaluate(out: Path, options: EvalOptions, progress: EvalProgress, stop: thre
 
 
 def _measure(plan: Plan, folder: EvalFolder, progress: EvalProgress, stop: threading.Event, started: str) -> Results:
-    if plan.network is not None and plan.network.checkpoint.note:
-        progress.say(f"warning: {plan.network.checkpoint.note}", style="yellow")
+    def warn(text: str) -> None:
+        progress.say(f"warning: {text}", style="yellow")
+
+    networks: AbstractContextManager[list[Network]] = nullcontext([])
+    if plan.network is not None:
+        networks = plan.network.networks(warn)
+        if plan.network.checkpoint.note:
+            warn(plan.network.checkpoint.note)
     for chosen in plan.sets:
         forged = sum(entry.forged for entry in chosen.samples)
         progress.say(f"{chosen.name}: {forged} forged, {len(chosen.samples) - forged} authentic")
         _warn(plan, chosen, progress)
-    with output_errors(folder.log), MeasurementLog(folder.log) as log:
+    with output_errors(folder.log), MeasurementLog(folder.log) as log, networks as running:
         if unreadable := len(log.damaged) + log.torn:
             progress.say(f"warning: {unreadable} lines of {LOG} cannot be read; they are measured again")
-        run = Run(plan, log, progress, stop)
+        run = Run(plan, log, progress, stop, running, warn)
         run.run()
         images = _complete(plan, log, run.images) if stop.is_set() else run.images
         for chosen in plan.sets:
@@ -264,7 +277,7 @@ def _measure(plan: Plan, folder: EvalFolder, progress: EvalProgress, stop: threa
         plots = draw(results)
         sheets = {}
         if not stop.is_set():
-            sheets = contact_sheets(plan, log, images, run.networks)
+            sheets = contact_sheets(plan, log, images, running)
             folder.replace_pictures(CONTACT, {name: sheet.jpeg for name, sheet in sheets.items()})
     folder.replace_pictures(PLOTS, {plot.name: plot.svg.encode() for plot in plots})
     folder.write(PAGE, page.render(results, plots, list(sheets.values())).encode("utf-8", "backslashreplace"))

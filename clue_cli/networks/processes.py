@@ -40,7 +40,7 @@ Answer = tuple[dict[str, Any], NDArray[np.float32] | None]
 
 
 class NetworkProcess(Generic[Key]):
-    """Starts the process when the first image comes.
+    """Starts the process when the first image comes; it stays until `stop`.
 
     Args:
         setup: which network, as `worker.load` reads it; `device` is one of its keys.
@@ -84,8 +84,9 @@ class NetworkProcess(Generic[Key]):
                     self._hand_over(self._number)
                     yield from self._results(self._window - 1)
             yield from self._results(0)
-        finally:
+        except BaseException:
             self.stop()
+            raise
 
     def _hand_over(self, number: int) -> None:
         if self._reader is None:
@@ -153,6 +154,7 @@ class NetworkProcess(Generic[Key]):
 
     def _lost(self, how: str) -> NetworkLost:
         keys = [key for key, _ in self._held.values()]
+        self._held.clear()
         return NetworkLost(f"The network's process on {self.device} {how}", keys)
 
     def _start(self) -> None:

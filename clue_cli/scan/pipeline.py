@@ -111,10 +111,9 @@ def scan(
         ]:
             log.warn(warning)
         progress.started(log.run)
-        networks = networks_for(checkpoint, devices, dtype, options, log.warn)
-        run = _Scan(paths, out, options, checkpoint, calibration, own, store, log, stop, networks)
         with _failing_visibly(store, log):
-            run.run()
+            with networks_for(checkpoint, devices, dtype, options, log.warn) as networks:
+                _Scan(paths, out, options, checkpoint, calibration, own, store, log, stop, networks).run()
             log.close("interrupted" if stop.is_set() else "finished")
             log.run = store.finish(log.run)
             with output_errors(out):

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from clue_cli import app
 from clue_cli.calibrate import scores
@@ -326,8 +325,9 @@ def test_an_image_that_kills_processes_is_left_out(
     photos, out = tmp_path / "photos", tmp_path / "c.json"
     photos.mkdir()
     for number in range(14):
-        red = KILLS if number == 3 else 10 + number
-        (photos / f"{number:02}.png").write_bytes(encoded(Image.new("RGB", (96, 96), (red, 0, 0)), "PNG"))
+        picture = photo(96, 96, seed=number)
+        picture.putpixel((0, 0), (KILLS if number == 3 else 10 + number, 0, 0))
+        (photos / f"{number:02}.png").write_bytes(encoded(picture, "PNG"))
     words = ["calibrate", "--authentic", str(photos), "--out", str(out), "--model", str(model), "--fpr", "0.1"]
     assert app.run([*words, "--devices", "cpu,cpu"]) == ExitCode.SOME_FAILED
     made = parse(out.read_bytes())

@@ -49,6 +49,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[EvalOptions]:
             ["--model", "m", "--device", "cpu", "--dtype", "float32"],
             {"model": "m", "device": "cpu", "dtype": DType.FLOAT32},
         ),
+        (["--devices", "0,1", "--batch", "4"], {"devices": ("cuda:0", "cuda:1"), "batch": 4}),
         (["--max-megapixels", "20", "--overwrite"], {"max_megapixels": 20.0, "overwrite": True}),
     ],
 )

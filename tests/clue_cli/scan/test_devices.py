@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -123,10 +124,11 @@ def test_what_one_device_cannot_compute_is_left_to_the_others(
     plain(evidence, *range(10, 60, 5))
     start = pipeline.networks_for
 
-    def one_is_broken(*arguments: Any) -> list[Any]:
-        made = start(*arguments)
-        made[0]._child._setup["model"] = "unstartable"
-        return made
+    @contextmanager
+    def one_is_broken(*arguments: Any) -> Iterator[list[Any]]:
+        with start(*arguments) as made:
+            made[0]._child._setup["model"] = "unstartable"
+            yield made
 
     monkeypatch.setattr(pipeline, "networks_for", one_is_broken)
     run = scan()
@@ -188,11 +190,12 @@ def test_a_model_that_is_refused_there_ends_the_run(
     plain(evidence, 10, 20)
     start = pipeline.networks_for
 
-    def refusing(*arguments: Any) -> list[Any]:
-        made = start(*arguments)
-        for process in made:
-            process._child._setup["model"] = "missing"
-        return made
+    @contextmanager
+    def refusing(*arguments: Any) -> Iterator[list[Any]]:
+        with start(*arguments) as made:
+            for process in made:
+                process._child._setup["model"] = "missing"
+            yield made
 
     monkeypatch.setattr(pipeline, "networks_for", refusing)
     with pytest.raises(WeightsError, match="There is no model"):
