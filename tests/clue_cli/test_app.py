@@ -151,11 +151,6 @@ class TestScan:
         assert said.out == ""
         assert "Usage: clue scan" in said.err
 
-    def test_one_device_or_several(self, pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
-        assert clue("scan", "evidence", "-o", "results", "--device", "cpu", "--devices", "0,1") == ExitCode.BAD_USAGE
-        assert pipeline.asked is None
-        assert "--device and --devices were both given" in capsys.readouterr().err
-
     @pytest.mark.parametrize(
         ("counts", "status", "words", "expected", "said"),
         [
