@@ -52,39 +52,6 @@ class Measured:
     notes: list[str] = field(default_factory=list)
 
 
-def measure(
-    paths: list[Path],
-    options: ScanOptions,
-    networks: Sequence[Network],
-    calibration: Calibration,
-    told: Callable[[Measured], None],
-    warn: Callable[[str], None],
-    *,
-    forged: bool,
-) -> Measured:
-    """Score the first page of every picture file; of what `clue forge` wrote, only the images of one class.
-
-    The same bytes count once, and so does a file: further pages and copies are not photos of their own, and a promise
-    that rests on their number would be false. What a scan would give no verdict on, whatever its score, is left out.
-
-    Args:
-        paths: files, folders and archives, which exist.
-        options: what is read, and within which limits.
-        networks: of the model, one for each device.
-        calibration: of the model; how a heatmap becomes a score.
-        told: called after each image and each thing left out, by one thread at a time.
-        warn: called with a sentence about the run as a whole.
-        forged: the class of images that is measured.
-
-    Raises:
-        UsageError: a list of images cannot be read.
-        ClueError: the network cannot be loaded, or no device is left.
-    """
-    run = _Scores(expanded(paths, forged=forged), options, networks, calibration, told, warn, forged=forged)
-    run.flow.run(run.pool)
-    return run.found()
-
-
 T = TypeVar("T")
 Place = tuple[int, int]
 """Number of a thing in the walk, and of what came of it."""
@@ -112,8 +79,24 @@ class _First:
         return self.photo.pixels
 
 
-class _Scores:
-    """Source, decoding and sink of the flow."""
+class Scores:
+    """Scores the first page of every picture file; of what `clue forge` wrote, only the images of one class.
+
+    The same bytes count once, and so does a file: further pages and copies are not photos of their own, and a promise
+    that rests on their number would be false. What a scan would give no verdict on, whatever its score, is left out.
+
+    Args:
+        paths: files, folders and archives, which exist.
+        options: what is read, and within which limits.
+        networks: of the model, one for each device.
+        calibration: of the model; how a heatmap becomes a score.
+        told: called after each image and each thing left out, by one thread at a time.
+        warn: called with a sentence about the run as a whole.
+        forged: the class of images that is measured.
+
+    Raises:
+        UsageError: a list of images cannot be read.
+    """
 
     def __init__(
         self,
@@ -126,7 +109,7 @@ class _Scores:
         *,
         forged: bool,
     ) -> None:
-        self.paths, self.options, self.told = paths, options, told
+        self.paths, self.options, self.told = expanded(paths, forged=forged), options, told
         # With no score above 1 everything is `no_evidence`, except for what is no subject of a verdict at all.
         self.calibration = replace(calibration.with_thresholds(1.0, 1.0), pixel_threshold=1.0)
         self.outputs = ForgeOutputs(forged=forged)
@@ -137,8 +120,14 @@ class _Scores:
         limits = DecodeLimits(max_megapixels=options.max_megapixels, max_pages=options.max_pages)
         self.pool = DecodePool(self.flow.decoders, limits, gif_all_frames=options.gif_frames is GifFrames.ALL)
 
-    def found(self) -> Measured:
-        """All of it, whatever was finished first."""
+    def run(self) -> Measured:
+        """All of it, whatever was finished first.
+
+        Raises:
+            UsageError: the list of a folder of `clue forge` cannot be read.
+            ClueError: the network cannot be loaded, or no device is left.
+        """
+        self.flow.run(self.pool)
         return replace(
             self.measured,
             images=_sorted(self.places[0], self.measured.images),

@@ -144,7 +144,7 @@ def _execute(
 ) -> CalibrationFile:
     # Heavy: only here, so that `clue --help` answers at once.
     from clue_cli.calibrate.fit import check_enough, fit
-    from clue_cli.calibrate.scores import measure
+    from clue_cli.calibrate.scores import Scores
     from clue_cli.evidence.walk import check_paths
     from clue_cli.networks import networks_for
     from clue_cli.networks.find import find_devices, find_model
@@ -165,7 +165,8 @@ def _execute(
             if not paths:
                 continue
             shown, ours = _Shown(kind, quiet=quiet), kind == "forged"
-            found.append(measure(paths, options, networks, checkpoint.calibration, shown, warn, forged=ours))
+            run = Scores(paths, options, networks, checkpoint.calibration, shown, warn, forged=ours)
+            found.append(run.run())
             shown.end(found[-1])
             if not found[-1].images:
                 raise NothingToScanError(

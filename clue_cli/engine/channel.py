@@ -90,11 +90,6 @@ class Channel(Generic[T]):
         self._changed.notify_all()
         return item
 
-    def ready(self) -> bool:
-        """Whether the only consumer would not have to wait: there is a thing, or there will be none."""
-        with self._changed:
-            return bool(self._items) or self._open <= 0 or self._aborted
-
     def __iter__(self) -> Iterator[T]:
         """Everything that is put in, until all producers have closed. Several consumers share the things.
 

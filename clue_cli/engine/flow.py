@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -21,8 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clue_cli.engine.channel import Budget, Channel
-from clue_cli.engine.threads import Threads
-from clue_cli.errors import ClueError
+from clue_cli.errors import Aborted, ClueError
 from clue_cli.networks import Network, NetworkLost, Unpredicted
 from model.prediction import OutOfMemory, Prediction
 
@@ -100,13 +99,16 @@ class Flow(Generic[Item, W]):
         self._items: Channel[Item] = Channel(2)
         self._ready: Channel[W] = Channel(32, self.decoders + consumers)
         self._done: Channel[tuple[W, Answer[W] | None, str]] = Channel(32, self.decoders + 1)
-        self._threads = Threads(self._items, self._ready, self._done, self.budget, *networks)
+        self._aborts = [self._items.abort, self._ready.abort, self._done.abort, self.budget.abort]
+        self._aborts += [network.abort for network in networks]
+        self._threads: list[threading.Thread] = []
+        self._errors: list[BaseException] = []
         self._lost: list[str] = []
 
     @property
     def failed(self) -> bool:
         """Whether the run is being cut short: what fails now may fail because of that."""
-        return bool(self._threads.errors)
+        return bool(self._errors)
 
     def run(self, pool: Pool) -> None:
         """Run all steps to the end, or to the first error, which is raised.
@@ -118,18 +120,48 @@ class Flow(Generic[Item, W]):
             ClueError: no device is left, the network cannot be loaded, or the decoders cannot run here at all.
         """
         with pool:
-            self._threads.start("clue-read", self._read, self._items)
+            self._start("clue-read", self._read, self._items)
             for _ in range(self.decoders):
-                self._threads.start("clue-decode", self._decode_items, self._ready, self._done)
+                self._start("clue-decode", self._decode_items, self._ready, self._done)
             for _ in range(self._sinks):
-                self._threads.start("clue-sink", self._finish)
-            with self._threads.guarded():
+                self._start("clue-sink", self._finish)
+            with self._guarded():
                 self._predict()
                 self._done.close()
             if self.failed:
                 pool.close()  # whoever waits for a decoder stops waiting
-            self._threads.join()
-        self._threads.raise_first()
+            for thread in self._threads:
+                thread.join()
+        if self._errors:
+            raise self._errors[0]
+
+    def _start(self, name: str, work: Callable[[], None], *feeds: Channel[Any]) -> threading.Thread:
+        """Start a thread, and return it. However it ends, it has closed the channels that it feeds."""
+
+        def body() -> None:
+            try:
+                with self._guarded():
+                    work()
+            finally:
+                for channel in feeds:
+                    channel.close()
+
+        thread = threading.Thread(target=body, name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+        return thread
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Note an error of the block, and wake every thread that waits for what will not come."""
+        try:
+            yield
+        except Aborted:
+            return  # the reason is in the errors already
+        except BaseException as error:
+            self._errors.append(error)
+            for abort in self._aborts:
+                abort()
 
     def _read(self) -> None:
         for item in self._source():
@@ -155,7 +187,7 @@ class Flow(Generic[Item, W]):
         elif len(self.networks) == 1:
             self._share(self.networks[0])
         else:
-            threads = [self._threads.start("clue-network", partial(self._share, network)) for network in self.networks]
+            threads = [self._start("clue-network", partial(self._share, network)) for network in self.networks]
             for thread in threads:
                 thread.join()
 

@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from model.prediction import Key, OutOfMemory, Prediction
-
-if TYPE_CHECKING:  # torch takes seconds to import
+if TYPE_CHECKING:  # torch takes seconds to import, and `options` is needed for --help
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
     from clue_cli.networks.options import NetworkOptions
     from model.checkpoint import Checkpoint
+    from model.prediction import OutOfMemory, Prediction
+
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,8 @@ def scan(
         progress.started(log.run)
         with _failing_visibly(store, log):
             with networks_for(checkpoint, devices, dtype, options, log.warn) as networks:
-                _Scan(paths, out, options, checkpoint, calibration, own, store, log, stop, networks).run()
+                run = _Scan(paths, out, options, checkpoint, calibration, own, store, log, stop, networks)
+                run.flow.run(run.pool)
             log.close("interrupted" if stop.is_set() else "finished")
             log.run = store.finish(log.run)
             with output_errors(out):
@@ -173,10 +174,6 @@ class _Scan:
         self.flow = Flow(networks, self.read, self.decode, self.write, log.warn, stop=stop, decoders=options.workers)
         limits = DecodeLimits(max_megapixels=options.max_megapixels, max_pages=options.max_pages)
         self.pool = DecodePool(self.flow.decoders, limits, gif_all_frames=options.gif_frames is GifFrames.ALL)
-
-    def run(self) -> None:
-        """Run all steps to the end, or to the first error, which is raised."""
-        self.flow.run(self.pool)
 
     def read(self) -> Iterator[Encoded]:
         """Walk the evidence, read every file once, and send on what is a picture and not known yet."""

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from clue_cli.calibrate.scores import measure
+from clue_cli.calibrate.scores import Scores
 from clue_cli.eval.pictures import Pictures
 from clue_cli.evidence.identity import identify
 from clue_cli.evidence.item import Photo
@@ -110,7 +110,7 @@ def test_scripts_and_measurements_see_what_a_scan_sees(folder: Path, scanned: di
 
 def test_calibrate_sees_what_a_scan_sees(folder: Path, scanned: dict[str, NDArray[np.uint8]]) -> None:
     seen = Seen()
-    measure([folder], ScanOptions(), [seen], Calibration(), lambda found: None, pytest.fail, forged=False)
+    Scores([folder], ScanOptions(), [seen], Calibration(), lambda found: None, pytest.fail, forged=False).run()
     assert seen.pixels.keys() == scanned.keys()
     for name, expected in scanned.items():
         assert np.array_equal(seen.pixels[name], expected), name

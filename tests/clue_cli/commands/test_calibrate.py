@@ -15,13 +15,12 @@ from clue_cli import app
 from clue_cli.calibrate import scores
 from clue_cli.commands import calibrate as command
 from clue_cli.errors import ExitCode
-from clue_cli.networks import processes
+from clue_cli.networks import Unpredicted
 from clue_cli.scan.calibration_file import parse
 from clue_cli.scan.options import ScanOptions
 from model.calibration import Calibration
 from model.whole_file import earlier
 from tests.clue_cli.networks.fake import Starved
-from tests.faults.dying_network import KILLS
 from tests.faults.pictures import encoded, photo, tiff
 from tests.tiny_model import write_tiny_model
 
@@ -293,12 +292,29 @@ def test_what_the_network_cannot_do_is_left_out(
     assert [left.code for left in made.left_out].count("not_finite") == 1
 
 
-def test_an_image_too_large_for_the_memory_is_left_out(photos: Path) -> None:
-    found = scores.measure(
-        [photos / "00.jpg"], ScanOptions(), [Starved()], Calibration(), lambda _: None, pytest.fail, forged=False
-    )
-    assert [left.code for left in found.left_out] == ["out_of_memory"]
+class Lost(Starved):
+    """A network whose process died, twice."""
+
+    def predict(self, images: Any) -> Any:
+        return (Unpredicted(image[0], "it died") for image in images if image is not None)
+
+
+def scored(paths: list[Path], network: Starved, told: Any = lambda found: None) -> scores.Measured:
+    return scores.Scores(paths, ScanOptions(), [network], Calibration(), told, pytest.fail, forged=False).run()
+
+
+@pytest.mark.parametrize(("network", "code"), [(Starved(), "out_of_memory"), (Lost(), "internal_error")])
+def test_an_image_that_is_not_predicted_is_left_out(photos: Path, network: Starved, code: str) -> None:
+    found = scored([photos / "00.jpg"], network)
+    assert [left.code for left in found.left_out] == [code]
     assert not found.images
+
+
+def test_what_is_left_out_stands_in_the_order_of_the_walk(photos: Path) -> None:
+    seen: list[int] = []
+    left_out = scored([photos], Starved(), lambda found: seen.append(len(found.left_out))).left_out
+    assert seen == list(range(1, len(left_out) + 1))
+    assert [one.locator for one in left_out] == sorted(one.locator for one in left_out)
 
 
 def test_what_tells_the_person_may_fail(photos: Path) -> None:
@@ -306,7 +322,7 @@ def test_what_tells_the_person_may_fail(photos: Path) -> None:
         raise OSError("a disk that died")
 
     with pytest.raises(OSError, match="a disk that died"):
-        scores.measure([photos], ScanOptions(), [Starved()], Calibration(), broken, pytest.fail, forged=False)
+        scored([photos], Starved(), broken)
 
 
 def test_several_devices_give_the_same_file(calibration: Path, photos: Path, model: Path, tmp_path: Path) -> None:
@@ -316,21 +332,3 @@ def test_several_devices_give_the_same_file(calibration: Path, photos: Path, mod
     assert app.run(words) == ExitCode.SOME_FAILED
     one, two = (json.loads(path.read_bytes()) | {"created": ""} for path in (calibration, out))
     assert one == two
-
-
-def test_an_image_that_kills_processes_is_left_out(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(processes, "_WORKER", "tests.faults.dying_network")
-    photos, out = tmp_path / "photos", tmp_path / "c.json"
-    photos.mkdir()
-    for number in range(14):
-        picture = photo(96, 96, seed=number)
-        picture.putpixel((0, 0), (KILLS if number == 3 else 10 + number, 0, 0))
-        (photos / f"{number:02}.png").write_bytes(encoded(picture, "PNG"))
-    words = ["calibrate", "--authentic", str(photos), "--out", str(out), "--model", str(model), "--fpr", "0.1"]
-    assert app.run([*words, "--devices", "cpu,cpu"]) == ExitCode.SOME_FAILED
-    made = parse(out.read_bytes())
-    assert [(left.locator, left.code) for left in made.left_out] == [("photos/03.png", "internal_error")]
-    assert made.n == 13
-    assert "warning: The network's process on cpu crashed" in capsys.readouterr().err

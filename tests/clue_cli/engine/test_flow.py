@@ -143,18 +143,27 @@ def test_memory_is_bounded_and_the_network_does_not_wait_for_what_waits_for_it(
     assert (max(most), held) == (1, [])
 
 
-def broken(*arguments: Any) -> Any:
-    raise OSError("a disk that died")
-
-
+@pytest.mark.parametrize("error", [OSError("a disk that died"), KeyboardInterrupt(), SystemExit(3)], ids=repr)
 @pytest.mark.parametrize("where", ["read", "decode", "sink", "predict"])
-@pytest.mark.parametrize("devices", [1, 2])
-def test_what_fails_in_one_thread_ends_all(where: str, devices: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("devices", [0, 1, 2])
+def test_what_fails_in_one_thread_ends_all(
+    where: str, devices: int, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a budget of less than one image makes all others wait for memory."""
+
+    def broken(*arguments: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(flow, "PIXEL_BUDGET", 1)
     networks = [Starved() for _ in range(devices)]
-    monkeypatch.setattr(networks[0] if where == "predict" else Run, where, broken)
+    monkeypatch.setattr(Starved if where == "predict" else Run, where, broken)
     run = Run(*networks)
-    with pytest.raises(OSError, match="a disk that died"):
+    if where == "predict" and not devices:
+        assert len(run().seen) == 24
+        return
+    with pytest.raises(type(error)) as raised:
         run()
+    assert raised.value is error
     assert run.flow.failed
     assert all(network.aborted for network in networks)
 
@@ -183,13 +192,3 @@ def test_without_networks_nothing_goes_on(devices: int) -> None:
     with pytest.raises(ClueError, match=r"It burned down\. No device is left\.") as error:
         Run(*(Lost() for _ in range(devices)))()
     assert "goes on from there" in str(error.value.advice)
-
-
-def test_less_memory_is_told_once() -> None:
-    class Halved(Starved):
-        def predict(self, images: Iterable[Any]) -> Iterator[Any]:
-            self.asked, self.batch = 4, 2
-            return super().predict(images)
-
-    run = Run(Halved("cuda:1"))()
-    assert run.warnings == ["Memory ran out on cuda:1: 2 tiles are computed at once from here on."]

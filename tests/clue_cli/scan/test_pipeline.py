@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -30,7 +29,6 @@ from model.calibration import Calibration
 from model.checkpoint import WEIGHTS_FILE, inspect
 from model.images.pixels import displayed_view
 from model.predictor import Predictor
-from model.storage import load
 from model.tiling import tiles
 from model.whole_file import earlier
 from tests.faults.pictures import jpeg, oriented_jpeg, tiff
@@ -353,17 +351,6 @@ def test_a_second_signal_is_an_interruption(scan: Scan, tmp_path: Path, monkeypa
         scan()
     ended = json.loads((tmp_path / "out" / "run.json").read_text())
     assert (ended["status"], ended["exit_code"], ended["evidence_unchanged"]) == ("interrupted", 130, None)
-
-
-def test_a_batch_never_waits_for_an_image_that_waits_for_its_memory(
-    scan: Scan, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On a GPU tiles of several images share a batch; with room for one image only, that must not deadlock."""
-    monkeypatch.setattr(flow, "PIXEL_BUDGET", 1)
-    monkeypatch.setattr(
-        local, "load_predictor", lambda c, d, t, o: Predictor(load(inspect(str(model)), "cpu", torch.float32), 64)
-    )
-    assert scan().counts.images == 6
 
 
 def test_memory_between_the_steps_is_bounded(scan: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
