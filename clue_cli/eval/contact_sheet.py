@@ -27,7 +27,6 @@ from model.evaluation import ImageRow
 from model.images.maps import Map
 from model.images.masks import Mask
 from model.images.pixels import DamagedFileError, Pixels
-from model.prediction import Prediction
 
 EACH = 3
 """Images of each kind."""
@@ -126,47 +125,43 @@ def contact_sheets(plan: Plan, log: MeasurementLog, images: Images, networks: Se
                 picks = pick(one.row for one in found)
                 if not picks:
                     continue
-                shown = _pictures(plan, pictures, chosen, picks)
-                if method.kind == "network":
-                    tiles = _predicted(networks, shown)
-                else:
-                    tiles = _mapped(plan, pictures, chosen, method, shown)
+                jpeg = sheet(_tiles(plan, networks, pictures, chosen, method, picks), len(picks))
                 name = f"{number:02d}-{slug(chosen.name)}-{slug(method.name)}.jpg"
-                sheets[name] = Sheet(chosen.name, method.name, sheet(tiles, len(picks)))
+                sheets[name] = Sheet(chosen.name, method.name, jpeg)
     return sheets
 
 
-_Shown = tuple[Pick, Sample, Mask | None, Pixels]
-_Tile = tuple[Pick, Mask | None, Pixels, Map]
-
-
-def _pictures(plan: Plan, pictures: Pictures, chosen: ChosenSet, picks: list[Pick]) -> Iterator[_Shown]:
+def _tiles(
+    plan: Plan, networks: Sequence[Network], pictures: Pictures, chosen: ChosenSet, method: Method, picks: list[Pick]
+) -> Iterator[tuple[Pick, Mask | None, Pixels, Map]]:
     entries = {entry.key: entry for entry in chosen.samples}
     for one in picks:
         entry = entries[one.key]
-        with suppress(DamagedFileError, AttackError):  # its figures are from before; the file is not what it was
+        try:
             attacked = plan.attacks[0].apply(pictures.pixels(entry), plan.options.seed)
-            yield one, entry, pictures.truth(entry), attacked
+            heatmap = _map(plan, networks, pictures, chosen, method, entry, attacked)
+            if heatmap is not None:
+                yield one, pictures.truth(entry), attacked, heatmap
+        except (DamagedFileError, AttackError):
+            continue  # its figures are from before; the file is not what it was
 
 
-def _mapped(
-    plan: Plan, pictures: Pictures, chosen: ChosenSet, method: Method, shown: Iterable[_Shown]
-) -> Iterator[_Tile]:
-    for one, entry, truth, pixels in shown:
-        if method.function is not None:
-            yield one, truth, pixels, method.function(pixels)
-            continue
+def _map(
+    plan: Plan,
+    networks: Sequence[Network],
+    pictures: Pictures,
+    chosen: ChosenSet,
+    method: Method,
+    entry: Sample,
+    pixels: Pixels,
+) -> Map | None:
+    if method.function is not None:
+        return method.function(pixels)
+    if method.kind == "predictions":
         path, _ = plan.folders[chosen.name].find(entry)
-        if path is not None:
-            with suppress(DamagedFileError):
-                yield one, truth, pixels, pictures.map(path)
-
-
-def _predicted(networks: Sequence[Network], shown: Iterable[_Shown]) -> Iterator[_Tile]:
-    images = (image for one in shown for image in ((one, one[-1]), None))
+        return None if path is None else pictures.map(path)
     for network in networks:
         with suppress(NetworkLost):
-            for answer in network.predict(images):
-                if isinstance(answer, Prediction):
-                    one, _, truth, pixels = answer.key
-                    yield one, truth, pixels, answer.heatmap
+            (answer,) = network.predict([(entry.key, pixels)])
+            return getattr(answer, "heatmap", None)
+    return None

@@ -101,7 +101,7 @@ def test_an_image_that_kills_processes_is_a_failure_and_the_rest_is_computed(
     assert isinstance(failure, FailureRecord)
     assert failure.code is FailureCode.INTERNAL_ERROR
     assert "signal SIGKILL" in failure.message
-    assert any("it is started anew" in warning for warning in run.warnings)
+    assert any("it is restarted" in warning for warning in run.warnings)
 
 
 @pytest.mark.usefixtures("dying")
