@@ -54,6 +54,10 @@ class ClueError(UserError):
     exit_code = ExitCode.INTERNAL_ERROR
 
 
+class Aborted(Exception):
+    """Another thread failed or the run was cut short: whoever waits stops waiting."""
+
+
 class UsageError(ClueError):
     """A wrong option or value."""
 

@@ -13,13 +13,16 @@ from clue_cli.commands.options import (
     MOST,
     READING,
     ArchiveDepth,
+    Batch,
     Device,
+    Devices,
     FollowLinks,
     Hidden,
     ModelName,
     NumberFormat,
     Quiet,
     check_current_folder,
+    chosen_devices,
     path,
 )
 from clue_cli.errors import ExitCode, NothingToScanError, OutputError, UsageError
@@ -68,7 +71,9 @@ def calibrate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing FILE.")] = False,
     model: ModelName = _DEFAULT.model,
     device: Device = _DEFAULT.device,
+    devices: Devices = None,
     dtype: NumberFormat = _DEFAULT.dtype,
+    batch: Batch = _DEFAULT.batch,
     hidden: Hidden = _DEFAULT.hidden,
     follow_links: FollowLinks = _DEFAULT.follow_links,
     archive_depth: ArchiveDepth = _DEFAULT.archive_depth,
@@ -101,7 +106,9 @@ def calibrate(
     options = ScanOptions(
         model=model,
         device=device,
+        devices=chosen_devices(devices, device),
         dtype=dtype,
+        batch=batch,
         hidden=hidden,
         follow_links=follow_links,
         archive_depth=archive_depth,
@@ -137,22 +144,29 @@ def _execute(
 ) -> CalibrationFile:
     # Heavy: only here, so that `clue --help` answers at once.
     from clue_cli.calibrate.fit import check_enough, fit
-    from clue_cli.calibrate.scores import measure
+    from clue_cli.calibrate.scores import Scores
     from clue_cli.evidence.walk import check_paths
-    from clue_cli.networks.find import find_device, find_model
-    from clue_cli.networks.local import load_predictor
+    from clue_cli.networks import networks_for
+    from clue_cli.networks.find import find_devices, find_model
 
     check_paths([*authentic, *forged])
     checkpoint = find_model(options.model)
     if checkpoint.note and not quiet:
         say(printable(checkpoint.note))
-    device, dtype = find_device(options.device, options.dtype)
-    predictor = load_predictor(checkpoint, device, dtype, options)
+    devices, dtype = find_devices(options, options.dtype)
+
+    def warn(text: str) -> None:
+        if not quiet:
+            say(f"warning: {text}")
+
     found: list[Measured] = []
-    for kind, paths in (("authentic", authentic), ("forged", forged)):
-        if paths:
-            shown = _Shown(kind, quiet=quiet)
-            found.append(measure(paths, options, predictor, checkpoint.calibration, shown, forged=kind == "forged"))
+    with networks_for(checkpoint, devices, dtype, options, warn) as networks:
+        for kind, paths in (("authentic", authentic), ("forged", forged)):
+            if not paths:
+                continue
+            shown, ours = _Shown(kind, quiet=quiet), kind == "forged"
+            run = Scores(paths, options, networks, checkpoint.calibration, shown, warn, forged=ours)
+            found.append(run.run())
             shown.end(found[-1])
             if not found[-1].images:
                 raise NothingToScanError(
@@ -167,7 +181,7 @@ def _execute(
         fpr=fpr,
         inconclusive_rate=level,
         checkpoint=checkpoint,
-        device=device,
+        device=devices[0],
         dtype=str(dtype).removeprefix("torch."),
         paths=([printable(str(path)) for path in authentic], [printable(str(path)) for path in forged]),
     )

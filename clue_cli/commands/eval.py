@@ -13,12 +13,15 @@ import typer
 
 from clue_cli.commands.options import (
     MOST,
+    Batch,
     Compiled,
     Device,
+    Devices,
     ModelName,
     NumberFormat,
     Quiet,
     check_current_folder,
+    chosen_devices,
     command_line,
     path,
 )
@@ -119,7 +122,9 @@ def evaluate(
     ] = _DEFAULT.max_megapixels,
     model: ModelName = _DEFAULT.model,
     device: Device = _DEFAULT.device,
+    devices: Devices = None,
     dtype: NumberFormat = _DEFAULT.dtype,
+    batch: Batch = _DEFAULT.batch,
     compile: Compiled = _DEFAULT.compile,
     out: Annotated[
         Path | None,
@@ -181,7 +186,9 @@ def evaluate(
             root=root,
             model=model,
             device=device,
+            devices=chosen_devices(devices, device),
             dtype=dtype,
+            batch=batch,
             compile=compile,
             attacks=tuple(attack or ()),
             methods=tuple(method or ()),

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from clue_cli.errors import UsageError
-from clue_cli.scan.options import Compile, DType
+from clue_cli.networks.options import Compile, DType, NetworkOptions
 from clue_cli.terminal import printable
 
 READING, NETWORK, MESSAGES = "Input", "Model", "Messages"
@@ -24,6 +24,7 @@ MOST = 1_000_000
 """Upper bound of limits in megapixels and MiB: more than any file holds, and countable as memory."""
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+_DEVICES = re.compile(r"(cpu|(cuda:)?\d{1,4})(,(cpu|(cuda:)?\d{1,4}))*")
 
 
 class Group(TyperGroup):
@@ -62,6 +63,22 @@ def device(name: str) -> str:
     return name
 
 
+def _devices(text: str | None) -> str | None:
+    """The callback of `--devices`; raises typer.BadParameter for what is no list of devices."""
+    if text is not None and not _DEVICES.fullmatch(text):
+        raise typer.BadParameter("expected numbers of GPUs, as in 0,1")
+    return text
+
+
+def chosen_devices(devices: str | None, device: str) -> tuple[str, ...]:
+    """What `--devices` names, none without it; raises UsageError if `--device` was given as well."""
+    if devices is None:
+        return ()
+    if device != NetworkOptions().device:
+        raise UsageError("--device and --devices were both given.", "Give one of them.")
+    return tuple(f"cuda:{name}" if name.isdigit() else name for name in devices.split(","))
+
+
 ModelName = Annotated[
     str, typer.Option(help="Name of a model in the package, or path of a trained model.", rich_help_panel=NETWORK)
 ]
@@ -69,6 +86,25 @@ Device = Annotated[
     str,
     typer.Option(
         callback=device, help="Device that runs the network: auto, cpu, cuda or cuda:N.", rich_help_panel=NETWORK
+    ),
+]
+Devices = Annotated[
+    str | None,
+    typer.Option(
+        callback=_devices,
+        metavar="N,N,...",
+        help="GPUs to use, by number, as in 0,1. Each runs its own process.",
+        show_default=False,
+        rich_help_panel=NETWORK,
+    ),
+]
+Batch = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Tiles per batch on a GPU. On the CPU it is always 1.",
+        show_default="automatic",
+        rich_help_panel=NETWORK,
     ),
 ]
 NumberFormat = Annotated[DType, typer.Option(help="Number format of the network.", rich_help_panel=NETWORK)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,19 +14,22 @@ from clue_cli.commands.options import (
     NETWORK,
     READING,
     ArchiveDepth,
+    Batch,
     Compiled,
     Device,
+    Devices,
     FollowLinks,
     Hidden,
     ModelName,
     NumberFormat,
     Quiet,
     check_current_folder,
+    chosen_devices,
     command_line,
     path,
 )
 from clue_cli.commands.stop import graceful_stop
-from clue_cli.errors import ExitCode, ForgedFound, NothingToScanError, UsageError
+from clue_cli.errors import ExitCode, ForgedFound, NothingToScanError
 from clue_cli.scan.options import FailOn, GifFrames, ScanOptions
 from clue_cli.terminal import complain, counted, write_stdout
 
@@ -36,22 +38,6 @@ if TYPE_CHECKING:
 
 _DEFAULT = ScanOptions()
 _RESULTS = "Results"
-_DEVICES = re.compile(r"(cpu|(cuda:)?\d{1,4})(,(cpu|(cuda:)?\d{1,4}))*")
-
-
-def _devices(text: str | None) -> str | None:
-    """The callback of `--devices`; raises typer.BadParameter for what is no list of devices."""
-    if text is not None and not _DEVICES.fullmatch(text):
-        raise typer.BadParameter("expected numbers of GPUs, as in 0,1")
-    return text
-
-
-def _named(devices: str | None, device: str) -> tuple[str, ...]:
-    if devices is None:
-        return ()
-    if device != _DEFAULT.device:
-        raise UsageError("--device and --devices were both given.", "Give one of them.")
-    return tuple(f"cuda:{name}" if name.isdigit() else name for name in devices.split(","))
 
 
 def scan(
@@ -73,26 +59,9 @@ def scan(
     ],
     model: ModelName = _DEFAULT.model,
     device: Device = _DEFAULT.device,
-    devices: Annotated[
-        str | None,
-        typer.Option(
-            callback=_devices,
-            metavar="N,N,...",
-            help="GPUs to use, by number, as in 0,1. Each runs its own process.",
-            show_default=False,
-            rich_help_panel=NETWORK,
-        ),
-    ] = None,
+    devices: Devices = None,
     dtype: NumberFormat = _DEFAULT.dtype,
-    batch: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Tiles per batch on a GPU. On the CPU it is always 1.",
-            show_default="automatic",
-            rich_help_panel=NETWORK,
-        ),
-    ] = _DEFAULT.batch,
+    batch: Batch = _DEFAULT.batch,
     compile: Compiled = _DEFAULT.compile,
     workers: Annotated[
         int | None,
@@ -209,7 +178,7 @@ def scan(
     options = ScanOptions(
         model=model,
         device=device,
-        devices=_named(devices, device),
+        devices=chosen_devices(devices, device),
         dtype=dtype,
         compile=compile,
         batch=batch,

@@ -1,1 +1,1 @@
-"""Threads joined by bounded channels: what every run that reads, predicts and writes at once is built of."""
+"""One flow of work, from a source through decoders and networks to a sink, for every command that runs the network."""

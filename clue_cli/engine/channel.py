@@ -1,4 +1,4 @@
-"""What connects the steps of a scan: bounded channels between threads, and a budget of pixels in memory."""
+"""What connects the steps of a run: bounded channels between threads, and a budget of pixels in memory."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Generic, Self, TypeVar
 
+from clue_cli.errors import Aborted
+
 T = TypeVar("T")
-
-
-class Aborted(Exception):
-    """Another thread failed or the scan was cut short: whoever waits on a channel stops waiting."""
 
 
 class Channel(Generic[T]):
@@ -92,11 +90,6 @@ class Channel(Generic[T]):
         self._changed.notify_all()
         return item
 
-    def ready(self) -> bool:
-        """Whether the only consumer would not have to wait: there is a thing, or there will be none."""
-        with self._changed:
-            return bool(self._items) or self._open <= 0 or self._aborted
-
     def __iter__(self) -> Iterator[T]:
         """Everything that is put in, until all producers have closed. Several consumers share the things.
 
@@ -126,7 +119,7 @@ class Budget:
         """Wait until `size` bytes fit, or nothing else is in memory.
 
         Raises:
-            Aborted: the scan was cut short.
+            Aborted: the run was cut short.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._aborted or self._used == 0 or self._used + size <= self._limit)

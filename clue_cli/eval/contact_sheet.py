@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from clue_cli.eval.pictures import Pictures
 from clue_cli.eval.plan import Plan
 from clue_cli.eval.plots import slug
 from clue_cli.eval.sets import ChosenSet
+from clue_cli.networks import Network, NetworkLost
 from clue_cli.report.previews import inferno
 from clue_cli.terminal import printable
 from model.data.attacks import AttackError
@@ -106,8 +108,12 @@ def _fitting(text: str, characters: int = 88) -> str:
     return plain if len(plain) <= characters else f"...{plain[-characters + 3 :]}"
 
 
-def contact_sheets(plan: Plan, log: MeasurementLog, images: Images) -> dict[str, Sheet]:
-    """A contact sheet for each set and subject under the first attack, by the name of its file."""
+def contact_sheets(plan: Plan, log: MeasurementLog, images: Images, networks: Sequence[Network]) -> dict[str, Sheet]:
+    """A contact sheet for each set and subject under the first attack, by the name of its file.
+
+    Args:
+        networks: of the plan; the first that works computes heatmaps.
+    """
     sheets = {}
     attack, seed = plan.attacks[0], plan.options.seed
     with Pictures(1, plan.options.max_megapixels) as pictures:
@@ -119,21 +125,21 @@ def contact_sheets(plan: Plan, log: MeasurementLog, images: Images) -> dict[str,
                 picks = pick(one.row for one in found)
                 if not picks:
                     continue
-                jpeg = sheet(_tiles(plan, pictures, chosen, method, picks), len(picks))
+                jpeg = sheet(_tiles(plan, networks, pictures, chosen, method, picks), len(picks))
                 name = f"{number:02d}-{slug(chosen.name)}-{slug(method.name)}.jpg"
                 sheets[name] = Sheet(chosen.name, method.name, jpeg)
     return sheets
 
 
 def _tiles(
-    plan: Plan, pictures: Pictures, chosen: ChosenSet, method: Method, picks: list[Pick]
+    plan: Plan, networks: Sequence[Network], pictures: Pictures, chosen: ChosenSet, method: Method, picks: list[Pick]
 ) -> Iterator[tuple[Pick, Mask | None, Pixels, Map]]:
     entries = {entry.key: entry for entry in chosen.samples}
     for one in picks:
         entry = entries[one.key]
         try:
             attacked = plan.attacks[0].apply(pictures.pixels(entry), plan.options.seed)
-            heatmap = _map(plan, pictures, chosen, method, entry, attacked)
+            heatmap = _map(plan, networks, pictures, chosen, method, entry, attacked)
             if heatmap is not None:
                 yield one, pictures.truth(entry), attacked, heatmap
         except (DamagedFileError, AttackError):
@@ -141,13 +147,21 @@ def _tiles(
 
 
 def _map(
-    plan: Plan, pictures: Pictures, chosen: ChosenSet, method: Method, entry: Sample, pixels: Pixels
+    plan: Plan,
+    networks: Sequence[Network],
+    pictures: Pictures,
+    chosen: ChosenSet,
+    method: Method,
+    entry: Sample,
+    pixels: Pixels,
 ) -> Map | None:
     if method.function is not None:
         return method.function(pixels)
     if method.kind == "predictions":
         path, _ = plan.folders[chosen.name].find(entry)
         return None if path is None else pictures.map(path)
-    assert plan.network is not None
-    (prediction,) = plan.network.predictor.predict([(entry.key, pixels)])
-    return getattr(prediction, "heatmap", None)
+    for network in networks:
+        with suppress(NetworkLost):
+            (answer,) = network.predict([(entry.key, pixels)])
+            return getattr(answer, "heatmap", None)
+    return None

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from clue_cli.eval.options import EvalOptions
-from clue_cli.networks.find import check_compile, find_device, find_model
-from clue_cli.networks.local import load_predictor
-from clue_cli.scan.options import ScanOptions
+from clue_cli.networks import Network as RunningNetwork
+from clue_cli.networks import networks_for
+from clue_cli.networks.find import find_devices, find_model
 from clue_cli.terminal import printable
 from model.data.attacks import Attack
 from model.evaluation import CLASSICAL, TRIVIAL
 from model.evaluation.baselines import Method as MapFunction
 from model.evaluation.pixel_scores import THRESHOLD
 from model.images.maps import RESIZE
-
-if TYPE_CHECKING:
-    from model.predictor import Predictor
 
 Kind = Literal["network", "predictions", "classical", "baseline", "probe"]
 
@@ -94,7 +92,10 @@ def table_of(subjects: list[Method]) -> list[Method]:
 
 
 class Network:
-    """A model and where it runs; its weights are read when `predictor` is asked for.
+    """A model and where it runs; its weights are read when the first image comes.
+
+    Attributes:
+        checkpoint: of the model.
 
     Raises:
         WeightsError: there is no such model.
@@ -103,27 +104,25 @@ class Network:
 
     def __init__(self, options: EvalOptions) -> None:
         self.checkpoint = find_model(options.model)
-        self.device, self.dtype = find_device(options.device, options.dtype)
-        check_compile(options.compile)
-        self.compile = options.compile
+        self._devices, self._dtype = find_devices(options, options.dtype)
+        self._options = options
 
     @property
     def method(self) -> Method:
         """As a line of the tables."""
         details = {
-            "device": self.device.partition(":")[0],
-            "dtype": str(self.dtype).removeprefix("torch."),
+            "device": self._devices[0].partition(":")[0],
+            "dtype": str(self._dtype).removeprefix("torch."),
             "calibration": self.checkpoint.calibration.name,
         }
-        if self.compile is not None:  # its maps differ in their last bits
-            details["compile"] = self.compile.value
+        if self._options.compile is not None:  # its maps differ in their last bits
+            details["compile"] = self._options.compile.value
         checkpoint = self.checkpoint
         name = printable(checkpoint.name)
         if name in {PREDICTIONS, *(method.name for method in baselines()), *CLASSICAL}:
             name = f"network {name}"
         return Method(name, "network", checkpoint.digest, details, preset=printable(checkpoint.preset.name))
 
-    @cached_property
-    def predictor(self) -> Predictor:
-        """Raises WeightsError, or UsageError where the device has not the memory for it."""
-        return load_predictor(self.checkpoint, self.device, self.dtype, ScanOptions(compile=self.compile))
+    def networks(self, warn: Callable[[str], None]) -> AbstractContextManager[list[RunningNetwork]]:
+        """One for each device, as `networks_for`."""
+        return networks_for(self.checkpoint, self._devices, self._dtype, self._options, warn)

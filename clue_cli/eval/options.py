@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from clue_cli.scan.options import Compile, DType
+from clue_cli.networks.options import NetworkOptions
 
 NETWORK = "mini"
 """The word of `--method` for the network, whichever `--model` names."""
@@ -35,15 +35,12 @@ ATTACKS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvalOptions:
+class EvalOptions(NetworkOptions):
     """Everything `clue eval` can be told about a measurement, apart from where to write and how to talk.
 
     Attributes:
         bench: names of benchmarks, `all`, or paths.
         root: where the benchmarks lie.
-        model: name of a model of the package, or a path.
-        device, dtype: of the network.
-        compile: how it is compiled; None: not at all.
         attacks: as `model.data.attacks` reads them; none: the pictures as they are.
         methods: words of `METHODS`; none: the network, or the predictions alone.
         predictions: a folder with another method's maps.
@@ -57,10 +54,6 @@ class EvalOptions:
 
     bench: tuple[str, ...] = ()
     root: Path | None = None
-    model: str = "mini"
-    device: str = "auto"
-    dtype: DType = DType.AUTO
-    compile: Compile | None = None
     attacks: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
     predictions: Path | None = None

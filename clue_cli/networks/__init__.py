@@ -6,19 +6,20 @@ Another place, such as a cluster, is one more module with a class that is a `Net
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from model.prediction import Key, OutOfMemory, Prediction
-
-if TYPE_CHECKING:  # torch takes seconds to import
+if TYPE_CHECKING:  # torch takes seconds to import, and `options` is needed for --help
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
-    from clue_cli.scan.options import ScanOptions
+    from clue_cli.networks.options import NetworkOptions
     from model.checkpoint import Checkpoint
+    from model.prediction import OutOfMemory, Prediction
+
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,11 @@ class Network(Protocol):
 
     Attributes:
         device: where it runs, e.g. `cpu`, `cuda:0`.
+        loading: seconds that loading it took; 0 before.
     """
 
     device: str
+    loading: float
 
     @property
     def asked(self) -> int:
@@ -75,22 +78,30 @@ class Network(Protocol):
         """End what was started; harmless when repeated."""
 
 
+@contextmanager
 def networks_for(
     checkpoint: Checkpoint,
     devices: tuple[str, ...],
     dtype: torch.dtype,
-    options: ScanOptions,
+    options: NetworkOptions,
     warn: Callable[[str], None],
-) -> list[Network]:
-    """One network for each device: in this process if there is one device, else in a process each.
+) -> Iterator[list[Network]]:
+    """One network for each device: in this process if there is one device, else in a process each, which the end ends.
 
     Args:
         warn: called with a sentence when a process died.
     """
+    made: list[Network]
     if len(devices) == 1:
         from clue_cli.networks.local import LocalNetwork
 
-        return [LocalNetwork(checkpoint, devices[0], dtype, options)]
-    from clue_cli.networks.processes import processes
+        made = [LocalNetwork(checkpoint, devices[0], dtype, options)]
+    else:
+        from clue_cli.networks.processes import processes
 
-    return [*processes(checkpoint, devices, dtype, options, warn)]
+        made = [*processes(checkpoint, devices, dtype, options, warn)]
+    try:
+        yield made
+    finally:
+        for network in made:
+            network.stop()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clue_cli.errors import UsageError, WeightsError
-from clue_cli.scan.options import Compile, DType, ScanOptions
+from clue_cli.networks.options import Compile, DType, NetworkOptions
 from clue_cli.terminal import sentence
 from model.checkpoint import BaseWeightsError, Checkpoint, CheckpointError, inspect
 from model.device import CompilerMissing, DeviceError, require_compiler, resolve
 
-if TYPE_CHECKING:  # diffusers and segment_anything take seconds to import; a resumed scan may not need them
+if TYPE_CHECKING:  # diffusers and segment_anything take seconds to import; a resumed run may not need them
     import torch
 
 
@@ -42,7 +42,7 @@ def find_device(device: str, dtype: DType) -> tuple[str, torch.dtype]:
         raise UsageError(f"{error}.", "Choose another --device or --dtype, or leave them out.") from error
 
 
-def find_devices(options: ScanOptions, dtype: DType) -> tuple[tuple[str, ...], torch.dtype]:
+def find_devices(options: NetworkOptions, dtype: DType) -> tuple[tuple[str, ...], torch.dtype]:
     """Where the network runs, once or several times, and in which number format.
 
     Raises:

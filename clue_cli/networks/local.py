@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clue_cli.errors import UsageError, WeightsError
-from clue_cli.scan.options import ScanOptions
+from clue_cli.networks.options import NetworkOptions
 from model.checkpoint import Checkpoint, CheckpointError
 from model.prediction import Key, OutOfMemory, Prediction
 
-if TYPE_CHECKING:  # diffusers and segment_anything take seconds to import; a resumed scan may not need them
+if TYPE_CHECKING:  # diffusers and segment_anything take seconds to import; a resumed run may not need them
     import torch
 
     from model.predictor import Predictor
@@ -29,9 +30,10 @@ class LocalNetwork:
         options: `batch` and `compile`.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: str, dtype: torch.dtype, options: ScanOptions) -> None:
+    def __init__(self, checkpoint: Checkpoint, device: str, dtype: torch.dtype, options: NetworkOptions) -> None:
         self.device = device
         self._chosen = checkpoint, device, dtype, options
+        self.loading = 0.0
         self._predictor: Predictor | None = None
 
     @property
@@ -52,7 +54,10 @@ class LocalNetwork:
         Raises:
             WeightsError, UsageError: as `load_predictor`.
         """
-        self._predictor = load_predictor(*self._chosen)
+        if self._predictor is None:
+            started = time.perf_counter()
+            self._predictor = load_predictor(*self._chosen)
+            self.loading = time.perf_counter() - started
         yield from self._predictor.predict(images)
 
     def abort(self) -> None:
@@ -62,7 +67,7 @@ class LocalNetwork:
         """Nothing was started."""
 
 
-def load_predictor(checkpoint: Checkpoint, device: str, dtype: torch.dtype, options: ScanOptions) -> Predictor:
+def load_predictor(checkpoint: Checkpoint, device: str, dtype: torch.dtype, options: NetworkOptions) -> Predictor:
     """Build the network, ready to run.
 
     Raises:

@@ -1,6 +1,6 @@
 """A network in a process of its own, spoken to as if it were a `Predictor`: one for each of several GPUs.
 
-What a process was given stays here until it is answered. One that dies is started anew, and its images are computed
+What a process was given stays here until it is answered. One that dies is restarted, and its images are computed
 again, each alone: so the one that kills it is known, and it alone gets a failure. A process that dies again and again
 is given up, and what it held goes to the other devices. Nothing is lost.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic
@@ -16,11 +17,10 @@ from typing import TYPE_CHECKING, Any, Generic
 import numpy as np
 from numpy.typing import NDArray
 
-from clue_cli.engine.channel import Aborted
-from clue_cli.errors import UsageError, WeightsError
+from clue_cli.errors import Aborted, UsageError, WeightsError
 from clue_cli.evidence.sandbox.process import Child, ChildDied
 from clue_cli.networks import NetworkLost, Unpredicted
-from clue_cli.scan.options import ScanOptions
+from clue_cli.networks.options import NetworkOptions
 from model.checkpoint import Checkpoint
 from model.prediction import Key, OutOfMemory, Prediction
 
@@ -40,23 +40,25 @@ Answer = tuple[dict[str, Any], NDArray[np.float32] | None]
 
 
 class NetworkProcess(Generic[Key]):
-    """Starts the process when the first image comes.
+    """Starts the process when the first image comes; it stays until `stop`.
 
     Args:
         setup: which network, as `worker.load` reads it; `device` is one of its keys.
-        told: called with a sentence when a process died.
+        warn: called with a sentence when a process died.
         module: what it runs, `python -m` style; tests put a bad one here.
 
     Attributes:
         device: where it runs.
         asked: tiles in a batch; 0 while nothing was started.
         batch: the same, smaller once memory ran out.
+        loading: seconds that starting the process and loading the network took.
     """
 
-    def __init__(self, setup: dict[str, Any], told: Callable[[str], None], module: str | None = None) -> None:
-        self._child, self._told = Child(module or _WORKER, setup, inherit=True), told
+    def __init__(self, setup: dict[str, Any], warn: Callable[[str], None], module: str | None = None) -> None:
+        self._child, self._warn = Child(module or _WORKER, setup, inherit=True), warn
         self.device: str = setup["device"]
         self.asked = self.batch = 0
+        self.loading = 0.0
         self._reader: threading.Thread | None = None
         self._answers: queue.SimpleQueue[Answer | ChildDied] = queue.SimpleQueue()
         self._held: dict[int, tuple[Key, NDArray[np.uint8]]] = {}
@@ -82,8 +84,9 @@ class NetworkProcess(Generic[Key]):
                     self._hand_over(self._number)
                     yield from self._results(self._window - 1)
             yield from self._results(0)
-        finally:
+        except BaseException:
             self.stop()
+            raise
 
     def _hand_over(self, number: int) -> None:
         if self._reader is None:
@@ -146,14 +149,16 @@ class NetworkProcess(Generic[Key]):
         self._deaths += 1
         if self._deaths > _DEATHS:
             raise self._lost(how)
-        self._told(f"The network's process on {self.device} {how}; it is started anew.")
+        self._warn(f"The network's process on {self.device} {how}; it is restarted.")
         self._start()
 
     def _lost(self, how: str) -> NetworkLost:
         keys = [key for key, _ in self._held.values()]
+        self._held.clear()
         return NetworkLost(f"The network's process on {self.device} {how}", keys)
 
     def _start(self) -> None:
+        started = time.perf_counter()
         try:
             header = self._child.ready()
         except ChildDied as error:
@@ -164,6 +169,7 @@ class NetworkProcess(Generic[Key]):
             self.stop()
             refusal = UsageError if header["refused"] == "UsageError" else WeightsError
             raise refusal(header["message"], header["advice"])
+        self.loading += time.perf_counter() - started
         self.asked = self.batch = header["batch"]
         self._window = _AHEAD * self.batch + 1
         self._answers = queue.SimpleQueue()
@@ -202,7 +208,7 @@ def processes(
     checkpoint: Checkpoint,
     devices: tuple[str, ...],
     dtype: torch.dtype,
-    options: ScanOptions,
+    options: NetworkOptions,
     warn: Callable[[str], None],
 ) -> list[NetworkProcess[Any]]:
     """A process with the network for each of several devices, started when its first image comes.

@@ -1,6 +1,6 @@
 """A network's own process: photos come on its standard input, heatmaps leave on what was its standard output.
 
-Started by `network_process` as `python -P -m clue_cli.networks.worker`, one for each of several devices. It ignores
+Started by `processes` as `python -P -m clue_cli.networks.worker`, one for each of several devices. It ignores
 Ctrl-C (the parent decides), writes nothing to any disk, and ends when its input does.
 """
 
@@ -40,14 +40,14 @@ def load(setup: dict[str, Any]) -> Predictor:
     """The network that the parent asks for; raises WeightsError or UsageError as it would there."""
     from clue_cli.networks.find import find_device, find_model
     from clue_cli.networks.local import load_predictor
-    from clue_cli.scan.options import Compile, DType, ScanOptions
+    from clue_cli.networks.options import Compile, DType, NetworkOptions
 
     checkpoint = find_model(setup["model"])
     if checkpoint.digest != setup["digest"]:
-        raise WeightsError(f"{checkpoint.folder} changed since the scan began.", "Scan again.")
+        raise WeightsError(f"{checkpoint.folder} changed since the run began.", "Repeat the command.")
     device, dtype = find_device(setup["device"], DType(setup["dtype"]))
     compiled = Compile(setup["compile"]) if setup["compile"] else None
-    options = ScanOptions(model=setup["model"], batch=setup["batch"], compile=compiled)
+    options = NetworkOptions(model=setup["model"], batch=setup["batch"], compile=compiled)
     return load_predictor(checkpoint, device, dtype, options)
 
 

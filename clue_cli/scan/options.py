@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from clue_cli import __version__
+from clue_cli.networks.options import NetworkOptions
 
 Setting = str | int | float | bool | None
 
@@ -26,21 +27,6 @@ class GifFrames(StrEnum):
 
     FIRST = "first"
     ALL = "all"
-
-
-class DType(StrEnum):
-    """Number format of the network."""
-
-    AUTO = "auto"
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-
-
-class Compile(StrEnum):
-    """How the network is compiled (`model.speed.compile_network`)."""
-
-    BLOCKS = "blocks"
-    GRAPHS = "graphs"
 
 
 class FailOn(StrEnum):
@@ -69,16 +55,10 @@ class Stamp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScanOptions:
+class ScanOptions(NetworkOptions):
     """Everything `clue scan` can be told, apart from where to read, where to write and how to talk.
 
     Attributes:
-        model: name of a preset with weights in the package, or a path.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        devices: several of them, a process each; empty for the one above.
-        dtype: number format of the network; `auto` leaves it to the device.
-        compile: how the network is compiled; None: not at all.
-        batch: tiles in one batch, None for automatic.
         workers: decoding processes, None for automatic.
         threshold: a pixel is marked above this probability; None for the model's own.
         calibration: the file that `clue calibrate` wrote; None for the model's own calibration.
@@ -99,12 +79,6 @@ class ScanOptions:
         command_line: the command as typed, printable.
     """
 
-    model: str = "mini"
-    device: str = "auto"
-    devices: tuple[str, ...] = ()
-    dtype: DType = DType.AUTO
-    compile: Compile | None = None
-    batch: int | None = None
     workers: int | None = None
     threshold: float | None = None
     calibration: Path | None = None

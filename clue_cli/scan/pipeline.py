@@ -1,38 +1,32 @@
-"""The whole flow of a scan, on one page.
+"""A scan: from evidence to a results folder, through the flow of `engine.flow`.
 
-    walk ─ read and hash ─ known from an earlier run? ─┬─ yes: taken over
-     │                                                 └─ no:  decode ─ network ─ verdict ─ pictures ─ record
-     └─ what cannot be read ──────────────────────────────────────────────────────────────────────── record
-
-Four kinds of threads, joined by bounded channels, so that reading, decoding, the network and writing overlap and
-memory stays flat: one reads, some wait for decoding processes, the caller's runs the network, one or more write. With
-several devices each has a network of its own and a thread here that feeds it; all share the photos.
+walk ─ read and hash ─ known from an earlier run? ─┬─ yes: taken over
+ │                                                 └─ no:  decode ─ network ─ verdict ─ pictures ─ record
+ └─ what cannot be read ──────────────────────────────────────────────────────────────────────── record
 """
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clue_cli.engine.channel import Aborted, Budget, Channel, Pending
-from clue_cli.engine.threads import Threads
-from clue_cli.errors import ClueError, ExitCode, OutputError
+from clue_cli.engine.channel import Pending
+from clue_cli.engine.flow import BYTES_PER_PIXEL, Answer, Flow
+from clue_cli.errors import Aborted, ClueError, ExitCode, OutputError
 from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.identity import sha256_file
 from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Photo, Skipped, Unreadable
 from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
-from clue_cli.networks import Network, NetworkLost, Unpredicted, networks_for
+from clue_cli.networks import Network, Unpredicted, networks_for
 from clue_cli.networks.find import find_devices, find_model
 from clue_cli.records import FailureCode, FailureRecord, FileIdentity, ModelInfo, RunRecord, Step
 from clue_cli.report.html import write_report
@@ -53,13 +47,6 @@ from model.checkpoint import Checkpoint
 from model.prediction import OutOfMemory, Prediction
 from model.verdict import judge
 
-PIXEL_BUDGET = 1200 * 1024 * 1024
-"""Bytes of pixels and heatmaps in memory at once, from behind the decoder to the writer; each decoder may hold the
-pixels of one more image that waits to be let in."""
-
-BYTES_PER_PIXEL = 20
-"""Of one image on its way: 3 of pixels, 4 of heatmap, 1 of mask, up to 4 of region labels, and what encoders copy."""
-
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -73,20 +60,16 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """One page of a file, on its way to the network."""
+    """One page of a file, on its way through the network to the writer."""
 
     photo: Photo
     file: Pending
+    cost: int
 
-
-@dataclass(frozen=True, slots=True)
-class Predicted:
-    """A page and what the network said of it, on their way to the writer."""
-
-    photo: Photo
-    file: Pending
-    prediction: Prediction[Decoded] | OutOfMemory[Decoded] | Unpredicted[Decoded]
-    device: str
+    @property
+    def for_network(self) -> NDArray[np.uint8]:
+        """Every page is predicted."""
+        return self.photo.pixels
 
 
 def scan(
@@ -128,10 +111,10 @@ def scan(
         ]:
             log.warn(warning)
         progress.started(log.run)
-        networks = networks_for(checkpoint, devices, dtype, options, log.warn)
-        flow = _Flow(paths, out, options, checkpoint, calibration, own, store, log, stop, networks)
         with _failing_visibly(store, log):
-            flow.run()
+            with networks_for(checkpoint, devices, dtype, options, log.warn) as networks:
+                run = _Scan(paths, out, options, checkpoint, calibration, own, store, log, stop, networks)
+                run.flow.run(run.pool)
             log.close("interrupted" if stop.is_set() else "finished")
             log.run = store.finish(log.run)
             with output_errors(out):
@@ -157,8 +140,8 @@ def _failing_visibly(store: ResultStore, log: RunLog) -> Iterator[None]:
         raise
 
 
-class _Flow:
-    """The threads of one scan and what they share."""
+class _Scan:
+    """What one scan makes of evidence: the source, the decoding and the sink of its flow."""
 
     def __init__(
         self,
@@ -187,42 +170,12 @@ class _Flow:
             calibration=calibration.name,
             calibration_sha256=None if own is None else own.sha256,
         )
-        cores = os.cpu_count() or 1
-        self.networks, count = networks, len(networks)
-        self.decoders = options.workers or max(1, min(4 * count, cores // 2))
-        self.writers = max(1, min(4 * count, cores // 2))
-        self.encoded: Channel[Encoded] = Channel(2)
-        self.decoded: Channel[Decoded] = Channel(32, self.decoders + count)
-        self.predicted: Channel[Predicted] = Channel(32)
-        self.budget = Budget(PIXEL_BUDGET)
         self.archives: list[tuple[ArchiveOpened, str]] = []
-        self.threads = Threads(self.encoded, self.decoded, self.predicted, self.budget, *networks)
-        self.lost: list[str] = []
+        self.flow = Flow(networks, self.read, self.decode, self.write, log.warn, stop=stop, decoders=options.workers)
+        limits = DecodeLimits(max_megapixels=options.max_megapixels, max_pages=options.max_pages)
+        self.pool = DecodePool(self.flow.decoders, limits, gif_all_frames=options.gif_frames is GifFrames.ALL)
 
-    def run(self) -> None:
-        """Run all steps to the end, or to the first error, which is raised."""
-        limits = DecodeLimits(max_megapixels=self.options.max_megapixels, max_pages=self.options.max_pages)
-        all_frames = self.options.gif_frames is GifFrames.ALL
-        with DecodePool(self.decoders, limits, gif_all_frames=all_frames) as pool:
-            self.threads.start("clue-read", self.read, self.encoded)
-            for _ in range(self.decoders):
-                self.threads.start("clue-decode", lambda: self.decode(pool), self.decoded)
-            for _ in range(self.writers):
-                self.threads.start("clue-write", self.write)
-            with self.threads.guarded():
-                if len(self.networks) == 1:
-                    self.share(self.networks[0])
-                else:
-                    threads = [self.threads.start("clue-network", partial(self.share, n)) for n in self.networks]
-                    for thread in threads:
-                        thread.join()
-                self.predicted.close()
-            if self.threads.errors:
-                pool.close()  # whoever waits for a decoder stops waiting
-            self.threads.join()
-        self.threads.raise_first()
-
-    def read(self) -> None:
+    def read(self) -> Iterator[Encoded]:
         """Walk the evidence, read every file once, and send on what is a picture and not known yet."""
         resume = self.store.resume(retry_failed=self.options.retry_failed)
         options = WalkOptions(
@@ -233,7 +186,7 @@ class _Flow:
             results=self.options.include_results,
         )
         for thing in walk(self.paths, options):
-            if self.stop.is_set() or self.threads.errors:
+            if self.stop.is_set() or self.flow.failed:
                 return
             if isinstance(thing, ArchiveOpened):
                 self.log.archive_opened()
@@ -246,10 +199,10 @@ class _Flow:
                 self.log.file_done()
             else:
                 self.log.found()
-                self._read_one(thing, resume)
+                yield from self._read_one(thing, resume)
         self.log.found_all()
         for archive, before in self.archives:
-            if archive.path is not None and not self.threads.errors:
+            if archive.path is not None and not self.flow.failed:
                 self._check_unchanged(archive.locator, archive.path, before)
 
     def _hash_archive(self, archive: ArchiveOpened) -> None:
@@ -263,7 +216,7 @@ class _Flow:
         self.archives.append((archive, before))
         self.log.archive_hashed(archive.locator, before)
 
-    def _read_one(self, item: Item, resume: ResumeIndex) -> None:
+    def _read_one(self, item: Item, resume: ResumeIndex) -> Iterator[Encoded]:
         started = time.perf_counter()
         content = read_item(item, self.options.max_file_mib)
         if isinstance(content, NotAPicture):
@@ -281,23 +234,23 @@ class _Flow:
                     self.log.record(record, resumed=True)
                 self.log.file_done()
             else:
-                self.encoded.put(Encoded(item, data, identity, time.perf_counter() - started))
+                yield Encoded(item, data, identity, time.perf_counter() - started)
 
-    def decode(self, pool: DecodePool) -> None:
-        """Have files decoded in another process, page by page."""
-        for encoded in self.encoded:
-            item = encoded.item
-            file, pages = Pending(self.log.file_done), 0
-            for page in pool.decode(item.locator, encoded.data, encoded.identity, item.findings):
-                if isinstance(page, Unreadable):
-                    self.fail(failure_record(page, other_pages=pages))
-                else:
-                    self.budget.acquire(self._cost(page))
-                    self.decoded.put(Decoded(replace(page, seconds_read=encoded.seconds), file.add()))
-                pages += 1
-            if item.path is not None:
-                self._check_unchanged(item.locator, item.path, encoded.identity.sha256, encoded.identity, pages)
-            file.done()
+    def decode(self, encoded: Encoded) -> Iterator[Decoded]:
+        """Have a file decoded in another process, page by page."""
+        item = encoded.item
+        file, pages = Pending(self.log.file_done), 0
+        for page in self.pool.decode(item.locator, encoded.data, encoded.identity, item.findings):
+            if isinstance(page, Unreadable):
+                self.fail(failure_record(page, other_pages=pages))
+            else:
+                cost = self._cost(page)
+                self.flow.budget.acquire(cost)
+                yield Decoded(replace(page, seconds_read=encoded.seconds), file.add(), cost)
+            pages += 1
+        if item.path is not None:
+            self._check_unchanged(item.locator, item.path, encoded.identity.sha256, encoded.identity, pages)
+        file.done()
 
     def _check_unchanged(
         self, locator: str, path: Path, before: str, identity: FileIdentity | None = None, pages: int = 0
@@ -313,66 +266,23 @@ class _Flow:
             what = Unreadable(locator, Step.READ, FailureCode.CHANGED_DURING_SCAN, message, file=identity)
             self.fail(failure_record(what, other_pages=pages))
 
-    def predict(self, network: Network) -> None:
-        """Run a network over the photos, once the first has arrived."""
-        first = self.decoded.take()
-        if first is None:
-            return
-
-        def images() -> Iterator[tuple[Decoded, NDArray[np.uint8]] | None]:
-            page: Decoded | None = first
-            while page is not None:
-                if self.stop.is_set():
-                    self.budget.release(self._cost(page.photo))
-                else:
-                    yield page, page.photo.pixels
-                page = self.decoded.poll()
-                if page is None:
-                    # The next image may wait for the memory of this one: what is begun must not wait for the next.
-                    yield None
-                    page = self.decoded.take()
-
-        warned = False
-        for prediction in network.predict(images()):
-            self.predicted.put(Predicted(prediction.key.photo, prediction.key.file, prediction, network.device))
-            if network.batch < network.asked and not warned:
-                warned = True
-                where, now = network.device, network.batch
-                self.log.warn(f"Memory ran out on {where}: {now} tiles are computed at once from here on.")
-
-    def share(self, network: Network) -> None:
-        """Run one of several networks over its share of the photos; what it cannot compute is left to the others."""
-        try:
-            self.predict(network)
-        except NetworkLost as error:
-            self.lost.append(network.device)
-            if len(self.lost) == len(self.networks):
-                advice = "What was finished is recorded; the same command goes on from there."
-                raise ClueError(f"{error}. No device is left.", advice) from error
-            self.log.warn(f"{error}. {network.device} is given up; the others go on.")
-            self.decoded.give_back(error.keys)
-            self.decoded.close()
-
-    def write(self) -> None:
+    def write(self, page: Decoded, answer: Answer[Decoded] | None, device: str) -> None:
         """Judge, write the pictures, then the record."""
-        for predicted in self.predicted:
-            photo, prediction = predicted.photo, predicted.prediction
-            if isinstance(prediction, Unpredicted):
-                advice = "Everything else was scanned; --retry-failed tries it again."
-                failure = photo_failure(photo, Step.PREDICT, FailureCode.INTERNAL_ERROR, prediction.message, advice)
-                self.fail(failure)
-            elif isinstance(prediction, OutOfMemory):
-                advice = "Free memory or scan on a machine with more; everything else was scanned."
-                message = f"Out of memory: {prediction.message}"
-                self.fail(photo_failure(photo, Step.PREDICT, FailureCode.OUT_OF_MEMORY, message, advice))
-            else:
-                try:
-                    self._write_one(photo, prediction, predicted.device)
-                except MemoryError:
-                    message, advice = "Out of memory while the results were written.", "Scan it on a machine with more."
-                    self.fail(photo_failure(photo, Step.WRITE, FailureCode.OUT_OF_MEMORY, message, advice))
-            self.budget.release(self._cost(photo))
-            predicted.file.done()
+        photo = page.photo
+        if isinstance(answer, Unpredicted):
+            advice = "Everything else was scanned; --retry-failed tries it again."
+            self.fail(photo_failure(photo, Step.PREDICT, FailureCode.INTERNAL_ERROR, answer.message, advice))
+        elif isinstance(answer, OutOfMemory):
+            advice = "Free memory or scan on a machine with more; everything else was scanned."
+            message = f"Out of memory: {answer.message}"
+            self.fail(photo_failure(photo, Step.PREDICT, FailureCode.OUT_OF_MEMORY, message, advice))
+        elif answer is not None:
+            try:
+                self._write_one(photo, answer, device)
+            except MemoryError:
+                message, advice = "Out of memory while the results were written.", "Scan it on a machine with more."
+                self.fail(photo_failure(photo, Step.WRITE, FailureCode.OUT_OF_MEMORY, message, advice))
+        page.file.done()
 
     def _write_one(self, photo: Photo, prediction: Prediction[Decoded], device: str) -> None:
         started = time.perf_counter()
@@ -408,7 +318,7 @@ class _Flow:
 
     def fail(self, record: FailureRecord) -> None:
         """Record a failure and go on."""
-        if self.threads.errors:  # the run is being cut short: what fails now fails because of that
+        if self.flow.failed:
             raise Aborted
         self.log.record(self.store.write_failure(record))
 

@@ -27,8 +27,9 @@ from clue_cli.errors import (
     UsageError,
     WeightsError,
 )
+from clue_cli.networks.options import Compile, DType
 from clue_cli.records import Counts, RunRecord
-from clue_cli.scan.options import Compile, DType, FailOn, GifFrames, ScanOptions
+from clue_cli.scan.options import FailOn, GifFrames, ScanOptions
 from clue_cli.scan.progress import Progress
 from tests.clue_cli.results.made import failure, image, run
 
@@ -129,15 +130,10 @@ class TestScan:
             [],
             ["evidence"],
             ["--out", "results"],
-            ["evidence", "--out", "results", "--device", "tpu"],
-            ["evidence", "--out", "results", "--device", "cuda:"],
-            ["evidence", "--out", "results", "--devices", "0,tpu"],
-            ["evidence", "--out", "results", "--devices", ""],
             ["evidence", "--out", "results", "--compile", "all"],
             ["evidence", "--out", "results", "--dtype", "float64"],
             ["evidence", "--out", "results", "--threshold", "1.5"],
             ["evidence", "--out", "results", "--threshold", "nan"],
-            ["evidence", "--out", "results", "--batch", "0"],
             ["evidence", "--out", "results", "--archive-depth", "-1"],
             ["evidence", "--out", "results", "--max-megapixels", "0"],
             ["evidence", "--out", "results", "--max-megapixels", "inf"],
@@ -154,11 +150,6 @@ class TestScan:
         said = capsys.readouterr()
         assert said.out == ""
         assert "Usage: clue scan" in said.err
-
-    def test_one_device_or_several(self, pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
-        assert clue("scan", "evidence", "-o", "results", "--device", "cpu", "--devices", "0,1") == ExitCode.BAD_USAGE
-        assert pipeline.asked is None
-        assert "--device and --devices were both given" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         ("counts", "status", "words", "expected", "said"),

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from clue_cli.calibrate.scores import measure
+from clue_cli.calibrate.scores import Scores
 from clue_cli.eval.pictures import Pictures
 from clue_cli.evidence.identity import identify
 from clue_cli.evidence.item import Photo
@@ -23,6 +23,8 @@ from model.data.crop import AS_IT_IS, cut
 from model.data.mix import Masks, Shape
 from model.datasets.sample import Sample
 from model.images.pixels import SUFFIXES, read_pixels
+from model.prediction import OutOfMemory
+from tests.clue_cli.networks.fake import Starved
 from tests.faults import pictures
 
 
@@ -67,16 +69,17 @@ FILES = {
 }
 
 
-class Seen:
+class Seen(Starved):
     """Stands in for the network and keeps what it is given."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.pixels: dict[str, NDArray[np.uint8]] = {}
 
-    def predict(self, images: Iterable[tuple[Photo, NDArray[np.uint8]] | None]) -> Iterator[Any]:
-        for photo, pixels in filter(None, images):
-            self.pixels[Path(photo.locator).name] = pixels
-        return iter(())
+    def predict(self, images: Iterable[Any]) -> Iterator[Any]:
+        for page, pixels in filter(None, images):
+            self.pixels[Path(page.photo.locator).name] = pixels
+            yield OutOfMemory(page, "no memory")
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +109,8 @@ def test_scripts_and_measurements_see_what_a_scan_sees(folder: Path, scanned: di
 
 
 def test_calibrate_sees_what_a_scan_sees(folder: Path, scanned: dict[str, NDArray[np.uint8]]) -> None:
-    seen: Any = Seen()
-    measure([folder], ScanOptions(), seen, Calibration(), lambda found: None, forged=False)
+    seen = Seen()
+    Scores([folder], ScanOptions(), [seen], Calibration(), lambda found: None, pytest.fail, forged=False).run()
     assert seen.pixels.keys() == scanned.keys()
     for name, expected in scanned.items():
         assert np.array_equal(seen.pixels[name], expected), name

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import threading
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,12 @@ from clue_cli import app
 from clue_cli.calibrate import scores
 from clue_cli.commands import calibrate as command
 from clue_cli.errors import ExitCode
-from clue_cli.evidence.reader import read_item
+from clue_cli.networks import Unpredicted
 from clue_cli.scan.calibration_file import parse
 from clue_cli.scan.options import ScanOptions
 from model.calibration import Calibration
-from model.prediction import OutOfMemory
 from model.whole_file import earlier
+from tests.clue_cli.networks.fake import Starved
 from tests.faults.pictures import encoded, photo, tiff
 from tests.tiny_model import write_tiny_model
 
@@ -293,76 +292,43 @@ def test_what_the_network_cannot_do_is_left_out(
     assert [left.code for left in made.left_out].count("not_finite") == 1
 
 
-class Starved:
-    """A network without memory."""
+class Lost(Starved):
+    """A network whose process died, twice."""
 
     def predict(self, images: Any) -> Any:
-        return (OutOfMemory(image[0], "no memory") for image in images if image is not None)
+        return (Unpredicted(image[0], "it died") for image in images if image is not None)
 
 
-def scored(paths: list[Path], network: Any) -> Any:
-    return scores.measure(paths, ScanOptions(), network, Calibration(), lambda _: None, forged=False)
+def scored(paths: list[Path], network: Starved, told: Any = lambda found: None) -> scores.Measured:
+    return scores.Scores(paths, ScanOptions(), [network], Calibration(), told, pytest.fail, forged=False).run()
 
 
-def test_an_image_too_large_for_the_memory_is_left_out(photos: Path) -> None:
-    found = scored([photos / "00.jpg"], Starved())
-    assert [left.code for left in found.left_out] == ["out_of_memory"]
+@pytest.mark.parametrize(("network", "code"), [(Starved(), "out_of_memory"), (Lost(), "internal_error")])
+def test_an_image_that_is_not_predicted_is_left_out(photos: Path, network: Starved, code: str) -> None:
+    found = scored([photos / "00.jpg"], network)
+    assert [left.code for left in found.left_out] == [code]
     assert not found.images
 
 
-def test_files_are_read_while_the_network_runs(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    third = threading.Event()
-    read: list[object] = []
-
-    def noted(item: Any, limit: float) -> Any:
-        read.append(item)
-        if len(read) == 3:
-            third.set()
-        return read_item(item, limit)
-
-    class Patient(Starved):
-        def predict(self, images: Any) -> Any:
-            for image in images:
-                if image is not None:
-                    assert third.wait(60), "nothing is read while the network has an image"
-                    yield OutOfMemory(image[0], "no memory")
-
-    monkeypatch.setattr(scores, "read_item", noted)
-    assert len(scored([photos], Patient()).left_out) > 3
+def test_what_is_left_out_stands_in_the_order_of_the_walk(photos: Path) -> None:
+    seen: list[int] = []
+    left_out = scored([photos], Starved(), lambda found: seen.append(len(found.left_out))).left_out
+    assert seen == list(range(1, len(left_out) + 1))
+    assert [one.locator for one in left_out] == sorted(one.locator for one in left_out)
 
 
-def test_memory_is_bounded_and_the_network_does_not_wait_for_what_waits_for_it(
-    photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A budget of less than one image: one at a time, and a network that wants two before it begins goes on."""
-
-    class Greedy(Starved):
-        def predict(self, images: Any) -> Any:
-            held: list[Any] = []
-            for image in images:
-                held += [] if image is None else [image]
-                if image is None or len(held) == 2:
-                    yield from (OutOfMemory(key, "no memory") for key, _ in held)
-                    held.clear()
-            yield from (OutOfMemory(key, "no memory") for key, _ in held)
-
-    monkeypatch.setattr(scores, "PIXEL_BUDGET", 1)
-    assert [left.code for left in scored([photos], Greedy()).left_out].count("out_of_memory") == 25
-
-
-@pytest.mark.parametrize("where", ["reading", "network", "told"])
-def test_what_fails_in_one_thread_ends_both(where: str, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*arguments: Any) -> Any:
+def test_what_tells_the_person_may_fail(photos: Path) -> None:
+    def broken(found: object) -> None:
         raise OSError("a disk that died")
 
-    class Broken:
-        predict = broken
-
-    before = threading.active_count()
-    if where == "reading":
-        monkeypatch.setattr(scores, "read_item", broken)
-    told = broken if where == "told" else lambda _: None
     with pytest.raises(OSError, match="a disk that died"):
-        network = Broken() if where == "network" else Starved()
-        scores.measure([photos], ScanOptions(), network, Calibration(), told, forged=False)  # type: ignore[arg-type]
-    assert threading.active_count() == before
+        scored([photos], Starved(), broken)
+
+
+def test_several_devices_give_the_same_file(calibration: Path, photos: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "c.json"
+    words = ["calibrate", "--authentic", str(photos), "--out", str(out), "--model", str(model), "--dtype", "float32"]
+    words += ["--fpr", "0.1", "--inconclusive", "0.5", "--devices", "cpu,cpu", "--batch", "2"]
+    assert app.run(words) == ExitCode.SOME_FAILED
+    one, two = (json.loads(path.read_bytes()) | {"created": ""} for path in (calibration, out))
+    assert one == two

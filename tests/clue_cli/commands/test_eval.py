@@ -11,7 +11,7 @@ import pytest
 from clue_cli import app
 from clue_cli.errors import ExitCode, NothingToScanError
 from clue_cli.eval.options import ATTACKS, EvalOptions
-from clue_cli.scan.options import DType
+from clue_cli.networks.options import DType
 from model.data.attacks import GRIDS, SOCIAL, parse
 from model.datasets.registry import DATASETS
 from tests.clue_cli.eval.made import write_set
@@ -49,6 +49,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[EvalOptions]:
             ["--model", "m", "--device", "cpu", "--dtype", "float32"],
             {"model": "m", "device": "cpu", "dtype": DType.FLOAT32},
         ),
+        (["--devices", "0,1", "--batch", "4"], {"devices": ("cuda:0", "cuda:1"), "batch": 4}),
         (["--max-megapixels", "20", "--overwrite"], {"max_megapixels": 20.0, "overwrite": True}),
     ],
 )

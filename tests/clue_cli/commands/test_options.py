@@ -9,7 +9,7 @@ import typer
 
 from clue_cli import app
 from clue_cli.commands import forge, options
-from clue_cli.errors import ExitCode
+from clue_cli.errors import ExitCode, UsageError
 
 PATHS = [
     (["scan", "", "--out", "x"]),
@@ -62,6 +62,29 @@ def test_what_is_no_device(command: list[str], name: str, capsys: pytest.Capture
     assert "expected auto, cpu, cuda or cuda:N" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize("command", [words[:-1] for words in COMMANDS[:3]], ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--devices", "0,tpu"], "expected numbers of GPUs, as in 0,1"),
+        (["--devices", ""], "expected numbers of GPUs, as in 0,1"),
+        (["--batch", "0"], "greater than or equal to 1"),
+    ],
+)
+def test_what_is_no_list_of_devices_and_no_batch(
+    command: list[str], words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert app.run([*command, "x", *words]) == ExitCode.BAD_USAGE
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_devices() -> None:
+    assert options.chosen_devices(None, "cuda:1") == ()
+    assert options.chosen_devices("0,cuda:1,cpu", "auto") == ("cuda:0", "cuda:1", "cpu")
+    with pytest.raises(UsageError, match="--device and --devices were both given"):
+        options.chosen_devices("0,1", "cpu")
+
+
 @pytest.mark.parametrize("name", ["auto", "cpu", "cuda", "cuda:0", "cuda:12"])
 def test_what_is_a_device(name: str) -> None:
     assert options.device(name) == name
@@ -73,6 +96,8 @@ def test_what_is_a_device(name: str) -> None:
         ("model", "scan calibrate eval"),
         ("device", "scan calibrate eval"),
         ("dtype", "scan calibrate eval"),
+        ("devices", "scan calibrate eval"),
+        ("batch", "scan calibrate eval"),
         ("compile", "scan eval"),
         ("hidden", "scan calibrate forge"),
         ("follow_links", "scan calibrate"),

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from clue_cli.engine.channel import Aborted, Budget, Channel, Pending
+from clue_cli.engine.channel import Budget, Channel, Pending
+from clue_cli.errors import Aborted
 
 
 def in_thread(work: Callable[[], None]) -> threading.Thread:

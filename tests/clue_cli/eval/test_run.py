@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -14,8 +16,10 @@ from types import SimpleNamespace
 import jsonschema
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.special import expit
 
+from clue_cli.engine import flow
 from clue_cli.engine.channel import Budget
 from clue_cli.errors import ClueError, DataProblemError, NothingToScanError, OutputError, UsageError, WeightsError
 from clue_cli.eval import run
@@ -28,11 +32,13 @@ from clue_cli.eval.plan import Plan
 from clue_cli.eval.predictions import PredictionFolder
 from clue_cli.eval.progress import EvalProgress
 from clue_cli.eval.results import Results, read_results
-from clue_cli.eval.results_folder import LOCK, EvalFolder
-from clue_cli.eval.run import Shot, Timing, measure_shot
+from clue_cli.eval.results_folder import CONTACT, LOCK, PER_IMAGE, EvalFolder
+from clue_cli.eval.run import Timing
+from clue_cli.eval.scoring import Shot, measure_shot
 from clue_cli.eval.sets import ChosenSet
 from clue_cli.eval.table import notes
-from clue_cli.scan.options import Compile
+from clue_cli.networks import local, processes
+from clue_cli.networks.options import Compile
 from model.calibration import FEATURES, Calibration, OwnScore
 from model.data.attacks import Attack
 from model.datasets.sample import Kind, Problem, Sample
@@ -45,6 +51,7 @@ from model.prediction import Prediction
 from model.whole_file import earlier
 from tests.clue_cli.eval.conftest import Damaged, measured
 from tests.clue_cli.eval.made import SIZE, truth, write_mask, write_set
+from tests.faults.dying_network import KILLS
 from tests.tiny_model import write_tiny_model
 
 FILES = {"contact", "index.html", "measurements.jsonl", "per_image.csv", "plots", "results.json"}
@@ -315,7 +322,7 @@ class TestNetwork:
 
         with monkeypatch.context() as patch:
             patch.setattr(run, "contact_sheets", lambda *arguments: {})
-            patch.setattr(Network, "predictor", property(lambda self: pytest.fail("computed again")))
+            patch.setattr(local, "load_predictor", lambda *_: pytest.fail("computed again"))
             again = measured(tmp_path / "out", **options)
         assert again.outcomes == results.outcomes
         assert again.timing.predictions == 0
@@ -339,6 +346,54 @@ class TestNetwork:
         assert overwritten.sets[0].digest == results.sets[0].digest
         names = compare_folders(tmp_path / "fewer", tmp_path / "out", method="error level analysis")
         assert names == [] or names[0].a == "error level analysis"
+
+    def test_several_devices_give_the_same_results(self, tmp_path: Path) -> None:
+        photos, model = write_set(tmp_path / "set", 3, 2), write_tiny_model(tmp_path / "tiny")
+        options = {"bench": (str(photos),), "model": str(model), "attacks": ("none,jpeg:70",)}
+        one = measured(tmp_path / "one", **options, device="cpu")
+        two = measured(tmp_path / "two", **options, devices=("cpu", "cpu"), batch=2)
+        assert two.timing.predictions == one.timing.predictions == 10
+        assert two.timing.loading_seconds > 0
+        times: set[str] = {"started", "finished", "timing"}
+        assert one.model_dump(exclude=times) == two.model_dump(exclude=times)
+        for name in (PER_IMAGE, CONTACT):
+            same(tmp_path / "one" / name, tmp_path / "two" / name)
+
+    def test_an_image_that_kills_processes_is_named_and_tried_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        photos, model = write_set(tmp_path / "set", 2, 2), write_tiny_model(tmp_path / "tiny")
+        for red, name in enumerate(("Tp/t0", "Tp/t1", "Au/a0", "Au/a1"), 10):
+            colour = (KILLS if name == "Tp/t1" else red, 0, 0)
+            Image.new("RGB", SIZE[::-1], colour).save(photos / f"{name}.jpg", "PNG")
+        options = {"bench": (str(photos),), "model": str(model), "devices": ("cpu", "cpu")}
+        with monkeypatch.context() as patch:
+            patch.setattr(processes, "_WORKER", "tests.faults.dying_network")
+            results = measured(tmp_path / "out", **options)
+        one = results.outcome(str(photos), "none", "tiny")
+        assert one is not None
+        assert [(p.kind, p.name) for p in one.problems] == [(Kind.IMAGE_UNREADABLE, "Tp/t1.jpg")]
+        assert "twice, with this image in it" in one.problems[0].detail
+        assert (one.unmeasured, results.timing.predictions) == (1, 3)
+        again = measured(tmp_path / "out", **options | {"devices": ()}, device="cpu")
+        one = again.outcome(str(photos), "none", "tiny")
+        assert one is not None
+        assert (one.unmeasured, again.timing.predictions) == (0, 1)
+
+    def test_a_full_disk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        photos = write_set(tmp_path / "set", 2, 2)
+        monkeypatch.setattr(run.MeasurementLog, "append", full)
+        with pytest.raises(OutputError, match="No space left"):
+            measured(tmp_path / "out", bench=(str(photos),), methods=("ela",))
+
+
+def same(one: Path, other: Path) -> None:
+    files = [path.relative_to(one) for path in one.rglob("*") if path.is_file()] if one.is_dir() else [Path()]
+    assert files
+    assert all((one / name).read_bytes() == (other / name).read_bytes() for name in files)
 
 
 ATTACKS = ("none", "resize:2", "jpeg:70", "resize:0.5")
@@ -370,8 +425,8 @@ def test_one_picture_at_a_time_and_each_mask_once(tmp_path: Path, monkeypatch: p
             read[entry.key] += 1
             return super().truth(entry)
 
-    monkeypatch.setattr(run, "PIXEL_BUDGET", 1)
-    monkeypatch.setattr(run, "Budget", Noted)
+    monkeypatch.setattr(flow, "PIXEL_BUDGET", 1)
+    monkeypatch.setattr(flow, "Budget", Noted)
     monkeypatch.setattr(run, "Pictures", Counting)
     folder = write_set(tmp_path / "set", 2, 1)
     results = measured(tmp_path / "out", bench=(str(folder),), methods=("classical",), attacks=ATTACKS)
@@ -500,6 +555,7 @@ def test_steps_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
         (Timing(), None),
         (Timing(wall=4.0), None),
         (Timing(wall=4.0, network=3.0), 0.25),
+        (Timing(wall=4.0, network=6.0, devices=2), 0.25),
         (Timing(wall=4.0, network=5.0), 0.0),
     ],
 )

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clue_cli.engine.channel import Aborted
-from clue_cli.errors import ClueError, UsageError, WeightsError
+from clue_cli.errors import Aborted, ClueError, UsageError, WeightsError
 from clue_cli.networks.processes import NetworkLost, NetworkProcess, Unpredicted
 from model.calibration import image_features
 from model.prediction import OutOfMemory, Prediction
@@ -24,8 +23,19 @@ def images(*reds: int, size: tuple[int, int] = (4, 6)) -> list[Image | None]:
     return [(number, np.full((*size, 3), red, np.uint8)) for number, red in enumerate(reds)]
 
 
+made: list[NetworkProcess[int]] = []
+
+
 def network(told: list[str], model: str = "fake") -> NetworkProcess[int]:
-    return NetworkProcess({"device": "cuda:1", "model": model}, told.append, "tests.faults.dying_network")
+    made.append(NetworkProcess({"device": "cuda:1", "model": model}, told.append, "tests.faults.dying_network"))
+    return made[-1]
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left() -> Iterator[None]:
+    yield
+    while made:
+        made.pop().stop()
 
 
 def test_it_answers_like_a_predictor() -> None:
@@ -40,6 +50,17 @@ def test_it_answers_like_a_predictor() -> None:
         assert np.array_equal(result.features, image_features(result.heatmap, pixels))
         assert (result.seed, result.tile_count, result.seconds) == (7, 1, 0.5)
     assert (process.device, process.batch, told) == ("cuda:1", 2, [])
+
+
+def test_it_stays_until_it_is_stopped() -> None:
+    process = network([])
+    assert len([list(process.predict(images(10, 20))) for _ in range(3)]) == 3
+    pid = process._child._process and process._child._process.pid
+    assert [result.key for result in process.predict(images(30))] == [0]
+    assert process._child._process is not None and process._child._process.pid == pid
+    process.stop()
+    assert process._child._process is None
+    assert [result.key for result in process.predict(images(30))] == [0]
 
 
 def test_large_images_do_not_block_the_pipes() -> None:
@@ -87,7 +108,7 @@ def test_an_image_that_kills_it_fails_alone(
     assert [result.key for result in bad] == failed
     assert all(how in result.message and "on cuda:1" in result.message for result in bad)
     assert len(told) == deaths
-    assert all("it is started anew" in sentence for sentence in told)
+    assert all("it is restarted" in sentence for sentence in told)
 
 
 def test_out_of_memory_is_an_answer_and_the_smaller_batch_is_known() -> None:

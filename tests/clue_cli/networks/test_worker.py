@@ -33,7 +33,7 @@ def test_it_loads_what_the_parent_asked_for(model: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "named"),
     [
-        ({"digest": "0" * 64}, WeightsError, "changed since the scan began"),
+        ({"digest": "0" * 64}, WeightsError, "changed since the run began"),
         ({"model": "/nowhere"}, WeightsError, "No model at /nowhere"),
         ({"device": "cuda:77"}, UsageError, "there is no device 'cuda:77' here"),
     ],
@@ -51,7 +51,7 @@ def test_a_refusal_is_an_answer(model: Path) -> None:
     replies.seek(0)
     answer = receive_header(replies)
     assert answer is not None
-    assert (answer["refused"], answer["advice"]) == ("WeightsError", "Scan again.")
+    assert (answer["refused"], answer["advice"]) == ("WeightsError", "Repeat the command.")
 
 
 def test_without_input_it_ends() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from PIL import Image
 
 from clue_cli.errors import ClueError, ExitCode, UsageError, WeightsError
 from clue_cli.networks import find, processes
+from clue_cli.networks.options import Compile, DType
 from clue_cli.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord
 from clue_cli.scan import pipeline
-from clue_cli.scan.options import Compile, DType, ScanOptions
+from clue_cli.scan.options import ScanOptions
 from clue_cli.scan.progress import Silent
 from model.device import DeviceError
 from tests.faults.dying_network import FILLS_MEMORY, KILLS
@@ -99,7 +101,7 @@ def test_an_image_that_kills_processes_is_a_failure_and_the_rest_is_computed(
     assert isinstance(failure, FailureRecord)
     assert failure.code is FailureCode.INTERNAL_ERROR
     assert "signal SIGKILL" in failure.message
-    assert any("it is started anew" in warning for warning in run.warnings)
+    assert any("it is restarted" in warning for warning in run.warnings)
 
 
 @pytest.mark.usefixtures("dying")
@@ -122,10 +124,11 @@ def test_what_one_device_cannot_compute_is_left_to_the_others(
     plain(evidence, *range(10, 60, 5))
     start = pipeline.networks_for
 
-    def one_is_broken(*arguments: Any) -> list[Any]:
-        made = start(*arguments)
-        made[0]._child._setup["model"] = "unstartable"
-        return made
+    @contextmanager
+    def one_is_broken(*arguments: Any) -> Iterator[list[Any]]:
+        with start(*arguments) as made:
+            made[0]._child._setup["model"] = "unstartable"
+            yield made
 
     monkeypatch.setattr(pipeline, "networks_for", one_is_broken)
     run = scan()
@@ -187,11 +190,12 @@ def test_a_model_that_is_refused_there_ends_the_run(
     plain(evidence, 10, 20)
     start = pipeline.networks_for
 
-    def refusing(*arguments: Any) -> list[Any]:
-        made = start(*arguments)
-        for process in made:
-            process._child._setup["model"] = "missing"
-        return made
+    @contextmanager
+    def refusing(*arguments: Any) -> Iterator[list[Any]]:
+        with start(*arguments) as made:
+            for process in made:
+                process._child._setup["model"] = "missing"
+            yield made
 
     monkeypatch.setattr(pipeline, "networks_for", refusing)
     with pytest.raises(WeightsError, match="There is no model"):

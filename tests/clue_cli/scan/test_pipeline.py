@@ -13,22 +13,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from clue_cli.engine import flow
 from clue_cli.errors import NothingToScanError, OutputError, UsageError, WeightsError
 from clue_cli.networks import local
+from clue_cli.networks.options import DType
 from clue_cli.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord
 from clue_cli.scan import pipeline
 from clue_cli.scan.assemble import uncalibrated
-from clue_cli.scan.options import DType, ScanOptions
+from clue_cli.scan.options import ScanOptions
 from clue_cli.scan.progress import Silent
 from model.calibration import Calibration
 from model.checkpoint import WEIGHTS_FILE, inspect
 from model.images.pixels import displayed_view
 from model.predictor import Predictor
-from model.storage import load
 from model.tiling import tiles
 from model.whole_file import earlier
 from tests.faults.pictures import jpeg, oriented_jpeg, tiff
@@ -353,23 +353,12 @@ def test_a_second_signal_is_an_interruption(scan: Scan, tmp_path: Path, monkeypa
     assert (ended["status"], ended["exit_code"], ended["evidence_unchanged"]) == ("interrupted", 130, None)
 
 
-def test_a_batch_never_waits_for_an_image_that_waits_for_its_memory(
-    scan: Scan, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On a GPU tiles of several images share a batch; with room for one image only, that must not deadlock."""
-    monkeypatch.setattr(pipeline, "PIXEL_BUDGET", 1)
-    monkeypatch.setattr(
-        local, "load_predictor", lambda c, d, t, o: Predictor(load(inspect(str(model)), "cpu", torch.float32), 64)
-    )
-    assert scan().counts.images == 6
-
-
 def test_memory_between_the_steps_is_bounded(scan: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "PIXEL_BUDGET", 1)  # every image is larger: one at a time
+    monkeypatch.setattr(flow, "PIXEL_BUDGET", 1)  # every image is larger: one at a time
     alive: list[int] = []
     most = []
 
-    class Counting(pipeline.Budget):
+    class Counting(flow.Budget):
         def acquire(self, size: int) -> None:
             super().acquire(size)
             alive.append(size)
@@ -379,7 +368,7 @@ def test_memory_between_the_steps_is_bounded(scan: Scan, monkeypatch: pytest.Mon
             alive.remove(size)
             super().release(size)
 
-    monkeypatch.setattr(pipeline, "Budget", Counting)
+    monkeypatch.setattr(flow, "Budget", Counting)
     assert scan().counts.images == 6
     assert max(most) == 1
     assert alive == []

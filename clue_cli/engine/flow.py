@@ -1,0 +1,236 @@
+"""The flow of every run of the network, on one page.
+
+    source ─ decode ─┬─ network ─┬─ sink
+                     └───────────┘ what the network need not see
+
+Threads joined by bounded channels, so that reading, decoding, the network and the sink overlap and memory stays flat:
+one thread reads, some wait for decoding processes, the caller's runs the network, some run the sink. With several
+devices each has a network of its own and a thread here that feeds it; all share the pictures.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clue_cli.engine.channel import Budget, Channel
+from clue_cli.errors import Aborted, ClueError
+from clue_cli.networks import Network, NetworkLost, Unpredicted
+from model.prediction import OutOfMemory, Prediction
+
+PIXEL_BUDGET = 1200 * 1024 * 1024
+"""Bytes of pixels and heatmaps in memory at once, from behind the decoder to the end of the sink; each decoder may hold
+the pixels of one more image that waits to be let in."""
+
+BYTES_PER_PIXEL = 20
+"""Of one image that is judged: 3 of pixels, 4 of heatmap, 1 of mask, up to 4 of region labels, and what encoders
+copy."""
+
+
+class Work(Protocol):
+    """One picture between the decoder and the sink."""
+
+    @property
+    def for_network(self) -> NDArray[np.uint8] | None:
+        """H×W×3 as stored; None for what the network need not see."""
+
+    @property
+    def cost(self) -> int:
+        """Bytes of the budget that it holds."""
+
+
+class Pool(AbstractContextManager[Any], Protocol):
+    """Decoding processes."""
+
+    def close(self) -> None:
+        """End them: whoever waits for one stops waiting."""
+
+
+Item = TypeVar("Item")
+W = TypeVar("W", bound=Work)
+Answer = Prediction[W] | OutOfMemory[W] | Unpredicted[W]
+
+
+class Flow(Generic[Item, W]):
+    """The threads of one run and what they share.
+
+    Args:
+        networks: none: all work passes them by.
+        source: yields items; runs in one thread.
+        decode: yields the work of one item; runs in several threads. For each it acquires `cost` bytes of `budget`,
+            which come back after the sink.
+        sink: takes work, the network's answer and device; None and an empty name for what passed it by; runs in several
+            threads.
+        warn: called with a sentence about the run as a whole.
+        stop: set to end early: what is in the network is finished, the rest is dropped.
+        decoders: threads that decode, None for automatic.
+        lost: advice for when no device is left.
+
+    Attributes:
+        budget: of bytes in memory.
+        decoders: how many processes `run` needs.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[Network],
+        source: Callable[[], Iterator[Item]],
+        decode: Callable[[Item], Iterator[W]],
+        sink: Callable[[W, Answer[W] | None, str], None],
+        warn: Callable[[str], None],
+        *,
+        stop: threading.Event | None = None,
+        decoders: int | None = None,
+        lost: str | None = "What was finished is recorded; the same command goes on from there.",
+    ) -> None:
+        self.networks, self.stop = networks, stop or threading.Event()
+        self._source, self._decode, self._sink, self._warn, self._advice = source, decode, sink, warn, lost
+        consumers = max(1, len(networks))
+        self._sinks = max(1, min(4 * consumers, (os.cpu_count() or 1) // 2))
+        self.decoders = decoders or self._sinks
+        self.budget = Budget(PIXEL_BUDGET)
+        self._items: Channel[Item] = Channel(2)
+        self._ready: Channel[W] = Channel(32, self.decoders + consumers)
+        self._done: Channel[tuple[W, Answer[W] | None, str]] = Channel(32, self.decoders + 1)
+        self._aborts = [self._items.abort, self._ready.abort, self._done.abort, self.budget.abort]
+        self._aborts += [network.abort for network in networks]
+        self._threads: list[threading.Thread] = []
+        self._errors: list[BaseException] = []
+        self._lost: list[str] = []
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run is being cut short: what fails now may fail because of that."""
+        return bool(self._errors)
+
+    def run(self, pool: Pool) -> None:
+        """Run all steps to the end, or to the first error, which is raised.
+
+        Args:
+            pool: the processes that `decode` needs, as many as `decoders`.
+
+        Raises:
+            ClueError: no device is left, the network cannot be loaded, or the decoders cannot run here at all.
+        """
+        with pool:
+            self._start("clue-read", self._read, self._items)
+            for _ in range(self.decoders):
+                self._start("clue-decode", self._decode_items, self._ready, self._done)
+            for _ in range(self._sinks):
+                self._start("clue-sink", self._finish)
+            with self._guarded():
+                self._predict()
+                self._done.close()
+            if self.failed:
+                pool.close()  # whoever waits for a decoder stops waiting
+            for thread in self._threads:
+                thread.join()
+        if self._errors:
+            raise self._errors[0]
+
+    def _start(self, name: str, work: Callable[[], None], *feeds: Channel[Any]) -> threading.Thread:
+        """Start a thread, and return it. However it ends, it has closed the channels that it feeds."""
+
+        def body() -> None:
+            try:
+                with self._guarded():
+                    work()
+            finally:
+                for channel in feeds:
+                    channel.close()
+
+        thread = threading.Thread(target=body, name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+        return thread
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Note an error of the block, and wake every thread that waits for what will not come."""
+        try:
+            yield
+        except Aborted:
+            return  # the reason is in the errors already
+        except BaseException as error:
+            self._errors.append(error)
+            for abort in self._aborts:
+                abort()
+
+    def _read(self) -> None:
+        for item in self._source():
+            if self.stop.is_set() or self.failed:
+                return
+            self._items.put(item)
+
+    def _decode_items(self) -> None:
+        for item in self._items:
+            if self.stop.is_set():
+                continue
+            for work in self._decode(item):
+                if self.stop.is_set():
+                    self.budget.release(work.cost)
+                elif work.for_network is None:
+                    self._done.put((work, None, ""))
+                else:
+                    self._ready.put(work)
+
+    def _predict(self) -> None:
+        if not self.networks:
+            self._ready.take()  # nothing comes, but the end
+        elif len(self.networks) == 1:
+            self._share(self.networks[0])
+        else:
+            threads = [self._start("clue-network", partial(self._share, network)) for network in self.networks]
+            for thread in threads:
+                thread.join()
+
+    def _share(self, network: Network) -> None:
+        """Run a network over its share of the work; what it cannot compute is left to the others."""
+        try:
+            self._run_network(network)
+        except NetworkLost as error:
+            self._lost.append(network.device)
+            if len(self._lost) == len(self.networks):
+                raise ClueError(f"{error}. No device is left.", self._advice) from error
+            self._warn(f"{error}. {network.device} is given up; the others go on.")
+            self._ready.give_back(error.keys)
+            self._ready.close()
+
+    def _run_network(self, network: Network) -> None:
+        first = self._ready.take()
+        if first is None:
+            return
+
+        def images() -> Iterator[tuple[W, NDArray[np.uint8]] | None]:
+            work: W | None = first
+            while work is not None:
+                pixels = work.for_network
+                if self.stop.is_set() or pixels is None:
+                    self.budget.release(work.cost)
+                else:
+                    yield work, pixels
+                work = self._ready.poll()
+                if work is None:
+                    # The next image may wait for the memory of this one: what is begun must not wait for the next.
+                    yield None
+                    work = self._ready.take()
+
+        warned = False
+        for answer in network.predict(images()):
+            self._done.put((answer.key, answer, network.device))
+            if network.batch < network.asked and not warned:
+                warned = True
+                where, now = network.device, network.batch
+                self._warn(f"Memory ran out on {where}: {now} tiles are computed at once from here on.")
+
+    def _finish(self) -> None:
+        for work, answer, device in self._done:
+            self._sink(work, answer, device)
+            self.budget.release(work.cost)
