@@ -11,13 +11,13 @@ from clue_cli.errors import ExitCode, OutputError
 from clue_cli.terminal import PatientStderr, printable, write_stdout
 from clue_cli.training.run import read
 from model.training.errors import OptionsError
-from model.training.options import TrainingOptions
 
 if TYPE_CHECKING:
     from model.data.description import Looked
     from model.data.stream import Stream
     from model.images.pixels import DamagedFileError
     from model.presets import Preset
+    from model.training.options import TrainingOptions
 
 SHEET = "contact-sheet.png"
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from clue_cli.terminal import PatientStderr, printable, say
 from model.training.errors import OptionsError
-from model.training.options import TrainingOptions
 
 if TYPE_CHECKING:
     from model.data.mix import Mix
     from model.presets import Preset
     from model.training.log import Listener
+    from model.training.options import TrainingOptions
     from model.training.task import Outcome
 
 

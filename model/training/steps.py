@@ -142,6 +142,6 @@ class Steps:
                 kept = f"The batch could not be saved ({error.strerror or error})"
         raise NotFiniteError(
             f"In step {self.position.step + 1}, batch {batch.number}, {what} is {float(values[0])}.",
-            f"{kept}; the last checkpoint is whole. A lower --lr, --precision no, or "
-            "a lower --clip may help, in another --out with --init.",
+            f"{kept}; the last checkpoint is whole. A lower lr or clip (--set lr=1e-4) or --precision no may help, "
+            "in another --out with --init.",
         )
