@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from clue_cli.errors import ExitCode, OutputError
 from clue_cli.terminal import PatientStderr, printable, write_stdout
-from clue_cli.training.run import read
+from clue_cli.training.run import read, stream_of
 from model.training.errors import OptionsError
 
 if TYPE_CHECKING:
     from model.data.description import Looked
+    from model.data.made import MadeStream
     from model.data.stream import Stream
     from model.images.pixels import DamagedFileError
     from model.presets import Preset
@@ -43,10 +44,9 @@ def look(
     """
     from model.data.calibration_pictures import CalibrationPictures
     from model.data.description import describe, forged_area_lines
-    from model.data.stream import Stream
     from model.training.network import count_parameters, planned, with_options
 
-    mix, network = read(data, preset, out)
+    mix, network = read(data, preset, out, options)
     fitted = with_options(network, options)
     if init is not None:
         _check_first_weights(fitted, options, init)
@@ -56,8 +56,7 @@ def look(
         write_stdout(line + "\n")
     if not decode:
         write_stdout("only headers and some masks were read; --decode decodes all files, which takes longer\n")
-    training = Stream(mix, "train", options.seed)
-    validation = Stream(mix, "validation", options.seed)
+    training, validation = (stream_of(mix, side, options) for side in ("train", "validation"))
     for line in forged_area_lines(training):
         write_stdout(line + "\n")
     calibration = CalibrationPictures(mix, options.seed)
@@ -88,7 +87,7 @@ def _check_first_weights(preset: Preset, options: TrainingOptions, init: str) ->
         prepare_network(preset, options, init)
 
 
-def _write_sheet(training: Stream, out: Path) -> DamagedFileError | None:
+def _write_sheet(training: Stream | MadeStream, out: Path) -> DamagedFileError | None:
     """Write the contact sheet and print its path. Returns the error if no picture could be read.
 
     Raises:
@@ -108,7 +107,9 @@ def _write_sheet(training: Stream, out: Path) -> DamagedFileError | None:
     return None
 
 
-def _validated_on(training: Stream, validation: Stream, preset: Preset, options: TrainingOptions) -> tuple[int, int]:
+def _validated_on(
+    training: Stream | MadeStream, validation: Stream | MadeStream, preset: Preset, options: TrainingOptions
+) -> tuple[int, int]:
     """How many samples a training would validate on, and how many of them are forged.
 
     Raises:

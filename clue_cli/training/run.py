@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from clue_cli.terminal import PatientStderr, printable, say
 from model.training.errors import OptionsError
 
 if TYPE_CHECKING:
+    from model.data.made import MadeStream
     from model.data.mix import Mix
+    from model.data.stream import Stream
     from model.presets import Preset
     from model.training.log import Listener
     from model.training.options import TrainingOptions
@@ -44,17 +46,16 @@ def execute(
     """
     # Heavy: only here, so that `clue --help` answers at once.
     from model.data.calibration_pictures import CalibrationPictures
-    from model.data.stream import Stream
     from model.training.log import Silent
     from model.training.progress import Display
     from model.training.task import Task
     from model.training.trainer import train
 
-    mix, network = read(data, preset, out)
+    mix, network = read(data, preset, out, options)
     listener: Listener = Silent() if quiet else Display(PatientStderr(), printable)
     if first_process() and not quiet:
         say("Reading the data.")
-    training, validation = Stream(mix, "train", options.seed), Stream(mix, "validation", options.seed)
+    training, validation = (stream_of(mix, side, options, out / "pool") for side in ("train", "validation"))
     wanted = options.calibration_samples > 0 and first_process()
     calibration = CalibrationPictures(mix, options.seed) if wanted else None
     # Both splits list all files, so most problems appear in both
@@ -79,13 +80,30 @@ def execute(
     return train(task, listener, stop)
 
 
-def read(data: Path, preset: str, out: Path) -> tuple[Mix, Preset]:
+def stream_of(
+    mix: Mix, side: Literal["train", "validation"], options: TrainingOptions, pool: Path | None = None
+) -> Stream | MadeStream:
+    """The samples of one side: those that the mix describes, or those that the recipe makes of it.
+
+    Args:
+        pool: folder for made pictures; None: they are kept in memory.
+    """
+    from model.data.made import MadeStream
+    from model.data.stream import Stream
+
+    if options.made is None:
+        return Stream(mix, side, options.seed)
+    return MadeStream(mix, side, options.seed, options.made, options.batch, pool)
+
+
+def read(data: Path, preset: str, out: Path, options: TrainingOptions) -> tuple[Mix, Preset]:
     """The mix and the preset, checked against each other and against the output folder.
 
     Raises:
         MixError, PresetError: one of them is wrong.
         OptionsError: they do not fit, or `out` lies in a folder of the mix.
     """
+    from model.data.mix import Shape
     from model.data.mix_file import load_mix
     from model.presets.files import preset_of
 
@@ -97,7 +115,8 @@ def read(data: Path, preset: str, out: Path) -> tuple[Mix, Preset]:
                 "Name a folder outside the data.",
             )
     multiple = network.tile.multiple
-    for shape in mix.shapes:
+    made = options.made.sizes if options.made is not None else None
+    for shape in mix.shapes if made is None else [Shape(*size, where="the recipe") for size in made]:
         if shape.height % multiple or shape.width % multiple:
             raise OptionsError(
                 f"{shape.where}: the shape {shape.height}×{shape.width} does not fit the preset {network.name}.",

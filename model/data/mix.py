@@ -106,11 +106,19 @@ class Curriculum:
 
 @dataclass(frozen=True, slots=True)
 class Forge:
-    """Forgeries made on the fly from photos and object masks; `plain_share` of them are textbook cases."""
+    """Forgeries made on the fly from photos and object masks.
+
+    Attributes:
+        plain_share: share of textbook cases.
+        photo: as in `Pairs`: photos of one name, such as those of one camera, are all on one side.
+        fillers: folders of autoencoders that make local re-syntheses.
+    """
 
     photos: tuple[Path, ...]
     masks: tuple[MaskFolder, ...] = ()
     plain_share: Curriculum = Curriculum()
+    photo: re.Pattern[str] | None = None
+    fillers: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

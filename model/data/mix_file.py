@@ -125,9 +125,8 @@ def _authentic(value: Value) -> Authentic:
 
 
 def _forge(value: Value) -> Forge:
-    values = (
-        {"photos": value} if value.is_text() or value.is_list() else value.mapping(["photos", "masks", "plain_share"])
-    )
+    known = ["photos", "masks", "plain_share", "photo", "fillers"]
+    values = {"photos": value} if value.is_text() or value.is_list() else value.mapping(known)
     _need(value, values, "photos")
     masks: list[MaskFolder] = []
     if "masks" in values:
@@ -143,7 +142,8 @@ def _forge(value: Value) -> Forge:
                 raise parts["prefix"].error("the start of the masks' names, without * ? [ or slashes")
             masks.append(MaskFolder(parts["folder"].folder(), prefix))
     plain = _curriculum(values["plain_share"]) if "plain_share" in values else Curriculum()
-    return Forge(_folders(values["photos"]), tuple(masks), plain)
+    fillers = _folders(values["fillers"]) if "fillers" in values else ()
+    return Forge(_folders(values["photos"]), tuple(masks), plain, _photo(values), fillers)
 
 
 def _curriculum(value: Value) -> Curriculum:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from typing import Literal
 
@@ -25,6 +26,12 @@ def split_of(sample: Sample, validation: Validation) -> Split | None:
     """The side of an image. None: it was made from photos of several, and would carry one side into the other."""
     sides = {split_of_photo(photo, validation) for photo in sample.photos}
     return None if len(sides) > 1 else sides.pop()
+
+
+def photo_name(pattern: re.Pattern[str] | None, stem: str) -> str:
+    """The name of the source photo in a stem: what the pattern's group finds; where it finds nothing, the stem."""
+    match = pattern.search(stem) if pattern else None
+    return (match and match[1]) or stem
 
 
 def place(name: str) -> float:

@@ -27,7 +27,7 @@ _FAR = 2**40
 
 
 class SampleLike(Protocol):
-    """A picture and its truth."""
+    """A picture, or a tile of one, and its truth."""
 
     @property
     def pixels(self) -> NDArray[np.uint8]:
@@ -37,6 +37,11 @@ class SampleLike(Protocol):
     @property
     def mask(self) -> NDArray[np.bool_]:
         """H×W, True = forged."""
+        ...
+
+    @property
+    def matches(self) -> NDArray[np.float32] | None:
+        """Maps of self-similarity of the picture that this is a tile of, C×H/8×W/8; None: it is a picture itself."""
         ...
 
 
@@ -122,10 +127,12 @@ class Feed(Dataset[FeedBatch]):
         preset: says the shape of the noise, and whether self-similarity is looked at.
         batch: samples in a batch of the stream's smallest shape; of a larger one so many that the pixels are no more.
         seed: of the noise.
+        without_matches: share of the batches that see no self-similarity.
     """
 
-    def __init__(self, stream: StreamLike, preset: Preset, batch: int, seed: int) -> None:
+    def __init__(self, stream: StreamLike, preset: Preset, batch: int, seed: int, without_matches: float = 0.0) -> None:
         self.stream, self.preset, self.batch, self.seed = stream, preset, batch, seed
+        self.without_matches = without_matches
 
     def count(self, index: int) -> int:
         """How many samples batch number `index` has, if none is damaged."""
@@ -154,7 +161,10 @@ class Feed(Dataset[FeedBatch]):
         noise = torch.stack([seeded_noise(self.seed, index, number, latent) for number in range(len(samples))])
         matches = None
         if self.preset.view.channels and self.preset.view.matches:
-            matches = torch.stack([torch.from_numpy(self_match(s.pixels)) for s in samples])
+            found = [self_match(s.pixels) if s.matches is None else s.matches for s in samples]
+            matches = torch.stack([torch.from_numpy(one) for one in found])
+            if np.random.default_rng([self.seed, index]).random() < self.without_matches:
+                matches = torch.zeros_like(matches)
         return FeedBatch(index, images, masks, noise, matches, damaged)
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from model.data.making import Making, Share, Strict
 from model.presets.spec import Adapt, NoiseSchedule
 from model.training.errors import OptionsError
 
@@ -22,32 +23,12 @@ RECIPES = Path(__file__).with_name("recipes")
 DEFAULT = "default"
 WITHOUT_EFFECT = frozenset({"workers", "save_every", "device", "calibration_samples"})
 """Options that may change when a training is resumed: the losses stay the same (on one kind of device)."""
+NEWER = frozenset({"start_share", "record", "without_matches", "made"})
+"""Options that version 0.1.0 did not have."""
 
-Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=1e3)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Few = Annotated[int, Field(ge=1, le=10**5)]
-
-
-class Strict(BaseModel):
-    """A part of a recipe: no unknown keys, no NaN; a list may be written with commas, and null as a word."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _written(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping):
-            return values
-        return {
-            key: None if value in ("null", "") else value.split(",") if cls._is_list(key, value) else value
-            for key, value in values.items()
-        }
-
-    @classmethod
-    def _is_list(cls, key: str, value: Any) -> bool:
-        field = cls.model_fields.get(key)
-        return isinstance(value, str) and field is not None and "tuple" in str(field.annotation)
 
 
 class TrainingOptions(Strict):
@@ -71,11 +52,15 @@ class TrainingOptions(Strict):
     warmup: Share
     clip: Annotated[float, Field(gt=0, le=1e6)]
     ema: Annotated[float, Field(ge=0, lt=1)]
+    start_share: Share
+    record: bool
     precision: Literal["no", "bf16", "fp16"]
     bce_weight: Weight
     dice_weight: Weight
     dice: Literal["batch", "image"]
     weights_rate: Annotated[float, Field(ge=0, le=10)]
+    without_matches: Share
+    made: Making | None
     validate_every: Count
     validation_samples: Annotated[int, Field(ge=1, le=10**7)]
     calibration_samples: Annotated[int, Field(ge=0, le=10**7)]
@@ -87,13 +72,16 @@ class TrainingOptions(Strict):
     def _fit(self) -> TrainingOptions:
         if (self.steps is None) == (self.minutes is None):
             raise ValueError("Exactly one of --steps and --minutes says how long to train")
+        if self.start_share and not self.ema:
+            raise ValueError("start_share is of the average of the weights, and ema is 0: there is none")
         if not self.bce_weight + self.dice_weight > 0:
             raise ValueError("bce_weight and dice_weight are both 0; at least one must be larger")
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types, without what has no effect on the result."""
-        return self.model_dump(mode="json", exclude=set(WITHOUT_EFFECT))
+        """Plain JSON types, without what has no effect on the result, and without newer options that are off."""
+        off = {name for name in NEWER if not getattr(self, name)}
+        return self.model_dump(mode="json", exclude={*WITHOUT_EFFECT, *off})
 
     def progress(self, step: int, seconds: float) -> float:
         """How much of the training is behind `step` steps and `seconds`, 0 to 1."""

@@ -25,12 +25,13 @@ from model.checkpoint import inspect
 from model.evaluation.pixel_scores import Counts
 from model.predictor import ran_out_of_memory
 from model.presets import Preset
+from model.sam_attention import replace_attention
 from model.storage import save
 from model.training.average import Average
 from model.training.errors import OtherSettingsError, ResourcesError
 from model.training.feed import Feed
 from model.training.finish import calibrate_kept, no_calibration
-from model.training.launch import make_accelerator, overruled, settings
+from model.training.launch import make_accelerator, overruled, recorded, settings
 from model.training.log import Listener, Log, Row, Silent
 from model.training.loss_weights import LossWeights
 from model.training.network import (
@@ -102,13 +103,19 @@ class _Trainer:
         options = task.options
         frozen = frozen_format(options, accelerator.device)
         self.model = prepare_network(preset, options, task.init, frozen).to(accelerator.device)
-        self.average = Average(self.model, options.ema)
-        optimizer = torch.optim.AdamW(parameter_groups(self.model, options.weight_decay), lr=options.lr, fused=True)
+        self.average = Average(self.model, options.ema, options.start_share)
+        recording = recorded(options, accelerator)
+        rate = torch.tensor(options.lr, device=accelerator.device) if recording else options.lr
+        groups = parameter_groups(self.model, options.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=rate, fused=True, capturable=recording)
+        if recording and self.model.sam is not None:
+            replace_attention(self.model.sam.encoder)  # the stock one copies indexes from the CPU
+            torch.backends.cudnn.benchmark = True
         # `network` computes (in mixed precision, on several GPUs); `model` holds the same parameters.
         self.network, self.optimizer = accelerator.prepare(self.model, optimizer)
         self.position = Position(LossWeights(options.bce_weight, options.dice_weight))
         self._restore(folder.load_state())
-        feed = Feed(task.training, preset, options.batch, options.seed)
+        feed = Feed(task.training, preset, options.batch, options.seed, options.without_matches)
         self.steps = Steps(self.network, self.optimizer, feed, options, self.position, folder, accelerator, self._write)
         self.checked = fixed_batches(Feed(task.validation, preset, options.batch, options.seed), options, accelerator)
         self.started = time.monotonic()
@@ -254,6 +261,9 @@ class _Trainer:
             self.model.load_state_dict(weights, strict=False)
             self.average.load(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
+            for group in self.optimizer.param_groups:
+                if isinstance(group["lr"], torch.Tensor):
+                    group["lr"] = group["lr"].to(self.accelerator.device)
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
             self.position = Position(**(state["position"] | {"weights": LossWeights(**state["position"]["weights"])}))

@@ -1,0 +1,86 @@
+"""`clue train --recipe mini`, small: pictures made of a mix, resumed with equal losses, and a model that scans."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from clue_cli.app import run
+from clue_cli.errors import ExitCode
+from model.checkpoint import inspect
+from model.training.log import read_log
+from tests.model.data.made_mix import recipe, write_mix
+from tests.tiny_model import TINY
+
+SMALL = dataclasses.replace(TINY, name="small")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("made")
+    write_mix(root)
+    (root / "small.yaml").write_text(json.dumps(SMALL.to_dict()))
+    (root / "mini.yaml").write_text(yaml.safe_dump(recipe()))
+    return root
+
+
+def train(root: Path, out: Path, *words: str) -> int:
+    line = ["train", "--recipe", str(root / "mini.yaml"), "--data", str(root / "mix.yaml"), "--out", str(out)]
+    line += ["--preset", str(root / "small.yaml"), "--batch", "2", "--workers", "0", "--device", "cpu"]
+    line += ["--validation-samples", "8", "--validate-every", "2", "--save-every", "1"]
+    return run([*line, *words])
+
+
+def test_a_run_resumes_with_equal_losses_and_scans(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from model.training import trainer
+
+    assert train(root, tmp_path / "unbroken", "--steps", "4") == ExitCode.OK
+    taken, take = [0], trainer.Steps.take
+
+    def killed(self: trainer.Steps, *words: object) -> object:
+        taken[0] += 1
+        if taken[0] == 3:
+            raise KeyboardInterrupt
+        return take(self, *words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trainer.Steps, "take", killed)
+    assert train(root, tmp_path / "run", "--steps", "4") == ExitCode.INTERRUPTED
+    assert train(root, tmp_path / "run", "--steps", "4") == ExitCode.OK
+    assert "Going on from step 2" in capfd.readouterr().err
+    losses = [
+        [row["loss"] for row in read_log(tmp_path / name / "log.jsonl") if row["kind"] == "step"]
+        for name in ("unbroken", "run")
+    ]
+    assert len(losses[0]) == 4
+    assert losses[0] == losses[1]
+    model = tmp_path / "run" / "best"
+    assert inspect(str(model)).training["options"]["made"]["forged"] == 0.7
+    scanned = ["scan", str(root / "pages" / "layout0_0.png"), "--model", str(model), "--out", str(tmp_path / "results")]
+    assert run([*scanned, "--quiet"]) == ExitCode.OK
+    assert list((tmp_path / "results" / "masks").rglob("*.png"))
+
+
+def test_a_dry_run_shows_what_would_be_made(root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert train(root, tmp_path, "--dry-run") == ExitCode.OK
+    said = capfd.readouterr().out
+    assert "photos" in said and "small: forged area" in said
+    assert "validation: 8 samples" in said.replace("9 samples", "8 samples")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["contact-sheet.png"]
+
+
+def test_what_the_recipe_lacks(root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for change, said in (
+        ("made.forged=2", "--set made.forged is 2; it should be less than or equal to 1"),
+        ("made.forgd=1", "made.forgd: there is no such option"),
+        ("made.tiles=60x64", "--set made.tiles.0.0 is 60; it should be a multiple of 8"),
+        ("made.tiles=72x72", "the recipe: the shape 72×72 does not fit the preset small"),
+        ("ema=0", "start_share is of the average of the weights"),
+    ):
+        assert train(root, tmp_path / "run", "--steps", "1", "--set", change, "--quiet") == ExitCode.BAD_USAGE
+        assert said in " ".join(capfd.readouterr().err.split())
