@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from clue_cli.errors import ExitCode, OutputError
 from clue_cli.terminal import PatientStderr, printable, write_stdout
-from clue_cli.training.run import read, stream_of
+from clue_cli.training.run import calibration_pictures, read, stream_of
 from model.training.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ def look(
         The errors that `clue_cli.training.told` translates: a split without an image, nothing forged to validate on,
             and so on.
     """
-    from model.data.calibration_pictures import CalibrationPictures
     from model.data.description import describe, forged_area_lines
     from model.training.network import count_parameters, planned, with_options
 
@@ -59,7 +58,7 @@ def look(
     training, validation = (stream_of(mix, side, options) for side in ("train", "validation"))
     for line in forged_area_lines(training):
         write_stdout(line + "\n")
-    calibration = CalibrationPictures(mix, options.seed)
+    calibration = calibration_pictures(mix, options)
     found = f"from {calibration.photos} photos" if not calibration.problem else f"none: {calibration.problem}"
     write_stdout(printable(f"score and confidence: {found}") + "\n")
     unreadable = _write_sheet(training, out)

@@ -11,7 +11,9 @@ from clue_cli.terminal import PatientStderr, printable, say
 from model.training.errors import OptionsError
 
 if TYPE_CHECKING:
+    from model.data.calibration_pictures import CalibrationPictures
     from model.data.made import MadeStream
+    from model.data.made_pictures import MadePictures
     from model.data.mix import Mix
     from model.data.stream import Stream
     from model.presets import Preset
@@ -45,7 +47,6 @@ def execute(
         The errors that `clue_cli.training.told` translates.
     """
     # Heavy: only here, so that `clue --help` answers at once.
-    from model.data.calibration_pictures import CalibrationPictures
     from model.training.log import Silent
     from model.training.progress import Display
     from model.training.task import Task
@@ -57,7 +58,7 @@ def execute(
         say("Reading the data.")
     training, validation = (stream_of(mix, side, options, out / "pool") for side in ("train", "validation"))
     wanted = options.calibration_samples > 0 and first_process()
-    calibration = CalibrationPictures(mix, options.seed) if wanted else None
+    calibration = calibration_pictures(mix, options) if wanted else None
     # Both splits list all files, so most problems appear in both
     problems = len({*training.problems, *validation.problems})
     if problems and first_process() and not quiet:
@@ -94,6 +95,21 @@ def stream_of(
     if options.made is None:
         return Stream(mix, side, options.seed)
     return MadeStream(mix, side, options.seed, options.made, options.batch, pool)
+
+
+def calibration_pictures(mix: Mix, options: TrainingOptions) -> CalibrationPictures | MadePictures:
+    """The pictures that the score is fitted on in the end.
+
+    Raises:
+        MixError: the recipe makes them, and there are no photos for them.
+    """
+    from model.data.calibration_pictures import CalibrationPictures
+    from model.data.made_pictures import MadePictures
+    from model.data.materials import materials_of
+
+    if options.finish is None or options.made is None:
+        return CalibrationPictures(mix, options.seed)
+    return MadePictures(materials_of(mix, "calibration", options.made.large_side))
 
 
 def read(data: Path, preset: str, out: Path, options: TrainingOptions) -> tuple[Mix, Preset]:

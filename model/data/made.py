@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -22,32 +21,24 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from model.data.crop import sample_mask
 from model.data.edit_errors import EDIT_ERRORS, reason
-from model.data.edits.scene import Tools
 from model.data.forge import Forgery, forge, forge_native, forge_plainly
-from model.data.history import decode, encode_jpeg, jpeg, publish
+from model.data.history import decode, encode_jpeg, publish
 from model.data.making import COMPOSITE, Making
-from model.data.mix import Authentic, Forge, Masks, Mix, Pairs, Shape, Source
-from model.data.resynthesis import Fillers
-from model.data.source_photos import SourcePhotos, checked_size, find_source_photos, of_split, photos_of
-from model.data.sources import list_images
-from model.data.split import Split, split_of
+from model.data.materials import Photographed, materials_of
+from model.data.mix import Mix, Shape
+from model.data.split import Split
 from model.data.stream import Batch, TrainingSample
-from model.data.yaml_reader import MixError
-from model.datasets.sample import Sample
 from model.images.masks import Mask
-from model.images.pixels import Pixels, read_pixels
+from model.images.pixels import Pixels
 from model.self_match import self_match
 from model.whole_file import write_whole
 
 SIDES: dict[Split, int] = {"train": 0, "validation": 1, "calibration": 2}
-ROLES = {"photos": Forge, "cameras": Forge, "screens": Authentic, "pages": Forge, "composites": Pairs}
-"""Names of sources that pictures are made of, and their kind."""
-NEEDS = {"native": "cameras", "screen": "screens", "document": "pages", "composite": "composites"}
-"""Kinds of samples that are not made without a source."""
 WHOLE = ("small", "splices", "composite")
 """Kinds of which a sample is a whole picture."""
+NEEDS = {"native": "cameras", "screen": "screens", "document": "pages", "composite": "composites"}
+"""Kinds of samples that are not made without a source."""
 PAGE, SCREEN = (768, 1024), (1024, 1024)
 TRIES = 32
 
@@ -62,78 +53,6 @@ class Tile(NamedTuple):
     picture: int
     version: int
     number: int
-
-
-class Materials:
-    """What pictures are made of, of one side of a mix: the sources that bear a name of ROLES.
-
-    Args:
-        mix: what to draw from.
-        side: no photo of another one is used.
-        large_side: photos for large pictures have one side of as many pixels.
-
-    Attributes:
-        photos, large: photos from the web, and the large ones of them.
-        cameras, screens, pages: as cameras wrote them; untouched screens and drawings; pages to forge. None: none.
-        composites: forged images with their masks.
-        tools: models that fill what was removed.
-        problems: what is left out, and why.
-
-    Raises:
-        MixError: there are no photos, or a source is of another kind than its name says.
-    """
-
-    def __init__(self, mix: Mix, side: Split, large_side: int) -> None:
-        self.mix, self.side, self.problems = mix, side, list[str]()
-        named: dict[str, Source] = {}
-        for source in mix.sources:
-            role = ROLES.get(source.name)
-            if role is None:
-                self.problems.append(f"{source.name}: the recipe makes pictures of {', '.join(ROLES)} only")
-            elif source.weight > 0:
-                if not isinstance(source.data, role):
-                    raise MixError(source.where, f"`{source.name}` is of the kind {source.kind}", role.__name__.lower())
-                named[source.name] = source
-        self.sources = named
-        photos = self._photos("photos")
-        if photos is None:
-            expected = "a `forge` source with the name `photos`, and more photos in it"
-            raise MixError(mix.where or str(mix.path), f"there is no photo to forge from on the {side} side", expected)
-        self.photos = photos
-        self.large = photos.part([i for i, size in enumerate(photos.sizes) if max(size) >= large_side])
-        self.cameras, self.screens, self.pages = map(self._photos, ("cameras", "screens", "pages"))
-        self.composites: list[Sample] = []
-        if "composites" in named:
-            found = list_images(named["composites"])
-            self.problems += found.problems
-            self.composites = [s for s in found.samples if split_of(s, mix.validation) == side]
-        fillers = [path for one in named.values() if isinstance(one.data, Forge) for path in one.data.fillers]
-        self.tools = Tools(autoencoder=Fillers(fillers)) if fillers else Tools()
-
-    def _photos(self, name: str) -> SourcePhotos | None:
-        if name not in self.sources:
-            return None
-        data = self.sources[name].data
-        found = photos_of(data) if isinstance(data, Forge) else find_source_photos(getattr(data, "folders", ()))
-        own = of_split(found, self.side, self.mix.validation, self.pattern(name))
-        checked = own.checked(lambda path: checked_size(path, self.mix.max_megapixels), self.problems)
-        return checked if checked.paths else None
-
-    def pattern(self, name: str) -> re.Pattern[str] | None:
-        """What finds the camera, or the template, in the stem of a photo of that source."""
-        pattern: re.Pattern[str] | None = getattr(self.sources[name].data, "photo", None)
-        return pattern
-
-    def composite(self, index: int) -> tuple[Pixels, Mask]:
-        """One of the composites, of the size COMPOSITE."""
-        sample = self.composites[index]
-        reading = getattr(self.sources["composites"].data, "reading", Masks())
-        pixels = read_pixels(sample.image, self.mix.max_megapixels)
-        mask = sample_mask(sample, reading, self.mix.max_megapixels, pixels.shape[:2])
-        assert mask is not None
-        small = Image.fromarray(pixels).resize(COMPOSITE)
-        region = Image.fromarray(mask.astype(np.uint8) * 255).resize(COMPOSITE)
-        return np.asarray(small), np.ascontiguousarray(np.asarray(region) > 127)
 
 
 class MadeStream:
@@ -152,17 +71,17 @@ class MadeStream:
         absent: names of sources without a photo on this side.
 
     Raises:
-        MixError: see `Materials`.
+        MixError: see `materials_of`.
     """
 
     def __init__(
         self, mix: Mix, side: Split, seed: int, making: Making, batch: int = 16, pool: Path | None = None
     ) -> None:
         self.mix, self.side, self.seed, self.making = mix, side, seed, making
-        self.materials = Materials(mix, side, making.large_side)
+        self.materials = materials_of(mix, side, making.large_side)
         self.problems = self.materials.problems
         there = self.materials
-        self.absent = [role for role in there.sources if not getattr(there, role)]
+        self.absent = there.absent
         makes = {
             kind: share
             for kind, share in making.shares.items()
@@ -363,47 +282,11 @@ class MadeStream:
 
     def _composite(self, size: tuple[int, int], rng: np.random.Generator) -> Picture:
         """With one more history on top."""
-        pixels, mask = self.materials.composite(int(rng.integers(len(self.materials.composites))))
+        pixels, mask = self.materials.composite(
+            int(rng.integers(len(self.materials.composites))), self.mix.max_megapixels
+        )
         published = publish(np.ascontiguousarray(pixels), rng)
         return published.pixels, mask, "composite", published.jpeg
-
-
-class Photographed:
-    """Pages as they come to somebody who forges one: half of them scanned or photographed before, most as JPEG."""
-
-    def __init__(self, pages: SourcePhotos, rng: np.random.Generator, number: int) -> None:
-        self.paths, self.cutouts, self._pages = pages.paths, pages.cutouts, pages
-        self._host, self._number = scanned(pages.photo(number), rng), number
-
-    def photo(self, index: int) -> Pixels:
-        """See `PhotoSource`."""
-        return self._host if index == self._number else self._pages.photo(index)
-
-    def object_mask(self, cutout: Any) -> Mask:
-        """See `PhotoSource`."""
-        return self._pages.object_mask(cutout)
-
-
-def scanned(page: Pixels, rng: np.random.Generator) -> Pixels:
-    """The page as it is, or with the tint, the light, the blur and the noise of a scan; then usually a JPEG."""
-    pixels = page
-    if rng.random() < 0.25:
-        factor = float(rng.uniform(0.6, 1.0))
-        size = (max(256, round(page.shape[1] * factor)), max(256, round(page.shape[0] * factor)))
-        pixels = np.asarray(cv2.resize(page, size, interpolation=cv2.INTER_AREA), np.uint8)
-    if rng.random() < 0.55:
-        light = cv2.resize(
-            rng.uniform(0.85, 1.0, (3, 3)).astype(np.float32), pixels.shape[1::-1], interpolation=cv2.INTER_CUBIC
-        )
-        tinted = pixels * light[..., None] * rng.uniform(0.9, 1.0, 3).astype(np.float32)
-        blurred = np.asarray(cv2.GaussianBlur(tinted, (0, 0), float(rng.uniform(0.4, 1.1))))
-        noise = rng.standard_normal(blurred.shape, dtype=np.float32) * float(rng.uniform(0.5, 5))
-        if rng.random() < 0.5:  # a sensor's noise after its demosaicing is not white
-            noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), 0.7)) * 1.6
-        pixels = (blurred + noise + 0.5).clip(0, 255).astype(np.uint8)
-    if rng.random() < 0.85:
-        pixels = jpeg(np.ascontiguousarray(pixels), rng, float(rng.uniform(60, 97)))
-    return pixels
 
 
 def corner(mask: Mask, size: tuple[int, int], rng: np.random.Generator, *, anywhere: bool) -> tuple[int, int]:

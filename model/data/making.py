@@ -43,6 +43,19 @@ class Strict(BaseModel):
         return None if value in ("null", "") else value.split(",") if "tuple" in str(field.annotation) else value
 
 
+Group = Literal["native", "web", "copy_moves", "splices", "documents"]
+
+
+class Finish(Strict):
+    """What the operating point is chosen from in the end; `recipes/mini.yaml` says what each value is."""
+
+    seed: Annotated[int, Field(ge=0)]
+    counts: dict[Group, Annotated[int, Field(ge=0, le=10**6)]]
+    shifts: Annotated[tuple[float, ...], Field(min_length=1)]
+    regions: tuple[tuple[float, float], ...]
+    marked: Share
+
+
 class Making(Strict):
     """Samples that are made of a mix; `recipes/mini.yaml` says what each value is."""
 

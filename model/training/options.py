@@ -15,13 +15,13 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from model.data.making import Making, Share, Strict
+from model.data.making import Finish, Making, Share, Strict
 from model.presets.spec import Adapt, NoiseSchedule
 from model.training.errors import OptionsError
 
 RECIPES = Path(__file__).with_name("recipes")
 DEFAULT = "default"
-WITHOUT_EFFECT = frozenset({"workers", "save_every", "device", "calibration_samples"})
+WITHOUT_EFFECT = frozenset({"workers", "save_every", "device", "calibration_samples", "finish"})
 """Options that may change when a training is resumed: the losses stay the same (on one kind of device)."""
 NEWER = frozenset({"start_share", "record", "without_matches", "made"})
 """Options that version 0.1.0 did not have."""
@@ -61,6 +61,7 @@ class TrainingOptions(Strict):
     weights_rate: Annotated[float, Field(ge=0, le=10)]
     without_matches: Share
     made: Making | None
+    finish: Finish | None
     validate_every: Count
     validation_samples: Annotated[int, Field(ge=1, le=10**7)]
     calibration_samples: Annotated[int, Field(ge=0, le=10**7)]
@@ -74,6 +75,8 @@ class TrainingOptions(Strict):
             raise ValueError("Exactly one of --steps and --minutes says how long to train")
         if self.start_share and not self.ema:
             raise ValueError("start_share is of the average of the weights, and ema is 0: there is none")
+        if self.finish is not None and self.made is None:
+            raise ValueError("finish needs made, which says what pictures are made of")
         if not self.bce_weight + self.dice_weight > 0:
             raise ValueError("bce_weight and dice_weight are both 0; at least one must be larger")
         return self

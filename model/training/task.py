@@ -10,6 +10,7 @@ from model.presets import Preset
 from model.training.calibrate import CalibrationLike
 from model.training.feed import StreamLike
 from model.training.loss_weights import LossWeights
+from model.training.operating_point import MadePicturesLike
 from model.training.options import TrainingOptions
 
 
@@ -32,7 +33,7 @@ class Task:
     options: TrainingOptions
     training: StreamLike
     validation: StreamLike
-    calibration: CalibrationLike | None = None
+    calibration: CalibrationLike | MadePicturesLike | None = None
     data: dict[str, Any] = field(default_factory=dict)
     init: str | None = None
 

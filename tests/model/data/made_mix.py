@@ -7,6 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 import yaml
 from PIL import Image
 
@@ -14,6 +15,13 @@ from model.training.options import RECIPES
 from tests.drawn_pictures import page
 
 TILES = ((64, 64), (64, 96))
+
+
+def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made pictures of the end of a training, small."""
+    sizes = {"SIZES": ((64, 96), (96, 64), (64, 64)), "SMALL_SIZE": (96, 128), "SMALL": 0.1, "NATIVE": (160, 256)}
+    for name, value in sizes.items():
+        monkeypatch.setattr(f"model.data.made_pictures.{name}", value)
 
 
 def picture(height: int, width: int, rng: np.random.Generator) -> Image.Image:
@@ -57,4 +65,6 @@ def recipe() -> dict[str, Any]:
         "small_sizes": {"64x64": 0.7, "96x64": 0.3}, "large_sizes": ["256x320"], "native_sizes": ["96x128"],
         "tiles": ["64x64", "64x96"], "large_side": 200, "start": 24, "views": 2,
     }  # fmt: skip
+    values["finish"] |= {"shifts": [0], "regions": [[1.5, 8]]}
+    values["calibration_samples"] = 30
     return values

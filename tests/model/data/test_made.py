@@ -1,4 +1,4 @@
-"""Made samples: kinds and sides, tiles with the maps of the whole, the pool, and that a batch is of its number alone."""
+"""Made samples: kinds, sides, tiles with the maps of the whole, the pool; a batch is of its number alone."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import yaml
 
 pytest.importorskip("cv2", reason="the extra `train` is not installed")
 
-from model.data.made import ROLES, MadeStream, corner, scanned
+from model.data.made import MadeStream, corner
 from model.data.making import Kind, Making
+from model.data.materials import ROLES, scanned
 from model.data.mix_file import load_mix
 from model.data.resynthesis import Fillers
 from model.data.split import Split
@@ -83,7 +84,7 @@ def test_each_kind(root: Path, kind: str) -> None:
     found = stream(root, **{f"shares.{other}": int(other == kind) for other in KINDS}, recompressed=0)
     number, sources = 0, Counter[str]()
     for number in range(3):
-        pixels, mask, name, file = found._picture(number)
+        pixels, mask, name, _ = found._picture(number)
         assert mask.shape == pixels.shape[:2]
         sources[name.split()[0]] += 1
         maps = self_match(pixels)
@@ -156,9 +157,14 @@ def test_what_is_not_there_is_not_made(root: Path, tmp_path: Path) -> None:
     (tmp_path / "mix.yaml").write_text(yaml.safe_dump(mix))
     found = MadeStream(load_mix(tmp_path / "mix.yaml"), "train", 1, making(root), 4)
     assert set(found._kinds) == {"small", "splices", "large"}
-    assert found.problems == ["authentic: the recipe makes pictures of photos, cameras, screens, pages, composites only"]
+    assert found.problems == [
+        "authentic: the recipe makes pictures of photos, cameras, screens, pages, composites only"
+    ]
     for wrong, said in (
-        ([{"name": "photos", "authentic": str(root / "photos")}], "`photos` is of the kind authentic; expected forge"),
+        (
+            [{"name": "photos", "authentic": str(root / "photos")}],
+            "`photos` is of the kind authentic; expected the kind forge",
+        ),
         ([{"authentic": str(root / "photos")}], "there is no photo to forge from on the train side"),
     ):
         (tmp_path / "mix.yaml").write_text(yaml.safe_dump({"sources": wrong}))

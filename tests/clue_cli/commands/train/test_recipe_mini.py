@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from clue_cli.app import run
 from clue_cli.errors import ExitCode
 from model.checkpoint import inspect
+from model.data.made_pictures import Made
 from model.training.log import read_log
-from tests.model.data.made_mix import recipe, write_mix
+from model.training.operating_point import Looked
+from tests.model.data.made_mix import recipe, small_pictures, write_mix
 from tests.tiny_model import TINY
 
 SMALL = dataclasses.replace(TINY, name="small")
@@ -28,6 +33,22 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_pictures(monkeypatch)
+    monkeypatch.setattr("model.data.made_pictures.COPIED", 128)
+
+
+def telling(_: object, pictures: Iterable[Made], stop: threading.Event) -> list[Looked]:
+    """What a network that knows gives, a little too low everywhere."""
+    rng = np.random.default_rng(0)
+    return [
+        Looked(made, (8 * made.mask - 5 + rng.normal(0, 1, made.mask.shape)).astype(np.float16), as_found=False)
+        for made in pictures
+        if not stop.is_set()
+    ]
+
+
 def train(root: Path, out: Path, *words: str) -> int:
     line = ["train", "--recipe", str(root / "mini.yaml"), "--data", str(root / "mix.yaml"), "--out", str(out)]
     line += ["--preset", str(root / "small.yaml"), "--batch", "2", "--workers", "0", "--device", "cpu"]
@@ -40,7 +61,8 @@ def test_a_run_resumes_with_equal_losses_and_scans(
 ) -> None:
     from model.training import trainer
 
-    assert train(root, tmp_path / "unbroken", "--steps", "4") == ExitCode.OK
+    words = ["--steps", "4", "--calibration-samples", "0"]
+    assert train(root, tmp_path / "unbroken", *words) == ExitCode.OK
     taken, take = [0], trainer.Steps.take
 
     def killed(self: trainer.Steps, *words: object) -> object:
@@ -50,8 +72,8 @@ def test_a_run_resumes_with_equal_losses_and_scans(
         return take(self, *words)  # type: ignore[arg-type]
 
     monkeypatch.setattr(trainer.Steps, "take", killed)
-    assert train(root, tmp_path / "run", "--steps", "4") == ExitCode.INTERRUPTED
-    assert train(root, tmp_path / "run", "--steps", "4") == ExitCode.OK
+    assert train(root, tmp_path / "run", *words) == ExitCode.INTERRUPTED
+    assert train(root, tmp_path / "run", *words) == ExitCode.OK
     assert "Going on from step 2" in capfd.readouterr().err
     losses = [
         [row["loss"] for row in read_log(tmp_path / name / "log.jsonl") if row["kind"] == "step"]
@@ -64,6 +86,29 @@ def test_a_run_resumes_with_equal_losses_and_scans(
     scanned = ["scan", str(root / "pages" / "layout0_0.png"), "--model", str(model), "--out", str(tmp_path / "results")]
     assert run([*scanned, "--quiet"]) == ExitCode.OK
     assert list((tmp_path / "results" / "masks").rglob("*.png"))
+
+
+def test_the_best_model_is_complete(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Operating point, regions, score and thresholds; the same once more if the end is repeated."""
+    monkeypatch.setattr("model.training.finish.look_at_made", telling)
+    words = ["--steps", "1", "--calibration-samples", "60", "--set", "finish.shifts=0,0.5,1"]
+    found = []
+    for _ in range(2):
+        assert train(root, tmp_path / "run", *words) == ExitCode.OK
+        found.append(inspect(str(tmp_path / "run" / "best")))
+    capfd.readouterr()
+    first, again = found
+    assert first.training["logit_shift"] == again.training["logit_shift"] > 0
+    assert (first.digest, first.calibration) == (again.digest, again.calibration)
+    assert first.preset.regions.weaker == 1.5
+    assert "untouched and made pictures from photos that were neither trained" in first.calibration.fitted_on
+    assert "no_confidence" not in first.training
+    row = read_log(tmp_path / "run" / "log.jsonl")[-2]
+    assert row["kind"] == "calibrated" and row["models"] == ["last", "best"]
+    assert {"f1", "marked", "f1 web", "marked camera"} <= row["pixels"].keys()
+    assert "web forged" in row["across_halves"] and row["photos"] > 10
 
 
 def test_a_dry_run_shows_what_would_be_made(root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
