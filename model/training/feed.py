@@ -40,6 +40,11 @@ class SampleLike(Protocol):
         ...
 
     @property
+    def source(self) -> str:
+        """What it is of, in words."""
+        ...
+
+    @property
     def matches(self) -> NDArray[np.float32] | None:
         """Maps of self-similarity of the picture that this is a tile of, C×H/8×W/8; None: it is a picture itself."""
         ...
@@ -101,6 +106,7 @@ class FeedBatch(NamedTuple):
         matches: maps of self-similarity, B×C×⌈H/8⌉×⌈W/8⌉ float32, for presets that look at them.
         damaged: pictures that were skipped.
         problem: why there is no sample at all; empty: there are some.
+        sources: what each sample is of.
     """
 
     number: int
@@ -110,6 +116,7 @@ class FeedBatch(NamedTuple):
     matches: Tensor | None
     damaged: list[str]
     problem: str = ""
+    sources: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None]:
         """What the network takes, on `device`: pixels in [0, 1], noise, matches."""
@@ -165,7 +172,7 @@ class Feed(Dataset[FeedBatch]):
             matches = torch.stack([torch.from_numpy(one) for one in found])
             if np.random.default_rng([self.seed, index]).random() < self.without_matches:
                 matches = torch.zeros_like(matches)
-        return FeedBatch(index, images, masks, noise, matches, damaged)
+        return FeedBatch(index, images, masks, noise, matches, damaged, sources=tuple(s.source for s in samples))
 
 
 def batches(feed: Feed, indexes: Sequence[int], workers: int, pin_memory: bool = False) -> Iterator[FeedBatch]:

@@ -46,7 +46,7 @@ from model.training.schedule import learning_rate
 from model.training.state import RunFolder, writing
 from model.training.steps import Steps
 from model.training.task import Outcome, Position, Task
-from model.training.validation import SHOWN, Summary, fixed_batches, measure, summarize, write_samples
+from model.training.validation import SHOWN, Summary, by_source, fixed_batches, measure, summarize, write_samples
 
 
 def train(task: Task, listener: Listener | None = None, stop: threading.Event | None = None) -> Outcome:
@@ -180,6 +180,7 @@ class _Trainer:
         with self.average.applied():
             counts, maps = measure(self.network, self.checked, self.accelerator.device, shown)
             everyone: list[Counts] = gather_object(counts)
+            sources: list[str] = gather_object([source for batch in self.checked for source in batch.sources])
             summary = summarize(everyone)
             best = summary.f1 > position.best_f1
             if best:
@@ -189,6 +190,8 @@ class _Trainer:
         position.validated_at = position.step
         row: Row = {"kind": "validation", "step": position.step} | asdict(summary) | {"best": best}
         row |= {"bce_weight": position.weights.bce, "dice_weight": position.weights.dice}
+        if options.made is not None:
+            row["by_source"] = by_source(everyone, sources)
         self._write(row)
         self.listener.validated(row)
         if self.accelerator.is_main_process and maps:

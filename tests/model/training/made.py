@@ -31,6 +31,7 @@ QUICK: Preset = dataclasses.replace(
 class Sample:
     pixels: NDArray[np.uint8]
     mask: NDArray[np.bool_]
+    source: str = "squares"
     matches: NDArray[np.float32] | None = None
 
 

@@ -25,7 +25,7 @@ from model.training.options import RECIPES, read_options
 from model.training.progress import Display
 from model.training.schedule import FLOOR, learning_rate
 from model.training.state import RunFolder, seed_step
-from model.training.validation import measure, summarize, write_samples
+from model.training.validation import by_source, measure, summarize, write_samples
 from tests.model.training.made import QUICK, Squares
 from tests.tiny_model import write_tiny_model
 
@@ -259,6 +259,11 @@ class TestValidation:
         assert found.marked_on_authentic == 0.25
         assert found.precision == pytest.approx(31 / 66)
         assert found.recall == pytest.approx(31 / 91)
+
+    def test_by_source(self) -> None:
+        counts = [Counts(30, 40, 50, 100), Counts(0, 0, 40, 100), Counts(0, 25, 0, 100)]
+        found = by_source(counts, ["small splice", "small splice", "screen"])
+        assert found == {"f1 small splice": pytest.approx(2 * 30 / 90 / 2), "marked screen": 0.25}
 
     def test_without_authentic_pictures(self) -> None:
         assert math.isnan(summarize([Counts(1, 1, 1, 4)]).marked_on_authentic)

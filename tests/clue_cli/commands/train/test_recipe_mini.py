@@ -81,6 +81,8 @@ def test_a_run_resumes_with_equal_losses_and_scans(
     ]
     assert len(losses[0]) == 4
     assert losses[0] == losses[1]
+    (validated,) = [row for row in read_log(tmp_path / "run" / "log.jsonl") if row["step"] == 2 and "by_source" in row]
+    assert all(name.split()[0] in ("f1", "marked") for name in validated["by_source"])
     model = tmp_path / "run" / "best"
     assert inspect(str(model)).training["options"]["made"]["forged"] == 0.7
     scanned = ["scan", str(root / "pages" / "layout0_0.png"), "--model", str(model), "--out", str(tmp_path / "results")]
