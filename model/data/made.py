@@ -29,6 +29,7 @@ from model.data.materials import Photographed, materials_of
 from model.data.mix import Mix, Shape
 from model.data.split import Split
 from model.data.stream import Batch, TrainingSample
+from model.data.yaml_reader import MixError
 from model.images.masks import Mask
 from model.images.pixels import Pixels
 from model.self_match import self_match
@@ -85,17 +86,22 @@ class MadeStream:
         makes = {
             kind: share
             for kind, share in making.shares.items()
-            if getattr(there, NEEDS.get(kind, "photos")) and (kind != "large" or there.large.paths)
+            if share and getattr(there, NEEDS.get(kind, "photos")) and (kind != "large" or there.large.paths)
         }
-        self._kinds, self._shares = list(makes), np.array(list(makes.values())) / sum(makes.values())
-        tiles = sum(p * (1 if kind in WHOLE else len(making.tiles))
-                    for kind, p in zip(self._kinds, self._shares, strict=True))  # fmt: skip
-        self._new = batch / (making.views * tiles * (1 + making.recompressed * (1 - making.instead)))
+        self._kinds, self._shares = list(makes), np.array(list(makes.values())) / max(sum(makes.values()), 1e-9)
+        tiles = float(np.array([1 if kind in WHOLE else len(making.tiles) for kind in makes]) @ self._shares)
+        again = making.recompressed * (1 - making.instead)
+        self._new = batch / (making.views * max(tiles, 1.0) * (1 + again))
         self._folder = pool / side if pool is not None else None
         self._made: dict[int, dict[str, Any]] = {}
         self._planned = 0
         self._groups: dict[tuple[int, int, bool], list[Tile]] = {}
         self.shapes = [Shape(*size) for size in making.sizes]
+        if makes:
+            self._plan(making.start)
+        if not self._groups:
+            where = mix.where or str(mix.path)
+            raise MixError(where, "no sample can be made", "the sources of a kind with a share, and tiles that fit")
 
     def digest(self) -> str:
         """SHA-256 of the names of all files that are drawn from, hex: other files, other samples."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import AutocastKwargs, DistributedDataParallelKwargs, GradientAccumulationPlugin
 
@@ -52,7 +53,10 @@ def make_accelerator(options: TrainingOptions) -> Accelerator:
             # sent around at every forward pass, they would have a process with fewer validation batches waited for.
             kwargs_handlers=[
                 DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False),
-                AutocastKwargs(cache_enabled=not options.record),  # a recorded update rounds its weights itself
+                # A recorded update rounds its weights itself.
+                AutocastKwargs(
+                    cache_enabled=not options.record or options.device == "cpu" or not torch.cuda.is_available()
+                ),
             ],
         )
     except (ImportError, RuntimeError, ValueError) as error:

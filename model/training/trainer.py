@@ -103,7 +103,8 @@ class _Trainer:
         options = task.options
         frozen = frozen_format(options, accelerator.device)
         self.model = prepare_network(preset, options, task.init, frozen).to(accelerator.device)
-        self.average = Average(self.model, options.ema, options.start_share)
+        # Random weights have no share in what is kept.
+        self.average = Average(self.model, options.ema, options.start_share if task.init is not None else 0.0)
         recording = recorded(options, accelerator)
         rate = torch.tensor(options.lr, device=accelerator.device) if recording else options.lr
         groups = parameter_groups(self.model, options.weight_decay)

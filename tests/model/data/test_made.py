@@ -165,11 +165,13 @@ def test_what_is_not_there_is_not_made(root: Path, tmp_path: Path) -> None:
             [{"name": "photos", "authentic": str(root / "photos")}],
             "`photos` is of the kind authentic; expected the kind forge",
         ),
+        ([{"name": "photos", "forge": str(root / "photos")}], "no sample can be made"),
         ([{"authentic": str(root / "photos")}], "there is no photo to forge from on the train side"),
     ):
         (tmp_path / "mix.yaml").write_text(yaml.safe_dump({"sources": wrong}))
+        nothing = {f"shares.{kind}": 0 for kind in ("small", "splices", "large")}
         with pytest.raises(MixError, match=said):
-            MadeStream(load_mix(tmp_path / "mix.yaml"), "train", 1, making(root), 4)
+            MadeStream(load_mix(tmp_path / "mix.yaml"), "train", 1, making(root, **nothing), 4)
 
 
 def test_a_picture_that_cannot_be_made_is_passed_over(root: Path, tmp_path: Path) -> None:

@@ -97,6 +97,18 @@ class TestAverage:
             assert torch.allclose(model.weight, expected)
         assert torch.equal(model.weight, own)
 
+    def test_with_a_share_of_the_start(self) -> None:
+        model = nn.Linear(3, 2)
+        start = model.weight.detach().clone()
+        average = Average(model, 0.5, 0.25)
+        with torch.no_grad():
+            model.weight += 1
+        average.update(1)
+        own, mean = model.weight.detach().clone(), average.tensors["weight"].clone()
+        with average.applied():
+            assert torch.allclose(model.weight, 0.75 * mean + 0.25 * start)
+        assert torch.equal(model.weight, own) and torch.equal(average.tensors["weight"], mean)
+
     def test_without(self) -> None:
         model = nn.Linear(3, 2)
         average = Average(model, 0.0)
