@@ -9,6 +9,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Kind = Literal["small", "splices", "native", "large", "document", "screen", "composite"]
+Edit = Literal[
+    "authentic", "splice", "copy_move", "removal", "local_edit", "resynthesis", "text", "splices", "document"
+]
 Side = Annotated[int, Field(ge=32, le=4096, multiple_of=8)]
 
 COMPOSITE = (256, 256)
@@ -66,8 +69,8 @@ class Making(Strict):
     tiles: tuple[Size, ...]
     large_side: Annotated[int, Field(ge=1)]
     plain: Share
-    large_kinds: dict[str, Share]
-    native_kinds: dict[str, Share]
+    large_kinds: dict[Edit, Share]
+    native_kinds: dict[Edit, Share]
     camera: Share
     passed_on: dict[Kind, Share]
     recompressed: Share
@@ -76,6 +79,13 @@ class Making(Strict):
     forged: Share
     start: Annotated[int, Field(ge=1, le=10**7)]
     views: Annotated[float, Field(gt=0, le=1e6)]
+
+    @model_validator(mode="after")
+    def _drawn(self) -> Making:
+        for name in ("shares", "small_sizes", "large_kinds", "native_kinds"):
+            if not sum(getattr(self, name).values()) > 0:
+                raise ValueError(f"Of {name}, at least one should be above 0")
+        return self
 
     @property
     def sizes(self) -> list[tuple[int, int]]:

@@ -131,20 +131,24 @@ def read_options(recipe: str = DEFAULT, changes: Sequence[str] = (), **typed: An
 def _in_words(error: ValidationError, where: Mapping[str, str]) -> str:
     """The first thing that is wrong, as a sentence."""
     first = error.errors()[0]
+    said = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:
-        return first["msg"].removeprefix("Value error, ") + "."
+        return f"{said}."
     key, *rest = map(str, first["loc"])
     name = ".".join([where.get(key, key), *rest])
+    if first["type"] == "value_error":
+        return f"{name}: {said}."
     if first["type"] == "extra_forbidden":
-        model: type[BaseModel] = TrainingOptions
-        close = difflib.get_close_matches(key, model.model_fields, 1) if not rest else []
+        parts: dict[str, type[BaseModel]] = {"made": Making, "finish": Finish}
+        known = list((parts[key] if rest else TrainingOptions).model_fields)
+        close = difflib.get_close_matches([key, *rest][-1], known, 1)
         hint = f" Did you mean {close[0]}?" if close else ""
-        return f"{name}: there is no such option.{hint} Options: {', '.join(model.model_fields)}."
+        return f"{name}: there is no such option.{hint} Options: {', '.join(known)}."
     if first["type"] == "missing":
         return f"{name} is missing."
     value = first["input"]
     shown = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-    expected = first["msg"].partition(" should ")[2].partition(", unable")[0].partition(" after")[0]
+    expected = said.rpartition(" should ")[2].partition(", unable")[0].partition(" after")[0]
     return f"{name} is {shown if len(shown) < 80 else shown[:79] + '…'}; it should {expected}."
 
 
