@@ -12,12 +12,12 @@ import torch
 
 from model.calibration import Calibration
 from model.checkpoint import CONFIG_FILE, inspect
+from model.data.made_pictures import MadePictures
 from model.predictor import ran_out_of_memory
 from model.storage import load, save
 from model.training.calibrate import CalibrationLike, NoCalibrationError, calibration_of, look_at
 from model.training.log import Listener, Row
 from model.training.operating_point import (
-    MadePicturesLike,
     across_halves,
     chosen,
     look_at_made,
@@ -61,7 +61,7 @@ def calibrate_kept(
     if kept and task.calibration is not None and not problem:
         listener.told(f"Fitting the score of {' and '.join(folder.name for folder in kept)}.")
         try:
-            if isinstance(task.calibration, MadePicturesLike):
+            if isinstance(task.calibration, MadePictures):
                 calibration, more = operated(kept, task.calibration, task, device, stop)
             else:
                 calibration = calibrated(kept[0], task.calibration, task.options.calibration_samples, device, stop)
@@ -114,7 +114,7 @@ def calibrated(
 
 
 def operated(
-    folders: Sequence[Path], pictures: MadePicturesLike, task: Task, device: str, stop: threading.Event
+    folders: Sequence[Path], pictures: MadePictures, task: Task, device: str, stop: threading.Event
 ) -> tuple[Calibration | None, Row]:
     """Give kept models that are one their operating point, and find their calibration there.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from model.calibration import image_features, kind_of
 from model.clue import CLUE
 from model.completion import complete
 from model.conformal import proportion_interval
+from model.data.made_pictures import Made
 from model.data.making import Finish
 from model.data.split import place
 from model.picture import SCREEN
@@ -33,64 +34,11 @@ ALIKE = {"native": "camera", "recompressed": "web"}
 Heatmap = NDArray[np.float32]
 
 
-class MadeLike(Protocol):
-    """A picture, and what is known of it (`model.data.made_pictures.Made`)."""
-
-    @property
-    def pixels(self) -> NDArray[np.uint8]:
-        """H×W×3."""
-        ...
-
-    @property
-    def mask(self) -> NDArray[np.bool_]:
-        """H×W, True where forged."""
-        ...
-
-    @property
-    def forged(self) -> bool:
-        """Whether anything in it is."""
-        ...
-
-    @property
-    def half(self) -> int:
-        """0 or 1; no source is in both."""
-        ...
-
-    @property
-    def group(self) -> str:
-        """What set it belongs to."""
-        ...
-
-    @property
-    def source(self) -> str:
-        """The photo, the camera or the template that it comes from."""
-        ...
-
-
-@runtime_checkable
-class MadePicturesLike(Protocol):
-    """Makes pictures from photos of their own (`model.data.made_pictures.MadePictures`)."""
-
-    @property
-    def problem(self) -> str:
-        """Why there can be none; empty: there can."""
-        ...
-
-    @property
-    def photos(self) -> int:
-        """How many photos they are made from."""
-        ...
-
-    def made(self, seed: int, counts: Mapping[str, int], part: int) -> Iterator[MadeLike]:
-        """Untouched pictures, then so many of each group."""
-        ...
-
-
 @dataclass(slots=True)
 class Looked:
     """What the network found in one picture, before any shift: logits H×W float16; and whether that is not changed."""
 
-    made: MadeLike
+    made: Made
     logits: NDArray[np.float16]
     as_found: bool
 
@@ -100,11 +48,11 @@ class Looked:
         return found
 
 
-def look_at_made(model: CLUE, pictures: Iterable[MadeLike], stop: threading.Event) -> list[Looked]:
+def look_at_made(model: CLUE, pictures: Iterable[Made], stop: threading.Event) -> list[Looked]:
     """Run a model over pictures; neither drawn along edges nor weaker regions lowered. Fewer if `stop` is set."""
     preset, model.preset = model.preset, replace(model.preset, regions=RegionSpec(), edges=EdgeSpec())
 
-    def until_stopped() -> Iterator[tuple[MadeLike, NDArray[np.uint8]]]:
+    def until_stopped() -> Iterator[tuple[Made, NDArray[np.uint8]]]:
         for made in pictures:
             if stop.is_set():
                 return

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from model.data.made_pictures import MadePictures
 from model.presets import Preset
 from model.training.calibrate import CalibrationLike
 from model.training.feed import StreamLike
 from model.training.loss_weights import LossWeights
-from model.training.operating_point import MadePicturesLike
 from model.training.options import TrainingOptions
 
 
@@ -33,7 +33,7 @@ class Task:
     options: TrainingOptions
     training: StreamLike
     validation: StreamLike
-    calibration: CalibrationLike | MadePicturesLike | None = None
+    calibration: CalibrationLike | MadePictures | None = None
     data: dict[str, Any] = field(default_factory=dict)
     init: str | None = None
 
