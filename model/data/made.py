@@ -42,7 +42,7 @@ NEEDS = {"native": "cameras", "screen": "screens", "document": "pages", "composi
 """Kinds of samples that are not made without a source."""
 PAGE, SCREEN = (768, 1024), (1024, 1024)
 TRIES = 32
-
+"""Tiles that are drawn for one sample: until one is forged, or authentic, as it should be."""
 
 Picture = tuple[Pixels, Mask, str, bytes | None]
 """Pixels, mask, kind, and the JPEG that decodes to the pixels, if the picture was saved as one."""
@@ -195,7 +195,7 @@ class MadeStream:
 
     def _kind(self, number: int) -> tuple[str, tuple[int, int], np.random.Generator]:
         """The kind and size of a picture, and the generator that draws all the rest."""
-        rng, making = self._generator(number, 0, 0), self.making
+        rng, making = self._generator(number, 3, 3), self.making  # zeros at the end would be those of a batch
         kind = self._kinds[int(rng.choice(len(self._kinds), p=self._shares))]
         if kind in ("small", "splices"):
             return kind, _drawn(making.small_sizes, rng), rng
