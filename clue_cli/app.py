@@ -111,7 +111,7 @@ app.command(
     epilog=_example(
         "clue train --data mix.yaml --out runs/first --dry-run",
         "clue train --data mix.yaml --out runs/first --minutes 60 --precision bf16",
-        "clue train --data mix.yaml --out runs/second --steps 2000 --init runs/first/best --lr 1e-4",
+        "clue train --data mix.yaml --out runs/second --steps 2000 --init runs/first/best --set lr=1e-4",
         "accelerate launch -m clue_cli train --data mix.yaml --out runs/third --preset sd3-medium --steps 20000",
     )
 )(train)

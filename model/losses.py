@@ -50,7 +50,7 @@ DICE = {"batch": dice_loss, "image": dice_loss_per_image}
 
 
 def clue_loss(
-    logits: Tensor, target: Tensor, bce_weight: float, dice_weight: float, dice: str = "batch"
+    logits: Tensor, target: Tensor, bce_weight: float | Tensor, dice_weight: float | Tensor, dice: str = "batch"
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Equation 6: λ1·L_bce + λ2·L_dice, and its two terms L_bce and L_dice.
 

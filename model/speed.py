@@ -54,7 +54,8 @@ def compile_blocks(model: CLUE, **options: Any) -> CLUE:
 def flops(preset: Preset, height: int, width: int) -> dict[str, int]:
     """What one image costs by part, multiply and add as two, counted on the meta device: nothing is computed.
 
-    SAM is counted with segment_anything's own attention: what ours widens (`model.sam_attention`) is no work done.
+    SAM is counted with segment_anything's own attention: what ours widens (`model.branches.sam_attention`) is no work
+    done.
 
     The early view keeps its full precision by a switch that the meta device does not have: presets that have one are
     counted on the CPU.

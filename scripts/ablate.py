@@ -10,8 +10,8 @@ ordinary runs folder below --out: the same command goes on where it was interrup
 row, never the best one: the best is chosen on the validation pictures. Without --set these are what is measured, and
 the table says so. Figures are F1/IoU per image at 0.5, averaged over the forged images, with bootstrap 95 % intervals.
 
-A frozen branch is worth something only if it was trained before: give `-- --init MODEL --fresh-head`, or a preset that
-stands on weights of others.
+A frozen branch is worth something only if it was trained before: give `-- --init MODEL --set fresh_head=true`, or a
+preset that stands on weights of others.
 
 Writes OUT/<table>.md and OUT/<table>.json.
 """
@@ -77,14 +77,19 @@ def rows_of(table: str, sd3: str, sam: str) -> list[Row]:
             Row(
                 title,
                 f"{branches}-sd3-{how_sd3}-sam-{how_sam}",
-                ("--branches", branches, "--adapt-sd3", how_sd3, "--adapt-sam", how_sam),
+                changes(branches=branches, adapt_sd3=how_sd3, adapt_sam=how_sam),
             )
             for title, branches, how_sd3, how_sam in plans
         ]
     if table == "noise":
         names = (("none", "none"), ("DDPM", "ddpm"), ("rectified flow", "rf"))
-        return [Row(f"noise: {title}", f"noise-{name}", ("--noise", name)) for title, name in names]
-    return [Row(f"shift {s}", f"shift-{s}", ("--noise", "rf", "--shift", str(s))) for s in SHIFTS]
+        return [Row(f"noise: {title}", f"noise-{name}", changes(noise=name)) for title, name in names]
+    return [Row(f"shift {s}", f"shift-{s}", changes(noise="rf", shift=s)) for s in SHIFTS]
+
+
+def changes(**values: object) -> tuple[str, ...]:
+    """Changes of the recipe, as words of the command line."""
+    return tuple(word for name, value in values.items() for word in ("--set", f"{name}={value}"))
 
 
 def command(row: Row, args: argparse.Namespace) -> list[str]:

@@ -6,9 +6,9 @@ BENCH/CASIA1 holds `Tp/` (forged), `Gt/` (their masks) and `Au/` (authentic). F1
 `> 0.5` on float maps, averaged over the forged images, with bootstrap 95 % intervals over images. The image-level AUC
 is measured after both classes were re-encoded alike as JPEG 90: as shipped, the quantization tables alone tell the
 classes apart. With --data, untouched pictures of every kind and forgeries made from photos, cameras and templates that
-training never saw (`made_pictures.py`); a few of these make many pictures, so intervals are over them. Operating point,
-score and thresholds were fitted on the same untouched pictures and on other forgeries of the same photos:
-`finish_mini.py` prints what each half says of the other.
+training never saw (`model/data/made_pictures.py`); a few of these make many pictures, so intervals are over them.
+Operating point, score and thresholds were fitted on the same untouched pictures and on other forgeries of the same
+photos.
 
 Ends with the bars, met or missed.
 """
@@ -21,19 +21,21 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from finish_mini import pictures
-from made_pictures import HeldOut, Made, chained
 from numpy.typing import NDArray
 from parts_off import PARTS
 from PIL import Image
+from shipped_split import held_out_materials, photos
 
 from model.calibration import Calibration
 from model.checkpoint import inspect
 from model.conformal import proportion_interval
+from model.data.made_pictures import Made, MadePictures, small_regions
+from model.data.source_photos import SourcePhotos
 from model.datasets.casia import manipulation as casia_manipulation
 from model.datasets.sample import Sample
 from model.device import resolve
@@ -50,7 +52,8 @@ from model.verdict import judge
 Pixels = NDArray[np.uint8]
 Map = NDArray[np.floating[Any]]
 MADE_SEED, SMALL_REGIONS = 79, 240
-"""`finish_mini.py` fits on those of seed 77."""
+"""The operating point was fitted on those of seed 77."""
+COUNTS = {"native": 212, "web": 480, "copy_moves": 90, "splices": 110, "documents": 110}
 LEVELS = np.linspace(0.02, 0.98, 49)
 
 
@@ -272,11 +275,12 @@ def measured_on_set(root: Path, predictor: Predictor, calibration: Calibration, 
 
 
 def measured_on_made(
-    held_out: HeldOut, predictor: Predictor, calibration: Calibration, scale: float
+    held_out: MadePictures, huge: SourcePhotos, predictor: Predictor, calibration: Calibration, scale: float
 ) -> tuple[Any, list[Bar]]:
     """All that is measured on pictures that no training saw, and its bars."""
-    small = held_out.small(round(SMALL_REGIONS * scale))
-    found = judged(predictor, chained([iter(pictures(held_out, MADE_SEED, scale)), small]), calibration)
+    counts = {group: round(count * scale) for group, count in COUNTS.items()}
+    small = small_regions(huge, round(SMALL_REGIONS * scale))
+    found = judged(predictor, chain(held_out.made(MADE_SEED, counts, 1), small), calibration)
 
     def of(group: str) -> list[Judged]:
         return [one for one in found if one.made.group == group]
@@ -329,8 +333,9 @@ def main() -> None:
     found, bars = measured_on_set(args.root, predictor, checkpoint.calibration, args.parts)
     results |= found
     if args.data:
-        held_out = HeldOut(args.data, args.screens)
-        found, more = measured_on_made(held_out, predictor, checkpoint.calibration, args.scale)
+        held_out = MadePictures(held_out_materials(args.data, args.screens))
+        huge = photos(args.data, validation=True, folders=("scenes",))
+        found, more = measured_on_made(held_out, huge, predictor, checkpoint.calibration, args.scale)
         results |= found
         bars += more
     results["bars"] = {bar.name: bar.to_dict() for bar in bars}

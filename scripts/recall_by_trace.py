@@ -19,8 +19,8 @@ from typing import Any
 import cv2
 import numpy as np
 from measure_mini import by_photo, mean_of, reencoded
-from mini_samples import photos
 from numpy.typing import NDArray
+from shipped_split import photos
 
 from model.checkpoint import inspect
 from model.data.history import add_grain, jpeg, off_grid

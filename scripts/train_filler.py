@@ -2,7 +2,7 @@
 
     python scripts/train_filler.py --data DATA --out fillers/8 --downs 3 --minutes 10
 
-Writes a diffusers AutoencoderKL for `forge_pool.py --filler` and `clue forge --autoencoder`. It is trained on the
+Writes a diffusers AutoencoderKL for `fillers` of a mix and `clue forge --autoencoder`. It is trained on the
 photos of the training side alone, on the L1 distance of pixels and of their gradients, and is not shipped.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from mini_samples import photos
+from shipped_split import photos
 from torch import Tensor
 
 SIDE = 64

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,31 +14,25 @@ from clue_cli.terminal import complain, counted, printable, say
 from clue_cli.training.dry_run import SHEET, look
 from clue_cli.training.run import execute, first_process
 from clue_cli.training.told import told
-from model.presets.spec import Adapt, NoiseSchedule
-from model.training.options import Branches, DiceOver, Precision, TrainingOptions
 
 if TYPE_CHECKING:
     from model.training.task import Outcome
 
-_DEFAULT = TrainingOptions(steps=1)
-_DATA, _LENGTH, _MODEL, _OPTIMIZER = "Data and output", "Length of the training", "Network", "Optimizer and losses"
+_DATA, _TRAINING = "Data and output", "Network and length"
 _CHECKS, _MACHINE = "Validation and checkpoints", "Machine"
 
 
-def _adaptation(branch: str) -> Any:
-    return typer.Option(
-        help=f"How the {branch} branch is trained.", show_default="the preset's", rich_help_panel=_MODEL
-    )
+_NO_RECIPE = {"data", "out", "dry_run", "decode", "preset", "init", "recipe", "change", "quiet"}
+"""The other parameters of the command are options that a recipe has, too."""
 
 
-def _levels(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(word) for word in text.split(","))
-    except ValueError as error:
-        raise typer.BadParameter("expected numbers from 0 to 1 with commas, such as 0.01,0.05") from error
+def _typed(panel: str, help: str, *names: str, metavar: str | None = None) -> Any:
+    """An option of `model.training.options`, which checks it."""
+    return typer.Option(*names, help=help, show_default=False, rich_help_panel=panel, metavar=metavar)
 
 
 def train(
+    context: typer.Context,
     data: Annotated[
         Path,
         typer.Option(
@@ -75,141 +69,64 @@ def train(
             rich_help_panel=_DATA,
         ),
     ] = False,
-    steps: Annotated[int | None, typer.Option(help="Length in optimizer steps.", rich_help_panel=_LENGTH)] = None,
-    minutes: Annotated[
-        float | None,
-        typer.Option(
-            help="Length in minutes of wall-clock time, interruptions excluded.",
-            rich_help_panel=_LENGTH,
-        ),
-    ] = None,
     preset: Annotated[
-        str, typer.Option(help="Name of a preset or base model, or a YAML file.", rich_help_panel=_MODEL)
+        str, typer.Option(help="Name of a preset or base model, or a YAML file.", rich_help_panel=_TRAINING)
     ] = "mini",
     init: Annotated[
         str | None,
         typer.Option(
-            metavar="MODEL", help="Model to take the initial weights from: a name or a path.", rich_help_panel=_MODEL
+            metavar="MODEL", help="Model to take the initial weights from: a name or a path.", rich_help_panel=_TRAINING
         ),
     ] = None,
-    adapt_sd3: Annotated[Adapt | None, _adaptation("SD3")] = _DEFAULT.adapt_sd3,
-    adapt_sam: Annotated[Adapt | None, _adaptation("SAM")] = _DEFAULT.adapt_sam,
-    branches: Annotated[
-        Branches, typer.Option(help="Branches of the network to use.", rich_help_panel=_MODEL)
-    ] = _DEFAULT.branches,
-    noise: Annotated[
-        NoiseSchedule | None,
-        typer.Option(help="How noise is added to the latent.", show_default="the preset's", rich_help_panel=_MODEL),
-    ] = _DEFAULT.noise,
-    shift: Annotated[
-        float | None,
+    recipe: Annotated[
+        str,
         typer.Option(
-            help="Shift s of the noise levels; 3 in the paper.", show_default="the preset's", rich_help_panel=_MODEL
+            metavar="NAME|FILE",
+            help="Recipe: one in the package (model/training/recipes) or a YAML file. It holds the value of every "
+            "option that is not given here.",
+            rich_help_panel=_TRAINING,
         ),
-    ] = _DEFAULT.shift,
-    levels: Annotated[
-        str | None,
+    ] = "default",
+    change: Annotated[
+        list[str] | None,
         typer.Option(
-            metavar="T,T,...",
-            help="Noise levels before the shift, each from 0 to 1.",
-            show_default="the preset's",
-            rich_help_panel=_MODEL,
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change one option of the recipe, such as lr=1e-4 or adapt_sam=lora; may be given several times.",
+            rich_help_panel=_TRAINING,
         ),
     ] = None,
-    fresh_head: Annotated[
-        bool,
-        typer.Option(
-            "--fresh-head",
-            help="Take only the branches from --init and initialize fusion and localization randomly.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = False,
-    batch: Annotated[
-        int, typer.Option(help="Images per batch and process.", rich_help_panel=_OPTIMIZER)
-    ] = _DEFAULT.batch,
-    accumulate: Annotated[
-        int, typer.Option(help="Batches per optimizer step (gradient accumulation).", rich_help_panel=_OPTIMIZER)
-    ] = (_DEFAULT.accumulate),
-    lr: Annotated[float, typer.Option(help="Peak learning rate.", rich_help_panel=_OPTIMIZER)] = _DEFAULT.lr,
-    weight_decay: Annotated[
-        float, typer.Option(help="Weight decay, applied to weight matrices only.", rich_help_panel=_OPTIMIZER)
-    ] = (_DEFAULT.weight_decay),
-    warmup: Annotated[
-        float,
-        typer.Option(
-            help="Fraction of the training during which the learning rate rises to its peak.",
-            rich_help_panel=_OPTIMIZER,
-        ),
-    ] = _DEFAULT.warmup,
-    clip: Annotated[
-        float, typer.Option(help="Norm above which the gradient is clipped.", rich_help_panel=_OPTIMIZER)
-    ] = (_DEFAULT.clip),
-    ema: Annotated[
-        float,
-        typer.Option(
-            help="Decay of the moving average of the weights; 0 turns averaging off.", rich_help_panel=_OPTIMIZER
-        ),
-    ] = _DEFAULT.ema,
-    bce_weight: Annotated[
-        float, typer.Option(help="Initial weight λ1 of the BCE loss.", rich_help_panel=_OPTIMIZER)
-    ] = (_DEFAULT.bce_weight),
-    dice_weight: Annotated[
-        float, typer.Option(help="Initial weight λ2 of the Dice loss.", rich_help_panel=_OPTIMIZER)
-    ] = (_DEFAULT.dice_weight),
-    dice: Annotated[
-        DiceOver,
-        typer.Option(
-            help="Whether Dice is computed over the whole batch (as in the paper) or per image.",
-            rich_help_panel=_OPTIMIZER,
-        ),
-    ] = _DEFAULT.dice,
-    weights_rate: Annotated[
-        float,
-        typer.Option(
-            help="Rate at which λ1 and λ2 adapt to validation precision and recall; 0 keeps them fixed.",
-            rich_help_panel=_OPTIMIZER,
-        ),
-    ] = _DEFAULT.weights_rate,
-    seed: Annotated[
-        int, typer.Option(help="Random seed of initial weights, samples and noise.", rich_help_panel=_OPTIMIZER)
-    ] = _DEFAULT.seed,
-    validate_every: Annotated[
-        int, typer.Option(help="Optimizer steps between validations.", rich_help_panel=_CHECKS)
-    ] = _DEFAULT.validate_every,
-    validation_samples: Annotated[
-        int, typer.Option(help="Minimum number of validation images.", rich_help_panel=_CHECKS)
-    ] = (_DEFAULT.validation_samples),
+    steps: Annotated[int | None, _typed(_TRAINING, "Length in optimizer steps.")] = None,
+    minutes: Annotated[
+        float | None, _typed(_TRAINING, "Length in minutes of wall-clock time, interruptions excluded.")
+    ] = None,
+    batch: Annotated[int | None, _typed(_TRAINING, "Images per batch and process.")] = None,
+    accumulate: Annotated[int | None, _typed(_TRAINING, "Batches per optimizer step (gradient accumulation).")] = None,
+    seed: Annotated[int | None, _typed(_TRAINING, "Random seed of initial weights, samples and noise.")] = None,
+    validate_every: Annotated[int | None, _typed(_CHECKS, "Optimizer steps between validations.")] = None,
+    validation_samples: Annotated[int | None, _typed(_CHECKS, "Minimum number of validation images.")] = None,
     calibration_samples: Annotated[
-        int,
-        typer.Option(
-            help="Maximum number of images for calibrating score and confidence after training; 0 skips it.",
-            rich_help_panel=_CHECKS,
-        ),
-    ] = _DEFAULT.calibration_samples,
-    save_every: Annotated[
-        int, typer.Option(help="Optimizer steps between checkpoints.", rich_help_panel=_CHECKS)
-    ] = _DEFAULT.save_every,
+        int | None,
+        _typed(_CHECKS, "Maximum number of images for calibrating score and confidence after training; 0 skips it."),
+    ] = None,
+    save_every: Annotated[int | None, _typed(_CHECKS, "Optimizer steps between checkpoints.")] = None,
     precision: Annotated[
-        Precision, typer.Option(help="Mixed precision; no means float32.", rich_help_panel=_MACHINE)
-    ] = _DEFAULT.precision,
+        str | None, _typed(_MACHINE, "Mixed precision; no means float32.", metavar="[no|bf16|fp16]")
+    ] = None,
     device: Annotated[
-        Literal["auto", "cpu"],
-        typer.Option(help="Device to train on; auto takes a GPU if there is one.", rich_help_panel=_MACHINE),
-    ] = _DEFAULT.device,
+        str | None, _typed(_MACHINE, "Device to train on; auto takes a GPU if there is one.", metavar="[auto|cpu]")
+    ] = None,
     workers: Annotated[
-        int,
-        typer.Option(
-            help="Number of data-loading processes; 0 loads in the training process.", rich_help_panel=_MACHINE
-        ),
-    ] = _DEFAULT.workers,
+        int | None, _typed(_MACHINE, "Number of data-loading processes; 0 loads in the training process.")
+    ] = None,
     gradient_checkpointing: Annotated[
-        bool,
-        typer.Option(
+        bool | None,
+        _typed(
+            _MACHINE,
+            "Recompute activations in the backward pass: less memory, more time.",
             "--gradient-checkpointing",
-            help="Recompute activations in the backward pass: less memory, more time.",
-            rich_help_panel=_MACHINE,
         ),
-    ] = False,
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a model on a mix of data sets, or resume a training.
@@ -223,37 +140,6 @@ def train(
     Several processes on CPUs: torchrun --nproc_per_node 2 -m clue_cli train ...
     """
     check_current_folder()
-    words: dict[str, Any] = {
-        "steps": steps,
-        "minutes": minutes,
-        "adapt_sd3": adapt_sd3,
-        "adapt_sam": adapt_sam,
-        "branches": branches,
-        "noise": noise,
-        "shift": shift,
-        "levels": None if levels is None else _levels(levels),
-        "batch": batch,
-        "accumulate": accumulate,
-        "lr": lr,
-        "weight_decay": weight_decay,
-        "warmup": warmup,
-        "clip": clip,
-        "ema": ema,
-        "bce_weight": bce_weight,
-        "dice_weight": dice_weight,
-        "dice": dice,
-        "weights_rate": weights_rate,
-        "seed": seed,
-        "validate_every": validate_every,
-        "validation_samples": validation_samples,
-        "calibration_samples": calibration_samples,
-        "save_every": save_every,
-        "precision": precision,
-        "device": device,
-        "workers": workers,
-        "fresh_head": fresh_head,
-        "gradient_checkpointing": gradient_checkpointing,
-    }
     if out is None and not dry_run:
         raise UsageError("--out is missing: the run folder to write.", "Give --out DIR.")
     out = out or Path()
@@ -261,10 +147,13 @@ def train(
         raise UsageError(
             "--decode works only with --dry-run; training decodes every sample it draws.", "Add --dry-run."
         )
-    if dry_run and steps is None and minutes is None:
-        words["steps"] = 1
+    given = {name: v for name, v in context.params.items() if name not in _NO_RECIPE and v is not None}
+    if dry_run and not given.keys() & {"steps", "minutes"}:
+        given["steps"] = 1
     with told():
-        options = TrainingOptions(**words)
+        from model.training.options import read_options  # pydantic would slow down `clue --help`
+
+        options = read_options(recipe, change or [], **given)
         if dry_run:
             raise typer.Exit(look(data, out, preset, options, init=init, decode=decode, quiet=quiet))
         with graceful_stop() as stop:

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from clue_cli.errors import ExitCode, OutputError
 from clue_cli.terminal import PatientStderr, printable, write_stdout
-from clue_cli.training.run import read
+from clue_cli.training.run import calibration_pictures, read, stream_of
 from model.training.errors import OptionsError
-from model.training.options import TrainingOptions
 
 if TYPE_CHECKING:
     from model.data.description import Looked
+    from model.data.made import MadeStream
     from model.data.stream import Stream
     from model.images.pixels import DamagedFileError
     from model.presets import Preset
+    from model.training.options import TrainingOptions
 
 SHEET = "contact-sheet.png"
 
@@ -41,12 +42,10 @@ def look(
         The errors that `clue_cli.training.told` translates: a split without an image, nothing forged to validate on,
             and so on.
     """
-    from model.data.calibration_pictures import CalibrationPictures
     from model.data.description import describe, forged_area_lines
-    from model.data.stream import Stream
     from model.training.network import count_parameters, planned, with_options
 
-    mix, network = read(data, preset, out)
+    mix, network = read(data, preset, out, options)
     fitted = with_options(network, options)
     if init is not None:
         _check_first_weights(fitted, options, init)
@@ -56,11 +55,10 @@ def look(
         write_stdout(line + "\n")
     if not decode:
         write_stdout("only headers and some masks were read; --decode decodes all files, which takes longer\n")
-    training = Stream(mix, "train", options.seed)
-    validation = Stream(mix, "validation", options.seed)
+    training, validation = (stream_of(mix, side, options) for side in ("train", "validation"))
     for line in forged_area_lines(training):
         write_stdout(line + "\n")
-    calibration = CalibrationPictures(mix, options.seed)
+    calibration = calibration_pictures(mix, options)
     found = f"from {calibration.photos} photos" if not calibration.problem else f"none: {calibration.problem}"
     write_stdout(printable(f"score and confidence: {found}") + "\n")
     unreadable = _write_sheet(training, out)
@@ -88,7 +86,7 @@ def _check_first_weights(preset: Preset, options: TrainingOptions, init: str) ->
         prepare_network(preset, options, init)
 
 
-def _write_sheet(training: Stream, out: Path) -> DamagedFileError | None:
+def _write_sheet(training: Stream | MadeStream, out: Path) -> DamagedFileError | None:
     """Write the contact sheet and print its path. Returns the error if no picture could be read.
 
     Raises:
@@ -108,7 +106,9 @@ def _write_sheet(training: Stream, out: Path) -> DamagedFileError | None:
     return None
 
 
-def _validated_on(training: Stream, validation: Stream, preset: Preset, options: TrainingOptions) -> tuple[int, int]:
+def _validated_on(
+    training: Stream | MadeStream, validation: Stream | MadeStream, preset: Preset, options: TrainingOptions
+) -> tuple[int, int]:
     """How many samples a training would validate on, and how many of them are forged.
 
     Raises:

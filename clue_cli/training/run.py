@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from clue_cli.terminal import PatientStderr, printable, say
 from model.training.errors import OptionsError
-from model.training.options import TrainingOptions
 
 if TYPE_CHECKING:
+    from model.data.calibration_pictures import CalibrationPictures
+    from model.data.made import MadeStream
+    from model.data.made_pictures import MadePictures
     from model.data.mix import Mix
+    from model.data.stream import Stream
     from model.presets import Preset
     from model.training.log import Listener
+    from model.training.options import TrainingOptions
     from model.training.task import Outcome
 
 
@@ -43,20 +47,18 @@ def execute(
         The errors that `clue_cli.training.told` translates.
     """
     # Heavy: only here, so that `clue --help` answers at once.
-    from model.data.calibration_pictures import CalibrationPictures
-    from model.data.stream import Stream
     from model.training.log import Silent
     from model.training.progress import Display
     from model.training.task import Task
     from model.training.trainer import train
 
-    mix, network = read(data, preset, out)
+    mix, network = read(data, preset, out, options)
     listener: Listener = Silent() if quiet else Display(PatientStderr(), printable)
     if first_process() and not quiet:
         say("Reading the data.")
-    training, validation = Stream(mix, "train", options.seed), Stream(mix, "validation", options.seed)
+    training, validation = (stream_of(mix, side, options, out / "pool") for side in ("train", "validation"))
     wanted = options.calibration_samples > 0 and first_process()
-    calibration = CalibrationPictures(mix, options.seed) if wanted else None
+    calibration = calibration_pictures(mix, options) if wanted else None
     # Both splits list all files, so most problems appear in both
     problems = len({*training.problems, *validation.problems})
     if problems and first_process() and not quiet:
@@ -79,14 +81,45 @@ def execute(
     return train(task, listener, stop)
 
 
-def read(data: Path, preset: str, out: Path) -> tuple[Mix, Preset]:
+def stream_of(
+    mix: Mix, side: Literal["train", "validation"], options: TrainingOptions, pool: Path | None = None
+) -> Stream | MadeStream:
+    """The samples of one side: those that the mix describes, or those that the recipe makes of it.
+
+    Args:
+        pool: folder for made pictures; None: they are kept in memory.
+    """
+    from model.data.made import MadeStream
+    from model.data.stream import Stream
+
+    if options.made is None:
+        return Stream(mix, side, options.seed)
+    return MadeStream(mix, side, options.seed, options.made, options.batch, pool)
+
+
+def calibration_pictures(mix: Mix, options: TrainingOptions) -> CalibrationPictures | MadePictures:
+    """The pictures that the score is fitted on in the end.
+
+    Raises:
+        ConfigError: the recipe makes them, and there are no photos for them.
+    """
+    from model.data.calibration_pictures import CalibrationPictures
+    from model.data.made_pictures import MadePictures
+    from model.data.materials import materials_of
+
+    if options.finish is None or options.made is None:
+        return CalibrationPictures(mix, options.seed)
+    return MadePictures(materials_of(mix, "calibration", options.made.large_side))
+
+
+def read(data: Path, preset: str, out: Path, options: TrainingOptions) -> tuple[Mix, Preset]:
     """The mix and the preset, checked against each other and against the output folder.
 
     Raises:
         ConfigError: one of them is wrong.
         OptionsError: they do not fit, or `out` lies in a folder of the mix.
     """
-    from model.data.mix import load_mix
+    from model.data.mix import Shape, load_mix
     from model.presets import preset_of
 
     mix, network = load_mix(data), preset_of(preset)
@@ -97,11 +130,12 @@ def read(data: Path, preset: str, out: Path) -> tuple[Mix, Preset]:
                 "Name a folder outside the data.",
             )
     multiple = network.tile.multiple
-    for number, shape in enumerate(mix.shapes):
+    made = options.made.sizes if options.made is not None else None
+    for number, shape in enumerate(mix.shapes if made is None else [Shape(*size) for size in made]):
         if shape.height % multiple or shape.width % multiple:
-            size = f"{shape.height}×{shape.width}"
+            where = mix.where("shapes", number) if made is None else "The recipe"
             raise OptionsError(
-                f"{mix.where('shapes', number)}: the shape {size} does not fit the preset {network.name}.",
+                f"{where}: the shape {shape.height}×{shape.width} does not fit the preset {network.name}.",
                 f"Its sides must be multiples of {multiple} pixels.",
             )
     return mix, network

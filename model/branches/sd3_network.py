@@ -163,9 +163,8 @@ class SD3Network(BranchNetwork):
 
     def stages(self, x: Tensor, noise: Tensor) -> dict[str, Callable[[], object]]:
         """The VAE, and the MM-DiT at all noise levels."""
-        levels = len(noise_levels(self.noise))
-        latents = noise.to(self.vae.encoder.conv_in.weight.dtype).expand(levels, -1, -1, -1)
-        timestep = torch.zeros(levels, device=x.device)
+        latents = noise.to(self.vae.encoder.conv_in.weight.dtype).repeat(len(noise_levels(self.noise)), 1, 1, 1)
+        timestep = torch.zeros(len(latents), device=x.device)
         return {"vae": lambda: self.encode(x), "mmdit": lambda: self.tokens(latents, timestep)}
 
     def examine(self, preset: Preset, places: Mapping[str, Path]) -> tuple[Files, list[str]]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from model.data.crop import AS_IT_IS, cut, sample_mask
 from model.data.forge import EDIT_ERRORS, KINDS, forge
-from model.data.mix import Forge, Mix, Shape, Source, place, split_of
+from model.data.mix import Forge, Mix, Shape, Source, photo_name, place, split_of
 from model.data.source_photos import SourcePhotos, checked_size, of_split, photos_of
 from model.data.sources import list_images
 from model.datasets.sample import Sample
@@ -82,7 +82,8 @@ class _Forgeries:
     _parts: dict[Shape, SourcePhotos] = field(default_factory=dict)
 
     def photos(self, forged: bool, shape: Shape) -> set[str]:
-        return {self.of_half.paths[i].stem for i in self._fitting(shape)}
+        pattern = getattr(self.source.data, "photo", None)
+        return {photo_name(pattern, self.of_half.paths[i].stem) for i in self._fitting(shape)}
 
     def draw(self, forged: bool, shape: Shape, rng: np.random.Generator) -> Pixels | None:
         if shape not in self._parts:
@@ -190,10 +191,10 @@ class CalibrationPictures:
             parts.append(_Files(source, limit, candidates))
 
     def _add_photos(self, source: Source, data: Forge) -> None:
-        photos = of_split(photos_of(data), "calibration", self.mix.validation)
+        photos = of_split(photos_of(data), "calibration", self.mix.validation, data.photo)
         order = sorted(range(len(photos.paths)), key=lambda i: place(f"calibration {photos.paths[i].name}"))
         for half, parts in enumerate(self._halves):
-            mine = [i for i in order if self._half(photos.paths[i].stem) == half][:MOST_FILES]
+            mine = [i for i in order if self._half(photo_name(data.photo, photos.paths[i].stem)) == half][:MOST_FILES]
             # what cannot be read, the dry run names
             checked = photos.part(mine).checked(lambda path: checked_size(path, self.mix.max_megapixels))
             parts.append(_Forgeries(source, checked))

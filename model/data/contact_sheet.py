@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from model.config import legible
+from model.data.made import MadeStream
 from model.data.stream import Stream, TrainingSample
 from model.images.masks import Mask
 from model.images.pixels import DamagedFileError, Pixels
@@ -18,7 +19,7 @@ CAPTION = 14
 """Height of the line below each sample, pixels."""
 
 
-def contact_sheet(stream: Stream, path: Path, count: int = 48, columns: int = 8, side: int = 192) -> None:
+def contact_sheet(stream: Stream | MadeStream, path: Path, count: int = 48, columns: int = 8, side: int = 192) -> None:
     """Write a PNG of the first samples of a stream, each outlined where it is forged, its source below it.
 
     Args:

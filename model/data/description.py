@@ -17,6 +17,7 @@ import numpy as np
 
 from model.config import legible
 from model.data.crop import sample_mask
+from model.data.made import MadeStream
 from model.data.mix import EmptyMask, Forge, Masks, Mix, Source, Split, split_of
 from model.data.source_photos import LARGEST_MASK, check_proportions, checked_size, of_split, photos_of
 from model.data.sources import list_images
@@ -81,7 +82,7 @@ class Description:
         return [legible(line) for source in self.sources for line in _lines(source, most)]
 
 
-def forged_area_lines(stream: Stream) -> list[str]:
+def forged_area_lines(stream: Stream | MadeStream) -> list[str]:
     """A histogram of forged area for each source of photos to forge from, as `Stream.forged_areas` draws them.
 
     Printable lines, in the form of `Description.lines`.
@@ -147,7 +148,7 @@ def _look_at_photos(data: Forge, mix: Mix, told: SourceDescription, decode: bool
     """Read the headers of photos to forge from and of their object masks, or everything."""
     photos = photos_of(data)
     for side in _SIDES:
-        setattr(told, side, len(of_split(photos, side, mix.validation).paths))
+        setattr(told, side, len(of_split(photos, side, mix.validation, data.photo).paths))
     own: list[list[Path]] = [[] for _ in photos.paths]
     for cutout in photos.cutouts:
         own[cutout.photo].append(cutout.path)

@@ -199,11 +199,19 @@ class Curriculum(Keyed):
 
 @dataclass(frozen=True, slots=True)
 class Forge(Keyed):
-    """Forgeries made on the fly from photos and object masks; `plain_share` of them are textbook cases."""
+    """Forgeries made on the fly from photos and object masks.
+
+    Attributes:
+        plain_share: share of textbook cases.
+        photo: as in `Pairs`: photos of one name, such as those of one camera, are all on one side.
+        fillers: folders of autoencoders that make local re-syntheses.
+    """
 
     photos: Folders
     masks: Annotated[tuple[Annotated[MaskFolder, _short_for("folder")], ...], _one_or_more] = ()
     plain_share: Annotated[Curriculum, BeforeValidator(_constant)] = Curriculum(0, 0, 0)
+    photo: PhotoPattern | None = None
+    fillers: Annotated[tuple[Folder, ...], _one_or_more] = ()
 
 
 Data = Pairs | ListFile | NamedSet | Authentic | Forge
@@ -376,6 +384,12 @@ def split_of(sample: Sample, validation: Validation) -> Split | None:
     """The side of an image. None: it was made from photos of several, and would carry one side into the other."""
     sides = {split_of_photo(photo, validation) for photo in sample.photos}
     return None if len(sides) > 1 else sides.pop()
+
+
+def photo_name(pattern: re.Pattern[str] | None, stem: str) -> str:
+    """The name of the source photo in a stem: what the pattern's group finds; where it finds nothing, the stem."""
+    match = pattern.search(stem) if pattern else None
+    return (match and match[1]) or stem
 
 
 def place(name: str) -> float:

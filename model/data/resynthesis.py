@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,28 @@ CELL = 8
 """Side in pixels of the cell that one latent vector stands for, as in the autoencoders of latent diffusion."""
 LUMA, CHROMA = 4, 2
 """Coefficients of index u + v below these are kept: 10 of luma and 2×3 of chroma make 16, as SD3's latent has."""
+
+
+class Fillers:
+    """One of several autoencoders, chosen by the pixels; loaded by the process that first needs it.
+
+    Args:
+        folders: of diffusers models.
+    """
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.folders = list(folders)
+        self._loaded: dict[Path, Callable[[Pixels], Pixels]] = {}
+
+    def __call__(self, pixels: Pixels) -> Pixels:
+        """H×W×3 uint8 through the encoder and its decoder."""
+        folder = self.folders[int(pixels.sum(dtype=np.int64)) % len(self.folders)]
+        if folder not in self._loaded:
+            self._loaded[folder] = load_autoencoder(folder)
+        return self._loaded[folder](pixels)
+
+    def __reduce__(self) -> tuple[type[Fillers], tuple[list[Path]]]:
+        return type(self), (self.folders,)
 
 
 def _dct_matrix() -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ They are listed first and decoded when they are drawn; the last ones are kept.
 from __future__ import annotations
 
 import math
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from model.data.mix import Forge, Split, Validation, split_of_photo
+from model.data.mix import Forge, Split, Validation, photo_name, split_of_photo
 from model.images.folders import find_pictures
 from model.images.masks import Mask, read_mask
 from model.images.pairing import Leftovers, PhotoIndex, Place, leading_names, without_masks, without_photos
@@ -263,9 +264,12 @@ def find_source_photos(folders: Sequence[Path], mask_folders: Sequence[tuple[Pat
     return SourcePhotos(photos, cutouts, problems=list(dict.fromkeys(problems)))
 
 
-def of_split(photos: SourcePhotos, split: Split, validation: Validation) -> SourcePhotos:
-    """The photos of one side of the split."""
-    return photos.part([i for i, path in enumerate(photos.paths) if split_of_photo(path.stem, validation) == split])
+def of_split(
+    photos: SourcePhotos, split: Split, validation: Validation, pattern: re.Pattern[str] | None = None
+) -> SourcePhotos:
+    """The photos of one side of the split. `pattern` finds the name in a stem that decides (`photo_name`)."""
+    names = [photo_name(pattern, path.stem) for path in photos.paths]
+    return photos.part([i for i, name in enumerate(names) if split_of_photo(name, validation) == split])
 
 
 def photos_of(data: Forge) -> SourcePhotos:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from model.config import ConfigError
-from model.data.mix import Authentic, Forge, ListFile, NamedSet, Pairs, Source, place
+from model.data.mix import Authentic, Forge, ListFile, NamedSet, Pairs, Source, photo_name, place
 from model.datasets.own import find_list
 from model.datasets.registry import DATASETS, read_set
 from model.datasets.sample import Sample
@@ -56,13 +57,7 @@ def _found(source: Source) -> SourceImages:
 
 
 def _photo_in(pattern: re.Pattern[str] | None) -> Callable[[str], str]:
-    """The name of the source photo in a stem: what the pattern's group finds; where it finds nothing, the stem."""
-
-    def photo(stem: str) -> str:
-        match = pattern.search(stem) if pattern else None
-        return (match and match[1]) or stem
-
-    return photo
+    return partial(photo_name, pattern)
 
 
 def _pairs(data: Pairs) -> SourceImages:

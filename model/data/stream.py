@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from model.config import ConfigError
 from model.data.crop import AS_IT_IS, cut, sample_mask
+from model.data.edits.scene import Tools
 from model.data.forge import EDIT_ERRORS, forge, forge_plainly, reason
 from model.data.mix import Curriculum, Forge, Masks, Mix, Shape, Split, split_of
+from model.data.resynthesis import Fillers
 from model.data.source_photos import SourcePhotos, checked_size, of_split, photos_of
 from model.data.sources import list_images
 from model.datasets.sample import Sample
@@ -34,11 +37,20 @@ DRAWN, DRAWN_PIXELS, DRAWN_LEAST = 200, 32_000_000, 8
 
 @dataclass(frozen=True, slots=True)
 class TrainingSample:
-    """One picture: pixels H×W×3 uint8, mask H×W bool (True = forged), and the name of its source."""
+    """One picture, or a tile of one.
+
+    Attributes:
+        pixels: H×W×3 uint8.
+        mask: H×W bool, True = forged.
+        source: the name of its source, or what was made.
+        matches: maps of self-similarity of the picture that it is a tile of, C×H/8×W/8 float32; None: those of the
+            pixels themselves.
+    """
 
     pixels: Pixels
     mask: Mask
     source: str
+    matches: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +82,7 @@ class _Forgeries:
     name: str
     photos: SourcePhotos
     plain_share: Curriculum
+    tools: Tools
 
 
 class Stream:
@@ -139,10 +152,11 @@ class Stream:
         return _Files(source.name, samples, source.masks) if samples else None
 
     def _forgeries(self, name: str, data: Forge) -> _Forgeries | None:
-        photos = of_split(photos_of(data), self.side, self.mix.validation)
+        photos = of_split(photos_of(data), self.side, self.mix.validation, data.photo)
         photos = photos.checked(lambda path: checked_size(path, self.mix.max_megapixels), self.problems)
         self.problems += photos.problems
-        return _Forgeries(name, photos, data.plain_share) if photos.paths else None
+        tools = Tools(autoencoder=Fillers(data.fillers)) if data.fillers else Tools()
+        return _Forgeries(name, photos, data.plain_share, tools) if photos.paths else None
 
     def digest(self) -> str:
         """SHA-256 of the names of all files that are drawn from, hex: other files, other samples."""
@@ -249,6 +263,8 @@ def _names(sample: Sample) -> list[str | None]:
 
 
 def _forged(part: _Forgeries, rng: np.random.Generator, shape: Shape, plain_share: float) -> TrainingSample:
-    plainly = rng.random() < plain_share
-    made = (forge_plainly if plainly else forge)(part.photos, rng, shape.height, shape.width)
+    if rng.random() < plain_share:
+        made = forge_plainly(part.photos, rng, shape.height, shape.width)
+    else:
+        made = forge(part.photos, rng, shape.height, shape.width, tools=part.tools)
     return TrainingSample(made.pixels, made.mask, part.name)

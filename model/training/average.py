@@ -18,11 +18,13 @@ class Average:
     Args:
         model: the network, before its first step.
         decay: share of the old average that stays at each step; 0: no average, `applied` changes nothing.
+        start_share: share of the model's weights of now in what `applied` gives it.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
+    def __init__(self, model: nn.Module, decay: float, start_share: float = 0.0) -> None:
+        self.decay, self.start_share = decay, start_share
         learned = {name: p for name, p in model.named_parameters() if p.requires_grad} if decay else {}
+        self._start = {name: p.detach().clone() for name, p in learned.items()} if start_share else {}
         self._parameters = learned
         self.tensors: dict[str, Tensor] = {name: p.detach().clone() for name, p in learned.items()}
 
@@ -36,17 +38,17 @@ class Average:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """The model has the averaged weights inside the block, and its own again afterwards, to the bit."""
-        self._exchange()
+        own = {name: parameter.data for name, parameter in self._parameters.items()}
+        for name, parameter in self._parameters.items():
+            average = self.tensors[name]
+            parameter.data = average.lerp(self._start[name], self.start_share) if self._start else average
         try:
             yield
         finally:
-            self._exchange()
+            for name, parameter in self._parameters.items():
+                parameter.data = own[name]
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Take over averages that were saved."""
         for name, tensor in self.tensors.items():
             tensor.copy_(tensors[name])
-
-    def _exchange(self) -> None:
-        for name, parameter in self._parameters.items():
-            parameter.data, self.tensors[name] = self.tensors[name], parameter.data

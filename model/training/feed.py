@@ -28,7 +28,7 @@ _FAR = 2**40
 
 
 class SampleLike(Protocol):
-    """A picture and its truth."""
+    """A picture, or a tile of one, and its truth."""
 
     @property
     def pixels(self) -> NDArray[np.uint8]:
@@ -38,6 +38,16 @@ class SampleLike(Protocol):
     @property
     def mask(self) -> NDArray[np.bool_]:
         """H×W, True = forged."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """What it is of, in words."""
+        ...
+
+    @property
+    def matches(self) -> NDArray[np.float32] | None:
+        """Maps of self-similarity of the picture that this is a tile of, C×H/8×W/8; None: it is a picture itself."""
         ...
 
 
@@ -97,6 +107,7 @@ class FeedBatch(NamedTuple):
         matches: maps of self-similarity, B×C×⌈H/8⌉×⌈W/8⌉ float32, for presets that look at them.
         damaged: pictures that were skipped.
         problem: why there is no sample at all; empty: there are some.
+        sources: what each sample is of.
     """
 
     number: int
@@ -106,6 +117,7 @@ class FeedBatch(NamedTuple):
     matches: Tensor | None
     damaged: list[str]
     problem: str = ""
+    sources: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None]:
         """What the network takes, on `device`: pixels in [0, 1], noise, matches."""
@@ -123,10 +135,12 @@ class Feed(Dataset[FeedBatch]):
         preset: says the shape of the noise, and whether self-similarity is looked at.
         batch: samples in a batch of the stream's smallest shape; of a larger one so many that the pixels are no more.
         seed: of the noise.
+        without_matches: share of the batches that see no self-similarity.
     """
 
-    def __init__(self, stream: StreamLike, preset: Preset, batch: int, seed: int) -> None:
+    def __init__(self, stream: StreamLike, preset: Preset, batch: int, seed: int, without_matches: float = 0.0) -> None:
         self.stream, self.preset, self.batch, self.seed = stream, preset, batch, seed
+        self.without_matches = without_matches
 
     def count(self, index: int) -> int:
         """How many samples batch number `index` has, if none is damaged."""
@@ -154,8 +168,11 @@ class Feed(Dataset[FeedBatch]):
         noise = torch.stack([seeded_noise(self.seed, index, number, shape) for number in range(len(samples))])
         matches = None
         if self.preset.view.channels and self.preset.view.matches:
-            matches = torch.stack([torch.from_numpy(self_match(s.pixels)) for s in samples])
-        return FeedBatch(index, images, masks, noise, matches, damaged)
+            found = [self_match(s.pixels) if s.matches is None else s.matches for s in samples]
+            matches = torch.stack([torch.from_numpy(one) for one in found])
+            if np.random.default_rng([self.seed, index]).random() < self.without_matches:
+                matches = torch.zeros_like(matches)
+        return FeedBatch(index, images, masks, noise, matches, damaged, sources=tuple(s.source for s in samples))
 
 
 def batches(feed: Feed, indexes: Sequence[int], workers: int, pin_memory: bool = False) -> Iterator[FeedBatch]:

@@ -5,17 +5,26 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
 from model.calibration import Calibration
 from model.checkpoint import CONFIG_FILE, inspect
+from model.data.made_pictures import MadePictures
 from model.predictor import ran_out_of_memory
-from model.storage import load
+from model.storage import load, save
 from model.training.calibrate import CalibrationLike, NoCalibrationError, calibration_of, look_at
 from model.training.log import Listener, Row
+from model.training.operating_point import (
+    across_halves,
+    chosen,
+    look_at_made,
+    rounded,
+    scored_at,
+    shifted,
+)
 from model.training.state import writing
 from model.training.task import Task
 from model.whole_file import write_text
@@ -48,11 +57,14 @@ def calibrate_kept(
         CheckpointError: a model is damaged.
     """
     kept = [folder for folder in folders if (folder / CONFIG_FILE).is_file()]
-    calibration, problem = None, no_calibration(task)
+    calibration, problem, more = None, no_calibration(task), Row()
     if kept and task.calibration is not None and not problem:
         listener.told(f"Fitting the score of {' and '.join(folder.name for folder in kept)}.")
         try:
-            calibration = calibrated(kept[0], task.calibration, task.options.calibration_samples, device, stop)
+            if isinstance(task.calibration, MadePictures):
+                calibration, more = operated(kept, task.calibration, task, device, stop)
+            else:
+                calibration = calibrated(kept[0], task.calibration, task.options.calibration_samples, device, stop)
         except NoCalibrationError as error:
             problem = str(error)
         except (MemoryError, RuntimeError) as error:
@@ -66,7 +78,7 @@ def calibrate_kept(
     for folder in kept:
         with writing(folder):
             finish(folder, calibration, problem)
-    row: Row = {"models": [folder.name for folder in kept]}
+    row: Row = {"models": [folder.name for folder in kept]} | more
     return row | ({"problem": problem} if calibration is None else calibration.figures or {})
 
 
@@ -99,6 +111,48 @@ def calibrated(
         scored, "held-out-photos-of-the-mix", "pictures from photos that were neither trained nor validated on"
     )
     return replace(calibration, figures=(calibration.figures or {}) | {"photos": float(pictures.photos)})
+
+
+def operated(
+    folders: Sequence[Path], pictures: MadePictures, task: Task, device: str, stop: threading.Event
+) -> tuple[Calibration | None, Row]:
+    """Give kept models that are one their operating point, and find their calibration there.
+
+    A model that has an operating point from before, because the training was stopped here, gets a new one in its place.
+
+    Returns:
+        The calibration, None: it was given up; and what the log says of the operating point.
+
+    Raises:
+        NoCalibrationError: the pictures give no calibration; the models may have their operating point.
+        CannotWriteError: a model cannot be stored; it is as it was.
+    """
+    recipe = task.options.finish
+    assert recipe is not None
+    scale = min(1.0, task.options.calibration_samples / max(1, sum(recipe.counts.values())))
+    counts = {str(group): round(count * scale) for group, count in recipe.counts.items()}
+    checkpoint = inspect(str(folders[0]))
+    model = load(checkpoint, device, torch.float32)
+    shifted(model, -float(checkpoint.training.get("logit_shift", 0.0)), task.preset.regions)
+    looked = look_at_made(model, pictures.made(recipe.seed, counts, 0), stop)
+    if stop.is_set():
+        return None, {}
+    shift, regions, pixels = chosen(looked, recipe, task.preset.regions, task.preset.edges)
+    shifted(model, shift, regions)
+    for folder in folders:
+        training = inspect(str(folder)).training | {"logit_shift": shift}
+        with writing(folder):
+            save(folder, model, Calibration(), training, as_one=True)
+    scored, groups = scored_at(looked, shift)
+    calibration = calibration_of(
+        scored,
+        "held-out-photos-of-the-mix",
+        "untouched and made pictures from photos that were neither trained nor validated on",
+    )
+    row: Row = {"logit_shift": shift, "regions": asdict(regions), "pixels": rounded(pixels)}
+    row["across_halves"] = across_halves(scored, groups)
+    figures = (calibration.figures or {}) | {"photos": float(pictures.photos)}
+    return replace(calibration, figures=figures), row
 
 
 def finish(folder: Path, calibration: Calibration | None = None, problem: str = "") -> None:

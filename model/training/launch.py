@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
+from accelerate.utils import AutocastKwargs, DistributedDataParallelKwargs, GradientAccumulationPlugin
 
 from model.bases import find_base
 from model.branches import from_scratch
@@ -51,7 +52,13 @@ def make_accelerator(options: TrainingOptions) -> Accelerator:
             dynamo_backend="no",
             # The last blocks of the transformer, which no feature needs, never get a gradient. Buffers are constants:
             # sent around at every forward pass, they would have a process with fewer validation batches waited for.
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)],
+            kwargs_handlers=[
+                DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False),
+                # A recorded update rounds its weights itself.
+                AutocastKwargs(
+                    cache_enabled=not options.record or options.device == "cpu" or not torch.cuda.is_available()
+                ),
+            ],
         )
     except (ImportError, RuntimeError, ValueError) as error:
         raise OptionsError(
@@ -68,6 +75,12 @@ def make_accelerator(options: TrainingOptions) -> Accelerator:
     if options.precision == "fp16" and accelerator.device.type == "cpu":
         raise OptionsError("--precision fp16 needs a GPU.", "On a CPU use bf16 or no.")
     return accelerator
+
+
+def recorded(options: TrainingOptions, accelerator: Accelerator) -> bool:
+    """Whether updates are recorded: on one GPU, one batch a step, without the loss scaling of fp16."""
+    alone = accelerator.num_processes == 1 and options.accumulate == 1
+    return options.record and alone and options.precision != "fp16" and accelerator.device.type == "cuda"
 
 
 def _check_launch() -> None:

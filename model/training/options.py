@@ -1,141 +1,90 @@
-"""What a training is told: everything that decides its result, and a little that does not."""
+"""The options of a training, and the recipes that hold their values.
+
+A recipe is a YAML file. `recipes/default.yaml` says what every option is, and its value; other recipes, `--set` and the
+command line change some of them.
+"""
 
 from __future__ import annotations
 
+import difflib
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from model.data.making import Finish, Making, Share, Strict
 from model.presets.spec import Adapt, NoiseSchedule
 from model.training.errors import OptionsError
 
-Precision = Literal["no", "bf16", "fp16"]
-Branches = Literal["both", "sd3", "sam"]
-DiceOver = Literal["batch", "image"]
+RECIPES = Path(__file__).with_name("recipes")
+DEFAULT = "default"
+WITHOUT_EFFECT = frozenset({"workers", "save_every", "device", "calibration_samples", "finish"})
+"""Options that may change when a training is resumed: the losses stay the same (on one kind of device)."""
+NEWER = frozenset({"start_share", "record", "without_matches", "made"})
+"""Options that version 0.1.0 did not have."""
 
-WITHOUT_EFFECT = frozenset({"workers", "save_every", "device", "calibration_samples"})
-"""Options that may change when a training goes on: the losses stay the same (on one kind of device)."""
-
-_COUNTS = {
-    "steps": (1, 10**9),
-    "batch": (1, 10**5),
-    "accumulate": (1, 10**5),
-    "validate_every": (1, 10**9),
-    "save_every": (1, 10**9),
-    "validation_samples": (1, 10**7),
-    "calibration_samples": (0, 10**7),
-    "workers": (0, 1024),
-    "seed": (0, 2**63 - 1),
-}
-"""Least and most of each whole number: beyond is a slip of the keys, or what torch takes no seed from."""
-MOST_LEVELS = 64
-"""Noise levels: the transformer runs once for each."""
+Weight = Annotated[float, Field(ge=0, le=1e3)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Few = Annotated[int, Field(ge=1, le=10**5)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingOptions:
-    """Options of a training. What the shipped `mini` was trained with, and where that differs, is in its model card.
+class TrainingOptions(Strict):
+    """Options of a training; `recipes/default.yaml` says what each is. `read_options` makes them."""
 
-    Attributes:
-        steps, minutes: how long, in optimizer steps or in minutes by the clock; exactly one is given. Over the clock
-            the learning rate follows the time, so that the training ends annealed on any machine; only over steps do
-            two trainings give the same losses.
-        batch: pictures in a batch, in each process; of larger shapes than the mix's smallest fewer, so that the
-            pixels are no more.
-        accumulate: batches whose gradients make one step. BCE and Dice are of each batch, then averaged.
-        lr: highest learning rate of AdamW.
-        weight_decay: on weight matrices only.
-        warmup: share of the training over which the learning rate rises.
-        clip: largest norm of the gradient; longer ones are shortened.
-        ema: decay of the average of the weights that is validated and kept; 0: no average.
-        seed: of the first weights, the samples, the noise.
-        precision: `no` float32; `bf16`, `fp16` mixed. On a GPU, `bf16` also holds base weights in it that do not learn.
-        device: `auto` a GPU where there is one, `cpu`.
-        adapt_sd3, adapt_sam: what of each branch learns; None: as the preset says.
-        noise, shift, levels: of the latent (`NoiseSpec`); None: as the preset says.
-        branches: `both`, or one alone.
-        fresh_head: of a model to start from, take the branches only; fusion and localization start anew. For ablations,
-            whose rows differ in what the fusion joins.
-        gradient_checkpointing: compute the blocks of both branches twice, and keep less.
-        bce_weight, dice_weight: λ1 and λ2 at the start.
-        dice: what the sums of Dice are over: the whole `batch`, as in the paper, or each `image`
-            (`model.losses.dice_loss_per_image`).
-        weights_rate: how fast these follow the validation (`model.training.loss_weights`); 0: not at all.
-        validate_every, save_every: in steps.
-        validation_samples: pictures of the validation, at least.
-        calibration_samples: pictures that the score is fitted and measured on in the end, at most; 0: it is not.
-        workers: processes that make batches; 0: the training process itself.
-    """
+    steps: Count | None
+    minutes: Annotated[float, Field(gt=0, le=1e6)] | None
+    batch: Few
+    accumulate: Few
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    adapt_sd3: Adapt | None
+    adapt_sam: Adapt | None
+    branches: Literal["both", "sd3", "sam"]
+    noise: NoiseSchedule | None
+    shift: Annotated[float, Field(gt=0, le=1e3)] | None
+    levels: Annotated[tuple[Share, ...], Field(min_length=1, max_length=64)] | None  # the transformer runs for each
+    fresh_head: bool
+    gradient_checkpointing: bool
+    lr: Annotated[float, Field(gt=0, le=10)]
+    weight_decay: Annotated[float, Field(ge=0, le=10)]
+    warmup: Share
+    clip: Annotated[float, Field(gt=0, le=1e6)]
+    ema: Annotated[float, Field(ge=0, lt=1)]
+    start_share: Share
+    record: bool
+    precision: Literal["no", "bf16", "fp16"]
+    bce_weight: Weight
+    dice_weight: Weight
+    dice: Literal["batch", "image"]
+    weights_rate: Annotated[float, Field(ge=0, le=10)]
+    without_matches: Share
+    made: Making | None
+    finish: Finish | None
+    validate_every: Count
+    validation_samples: Annotated[int, Field(ge=1, le=10**7)]
+    calibration_samples: Annotated[int, Field(ge=0, le=10**7)]
+    save_every: Count
+    device: Literal["auto", "cpu"]
+    workers: Annotated[int, Field(ge=0, le=1024)]
 
-    steps: int | None = None
-    minutes: float | None = None
-    batch: int = 16
-    accumulate: int = 1
-    lr: float = 6e-4
-    weight_decay: float = 0.03
-    warmup: float = 0.015
-    clip: float = 1.0
-    ema: float = 0.998
-    seed: int = 1
-    precision: Precision = "no"
-    device: Literal["auto", "cpu"] = "auto"
-    adapt_sd3: Adapt | None = None
-    adapt_sam: Adapt | None = None
-    noise: NoiseSchedule | None = None
-    shift: float | None = None
-    levels: tuple[float, ...] | None = None
-    branches: Branches = "both"
-    fresh_head: bool = False
-    gradient_checkpointing: bool = False
-    bce_weight: float = 0.4
-    dice_weight: float = 1.0
-    dice: DiceOver = "batch"
-    weights_rate: float = 0.2
-    validate_every: int = 500
-    save_every: int = 500
-    validation_samples: int = 192
-    calibration_samples: int = 400
-    workers: int = 2
-
-    def __post_init__(self) -> None:
-        """Check what can be checked without the preset.
-
-        Raises:
-            OptionsError: naming the option, its value, and what was expected.
-        """
+    @model_validator(mode="after")
+    def _fit(self) -> TrainingOptions:
         if (self.steps is None) == (self.minutes is None):
-            raise OptionsError("Exactly one of --steps and --minutes says how long to train.")
-        for name, (least, most) in _COUNTS.items():
-            value = getattr(self, name)
-            if value is not None and not least <= value <= most:
-                raise OptionsError(f"{_option(name)} is {value}; expected at least {least}, at most {most}.")
-        ranges = {"warmup": (0.0, 1.0), "ema": (0.0, 1.0), "weights_rate": (0.0, 10.0), "weight_decay": (0.0, 10.0)}
-        ranges |= {"bce_weight": (0.0, 1e3), "dice_weight": (0.0, 1e3), "lr": (0.0, 10.0), "clip": (0.0, 1e6)}
-        ranges |= {"minutes": (0.0, 1e6), "shift": (0.0, 1e3)}
-        above_zero = {"lr", "clip", "minutes", "shift"}
-        for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if value is not None and not (low <= value <= high and (value > low or name not in above_zero)):
-                expected = f"above {low:g}" if name in above_zero else f"{low:g} or more"
-                raise OptionsError(f"{_option(name)} is {value}; expected {expected}, at most {high:g}.")
-        if self.ema == 1:
-            raise OptionsError("--ema is 1; the average would never learn. Expected below 1.")
+            raise ValueError("Exactly one of --steps and --minutes says how long to train")
+        if self.start_share and not self.ema:
+            raise ValueError("start_share is of the average of the weights, and ema is 0: there is none")
+        if self.finish is not None and self.made is None:
+            raise ValueError("finish needs made, which says what pictures are made of")
         if not self.bce_weight + self.dice_weight > 0:
-            raise OptionsError("--bce-weight and --dice-weight are both 0; at least one must be larger.")
-        if self.levels is not None and (not self.levels or not all(0 <= t <= 1 for t in self.levels)):
-            raise OptionsError(f"--levels is {self.levels}; expected noise levels from 0 to 1, at least one.")
-        if self.levels is not None and len(self.levels) > MOST_LEVELS:
-            raise OptionsError(f"--levels has {len(self.levels)} noise levels; expected at most {MOST_LEVELS}.")
-        choices = {"precision": Precision, "branches": Branches, "adapt_sd3": Adapt, "adapt_sam": Adapt}
-        for name, kind in (choices | {"noise": NoiseSchedule, "dice": DiceOver}).items():
-            value, known = getattr(self, name), get_args(kind)
-            if value is not None and value not in known:
-                raise OptionsError(f"{_option(name)} is {value!r}; expected one of {', '.join(known)}.")
+            raise ValueError("bce_weight and dice_weight are both 0; at least one must be larger")
+        return self
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types, without what has no effect on the result."""
-        values = {name: value for name, value in asdict(self).items() if name not in WITHOUT_EFFECT}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        """Plain JSON types, without what has no effect on the result, and without newer options that are off."""
+        off = {name for name in NEWER if not getattr(self, name)}
+        return self.model_dump(mode="json", exclude={*WITHOUT_EFFECT, *off})
 
     def progress(self, step: int, seconds: float) -> float:
         """How much of the training is behind `step` steps and `seconds`, 0 to 1."""
@@ -144,5 +93,89 @@ class TrainingOptions:
         return min(seconds / (60 * (self.minutes or math.inf)), 1.0)
 
 
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
+def read_options(recipe: str = DEFAULT, changes: Sequence[str] = (), **typed: Any) -> TrainingOptions:
+    """The options of a training.
+
+    Args:
+        recipe: name of a recipe in the package, or a YAML file.
+        changes: `key=value`, each of one option; parts of nested options are `key.part=value`.
+        typed: options from the command line, which count more than both. Only one length counts: that which is typed.
+
+    Raises:
+        OptionsError: naming the option, where it comes from, its value, and what is allowed.
+    """
+    values = _read_recipe(DEFAULT)
+    where: dict[str, str] = {}
+    if recipe != DEFAULT:
+        own = _read_recipe(recipe)
+        values = _merged(values, own)
+        where |= {key: f"{recipe}: {key}" for key in own}
+    for change in changes:
+        path, equals, value = change.partition("=")
+        if not equals:
+            raise OptionsError(f"--set {change} has no value.", "Write --set key=value, such as --set lr=1e-4.")
+        key, *rest = path.strip().split(".")
+        where[key] = f"--set {key}"
+        nested: Any = value.strip()
+        for part in reversed(rest):
+            nested = {part: nested}
+        values = _merged(values, {key: nested})
+    lengths = {"steps": None, "minutes": None} if {"steps", "minutes"} & typed.keys() else {}
+    try:
+        return TrainingOptions(**(values | lengths | typed))
+    except ValidationError as error:
+        where |= {key: "--" + key.replace("_", "-") for key in typed}
+        raise OptionsError(_in_words(error, where)) from error
+
+
+def _in_words(error: ValidationError, where: Mapping[str, str]) -> str:
+    """The first thing that is wrong, as a sentence."""
+    first = error.errors()[0]
+    said = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return f"{said}."
+    key, *rest = map(str, first["loc"])
+    name = ".".join([where.get(key, key), *rest])
+    if first["type"] == "value_error":
+        return f"{name}: {said}."
+    if first["type"] == "extra_forbidden":
+        parts: dict[str, type[BaseModel]] = {"made": Making, "finish": Finish}
+        known = list((parts[key] if rest else TrainingOptions).model_fields)
+        close = difflib.get_close_matches([key, *rest][-1], known, 1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        return f"{name}: there is no such option.{hint} Options: {', '.join(known)}."
+    if first["type"] == "missing":
+        return f"{name} is missing."
+    value = first["input"]
+    shown = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    expected = said.rpartition(" should ")[2].partition(", unable")[0].partition(" after")[0]
+    return f"{name} is {shown if len(shown) < 80 else shown[:79] + '…'}; it should {expected}."
+
+
+def _read_recipe(name: str) -> dict[str, Any]:
+    """What a recipe says, each single value as text.
+
+    Raises:
+        OptionsError: there is none, or it is not YAML with keys.
+    """
+    own = RECIPES / f"{name}.yaml"
+    path = own if own.is_file() else Path(name)
+    try:
+        read = yaml.load(path.read_text("utf-8"), Loader=yaml.BaseLoader)
+    except OSError as error:
+        known = ", ".join(sorted(found.stem for found in RECIPES.glob("*.yaml")))
+        message = f"There is no recipe {name}: {error.strerror or error}."
+        raise OptionsError(message, f"Recipes: {known}, or a YAML file.") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise OptionsError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(read, dict):
+        raise OptionsError(f"{path} is no recipe; it should hold keys such as lr, with a value each.")
+    return {str(key): value for key, value in read.items()}
+
+
+def _merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in change.items():
+        old = merged.get(key)
+        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged

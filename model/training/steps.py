@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from model.losses import clue_loss
 from model.training.errors import NotFiniteError, OptionsError
 from model.training.feed import Feed, FeedBatch, batches
+from model.training.launch import recorded
 from model.training.log import Row
 from model.training.options import TrainingOptions
+from model.training.recorded import Recorded
 from model.training.state import RunFolder, seed_step, write_tensors
 from model.training.task import Position
 
@@ -53,6 +55,7 @@ class Steps:
         self.accelerator, self.write = accelerator, write
         self.parameters = [p for p in network.parameters() if p.requires_grad]
         self.rank, self.world = accelerator.process_index, accelerator.num_processes
+        self.recorded = Recorded(self._update, self._state) if recorded(options, accelerator) else None
         self._met: dict[str, int] = {}  # damaged pictures that the first process does not know of
 
     def supply(self) -> Iterator[FeedBatch]:
@@ -95,30 +98,64 @@ class Steps:
         options, position, weights = self.options, self.position, self.position.weights
         seed_step(options.seed, position.step, self.rank)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        losses, images, waited = [], 0, 0.0
+            group["lr"] = group["lr"].fill_(rate) if self.recorded is not None else rate
+        losses: list[Tensor] = []
+        images, waited = 0, 0.0
         for part in range(options.accumulate):
             asked = time.monotonic()
             batch = self._next(supply)
             waited += time.monotonic() - asked
+            images += len(batch.images)
+            if self.recorded is not None:
+                norm = self._replay(batch, losses)
+                continue
             last = part == options.accumulate - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.network):
                 logits = self.network(*batch.to(self.accelerator.device))
                 target = batch.masks.to(logits.device).float()
                 loss, *terms = clue_loss(logits.float(), target, weights.bce, weights.dice, options.dice)
                 losses.append(self._finite(torch.stack([loss, *terms]).detach(), batch))
-                images += len(batch.images)
                 self.accelerator.backward(loss / options.accumulate)
-        norm = self.accelerator.clip_grad_norm_(self.parameters, options.clip)
-        if self.accelerator.scaler is None:  # that of fp16 leaves steps with infinite gradients out by itself
-            self._finite(norm.detach().reshape(1), batch, "the gradient's norm")
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        if self.recorded is None:
+            norm = self.accelerator.clip_grad_norm_(self.parameters, options.clip)
+            if self.accelerator.scaler is None:  # that of fp16 leaves steps with infinite gradients out by itself
+                self._finite(norm.detach().reshape(1), batch, "the gradient's norm")
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
         position.step += 1
         mean = torch.stack(losses).mean(0).tolist()
         row: Row = {"kind": "step", "step": position.step, "loss": mean[0], "bce": mean[1], "dice": mean[2]}
         row |= {"lr": rate, "gradient": float(norm), "bce_weight": weights.bce, "dice_weight": weights.dice}
         return row | {"images": images * self.world, "waited": round(waited, 3)}
+
+    def _replay(self, batch: FeedBatch, losses: list[Tensor]) -> Tensor:  # pragma: no cover - needs a GPU
+        """One recorded update; adds its loss, and returns the norm of its gradient."""
+        assert self.recorded is not None
+        device, weights = self.accelerator.device, self.position.weights
+        x, noise, matches = batch.to(device)
+        balance = torch.tensor([weights.bce, weights.dice], device=device)
+        seen = [x, noise, batch.masks.to(device, non_blocking=True).float(), balance]
+        found = self.recorded(*seen, *([] if matches is None else [matches])).clone()
+        losses.append(self._finite(found[:3], batch))
+        self._finite(found[3:], batch, "the gradient's norm")
+        return found[3]
+
+    def _update(
+        self, x: Tensor, noise: Tensor, target: Tensor, balance: Tensor, matches: Tensor | None = None
+    ) -> Tensor:  # pragma: no cover - needs a GPU
+        """What is recorded: loss, BCE, Dice and the norm of the gradient, 4."""
+        self.optimizer.zero_grad(set_to_none=True)
+        logits = self.network(x, noise, matches)
+        loss, *terms = clue_loss(logits.float(), target, balance[0], balance[1], self.options.dice)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.options.clip)
+        self.optimizer.step()
+        return torch.stack([loss, *terms, norm]).detach()
+
+    def _state(self) -> list[Tensor]:  # pragma: no cover - needs a GPU
+        """What an update changes."""
+        kept = [value for state in self.optimizer.state.values() for value in state.values()]
+        return [*self.parameters, *kept]
 
     def _finite(self, values: Tensor, batch: FeedBatch, what: str = "the loss") -> Tensor:
         """The mean of the values over the processes, on the CPU.
@@ -142,6 +179,6 @@ class Steps:
                 kept = f"The batch could not be saved ({error.strerror or error})"
         raise NotFiniteError(
             f"In step {self.position.step + 1}, batch {batch.number}, {what} is {float(values[0])}.",
-            f"{kept}; the last checkpoint is whole. A lower --lr, --precision no, or "
-            "a lower --clip may help, in another --out with --init.",
+            f"{kept}; the last checkpoint is whole. A lower lr or clip (--set lr=1e-4) or --precision no may help, "
+            "in another --out with --init.",
         )

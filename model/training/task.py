@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from model.data.made_pictures import MadePictures
 from model.presets import Preset
 from model.training.calibrate import CalibrationLike
 from model.training.feed import StreamLike
@@ -32,7 +33,7 @@ class Task:
     options: TrainingOptions
     training: StreamLike
     validation: StreamLike
-    calibration: CalibrationLike | None = None
+    calibration: CalibrationLike | MadePictures | None = None
     data: dict[str, Any] = field(default_factory=dict)
     init: str | None = None
 

@@ -20,6 +20,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from model.branches import BRANCHES, from_scratch
+from model.branches.sam_attention import replace_attention
 from model.calibration import Calibration
 from model.checkpoint import inspect
 from model.evaluation.pixel_scores import Counts
@@ -30,7 +31,7 @@ from model.training.average import Average
 from model.training.errors import OtherSettingsError, ResourcesError
 from model.training.feed import Feed
 from model.training.finish import calibrate_kept, no_calibration
-from model.training.launch import make_accelerator, overruled, settings
+from model.training.launch import make_accelerator, overruled, recorded, settings
 from model.training.log import Listener, Log, Row, Silent
 from model.training.loss_weights import LossWeights
 from model.training.network import (
@@ -45,7 +46,7 @@ from model.training.schedule import learning_rate
 from model.training.state import RunFolder, writing
 from model.training.steps import Steps
 from model.training.task import Outcome, Position, Task
-from model.training.validation import SHOWN, Summary, fixed_batches, measure, summarize, write_samples
+from model.training.validation import SHOWN, Summary, by_source, fixed_batches, measure, summarize, write_samples
 
 
 def train(task: Task, listener: Listener | None = None, stop: threading.Event | None = None) -> Outcome:
@@ -102,13 +103,21 @@ class _Trainer:
         options = task.options
         frozen = frozen_format(options, accelerator.device)
         self.model = prepare_network(preset, options, task.init, frozen).to(accelerator.device)
-        self.average = Average(self.model, options.ema)
-        optimizer = torch.optim.AdamW(parameter_groups(self.model, options.weight_decay), lr=options.lr, fused=True)
+        # Random weights have no share in what is kept.
+        self.average = Average(self.model, options.ema, options.start_share if task.init is not None else 0.0)
+        recording = recorded(options, accelerator)
+        rate = torch.tensor(options.lr, device=accelerator.device) if recording else options.lr
+        groups = parameter_groups(self.model, options.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=rate, fused=True, capturable=recording)
+        if recording:
+            if "sam" in self.model.networks:
+                replace_attention(self.model.get_submodule("sam.encoder"))  # the stock one copies indexes from the CPU
+            torch.backends.cudnn.benchmark = True
         # `network` computes (in mixed precision, on several GPUs); `model` holds the same parameters.
         self.network, self.optimizer = accelerator.prepare(self.model, optimizer)
         self.position = Position(LossWeights(options.bce_weight, options.dice_weight))
         self._restore(folder.load_state())
-        feed = Feed(task.training, preset, options.batch, options.seed)
+        feed = Feed(task.training, preset, options.batch, options.seed, options.without_matches)
         self.steps = Steps(self.network, self.optimizer, feed, options, self.position, folder, accelerator, self._write)
         self.checked = fixed_batches(Feed(task.validation, preset, options.batch, options.seed), options, accelerator)
         self.started = time.monotonic()
@@ -171,6 +180,7 @@ class _Trainer:
         with self.average.applied():
             counts, maps = measure(self.network, self.checked, self.accelerator.device, shown)
             everyone: list[Counts] = gather_object(counts)
+            sources: list[str] = gather_object([source for batch in self.checked for source in batch.sources])
             summary = summarize(everyone)
             best = summary.f1 > position.best_f1
             if best:
@@ -180,6 +190,8 @@ class _Trainer:
         position.validated_at = position.step
         row: Row = {"kind": "validation", "step": position.step} | asdict(summary) | {"best": best}
         row |= {"bce_weight": position.weights.bce, "dice_weight": position.weights.dice}
+        if options.made is not None:
+            row["by_source"] = by_source(everyone, sources)
         self._write(row)
         self.listener.validated(row)
         if self.accelerator.is_main_process and maps:
@@ -252,6 +264,9 @@ class _Trainer:
             self.model.load_state_dict(weights, strict=False)
             self.average.load(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
+            for group in self.optimizer.param_groups:
+                if isinstance(group["lr"], torch.Tensor):
+                    group["lr"] = group["lr"].to(self.accelerator.device)
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
             self.position = Position(**(state["position"] | {"weights": LossWeights(**state["position"]["weights"])}))

@@ -12,7 +12,6 @@ from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -21,19 +20,11 @@ from PIL import Image
 from model.presets import PRESETS
 from model.presets.spec import Preset, TileSpec
 from tests.drawn_pictures import noise, page
+from tests.model.data.made_mix import picture, small_pictures
 from tests.tiny_model import TINY
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-MODULES = (
-    "mini_samples",
-    "forge_pool",
-    "train_mini",
-    "train_filler",
-    "made_pictures",
-    "parts_off",
-    "finish_mini",
-    "measure_mini",
-)
+MODULES = ("shipped_split", "train_filler", "parts_off", "measure_mini")
 LARGE_CAMERA = next(number for number in range(8) if sha256(f"Maker_M{number}".encode()).digest()[0] % 2 == 0)
 """Which is held out."""
 SMALL: Preset = dataclasses.replace(TINY, tile=TileSpec(size=512, overlap=64))
@@ -64,47 +55,22 @@ def scripts() -> Iterator[SimpleNamespace]:
 
 
 @pytest.fixture
-def small(scripts: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small network, small samples, and large pictures searched reduced."""
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small network, small made pictures, and large ones searched reduced."""
     monkeypatch.setitem(PRESETS, "mini", SMALL)
     monkeypatch.setattr("model.self_match.LARGEST", 128 * 160)
-    for module, changes in {
-        "mini_samples": {
-            "SMALL_SIZES": ((64, 64),),
-            "SMALL_SHARES": (1.0,),
-            "LARGE_SIZES": ((256, 320),),
-            "LARGE_SIDE": 200,
-            "NATIVE_SIZES": ((96, 128),),
-            "TILES": ((64, 64), (64, 96)),
-        },
-        "made_pictures": {
-            "LARGE_SIDE": 200,
-            "SIZES": ((64, 96), (96, 64), (64, 64)),
-            "SMALL_SIZE": (96, 128),
-            "SMALL": 0.1,
-            "NATIVE": (160, 256),
-        },
-        "finish_mini": {"SHIFTS": (0.0,), "REGIONS": ((1.0, 9.0),)},
-    }.items():
-        for name, value in changes.items():
-            monkeypatch.setattr(getattr(scripts, module), name, value)
-
-
-def picture(height: int, width: int, rng: np.random.Generator) -> Image.Image:
-    """Noise of a few pixels' size."""
-    values = rng.uniform(0, 255, (height, width, 3)).astype(np.uint8)
-    return Image.fromarray(np.asarray(cv2.GaussianBlur(values, (0, 0), 1.5)) * 2)
+    small_pictures(monkeypatch)
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photos on both sides in each folder, cameras' photos, composites, and a benchmark laid out like CASIA v1.
+    """Photos on both sides in each folder, cameras' photos, and a benchmark laid out like CASIA v1.
 
     One photo from the web and one of a camera, both held out, are large enough for copy-moves.
     """
     root = tmp_path_factory.mktemp("data")
-    with modules_of_scripts("mini_samples") as found:
-        held_out = found.mini_samples.held_out
+    with modules_of_scripts("shipped_split") as found:
+        held_out = found.shipped_split.held_out
     rng = np.random.default_rng(0)
     for folder in ("coco", "people", "web", "nature", "scenes"):
         (root / "photos" / folder).mkdir(parents=True)
@@ -119,13 +85,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         picture(160, 256, rng).save(root / "photos" / "cameras" / f"Maker_M{number}_1.png")
         size = (512, 520) if number == LARGE_CAMERA else (136, 200)
         picture(*size, rng).save(root / "photos" / "cameras" / f"Maker_M{number}_2.png")
-    for folder in ("photos/coco_instances", "photos/people_masks", "composites/images", "composites/masks"):
+    for folder in ("photos/coco_instances", "photos/people_masks"):
         (root / folder).mkdir(parents=True)
-    for number in range(40):
-        picture(64, 96, rng).save(root / "composites" / "images" / f"c{number}.jpg")
-        Image.fromarray(np.kron([[0, 255]], np.ones((64, 48))).astype(np.uint8)).save(
-            root / "composites" / "masks" / f"c{number}.png"
-        )
     for folder in ("Tp", "Gt", "Au"):
         (root / "set" / folder).mkdir(parents=True)
     mask = np.zeros((64, 96), np.uint8)

@@ -80,7 +80,7 @@ def test_the_rows_are_the_papers(ablate: ModuleType, table: str, titles: list[st
     assert [row.title for row in rows] == titles
     assert len({row.folder for row in rows}) == len({row.words for row in rows}) == len(rows)
     if table == "branches":
-        assert rows[-1].words == ("--branches", "both", "--adapt-sd3", "lora", "--adapt-sam", "full")
+        assert rows[-1].words == ("--set", "branches=both", "--set", "adapt_sd3=lora", "--set", "adapt_sam=full")
 
 
 @pytest.mark.parametrize("on_a_set", [False, True])
@@ -107,7 +107,7 @@ def test_a_table(
     words += ["--launch", "starter"] + ["--set", f"made={data}"] * on_a_set
     words += ["--", "--batch", "2", "--workers", "0", "--device", "cpu", "--validation-samples", "2", "--quiet"]
     assert ablate.main(words) == 0
-    assert [command[command.index("--noise") + 1] for command in commands] == ["none", "ddpm", "rf"]
+    assert [command[command.index("--set") + 1] for command in commands] == ["noise=none", "noise=ddpm", "noise=rf"]
     name, n = ("made", 12) if on_a_set else (ablate.VALIDATION, 5)
     written = json.loads((tmp_path / "noise.json").read_text())
     for row in written["rows"].values():

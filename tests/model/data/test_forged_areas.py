@@ -80,7 +80,7 @@ def test_lines_say_from_how_many(mix: Mix) -> None:
 
 
 def test_where_none_can_be_made(mix: Mix, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise cv2.error("odd")
 
     monkeypatch.setattr(module, "forge", fail)

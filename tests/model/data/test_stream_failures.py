@@ -42,11 +42,11 @@ def raising(error: BaseException, real: Any, every: int = 1) -> Any:
     """A function that raises in each call, or in every second one."""
     calls = [0]
 
-    def raises(*arguments: Any) -> Any:
+    def raises(*arguments: Any, **named: Any) -> Any:
         calls[0] += 1
         if calls[0] % every == 0:
             raise error
-        return real(*arguments)
+        return real(*arguments, **named)
 
     return raises
 

@@ -18,7 +18,7 @@ from model.clue import CLUE
 from model.presets.spec import Preset
 from model.training.calibrate import LabelLike, Scored, look_at
 from model.training.log import Row, Silent, read_log
-from model.training.options import TrainingOptions
+from model.training.options import TrainingOptions, read_options
 from model.training.task import Task
 from tests.tiny_model import TINY
 
@@ -31,6 +31,8 @@ QUICK: Preset = dataclasses.replace(
 class Sample:
     pixels: NDArray[np.uint8]
     mask: NDArray[np.bool_]
+    source: str = "squares"
+    matches: NDArray[np.float32] | None = None
 
 
 @dataclass
@@ -113,7 +115,7 @@ def options(**changes: Any) -> TrainingOptions:
     quick |= {"validate_every": 4, "save_every": 2}
     if "minutes" not in changes:
         quick["steps"] = 6
-    return TrainingOptions(**(quick | changes))
+    return read_options(**(quick | changes))
 
 
 def task(out: Path, preset: Preset = QUICK, **changes: Any) -> Task:

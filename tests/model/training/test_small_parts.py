@@ -21,11 +21,11 @@ from model.training.feed import Feed, batches
 from model.training.finish import finish
 from model.training.log import Log, Silent, read_log
 from model.training.loss_weights import LossWeights
-from model.training.options import TrainingOptions
+from model.training.options import RECIPES, read_options
 from model.training.progress import Display
 from model.training.schedule import FLOOR, learning_rate
 from model.training.state import RunFolder, seed_step
-from model.training.validation import measure, summarize, write_samples
+from model.training.validation import by_source, measure, summarize, write_samples
 from tests.model.training.made import QUICK, Squares
 from tests.tiny_model import write_tiny_model
 
@@ -97,6 +97,18 @@ class TestAverage:
             assert torch.allclose(model.weight, expected)
         assert torch.equal(model.weight, own)
 
+    def test_with_a_share_of_the_start(self) -> None:
+        model = nn.Linear(3, 2)
+        start = model.weight.detach().clone()
+        average = Average(model, 0.5, 0.25)
+        with torch.no_grad():
+            model.weight += 1
+        average.update(1)
+        own, mean = model.weight.detach().clone(), average.tensors["weight"].clone()
+        with average.applied():
+            assert torch.allclose(model.weight, 0.75 * mean + 0.25 * start)
+        assert torch.equal(model.weight, own) and torch.equal(average.tensors["weight"], mean)
+
     def test_without(self) -> None:
         model = nn.Linear(3, 2)
         average = Average(model, 0.0)
@@ -108,52 +120,105 @@ class TestAverage:
 
 class TestOptions:
     @pytest.mark.parametrize(
-        ("changes", "said"),
+        ("typed", "said"),
         [
-            ({"steps": 5, "minutes": 5.0}, "Exactly one of --steps and --minutes"),
+            ({"minutes": 5.0}, "Exactly one of --steps and --minutes"),
             ({"steps": None}, "Exactly one"),
-            ({"steps": 0}, "--steps is 0; expected at least 1"),
+            ({"steps": 0}, "--steps is 0; it should be greater than or equal to 1"),
             ({"batch": 0}, "--batch is 0"),
-            ({"workers": -1}, "--workers is -1; expected at least 0"),
-            ({"lr": 0.0}, "--lr is 0.0; expected above 0"),
-            ({"lr": math.nan}, "--lr is nan"),
-            ({"lr": math.inf}, "--lr is inf"),
-            ({"warmup": 1.5}, "--warmup is 1.5; expected 0 or more, at most 1"),
-            ({"ema": 1.0}, "--ema is 1"),
-            ({"steps": None, "minutes": 0.0}, "--minutes is 0.0; expected above 0"),
-            ({"bce_weight": 0.0, "dice_weight": 0.0}, "both 0"),
-            ({"bce_weight": -1.0}, "--bce-weight is -1.0"),
-            ({"levels": ()}, "--levels is"),
-            ({"levels": (0.1, 2.0)}, "--levels is"),
-            ({"levels": (math.nan,)}, "--levels is"),
-            ({"shift": 0.0}, "--shift is 0.0"),
-            ({"noise": "pink"}, "--noise is 'pink'; expected one of rf, ddpm, none"),
-            ({"adapt_sam": "half"}, "--adapt-sam is 'half'"),
-            ({"branches": "none"}, "--branches is 'none'"),
-            ({"precision": "fp8"}, "--precision is 'fp8'"),
-            ({"dice": "pixel"}, "--dice is 'pixel'; expected one of batch, image"),
-            ({"calibration_samples": -1}, "--calibration-samples is -1; expected at least 0"),
-            ({"seed": 2**63}, "--seed is 9223372036854775808; expected at least 0, at most 9223372036854775807"),
-            ({"steps": 10**30}, "at most 1000000000"),
-            ({"workers": 10**6}, "at most 1024"),
-            ({"levels": (0.1,) * 65}, "--levels has 65 noise levels; expected at most 64"),
+            ({"workers": -1}, "--workers is -1; it should be greater than or equal to 0"),
+            ({"steps": None, "minutes": 0.0}, "--minutes is 0.0; it should be greater than 0"),
+            ({"precision": "fp8"}, "--precision is fp8; it should be 'no', 'bf16' or 'fp16'"),
+            ({"calibration_samples": -1}, "--calibration-samples is -1"),
+            ({"seed": 2**63}, "--seed is 9223372036854775808; it should be less than 9223372036854775808"),
+            ({"steps": 10**30}, "less than or equal to 1000000000"),
+            ({"workers": 10**6}, "less than or equal to 1024"),
         ],
         ids=str,
     )
-    def test_what_is_refused(self, changes: dict[str, Any], said: str) -> None:
+    def test_what_is_refused_on_the_command_line(self, typed: dict[str, Any], said: str) -> None:
         with pytest.raises(OptionsError) as caught:
-            TrainingOptions(**({"steps": 5} | changes))
+            read_options(**({"steps": 5} | typed))
         assert said in caught.value.message
 
-    def test_progress(self) -> None:
-        assert TrainingOptions(steps=10).progress(5, 1e9) == 0.5
-        assert TrainingOptions(minutes=2).progress(10**9, 60) == 0.5
-        assert TrainingOptions(steps=10).progress(11, 0) == 1
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            (["lr=0"], "--set lr is 0; it should be greater than 0"),
+            (["lr=nan"], "--set lr is nan; it should be"),
+            (["lr=inf"], "--set lr is inf"),
+            (["lr=fast"], "--set lr is fast; it should be a valid number."),
+            (["warmup=1.5"], "--set warmup is 1.5; it should be less than or equal to 1"),
+            (["ema=1"], "--set ema is 1; it should be less than 1"),
+            (["bce_weight=0", "dice_weight=0"], "bce_weight and dice_weight are both 0"),
+            (["bce_weight=-1"], "--set bce_weight is -1"),
+            (["levels=0.1,2"], "--set levels.1 is 2; it should be less than or equal to 1"),
+            (["levels=nan"], "--set levels.0 is nan"),
+            (["levels=" + ",".join(["0.1"] * 65)], "it should have at most 64 items"),
+            (["shift=0"], "--set shift is 0"),
+            (["noise=pink"], "--set noise is pink; it should be 'rf', 'ddpm' or 'none'"),
+            (["adapt_sam=half"], "--set adapt_sam is half"),
+            (["branches=none"], "--set branches is none"),
+            (["dice=pixel"], "--set dice is pixel; it should be 'batch' or 'image'"),
+            (["dise=image"], "--set dise: there is no such option. Did you mean dice? Options: steps, minutes, batch"),
+            (["lr.peak=1"], "--set lr is {'peak': '1'}; it should be a valid number"),
+            (["lr"], "--set lr has no value"),
+        ],
+        ids=str,
+    )
+    def test_what_set_refuses(self, changes: list[str], said: str) -> None:
+        with pytest.raises(OptionsError) as caught:
+            read_options("default", changes, steps=5)
+        assert said in caught.value.message
 
-    def test_what_has_no_effect_is_not_part_of_the_settings(self) -> None:
-        one = TrainingOptions(steps=1, levels=(0.1,))
-        assert one.to_dict() == TrainingOptions(steps=1, levels=(0.1,), workers=9, save_every=3).to_dict()
-        assert one.to_dict()["levels"] == [0.1]
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("lr: 0", "FILE: lr is 0; it should be greater than 0"),
+            ("clib: 1", "FILE: clib: there is no such option. Did you mean clip?"),
+            ("lr: [", "is not YAML"),
+            ("- lr", "is no recipe"),
+            (None, "There is no recipe FILE"),
+        ],
+    )
+    def test_what_a_recipe_refuses(self, tmp_path: Path, text: str | None, said: str) -> None:
+        path = tmp_path / "own.yaml"
+        if text is not None:
+            path.write_text(text)
+        with pytest.raises(OptionsError) as caught:
+            read_options(str(path), steps=5)
+        assert said.replace("FILE", str(path)) in caught.value.message
+
+    def test_what_counts_more(self, tmp_path: Path) -> None:
+        """The default recipe, another one, --set, the command line."""
+        path = tmp_path / "own.yaml"
+        path.write_text("lr: 1e-3\nlevels: [0.1, 0.3]\nclip: 2\nbatch: 3\nminutes: 7\nshift: null\n")
+        found = read_options(str(path), ["clip=3", "batch=4", "adapt_sam=lora"], batch=5)
+        assert (found.lr, found.levels, found.clip, found.batch, found.minutes) == (1e-3, (0.1, 0.3), 3.0, 5, 7.0)
+        assert (found.adapt_sam, found.shift, found.ema) == ("lora", None, 0.998)
+        assert read_options(str(path), steps=2).minutes is None
+        assert read_options("default", ["levels=0.1,0.5"], steps=1).levels == (0.1, 0.5)
+
+    @pytest.mark.parametrize("recipe", sorted(path.stem for path in RECIPES.glob("*.yaml")))
+    def test_recipes_of_the_package(self, recipe: str) -> None:
+        assert read_options(recipe, steps=1).steps == 1
+
+    def test_progress(self) -> None:
+        assert read_options(steps=10).progress(5, 1e9) == 0.5
+        assert read_options(minutes=2).progress(10**9, 60) == 0.5
+        assert read_options(steps=10).progress(11, 0) == 1
+
+    def test_settings_are_those_of_version_0_1(self) -> None:
+        """A run folder of that version is resumed: the same keys, and nothing that has no effect on the losses."""
+        one = read_options(steps=1, levels=(0.1,))
+        assert one.to_dict() == read_options(steps=1, levels=(0.1,), workers=9, save_every=3).to_dict()
+        assert one.to_dict() == {
+            "steps": 1, "minutes": None, "batch": 16, "accumulate": 1, "lr": 6e-4, "weight_decay": 0.03,
+            "warmup": 0.015, "clip": 1.0, "ema": 0.998, "seed": 1, "precision": "no", "adapt_sd3": None,
+            "adapt_sam": None, "noise": None, "shift": None, "levels": [0.1], "branches": "both", "fresh_head": False,
+            "gradient_checkpointing": False, "bce_weight": 0.4, "dice_weight": 1.0, "dice": "batch",
+            "weights_rate": 0.2, "validate_every": 500, "validation_samples": 192,
+        }  # fmt: skip
 
 
 class TestFeed:
@@ -206,6 +271,11 @@ class TestValidation:
         assert found.marked_on_authentic == 0.25
         assert found.precision == pytest.approx(31 / 66)
         assert found.recall == pytest.approx(31 / 91)
+
+    def test_by_source(self) -> None:
+        counts = [Counts(30, 40, 50, 100), Counts(0, 0, 40, 100), Counts(0, 25, 0, 100)]
+        found = by_source(counts, ["small splice", "small splice", "screen"])
+        assert found == {"f1 small splice": pytest.approx(2 * 30 / 90 / 2), "marked screen": 0.25}
 
     def test_without_authentic_pictures(self) -> None:
         assert math.isnan(summarize([Counts(1, 1, 1, 4)]).marked_on_authentic)

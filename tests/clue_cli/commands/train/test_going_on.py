@@ -74,7 +74,7 @@ def test_killed_between_checkpoints_and_continued(
 ) -> None:
     def words(name: str) -> list[str]:
         small = ["--preset", str(data / "quick.yaml"), "--batch", "4", "--workers", "0", "--device", "cpu"]
-        small += ["--validation-samples", "8", "--validate-every", "4", "--save-every", "2", "--dice", "image"]
+        small += ["--validation-samples", "8", "--validate-every", "4", "--save-every", "2", "--set", "dice=image"]
         return ["train", "--data", str(data / "mix.yaml"), "--out", str(tmp_path / name), "--steps", "5", *small]
 
     threads = str(torch.get_num_threads())
