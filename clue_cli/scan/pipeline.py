@@ -30,6 +30,7 @@ from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.identity import sha256_file
 from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Photo, Skipped, Unreadable
 from clue_cli.evidence.reader import read_item
+from clue_cli.evidence.sandbox.archives import ArchiveReader
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
 from clue_cli.networks import Network, NetworkLost, Unpredicted, networks_for
@@ -203,8 +204,8 @@ class _Flow:
         """Run all steps to the end, or to the first error, which is raised."""
         limits = DecodeLimits(max_megapixels=self.options.max_megapixels, max_pages=self.options.max_pages)
         all_frames = self.options.gif_frames is GifFrames.ALL
-        with DecodePool(self.decoders, limits, gif_all_frames=all_frames) as pool:
-            self.threads.start("clue-read", self.read, self.encoded)
+        with DecodePool(self.decoders, limits, gif_all_frames=all_frames) as pool, ArchiveReader() as archives:
+            self.threads.start("clue-read", lambda: self.read(archives), self.encoded)
             for _ in range(self.decoders):
                 self.threads.start("clue-decode", lambda: self.decode(pool), self.decoded)
             for _ in range(self.writers):
@@ -218,11 +219,12 @@ class _Flow:
                         thread.join()
                 self.predicted.close()
             if self.threads.errors:
-                pool.close()  # whoever waits for a decoder stops waiting
+                pool.close()  # whoever waits for a decoder or an archive stops waiting
+                archives.close()
             self.threads.join()
         self.threads.raise_first()
 
-    def read(self) -> None:
+    def read(self, archives: ArchiveReader) -> None:
         """Walk the evidence, read every file once, and send on what is a picture and not known yet."""
         resume = self.store.resume(retry_failed=self.options.retry_failed)
         options = WalkOptions(
@@ -232,7 +234,7 @@ class _Flow:
             exclude=self.out,
             results=self.options.include_results,
         )
-        for thing in walk(self.paths, options):
+        for thing in walk(self.paths, options, archives):
             if self.stop.is_set() or self.threads.errors:
                 return
             if isinstance(thing, ArchiveOpened):
