@@ -20,6 +20,7 @@ from clue_cli.engine.flow import BYTES_PER_PIXEL, Answer, Flow
 from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Photo, Skipped, Unreadable
 from clue_cli.evidence.reader import read_item
+from clue_cli.evidence.sandbox.archives import ArchiveReader
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.walk import WalkOptions, walk
 from clue_cli.networks import Network, Unpredicted
@@ -119,6 +120,7 @@ class Scores:
         self.flow = Flow(networks, self.read, self.decode, self.score, warn, lost=None)
         limits = DecodeLimits(max_megapixels=options.max_megapixels, max_pages=options.max_pages)
         self.pool = DecodePool(self.flow.decoders, limits, gif_all_frames=options.gif_frames is GifFrames.ALL)
+        self.reader = ArchiveReader()
 
     def run(self) -> Measured:
         """All of it, whatever was finished first.
@@ -127,7 +129,7 @@ class Scores:
             UsageError: the list of a folder of `clue forge` cannot be read.
             ClueError: the network cannot be loaded, or no device is left.
         """
-        self.flow.run(self.pool)
+        self.flow.run(self.pool, self.reader)
         return replace(
             self.measured,
             images=_sorted(self.places[0], self.measured.images),
@@ -138,7 +140,7 @@ class Scores:
         """Read the files that are pictures, each content once."""
         walking = WalkOptions(self.options.hidden, self.options.follow_links, self.options.archive_depth)
         seen: dict[str, str] = {}
-        for number, thing in enumerate(walk(self.paths, walking)):
+        for number, thing in enumerate(walk(self.paths, walking, self.reader)):
             if self.flow.failed:
                 return
             if isinstance(thing, ArchiveOpened):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -47,7 +47,7 @@ class Work(Protocol):
 
 
 class Pool(AbstractContextManager[Any], Protocol):
-    """Decoding processes."""
+    """Processes that read archives or decode."""
 
     def close(self) -> None:
         """End them: whoever waits for one stops waiting."""
@@ -110,16 +110,18 @@ class Flow(Generic[Item, W]):
         """Whether the run is being cut short: what fails now may fail because of that."""
         return bool(self._errors)
 
-    def run(self, pool: Pool) -> None:
+    def run(self, *pools: Pool) -> None:
         """Run all steps to the end, or to the first error, which is raised.
 
         Args:
-            pool: the processes that `decode` needs, as many as `decoders`.
+            pools: of the processes that `source` and `decode` need, of the latter as many as `decoders`.
 
         Raises:
             ClueError: no device is left, the network cannot be loaded, or the decoders cannot run here at all.
         """
-        with pool:
+        with ExitStack() as stack:
+            for pool in pools:
+                stack.enter_context(pool)
             self._start("clue-read", self._read, self._items)
             for _ in range(self.decoders):
                 self._start("clue-decode", self._decode_items, self._ready, self._done)
@@ -129,7 +131,8 @@ class Flow(Generic[Item, W]):
                 self._predict()
                 self._done.close()
             if self.failed:
-                pool.close()  # whoever waits for a decoder stops waiting
+                for pool in pools:
+                    pool.close()  # whoever waits for one of its processes stops waiting
             for thread in self._threads:
                 thread.join()
         if self._errors:

@@ -1,7 +1,8 @@
 """Archives: recognised by content, opened in place, walked member by member, archives in archives too.
 
-Nothing is unpacked beside the evidence, and no archive is held in memory. zip and 7z need to jump about; where one
-is a member of another archive, it is copied to an unnamed temporary file first.
+Nothing is unpacked beside the evidence, and no archive is held in memory. What is in one is read in a child process
+(`sandbox.archives`). zip and 7z need to jump about; where one is a member of another archive, it is copied to an
+unnamed temporary file first.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, cast
 
-from clue_cli.evidence.containers.member import Archive, Member, members
+from clue_cli.evidence.containers.member import Archive, Member
 from clue_cli.evidence.formats import FORMATS, HEAD_SIZE, Kind, claimed_type, is_archive, is_picture, kind_of, sniff
 from clue_cli.evidence.item import ArchiveOpened, Item, Skipped, Unreadable
 from clue_cli.evidence.locator import MEMBER, UniqueNames, member_path
+from clue_cli.evidence.sandbox.archives import ArchiveReader
 from clue_cli.evidence.streams import (
     ArchiveLimits,
     Budget,
@@ -30,8 +32,9 @@ Event = Item | Unreadable | ArchiveOpened | Skipped
 
 @dataclass(frozen=True, slots=True)
 class ArchiveOptions:
-    """How archives are walked: whether hidden members are wanted, how deep, and what an archive may cost."""
+    """How archives are walked: who reads them, whether hidden members are wanted, how deep, and what one may cost."""
 
+    reader: ArchiveReader
     hidden: bool = False
     depth: int = 3
     limits: ArchiveLimits = field(default_factory=ArchiveLimits)
@@ -110,11 +113,11 @@ def _archive_events(source: Source, type_name: str, options: ArchiveOptions) -> 
     archive = Archive(type_name, source.name, source.stream, source.seekable)
     yield ArchiveOpened(locator, source.item.path)
     try:
-        with closing(members(archive, budget)) as found:
+        with closing(options.reader.members(archive, budget, source.depth)) as found:
             for member in found:
                 budget.charge_member()
                 yield from _member_events(member, source, names, budget, options)
-    except Exception as error:  # an archive reader fed with hostile bytes raises whatever it likes
+    except Exception as error:
         yield unreadable(locator, Step.ARCHIVE, failure_from(error))
 
 
@@ -134,5 +137,5 @@ def _member_events(
                 item = Item(locator, member.size, None, lambda: cast(BinaryIO, stream), findings)
                 source = Source(item, stream, None, member.name, archive.depth + 1, budget)
                 yield from source_events(source, options)
-        except Exception as error:  # as above; the rest of the archive goes on
+        except Exception as error:  # the rest of the archive goes on
             yield unreadable(locator, Step.ARCHIVE, failure_from(error))

@@ -37,14 +37,14 @@ _SEGMENTS = 20_000  # an honest JPEG has some dozens, a PNG hundreds; a hostile 
 _SOI, _EOI, _APP13, _APP2 = 0xD8, 0xD9, 0xED, 0xE2
 
 
-def clean_text(value: object) -> str | None:
-    """A string of the file, fit to be shown: at most 200 characters, control and bidi characters as U+FFFD.
+def clean_text(value: object, limit: int = _TEXT_LIMIT) -> str | None:
+    """A string of the file, fit to be shown: at most `limit` characters, control and bidi characters as U+FFFD.
 
     None if nothing is left of it.
     """
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
-    text = str(value)[: 4 * _TEXT_LIMIT].strip(" \0\t\r\n")[:_TEXT_LIMIT]
+    text = str(value)[: 4 * limit].strip(" \0\t\r\n")[:limit]
     shown = "".join(character if _is_shown(character) else "\ufffd" for character in text)
     return shown or None
 

@@ -42,21 +42,28 @@ class ArchiveLimits:
         gib: uncompressed size altogether, GiB.
         ratio: uncompressed / compressed size of one member.
         ratio_floor_mib: a member is not measured by its ratio below this uncompressed size, MiB.
+        seconds: wall-clock time between two signs of life of the process that reads it.
     """
 
     members: int = 200_000
     gib: float = 100.0
     ratio: float = 250.0
     ratio_floor_mib: float = 128.0
+    seconds: float = 60.0
 
 
 class Budget:
-    """What is left of the limits for one top-level archive."""
+    """What is left of the limits for one top-level archive.
+
+    Attributes:
+        members: members so far.
+        used: bytes unpacked so far.
+    """
 
     def __init__(self, limits: ArchiveLimits) -> None:
         self.limits = limits
         self.members = 0
-        self._bytes = 0
+        self.used = 0
 
     def charge_member(self) -> None:
         """Count one more member; raises ReadFailure if that is one too many."""
@@ -70,8 +77,8 @@ class Budget:
 
     def charge_bytes(self, count: int) -> None:
         """Count uncompressed bytes; raises ReadFailure if the archive is larger than allowed."""
-        self._bytes += count
-        if self._bytes > self.limits.gib * (1 << 30):
+        self.used += count
+        if self.used > self.limits.gib * (1 << 30):
             raise ReadFailure(
                 FailureCode.ARCHIVE_LIMIT,
                 f"The archive is larger than {self.limits.gib:g} GiB when unpacked; the rest was not read.",
@@ -94,6 +101,14 @@ class ByteSource(io.RawIOBase):
     def readable(self) -> bool:
         """Always."""
         return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """The next piece of at most `size` bytes, without the copies that the base class makes; or all of them."""
+        if size is None or size < 0:
+            return self.readall()
+        if self.closed:
+            raise ValueError("read of a closed stream")
+        return self._next(size) if size else b""
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         """Fill the buffer as far as the next piece goes."""

@@ -21,6 +21,7 @@ from clue_cli.errors import NothingToScanError
 from clue_cli.evidence.archive import ArchiveOptions, Event, Source, source_events, unreadable
 from clue_cli.evidence.item import Item, Skipped
 from clue_cli.evidence.locator import UniqueNames, escape_name
+from clue_cli.evidence.sandbox.archives import ArchiveReader
 from clue_cli.evidence.streams import ArchiveLimits, HeadedStream, ReadFailure, failure_from
 from clue_cli.records import FailureCode, Step
 
@@ -56,15 +57,24 @@ def check_paths(paths: Sequence[Path]) -> None:
         raise NothingToScanError(f"Not found: {shown}.", "Check the spelling.")
 
 
-def walk(paths: Sequence[Path], options: WalkOptions | None = None) -> Iterator[Event]:
+def walk(
+    paths: Sequence[Path], options: WalkOptions | None = None, reader: ArchiveReader | None = None
+) -> Iterator[Event]:
     """Every file below the paths and in their archives, sorted by name folder by folder.
+
+    Args:
+        reader: of archives; None: one that ends with the walk.
 
     Yields:
         `Item` for each file or member, `Unreadable` for what cannot be reached, `ArchiveOpened` before the members
         of an archive, `Skipped` for what the options leave out. An item of an archive must be read before the next
         one is asked for.
     """
-    walker = _Walk(options or WalkOptions())
+    if reader is None:
+        with ArchiveReader() as own:
+            yield from walk(paths, options, own)
+        return
+    walker = _Walk(options or WalkOptions(), reader)
     names = UniqueNames()
     seen: set[str] = set()
     for path in paths:
@@ -93,9 +103,9 @@ class _Folder:
 
 
 class _Walk:
-    def __init__(self, options: WalkOptions) -> None:
+    def __init__(self, options: WalkOptions, reader: ArchiveReader) -> None:
         self._options = options
-        self._archives = ArchiveOptions(options.hidden, options.archive_depth, options.limits)
+        self._archives = ArchiveOptions(reader, options.hidden, options.archive_depth, options.limits)
         self._folders: list[_Folder] = []
         self._followed: set[_FileId] = set()
 

@@ -24,6 +24,7 @@ from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.identity import sha256_file
 from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Photo, Skipped, Unreadable
 from clue_cli.evidence.reader import read_item
+from clue_cli.evidence.sandbox.archives import ArchiveReader
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
 from clue_cli.networks import Network, Unpredicted, networks_for
@@ -114,7 +115,7 @@ def scan(
         with _failing_visibly(store, log):
             with networks_for(checkpoint, devices, dtype, options, log.warn) as networks:
                 run = _Scan(paths, out, options, checkpoint, calibration, own, store, log, stop, networks)
-                run.flow.run(run.pool)
+                run.flow.run(run.pool, run.reader)
             log.close("interrupted" if stop.is_set() else "finished")
             log.run = store.finish(log.run)
             with output_errors(out):
@@ -174,6 +175,7 @@ class _Scan:
         self.flow = Flow(networks, self.read, self.decode, self.write, log.warn, stop=stop, decoders=options.workers)
         limits = DecodeLimits(max_megapixels=options.max_megapixels, max_pages=options.max_pages)
         self.pool = DecodePool(self.flow.decoders, limits, gif_all_frames=options.gif_frames is GifFrames.ALL)
+        self.reader = ArchiveReader()
 
     def read(self) -> Iterator[Encoded]:
         """Walk the evidence, read every file once, and send on what is a picture and not known yet."""
@@ -185,7 +187,7 @@ class _Scan:
             exclude=self.out,
             results=self.options.include_results,
         )
-        for thing in walk(self.paths, options):
+        for thing in walk(self.paths, options, self.reader):
             if self.stop.is_set() or self.flow.failed:
                 return
             if isinstance(thing, ArchiveOpened):

@@ -1,15 +1,14 @@
 """What the containers have in common: an opened `Archive` goes in, one `Member` after the other comes out.
 
 A container is a module of this package whose function `members` takes the archive and its budget; `container` of
-`formats.Format` names it. The archive libraries are told to read, never to extract: no path from an archive is ever
-written to.
+`formats.Format` names it. It runs in the sandboxed child (`sandbox.members`) and can write no files. The archive
+libraries are told to read, never to extract: no path from an archive is ever written to.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
@@ -29,21 +28,18 @@ class Archive:
         name: its file name, as it is.
         stream: its bytes, from the start.
         file: the same, if it is a file on disk.
+        copied: makes a seekable copy of a stream.
     """
 
     type_name: str
     name: str
     stream: HeadedStream
     file: BinaryIO | None
+    copied: Callable[[BinaryIO], BinaryIO] = spool
 
-    @contextmanager
-    def seekable(self) -> Iterator[BinaryIO]:
-        """The file on disk, or a copy that is gone afterwards; raises ReadFailure if it cannot be made."""
-        if self.file is not None:
-            yield self.file
-        else:
-            with spool(cast(BinaryIO, self.stream)) as copy:
-                yield copy
+    def seekable(self) -> BinaryIO:
+        """The file on disk, or a copy that is gone when it is closed; raises ReadFailure if it cannot be made."""
+        return self.file or self.copied(cast(BinaryIO, self.stream))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +51,14 @@ class Member:
         size: uncompressed size in bytes as the archive claims it, None if it does not.
         open: opens it, or raises ReadFailure. Valid until the next member is asked for.
         is_link: a symbolic or hard link: it has no bytes of its own.
+        whole: its bytes count only if they can be read to the end; it is copied before anything looks at it.
     """
 
     name: str
     size: int | None
     open: Callable[[], BinaryIO]
     is_link: bool = False
+    whole: bool = False
 
 
 def refused(code: FailureCode, message: str, advice: str | None = None) -> Callable[[], BinaryIO]:
@@ -78,7 +76,7 @@ def link(name: str) -> Member:
 
 
 def members(archive: Archive, budget: Budget) -> Generator[Member, None, None]:
-    """The members of an archive of any type, in its order; whatever was copied for it is gone afterwards.
+    """The members of an archive of any type, in its order.
 
     Raises:
         Exception: it is damaged, encrypted or beyond its budget; `failure_from` says what that means.

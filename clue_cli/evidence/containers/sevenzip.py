@@ -1,21 +1,20 @@
 """What is in a 7z archive, through py7zr (the extra `7z`), one `Member` after the other.
 
-py7zr pushes: it wants somewhere to write each member to. It does so in a thread of its own here, one member ahead of
-the reader, so that a solid archive is decompressed once, forwards, and never held as a whole. Its own extraction to
-paths is not used.
+py7zr pushes: it wants somewhere to write each member to. It does so in a thread of its own here, one piece at a time as
+the reader asks for it, so that a solid archive is decompressed once, forwards, and no member is held as a whole. Its
+own extraction to paths is not used.
 """
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Iterator
-from queue import Queue
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from clue_cli.evidence.containers.member import ENCRYPTED_ADVICE, Archive, Member, link
 from clue_cli.evidence.formats import HEAD_SIZE, Kind, claimed_type, is_archive, is_picture, kind_of, sniff
-from clue_cli.evidence.streams import SPOOL_IN_MEMORY, Budget, ReadFailure, failure_from
+from clue_cli.evidence.streams import Budget, ByteSource, ReadFailure, failure_from
 from clue_cli.records import FailureCode
 
 if TYPE_CHECKING:
@@ -75,38 +74,35 @@ class _Sink:
 
     def __init__(self, pump: _Pump, file: Any) -> None:
         self._pump, self._file = pump, file
-        self._copy = tempfile.SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY)  # noqa: SIM115 - its reader closes it
-        self._head = b""
+        self._head, self._kept = b"", 0
         self._wanted = True
+        pump.put(file)
 
     def write(self, data: bytes) -> int:
-        if self._pump.stopping.is_set():
-            raise _Stopped
         self._pump.budget.charge_bytes(len(data))
         if len(self._head) < HEAD_SIZE:
             self._head += data[: HEAD_SIZE - len(self._head)]
             self._wanted = len(self._head) < HEAD_SIZE or _is_wanted(self._head, self._file.filename)
-        if self._wanted or self._copy.tell() < HEAD_SIZE:
-            self._copy.write(data)
+        if data and (self._wanted or self._kept < HEAD_SIZE):
+            self._pump.put(data)
+            self._kept += len(data)
         return len(data)
 
     def close(self) -> None:
         """py7zr calls this once the member is complete and its checksum right."""
-        self._copy.seek(0)
-        copy = cast(BinaryIO, self._copy)
-        self._pump.put(Member(self._file.filename, self._file.uncompressed, lambda: copy))
+        self._pump.put(b"")
 
     def read(self, size: int | None = None) -> bytes:
-        return self._copy.read(-1 if size is None else size)
+        return b""
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        return self._copy.seek(offset, whence)
+        return 0
 
     def flush(self) -> None:
-        self._copy.flush()
+        return None
 
     def size(self) -> int:
-        return self._copy.tell()
+        return self._kept
 
 
 def _is_wanted(head: bytes, name: str) -> bool:
@@ -114,51 +110,89 @@ def _is_wanted(head: bytes, name: str) -> bool:
     return kind_of(sniff(head)) is not Kind.OTHER or is_picture(claim) or is_archive(claim)
 
 
+def _member(file: Any, content: BinaryIO) -> Member:
+    return Member(file.filename, file.uncompressed, lambda: content, whole=True)
+
+
 class _Pump:
-    """Lets py7zr decompress in a thread, and hands its members out."""
+    """Lets py7zr decompress in a thread, and hands out what it writes. Only one of the two threads runs at a time."""
 
     def __init__(self, archive: py7zr.SevenZipFile, files: list[Any], budget: Budget) -> None:
         self.budget = budget
-        self.stopping = threading.Event()
-        self._archive = archive
-        self._files = files
-        self._ready: Queue[Member | ReadFailure | None] = Queue(maxsize=1)
+        self._archive, self._files = archive, files
+        self._ready: SimpleQueue[Any] = SimpleQueue()
+        self._turn = threading.Semaphore(0)
+        self._stopping = False
         self._thread = threading.Thread(target=self._decompress, name="clue-7z", daemon=True)
 
     def members(self) -> Iterator[Member]:
-        """Each member as soon as it is complete; raises ReadFailure where the archive is damaged."""
+        """Each member as py7zr comes to it; raises ReadFailure where the archive is damaged."""
         self._thread.start()
-        while (member := self._ready.get()) is not None:
-            if isinstance(member, ReadFailure):
-                raise member
-            yield member
+        while (file := self.get()) is not None:
+            pieces = _Pieces(self)
+            yield _member(file, cast(BinaryIO, pieces))
+            while not pieces.ended:
+                pieces.fetch()
 
-    def put(self, member: Member | ReadFailure | None) -> None:
-        """Hand out one member; waits until the one before was taken."""
-        self._ready.put(member)
+    def get(self) -> Any:
+        """What py7zr writes next: a file, pieces of it, an empty piece at its end; None at the end of all."""
+        self._turn.release()
+        thing = self._ready.get()
+        if isinstance(thing, ReadFailure):
+            self._ready.put(thing)
+            raise thing
+        return thing
+
+    def put(self, thing: Any) -> None:
+        """Hand out one thing, and wait until the next one is asked for."""
+        self._ready.put(thing)
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until something is asked for; raises _Stopped if nothing will be."""
+        self._turn.acquire()
+        if self._stopping:
+            raise _Stopped
 
     def _decompress(self) -> None:
         from py7zr.io import MemIO
 
-        worker = self._archive.worker
-        for file in self._files:
-            worker.register_filelike(file.id, MemIO(file.filename, cast(Any, _SinkFactory(self, file))))
-        outcome: ReadFailure | None = None
+        worker, outcome = self._archive.worker, None
         try:
+            for file in self._files:
+                worker.register_filelike(file.id, MemIO(file.filename, cast(Any, _SinkFactory(self, file))))
+            self.wait()
             worker.extract(cast(Any, self._archive.fp), None, parallel=False)
         except _Stopped:
             return
         except Exception as error:  # py7zr fed with hostile bytes raises whatever it likes
             outcome = failure_from(error)
-        self.put(outcome)
+        self._ready.put(outcome)
 
     def close(self) -> None:
         """Stop the thread, wherever it is, and wait for it."""
-        self.stopping.set()
-        while self._thread.is_alive():
-            while not self._ready.empty():
-                self._ready.get_nowait()
-            self._thread.join(timeout=0.05)
+        self._stopping = True
+        self._turn.release()
+        self._thread.join()
+
+
+class _Pieces(ByteSource):
+    """The bytes of the file that py7zr is at."""
+
+    def __init__(self, pump: _Pump) -> None:
+        self._pump, self._piece = pump, memoryview(b"")
+        self.ended = False
+
+    def fetch(self) -> None:
+        """Let py7zr go on to the next piece, and forget what is left of this one."""
+        self._piece = memoryview(self._pump.get())
+        self.ended = not self._piece
+
+    def _next(self, size: int) -> bytes:
+        if not self._piece and not self.ended:
+            self.fetch()
+        data, self._piece = self._piece[:size], self._piece[size:]
+        return bytes(data)
 
 
 class _SinkFactory:

@@ -21,15 +21,12 @@ from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.identity import type_finding
 from clue_cli.evidence.item import Photo, Unreadable
 from clue_cli.evidence.metadata import clean_text
-from clue_cli.evidence.sandbox.process import Child, ChildDied, ChildTimeout
+from clue_cli.evidence.sandbox.process import START_SECONDS, WORKER, Child, ChildDied, ChildTimeout, checked, whole
 from clue_cli.records import ExifBrief, FailureCode, FileIdentity, Finding, Origin, Step, Weight
 
-WORKER = "clue_cli.evidence.sandbox.worker"
-_START_SECONDS = 60.0  # Python, Pillow and numpy from a cold, slow disk
 _RESTARTS = 3
 """How often a decoder is started again for the pages of one file. A file that kills more of them is given up."""
 _MOST_FINDINGS = 100
-_LARGEST = 1 << 31
 
 Levels = NDArray[np.uint8] | NDArray[np.uint16]
 """An array that a child sends."""
@@ -74,7 +71,7 @@ class DecodePool:
             child.start()
         try:
             for child in self._children:
-                child.ready(_START_SECONDS)
+                child.ready(START_SECONDS)
         except ChildDied as error:
             self.close()
             raise ClueError(f"The decoder {error}.", "Check the installation: `pip check`.") from error
@@ -135,7 +132,7 @@ class DecodePool:
         """
         with self._child() as child:
             try:
-                with _checked():
+                with checked():
                     ((reply, levels),) = _replies(child, operation, data, arguments, self._limits)
                     failure = "failure" in reply and (clean_text(reply["failure"]["message"]) or "")
             except ChildDied as error:
@@ -149,30 +146,21 @@ class DecodePool:
 def _replies(
     child: Child, operation: str, data: bytes, arguments: dict[str, Any], limits: DecodeLimits
 ) -> Iterator[tuple[dict[str, Any], Levels | None]]:
-    """Headers and arrays of the replies; raises ChildDied, or what wrong types raise (`_checked`)."""
-    child.ready(_START_SECONDS)
+    """Headers and arrays of the replies; raises ChildDied, or what wrong types raise (`checked`)."""
+    child.ready(START_SECONDS)
     request = {"operation": operation, "arguments": arguments, "limits": asdict(limits), "size": len(data)}
     for reply in child.ask(request, data, limits.seconds):
         yield reply, _array(child, reply, limits) if "shape" in reply else None
 
 
 def _array(child: Child, reply: dict[str, Any], limits: DecodeLimits) -> Levels:
-    height, width, *channels = (_whole(side, 1) for side in reply["shape"])
+    height, width, *channels = (whole(side, 1) for side in reply["shape"])
     if height * width > limits.max_megapixels * 1e6 or channels not in ([], [3]):
         raise ValueError("a picture beyond the limits")
     dtype = {"uint8": np.uint8, "uint16": np.uint16}[reply["dtype"]]
     levels: Levels = np.empty((height, width, *channels), dtype)
     child.receive_into(levels.reshape(-1).view(np.uint8).data, limits.seconds)
     return levels
-
-
-@contextmanager
-def _checked() -> Iterator[None]:
-    """Takes a reply that has not the form it should have for a death."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-        raise ChildDied(f"sent nonsense ({type(error).__name__})") from error
 
 
 class _Job:
@@ -199,7 +187,7 @@ class _Job:
     def pages(self) -> Iterator[Photo | Unreadable]:
         for _ in range(_RESTARTS + 1):
             try:
-                with _checked():
+                with checked():
                     yield from self._attempt()
                 return
             except ChildDied as error:
@@ -222,13 +210,13 @@ class _Job:
             elif "page" in reply:
                 yield self._photo(reply, pixels)
             else:
-                self._page_count = _whole(reply["page_count"], 1)
+                self._page_count = whole(reply["page_count"], 1)
 
     def _photo(self, reply: dict[str, Any], pixels: Levels | None) -> Photo:
-        page, page_count = _whole(reply["page"], 0), _whole(reply["page_count"], 1)
+        page, page_count = whole(reply["page"], 0), whole(reply["page_count"], 1)
         if page < self._next_page or page >= page_count:
             raise ValueError("a page that was not asked for")
-        orientation = _whole(reply["orientation"], 1)
+        orientation = whole(reply["orientation"], 1)
         if orientation > 8 or pixels is None or pixels.ndim != 3 or pixels.dtype != np.uint8:
             raise ValueError("no picture")
         self._next_page, self._page_count = page + 1, page_count
@@ -246,12 +234,12 @@ class _Job:
         )
 
     def _failure(self, said: dict[str, Any]) -> Unreadable:
-        page = None if said["page"] is None else _whole(said["page"], 0)
+        page = None if said["page"] is None else whole(said["page"], 0)
         if self._failed or (page is not None and page < self._next_page):
             raise ValueError("a failure that cannot be")
         self._failed = page is None
         if page is not None:
-            self._next_page, self._page_count = page + 1, _whole(said["page_count"], 1)
+            self._next_page, self._page_count = page + 1, whole(said["page_count"], 1)
         message = clean_text(said["message"]) or ""
         advice = None if said["advice"] is None else clean_text(said["advice"])
         return self._unreadable(FailureCode(said["code"]), message, advice, page)
@@ -265,12 +253,6 @@ class _Job:
 
     def _unreadable(self, code: FailureCode, message: str, advice: str | None, page: int | None) -> Unreadable:
         return Unreadable(self._locator, Step.DECODE, code, message, advice, self._identity, page, self._page_count)
-
-
-def _whole(value: object, least: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < _LARGEST:
-        raise ValueError(f"not a number from {least} on")
-    return value
 
 
 def _findings(values: object) -> tuple[Finding, ...]:

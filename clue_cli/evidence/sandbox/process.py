@@ -20,6 +20,12 @@ from clue_cli.evidence.sandbox.framing import FramingError, receive_header, rece
 if sys.platform == "linux":
     import fcntl
 
+WORKER = "clue_cli.evidence.sandbox.worker"
+"""The module that a child runs."""
+
+START_SECONDS = 60.0
+"""Time to start Python, Pillow and numpy from a cold, slow disk."""
+
 _PIPE_BYTES = 1 << 20  # what an unprivileged user may ask for
 _WORDS_BYTES = 1 << 16  # of what it wrote on standard error, from the end
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TZ")
@@ -31,6 +37,22 @@ class ChildDied(Exception):
 
 class ChildTimeout(ChildDied):
     """The child took too long and was killed."""
+
+
+@contextmanager
+def checked() -> Iterator[None]:
+    """Takes a reply that has not the form it should have for a death."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        raise ChildDied(f"sent nonsense ({type(error).__name__})") from error
+
+
+def whole(value: object, least: int, limit: int = 1 << 31) -> int:
+    """The value, if it is an integer from `least` to below `limit`; raises ValueError."""
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < limit:
+        raise ValueError(f"not a number from {least} on")
+    return value
 
 
 class Child:

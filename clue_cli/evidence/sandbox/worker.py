@@ -1,7 +1,7 @@
-"""The sandboxed child: reads hostile bytes for its parent, by named operations, and sends back pixels.
+"""The sandboxed child: reads hostile bytes for its parent, by named operations, and sends back pixels or members.
 
-`pool` starts it as `python -P -m clue_cli.evidence.sandbox.worker`. It does not import the neural network, may not
-write files, ignores Ctrl-C (the parent decides), and ends when its input does.
+`pool` and `archives` start it as `python -P -m clue_cli.evidence.sandbox.worker`. It does not import the neural
+network, may not write files, ignores Ctrl-C (the parent decides), and ends when its input does.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +22,7 @@ from PIL import Image
 from clue_cli.evidence.decode import DecodeLimits, Page, PageCount, PageFailure, decode_pages
 from clue_cli.evidence.metadata import clean_text
 from clue_cli.evidence.sandbox.framing import receive_bytes, receive_header, send_header, standard_streams
+from clue_cli.evidence.sandbox.members import members
 from model.images.maps import png_levels
 from model.images.masks import MaskStyle, marked
 from model.images.pixels import FORMATS, read_header
@@ -85,7 +87,7 @@ def map_levels(data: bytes, limits: DecodeLimits, *, path: str) -> Iterator[Repl
 
 
 OPERATIONS: Mapping[str, Operation] = {"picture": picture, "mask": mask, "header": header, "map": map_levels}
-"""What a parent can ask for, by name."""
+"""What a parent can ask for, by name, beside `members`."""
 
 
 def _page(page: Page) -> Reply:
@@ -121,8 +123,10 @@ def serve(requests: BinaryIO, replies: BinaryIO, operations: Mapping[str, Operat
     """Answer requests until there are no more.
 
     A request is a header (`operation`, its `arguments` by name, `limits`, and `size` in bytes of the data) and the
-    data. The answer is the operation's replies, each with the `seconds` it took, and `{"done": true}`.
+    data. The answer is the operation's replies, each with the `seconds` it took, and `{"done": true}`. The operation
+    `members` also asks its parent for what it needs.
     """
+    operations = {"members": partial(members, partial(_talk, requests, replies)), **operations}
     send_header(replies, {"ready": True})
     replies.flush()
     while (request := receive_header(requests)) is not None:
@@ -141,6 +145,21 @@ def serve(requests: BinaryIO, replies: BinaryIO, operations: Mapping[str, Operat
             started = time.monotonic()
         send_header(replies, {"done": True})
         replies.flush()
+
+
+def _talk(
+    requests: BinaryIO, replies: BinaryIO, seconds: float, header: dict[str, Any], data: bytes
+) -> tuple[dict[str, Any], bytes]:
+    """Say something in the middle of an operation, and wait for the parent's answer and what follows it."""
+    send_header(replies, header)
+    replies.write(data)
+    replies.flush()
+    answer = receive_header(requests)
+    content = None if answer is None else receive_bytes(requests, answer["size"])
+    if answer is None or content is None:
+        raise EOFError("the parent has gone")
+    grant_cpu_seconds(seconds)
+    return answer, content
 
 
 def grant_cpu_seconds(seconds: float) -> None:

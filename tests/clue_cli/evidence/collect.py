@@ -7,6 +7,7 @@ from pathlib import Path
 
 from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Skipped, Unreadable
 from clue_cli.evidence.reader import read_item
+from clue_cli.evidence.sandbox.archives import ArchiveReader
 from clue_cli.evidence.streams import ArchiveLimits
 from clue_cli.evidence.walk import WalkOptions, walk
 from clue_cli.records import FailureCode
@@ -32,10 +33,21 @@ class Found:
         self.advice[failure.locator] = failure.advice
 
 
-def collect(path: Path, *, hidden: bool = False, depth: int = 3, limits: ArchiveLimits | None = None) -> Found:
+READER = ArchiveReader()
+"""One for all tests; its processes end when their input does."""
+
+
+def collect(
+    path: Path,
+    *,
+    hidden: bool = False,
+    depth: int = 3,
+    limits: ArchiveLimits | None = None,
+    reader: ArchiveReader = READER,
+) -> Found:
     found = Found()
     options = WalkOptions(hidden=hidden, archive_depth=depth, limits=limits or ArchiveLimits())
-    for event in walk([path], options):
+    for event in walk([path], options, reader):
         match event:
             case Unreadable():
                 found.fail(event)

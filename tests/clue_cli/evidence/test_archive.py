@@ -17,8 +17,9 @@ import pytest
 
 from clue_cli.evidence import streams
 from clue_cli.evidence.containers import compressed, zip
+from clue_cli.evidence.containers.member import Archive, members
 from clue_cli.evidence.item import Item
-from clue_cli.evidence.streams import ArchiveLimits, Budget, ReadFailure, failure_from, spool
+from clue_cli.evidence.streams import ArchiveLimits, Budget, HeadedStream, ReadFailure, failure_from, spool
 from clue_cli.evidence.walk import walk
 from clue_cli.records import FailureCode
 from tests.clue_cli.evidence.collect import Found, collect
@@ -33,6 +34,13 @@ def scan(tmp_path: Path, data: bytes, name: str = "case.bin", **options: object)
     path = tmp_path / name
     path.write_bytes(data)
     return collect(path, **options)  # type: ignore[arg-type]
+
+
+def read_here(data: bytes, type_name: str) -> list[bytes]:
+    """The members of an archive, read in this process, which a test can change."""
+    stream = HeadedStream(io.BytesIO(data))
+    archive = Archive(type_name, "case.bin", stream, io.BytesIO(data))
+    return [member.open().read() for member in members(archive, Budget(ArchiveLimits()))]
 
 
 def zstd_tar() -> bytes:
@@ -173,19 +181,22 @@ def test_an_encrypted_7z_is_told(tmp_path: Path, hide_names: bool) -> None:
     assert found.failures == {"case.bin": FailureCode.ARCHIVE_ENCRYPTED}
 
 
-def test_a_7z_without_the_extra_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = archives.seven_zip_of({"a.jpg": PHOTO})
-    monkeypatch.setitem(sys.modules, "py7zr", None)
-    found = scan(tmp_path, data)
-    assert found.failures == {"case.bin": FailureCode.MISSING_EXTRA}
-    assert found.advice["case.bin"] == "pip install 'clue-forensics[7z]'"
-
-
-def test_zstd_without_a_decoder_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("compression.zstd", "backports.zstd"):
+@pytest.mark.parametrize(
+    ("type_name", "missing", "data", "advice"),
+    [
+        ("7z", ["py7zr"], archives.seven_zip_of({"a.jpg": PHOTO}), "pip install 'clue-forensics[7z]'"),
+        ("zstd", ["compression.zstd", "backports.zstd"], b"\x28\xb5\x2f\xfd" + bytes(64), "pip install backports.zstd"),
+    ],
+)
+def test_an_archive_whose_decoder_is_missing_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, type_name: str, missing: list[str], data: bytes, advice: str
+) -> None:
+    for module in missing:
         monkeypatch.setitem(sys.modules, module, None)
-    found = scan(tmp_path, b"\x28\xb5\x2f\xfd" + bytes(64))
-    assert found.failures == {"case.bin": FailureCode.MISSING_EXTRA}
+    with pytest.raises(ReadFailure) as caught:
+        read_here(data, type_name)
+    assert caught.value.code is FailureCode.MISSING_EXTRA
+    assert caught.value.advice == advice
 
 
 BIG = {f"{number}.png": pictures.encoded(pictures.photo(200, 150, seed=number), "PNG") for number in range(6)}
@@ -378,12 +389,15 @@ def test_a_folder_with_content_hides_nothing(tmp_path: Path) -> None:
     assert found.others == []
 
 
-def test_local_headers_are_found_wherever_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_headers_are_found_wherever_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zip, "CHUNK", 7)
     chance = b"PK\x03\x04 is no header here"
     data = chance + archives.zip_of({"a.jpg": PHOTO, "b/": b"", "c.jpg": OTHER}, zipfile.ZIP_STORED)
-    found = scan(tmp_path, data[: data.find(b"PK\x01\x02")] + b"PK\x03\x04")
-    assert list(found.pictures.values()) == [PHOTO, OTHER]
+    archive = io.BytesIO(data[: data.find(b"PK\x01\x02")] + b"PK\x03\x04")
+    found = members(Archive("zip", "case.bin", HeadedStream(archive), archive), Budget(ArchiveLimits()))
+    assert [next(found).open().read() for _ in range(2)] == [PHOTO, OTHER]
+    with pytest.raises(ReadFailure, match="2 members were found"):
+        next(found)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts open files in /proc")
@@ -431,9 +445,10 @@ def test_what_an_archive_reader_raises_gets_a_name(error: Exception, code: Failu
     assert failure_from(error).code is code
 
 
-def test_an_xz_that_wants_gigabytes_of_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_xz_that_wants_gigabytes_of_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compressed, "XZ_MEMORY", 1 << 16)
-    assert scan(tmp_path, lzma.compress(PHOTO)).failures == {"case.bin": FailureCode.ARCHIVE_LIMIT}
+    with pytest.raises(ReadFailure, match="more memory than allowed"):
+        read_here(lzma.compress(PHOTO), "xz")
 
 
 def test_a_budget_is_for_one_archive(tmp_path: Path) -> None:
