@@ -294,7 +294,10 @@ class MadeStream:
 
 
 def corner(mask: Mask, size: tuple[int, int], rng: np.random.Generator, *, anywhere: bool) -> tuple[int, int]:
-    """Top and left of a tile, multiples of 8: one that holds a forged pixel, if there is any, or one anywhere."""
+    """Top and left of a tile, multiples of 8: one that holds a forged pixel, if one can, or one anywhere.
+
+    Where the sides of the picture are no multiples of 8, no tile reaches its last rows and columns.
+    """
     room = np.array(mask.shape) - size
     forged = np.argwhere(mask)
     if anywhere or not len(forged):
@@ -302,7 +305,7 @@ def corner(mask: Mask, size: tuple[int, int], rng: np.random.Generator, *, anywh
         return top, left
     pixel = forged[int(rng.integers(len(forged)))]
     first, last = np.maximum(0, (pixel - size + 8) // 8), np.minimum(pixel, room) // 8
-    top, left = (int(rng.integers(low, max(low, high) + 1)) * 8 for low, high in zip(first, last, strict=True))
+    top, left = (int(rng.integers(min(low, high), high + 1)) * 8 for low, high in zip(first, last, strict=True))
     return top, left
 
 

@@ -202,6 +202,9 @@ def test_tiles_hold_what_was_forged() -> None:
                 assert a % 8 == b % 8 == 0 and 0 <= a <= 768 - size[0] and 0 <= b <= 1024 - size[1]
             seen.add(anywhere)
     assert len(seen) > 40
+    last = np.zeros((251, 75), bool)
+    last[-1, -1] = True
+    assert corner(last, (64, 64), rng, anywhere=False) == (184, 8), "a tile would end outside of the picture"
     assert corner(np.zeros((64, 64), bool), (64, 64), rng, anywhere=False) == (0, 0)
 
 
