@@ -1,13 +1,15 @@
 """Exit codes, and the exceptions that users see.
 
-    ClueError                     an error described in one sentence
+    model.errors.ClueError        an error described in one sentence
      ├── UsageError               2   a wrong option or value
      ├── NothingToScanError       3   a missing path, or no picture in the evidence
      ├── WeightsError             4   weights missing, damaged or of another model
      ├── OutputError              5   the results folder cannot be written
      ├── ForgedFound              6   `--fail-on forged` and an image was forged
-     ├── TrainingFailed           7   training failed: NaN loss, out of memory
-     └── DataProblemError         1   `--strict` and a data set or a prediction has a problem
+     ├── DataProblemError         1   `--strict` and a data set or a prediction has a problem
+     ├── TrainingError                `model.training.errors`: 2 options, 5 output, 7 NaN loss or out of memory
+     ├── MixError, PresetError    2   the user's YAML files
+     └── CheckpointError, BasesError  4   models on disk
 
 If several apply to a scan, the first of these wins: INTERRUPTED, FORGED_FOUND, SOME_FAILED, NOTHING_TO_SCAN, OK.
 An exception ends the run, so its code stands alone.
@@ -19,6 +21,19 @@ turns an exception into a message on stderr and an exit code.
 from __future__ import annotations
 
 from enum import IntEnum
+
+from model.errors import ClueError
+
+__all__ = [
+    "ClueError",
+    "DataProblemError",
+    "ExitCode",
+    "ForgedFound",
+    "NothingToScanError",
+    "OutputError",
+    "UsageError",
+    "WeightsError",
+]
 
 
 class ExitCode(IntEnum):
@@ -44,17 +59,6 @@ class ExitCode(IntEnum):
     """A defect in clue itself; the message says where the details are."""
     INTERRUPTED = 130
     """Ctrl-C or SIGTERM. What was finished is recorded; the same command resumes."""
-
-
-class ClueError(Exception):
-    """An error described in one sentence, with advice on what to do next."""
-
-    exit_code = ExitCode.INTERNAL_ERROR
-
-    def __init__(self, message: str, advice: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.advice = advice
 
 
 class UsageError(ClueError):
@@ -85,12 +89,6 @@ class ForgedFound(ClueError):
     """`--fail-on forged` was given and an image was forged."""
 
     exit_code = ExitCode.FORGED_FOUND
-
-
-class TrainingFailed(ClueError):
-    """Training cannot continue: the loss is not finite, or memory ran out."""
-
-    exit_code = ExitCode.TRAINING_FAILED
 
 
 class DataProblemError(ClueError):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from model.calibration import Calibration
+from model.errors import ClueError
 from model.presets import Preset
 from model.registry import BasesError, find
 from model.whole_file import earlier
@@ -41,8 +42,11 @@ BEST, LAST = "best", "last"
 EMBEDDED = Path(__file__).parent / "weights" / "mini"
 
 
-class CheckpointError(Exception):
+class CheckpointError(ClueError):
     """A checkpoint that is missing, damaged, or of another model; the message says what and where."""
+
+    exit_code = 4
+    advice = "A model is a folder with model.json and model.safetensors, or a name that `clue models list` shows."
 
 
 class BaseWeightsError(CheckpointError):

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,7 +20,9 @@ from typing import Any
 
 from filelock import FileLock
 
+from model.errors import ClueError
 from model.presets import Preset
+from model.reporter import SILENT, Reporter
 from model.whole_file import write_text
 
 FORMAT = 1
@@ -29,12 +31,15 @@ PARTS = ("transformer", "vae", "sam", "prompt")
 _CHUNK = 1 << 22
 
 
-class BasesError(Exception):
+class BasesError(ClueError):
     """Base weights that are missing, damaged, changed, or of another model.
 
     Attributes:
         problems: one line for each thing that is wrong, where there are several.
     """
+
+    exit_code = 4
+    advice = "`clue models add` registers base weights of SD3 and SAM; `clue models list` shows them."
 
     def __init__(self, message: str, problems: tuple[str, ...] = ()) -> None:
         super().__init__(message)
@@ -149,17 +154,18 @@ def find(name: str) -> Base:
     return base
 
 
-def verify(base: Base, hashed: Callable[[int], None] = lambda _: None) -> list[str]:
+def verify(base: Base, reporter: Reporter = SILENT) -> list[str]:
     """Hash every file again; one line for each that is missing or changed, with both digests.
 
     Args:
         base: what was registered.
-        hashed: told how many bytes were just read.
+        reporter: receives the number of bytes read.
     """
     problems = []
+    reporter.stage(f"Hashing {base.name}", "bytes", sum(file.bytes for files in base.parts.values() for file in files))
     for part, file in ((part, file) for part, files in base.parts.items() for file in files):
         try:
-            now = sha256_of(Path(file.path), hashed)
+            now = sha256_of(Path(file.path), reporter)
         except OSError as error:
             problems.append(f"{part}: {file.path}: {error.strerror}")
             continue
@@ -168,7 +174,7 @@ def verify(base: Base, hashed: Callable[[int], None] = lambda _: None) -> list[s
     return problems
 
 
-def stored(path: Path, hashed: Callable[[int], None] = lambda _: None) -> StoredFile:
+def stored(path: Path, reporter: Reporter = SILENT) -> StoredFile:
     """A file's note: it is read once, from beginning to end.
 
     Raises:
@@ -177,12 +183,12 @@ def stored(path: Path, hashed: Callable[[int], None] = lambda _: None) -> Stored
     path = path.absolute()
     try:
         status = path.stat()
-        return StoredFile(str(path), status.st_size, status.st_mtime_ns, sha256_of(path, hashed))
+        return StoredFile(str(path), status.st_size, status.st_mtime_ns, sha256_of(path, reporter))
     except OSError as error:
         raise BasesError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def sha256_of(path: Path, hashed: Callable[[int], None] = lambda _: None) -> str:
+def sha256_of(path: Path, reporter: Reporter = SILENT) -> str:
     """SHA-256 of a file, hex.
 
     Raises:
@@ -192,7 +198,7 @@ def sha256_of(path: Path, hashed: Callable[[int], None] = lambda _: None) -> str
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
-            hashed(len(chunk))
+            reporter.advance(len(chunk))
     return digest.hexdigest()
 
 

@@ -66,7 +66,7 @@ def measure(
     options: ScanOptions,
     predictor: Predictor,
     calibration: Calibration,
-    told: Callable[[Measured], None],
+    on_event: Callable[[Measured], None],
     *,
     forged: bool,
 ) -> Measured:
@@ -80,7 +80,7 @@ def measure(
         options: what is read, and within which limits.
         predictor: of the model.
         calibration: of the model; how a heatmap becomes a score.
-        told: called after each image and each thing left out.
+        on_event: called after each image and each thing left out.
         forged: the class of images that is measured.
 
     Raises:
@@ -98,10 +98,10 @@ def measure(
     with DecodePool(1, limits, gif_all_frames=options.gif_frames is GifFrames.ALL) as pool:
         threads.start("clue-calibrate-read", lambda: _read(paths, options, outputs, pool, ahead, budget), ahead)
         with threads.guarded():
-            for prediction in predictor.predict(_images(ahead, found, told)):
+            for prediction in predictor.predict(_images(ahead, found, on_event)):
                 _score(prediction, lenient, found)
                 budget.release(_cost(prediction.key))
-                told(found)
+                on_event(found)
         if threads.errors:
             pool.close()  # who waits for the decoder stops waiting
         threads.join()
@@ -129,7 +129,7 @@ def _score(prediction: Prediction[Photo] | OutOfMemory[Photo], calibration: Cali
 
 
 def _images(
-    ahead: Channel[Read], found: Measured, told: Callable[[Measured], None]
+    ahead: Channel[Read], found: Measured, on_event: Callable[[Measured], None]
 ) -> Iterator[tuple[Photo, NDArray[np.uint8]] | None]:
     """The photos for the network, as stored; everything else is counted in `found`."""
     for thing in ahead:
@@ -137,7 +137,7 @@ def _images(
             yield thing, thing.pixels
         elif isinstance(thing, LeftOut):
             found.left_out.append(thing)
-            told(found)
+            on_event(found)
         elif isinstance(thing, NotAPicture):
             found.not_pictures += 1
         else:

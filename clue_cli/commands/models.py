@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +13,7 @@ import typer
 
 from clue_cli.commands.options import Group, path
 from clue_cli.errors import OutputError, UsageError, WeightsError
+from clue_cli.progress import ShownReporter
 from clue_cli.terminal import counted, printable, say, sentence, write_stdout
 
 if TYPE_CHECKING:
@@ -46,15 +47,6 @@ def _bases_errors(advice: str | None = None) -> Iterator[None]:
         yield
     except (BasesError, CheckpointError) as error:
         raise WeightsError(sentence(error), advice) from error
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int], None]]:
-    """Shows how much was hashed, on a terminal; silent elsewhere."""
-    from tqdm import tqdm
-
-    with tqdm(desc=what, unit="B", unit_scale=True, unit_divisor=1024, disable=None, leave=False) as bar:
-        yield lambda count: (bar.update(count), None)[1]
 
 
 @models.command("list")
@@ -93,8 +85,8 @@ def add(
     from clue_cli.models.register import base_preset, register
 
     preset = base_preset(name)
-    with _progress("hashing") as hashed:
-        base = register(preset, sd3, sam, prompt, hashed)
+    with ShownReporter() as reporter:
+        base = register(preset, sd3, sam, prompt, reporter)
     _say_registered(base)
 
 
@@ -157,8 +149,8 @@ def verify(
         raise UsageError(f"{unknown[0]} is not registered.", f"Registered: {', '.join(bases) or 'nothing'}.")
     problems = 0
     for name in names or bases:
-        with _progress(name) as hashed:
-            found = verify_base(bases[name], hashed)
+        with ShownReporter() as reporter:
+            found = verify_base(bases[name], reporter)
         problems += len(found)
         write_stdout("".join(f"{printable(name)}: {printable(line)}\n" for line in found or ["unchanged"]))
     if problems:
@@ -197,9 +189,9 @@ def download(
     from clue_cli.models.register import base_preset, register
 
     preset = base_preset(name)
-    sd3, sam = fetch(preset, to)
-    with _progress("hashing") as hashed:
-        base = register(preset, sd3, sam, None, hashed)
+    with ShownReporter() as reporter:
+        sd3, sam = fetch(preset, to, reporter)
+        base = register(preset, sd3, sam, None, reporter)
     _say_registered(base)
 
 

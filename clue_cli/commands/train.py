@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from clue_cli.commands.options import Quiet, check_current_folder, path
+from clue_cli.commands.options import Quiet, check_current_folder, path, require_extra
 from clue_cli.commands.stop import graceful_stop
 from clue_cli.errors import ExitCode, UsageError
 from clue_cli.terminal import complain, counted, printable, say
 from clue_cli.training.dry_run import SHEET, look
 from clue_cli.training.run import execute, first_process
-from clue_cli.training.told import told
 from model.presets.spec import Adapt, NoiseSchedule
 from model.training.options import Branches, DiceOver, Precision, TrainingOptions
 
@@ -44,7 +43,7 @@ def train(
         typer.Option(
             parser=path,
             metavar="FILE",
-            help="YAML file that describes the training data (see model/data/MIX.md).",
+            help="YAML file that describes the training data (`clue schema --mix` describes it).",
             rich_help_panel=_DATA,
         ),
     ],
@@ -263,12 +262,15 @@ def train(
         )
     if dry_run and steps is None and minutes is None:
         words["steps"] = 1
-    with told():
-        options = TrainingOptions(**words)
+    require_extra("train", "accelerate", "cv2")
+    from clue_cli.progress import ShownReporter
+
+    options = TrainingOptions(**words)
+    with ShownReporter(quiet=quiet) as reporter:
         if dry_run:
-            raise typer.Exit(look(data, out, preset, options, init=init, decode=decode, quiet=quiet))
+            raise typer.Exit(look(data, out, preset, options, init=init, decode=decode, reporter=reporter))
         with graceful_stop() as stop:
-            outcome = execute(data, out, preset, init, options, quiet=quiet, stop=stop)
+            outcome = execute(data, out, preset, init, options, reporter=reporter, stop=stop)
     raise typer.Exit(_conclude(outcome, out, quiet))
 
 

@@ -33,7 +33,6 @@ from clue_cli.eval.pictures import Pictures
 from clue_cli.eval.plan import Plan
 from clue_cli.eval.plots import draw
 from clue_cli.eval.predictions import PredictionFolder
-from clue_cli.eval.progress import EvalProgress
 from clue_cli.eval.results import LOG, RESULTS, Results, TimingRecord
 from clue_cli.eval.results_folder import CONTACT, PAGE, PER_IMAGE, PLOTS, EvalFolder
 from clue_cli.eval.sets import ChosenSet
@@ -53,6 +52,7 @@ from model.evaluation.bootstrap import RESAMPLES
 from model.images.maps import Map, is_finite, to_size
 from model.images.pixels import DamagedFileError, Pixels
 from model.prediction import OutOfMemory, Prediction
+from model.reporter import Reporter
 from model.verdict import judge
 
 if TYPE_CHECKING:  # diffusers and segment_anything take seconds to import; a resumed run may not need them
@@ -261,7 +261,7 @@ class Run:
         methods: dict[str, list[Method]],
         attacks: Sequence[Attack],
         log: MeasurementLog,
-        progress: EvalProgress,
+        progress: Reporter,
         stop: threading.Event,
         *,
         load: Callable[[], Predictor] | None = None,
@@ -295,7 +295,7 @@ class Run:
             ClueError: the network cannot be loaded.
             OSError: the log cannot be written.
         """
-        self.progress.begin(sum(len(chosen.samples) for chosen in self.sets) * len(self.attacks))
+        self.progress.stage("", "images", sum(len(chosen.samples) for chosen in self.sets) * len(self.attacks))
         with Pictures(self.readers, self.max_megapixels) as pictures:
             for _ in range(self.readers):
                 self.threads.start("clue-eval-read", lambda: self._read(pictures), self.shots)
@@ -330,7 +330,7 @@ class Run:
                 self.images[chosen.name][entry.key] = image
             missing = [(attack, self._missing(chosen, image, attack)) for attack in self.attacks]
             todo = [(attack, methods) for attack, methods in missing if methods]
-            self.progress.done(len(missing) - len(todo), taken_over=True)
+            self.progress.advance(len(missing) - len(todo), reused=True)
             if todo:
                 self._send(pictures, chosen, entry, image, todo, problem)
 
@@ -442,10 +442,10 @@ class Run:
                     unit = Unit(method.settings(shot.attack, self.seed), shot.chosen.name, shot.image)
                     self.log.append(unit, shot.attack.name, method.name, measurement)
             self.budget.release(shot.cost)
-            self.progress.done()
+            self.progress.advance()
 
 
-def evaluate(out: Path, options: EvalOptions, progress: EvalProgress, stop: threading.Event | None = None) -> Results:
+def evaluate(out: Path, options: EvalOptions, progress: Reporter, stop: threading.Event | None = None) -> Results:
     """Measure, and write the results folder.
 
     Args:
@@ -464,16 +464,16 @@ def evaluate(out: Path, options: EvalOptions, progress: EvalProgress, stop: thre
         return _measure(plan, folder, progress, stop or threading.Event(), started)
 
 
-def _measure(plan: Plan, folder: EvalFolder, progress: EvalProgress, stop: threading.Event, started: str) -> Results:
+def _measure(plan: Plan, folder: EvalFolder, progress: Reporter, stop: threading.Event, started: str) -> Results:
     if plan.network is not None and plan.network.checkpoint.note:
-        progress.say(f"warning: {plan.network.checkpoint.note}", style="yellow")
+        progress.note(f"warning: {plan.network.checkpoint.note}", "warning")
     for chosen in plan.sets:
         forged = sum(entry.forged for entry in chosen.samples)
-        progress.say(f"{chosen.name}: {forged} forged, {len(chosen.samples) - forged} authentic")
+        progress.note(f"{chosen.name}: {forged} forged, {len(chosen.samples) - forged} authentic")
         _warn(plan, chosen, progress)
     with output_errors(folder.log), MeasurementLog(folder.log) as log:
         if unreadable := len(log.damaged) + log.torn:
-            progress.say(f"warning: {unreadable} lines of {LOG} cannot be read; they are measured again")
+            progress.note(f"warning: {unreadable} lines of {LOG} cannot be read; they are measured again")
         run = _run(plan, log, progress, stop)
         images = _complete(plan, log, run.images) if stop.is_set() else run.images
         for chosen in plan.sets:
@@ -494,7 +494,7 @@ def _measure(plan: Plan, folder: EvalFolder, progress: EvalProgress, stop: threa
     return results
 
 
-def _run(plan: Plan, log: MeasurementLog, progress: EvalProgress, stop: threading.Event) -> Run:
+def _run(plan: Plan, log: MeasurementLog, progress: Reporter, stop: threading.Event) -> Run:
     """Measure all that is missing in the log."""
     network = plan.network
     run = Run(
@@ -515,15 +515,15 @@ def _run(plan: Plan, log: MeasurementLog, progress: EvalProgress, stop: threadin
     return run
 
 
-def _warn(plan: Plan, chosen: ChosenSet, progress: EvalProgress) -> None:
+def _warn(plan: Plan, chosen: ChosenSet, progress: Reporter) -> None:
     """What listing the set has shown, its first ten, first of what is measured."""
     left_out = chosen.left_out
     found = sorted([*chosen.found.problems, *plan.extra[chosen.name]], key=lambda problem: problem.name in left_out)
     for problem in found[:10]:
         what = "warning, of an image that is not measured" if problem.name in left_out else "warning"
-        progress.say(f"{what}: {problem}", style="yellow")
+        progress.note(f"{what}: {problem}", "warning")
     if len(found) > 10:
-        progress.say(f"warning: and {len(found) - 10} more, see {RESULTS}", style="yellow")
+        progress.note(f"warning: and {len(found) - 10} more, see {RESULTS}", "warning")
 
 
 def _complete(plan: Plan, log: MeasurementLog, images: Images) -> Images:
@@ -538,7 +538,7 @@ def _complete(plan: Plan, log: MeasurementLog, images: Images) -> Images:
 
 
 def _look_for_inverted(
-    plan: Plan, chosen: ChosenSet, log: MeasurementLog, images: dict[str, str], progress: EvalProgress
+    plan: Plan, chosen: ChosenSet, log: MeasurementLog, images: dict[str, str], progress: Reporter
 ) -> None:
     """Whether most of the ground truths that were measured look inverted."""
     method = plan.methods[chosen.name][0]
@@ -546,4 +546,4 @@ def _look_for_inverted(
     upside_down = inverted_set(chosen.name, (one.inverted for one in found))
     if upside_down is not None and upside_down not in chosen.found.problems:
         plan.note(chosen, [upside_down])
-        progress.say(f"warning: {upside_down}", style="yellow")
+        progress.note(f"warning: {upside_down}", "warning")

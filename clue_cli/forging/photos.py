@@ -223,7 +223,7 @@ class SandboxReader:
         if not isinstance(read, tuple):
             raise PhotoFailure(locator, read.message if isinstance(read, Unreadable) else "It is not a picture.")
         photo, reason = None, "It holds no picture."
-        for result in self._pool.decode(locator, *read):  # to the end, or the decoder is started anew
+        for result in self._pool.decode(locator, *read):  # to the end, or the decoder is started again
             if isinstance(result, Photo):
                 photo = photo or result
             elif photo is None:

@@ -11,8 +11,8 @@ from urllib.error import URLError
 
 from clue_cli.errors import OutputError, UsageError, WeightsError
 from clue_cli.models.sources import SamFile, repository, sam_file
-from clue_cli.terminal import say
 from model.presets import Preset
+from model.reporter import Reporter
 from model.whole_file import write_whole
 
 _THREE = ("", "_2", "_3")
@@ -23,7 +23,7 @@ UNWANTED = ["*.fp16*", "*.bin", "*.msgpack", "*.onnx*"]
 _CHUNK = 1 << 20
 
 
-def download(preset: Preset, folder: Path) -> tuple[Path, Path]:
+def download(preset: Preset, folder: Path, reporter: Reporter) -> tuple[Path, Path]:
     """Fetch SD3 from the Hugging Face Hub and SAM from its authors, into a folder. What is there already is kept.
 
     Returns:
@@ -42,7 +42,7 @@ def download(preset: Preset, folder: Path) -> tuple[Path, Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         sd3 = _snapshot(name, folder / name.rpartition("/")[2])
-        return sd3, _fetch(sam, folder / sam.url.rpartition("/")[2])
+        return sd3, _fetch(sam, folder / sam.url.rpartition("/")[2], reporter)
     except URLError as error:
         raise WeightsError(f"{sam.url} cannot be fetched: {error.reason}.", "The same command goes on.") from error
     except (HTTPException, ConnectionError, TimeoutError) as error:
@@ -78,17 +78,18 @@ def _snapshot(name: str, folder: Path) -> Path:
     return folder
 
 
-def _fetch(sam: SamFile, path: Path) -> Path:
+def _fetch(sam: SamFile, path: Path, reporter: Reporter) -> Path:
     if path.is_file():
         return path
-    say(f"Fetching {sam.url}")
 
     def write(temporary: str) -> None:
         with urllib.request.urlopen(sam.url, timeout=60) as answer, Path(temporary).open("wb") as file:
             expected, there, digest = answer.headers.get("Content-Length"), 0, hashlib.sha256()
+            reporter.stage(f"Fetching {sam.url}", "bytes", None if expected is None else int(expected))
             while chunk := answer.read(_CHUNK):
                 there += file.write(chunk)
                 digest.update(chunk)
+                reporter.advance(len(chunk))
         if expected is not None and there != int(expected):  # a connection that ends early is no error to http.client
             raise HTTPException(f"{there} of {expected} bytes came")
         if digest.hexdigest() != sam.sha256:

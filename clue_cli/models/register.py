@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from model.empty_prompt import compute, missing_encoders, read_prompt, write_pro
 from model.presets import Preset
 from model.presets.files import PresetError, preset_of
 from model.registry import PARTS, Base, BasesError, StoredFile, config_folder, put, registered, stored
+from model.reporter import Reporter
 
 _NOTE = 1 << 12
 """Characters of a note of the Hugging Face Hub's client that are read; it has about a hundred."""
@@ -36,7 +36,7 @@ def base_preset(name_or_path: str) -> Preset:
     return preset
 
 
-def register(preset: Preset, sd3: Path, sam: Path, prompt: Path | None, hashed: Callable[[int], None]) -> Base:
+def register(preset: Preset, sd3: Path, sam: Path, prompt: Path | None, reporter: Reporter) -> Base:
     """Check the weights, and write down where they are. Nothing is copied but the prompt's embeddings, if computed.
 
     Args:
@@ -44,17 +44,17 @@ def register(preset: Preset, sd3: Path, sam: Path, prompt: Path | None, hashed: 
         sd3: a diffusers folder.
         sam: a checkpoint of segment_anything's.
         prompt: stored embeddings of the empty prompt; None computes them from the folder's text encoders.
-        hashed: told how many bytes were just read.
+        reporter: receives the number of bytes read.
 
     Raises:
         WeightsError: they are damaged, incomplete or of another model; every problem was said on stderr.
         OutputError: the config folder cannot be written.
     """
     try:
-        parts = _checked(preset, sd3, sam, prompt, hashed)
+        parts = _checked(preset, sd3, sam, prompt, reporter)
         digests = Base(preset.name, preset, parts).digests()
         chosen = prompt if prompt is not None else _computed(preset, sd3, digests)
-        parts["prompt"] = (stored(chosen, hashed),)
+        parts["prompt"] = (stored(chosen, reporter),)
         tokens = read_prompt(chosen, preset).tokens
         added = datetime.now(UTC).isoformat(timespec="seconds")
         base = Base(preset.name, preset, {part: parts[part] for part in PARTS}, tokens, added, str(sd3.absolute()))
@@ -72,7 +72,7 @@ def register(preset: Preset, sd3: Path, sam: Path, prompt: Path | None, hashed: 
 
 
 def _checked(
-    preset: Preset, sd3: Path, sam: Path, prompt: Path | None, hashed: Callable[[int], None]
+    preset: Preset, sd3: Path, sam: Path, prompt: Path | None, reporter: Reporter
 ) -> dict[str, tuple[StoredFile, ...]]:
     """The notes of the base's own files; raises BasesError for whatever is wrong with them."""
     try:
@@ -82,7 +82,8 @@ def _checked(
     except OSError as error:  # no permission, or a name that no file system has
         raise BasesError(f"{str(error.filename)[:300]} cannot be read: {error.strerror or error}") from error
     files = {"transformer": found.transformer, "vae": found.vae, "sam": found.sam}
-    parts = {part: tuple(stored(path, hashed) for path in paths) for part, paths in files.items()}
+    reporter.stage("Hashing", "bytes", sum(path.stat().st_size for paths in files.values() for path in paths))
+    parts = {part: tuple(stored(path, reporter) for path in paths) for part, paths in files.items()}
     for path, file in zip((*found.transformer, *found.vae), (*parts["transformer"], *parts["vae"]), strict=True):
         published = hub_digest(path, sd3)
         if published not in (None, file.sha256):

@@ -1,6 +1,6 @@
 """A network in a process of its own, spoken to as if it were a `Predictor`: one for each of several GPUs.
 
-What a process was given stays here until it is answered. One that dies is started anew, and its images are computed
+What a process was given stays here until it is answered. One that dies is started again, and its images are computed
 again, each alone: so the one that kills it is known, and it alone gets a failure. A process that dies again and again
 is given up, and what it held goes to the other devices. Nothing is lost.
 """
@@ -44,7 +44,7 @@ class NetworkProcess(Generic[Key]):
 
     Args:
         setup: which network, as `worker.load` reads it; `device` is one of its keys.
-        told: called with a sentence when a process died.
+        warn: called with a sentence when a process died.
         module: what it runs, `python -m` style; tests put a bad one here.
 
     Attributes:
@@ -53,8 +53,8 @@ class NetworkProcess(Generic[Key]):
         batch: the same, smaller once memory ran out.
     """
 
-    def __init__(self, setup: dict[str, Any], told: Callable[[str], None], module: str | None = None) -> None:
-        self._child, self._told = Child(module or _WORKER, setup, inherit=True), told
+    def __init__(self, setup: dict[str, Any], warn: Callable[[str], None], module: str | None = None) -> None:
+        self._child, self._warn = Child(module or _WORKER, setup, inherit=True), warn
         self.device: str = setup["device"]
         self.asked = self.batch = 0
         self._reader: threading.Thread | None = None
@@ -146,7 +146,7 @@ class NetworkProcess(Generic[Key]):
         self._deaths += 1
         if self._deaths > _DEATHS:
             raise self._lost(how)
-        self._told(f"The network's process on {self.device} {how}; it is started anew.")
+        self._warn(f"The network's process on {self.device} {how}; it is started again.")
         self._start()
 
     def _lost(self, how: str) -> NetworkLost:

@@ -17,6 +17,8 @@ from pathlib import Path
 import yaml
 from yaml.constructor import SafeConstructor
 
+from model.errors import ClueError
+
 LARGEST_FILE = 1 << 20
 """Bytes: a description of data that is larger than this is something else."""
 MOST_ITEMS = 1000
@@ -28,7 +30,7 @@ _USUAL_TAGS = [
 _VARIABLE = re.compile(r"\$(?:(\$)|(\w+)|\{([^}]*)\})")
 
 
-class MixError(ValueError):
+class MixError(ClueError, ValueError):
     """A mix that cannot be used.
 
     Attributes:
@@ -36,6 +38,9 @@ class MixError(ValueError):
         found: what is there.
         expected: what should be there.
     """
+
+    exit_code = 2
+    advice = "`clue schema --mix` describes the file; --dry-run shows what clue finds in it."
 
     def __init__(self, where: str, found: str, expected: str) -> None:
         super().__init__(legible(f"{where}: {found}; expected {expected}"))

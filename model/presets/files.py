@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from model.errors import ClueError
 from model.presets import PRESETS, Preset
 from model.presets.check import brief
 from model.registry import registered
@@ -15,8 +16,11 @@ LARGEST_FILE = 1 << 20
 """Bytes: a description of a network that is larger than this is something else."""
 
 
-class PresetError(ValueError):
+class PresetError(ClueError, ValueError):
     """A preset that does not exist or cannot be used; the message names the file, the key and what was expected."""
+
+    exit_code = 2
+    advice = "`clue schema --preset` describes the file."
 
 
 class _Loader(yaml.SafeLoader):

@@ -10,14 +10,13 @@ TrainingError
 
 from __future__ import annotations
 
+from model.errors import ClueError
 
-class TrainingError(Exception):
-    """A training that cannot start or go on: a sentence, and what to do next."""
 
-    def __init__(self, message: str, advice: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.advice = advice
+class TrainingError(ClueError):
+    """A training that cannot start or go on."""
+
+    exit_code = 2
 
 
 class OptionsError(TrainingError):
@@ -31,10 +30,16 @@ class OtherSettingsError(TrainingError):
 class NotFiniteError(TrainingError):
     """A loss or a gradient was NaN or infinite."""
 
+    exit_code = 7
+
 
 class CannotWriteError(TrainingError):
     """The runs folder cannot be written. An earlier checkpoint, if there is one, is whole."""
 
+    exit_code = 5
+
 
 class ResourcesError(TrainingError):
     """The machine gave out: no memory, or a worker that died."""
+
+    exit_code = 7

@@ -13,9 +13,10 @@ import torch
 from model.calibration import Calibration
 from model.checkpoint import CONFIG_FILE, inspect
 from model.predictor import ran_out_of_memory
+from model.reporter import Reporter
 from model.storage import load
 from model.training.calibrate import CalibrationLike, NoCalibrationError, calibration_of, look_at
-from model.training.log import Listener, Row
+from model.training.log import Row
 from model.training.state import writing
 from model.training.task import Task
 from model.whole_file import write_text
@@ -29,7 +30,7 @@ def no_calibration(task: Task) -> str:
 
 
 def calibrate_kept(
-    folders: Sequence[Path], task: Task, device: str, listener: Listener, stop: threading.Event
+    folders: Sequence[Path], task: Task, device: str, reporter: Reporter, stop: threading.Event
 ) -> Row | None:
     """Fit the score of kept models that are one, and store it beside each; or why there is none.
 
@@ -37,7 +38,7 @@ def calibrate_kept(
         folders: of the models. One that is not there any more is passed over.
         task: what was trained.
         device: where the network runs.
-        listener: is told.
+        reporter: receives notes.
         stop: once set, it is given up.
 
     Returns:
@@ -50,7 +51,7 @@ def calibrate_kept(
     kept = [folder for folder in folders if (folder / CONFIG_FILE).is_file()]
     calibration, problem = None, no_calibration(task)
     if kept and task.calibration is not None and not problem:
-        listener.told(f"Fitting the score of {' and '.join(folder.name for folder in kept)}.")
+        reporter.note(f"Fitting the score of {' and '.join(folder.name for folder in kept)}.")
         try:
             calibration = calibrated(kept[0], task.calibration, task.options.calibration_samples, device, stop)
         except NoCalibrationError as error:
@@ -62,7 +63,7 @@ def calibrate_kept(
         if stop.is_set():
             return None
     if problem and problem != no_calibration(task):  # that was known, and said, at the beginning
-        listener.told(f"No confidence: {problem}.")
+        reporter.note(f"No confidence: {problem}.")
     for folder in kept:
         with writing(folder):
             finish(folder, calibration, problem)

@@ -29,7 +29,7 @@ from clue_cli.errors import (
 )
 from clue_cli.records import Counts, RunRecord
 from clue_cli.scan.options import Compile, DType, FailOn, GifFrames, ScanOptions
-from clue_cli.scan.progress import Progress
+from model.reporter import Reporter
 from tests.clue_cli.results.made import failure, image, run
 
 Scan = Callable[..., RunRecord]
@@ -45,19 +45,18 @@ class Pipeline:
         self.asked: tuple[list[Path], Path, ScanOptions] | None = None
 
     def __call__(
-        self, paths: list[Path], out: Path, options: ScanOptions, progress: Progress, stop: threading.Event
+        self, paths: list[Path], out: Path, options: ScanOptions, progress: Reporter, stop: threading.Event
     ) -> RunRecord:
         self.asked = (paths, out, options)
         assert not stop.is_set()
         if self.raises is not None:
             raise self.raises
         record = run(status=self.status, counts=self.counts)
-        progress.started(record)
-        progress.found(2)
-        progress.finished(image("evidence/a.jpg"))
-        progress.failed(failure("evidence/b.jpg"), resumed=True)
-        progress.done(2)
-        progress.ended(record)
+        progress.stage("", "files", 2)
+        progress.result(image("evidence/a.jpg"))
+        progress.result(failure("evidence/b.jpg"))
+        progress.advance(2)
+        progress.summary("Scan finished", [("images", "1", "")])
         return record
 
     @property

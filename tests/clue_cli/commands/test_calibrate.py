@@ -350,7 +350,7 @@ def test_memory_is_bounded_and_the_network_does_not_wait_for_what_waits_for_it(
     assert [left.code for left in scored([photos], Greedy()).left_out].count("out_of_memory") == 25
 
 
-@pytest.mark.parametrize("where", ["reading", "network", "told"])
+@pytest.mark.parametrize("where", ["reading", "network", "report"])
 def test_what_fails_in_one_thread_ends_both(where: str, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: Any) -> Any:
         raise OSError("a disk that died")
@@ -361,8 +361,8 @@ def test_what_fails_in_one_thread_ends_both(where: str, photos: Path, monkeypatc
     before = threading.active_count()
     if where == "reading":
         monkeypatch.setattr(scores, "read_item", broken)
-    told = broken if where == "told" else lambda _: None
+    on_event = broken if where == "report" else lambda _: None
     with pytest.raises(OSError, match="a disk that died"):
         network = Broken() if where == "network" else Starved()
-        scores.measure([photos], ScanOptions(), network, Calibration(), told, forged=False)  # type: ignore[arg-type]
+        scores.measure([photos], ScanOptions(), network, Calibration(), on_event, forged=False)  # type: ignore[arg-type]
     assert threading.active_count() == before

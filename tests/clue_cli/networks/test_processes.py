@@ -87,7 +87,7 @@ def test_an_image_that_kills_it_fails_alone(
     assert [result.key for result in bad] == failed
     assert all(how in result.message and "on cuda:1" in result.message for result in bad)
     assert len(told) == deaths
-    assert all("it is started anew" in sentence for sentence in told)
+    assert all("it is started again" in sentence for sentence in told)
 
 
 def test_out_of_memory_is_an_answer_and_the_smaller_batch_is_known() -> None:

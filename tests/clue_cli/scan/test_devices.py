@@ -17,8 +17,8 @@ from clue_cli.networks import find, processes
 from clue_cli.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord
 from clue_cli.scan import pipeline
 from clue_cli.scan.options import Compile, DType, ScanOptions
-from clue_cli.scan.progress import Silent
 from model.device import DeviceError
+from model.reporter import SILENT, Reporter
 from tests.faults.dying_network import FILLS_MEMORY, KILLS
 from tests.faults.pictures import oriented_jpeg
 
@@ -36,7 +36,7 @@ def evidence(tmp_path: Path) -> Path:
 def scan(evidence: Path, tmp_path: Path) -> Scan:
     def run(out: str = "out", progress: Any = None, stop: threading.Event | None = None, **options: Any) -> RunRecord:
         chosen = ScanOptions(**({"devices": ("cpu", "cpu")} | options))
-        return pipeline.scan([evidence], tmp_path / out, chosen, progress or Silent(), stop)
+        return pipeline.scan([evidence], tmp_path / out, chosen, progress or SILENT, stop)
 
     return run
 
@@ -99,7 +99,7 @@ def test_an_image_that_kills_processes_is_a_failure_and_the_rest_is_computed(
     assert isinstance(failure, FailureRecord)
     assert failure.code is FailureCode.INTERNAL_ERROR
     assert "signal SIGKILL" in failure.message
-    assert any("it is started anew" in warning for warning in run.warnings)
+    assert any("it is started again" in warning for warning in run.warnings)
 
 
 @pytest.mark.usefixtures("dying")
@@ -150,8 +150,8 @@ def test_a_stop_finishes_what_is_in_flight_and_the_next_run_the_rest(scan: Scan,
     plain(evidence, *range(10, 110, 5))
     stop = threading.Event()
 
-    class StopAtFirst(Silent):
-        def finished(self, record: ImageRecord, *, resumed: bool = False) -> None:
+    class StopAtFirst(Reporter):
+        def result(self, record: object) -> None:
             stop.set()
 
     run = scan(progress=StopAtFirst(), stop=stop)

@@ -23,11 +23,11 @@ from clue_cli.records import RECORD, FailureCode, FailureRecord, ImageRecord, Ru
 from clue_cli.scan import pipeline
 from clue_cli.scan.assemble import uncalibrated
 from clue_cli.scan.options import DType, ScanOptions
-from clue_cli.scan.progress import Silent
 from model.calibration import Calibration
 from model.checkpoint import WEIGHTS_FILE, inspect
 from model.images.pixels import displayed_view
 from model.predictor import Predictor
+from model.reporter import SILENT, Reporter
 from model.storage import load
 from model.tiling import tiles
 from model.whole_file import earlier
@@ -70,7 +70,7 @@ def _png(height: int, width: int, seed: int = 0) -> bytes:
 def scan(model: Path, evidence: Path, tmp_path: Path) -> Scan:
     def run(out: str = "out", progress: Any = None, stop: threading.Event | None = None, **options: Any) -> RunRecord:
         chosen = ScanOptions(model=str(model), device="cpu", **options)
-        return pipeline.scan([evidence], tmp_path / out, chosen, progress or Silent(), stop)
+        return pipeline.scan([evidence], tmp_path / out, chosen, progress or SILENT, stop)
 
     return run
 
@@ -189,8 +189,8 @@ def test_the_threshold_of_the_command_line_is_used_and_recorded(scan: Scan, tmp_
 def test_stop_leaves_a_valid_folder_and_the_next_run_completes_it(scan: Scan, tmp_path: Path) -> None:
     stop = threading.Event()
 
-    class StopAtFirst(Silent):
-        def finished(self, record: ImageRecord, *, resumed: bool = False) -> None:
+    class StopAtFirst(Reporter):
+        def result(self, record: object) -> None:
             stop.set()
 
     run = scan(progress=StopAtFirst(), stop=stop)
@@ -397,13 +397,13 @@ def test_wrong_options_fail_before_anything_is_written(
 ) -> None:
     options = ScanOptions(**({"model": str(model), "device": "cpu"} | change))  # type: ignore[arg-type]
     with pytest.raises(error):
-        pipeline.scan([evidence], tmp_path / "out", options, Silent())
+        pipeline.scan([evidence], tmp_path / "out", options, SILENT)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_missing_path_fails_before_anything_is_written(model: Path, tmp_path: Path) -> None:
     with pytest.raises(NothingToScanError):
-        pipeline.scan([tmp_path / "nowhere"], tmp_path / "out", ScanOptions(model=str(model)), Silent())
+        pipeline.scan([tmp_path / "nowhere"], tmp_path / "out", ScanOptions(model=str(model)), SILENT)
     assert not (tmp_path / "out").exists()
 
 
@@ -414,14 +414,14 @@ def test_damaged_weights_are_told_and_the_run_is_marked_failed(evidence: Path, m
         (folder / path.name).write_bytes(path.read_bytes())
     (folder / WEIGHTS_FILE).write_bytes(b"nonsense")
     with pytest.raises(WeightsError, match="damaged"):
-        pipeline.scan([evidence], tmp_path / "out", ScanOptions(model=str(folder), device="cpu"), Silent())
+        pipeline.scan([evidence], tmp_path / "out", ScanOptions(model=str(folder), device="cpu"), SILENT)
     assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "failed"
 
 
 def test_a_model_whose_replacement_was_killed_is_said(evidence: Path, model: Path, tmp_path: Path) -> None:
     best = tmp_path / "run" / "best"
     shutil.copytree(model, earlier(best))
-    run = pipeline.scan([evidence], tmp_path / "out", ScanOptions(model=str(best), device="cpu"), Silent())
+    run = pipeline.scan([evidence], tmp_path / "out", ScanOptions(model=str(best), device="cpu"), SILENT)
     (warning,) = [warning for warning in run.warnings if "is missing" in warning]
     assert str(earlier(best)) in warning
     assert run.model["digest"] == inspect(str(model)).digest

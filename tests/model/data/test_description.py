@@ -13,6 +13,7 @@ from PIL import Image
 
 from model.data.description import AREA_EDGES, describe
 from model.data.mix import Authentic, Forge, MaskFolder, Masks, Mix, Pairs, Source, Validation
+from model.reporter import Reporter
 
 
 @pytest.fixture(scope="module")
@@ -124,12 +125,20 @@ def cut_off(tmp_path: Path) -> Mix:
 
 def test_damage_behind_a_header_shows_when_all_is_decoded(cut_off: Mix) -> None:
     assert not any(line.count("1.png") for source in describe(cut_off).sources for line in source.damaged)
-    seen: list[tuple[str, int, int]] = []
-    own, made = describe(cut_off, most=2, decode=True, looked=lambda *told: seen.append(told)).sources
+    events: list[object] = []
+
+    class Events(Reporter):
+        def stage(self, title: str, unit: str, total: int | None = None, *, done: int = 0) -> None:
+            events.append((title, unit, total))
+
+        def advance(self, n: int = 1, status: str | None = None, *, reused: bool = False) -> None:
+            events.append(n)
+
+    own, made = describe(cut_off, most=2, decode=True, reporter=Events()).sources
     assert [Path(line.split(": ")[0]).name for line in own.damaged] == ["1.png", "2.png"]
     assert [Path(line.split(": ")[0]).name for line in made.damaged] == ["3.jpg"]
     assert sum(own.forged_area) == 4  # every mask, whatever `most` says
-    assert seen == [(name, number, 6) for name in ("own", "made") for number in range(1, 7)]
+    assert events == [("Reading own", "images", 6), *[1] * 6, ("Reading made", "photos", 6), *[1] * 6]
 
 
 def test_masks_that_mark_nothing_can_be_damage(mix: Mix) -> None:

@@ -13,8 +13,8 @@ from accelerate.state import AcceleratorState
 
 from clue_cli.app import run
 from clue_cli.errors import ExitCode
-from model.training.log import Row, read_log
-from model.training.progress import Display
+from clue_cli.progress import ShownReporter
+from model.training.log import read_log
 from tests.clue_cli.commands.train.command import clue
 
 
@@ -28,14 +28,14 @@ def test_stopped_and_continued(
 ) -> None:
     assert clue(data, tmp_path / "unbroken", "--steps", "4") == ExitCode.OK
     with monkeypatch.context() as patch:
-        stepped = Display.stepped
+        advance = ShownReporter.advance
 
-        def stepped_and_stopped(self: Display, row: Row) -> None:
-            stepped(self, row)
-            if row["step"] == 3:
+        def advance_and_stop(self: ShownReporter, n: int = 1, status: str | None = None) -> None:
+            advance(self, n, status)
+            if n and self._done == 3:
                 signal.raise_signal(number)
 
-        patch.setattr(Display, "stepped", stepped_and_stopped)
+        patch.setattr(ShownReporter, "advance", advance_and_stop)
         assert clue(data, tmp_path / "run", "--steps", "4") == ExitCode.INTERRUPTED
     assert "Interrupted at step 3" in capfd.readouterr().err
     assert clue(data, tmp_path / "run", "--steps", "4") == ExitCode.OK
@@ -53,17 +53,17 @@ KILLED = """
 import os, signal, sys
 import torch
 from clue_cli.app import run
-from model.training.progress import Display
+from clue_cli.progress import ShownReporter
 
 torch.set_num_threads(int(sys.argv[1]))
-stepped = Display.stepped
+advance = ShownReporter.advance
 
-def killed(self, row):
-    stepped(self, row)
-    if row["step"] == 3:
+def killed(self, n=1, status=None):
+    advance(self, n, status)
+    if n and self._done == 3:
         os.kill(os.getpid(), signal.SIGKILL)
 
-Display.stepped = killed
+ShownReporter.advance = killed
 run(sys.argv[2:])
 """
 """`clue train` as a process that is killed after its third step; the state on the disk is that of the second."""
