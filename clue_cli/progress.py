@@ -151,6 +151,7 @@ class ShownReporter(Reporter, contextlib.AbstractContextManager["ShownReporter"]
             self.note(self._text())
         else:
             self._bar.total = self._total if self._final and self._unit else None
+            self._bar.bar_format = "{bar:12} {desc}" if self._bar.total else "{desc}"
             self._bar.n = min(self._done, self._total)
             self._bar.set_description_str(printable(self._text()))
 
@@ -194,7 +195,7 @@ def _bar(stream: TextIO) -> tqdm[Any]:
         monitor_interval = 0  # the reporter decides when to redraw; no thread that a fork would not copy
 
     Bar.set_lock(threading.RLock())
-    return Bar(total=None, file=stream, leave=False, dynamic_ncols=True, bar_format="{bar:12} {desc}")
+    return Bar(total=None, file=stream, leave=False, dynamic_ncols=True, bar_format="{desc}")
 
 
 def duration(seconds: float) -> str:

@@ -206,7 +206,7 @@ def sam_tensors(path: Path, device: str, dtype: torch.dtype | None) -> Iterator[
     """All tensors of a SAM checkpoint one by one: a .pth of segment_anything's, or safetensors with the same names.
 
     Args:
-        path: the file; its kind is told from its content.
+        path: the file; its kind follows from its content.
         device: where they go; `meta` for their shapes alone.
         dtype: None leaves it.
 

@@ -70,7 +70,7 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanOptions:
-    """Everything `clue scan` can be told, apart from where to read, where to write and how to talk.
+    """All options of `clue scan`, apart from where to read, where to write and which messages to show.
 
     Attributes:
         model: name of a preset with weights in the package, or a path.
@@ -131,7 +131,7 @@ class ScanOptions:
             "follow_links": self.follow_links,
             "include_results": self.include_results,
         }
-        # The batch is told and not compared: on a CPU it is one, on a GPU it can change the last bits of a mask.
+        # The batch is recorded and not compared: on a CPU it is one, on a GPU it can change the last bits of a mask.
         network: dict[str, Setting] = {"model": self.model, "dtype": self.dtype.value, "batch": self.batch}
         if self.compile is not None:
             network["compile"] = self.compile.value

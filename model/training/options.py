@@ -1,4 +1,4 @@
-"""What a training is told: everything that decides its result, and a little that does not."""
+"""Options of a training: everything that decides its result, and a little that does not."""
 
 from __future__ import annotations
 

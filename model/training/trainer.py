@@ -124,6 +124,8 @@ class _Trainer:
         with context or contextlib.nullcontext() as log:
             self.log = log
             self._begin()
+            if self.task.init is not None and not position.step:
+                self._validate(initial=True)
             supply = self.steps.supply()
             interrupted = False
             while (progress := options.progress(position.step, position.seconds)) < 1:
@@ -174,20 +176,25 @@ class _Trainer:
         self.reporter.advance(1 if self.options.steps is not None else seconds - self.reported, status)
         self.reported = seconds
 
-    def _validate(self) -> None:
-        """Measure the averaged weights, keep them if they are the best, move the loss weights."""
+    def _validate(self, *, initial: bool = False) -> None:
+        """Measure the averaged weights, keep them if they are the best, move the loss weights.
+
+        Args:
+            initial: only measure: these are the weights of `--init`.
+        """
         options, position = self.options, self.position
         shown = SHOWN if self.accelerator.is_main_process else 0
         with self.average.applied():
             counts, maps = measure(self.network, self.checked, self.accelerator.device, shown)
             everyone: list[Counts] = gather_object(counts)
             summary = summarize(everyone)
-            best = summary.f1 > position.best_f1
+            best = not initial and summary.f1 > position.best_f1
             if best:
                 position.best_f1, position.best_step = summary.f1, position.step
                 self._keep(self.folder.best, summary)
-        position.weights = position.weights.after(summary.precision, summary.recall, options.weights_rate)
-        position.validated_at = position.step
+        if not initial:
+            position.weights = position.weights.after(summary.precision, summary.recall, options.weights_rate)
+            position.validated_at = position.step
         row: Row = {"kind": "validation", "step": position.step} | asdict(summary) | {"best": best}
         row |= {"bce_weight": position.weights.bce, "dice_weight": position.weights.dice}
         self._write(row)

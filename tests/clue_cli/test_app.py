@@ -294,6 +294,11 @@ class TestOtherCommands:
         assert clue("schema", "--fields") == 0
         assert capsys.readouterr().out.startswith("# What `clue scan` writes")
 
+    @pytest.mark.parametrize(("word", "said"), [("--mix", "sources:"), ("--preset", "class NoiseSpec")])
+    def test_files_of_the_user_are_described(self, word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert clue("schema", word) == ExitCode.OK
+        assert said in capsys.readouterr().out
+
     def test_schema_prints_one_thing(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert clue("schema", "--fields", "--run") == ExitCode.BAD_USAGE
         assert capsys.readouterr().out == ""

@@ -108,12 +108,13 @@ def test_a_title_is_printed_when_its_stage_starts() -> None:
 def test_the_bar_moves_on_a_terminal_and_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("LINES", "24")
     clock, stream = Clock(), Terminal()
     with ShownReporter(stream=stream, clock=clock) as reporter:
         reporter.stage("", "images", 3)
         reporter.advance()
         assert "1 of 3 images" not in stream.getvalue(), "redrawn too often"
-        clock.now += LIVE_SECONDS
+        clock.now += 2 * LIVE_SECONDS
         reporter.advance(status="a status that is wider than the terminal is")
         shown = stream.getvalue().rpartition("\r")[2]
         assert "2 of 3 images" in shown

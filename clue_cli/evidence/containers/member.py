@@ -1,7 +1,7 @@
 """What the containers have in common: an opened `Archive` goes in, one `Member` after the other comes out.
 
 A container is a module of this package whose function `members` takes the archive and its budget; `container` of
-`formats.Format` names it. The archive libraries are told to read, never to extract: no path from an archive is ever
+`formats.Format` names it. The archive libraries only read, they never extract: no path from an archive is ever
 written to.
 """
 

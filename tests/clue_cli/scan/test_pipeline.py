@@ -17,8 +17,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from clue_cli import __version__
 from clue_cli.errors import NothingToScanError, OutputError, UsageError, WeightsError
 from clue_cli.networks import local
+from clue_cli.progress import ShownReporter
 from clue_cli.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord
 from clue_cli.scan import pipeline
 from clue_cli.scan.assemble import uncalibrated
@@ -105,6 +107,21 @@ def test_every_file_ends_in_a_record_or_a_count(scan: Scan, tmp_path: Path) -> N
     assert run.not_pictures_by_type == {"txt": 1}
     for name in ("index.html", "summary.csv", "run.json"):
         assert (tmp_path / "out" / name).stat().st_size > 0
+
+
+def test_what_a_person_sees(scan: Scan, tmp_path: Path) -> None:
+    stream = io.StringIO()
+    with ShownReporter(stream=stream) as reporter:
+        scan(progress=reporter)
+        assert reporter._text().startswith("6 of 6 files · ")
+        assert reporter._text().endswith(" forged · 1 failed")
+        scan(progress=reporter)
+        assert reporter._text().endswith(" forged · 1 failed · 7 reused")
+    said = stream.getvalue()
+    assert f"clue {__version__}, model " in said
+    assert said.count("failed: evidence/cut.jpg: ") == 1
+    for row in ("Scan finished", "6", "1 of 6 files", "slowest steps", "reused from earlier scans", "index.html"):
+        assert row in said
 
 
 def test_outputs_have_the_size_of_the_image_and_agree_with_the_record(scan: Scan, tmp_path: Path) -> None:

@@ -78,6 +78,20 @@ def test_lines_are_for_a_terminal(mix: Mix) -> None:
         assert expected in text
 
 
+def test_masks_that_look_inverted_are_a_warning(tmp_path: Path) -> None:
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    for number in range(4):
+        Image.new("RGB", (64, 64)).save(tmp_path / "images" / f"{number}.png")
+        mask = np.zeros((64, 64), np.uint8)
+        mask[20:40, 20:40] = 255
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{number}.png")
+    for wrong in (False, True):
+        pairs = Pairs(tmp_path / "images", tmp_path / "masks", reading=Masks(inverted=wrong))
+        lines = describe(Mix(tmp_path / "mix.yaml", (Source("own", 1, pairs),), Validation())).lines()
+        assert any("warning: 4 of 4 masks mark most of the image" in line for line in lines) is wrong
+
+
 def test_of_a_large_set_some_masks_are_decoded_and_all_sizes_compared(mix: Mix) -> None:
     whole, some = describe(mix, most=0).sources[0], describe(mix, most=5).sources[0]
     assert sum(some.forged_area) <= 5 < sum(whole.forged_area)
