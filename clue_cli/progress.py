@@ -122,13 +122,16 @@ class ShownReporter(Reporter, contextlib.AbstractContextManager["ShownReporter"]
         Console(file=self._stream, markup=False, highlight=False, emoji=False).print(table)
 
     def finish(self) -> None:
-        """Remove the bar."""
+        """Replace the bar by a line that stays, if anything was counted."""
         with self._lock:
+            counted = self._running and self._unit and self._done > self._before
             self._running = False
             if self._bar is not None:
                 self._redirected.close()
                 self._bar.close()
                 self._bar = None
+            if counted:
+                self.note(self._text(ended=True))
 
     def write(self, text: str) -> None:
         """Write text as it is, above the bar."""
@@ -155,14 +158,14 @@ class ShownReporter(Reporter, contextlib.AbstractContextManager["ShownReporter"]
             self._bar.n = min(self._done, self._total)
             self._bar.set_description_str(printable(self._text()))
 
-    def _text(self) -> str:
+    def _text(self, *, ended: bool = False) -> str:
         computed, elapsed = self._done - self._before - self._reused, max(self._clock() - self._start, 1e-9)
         parts = [self._amount()] if self._unit else []
         if computed > 0 and self._unit == "bytes":
             parts.append(f"{size(computed / elapsed)}/s")
-        elif computed > 0 and self._unit != "seconds":
+        elif computed > 0 and self._unit not in ("", "seconds"):
             parts.append(f"{computed / elapsed:.1f} {self._unit}/s")
-        if computed > 0 and self._final and self._total:
+        if computed > 0 and self._final and self._total and not ended:
             left = elapsed * max(0, self._total - self._done) / computed
             parts.append(f"{duration(left)} left")
         parts += [f"{self._reused:,} reused"] if self._reused else []

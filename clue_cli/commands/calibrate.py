@@ -157,7 +157,7 @@ def _execute(
                     measure(paths, options, predictor, checkpoint.calibration, on_event, forged=kind == "forged")
                 )
                 on_event(found[-1])
-                _note_counts(reporter, kind, found[-1])
+                _note_counts(reporter, found[-1])
             if not found[-1].images:
                 raise NothingToScanError(
                     f"No {kind} photo could be used ({len(found[-1].left_out):,} left out, "
@@ -192,10 +192,10 @@ def _left_out_noted(reporter: Reporter, kind: str) -> Callable[[Measured], None]
     return on_event
 
 
-def _note_counts(reporter: Reporter, kind: str, found: Measured) -> None:
+def _note_counts(reporter: Reporter, found: Measured) -> None:
+    without = counted(found.not_pictures, "file")
+    reporter.advance(0, f"{len(found.left_out):,} left out, {without} without a picture")
     reporter.finish()
-    counts = f"{counted(len(found.images), 'image')}, {len(found.left_out):,} left out"
-    reporter.note(f"{kind}: {counts}, {counted(found.not_pictures, 'file')} without a picture")
     for note in found.notes:
         reporter.note(note)
     if found.skipped:

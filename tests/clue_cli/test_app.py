@@ -56,7 +56,7 @@ class Pipeline:
         progress.result(image("evidence/a.jpg"))
         progress.result(failure("evidence/b.jpg"))
         progress.advance(2)
-        progress.summary("Scan finished", [("images", "1", "")])
+        progress.summary("Scan finished", [(name, str(n), "") for name, n in self.counts if n])
         return record
 
     @property

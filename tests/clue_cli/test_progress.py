@@ -33,6 +33,9 @@ class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
 
+    def fileno(self) -> int:
+        return 2
+
 
 def whole_scan(reporter: ShownReporter) -> None:
     reporter.note("clue 1, model mini on cpu")
@@ -101,14 +104,15 @@ def test_a_title_is_printed_when_its_stage_starts() -> None:
         "Making the validation samples.",
         "Fetching x (0 B of 3.0 MiB).",
         "Fetching x: 1.0 MiB of 3.0 MiB · 128.0 KiB/s · 16 s left",
+        "Fetching x: 1.0 MiB of 3.0 MiB · 128.0 KiB/s",
         "6 of 60 seconds · 54 s left · loss 0.5",
+        "6 of 60 seconds · loss 0.5",
     ]
 
 
-def test_the_bar_moves_on_a_terminal_and_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bar_moves_on_a_terminal_and_leaves_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "40")
-    monkeypatch.setenv("LINES", "24")
+    monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((40, 24)))
     clock, stream = Clock(), Terminal()
     with ShownReporter(stream=stream, clock=clock) as reporter:
         reporter.stage("", "images", 3)
@@ -121,7 +125,7 @@ def test_the_bar_moves_on_a_terminal_and_goes_away(monkeypatch: pytest.MonkeyPat
         assert len(shown) <= 40
         reporter.note("warning: red", "warning")
         assert "\x1b[33mwarning: red\x1b[0m\n" in stream.getvalue()
-    assert stream.getvalue().endswith("\r")
+    assert stream.getvalue().endswith("\r2 of 3 images · 10.0 images/s · a status that is wider than the terminal is\n")
 
 
 @pytest.mark.parametrize("term", ["dumb", "unknown"])

@@ -14,7 +14,6 @@ import pytest
 
 from clue_cli import app
 from clue_cli.calibrate import scores
-from clue_cli.commands import calibrate as command
 from clue_cli.errors import ExitCode
 from clue_cli.evidence.reader import read_item
 from clue_cli.scan.calibration_file import parse
@@ -104,15 +103,16 @@ def test_what_counts_and_what_does_not(calibration: Path, model: Path) -> None:
 def test_the_person_is_told(
     photos: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "_SECONDS", 0.0)
+    monkeypatch.setattr("clue_cli.progress.LINE_SECONDS", 0.0)
     calibrate(photos, tmp_path / "c.json", model, "--fpr", "0.1", "--hidden")
     said = capsys.readouterr()
     assert said.out == ""
     for words in (
         "left out: authentic/cut.jpg: ",
+        " · 5 left out, 1 file without a picture",
         "left out: authentic/copy.jpg: The same bytes as authentic/00.jpg.",
-        "authentic: 12 images, ",
-        "authentic: 25 images, 5 left out, 1 file without a picture",
+        "authentic: 12 images · ",
+        "authentic: 25 images · ",
         "Of new authentic photos at most 7.69 % are called forged by mistake (asked for: at most 10 %)",
         "smallest rate that can be promised is 1/26",
         "else no evidence; none is inconclusive",

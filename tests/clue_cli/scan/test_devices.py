@@ -152,7 +152,8 @@ def test_a_stop_finishes_what_is_in_flight_and_the_next_run_the_rest(scan: Scan,
 
     class StopAtFirst(Reporter):
         def result(self, record: object) -> None:
-            stop.set()
+            if isinstance(record, ImageRecord):
+                stop.set()
 
     run = scan(progress=StopAtFirst(), stop=stop)
     assert (run.status, run.exit_code) == ("interrupted", 130)

@@ -208,7 +208,8 @@ def test_stop_leaves_a_valid_folder_and_the_next_run_completes_it(scan: Scan, tm
 
     class StopAtFirst(Reporter):
         def result(self, record: object) -> None:
-            stop.set()
+            if isinstance(record, ImageRecord):
+                stop.set()
 
     run = scan(progress=StopAtFirst(), stop=stop)
     assert run.status == "interrupted"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -158,13 +156,6 @@ class TestOptions:
         assert one.to_dict()["levels"] == [0.1]
 
 
-def _runs(pid: str) -> bool:
-    try:
-        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 class TestFeed:
     def test_a_batch_is_made_of_the_seed_and_its_number(self) -> None:
         feed = Feed(Squares(1), QUICK, 3, seed=4)
@@ -193,25 +184,6 @@ class TestFeed:
         helped = list(batches(feed, range(3, 12, 4), 2))
         assert [batch.number for batch in helped] == [3, 7, 11]
         assert all(torch.equal(a.images, b.images) for a, b in zip(alone, helped, strict=True))
-
-    @pytest.mark.skipif(sys.platform != "linux", reason="prctl")
-    def test_workers_die_with_a_killed_training(self) -> None:
-        script = """
-import os, multiprocessing, signal
-from model.training.feed import Feed, batches
-from tests.model.training.made import QUICK, Squares
-supply = batches(Feed(Squares(1), QUICK, 1, seed=4), range(100), 2)
-next(supply)
-print(*(child.pid for child in multiprocessing.active_children()), flush=True)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-        killed = subprocess.run([sys.executable, "-c", script], check=False, stdout=subprocess.PIPE, text=True)
-        workers = killed.stdout.split()
-        assert len(workers) == 2
-        end = time.monotonic() + 2  # workers notice by themselves after five seconds
-        while alive := [pid for pid in workers if _runs(pid)]:
-            assert time.monotonic() < end, alive
-            time.sleep(0.05)
 
     def test_larger_pictures_are_fewer(self) -> None:
         feed = Feed(Squares(1, sizes=((64, 64), (64, 96), (128, 128), (512, 512))), QUICK, 6, seed=4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_stopped_and_continued(
 
 
 KILLED = """
-import os, signal, sys
+import multiprocessing, os, signal, sys
 import torch
 from clue_cli.app import run
 from clue_cli.progress import ShownReporter
@@ -61,6 +62,7 @@ advance = ShownReporter.advance
 def killed(self, n=1, status=None):
     advance(self, n, status)
     if n and self._done == 3:
+        print(*(child.pid for child in multiprocessing.active_children()), flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 
 ShownReporter.advance = killed
@@ -69,11 +71,18 @@ run(sys.argv[2:])
 """`clue train` as a process that is killed after its third step; the state on the disk is that of the second."""
 
 
+def _runs(pid: str) -> bool:
+    try:
+        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def test_killed_between_checkpoints_and_continued(
     data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def words(name: str) -> list[str]:
-        small = ["--preset", str(data / "quick.yaml"), "--batch", "4", "--workers", "0", "--device", "cpu"]
+        small = ["--preset", str(data / "quick.yaml"), "--batch", "4", "--workers", "2", "--device", "cpu"]
         small += ["--validation-samples", "8", "--validate-every", "4", "--save-every", "2", "--dice", "image"]
         return ["train", "--data", str(data / "mix.yaml"), "--out", str(tmp_path / name), "--steps", "5", *small]
 
@@ -82,6 +91,13 @@ def test_killed_between_checkpoints_and_continued(
         [sys.executable, "-c", KILLED, threads, *words("run")], check=False, capture_output=True, text=True
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
+    if sys.platform == "linux":
+        workers = killed.stdout.split()
+        assert len(workers) == 2
+        end = time.monotonic() + 2  # by themselves they notice after five seconds
+        while alive := [pid for pid in workers if _runs(pid)]:
+            assert time.monotonic() < end, alive
+            time.sleep(0.05)
     logs = [tmp_path / name / "log.jsonl" for name in ("run", "unbroken")]
     assert [row["step"] for row in read_log(logs[0]) if row["kind"] == "step"] == [1, 2, 3]
     assert run(words("run")) == ExitCode.OK
