@@ -24,7 +24,6 @@ from clue_cli.commands.train import train
 from clue_cli.errors import ClueError, ExitCode, UsageError
 from clue_cli.eval.options import ATTACKS
 from clue_cli.terminal import complain, printable, say, sentence, steady_streams, write_stdout
-from model.errors import UserError, WeightsProblem
 
 _debug: ContextVar[bool] = ContextVar("debug", default=False)
 
@@ -175,11 +174,15 @@ def schema(
         bool, typer.Option("--calibration", help="Print the schema of the calibration file instead.")
     ] = False,
     fields: Annotated[bool, typer.Option("--fields", help="Print a Markdown table of all fields instead.")] = False,
+    mix: Annotated[
+        bool, typer.Option("--mix", help="Print the description of mix.yaml, the training data, instead.")
+    ] = False,
+    preset: Annotated[bool, typer.Option("--preset", help="Print the description of a preset's keys instead.")] = False,
 ) -> None:
     """Print the JSON Schema of a record: a verdict file of `clue scan`, or a line of records.jsonl."""
     from clue_cli.commands.schema import schema as print_schema
 
-    raise typer.Exit(print_schema(run=run, calibration=calibration, fields=fields))
+    raise typer.Exit(print_schema(run=run, calibration=calibration, fields=fields, mix=mix, preset=preset))
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -196,11 +199,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         # Typer always leaves like this; it has shown wrong usage (2) itself.
         return done.code if isinstance(done.code, int) else ExitCode.OK
     except ClueError as error:
-        complain(error.message, error.advice)
-        return error.exit_code
-    except UserError as error:
         complain(sentence(error), error.advice)
-        return ExitCode.WEIGHTS_MISSING if isinstance(error, WeightsProblem) else ExitCode.BAD_USAGE
+        return error.exit_code
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except Exception as error:

@@ -1,12 +1,12 @@
 """Exit codes, and the exceptions that users see.
 
-    ClueError                     an error described in one sentence
-     ├── UsageError               2   a wrong option or value
-     ├── NothingToScanError       3   a missing path, or no picture in the evidence
+    model.errors.ClueError        an error described in one sentence
+     ├── UserError                2   `model.errors` lists those of `model`
+     │    └── UsageError          2   a wrong option or value
      ├── WeightsError             4   weights missing, damaged or of another model
+     ├── NothingToScanError       3   a missing path, or no picture in the evidence
      ├── OutputError              5   the results folder cannot be written
      ├── ForgedFound              6   `--fail-on forged` and an image was forged
-     ├── TrainingFailed           7   training failed: NaN loss, out of memory
      └── DataProblemError         1   `--strict` and a data set or a prediction has a problem
 
 If several apply to a scan, the first of these wins: INTERRUPTED, FORGED_FOUND, SOME_FAILED, NOTHING_TO_SCAN, OK.
@@ -20,7 +20,19 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from model.errors import UserError
+from model.errors import ClueError, UserError, WeightsError
+
+__all__ = [
+    "Aborted",
+    "ClueError",
+    "DataProblemError",
+    "ExitCode",
+    "ForgedFound",
+    "NothingToScanError",
+    "OutputError",
+    "UsageError",
+    "WeightsError",
+]
 
 
 class ExitCode(IntEnum):
@@ -48,32 +60,18 @@ class ExitCode(IntEnum):
     """Ctrl-C or SIGTERM. What was finished is recorded; the same command resumes."""
 
 
-class ClueError(UserError):
-    """An error described in one sentence, with advice on what to do next."""
-
-    exit_code = ExitCode.INTERNAL_ERROR
-
-
 class Aborted(Exception):
     """Another thread failed or the run was cut short: whoever waits stops waiting."""
 
 
-class UsageError(ClueError):
+class UsageError(UserError):
     """A wrong option or value."""
-
-    exit_code = ExitCode.BAD_USAGE
 
 
 class NothingToScanError(ClueError):
     """A path does not exist, or there is no picture in the evidence."""
 
     exit_code = ExitCode.NOTHING_TO_SCAN
-
-
-class WeightsError(ClueError):
-    """Weights are missing, damaged, or of another model."""
-
-    exit_code = ExitCode.WEIGHTS_MISSING
 
 
 class OutputError(ClueError):
@@ -86,12 +84,6 @@ class ForgedFound(ClueError):
     """`--fail-on forged` was given and an image was forged."""
 
     exit_code = ExitCode.FORGED_FOUND
-
-
-class TrainingFailed(ClueError):
-    """Training cannot continue: the loss is not finite, or memory ran out."""
-
-    exit_code = ExitCode.TRAINING_FAILED
 
 
 class DataProblemError(ClueError):

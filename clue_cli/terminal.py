@@ -97,7 +97,7 @@ def complain(message: str, advice: str | None = None) -> None:
 
 
 def say(*lines: str) -> None:
-    """Show printable lines on stderr; where that cannot be written, nobody is told."""
+    """Show printable lines on stderr; if it cannot be written, they are dropped."""
     try:
         sys.stderr.write("".join(f"{line}\n" for line in lines))
         sys.stderr.flush()

@@ -15,7 +15,7 @@ from typing import Any
 
 from model.branches import BRANCHES, parts_of
 from model.calibration import Calibration
-from model.errors import WeightsProblem
+from model.errors import WeightsError
 from model.presets import Preset
 from model.registry import BasesError, find
 from model.whole_file import earlier
@@ -34,8 +34,10 @@ BEST, LAST = "best", "last"
 EMBEDDED = Path(__file__).parent / "weights" / "mini"
 
 
-class CheckpointError(WeightsProblem):
+class CheckpointError(WeightsError):
     """A checkpoint that is missing, damaged, or of another model; the message says what and where."""
+
+    advice = "A model is a folder with model.json and model.safetensors, or a name that `clue models list` shows."
 
 
 class BaseWeightsError(CheckpointError):

@@ -6,7 +6,8 @@ what `clue --help` imports, so that pydantic and PyYAML are imported when a file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -59,8 +60,18 @@ class ConfigError(UserError, ValueError):
         super().__init__(legible(f"{where}: {found}; expected {expected}"))
         self.where, self.found, self.expected = where, found, expected
 
-    def __reduce__(self) -> tuple[type[ConfigError], tuple[str, str, str]]:
-        return type(self), (self.where, self.found, self.expected)  # errors travel between processes
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[str, str, str], dict[str, Any]]:
+        return type(self), (self.where, self.found, self.expected), self.__dict__  # errors travel between processes
+
+
+@contextmanager
+def advising(advice: str) -> Iterator[None]:
+    """Give a ConfigError from inside the block this advice if it has none."""
+    try:
+        yield
+    except ConfigError as error:
+        error.advice = error.advice or advice
+        raise
 
 
 class Keyed:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,8 +20,9 @@ from filelock import FileLock
 
 from model.branches import parts_of
 from model.config import Keyed, check, dotted
-from model.errors import WeightsProblem
+from model.errors import WeightsError
 from model.presets import Preset
+from model.reporter import SILENT, Reporter
 from model.whole_file import write_text
 
 FORMAT = 1
@@ -29,12 +30,14 @@ REGISTRY_FILE = "models.json"
 _CHUNK = 1 << 22
 
 
-class BasesError(WeightsProblem):
+class BasesError(WeightsError):
     """Base weights that are missing, damaged, changed, or of another model.
 
     Attributes:
         problems: one line for each thing that is wrong; the message names the first, and how many more there are.
     """
+
+    advice = "`clue models add` registers base weights of SD3 and SAM; `clue models list` shows them."
 
     def __init__(self, message: str, problems: tuple[str, ...] = ()) -> None:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -158,17 +161,18 @@ def find(name: str) -> Base:
     return base
 
 
-def verify(base: Base, hashed: Callable[[int], None] = lambda _: None) -> list[str]:
+def verify(base: Base, reporter: Reporter = SILENT) -> list[str]:
     """Hash every file again; one line for each that is missing or changed, with both digests.
 
     Args:
         base: what was registered.
-        hashed: told how many bytes were just read.
+        reporter: receives the number of bytes read.
     """
     problems = []
+    reporter.stage(f"Hashing {base.name}", "bytes", sum(file.bytes for files in base.parts.values() for file in files))
     for part, file in ((part, file) for part, files in base.parts.items() for file in files):
         try:
-            now = sha256_of(Path(file.path), hashed)
+            now = sha256_of(Path(file.path), reporter)
         except OSError as error:
             problems.append(f"{part}: {file.path}: {error.strerror}")
             continue
@@ -177,7 +181,7 @@ def verify(base: Base, hashed: Callable[[int], None] = lambda _: None) -> list[s
     return problems
 
 
-def stored(path: Path, hashed: Callable[[int], None] = lambda _: None) -> StoredFile:
+def stored(path: Path, reporter: Reporter = SILENT) -> StoredFile:
     """A file's note: it is read once, from beginning to end.
 
     Raises:
@@ -186,12 +190,12 @@ def stored(path: Path, hashed: Callable[[int], None] = lambda _: None) -> Stored
     path = path.absolute()
     try:
         status = path.stat()
-        return StoredFile(str(path), status.st_size, status.st_mtime_ns, sha256_of(path, hashed))
+        return StoredFile(str(path), status.st_size, status.st_mtime_ns, sha256_of(path, reporter))
     except OSError as error:
         raise BasesError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def sha256_of(path: Path, hashed: Callable[[int], None] = lambda _: None) -> str:
+def sha256_of(path: Path, reporter: Reporter = SILENT) -> str:
     """SHA-256 of a file, hex.
 
     Raises:
@@ -201,7 +205,7 @@ def sha256_of(path: Path, hashed: Callable[[int], None] = lambda _: None) -> str
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
-            hashed(len(chunk))
+            reporter.advance(len(chunk))
     return digest.hexdigest()
 
 

@@ -137,7 +137,7 @@ def pickled_tensors(path: Path, device: str, dtype: torch.dtype | None) -> Itera
     """All tensors of a PyTorch checkpoint one by one: a .pth, or safetensors with the same names.
 
     Args:
-        path: the file; its kind is told from its content.
+        path: the file; its kind follows from its content.
         device: where they go; `meta` for their shapes alone.
         dtype: None leaves it.
 

@@ -50,7 +50,7 @@ from model.whole_file import write_text
 
 VALIDATION = "held-out validation"
 TOLD = 20
-"""Problems of a set that are told."""
+"""Problems of a set that are printed."""
 SHIFTS = (0.5, 1.0, 3.0, 4.0, 6.0)
 
 
@@ -127,15 +127,15 @@ def on_validation(model: Path, args: argparse.Namespace) -> Iterator[ImageRow]:
 
 
 def entries_of(name: str, folder: Path) -> list[Sample]:
-    """The images of a benchmark folder; what is wrong with them is told.
+    """The images of a benchmark folder; what is wrong with them is printed.
 
     Raises:
         EvaluationError: it is laid out in no way that is known, or no image is forged.
     """
     found = find_at(folder)
     for problem in found.problems[:TOLD]:
-        told = f"{name}: {problem.kind.value}: {problem.name} {problem.detail}"
-        print(legible(told.rstrip()), file=sys.stderr)
+        line = f"{name}: {problem.kind.value}: {problem.name} {problem.detail}"
+        print(legible(line.rstrip()), file=sys.stderr)
     if len(found.problems) > TOLD:
         print(f"{name}: and {len(found.problems) - TOLD} problems more", file=sys.stderr)
     if not any(entry.forged for entry in found.samples):
@@ -152,7 +152,7 @@ def on_set(model: Path, entries: Sequence[Sample], args: argparse.Namespace) -> 
         for entry in entries:
             try:
                 pixels = read_pixels(entry.image)
-            except DamagedFileError:  # told when the set was listed
+            except DamagedFileError:  # printed when the set was listed
                 unreadable.append(entry)
                 continue
             yield entry, pixels

@@ -21,8 +21,8 @@ import numpy as np
 from PIL import Image
 
 from clue_cli.eval.options import EvalOptions
-from clue_cli.eval.progress import EvalProgress
 from clue_cli.eval.run import evaluate
+from clue_cli.progress import ShownReporter
 
 TARGET = 0.10
 
@@ -70,7 +70,7 @@ def main() -> int:
         chosen = EvalOptions(
             bench=(bench,), root=options.root, model=options.model, limit=options.images if options.bench else None
         )
-        with EvalProgress() as progress:
+        with ShownReporter() as progress:
             results = evaluate(folder / "out", chosen, progress)
     timing = results.timing
     share = timing.share_outside_network

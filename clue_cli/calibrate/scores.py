@@ -91,7 +91,7 @@ class Scores:
         options: what is read, and within which limits.
         networks: of the model, one for each device.
         calibration: of the model; how a heatmap becomes a score.
-        told: called after each image and each thing left out, by one thread at a time.
+        on_event: called after each image and each thing left out, by one thread at a time.
         warn: called with a sentence about the run as a whole.
         forged: the class of images that is measured.
 
@@ -105,12 +105,12 @@ class Scores:
         options: ScanOptions,
         networks: Sequence[Network],
         calibration: Calibration,
-        told: Callable[[Measured], None],
+        on_event: Callable[[Measured], None],
         warn: Callable[[str], None],
         *,
         forged: bool,
     ) -> None:
-        self.paths, self.options, self.told = expanded(paths, forged=forged), options, told
+        self.paths, self.options, self.on_event = expanded(paths, forged=forged), options, on_event
         # With no score above 1 everything is `no_evidence`, except for what is no subject of a verdict at all.
         self.calibration = replace(calibration.with_thresholds(1.0, 1.0), pixel_threshold=1.0)
         self.outputs = ForgeOutputs(forged=forged)
@@ -195,14 +195,14 @@ class Scores:
             with self.lock:
                 self.measured.images.append(scored)
                 self.places[0].append(place)
-                self.told(self.measured)
+                self.on_event(self.measured)
 
     def leave_out(self, place: Place, locator: str, code: str, message: str) -> None:
         """Note why something does not count."""
         with self.lock:
             self.measured.left_out.append(LeftOut(locator=locator, code=str(code), message=message))
             self.places[1].append(place)
-            self.told(self.measured)
+            self.on_event(self.measured)
 
 
 def _sorted(places: list[Place], things: list[T]) -> list[T]:

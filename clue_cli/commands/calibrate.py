@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,16 +26,16 @@ from clue_cli.commands.options import (
     path,
 )
 from clue_cli.errors import ExitCode, NothingToScanError, OutputError, UsageError
+from clue_cli.progress import ShownReporter
 from clue_cli.scan.options import ScanOptions
 from clue_cli.terminal import counted, printable, say
+from model.reporter import Reporter
 
 if TYPE_CHECKING:
     from clue_cli.calibrate.scores import Measured
     from clue_cli.scan.calibration_file import CalibrationFile
 
 _DEFAULT = ScanOptions()
-_SECONDS = 5.0
-"""Time between two lines of progress."""
 
 
 def calibrate(
@@ -151,23 +151,23 @@ def _execute(
 
     check_paths([*authentic, *forged])
     checkpoint = find_model(options.model)
-    if checkpoint.note and not quiet:
-        say(printable(checkpoint.note))
+    reporter = ShownReporter(quiet=quiet)
+    if checkpoint.note:
+        reporter.note(checkpoint.note)
     devices, dtype = find_devices(options, options.dtype)
 
     def warn(text: str) -> None:
-        if not quiet:
-            say(f"warning: {text}")
+        reporter.note(f"warning: {text}", "warning")
 
     found: list[Measured] = []
-    with networks_for(checkpoint, devices, dtype, options, warn) as networks:
+    with reporter, networks_for(checkpoint, devices, dtype, options, warn) as networks:
         for kind, paths in (("authentic", authentic), ("forged", forged)):
             if not paths:
                 continue
-            shown, ours = _Shown(kind, quiet=quiet), kind == "forged"
-            run = Scores(paths, options, networks, checkpoint.calibration, shown, warn, forged=ours)
+            on_event, ours = _left_out_noted(reporter, kind), kind == "forged"
+            run = Scores(paths, options, networks, checkpoint.calibration, on_event, warn, forged=ours)
             found.append(run.run())
-            shown.end(found[-1])
+            _note_counts(reporter, found[-1])
             if not found[-1].images:
                 raise NothingToScanError(
                     f"No {kind} photo could be used ({len(found[-1].left_out):,} left out, "
@@ -187,36 +187,30 @@ def _execute(
     )
 
 
-class _Shown:
-    """Reports on stderr each file that is left out, and the progress every few seconds."""
+def _left_out_noted(reporter: Reporter, kind: str) -> Callable[[Measured], None]:
+    """Reports each image, and each file that is left out."""
+    images, left_out = 0, 0
+    reporter.stage(kind, "images")
 
-    def __init__(self, kind: str, *, quiet: bool) -> None:
-        self._kind, self._quiet = kind, quiet
-        self._left_out, self._said = 0, time.monotonic()
+    def on_event(found: Measured) -> None:
+        nonlocal images, left_out
+        for left in found.left_out[left_out:]:
+            reporter.note(f"left out: {left.locator}: {left.message}", "warning")
+        reporter.advance(len(found.images) - images, f"{len(found.left_out):,} left out")
+        images, left_out = len(found.images), len(found.left_out)
 
-    def __call__(self, found: Measured) -> None:
-        for left in found.left_out[self._left_out :]:
-            self._say(f"left out: {printable(left.locator)}: {printable(left.message)}")
-        self._left_out = len(found.left_out)
-        if time.monotonic() - self._said >= _SECONDS:
-            self._said = time.monotonic()
-            self._say(self._count(found))
+    return on_event
 
-    def end(self, found: Measured) -> None:
-        self(found)
-        self._say(f"{self._count(found)}, {counted(found.not_pictures, 'file')} without a picture")
-        for note in found.notes:
-            self._say(printable(note))
-        if found.skipped:
-            what = "hidden file, folder or link" if found.skipped == 1 else "hidden files, folders or links"
-            self._say(f"Not read: {found.skipped:,} {what} (--hidden, --follow-links).")
 
-    def _count(self, found: Measured) -> str:
-        return f"{self._kind}: {counted(len(found.images), 'image')}, {len(found.left_out):,} left out"
-
-    def _say(self, line: str) -> None:
-        if not self._quiet:
-            say(line)
+def _note_counts(reporter: Reporter, found: Measured) -> None:
+    without = counted(found.not_pictures, "file")
+    reporter.advance(0, f"{len(found.left_out):,} left out, {without} without a picture")
+    reporter.finish()
+    for note in found.notes:
+        reporter.note(note)
+    if found.skipped:
+        what = "hidden file, folder or link" if found.skipped == 1 else "hidden files, folders or links"
+        reporter.note(f"Not read: {found.skipped:,} {what} (--hidden, --follow-links).")
 
 
 def _write(made: CalibrationFile, out: Path) -> None:

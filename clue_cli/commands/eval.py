@@ -205,15 +205,15 @@ def evaluate(
 
 def _measure(out: Path, options: EvalOptions, *, quiet: bool) -> ExitCode:
     # Heavy: only here, so that `clue --help` answers at once
-    from clue_cli.eval.progress import EvalProgress
     from clue_cli.eval.run import evaluate as run
     from clue_cli.eval.table import render
+    from clue_cli.progress import ShownReporter
 
-    with graceful_stop() as stop, EvalProgress(quiet=quiet) as progress:
-        results = run(out, options, progress, stop)
+    with graceful_stop() as stop, ShownReporter(quiet=quiet) as reporter:
+        results = run(out, options, reporter, stop)
     if not quiet:
         write_stdout(render(results, width=_width(), colour=_colour()))
-        progress.say(f"page: {out / 'index.html'}")
+        reporter.note(f"page: {out / 'index.html'}")
     return _conclude(results)
 
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clue_cli.commands.options import READING, Hidden, Quiet, check_current_folder, path
+from clue_cli.commands.options import READING, Hidden, Quiet, check_current_folder, path, require_extra
 from clue_cli.commands.stop import graceful_stop
 from clue_cli.errors import ExitCode, UsageError, WeightsError
 from clue_cli.forging.options import DEFAULT_KINDS, KINDS, ForgeOptions
-from clue_cli.terminal import PatientStderr, complain, counted, printable, say
+from clue_cli.terminal import complain, counted, printable, say
 
 if TYPE_CHECKING:
-    from clue_cli.forging.run import ForgeRun, Told
+    from clue_cli.forging.run import ForgeRun
 
 _DEFAULT = ForgeOptions()
 _DEFAULT_KINDS = ",".join(DEFAULT_KINDS)
@@ -135,10 +132,7 @@ def forge(
     check_current_folder()
     if size is not None and whole:
         raise UsageError("--size and --whole exclude each other.", "Give one of them.")
-    if importlib.util.find_spec("cv2") is None:
-        raise UsageError(
-            "`clue forge` needs OpenCV, which the extra `train` brings.", "pip install 'clue-forensics[train]'"
-        )
+    require_extra("forge", "cv2")
     options = ForgeOptions(
         count=count,
         masks=masks,
@@ -157,11 +151,12 @@ def forge(
 
 def _execute(photos: list[Path], out: Path, options: ForgeOptions, *, quiet: bool) -> ForgeRun:
     from clue_cli.forging.run import forge_folder  # OpenCV: only here, so that `clue --help` answers at once
+    from clue_cli.progress import ShownReporter
     from model.data.inpaint import ToolError
 
-    with graceful_stop() as stop, _shown(quiet) as told:
+    with graceful_stop() as stop, ShownReporter(quiet=quiet) as reporter:
         try:
-            return forge_folder(photos, out, options, told, stop)
+            return forge_folder(photos, out, options, reporter, stop)
         except ToolError as error:
             raise WeightsError(
                 f"{error}.", "Nothing is downloaded: name a folder written by save_pretrained, with safetensors."
@@ -181,44 +176,3 @@ def _conclude(run: ForgeRun, out: Path, *, quiet: bool) -> ExitCode:
         complain(f"{some} could not be used; forge.json lists them with reasons.")
         return ExitCode.SOME_FAILED
     return ExitCode.OK
-
-
-@contextmanager
-def _shown(quiet: bool) -> Iterator[Told]:
-    """A bar on stderr and a line for each photo that cannot be used; nothing if quiet."""
-    from tqdm import tqdm
-
-    from clue_cli.forging.run import Told
-
-    class Shown(Told):
-        bar: tqdm[Any] | None = None
-
-        def started(self, photos: int, cutouts: int, before: int, count: int) -> None:
-            masks = f" with {counted(cutouts, 'object mask')}" if cutouts else ""
-            say(f"{counted(photos, 'photo')}{masks}")
-            stderr = PatientStderr()
-            pace = 0.1 if stderr.isatty() else 10.0
-            self.bar = tqdm(total=max(count, before), initial=before, unit=" images", file=stderr, mininterval=pace)
-
-        def failed(self, photo: str, reason: str) -> None:
-            self.noticed(f"unusable: {photo}: {reason}")
-
-        def noticed(self, line: str) -> None:
-            if self.bar is None:
-                say(printable(line))
-            else:
-                self.bar.write(printable(line), file=PatientStderr())
-
-        def made(self) -> None:
-            if self.bar is not None:
-                self.bar.update()
-
-    if quiet:
-        yield Told()
-        return
-    told = Shown()
-    try:
-        yield told
-    finally:
-        if told.bar is not None:
-            told.bar.close()

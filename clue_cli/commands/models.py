@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +13,7 @@ import typer
 
 from clue_cli.commands.options import Group, path
 from clue_cli.errors import OutputError, UsageError, WeightsError
+from clue_cli.progress import ShownReporter
 from clue_cli.terminal import counted, printable, say, sentence, write_stdout
 
 if TYPE_CHECKING:
@@ -46,15 +47,6 @@ def _bases_errors(advice: str) -> Iterator[None]:
         yield
     except (BasesError, CheckpointError) as error:
         raise WeightsError(sentence(error), advice) from error
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int], None]]:
-    """Shows how much was hashed, on a terminal; silent elsewhere."""
-    from tqdm import tqdm
-
-    with tqdm(desc=what, unit="B", unit_scale=True, unit_divisor=1024, disable=None, leave=False) as bar:
-        yield lambda count: (bar.update(count), None)[1]
 
 
 @models.command("list")
@@ -93,8 +85,8 @@ def add(
 
     preset = base_preset(name)
     places = {"sd3": sd3, "sam": sam} | ({"prompt": prompt} if prompt is not None else {})
-    with _progress("hashing") as hashed:
-        base = register(preset, places, hashed)
+    with ShownReporter() as reporter:
+        base = register(preset, places, reporter)
     _say_registered(base)
 
 
@@ -161,8 +153,8 @@ def verify(
         raise UsageError(f"{unknown[0]} is not registered.", f"Registered: {', '.join(bases) or 'nothing'}.")
     problems = 0
     for name in names or bases:
-        with _progress(name) as hashed:
-            found = verify_base(bases[name], hashed)
+        with ShownReporter() as reporter:
+            found = verify_base(bases[name], reporter)
         problems += len(found)
         write_stdout("".join(f"{printable(name)}: {printable(line)}\n" for line in found or ["unchanged"]))
     if problems:
@@ -201,9 +193,8 @@ def download(
     from clue_cli.models.register import download as fetch
 
     preset = base_preset(name)
-    places = fetch(preset, to)
-    with _progress("hashing") as hashed:
-        base = register(preset, places, hashed)
+    with ShownReporter() as reporter:
+        base = register(preset, fetch(preset, to, reporter), reporter)
     _say_registered(base)
 
 

@@ -5,6 +5,7 @@ A command gives its own default and, where the meaning differs, declares its own
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import sys
 from pathlib import Path
@@ -141,3 +142,14 @@ def check_current_folder() -> None:
         Path.cwd()
     except FileNotFoundError as error:
         raise UsageError("The current folder was deleted.", "Change to another one with cd.") from error
+
+
+def require_extra(command: str, *modules: str) -> None:
+    """Raise UsageError if a module that the extra `train` installs is missing."""
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            name = {"cv2": "OpenCV"}.get(module, module)
+            raise UsageError(
+                f"`clue {command}` needs {name}, which the extra `train` brings.",
+                "pip install 'clue-forensics[train]'",
+            )

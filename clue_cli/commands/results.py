@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clue_cli.commands.options import path
-from clue_cli.errors import ExitCode, NothingToScanError, UsageError
+from clue_cli.errors import ExitCode, NothingToScanError, OutputError, UsageError
 from clue_cli.results.export import FORMATS, writer
 from clue_cli.terminal import counted, printable, say, to_stdout
 
@@ -21,6 +21,8 @@ ANSWERS = ("forged", "inconclusive", "no_evidence", "failure")
 """Values of `--only`."""
 
 _SELECTION = "Which records"
+_NAMED = 10
+"""Locators without a record that are named."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 
 Results = Annotated[Path, typer.Argument(parser=path, metavar="RESULTS", help="Results folder of a scan.")]
@@ -83,8 +85,8 @@ def report(
 
     ResultsReader(results).close()  # nothing, not even a lock, is left in a folder that holds something else
     folder = ResultsFolder(results)
-    folder.lock(LOCK, f"A scan is writing to {results}.")
     try:
+        folder.lock(LOCK, f"A scan is writing to {results}.")
         with ResultsReader(results) as reader:  # as the last scan left it, now that none can go on
             if reader.run is None:
                 message = f"{results / 'run.json'} is missing or damaged."
@@ -93,8 +95,12 @@ def report(
             with output_errors(results):
                 page = write_report(results, reader.run, chosen_records, name=chosen, selection=str(selection))
             _warn_of_damage(reader)
+            _warn_of_missing(selection)
     except ValueError as error:
         raise NothingToScanError(f"A record of {results} cannot be shown: {error}.") from error
+    except OutputError as error:
+        advice = "The page is written into the results folder: wait for the scan, make the folder writable, or copy it."
+        raise OutputError(error.message, advice) from error
     finally:
         folder.release()
     say(printable(f"Page: {page}"))
@@ -128,11 +134,14 @@ def export(
     with ResultsReader(results) as reader:
         records = filter(selection, reader.records())
         if out is None:
-            to_stdout(lambda stream: writer(form)(stream, records))
+            complete = to_stdout(lambda stream: writer(form)(stream, records))
         else:
+            complete = True
             with output_errors(out), whole_file(out, sync=True) as stream:
                 writer(form)(stream, records)
         _warn_of_damage(reader)
+        if complete:
+            _warn_of_missing(selection)
     raise typer.Exit(ExitCode.OK)
 
 
@@ -150,3 +159,12 @@ def _warn_of_damage(reader: ResultsReader) -> None:
         say(f"Warning: {counted(reader.damaged, 'damaged line')} of records.jsonl left out.")
     if reader.unfinished:
         say("Warning: the scan did not finish; these are the records written so far.")
+
+
+def _warn_of_missing(selection: Selection) -> None:
+    """Name the first locators of `--list` that no record has."""
+    if selection.missing:
+        say(f"Warning: {counted(len(selection.missing), 'locator')} of --list without a record:")
+        say(*(f"  {printable(locator)}" for locator in sorted(selection.missing)[:_NAMED]))
+        if len(selection.missing) > _NAMED:
+            say(f"  and {len(selection.missing) - _NAMED:,} more")

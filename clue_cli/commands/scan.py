@@ -204,22 +204,18 @@ def scan(
     check_current_folder()
     with graceful_stop() as stop:
         run = _execute(paths, out, options, quiet=quiet, json_lines=json_lines, stop=stop)
-    raise typer.Exit(_conclude(run, options))
+    raise typer.Exit(_conclude(run))
 
 
 def _execute(
     paths: list[Path], out: Path, options: ScanOptions, *, quiet: bool, json_lines: bool, stop: threading.Event
 ) -> RunRecord:
     # Heavy: only here, so that `clue --help` answers at once.
-    from clue_cli.console import shown_progress
+    from clue_cli.progress import ShownReporter
     from clue_cli.scan.pipeline import scan as run_pipeline
-    from clue_cli.scan.progress import JsonLines, Several, Silent
 
-    data = [JsonLines(_StdoutLines())] if json_lines else []
-    if quiet:
-        return run_pipeline(paths, out, options, Several([Silent(), *data]), stop)
-    with shown_progress(out) as shown:
-        return run_pipeline(paths, out, options, Several([shown, *data]), stop)
+    with ShownReporter(quiet=quiet, write_result=_StdoutLines() if json_lines else None) as reporter:
+        return run_pipeline(paths, out, options, reporter, stop)
 
 
 class _StdoutLines:
@@ -234,7 +230,7 @@ class _StdoutLines:
             complain("Nobody reads stdout any more. The scan continues; the records are in the results folder.")
 
 
-def _conclude(run: RunRecord, options: ScanOptions) -> ExitCode:
+def _conclude(run: RunRecord) -> ExitCode:
     code = ExitCode(run.exit_code or ExitCode.OK)
     if code is ExitCode.NOTHING_TO_SCAN:
         raise NothingToScanError(

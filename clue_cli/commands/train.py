@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clue_cli.commands.options import Quiet, check_current_folder, path
+from clue_cli.commands.options import Quiet, check_current_folder, path, require_extra
 from clue_cli.commands.stop import graceful_stop
 from clue_cli.errors import ExitCode, UsageError
 from clue_cli.terminal import complain, counted, printable, say
 from clue_cli.training.dry_run import SHEET, look
 from clue_cli.training.run import execute, first_process
-from clue_cli.training.told import told
+from model.config import advising
 
 if TYPE_CHECKING:
     from model.training.task import Outcome
@@ -24,6 +24,7 @@ _CHECKS, _MACHINE = "Validation and checkpoints", "Machine"
 
 _NO_RECIPE = {"data", "out", "dry_run", "decode", "preset", "init", "recipe", "change", "quiet"}
 """The other parameters of the command are options that a recipe has, too."""
+_MIX_ADVICE = "`clue schema --mix` describes the data file; --dry-run shows what clue finds in it."
 
 
 def _typed(panel: str, help: str, *names: str, metavar: str | None = None) -> Any:
@@ -38,7 +39,7 @@ def train(
         typer.Option(
             parser=path,
             metavar="FILE",
-            help="YAML file that describes the training data (see model/data/MIX.md).",
+            help="YAML file that describes the training data (`clue schema --mix` describes it).",
             rich_help_panel=_DATA,
         ),
     ],
@@ -150,14 +151,16 @@ def train(
     given = {name: v for name, v in context.params.items() if name not in _NO_RECIPE and v is not None}
     if dry_run and not given.keys() & {"steps", "minutes"}:
         given["steps"] = 1
-    with told():
-        from model.training.options import read_options  # pydantic would slow down `clue --help`
+    require_extra("train", "accelerate", "cv2")
+    from clue_cli.progress import ShownReporter
+    from model.training.options import read_options  # pydantic would slow down `clue --help`
 
-        options = read_options(recipe, change or [], **given)
+    options = read_options(recipe, change or [], **given)
+    with ShownReporter(quiet=quiet) as reporter, advising(_MIX_ADVICE):
         if dry_run:
-            raise typer.Exit(look(data, out, preset, options, init=init, decode=decode, quiet=quiet))
+            raise typer.Exit(look(data, out, preset, options, init=init, decode=decode, reporter=reporter))
         with graceful_stop() as stop:
-            outcome = execute(data, out, preset, init, options, quiet=quiet, stop=stop)
+            outcome = execute(data, out, preset, init, options, reporter=reporter, stop=stop)
     raise typer.Exit(_conclude(outcome, out, quiet))
 
 

@@ -36,7 +36,7 @@ ATTACKS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvalOptions(NetworkOptions):
-    """Everything `clue eval` can be told about a measurement, apart from where to write and how to talk.
+    """Everything that `clue eval` measures, and how; not where to write, nor which messages to show.
 
     Attributes:
         bench: names of benchmarks, `all`, or paths.

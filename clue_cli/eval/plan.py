@@ -32,7 +32,7 @@ class Plan:
         absent: benchmarks of a group that are not here.
         methods: of each set, by its name.
         folders: predictions, by the set's name.
-        extra: problems of each set, by its name, beyond those that finding it has told.
+        extra: problems of each set, by its name, beyond those that finding it reported.
 
     Raises:
         UsageError: an attack, a device or a combination of options that cannot be.
@@ -84,7 +84,7 @@ class Plan:
             return resolve(options.bench, options.root, read=pictures.truth, read_head=pictures.header)
 
     def _prepare(self, chosen: ChosenSet) -> None:
-        """The methods of one set, and what is wrong with it beyond what finding it has told."""
+        """The methods of one set, and what is wrong with it beyond what finding it reported."""
         subjects = [] if self.network is None else [self.network.method]
         extra: list[Problem] = []
         if self.options.predictions is not None:

@@ -110,12 +110,12 @@ def _names_of(entry: Sample) -> list[str]:
 def _owners(entries: list[Sample]) -> dict[str, str | None]:
     """Which image each name means; None: several."""
     owners: dict[str, str | None] = {}
-    told: dict[str, int] = {}
+    fewest_dropped: dict[str, int] = {}
     for entry in entries:
         for dropped, name in enumerate(_names_of(entry)):
-            if dropped < told.get(name, dropped + 1):
-                owners[name], told[name] = entry.key, dropped
-            elif dropped == told[name]:
+            if dropped < fewest_dropped.get(name, dropped + 1):
+                owners[name], fewest_dropped[name] = entry.key, dropped
+            elif dropped == fewest_dropped[name]:
                 owners[name] = None
     return owners
 

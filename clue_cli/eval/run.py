@@ -24,7 +24,6 @@ from clue_cli.eval.options import EvalOptions
 from clue_cli.eval.pictures import Pictures
 from clue_cli.eval.plan import Plan
 from clue_cli.eval.plots import draw
-from clue_cli.eval.progress import EvalProgress
 from clue_cli.eval.results import LOG, RESULTS, Results, TimingRecord
 from clue_cli.eval.results_folder import CONTACT, PAGE, PER_IMAGE, PLOTS, EvalFolder
 from clue_cli.eval.scoring import Shot, measure_shot
@@ -37,6 +36,7 @@ from model.evaluation import digest, ground, inverted_set
 from model.evaluation.bootstrap import RESAMPLES
 from model.images.pixels import DamagedFileError, Pixels
 from model.prediction import OutOfMemory, Prediction
+from model.reporter import Reporter
 
 BYTES_PER_PIXEL = 32
 """Of one picture on its way: 3 of pixels, 4 of map, 8 of sorted values, 1 of truth, and what methods copy."""
@@ -115,7 +115,7 @@ class Run:
         self,
         plan: Plan,
         log: MeasurementLog,
-        progress: EvalProgress,
+        progress: Reporter,
         stop: threading.Event,
         networks: list[Network],
         warn: Callable[[str], None],
@@ -138,7 +138,7 @@ class Run:
             ClueError: the network cannot be loaded, or no device is left.
             OSError: the log cannot be written.
         """
-        self.progress.begin(sum(len(chosen.samples) for chosen in self.plan.sets) * len(self.attacks))
+        self.progress.stage("", "images", sum(len(chosen.samples) for chosen in self.plan.sets) * len(self.attacks))
         self.flow.run(self.pictures)
         self.timing.loading = max((network.loading for network in self.networks), default=0.0)
         if self._began is not None:
@@ -161,7 +161,7 @@ class Run:
             self.images[chosen.name][entry.key] = image
         missing = [(attack, self._missing(chosen, image, attack)) for attack in self.attacks]
         todo = [(attack, methods) for attack, methods in missing if methods]
-        self.progress.done(len(missing) - len(todo), taken_over=True)
+        self.progress.advance(len(missing) - len(todo), reused=True)
         if not todo:
             return
         pixels = None
@@ -226,10 +226,10 @@ class Run:
                     )
                 unit = Unit(method.settings(shot.attack, self.seed), shot.chosen.name, shot.image)
                 self.log.append(unit, shot.attack.name, method.name, measurement)
-        self.progress.done()
+        self.progress.advance()
 
 
-def evaluate(out: Path, options: EvalOptions, progress: EvalProgress, stop: threading.Event | None = None) -> Results:
+def evaluate(out: Path, options: EvalOptions, progress: Reporter, stop: threading.Event | None = None) -> Results:
     """Measure, and write the results folder.
 
     Args:
@@ -248,9 +248,9 @@ def evaluate(out: Path, options: EvalOptions, progress: EvalProgress, stop: thre
         return _measure(plan, folder, progress, stop or threading.Event(), started)
 
 
-def _measure(plan: Plan, folder: EvalFolder, progress: EvalProgress, stop: threading.Event, started: str) -> Results:
+def _measure(plan: Plan, folder: EvalFolder, progress: Reporter, stop: threading.Event, started: str) -> Results:
     def warn(text: str) -> None:
-        progress.say(f"warning: {text}", style="yellow")
+        progress.note(f"warning: {text}", "warning")
 
     networks: AbstractContextManager[list[Network]] = nullcontext([])
     if plan.network is not None:
@@ -259,11 +259,11 @@ def _measure(plan: Plan, folder: EvalFolder, progress: EvalProgress, stop: threa
             warn(plan.network.checkpoint.note)
     for chosen in plan.sets:
         forged = sum(entry.forged for entry in chosen.samples)
-        progress.say(f"{chosen.name}: {forged} forged, {len(chosen.samples) - forged} authentic")
+        progress.note(f"{chosen.name}: {forged} forged, {len(chosen.samples) - forged} authentic")
         _warn(plan, chosen, progress)
     with output_errors(folder.log), MeasurementLog(folder.log) as log, networks as running:
         if unreadable := len(log.damaged) + log.torn:
-            progress.say(f"warning: {unreadable} lines of {LOG} cannot be read; they are measured again")
+            warn(f"{unreadable} lines of {LOG} cannot be read; they are measured again")
         run = Run(plan, log, progress, stop, running, warn)
         run.run()
         images = _complete(plan, log, run.images) if stop.is_set() else run.images
@@ -285,15 +285,15 @@ def _measure(plan: Plan, folder: EvalFolder, progress: EvalProgress, stop: threa
     return results
 
 
-def _warn(plan: Plan, chosen: ChosenSet, progress: EvalProgress) -> None:
+def _warn(plan: Plan, chosen: ChosenSet, progress: Reporter) -> None:
     """What listing the set has shown, its first ten, first of what is measured."""
     left_out = chosen.left_out
     found = sorted([*chosen.found.problems, *plan.extra[chosen.name]], key=lambda problem: problem.name in left_out)
     for problem in found[:10]:
         what = "warning, of an image that is not measured" if problem.name in left_out else "warning"
-        progress.say(f"{what}: {problem}", style="yellow")
+        progress.note(f"{what}: {problem}", "warning")
     if len(found) > 10:
-        progress.say(f"warning: and {len(found) - 10} more, see {RESULTS}", style="yellow")
+        progress.note(f"warning: and {len(found) - 10} more, see {RESULTS}", "warning")
 
 
 def _complete(plan: Plan, log: MeasurementLog, images: Images) -> Images:
@@ -308,7 +308,7 @@ def _complete(plan: Plan, log: MeasurementLog, images: Images) -> Images:
 
 
 def _look_for_inverted(
-    plan: Plan, chosen: ChosenSet, log: MeasurementLog, images: dict[str, str], progress: EvalProgress
+    plan: Plan, chosen: ChosenSet, log: MeasurementLog, images: dict[str, str], progress: Reporter
 ) -> None:
     """Whether most of the ground truths that were measured look inverted."""
     method = plan.methods[chosen.name][0]
@@ -316,4 +316,4 @@ def _look_for_inverted(
     upside_down = inverted_set(chosen.name, (one.inverted for one in found))
     if upside_down is not None and upside_down not in chosen.found.problems:
         plan.note(chosen, [upside_down])
-        progress.say(f"warning: {upside_down}", style="yellow")
+        progress.note(f"warning: {upside_down}", "warning")

@@ -86,7 +86,7 @@ def find(paths: Sequence[Path], *, hidden: bool, exclude: Path | None) -> Found:
         made_here = f", only what `clue forge` wrote ({', '.join(map(str, left_out))})" if left_out else ""
         raise NothingToScanError(
             f"There is no picture to forge from in {shown}{made_here}.",
-            "Pictures are told by their names here (.jpg, .png, …); archives are not opened.",
+            "Pictures are recognized by their names here (.jpg, .png, …); archives are not opened.",
         )
     return Found(tuple(items), tuple(failures), tuple(left_out))
 
@@ -223,7 +223,7 @@ class SandboxReader:
         if not isinstance(read, tuple):
             raise PhotoFailure(locator, read.message if isinstance(read, Unreadable) else "It is not a picture.")
         photo, reason = None, "It holds no picture."
-        for result in self._pool.decode(locator, *read):  # to the end, or the decoder is started anew
+        for result in self._pool.decode(locator, *read):  # to the end, or the decoder is started again
             if isinstance(result, Photo):
                 photo = photo or result
             elif photo is None:

@@ -1,4 +1,4 @@
-"""The whole of `clue forge`: what is there already, what is missing, who makes it, and who is told."""
+"""The whole of `clue forge`: what is there already, what is missing, and who makes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from clue_cli.forging.folder import LOG, ForgeFolder
 from clue_cli.forging.options import ForgeOptions
 from clue_cli.forging.photos import Found, apart, find, match_masks
 from clue_cli.forging.worker import Job, Made, initialize, load_tools, make, start_worker
+from clue_cli.terminal import counted
 from model.data.edits.scene import Tools
+from model.reporter import Reporter
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,33 +42,17 @@ class ForgeRun:
     failures: dict[str, str]
 
 
-class Told:
-    """Who is told while a run goes on; this one tells nobody."""
-
-    def started(self, photos: int, cutouts: int, before: int, count: int) -> None:
-        """The photos are listed; `before` of `count` pictures are there already."""
-
-    def failed(self, photo: str, reason: str) -> None:
-        """A photo or a mask cannot be used."""
-
-    def noticed(self, line: str) -> None:
-        """Something that is no failure, such as masks without a photo."""
-
-    def made(self) -> None:
-        """One more picture is written."""
-
-
 def forge_folder(
     paths: Sequence[Path],
     out: Path,
     options: ForgeOptions,
-    told: Told | None = None,
+    reporter: Reporter | None = None,
     stop: threading.Event | None = None,
 ) -> ForgeRun:
     """Make pictures from the photos below `paths` in `out`; those that an earlier run made are kept.
 
     Args:
-        told: who is told.
+        reporter: receives the events.
         stop: when it is set, the pictures under way are finished and no more are begun.
 
     Raises:
@@ -76,7 +62,7 @@ def forge_folder(
         ToolError: a model of the user's cannot be loaded.
         OutputError: `out` cannot be written.
     """
-    told, stop = told or Told(), stop or threading.Event()
+    reporter, stop = reporter or Reporter(), stop or threading.Event()
     if any(path.is_dir() and path.resolve() == out.resolve() for path in paths):
         raise UsageError(f"{out} holds the photos, which are only read.", "Name another folder with --out.")
     photos = find(paths, hidden=options.hidden, exclude=out)
@@ -101,14 +87,17 @@ def forge_folder(
     with ForgeFolder(out, settings) as folder:
         failures = dict(photos.failures) | dict(masks.failures)
         for photo, reason in failures.items():
-            told.failed(photo, reason)
+            reporter.note(f"unusable: {photo}: {reason}", "failure")
         for made_before in dict.fromkeys((*photos.left_out, *masks.left_out)):
-            told.noticed(f"{made_before} is left out: `clue forge` wrote it.")
+            reporter.note(f"{made_before} is left out: `clue forge` wrote it.", "warning")
         for line in matched.problems:
-            told.noticed(line)
+            reporter.note(line, "warning")
         known = set(failures)
         failures |= folder.log.failures
-        told.started(len(photos.items), len(cutouts), len(folder.log.done), options.count)
+        with_masks = f" with {counted(len(cutouts), 'object mask')}" if cutouts else ""
+        reporter.note(f"{counted(len(photos.items), 'photo')}{with_masks}")
+        before = len(folder.log.done)
+        reporter.stage("", "images", max(options.count, before), done=before)
         missing = [number for number in range(options.count) if number not in folder.log.done]
         made, status = 0, "running"
         folder.summarize(status, options.count, failures)
@@ -119,9 +108,9 @@ def forge_folder(
                 for photo, reason in result.failures:
                     if photo not in known:
                         known.add(photo)
-                        told.failed(photo, reason)
+                        reporter.note(f"unusable: {photo}: {reason}", "failure")
                 failures |= dict(result.failures)
-                told.made()
+                reporter.advance()
             status = "finished" if made == len(missing) else "interrupted"
         except BaseException:
             status = "interrupted"
@@ -129,8 +118,8 @@ def forge_folder(
         finally:
             folder.summarize(status, options.count, failures)
         if folder.log.failed:
-            edits = "1 edit" if folder.log.failed == 1 else f"{folder.log.failed} edits"
-            told.noticed(f"{edits} failed and others took their place; {LOG} says why (`failed`).")
+            edits = counted(folder.log.failed, "edit")
+            reporter.note(f"{edits} failed and others took their place; {LOG} says why (`failed`).", "warning")
         return ForgeRun(status, made, len(folder.log.done) - made, dict(folder.log.kinds), failures)
 
 

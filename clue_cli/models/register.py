@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import re
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from http.client import HTTPException
 from pathlib import Path
@@ -19,6 +19,7 @@ from model.branches import branches_of, from_scratch
 from model.branches.branch import HubFolder, WebFile
 from model.presets import Preset, preset_of
 from model.registry import Base, BasesError, StoredFile, config_folder, put, registered, stored
+from model.reporter import Reporter
 from model.whole_file import write_whole
 
 _NOTE = 1 << 12
@@ -39,28 +40,28 @@ def base_preset(name_or_path: str) -> Preset:
     return preset
 
 
-def register(preset: Preset, places: Mapping[str, Path], hashed: Callable[[int], None]) -> Base:
+def register(preset: Preset, places: Mapping[str, Path], reporter: Reporter) -> Base:
     """Check the weights, and store where they are. Nothing is copied but the prompt's embeddings, if computed.
 
     Args:
         preset: what they should be.
         places: where the weights of each branch are, by its name, and parts that would be computed otherwise.
-        hashed: is given how many bytes were just read.
+        reporter: receives the number of bytes read.
 
     Raises:
         WeightsError: they are damaged, incomplete or of another model; every problem was printed on stderr.
         OutputError: the config folder cannot be written.
     """
     try:
-        files = _checked(preset, places, hashed)
+        files = _checked(preset, places, reporter)
         added, sd3 = datetime.now(UTC).isoformat(timespec="seconds"), places.get("sd3")
         base = Base(preset.name, preset, files, {}, added, str(sd3.absolute()) if sd3 else "")
         for branch in branches_of(preset):
             for part in branch.parts:
                 if part not in files:
                     folder = config_folder() / "prompts"
-                    path = branch.derived(preset, places[branch.name], base, folder, lambda line: say(printable(line)))
-                    files[part] = (stored(path, hashed),)
+                    path = branch.derived(preset, places[branch.name], base, folder, reporter.note)
+                    files[part] = (stored(path, reporter),)
             base.tokens.update(branch.tokens(preset, {part: base.paths(part) for part in branch.parts}))
         put(base)
     except BasesError as error:
@@ -75,15 +76,15 @@ def register(preset: Preset, places: Mapping[str, Path], hashed: Callable[[int],
     return base
 
 
-def _checked(
-    preset: Preset, places: Mapping[str, Path], hashed: Callable[[int], None]
-) -> dict[str, tuple[StoredFile, ...]]:
+def _checked(preset: Preset, places: Mapping[str, Path], reporter: Reporter) -> dict[str, tuple[StoredFile, ...]]:
     """The files of each part that exists; raises BasesError for whatever is wrong with them."""
     try:
         found = examine(preset, places)
     except OSError as error:  # no permission, or a name that no file system has
         raise BasesError(f"{str(error.filename)[:300]} cannot be read: {error.strerror or error}") from error
-    parts = {part: tuple(stored(path, hashed) for path in paths) for part, paths in found.items()}
+    reporter.stage("Hashing", "bytes", sum(path.stat().st_size for paths in found.values() for path in paths))
+    parts = {part: tuple(stored(path, reporter) for path in paths) for part, paths in found.items()}
+    reporter.finish()
     for folder in places.values():
         for part, paths in found.items():
             for path, file in zip(paths, parts[part], strict=True):
@@ -123,7 +124,7 @@ def forget_prompt(base: Base) -> None:
             path.unlink(missing_ok=True)
 
 
-def download(preset: Preset, folder: Path) -> dict[str, Path]:
+def download(preset: Preset, folder: Path, reporter: Reporter) -> dict[str, Path]:
     """Fetch pretrained weights from their publishers, into a folder. What is there already is kept.
 
     Returns:
@@ -148,7 +149,7 @@ def download(preset: Preset, folder: Path) -> dict[str, Path]:
                 _snapshot(source, places[name])
             elif isinstance(source, WebFile):
                 places[name] = folder / source.url.rpartition("/")[2]
-                _fetch(source, places[name])
+                _fetch(source, places[name], reporter)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}.") from error
     return places
@@ -181,17 +182,18 @@ def _snapshot(source: HubFolder, folder: Path) -> None:
         raise WeightsError(f"{page} cannot be fetched: {reason}.", "The same command goes on.") from error
 
 
-def _fetch(source: WebFile, path: Path) -> None:
+def _fetch(source: WebFile, path: Path, reporter: Reporter) -> None:
     if path.is_file():
         return
-    say(f"Fetching {source.url}")
 
     def write(temporary: str) -> None:
         with urllib.request.urlopen(source.url, timeout=60) as answer, Path(temporary).open("wb") as file:
             expected, there, digest = answer.headers.get("Content-Length"), 0, hashlib.sha256()
+            reporter.stage(f"Fetching {source.url}", "bytes", None if expected is None else int(expected))
             while chunk := answer.read(_CHUNK):
                 there += file.write(chunk)
                 digest.update(chunk)
+                reporter.advance(len(chunk))
         if expected is not None and there != int(expected):  # a connection that ends early is no error to http.client
             raise HTTPException(f"{there} of {expected} bytes came")
         if digest.hexdigest() != source.sha256:

@@ -6,7 +6,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from clue_cli.errors import UsageError
@@ -62,14 +62,20 @@ class Selection:
         only: verdicts, or `failure`; empty: any.
         locators: those of the records; None: any.
         conditions: all of which must hold.
+        missing: locators that no record had so far.
     """
 
     only: tuple[str, ...] = ()
     locators: Collection[str] | None = None
     conditions: tuple[Condition, ...] = ()
+    missing: set[str] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "missing", set(self.locators or ()))
 
     def __call__(self, record: ImageRecord | FailureRecord) -> bool:
         """Whether the record is selected."""
+        self.missing.discard(record.locator)
         answer = record.verdict.value if isinstance(record, ImageRecord) else "failure"
         return (
             (not self.only or answer in self.only)

@@ -56,7 +56,7 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanOptions(NetworkOptions):
-    """Everything `clue scan` can be told, apart from where to read, where to write and how to talk.
+    """All options of `clue scan`, apart from where to read, where to write and which messages to show.
 
     Attributes:
         workers: decoding processes, None for automatic.
@@ -105,7 +105,7 @@ class ScanOptions(NetworkOptions):
             "follow_links": self.follow_links,
             "include_results": self.include_results,
         }
-        # The batch is told and not compared: on a CPU it is one, on a GPU it can change the last bits of a mask.
+        # The batch is recorded and not compared: on a CPU it is one, on a GPU it can change the last bits of a mask.
         network: dict[str, Setting] = {"model": self.model, "dtype": self.dtype.value, "batch": self.batch}
         if self.compile is not None:
             network["compile"] = self.compile.value

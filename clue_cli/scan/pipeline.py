@@ -40,12 +40,12 @@ from clue_cli.scan.calibration_file import load as load_calibration
 from clue_cli.scan.options import GifFrames, ScanOptions
 from clue_cli.scan.panels import BYTES_PER_PIXEL as PANEL_BYTES_PER_PIXEL
 from clue_cli.scan.panels import MAX_MEGAPIXELS as PANEL_MEGAPIXELS
-from clue_cli.scan.progress import Progress
 from clue_cli.scan.run_log import RunLog
 from clue_cli.terminal import printable
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint
 from model.prediction import OutOfMemory, Prediction
+from model.reporter import Reporter
 from model.verdict import judge
 
 
@@ -74,7 +74,7 @@ class Decoded:
 
 
 def scan(
-    paths: list[Path], out: Path, options: ScanOptions, progress: Progress, stop: threading.Event | None = None
+    paths: list[Path], out: Path, options: ScanOptions, progress: Reporter, stop: threading.Event | None = None
 ) -> RunRecord:
     """Scan evidence and write the results folder.
 
@@ -82,7 +82,7 @@ def scan(
         paths: files, folders and archives.
         out: the results folder.
         options: what the person chose.
-        progress: who is told.
+        progress: receives the events.
         stop: set to end the scan early; what is finished stays recorded, and the same call resumes.
 
     Returns:
@@ -111,7 +111,7 @@ def scan(
             *([printable(checkpoint.note)] if checkpoint.note else []),
         ]:
             log.warn(warning)
-        progress.started(log.run)
+        log.begin()
         with _failing_visibly(store, log):
             with networks_for(checkpoint, devices, dtype, options, log.warn) as networks:
                 run = _Scan(paths, out, options, checkpoint, calibration, own, store, log, stop, networks)
@@ -120,7 +120,7 @@ def scan(
             log.run = store.finish(log.run)
             with output_errors(out):
                 write_report(out, log.run, store.records())
-    progress.ended(log.run)
+    log.summarize(out)
     return log.run
 
 

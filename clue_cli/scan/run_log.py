@@ -1,6 +1,6 @@
 """State of a running scan: counts, warnings, and the record that becomes `run.json`.
 
-All threads of a scan report here; one lock serializes the events that go to `Progress`.
+All threads of a scan report here; one lock serializes the events that go to the reporter.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from typing import Literal
 
 from clue_cli import __version__
 from clue_cli.errors import ExitCode
-from clue_cli.records import Counts, FailureRecord, ImageRecord, RunRecord
+from clue_cli.progress import duration
+from clue_cli.records import Counts, FailureRecord, ImageRecord, RunRecord, Verdict
 from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.scan.options import FailOn, ScanOptions
-from clue_cli.scan.progress import Progress
 from clue_cli.terminal import counted
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint
 from model.rectified_flow import noise_levels
+from model.reporter import Reporter
 
 
 class RunLog:
-    """Collects the content of `run.json`, and passes every event on to `progress`.
+    """Collects the content of `run.json`, and passes every event on to `reporter`.
 
     Args:
         paths: the evidence.
@@ -38,7 +39,7 @@ class RunLog:
         checkpoint: the model.
         calibration: as used, with the options applied.
         device, dtype: where and how the network runs; several devices are joined by commas.
-        progress: receives the events.
+        reporter: receives the events.
         own: the calibration file that was given, if any.
     """
 
@@ -50,19 +51,20 @@ class RunLog:
         calibration: Calibration,
         device: str,
         dtype: str,
-        progress: Progress,
+        reporter: Reporter,
         own: OwnCalibration | None = None,
     ) -> None:
         self.device, self.dtype = device, dtype
         self.noise_levels = [round(level, 6) for level in noise_levels(checkpoint.preset.noise)]
-        self._options, self._progress = options, progress
+        self._options, self._reporter = options, reporter
         self._lock = threading.RLock()
         self._counts: Counter[str] = Counter()
         self._not_pictures: Counter[str] = Counter()
         self._skipped: Counter[str] = Counter()
         self._archives: dict[str, str] = {}
         self._changed = self._not_hashed = False
-        self._replaced = 0
+        self._replaced = self._computed = 0
+        self._steps = {"read": 0.0, "decode": 0.0, "predict": 0.0, "write": 0.0}
         self._started = time.perf_counter()
         tile = checkpoint.preset.tile
         self.stamp = options.stamp(
@@ -106,16 +108,22 @@ class RunLog:
             machine=_machine(),
         )
 
+    def begin(self) -> None:
+        """The model is loaded and the results folder is open."""
+        model, device = self.run.model.get("name", "?"), self.run.model.get("device", "?")
+        self._reporter.note(f"clue {self.run.version}, model {model} on {device}")
+        self._reporter.stage("", "files")
+
     def found(self) -> None:
         """Count one more file or archive member."""
         with self._lock:
             self._counts["files"] += 1
-            self._progress.found(1)
+            self._reporter.expect(1)
 
     def found_all(self) -> None:
         """The walk is over."""
         with self._lock:
-            self._progress.found_all()
+            self._reporter.expect(final=True)
 
     def archive_opened(self) -> None:
         """One more archive was opened."""
@@ -132,7 +140,7 @@ class RunLog:
         with self._lock:
             self._counts["not_pictures"] += 1
             self._not_pictures[extension or "(none)"] += 1
-            self._progress.done()
+            self._reporter.advance()
 
     def skipped(self, reason: str, locator: str) -> None:
         """Something was left out because of an option."""
@@ -148,7 +156,7 @@ class RunLog:
     def file_done(self) -> None:
         """A file needs no more work before the network."""
         with self._lock:
-            self._progress.done()
+            self._reporter.advance()
 
     def record(self, record: ImageRecord | FailureRecord, *, resumed: bool = False) -> None:
         """A record was written, or reused from an earlier run."""
@@ -157,10 +165,16 @@ class RunLog:
             if isinstance(record, ImageRecord):
                 self._counts["images"] += 1
                 self._counts[record.verdict.value] += 1
-                self._progress.finished(record, resumed=resumed)
+                if not resumed:
+                    self._computed += 1
+                    for step in self._steps:
+                        self._steps[step] += getattr(record.seconds, step)
             else:
                 self._counts["failures"] += 1
-                self._progress.failed(record, resumed=resumed)
+                if not resumed:
+                    self._reporter.note(f"failed: {record.locator}: {record.message}", "failure")
+            self._reporter.result(record)
+            self._reporter.advance(0, self._status())
 
     def evidence_changed(self, locator: str) -> None:
         """A file had another SHA-256 after its scan."""
@@ -183,9 +197,9 @@ class RunLog:
         """Add a warning about the run as a whole."""
         with self._lock:
             self.run = self.run.model_copy(update={"warnings": [*self.run.warnings, text]})
-            self._progress.warning(text)
+            self._reporter.note(f"warning: {text}", "warning")
 
-    def close(self, status: Literal["finished", "interrupted", "failed"], code: ExitCode | None = None) -> None:
+    def close(self, status: Literal["finished", "interrupted", "failed"], code: int | None = None) -> None:
         """Fill in the fields known at the end; the last call wins.
 
         Args:
@@ -216,6 +230,33 @@ class RunLog:
                     "evidence_unchanged": self._unchanged(status == "finished"),
                 }
             )
+
+    def summarize(self, out: Path) -> None:
+        """The results folder `out` is complete: report counts, the slowest steps, and the path of the page."""
+        run, counts = self.run, self.run.counts
+        rows = [
+            ("images", f"{counts.images:,}", ""),
+            ("forged", f"{counts.forged:,}", "bold red" if counts.forged else ""),
+            ("no evidence", f"{counts.no_evidence:,}", ""),
+            ("inconclusive", f"{counts.inconclusive:,}", ""),
+            ("failures", f"{counts.failures:,}", "red" if counts.failures else ""),
+            ("not pictures", f"{counts.not_pictures:,} of {counts.files:,} files", ""),
+        ]
+        if counts.resumed:
+            rows.append(("reused from earlier scans", f"{counts.resumed:,}", ""))
+        if counts.not_met:
+            rows.append(("not seen in this scan", f"{counts.not_met:,} earlier records", "yellow"))
+        if run.seconds is not None:
+            rows.append(("time", duration(run.seconds), ""))
+        if n := self._computed:
+            slowest = sorted(self._steps.items(), key=lambda step: -step[1])[:2]
+            rows.append(("slowest steps", ", ".join(f"{name} {total / n:.2f} s/image" for name, total in slowest), ""))
+        self._reporter.summary(f"Scan {run.status}", [*rows, ("page", str(out / "index.html"), "")])
+
+    def _status(self) -> str:
+        counts = self._counts
+        reused = f" · {counts['resumed']:,} reused" if counts["resumed"] else ""
+        return f"{counts[Verdict.FORGED.value]:,} forged · {counts['failures']:,} failed{reused}"
 
     def _unchanged(self, finished: bool) -> bool | None:
         # Archives are hashed again when all is read; a run that was cut short did not come to that.

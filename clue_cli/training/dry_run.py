@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clue_cli.errors import ExitCode, OutputError
-from clue_cli.terminal import PatientStderr, printable, write_stdout
+from clue_cli.terminal import printable, sentence, write_stdout
 from clue_cli.training.run import calibration_pictures, read, stream_of
+from model.reporter import Reporter
 from model.training.errors import OptionsError
 
 if TYPE_CHECKING:
-    from model.data.description import Looked
     from model.data.made import MadeStream
     from model.data.stream import Stream
-    from model.images.pixels import DamagedFileError
     from model.presets import Preset
     from model.training.options import TrainingOptions
 
@@ -24,7 +21,7 @@ SHEET = "contact-sheet.png"
 
 
 def look(
-    data: Path, out: Path, preset: str, options: TrainingOptions, *, init: str | None, decode: bool, quiet: bool
+    data: Path, out: Path, preset: str, options: TrainingOptions, *, init: str | None, decode: bool, reporter: Reporter
 ) -> ExitCode:
     """Describe the data on stdout, write the contact sheet, and raise the errors that training would raise.
 
@@ -35,12 +32,11 @@ def look(
         options: training options.
         init: a model to take the initial weights from.
         decode: decode all files instead of a sample.
-        quiet: show no progress.
+        reporter: receives the events.
 
     Raises:
         OutputError: the sheet cannot be written.
-        The errors that `clue_cli.training.told` translates: a split without an image, nothing forged to validate on,
-            and so on.
+        TrainingError, ConfigError, CheckpointError, BasesError: training could not start.
     """
     from model.data.description import describe, forged_area_lines
     from model.training.network import count_parameters, planned, with_options
@@ -49,20 +45,26 @@ def look(
     fitted = with_options(network, options)
     if init is not None:
         _check_first_weights(fitted, options, init)
-    with _looking(quiet) as looked:
-        description = describe(mix, decode=decode, looked=looked)
+    description = describe(mix, decode=decode, reporter=reporter)
+    reporter.finish()
     for line in description.lines():
         write_stdout(line + "\n")
     if not decode:
         write_stdout("only headers and some masks were read; --decode decodes all files, which takes longer\n")
     training, validation = (stream_of(mix, side, options) for side in ("train", "validation"))
-    for line in forged_area_lines(training):
-        write_stdout(line + "\n")
+    reporter.stage("Measuring the area of forgeries", "")
+    areas = forged_area_lines(training)
+    reporter.stage("Looking for calibration photos", "")
     calibration = calibration_pictures(mix, options)
+    reporter.finish()
+    for line in areas:
+        write_stdout(line + "\n")
     found = f"from {calibration.photos} photos" if not calibration.problem else f"none: {calibration.problem}"
     write_stdout(printable(f"score and confidence: {found}") + "\n")
-    unreadable = _write_sheet(training, out)
+    unreadable = _write_sheet(training, out, reporter)
+    reporter.stage("Making the validation samples", "")
     pictures, forged = _validated_on(training, validation, fitted, options)
+    reporter.finish()
     if unreadable is not None:
         raise unreadable
     write_stdout(f"validation: {pictures} samples, {forged} of them forged\n")
@@ -86,7 +88,7 @@ def _check_first_weights(preset: Preset, options: TrainingOptions, init: str) ->
         prepare_network(preset, options, init)
 
 
-def _write_sheet(training: Stream | MadeStream, out: Path) -> DamagedFileError | None:
+def _write_sheet(training: Stream | MadeStream, out: Path, reporter: Reporter) -> OptionsError | None:
     """Write the contact sheet and print its path. Returns the error if no picture could be read.
 
     Raises:
@@ -97,11 +99,13 @@ def _write_sheet(training: Stream | MadeStream, out: Path) -> DamagedFileError |
 
     try:
         out.mkdir(parents=True, exist_ok=True)
-        contact_sheet(training, out / SHEET)
+        contact_sheet(training, out / SHEET, reporter=reporter)
     except DamagedFileError as error:
-        return error
+        return OptionsError(sentence(error), "Check the images of the mix.")
     except OSError as error:
         raise OutputError(f"{out / SHEET} cannot be written: {error.strerror or error}.") from error
+    finally:
+        reporter.finish()
     write_stdout(f"samples as training sees them: {printable(str(out / SHEET))}\n")
     return None
 
@@ -125,24 +129,3 @@ def _validated_on(
         raise OptionsError(f"Nothing to learn from: {problem}.", "Check the images of the mix.")
     masks = [mask for batch in fixed for mask in batch.masks]
     return len(masks), sum(bool(mask.any()) for mask in masks)
-
-
-@contextmanager
-def _looking(quiet: bool) -> Iterator[Looked]:
-    """A progress bar on stderr for each source on a terminal, occasional lines elsewhere, nothing if quiet."""
-    from tqdm import tqdm
-
-    bars: dict[str, tqdm[Any]] = {}
-
-    def looked(name: str, done: int, count: int) -> None:
-        if name not in bars:
-            stderr = PatientStderr()
-            pace = 0.5 if stderr.isatty() else 10.0
-            bars[name] = tqdm(total=count, desc=printable(name), unit=" files", file=stderr, mininterval=pace, delay=2)
-        bars[name].update()
-        if done == count:
-            bars[name].close()
-
-    yield (lambda name, done, count: None) if quiet else looked
-    for bar in bars.values():
-        bar.close()

@@ -7,7 +7,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from clue_cli.terminal import PatientStderr, printable, say
+from clue_cli.terminal import counted
+from model.reporter import SILENT, Reporter
 from model.training.errors import OptionsError
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from model.data.mix import Mix
     from model.data.stream import Stream
     from model.presets import Preset
-    from model.training.log import Listener
     from model.training.options import TrainingOptions
     from model.training.task import Outcome
 
@@ -29,7 +29,7 @@ def execute(
     init: str | None,
     options: TrainingOptions,
     *,
-    quiet: bool,
+    reporter: Reporter,
     stop: threading.Event,
 ) -> Outcome:
     """Train, or resume.
@@ -40,34 +40,32 @@ def execute(
         preset: a name, or a file.
         init: a model to take the initial weights from.
         options: training options.
-        quiet: print nothing.
+        reporter: receives the events.
         stop: once set, the training saves and ends.
 
     Raises:
-        The errors that `clue_cli.training.told` translates.
+        TrainingError, ConfigError, CheckpointError, BasesError: the training cannot start or go on.
     """
     # Heavy: only here, so that `clue --help` answers at once.
-    from model.training.log import Silent
-    from model.training.progress import Display
     from model.training.task import Task
     from model.training.trainer import train
 
     mix, network = read(data, preset, out, options)
-    listener: Listener = Silent() if quiet else Display(PatientStderr(), printable)
-    if first_process() and not quiet:
-        say("Reading the data.")
+    if not first_process():
+        reporter = SILENT
+    reporter.note("Reading the data.")
     training, validation = (stream_of(mix, side, options, out / "pool") for side in ("train", "validation"))
     wanted = options.calibration_samples > 0 and first_process()
     calibration = calibration_pictures(mix, options) if wanted else None
     # Both splits list all files, so most problems appear in both
     problems = len({*training.problems, *validation.problems})
-    if problems and first_process() and not quiet:
-        some = "1 problem" if problems == 1 else f"{problems} problems"
-        say(f"Some of the data is left out ({some}); --dry-run shows which.")
-    for name in training.absent if first_process() and not quiet else []:
-        say(printable(f"{name} has no image to train on; the other sources take its share."))
-    for line in training.empty_masks() if first_process() and not quiet else []:
-        say(printable(f"{line} (empty_masks)."))
+    if problems:
+        some = counted(problems, "problem")
+        reporter.note(f"Some of the data is left out ({some}); --dry-run shows which.", "warning")
+    for name in training.absent:
+        reporter.note(f"{name} has no image to train on; the other sources take its share.", "warning")
+    for line in training.empty_masks() if reporter is not SILENT else []:
+        reporter.note(f"{line} (empty_masks).", "warning")
     task = Task(
         out=out,
         preset=network,
@@ -78,7 +76,7 @@ def execute(
         data={"mix": mix.digest, "training": training.digest(), "validation": validation.digest()},
         init=init,
     )
-    return train(task, listener, stop)
+    return train(task, reporter, stop)
 
 
 def stream_of(

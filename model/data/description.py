@@ -1,4 +1,4 @@
-"""A mix looked through before a training: how much there is, how large, how much of it forged, what is damaged.
+"""Summarizes a mix before a training: how much there is, how large, how much of it forged, what is damaged.
 
 From headers alone most is known quickly. A file that was cut off half way shows only when it is decoded.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -23,8 +22,9 @@ from model.data.source_photos import LARGEST_MASK, check_proportions, checked_si
 from model.data.sources import list_images
 from model.data.stream import Stream
 from model.datasets.sample import Sample
-from model.images.masks import check_mask_size
+from model.images.masks import check_mask_size, looks_inverted
 from model.images.pixels import DamagedFileError, opened, picture_size
+from model.reporter import SILENT, Reporter
 
 AREA_EDGES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Edges of the histogram of forged area, shares of the picture. The first bin is for masks that mark nothing."""
@@ -44,6 +44,7 @@ class SourceDescription:
         sizes: smallest, median and largest width × height, as `[width, height]`.
         forged_area: number of masks in each bin of `AREA_EDGES`, of those that were decoded; bin 0: nothing.
         empty: the masks of bin 0.
+        inverted: number of decoded masks that look as if black and white were exchanged.
         damaged: images, and object masks, that cannot be used, and why.
         problems: what else is left out, and why.
     """
@@ -61,6 +62,7 @@ class SourceDescription:
     sizes: list[list[int]] = field(default_factory=list)
     forged_area: list[int] = field(default_factory=lambda: [0] * len(AREA_EDGES))
     empty: list[str] = field(default_factory=list)
+    inverted: int = 0
     damaged: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -97,12 +99,8 @@ def forged_area_lines(stream: Stream | MadeStream) -> list[str]:
     return [legible(line) for line in lines]
 
 
-Looked = Callable[[str, int, int], None]
-"""Told after each file: the name of its source, how many of its files were looked at, how many there are."""
-
-
-def describe(mix: Mix, most: int = 2000, *, decode: bool = False, looked: Looked | None = None) -> Description:
-    """Look through a mix.
+def describe(mix: Mix, most: int = 2000, *, decode: bool = False, reporter: Reporter = SILENT) -> Description:
+    """Summarize a mix.
 
     Args:
         mix: the mix.
@@ -110,100 +108,101 @@ def describe(mix: Mix, most: int = 2000, *, decode: bool = False, looked: Looked
             and masks are read.
         decode: decode all images and masks instead: damage behind a header is found, which takes as long as reading
             everything once.
-        looked: is told how far it is.
+        reporter: receives a stage for each source.
 
     Raises:
         ConfigError: a list file or a named set that cannot be read.
     """
-    looked = looked or (lambda name, done, count: None)
-    return Description(
-        str(mix.path), mix.digest, [_describe(mix, source, most, decode, looked) for source in mix.sources]
-    )
+    sources = [_describe(mix, source, most, decode, reporter) for source in mix.sources]
+    return Description(str(mix.path), mix.digest, sources)
 
 
 _SIDES: tuple[Split, ...] = ("train", "validation", "calibration")
 
 
-def _describe(mix: Mix, source: Source, most: int, decode: bool, looked: Looked) -> SourceDescription:
-    told = SourceDescription(source.name, source.kind, source.weight)
+def _describe(mix: Mix, source: Source, most: int, decode: bool, reporter: Reporter) -> SourceDescription:
+    summary = SourceDescription(source.name, source.kind, source.weight)
     reading = source.masks
-    told.empty_masks = reading.empty_masks
+    summary.empty_masks = reading.empty_masks
     if isinstance(source.data, Forge):
-        _look_at_photos(source.data, mix, told, decode, looked)
-        return told
+        _look_at_photos(source.data, mix, summary, decode, reporter)
+        return summary
     found = list_images(source)
-    samples, told.problems = found.samples, found.problems
+    samples, summary.problems = found.samples, found.problems
     sides = Counter(split_of(sample, mix.validation) for sample in samples)
     for side in _SIDES:
-        setattr(told, side, sides[side])
-    told.between_sides = sides[None]
+        setattr(summary, side, sides[side])
+    summary.between_sides = sides[None]
     masks = sum(bool(sample.masks) for sample in samples)
-    told.authentic = len(samples) - masks
+    summary.authentic = len(samples) - masks
     step = max(1, math.ceil(masks / most)) if most and not decode else 1
-    _look_at(samples, reading, mix.max_megapixels, told, step, decode, looked)
-    return told
+    _look_at(samples, reading, mix.max_megapixels, summary, step, decode, reporter)
+    return summary
 
 
-def _look_at_photos(data: Forge, mix: Mix, told: SourceDescription, decode: bool, looked: Looked) -> None:
+def _look_at_photos(data: Forge, mix: Mix, summary: SourceDescription, decode: bool, reporter: Reporter) -> None:
     """Read the headers of photos to forge from and of their object masks, or everything."""
     photos = photos_of(data)
     for side in _SIDES:
-        setattr(told, side, len(of_split(photos, side, mix.validation, data.photo).paths))
+        setattr(summary, side, len(of_split(photos, side, mix.validation, data.photo).paths))
     own: list[list[Path]] = [[] for _ in photos.paths]
     for cutout in photos.cutouts:
         own[cutout.photo].append(cutout.path)
-    told.problems += photos.problems
-    told.authentic, told.cutouts = len(photos.paths), len(photos.cutouts)
+    summary.problems += photos.problems
+    summary.authentic, summary.cutouts = len(photos.paths), len(photos.cutouts)
     if not photos.paths:
-        told.problems.append("no photo to forge from")
+        summary.problems.append("no photo to forge from")
     read, sizes = _decoded_size if decode else picture_size, []
-    for number, (photo, masks) in enumerate(zip(photos.paths, own, strict=True), 1):
+    reporter.stage(f"Reading {summary.name}", "photos", len(photos.paths))
+    for photo, masks in zip(photos.paths, own, strict=True):
         try:
             size = checked_size(photo, mix.max_megapixels, read)
         except DamagedFileError as error:
-            told.damaged.append(str(error))
+            summary.damaged.append(str(error))
         else:
             sizes.append(size)
             for mask in masks:
                 try:
                     check_proportions(mask, read(mask, LARGEST_MASK), size)
                 except DamagedFileError as error:
-                    told.damaged.append(str(error))
-        looked(told.name, number, len(photos.paths))
-    told.sizes = _sizes(sizes)
+                    summary.damaged.append(str(error))
+        reporter.advance()
+    summary.sizes = _sizes(sizes)
 
 
 def _look_at(
     samples: list[Sample],
     reading: Masks,
     limit: float,
-    told: SourceDescription,
+    summary: SourceDescription,
     step: int,
     decode: bool,
-    looked: Looked,
+    reporter: Reporter,
 ) -> None:
     """Read the headers, or everything, and decode every `step`-th mask."""
     sizes: list[tuple[int, int]] = []
     masks = 0
-    for number, sample in enumerate(samples, 1):
+    reporter.stage(f"Reading {summary.name}", "images", len(samples))
+    for sample in samples:
         try:
             size = _decoded_size(sample.image, limit) if decode else picture_size(sample.image, limit)
             masks += bool(sample.masks)
             if sample.masks and masks % step == 0:
                 mask = sample_mask(sample, reading, limit, size)
                 assert mask is not None
-                told.forged_area[_bin(float(mask.mean()))] += 1
+                summary.forged_area[_bin(float(mask.mean()))] += 1
+                summary.inverted += looks_inverted(mask)
                 if not mask.any():
-                    told.empty.append(str(sample.masks[0]))
+                    summary.empty.append(str(sample.masks[0]))
             elif not reading.fit_masks:
                 for path in sample.masks:
                     if path.suffix != ".npz":  # arrays have no header
                         check_mask_size(path, picture_size(path, limit), size)
             sizes.append(size)
         except DamagedFileError as error:
-            told.damaged.append(str(error))
-        looked(told.name, number, len(samples))
-    told.sizes = _sizes(sizes)
+            summary.damaged.append(str(error))
+        reporter.advance()
+    summary.sizes = _sizes(sizes)
 
 
 def _sizes(found: list[tuple[int, int]]) -> list[list[int]]:
@@ -219,27 +218,31 @@ def _decoded_size(path: Path, limit: float) -> tuple[int, int]:
     return size
 
 
-def _lines(told: SourceDescription, most: int) -> list[str]:
-    what = "photos to forge from" if told.kind == "forge" else "images"
-    lines = [f"{told.name} ({told.kind}, weight {told.weight:g}): {sum(getattr(told, s) for s in _SIDES)} {what}"]
-    lines.append("  " + ", ".join(f"{side} {getattr(told, side)}" for side in _SIDES))
-    if told.between_sides:
-        lines[-1] += f", left out {told.between_sides} that were made from photos of several sides"
-    if told.kind == "forge":
-        lines.append(f"  object masks {told.cutouts}")
+def _lines(summary: SourceDescription, most: int) -> list[str]:
+    what = "photos to forge from" if summary.kind == "forge" else "images"
+    count = sum(getattr(summary, side) for side in _SIDES)
+    lines = [f"{summary.name} ({summary.kind}, weight {summary.weight:g}): {count} {what}"]
+    lines.append("  " + ", ".join(f"{side} {getattr(summary, side)}" for side in _SIDES))
+    if summary.between_sides:
+        lines[-1] += f", left out {summary.between_sides} that were made from photos of several sides"
+    if summary.kind == "forge":
+        lines.append(f"  object masks {summary.cutouts}")
     else:
-        lines.append(f"  authentic {told.authentic}")
-    if told.sizes:
-        lines.append("  sizes " + ", ".join(f"{n} {w}×{h}" for n, (w, h) in zip(_NAMES, told.sizes, strict=True)))
-    if any(told.forged_area):
-        lines.append(f"  forged area, of {sum(told.forged_area)} masks:")
-        lines += _histogram(told.forged_area, "nothing")
-    if told.forged_area[0]:
-        some = f"{told.forged_area[0]} of {sum(told.forged_area)} masks mark nothing"
+        lines.append(f"  authentic {summary.authentic}")
+    if summary.sizes:
+        lines.append("  sizes " + ", ".join(f"{n} {w}×{h}" for n, (w, h) in zip(_NAMES, summary.sizes, strict=True)))
+    if any(summary.forged_area):
+        lines.append(f"  forged area, of {sum(summary.forged_area)} masks:")
+        lines += _histogram(summary.forged_area, "nothing")
+    if summary.forged_area[0]:
+        some = f"{summary.forged_area[0]} of {sum(summary.forged_area)} masks mark nothing"
         lines.append(f"  {some}: their images count as authentic (empty_masks)")
-        lines += _list(told.empty, most)
-    lines += _some("damaged", told.damaged, most)
-    return lines + _some("left out", told.problems, most)
+        lines += _list(summary.empty, most)
+    if summary.inverted >= 3 and summary.inverted > sum(summary.forged_area) / 2:
+        some = f"{summary.inverted} of {sum(summary.forged_area)} masks mark most of the image and of its border"
+        lines.append(f"  warning: {some}; are black and white exchanged (inverted)?")
+    lines += _some("damaged", summary.damaged, most)
+    return lines + _some("left out", summary.problems, most)
 
 
 def _bin(area: float) -> int:
@@ -261,12 +264,10 @@ def _histogram(counts: list[int], nothing: str) -> list[str]:
 _NAMES = ("smallest", "median", "largest")
 
 
-def _some(title: str, told: list[str], most: int) -> list[str]:
-    if not told:
-        return []
-    return [f"  {title}: {len(told)}", *_list(told, most)]
+def _some(title: str, lines: list[str], most: int) -> list[str]:
+    return [f"  {title}: {len(lines)}", *_list(lines, most)] if lines else []
 
 
-def _list(told: list[str], most: int) -> list[str]:
-    more = [f"    and {len(told) - most} more"] if len(told) > most else []
-    return [*(f"    {line}" for line in told[:most]), *more]
+def _list(lines: list[str], most: int) -> list[str]:
+    more = [f"    and {len(lines) - most} more"] if len(lines) > most else []
+    return [*(f"    {line}" for line in lines[:most]), *more]

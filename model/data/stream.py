@@ -172,7 +172,7 @@ class Stream:
 
     def empty_masks(self, most: int = 100) -> list[str]:
         """Sources with masks that mark nothing, in words; of each `most` masks, spread evenly over it, are decoded."""
-        told = []
+        lines = []
         for part in self._parts:
             if not isinstance(part, _Files):
                 continue
@@ -181,15 +181,15 @@ class Stream:
             for sample in masked[:: max(1, math.ceil(len(masked) / most))]:
                 try:
                     mask = sample_mask(sample, part.reading, self.mix.max_megapixels)
-                except DamagedFileError:  # met again when it is drawn, and told
+                except DamagedFileError:  # met and counted again when it is drawn
                     continue
                 seen += 1
                 if mask is not None and not mask.any():
                     empty.append(sample.masks[0].name)
             if empty:
                 some = f"{len(empty)} of {seen} masks mark nothing ({first_names(empty)})"
-                told.append(f"{part.name}: {some}; their images count as authentic")
-        return told
+                lines.append(f"{part.name}: {some}; their images count as authentic")
+        return lines
 
     def forged_areas(self) -> dict[str, list[float]]:
         """Forged shares of the area, for each source of photos to forge from; 0: an authentic picture.

@@ -37,7 +37,7 @@ class Dataset:
         terms: on what terms.
         layouts: how it is laid out, in the order in which it is tried.
         damage: what is known to be broken in the published files; goes into the result.
-        photos: names of the photos that an image was made from, told by its path: images that share one are never
+        photos: names of the photos that an image was made from, known from its path: images that share one are never
             split between training and validation.
         training: made to train on: measured on only where it is asked for by its own name.
     """

@@ -186,7 +186,7 @@ def one_folder(
     style: MaskStyle = "white",
     kind: str = "",
 ) -> Layout:
-    """Both classes in one folder, told apart by their names.
+    """Both classes in one folder, distinguished by their names.
 
     Args:
         is_forged: class from the stem; None where the name does not say.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from model.datasets.sample import Kind, Problem, Sample
-from model.images.masks import Mask, MaskStyle, read_mask
+from model.images.masks import Mask, MaskStyle, looks_inverted, read_mask
 from model.images.pixels import DamagedFileError, Header, read_header
 
 TruthReader = Callable[[Sample], Mask]
@@ -60,12 +60,6 @@ def read_truth(
             raise DamagedFileError(f"{path}: {part.shape}, but {masks[0].name} is {truth.shape}")
         truth = truth | part
     return truth
-
-
-def looks_inverted(truth: Mask) -> bool:
-    """Whether a mask marks more than half of the picture and more than three quarters of its outermost pixels."""
-    frame = np.concatenate([truth[0], truth[-1], truth[:, 0], truth[:, -1]])
-    return float(truth.mean()) > 0.5 and float(frame.mean()) > 0.75
 
 
 def truth_of(entry: Sample) -> Mask:

@@ -1,6 +1,6 @@
 """Errors of an evaluation, and its problems: named in the result, never silently dropped.
 
-EvaluationError (ValueError)     something the user can be told about in one sentence
+EvaluationError (ValueError)     an error described in one sentence
  ├── BenchmarkNotFound           a data set is not where it was looked for; says where to get it and how to lay it out
  └── StrictError                 strict mode met a problem
 """
@@ -14,7 +14,7 @@ from model.errors import UserError
 
 
 class EvaluationError(UserError, ValueError):
-    """Something the user can be told about in one sentence."""
+    """An error described in one sentence."""
 
 
 class BenchmarkNotFound(EvaluationError):

@@ -40,9 +40,9 @@ def files_below(
     """All files below a folder, in no order.
 
     Args:
-        failed: told of each folder that cannot be read or is a link, which may lead in a circle.
+        failed: called for each folder that cannot be read or is a link, which may lead in a circle.
         leave_out: folders and files that are not wanted.
-        forged: whether the output of `clue forge` is wanted; if not, `failed` is told of it.
+        forged: whether the output of `clue forge` is wanted; if not, `failed` is called for it.
     """
     waiting = [folder]
     while waiting:

@@ -175,3 +175,9 @@ def _labels(path: Path, max_megapixels: float) -> NDArray[np.integer]:
     except Exception as error:  # whatever zipfile and numpy raise on damaged bytes
         raise DamagedFileError(f"{path}: {reason(path, error)}") from error
     return labels
+
+
+def looks_inverted(truth: Mask) -> bool:
+    """Whether a mask marks more than half of the picture and more than three quarters of its outermost pixels."""
+    frame = np.concatenate([truth[0], truth[-1], truth[:, 0], truth[:, -1]])
+    return float(truth.mean()) > 0.5 and float(frame.mean()) > 0.75

@@ -1,4 +1,4 @@
-"""Which mask belongs to which image: told by names and, where several share one, by folders; never by order."""
+"""Which mask belongs to which image: decided by names and, where several share one, by folders; never by order."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Leftovers(NamedTuple):
     shared: list[str]
 
     def words(self, count: int, what: str, naming: str, placing: str) -> list[str]:
-        """What is told of them, as `2 of 9 masks belong to no photo; <naming>: a.png, b.png`."""
+        """What is reported of them, as `2 of 9 masks belong to no photo; <naming>: a.png, b.png`."""
         kinds = ((self.nobodys, f"no photo; {naming}"), (self.shared, f"several photos of one name; {placing}"))
         return [
             f"{len(some)} of {count} {what} belong to {words}: {first_names(some)}" for some, words in kinds if some

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from model.config import ConfigError, advising, read_yaml
 from model.presets.mini import MINI
 from model.presets.sd3_medium import SD3_MEDIUM, SD3_MEDIUM_VIT_B, SD3_MEDIUM_VIT_L
 from model.presets.sd35_medium import SD35_MEDIUM
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 
+@advising("`clue schema --preset` describes the file.")
 def preset_of(name_or_path: str) -> Preset:
     """A preset by name, that of a registered base model, or from a YAML or JSON file.
 
@@ -35,7 +37,6 @@ def preset_of(name_or_path: str) -> Preset:
         ConfigError: neither a preset nor a readable file, or a file with a wrong key or value.
         BasesError: the registry of base models is damaged.
     """
-    from model.config import ConfigError, read_yaml
     from model.registry import registered
 
     if name_or_path in PRESETS:

@@ -14,7 +14,7 @@ from model.errors import UserError
 
 
 class TrainingError(UserError):
-    """A training that cannot start or go on: a sentence, and what to do next."""
+    """A training that cannot start or go on."""
 
 
 class OptionsError(TrainingError):
@@ -28,10 +28,16 @@ class OtherSettingsError(TrainingError):
 class NotFiniteError(TrainingError):
     """A loss or a gradient was NaN or infinite."""
 
+    exit_code = 7
+
 
 class CannotWriteError(TrainingError):
     """The runs folder cannot be written. An earlier checkpoint, if there is one, is whole."""
 
+    exit_code = 5
+
 
 class ResourcesError(TrainingError):
     """The machine gave out: no memory, or a worker that died."""
+
+    exit_code = 7

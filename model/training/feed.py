@@ -6,7 +6,9 @@ whether the training was interrupted, changes nothing.
 
 from __future__ import annotations
 
+import ctypes
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -23,6 +25,7 @@ from model.self_match import self_match
 from model.training.errors import ResourcesError
 
 ATTEMPTS = 8
+_PR_SET_PDEATHSIG = 1
 _FAR = 2**40
 """Where the substitutes of a batch without a readable sample are taken from: no training gets there."""
 
@@ -218,6 +221,8 @@ def _writable(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _prepare_worker(number: int) -> None:
+    if sys.platform == "linux":  # else it would live on for seconds after its parent was killed
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     # Ctrl-C goes to every process of the terminal; the training ends its workers itself, when it has saved.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -14,9 +14,10 @@ from model.calibration import Calibration
 from model.checkpoint import CONFIG_FILE, inspect
 from model.data.made_pictures import MadePictures
 from model.predictor import ran_out_of_memory
+from model.reporter import Reporter
 from model.storage import load, save
 from model.training.calibrate import CalibrationLike, NoCalibrationError, calibration_of, look_at
-from model.training.log import Listener, Row
+from model.training.log import Row
 from model.training.operating_point import (
     across_halves,
     chosen,
@@ -38,7 +39,7 @@ def no_calibration(task: Task) -> str:
 
 
 def calibrate_kept(
-    folders: Sequence[Path], task: Task, device: str, listener: Listener, stop: threading.Event
+    folders: Sequence[Path], task: Task, device: str, reporter: Reporter, stop: threading.Event
 ) -> Row | None:
     """Fit the score of kept models that are one, and store it beside each; or why there is none.
 
@@ -46,7 +47,7 @@ def calibrate_kept(
         folders: of the models. One that is not there any more is passed over.
         task: what was trained.
         device: where the network runs.
-        listener: is told.
+        reporter: receives notes.
         stop: once set, it is given up.
 
     Returns:
@@ -59,7 +60,7 @@ def calibrate_kept(
     kept = [folder for folder in folders if (folder / CONFIG_FILE).is_file()]
     calibration, problem, more = None, no_calibration(task), Row()
     if kept and task.calibration is not None and not problem:
-        listener.told(f"Fitting the score of {' and '.join(folder.name for folder in kept)}.")
+        reporter.note(f"Fitting the score of {' and '.join(folder.name for folder in kept)}.")
         try:
             if isinstance(task.calibration, MadePictures):
                 calibration, more = operated(kept, task.calibration, task, device, stop)
@@ -74,7 +75,7 @@ def calibrate_kept(
         if stop.is_set():
             return None
     if problem and problem != no_calibration(task):  # that was known, and said, at the beginning
-        listener.told(f"No confidence: {problem}.")
+        reporter.note(f"No confidence: {problem}.")
     for folder in kept:
         with writing(folder):
             finish(folder, calibration, problem)

@@ -8,52 +8,56 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
+from model.reporter import Reporter
 from model.training.state import RunFolder, writing
 from model.whole_file import write_text
 
 Row = dict[str, Any]
 
 
-class Listener(Protocol):
-    """Who is told what happens. All calls come from the thread and the process that trains."""
+class StepStatus:
+    """Words on how a training goes: images per second, losses, the latest validation F1."""
 
-    def started(self, total: int, done: int, unit: str) -> None:
-        """The training begins or goes on: `done` of `total` `unit` (steps or seconds)."""
+    def __init__(self) -> None:
+        self._losses = self._f1 = ""
+        self._speed = self._starved = 0.0
+        self._restart()
 
-    def stepped(self, row: Row) -> None:
-        """A step is done."""
+    def after_step(self, row: Row) -> str:
+        """The status after the step of this row."""
+        self._images += row["images"]
+        self._waited += row["waited"]
+        seconds = max(time.monotonic() - self._since, 1e-6)
+        if seconds > 2 or not self._speed:
+            self._speed, self._starved = self._images / seconds, self._waited / seconds
+            self._restart()
+        waiting = f" ({self._starved:.0%} waiting for them)" if self._starved > 0.1 else ""
+        self._losses = f"{self._speed:.1f} images/s{waiting}, loss {row['loss']:.4f}"
+        self._losses += f" (BCE {row['bce']:.4f}, Dice {row['dice']:.4f})"
+        return self._losses + self._f1
 
-    def validated(self, row: Row) -> None:
-        """A validation is done."""
+    def after_validation(self, row: Row) -> str:
+        """The status after the validation of this row."""
+        self._restart()
+        self._f1 = f", F1 {row['f1']:.3f}"
+        return self._losses + self._f1 if self._losses else ""
 
-    def told(self, text: str) -> None:
-        """Something a person should know."""
-
-    def ended(self) -> None:
-        """The training ended, in whatever way."""
+    def _restart(self) -> None:
+        self._images, self._waited, self._since = 0, 0.0, time.monotonic()
 
 
-class Silent:
-    """A listener that tells nobody."""
-
-    def started(self, total: int, done: int, unit: str) -> None:
-        """Tell nobody."""
-
-    def stepped(self, row: Row) -> None:
-        """Tell nobody."""
-
-    def validated(self, row: Row) -> None:
-        """Tell nobody."""
-
-    def told(self, text: str) -> None:
-        """Tell nobody."""
-
-    def ended(self) -> None:
-        """Tell nobody."""
+def validation_line(row: Row) -> str:
+    """The result of a validation in words."""
+    line = f"step {row['step']}: F1 {row['f1']:.4f} on {row['forged']} forged images"
+    if row["authentic"]:
+        line += f", {row['marked_on_authentic']:.2%} of the area marked on {row['authentic']} authentic ones"
+    line += f"; weights of BCE {row['bce_weight']:.3f}, of Dice {row['dice_weight']:.3f}"
+    return line + (" (best so far)" if row["best"] else "")
 
 
 class Log:
@@ -62,10 +66,10 @@ class Log:
     Args:
         folder: the runs folder.
         step: of the state that the training goes on from; later rows are dropped.
-        listener: is told once if TensorBoard is not installed.
+        reporter: receives a note if TensorBoard is not installed.
     """
 
-    def __init__(self, folder: RunFolder, step: int, listener: Listener) -> None:
+    def __init__(self, folder: RunFolder, step: int, reporter: Reporter) -> None:
         with writing(folder.log):
             _keep_until(folder.log, step)
             self._file = folder.log.open("a", encoding="utf-8", buffering=1)
@@ -74,7 +78,7 @@ class Log:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            listener.told("TensorBoard is not installed, so there is only log.jsonl; it is in the extra `train`.")
+            reporter.note("TensorBoard is not installed, so there is only log.jsonl; it is in the extra `train`.")
         else:
             with writing(folder.path / "tensorboard"):
                 self._board = SummaryWriter(str(folder.path / "tensorboard"), purge_step=step + 1)

@@ -110,12 +110,15 @@ def _same_adapters(source: Checkpoint, preset: Preset) -> bool:
     return there == here
 
 
+_SAME_PRESET = "--init needs a model of the same preset."
+
+
 def _load_adapters(model: CLUE, source: Checkpoint, *, keep_head: bool) -> None:
     try:
         load_learned(model, source, keep_head=keep_head)
     except CheckpointError as error:
         differ = differences(source.preset.to_dict(), model.preset.to_dict())
-        raise CheckpointError(f"{error}: {'; '.join(differ)}" if differ else str(error)) from error
+        raise CheckpointError(f"{error}: {'; '.join(differ)}" if differ else str(error), _SAME_PRESET) from error
 
 
 def _load_weights(model: CLUE, source: Checkpoint, *, keep_head: bool) -> None:
@@ -126,8 +129,9 @@ def _load_weights(model: CLUE, source: Checkpoint, *, keep_head: bool) -> None:
     wrong = sorted(name for name in ours if name not in theirs or theirs[name].shape != ours[name].shape)
     if wrong:
         differ = differences(source.preset.to_dict(), model.preset.to_dict())
-        told = "; ".join(differ) if differ else f"its {wrong[0]} is missing or of another shape"
-        raise CheckpointError(f"{source.folder} is a checkpoint of another preset, {source.preset.name}: {told}")
+        how = "; ".join(differ) if differ else f"its {wrong[0]} is missing or of another shape"
+        other = f"{source.folder} is a checkpoint of another preset, {source.preset.name}: {how}"
+        raise CheckpointError(other, _SAME_PRESET)
     model.load_state_dict({name: theirs[name] for name in ours}, strict=keep_head)
 
 

@@ -31,7 +31,7 @@ _OURS = {".lock", "contact-sheet.png"}
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn a failed write inside the block into what a person can be told.
+    """Turn a failed write inside the block into an error with advice.
 
     Raises:
         CannotWriteError: with the reason.
@@ -89,7 +89,7 @@ class RunFolder:
         if found:
             raise OtherSettingsError(
                 f"{self.path} is a training with other settings: {'; '.join(found)}.",
-                "Give the settings it was started with, or another --out.",
+                f"Give the settings it was started with; or another --out, with --init {self.best} for its best model.",
             )
 
     @contextmanager

@@ -26,13 +26,14 @@ from model.checkpoint import inspect
 from model.evaluation.pixel_scores import Counts
 from model.predictor import ran_out_of_memory
 from model.presets import Preset
+from model.reporter import SILENT, Reporter
 from model.storage import save
 from model.training.average import Average
 from model.training.errors import OtherSettingsError, ResourcesError
 from model.training.feed import Feed
 from model.training.finish import calibrate_kept, no_calibration
 from model.training.launch import make_accelerator, overruled, recorded, settings
-from model.training.log import Listener, Log, Row, Silent
+from model.training.log import Log, Row, StepStatus, validation_line
 from model.training.loss_weights import LossWeights
 from model.training.network import (
     count_parameters,
@@ -49,12 +50,12 @@ from model.training.task import Outcome, Position, Task
 from model.training.validation import SHOWN, Summary, by_source, fixed_batches, measure, summarize, write_samples
 
 
-def train(task: Task, listener: Listener | None = None, stop: threading.Event | None = None) -> Outcome:
+def train(task: Task, reporter: Reporter = SILENT, stop: threading.Event | None = None) -> Outcome:
     """Train, or go on with, a network.
 
     Args:
         task: what to do.
-        listener: is told what happens, in the main process only.
+        reporter: receives the events, in the main process only.
         stop: once set, the training saves and ends after the step in flight.
 
     Raises:
@@ -63,19 +64,20 @@ def train(task: Task, listener: Listener | None = None, stop: threading.Event | 
         BasesError: the preset stands on weights of others, which are not registered, damaged, or do not fit.
     """
     accelerator = make_accelerator(task.options)
-    told: Listener = listener if listener is not None and accelerator.is_main_process else Silent()
+    if not accelerator.is_main_process:
+        reporter = SILENT
     folder = RunFolder(task.out)
     preset = with_options(task.preset, task.options)
     source = inspect(task.init) if task.init is not None else None
     for line in [*overruled(task.options), *([source.note] if source is not None and source.note else [])]:
-        told.told(line)
+        reporter.note(line)
     with folder.locked() if accelerator.is_main_process else contextlib.nullcontext():
         if accelerator.is_main_process:
             for model in folder.open(settings(task, preset, source, accelerator.num_processes)):
-                told.told(f"{model} is the earlier one again: the training was killed while it replaced it.")
+                reporter.note(f"{model} is the earlier one again: the training was killed while it replaced it.")
         accelerator.wait_for_everyone()
         try:
-            return _Trainer(task, preset, folder, accelerator, told, stop or threading.Event()).run()
+            return _Trainer(task, preset, folder, accelerator, reporter, stop or threading.Event()).run()
         except (MemoryError, RuntimeError) as error:
             if not ran_out_of_memory(error):
                 raise
@@ -84,7 +86,7 @@ def train(task: Task, listener: Listener | None = None, stop: threading.Event | 
                 "A smaller --batch with more --accumulate, or --gradient-checkpointing. The last checkpoint is whole.",
             ) from error
         finally:
-            told.ended()
+            reporter.finish()
 
 
 class _Trainer:
@@ -94,11 +96,11 @@ class _Trainer:
         preset: Preset,
         folder: RunFolder,
         accelerator: Accelerator,
-        listener: Listener,
+        reporter: Reporter,
         stop: threading.Event,
     ) -> None:
         self.task, self.options, self.folder = task, task.options, folder
-        self.accelerator, self.listener, self.stop = accelerator, listener, stop
+        self.accelerator, self.reporter, self.stop = accelerator, reporter, stop
         self.rank, self.world = accelerator.process_index, accelerator.num_processes
         options = task.options
         frozen = frozen_format(options, accelerator.device)
@@ -120,16 +122,19 @@ class _Trainer:
         feed = Feed(task.training, preset, options.batch, options.seed, options.without_matches)
         self.steps = Steps(self.network, self.optimizer, feed, options, self.position, folder, accelerator, self._write)
         self.checked = fixed_batches(Feed(task.validation, preset, options.batch, options.seed), options, accelerator)
+        self.status, self.reported = StepStatus(), int(self.position.seconds)
         self.started = time.monotonic()
 
     def run(self) -> Outcome:
         """Train until the end, or until stopped."""
         options, position = self.options, self.position
         before = position.seconds
-        context = Log(self.folder, position.step, self.listener) if self.accelerator.is_main_process else None
+        context = Log(self.folder, position.step, self.reporter) if self.accelerator.is_main_process else None
         with context or contextlib.nullcontext() as log:
             self.log = log
             self._begin()
+            if self.task.init is not None and not position.step:
+                self._validate(initial=True)
             supply = self.steps.supply()
             interrupted = False
             while (progress := options.progress(position.step, position.seconds)) < 1:
@@ -139,7 +144,7 @@ class _Trainer:
                 self.average.update(position.step)
                 position.seconds = self._agreed_seconds(before + time.monotonic() - self.started)
                 self._write(row | {"seconds": round(position.seconds, 2)})
-                self.listener.stepped(row | {"seconds": position.seconds})
+                self._report(self.status.after_step(row))
                 if position.step % options.validate_every == 0:
                     self._validate()
                 if position.step % options.save_every == 0:
@@ -154,27 +159,36 @@ class _Trainer:
         position, options = self.position, self.options
         if position.step:
             self._write({"kind": "resumed", "step": position.step, "seconds": round(position.seconds, 2)})
-            self.listener.told(f"Going on from step {position.step}.")
+            self.reporter.note(f"Going on from step {position.step}.")
         else:
             for name in sorted({name for batch in self.checked for name in batch.damaged}):
                 self._write({"kind": "damaged", "step": 0, "side": "validation", "picture": name})
         learn, everything = count_parameters(self.model)
         processes = f" in {self.world} processes" if self.world > 1 else ""
-        self.listener.told(f"{learn:,} of {everything:,} parameters learn, on {self.accelerator.device}{processes}.")
+        self.reporter.note(f"{learn:,} of {everything:,} parameters learn, on {self.accelerator.device}{processes}.")
         if problem := no_calibration(self.task):
-            self.listener.told(f"The models will state no confidence: {problem}.")
+            self.reporter.note(f"The models will state no confidence: {problem}.")
         if self.task.init is None and from_scratch(self.model.preset):
             for name in self.model.networks:
                 if (how := self.model.preset.adapt(name)) != "full":
                     branch = f"{BRANCHES[name].title} branch"
-                    self.listener.told(f"The {branch} is {how} on random weights: give --init for trained ones.")
+                    self.reporter.note(f"The {branch} is {how} on random weights: give --init for trained ones.")
         if options.steps is not None:
-            self.listener.started(options.steps, position.step, "steps")
+            self.reporter.stage("", "steps", options.steps, done=position.step)
         else:
-            self.listener.started(math.ceil(60 * (options.minutes or 0)), int(position.seconds), "seconds")
+            self.reporter.stage("", "seconds", math.ceil(60 * (options.minutes or 0)), done=int(position.seconds))
 
-    def _validate(self) -> None:
-        """Measure the averaged weights, keep them if they are the best, move the loss weights."""
+    def _report(self, status: str) -> None:
+        seconds = int(self.position.seconds)
+        self.reporter.advance(1 if self.options.steps is not None else seconds - self.reported, status)
+        self.reported = seconds
+
+    def _validate(self, *, initial: bool = False) -> None:
+        """Measure the averaged weights, keep them if they are the best, move the loss weights.
+
+        Args:
+            initial: only measure: these are the weights of `--init`.
+        """
         options, position = self.options, self.position
         shown = SHOWN if self.accelerator.is_main_process else 0
         with self.average.applied():
@@ -182,18 +196,20 @@ class _Trainer:
             everyone: list[Counts] = gather_object(counts)
             sources: list[str] = gather_object([source for batch in self.checked for source in batch.sources])
             summary = summarize(everyone)
-            best = summary.f1 > position.best_f1
+            best = not initial and summary.f1 > position.best_f1
             if best:
                 position.best_f1, position.best_step = summary.f1, position.step
                 self._keep(self.folder.best, summary)
-        position.weights = position.weights.after(summary.precision, summary.recall, options.weights_rate)
-        position.validated_at = position.step
+        if not initial:
+            position.weights = position.weights.after(summary.precision, summary.recall, options.weights_rate)
+            position.validated_at = position.step
         row: Row = {"kind": "validation", "step": position.step} | asdict(summary) | {"best": best}
         row |= {"bce_weight": position.weights.bce, "dice_weight": position.weights.dice}
         if options.made is not None:
             row["by_source"] = by_source(everyone, sources)
         self._write(row)
-        self.listener.validated(row)
+        self.reporter.note(validation_line(row))
+        self.reporter.advance(0, self.status.after_validation(row))
         if self.accelerator.is_main_process and maps:
             sheet = self.folder.samples / f"step-{position.step:07d}.png"
             with writing(sheet):
@@ -226,7 +242,7 @@ class _Trainer:
         same = position.best_step == position.step
         groups = [[self.folder.last, self.folder.best]] if same else [[self.folder.last], [self.folder.best]]
         for folders in groups:
-            row = calibrate_kept(folders, self.task, str(self.accelerator.device), self.listener, self.stop)
+            row = calibrate_kept(folders, self.task, str(self.accelerator.device), self.reporter, self.stop)
             if row is None:
                 return True
             self._write({"kind": "calibrated", "step": position.step} | row)

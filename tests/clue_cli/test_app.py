@@ -30,7 +30,8 @@ from clue_cli.errors import (
 from clue_cli.networks.options import Compile, DType
 from clue_cli.records import Counts, RunRecord
 from clue_cli.scan.options import FailOn, GifFrames, ScanOptions
-from clue_cli.scan.progress import Progress
+from clue_cli.scan.run_log import exit_code
+from model.reporter import Reporter
 from tests.clue_cli.results.made import failure, image, run
 
 Scan = Callable[..., RunRecord]
@@ -46,19 +47,19 @@ class Pipeline:
         self.asked: tuple[list[Path], Path, ScanOptions] | None = None
 
     def __call__(
-        self, paths: list[Path], out: Path, options: ScanOptions, progress: Progress, stop: threading.Event
+        self, paths: list[Path], out: Path, options: ScanOptions, progress: Reporter, stop: threading.Event
     ) -> RunRecord:
         self.asked = (paths, out, options)
         assert not stop.is_set()
         if self.raises is not None:
             raise self.raises
-        record = run(status=self.status, counts=self.counts)
-        progress.started(record)
-        progress.found(2)
-        progress.finished(image("evidence/a.jpg"))
-        progress.failed(failure("evidence/b.jpg"), resumed=True)
-        progress.done(2)
-        progress.ended(record)
+        code = exit_code(self.counts, interrupted=self.status == "interrupted", fail_on=options.fail_on)
+        record = run(status=self.status, counts=self.counts, exit_code=code)
+        progress.stage("", "files", 2)
+        progress.result(image("evidence/a.jpg"))
+        progress.result(failure("evidence/b.jpg"))
+        progress.advance(2)
+        progress.summary("Scan finished", [(name, str(n), "") for name, n in self.counts if n])
         return record
 
     @property
@@ -285,6 +286,11 @@ class TestOtherCommands:
     def test_fields(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert clue("schema", "--fields") == 0
         assert capsys.readouterr().out.startswith("# What `clue scan` writes")
+
+    @pytest.mark.parametrize(("word", "said"), [("--mix", "sources:"), ("--preset", "class NoiseSpec")])
+    def test_files_of_the_user_are_described(self, word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert clue("schema", word) == ExitCode.OK
+        assert said in capsys.readouterr().out
 
     def test_schema_prints_one_thing(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert clue("schema", "--fields", "--run") == ExitCode.BAD_USAGE

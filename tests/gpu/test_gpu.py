@@ -11,7 +11,6 @@ from PIL import Image
 
 from clue_cli.scan.options import ScanOptions
 from clue_cli.scan.pipeline import scan
-from clue_cli.scan.progress import Silent
 from model.bases import with_bases
 from model.branches.sam_attention import SamAttention
 from model.checkpoint import inspect
@@ -20,6 +19,7 @@ from model.losses import bce_loss
 from model.prediction import Prediction
 from model.predictor import Predictor
 from model.presets import SD3_MEDIUM
+from model.reporter import SILENT
 from model.speed import Compile, compile_network
 from model.storage import load
 from model.training.network import hold_frozen, keep_less
@@ -119,7 +119,7 @@ def test_a_scan_on_two_cards_is_that_of_one(tmp_path: Path) -> None:
         pixels = np.random.default_rng(number).integers(0, 256, (300, 400, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "evidence" / f"{number}.png")
     for name, devices in (("one", ("cuda:0",)), ("two", ("cuda:0", "cuda:1"))):
-        scan([tmp_path / "evidence"], tmp_path / name, ScanOptions(devices=devices), Silent())
+        scan([tmp_path / "evidence"], tmp_path / name, ScanOptions(devices=devices), SILENT)
     for path in (tmp_path / "one" / "masks").rglob("*.png"):
         assert path.read_bytes() == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes()
 

@@ -2,7 +2,7 @@
 
 A container is a module of this package whose function `members` takes the archive and its budget; `container` of
 `formats.Format` names it. It runs in the sandboxed child (`sandbox.members`) and can write no files. The archive
-libraries are told to read, never to extract: no path from an archive is ever written to.
+libraries only read, they never extract: no path from an archive is ever written to.
 """
 
 from __future__ import annotations

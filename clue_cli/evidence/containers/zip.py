@@ -102,7 +102,7 @@ def _overlapping(infos: list[zipfile.ZipInfo]) -> set[int]:
 def _recovered(stream: BinaryIO, budget: Budget) -> Iterator[Member]:
     """Each stored or deflated member that a local header announces, found without the directory.
 
-    Encrypted members are passed over: without the directory they cannot be told from chance. A member whose bytes
+    Encrypted members are passed over: without the directory they look like random bytes. A member whose bytes
     are cut fails when it is read.
     """
     position = 0

@@ -13,7 +13,6 @@ import pytest
 
 from clue_cli import app
 from clue_cli.calibrate import scores
-from clue_cli.commands import calibrate as command
 from clue_cli.errors import ExitCode
 from clue_cli.networks import Unpredicted
 from clue_cli.scan.calibration_file import parse
@@ -103,15 +102,16 @@ def test_what_counts_and_what_does_not(calibration: Path, model: Path) -> None:
 def test_the_person_is_told(
     photos: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "_SECONDS", 0.0)
+    monkeypatch.setattr("clue_cli.progress.LINE_SECONDS", 0.0)
     calibrate(photos, tmp_path / "c.json", model, "--fpr", "0.1", "--hidden")
     said = capsys.readouterr()
     assert said.out == ""
     for words in (
         "left out: authentic/cut.jpg: ",
+        " · 5 left out, 1 file without a picture",
         "left out: authentic/copy.jpg: The same bytes as authentic/00.jpg.",
-        "authentic: 12 images, ",
-        "authentic: 25 images, 5 left out, 1 file without a picture",
+        "authentic: 12 images · ",
+        "authentic: 25 images · ",
         "Of new authentic photos at most 7.69 % are called forged by mistake (asked for: at most 10 %)",
         "smallest rate that can be promised is 1/26",
         "else no evidence; none is inconclusive",
@@ -299,8 +299,8 @@ class Lost(Starved):
         return (Unpredicted(image[0], "it died") for image in images if image is not None)
 
 
-def scored(paths: list[Path], network: Starved, told: Any = lambda found: None) -> scores.Measured:
-    return scores.Scores(paths, ScanOptions(), [network], Calibration(), told, pytest.fail, forged=False).run()
+def scored(paths: list[Path], network: Starved, on_event: Any = lambda found: None) -> scores.Measured:
+    return scores.Scores(paths, ScanOptions(), [network], Calibration(), on_event, pytest.fail, forged=False).run()
 
 
 @pytest.mark.parametrize(("network", "code"), [(Starved(), "out_of_memory"), (Lost(), "internal_error")])
@@ -317,7 +317,7 @@ def test_what_is_left_out_stands_in_the_order_of_the_walk(photos: Path) -> None:
     assert [one.locator for one in left_out] == sorted(one.locator for one in left_out)
 
 
-def test_what_tells_the_person_may_fail(photos: Path) -> None:
+def test_what_reports_may_fail(photos: Path) -> None:
     def broken(found: object) -> None:
         raise OSError("a disk that died")
 

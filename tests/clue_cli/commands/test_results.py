@@ -11,11 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from clue_cli.app import run as clue
 from clue_cli.errors import ExitCode
 from clue_cli.records import RECORD, Verdict
 from clue_cli.results.export import FORMATS
+from clue_cli.results.scan_store import LOCK
 from tests.clue_cli.results.made import failure, first_schema, image, open_store, put, run
 
 
@@ -71,6 +73,26 @@ def test_a_list_of_locators(results: Path, tmp_path: Path, capfdbinary: pytest.C
     listed = tmp_path / "list.txt"
     listed.write_bytes("\ufeffcase/=a.jpg\r\ncase/gone.jpg\n\ncase/d.jpg".encode())
     assert exported(capfdbinary, str(results), "--list", str(listed)) == ["=a.jpg", "d.jpg"]
+
+
+def test_locators_without_a_record_are_named(results: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    names = ["case/b.jpg", "case/\x1bx.jpg", *(f"gone/{number:02}.jpg" for number in range(12))]
+    (tmp_path / "list.txt").write_text("\n".join(names))
+    for words in (["export", str(results), "--only", "forged"], ["report", str(results)]):
+        assert clue([*words, "--list", str(tmp_path / "list.txt")]) == ExitCode.OK
+        err = capfd.readouterr().err
+        assert "Warning: 13 locators of --list without a record:\n  case/\\x1bx.jpg\n  gone/00.jpg\n" in err
+        assert "  and 3 more\n" in err
+        assert "case/b.jpg" not in err
+
+
+def test_a_page_of_a_busy_folder(results: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with FileLock(results / LOCK):
+        assert clue(["report", str(results)]) == ExitCode.OUTPUT_NOT_WRITABLE
+    err = capfd.readouterr().err
+    assert "A scan is writing to" in err
+    assert "wait for the scan" in err
+    assert "--out" not in err
 
 
 def test_csv_has_the_columns_of_the_summary_and_no_formulas(results: Path, tmp_path: Path) -> None:

@@ -13,14 +13,13 @@ from PIL import Image
 
 from clue_cli.eval import run
 from clue_cli.eval.options import EvalOptions
-from clue_cli.eval.progress import EvalProgress
 from clue_cli.eval.results import Results
+from model.reporter import SILENT
 from tests.clue_cli.eval.made import SIZE, truth, write_mask, write_set
 
 
 def measured(out: Path, **options: Any) -> Results:
-    with EvalProgress(quiet=True) as progress:
-        return run.evaluate(out, EvalOptions(**options), progress)
+    return run.evaluate(out, EvalOptions(**options), SILENT)
 
 
 @pytest.fixture(scope="session", autouse=True)

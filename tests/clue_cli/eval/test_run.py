@@ -30,7 +30,6 @@ from clue_cli.eval.options import EvalOptions
 from clue_cli.eval.pictures import Pictures
 from clue_cli.eval.plan import Plan
 from clue_cli.eval.predictions import PredictionFolder
-from clue_cli.eval.progress import EvalProgress
 from clue_cli.eval.results import Results, read_results
 from clue_cli.eval.results_folder import CONTACT, LOCK, PER_IMAGE, EvalFolder
 from clue_cli.eval.run import Timing
@@ -39,6 +38,7 @@ from clue_cli.eval.sets import ChosenSet
 from clue_cli.eval.table import notes
 from clue_cli.networks import local, processes
 from clue_cli.networks.options import Compile
+from clue_cli.progress import ShownReporter
 from model.calibration import FEATURES, Calibration, OwnScore
 from model.data.attacks import Attack
 from model.datasets.sample import Kind, Problem, Sample
@@ -131,7 +131,7 @@ class TestProblems:
         maps.mkdir()
         for key in (*part, outside, empty):
             np.save(maps / f"{Path(key).stem}.npy", np.zeros(SIZE, np.float32))
-        with EvalProgress() as progress:
+        with ShownReporter() as progress:
             options = EvalOptions(bench=(str(folder),), predictions=maps, limit=2)
             results = run.evaluate(tmp_path / "out", options, progress)
         (record,) = results.sets
@@ -262,7 +262,7 @@ class TestNetwork:
         """The folder of a training that was killed while it replaced its best model."""
         photos, model = write_set(tmp_path / "set", 1, 1), write_tiny_model(tmp_path / "tiny")
         moved = model.rename(earlier(model))
-        with EvalProgress() as progress:
+        with ShownReporter() as progress:
             run.evaluate(tmp_path / "out", EvalOptions(bench=(str(photos),), model=str(model), device="cpu"), progress)
         told = "".join(capsys.readouterr().err.split())
         assert f"warning:{model}ismissing" in told
@@ -288,7 +288,7 @@ class TestNetwork:
             append(log, *arguments)  # type: ignore[arg-type]
             stopped.set()
 
-        with monkeypatch.context() as patch, EvalProgress(quiet=True) as progress:
+        with monkeypatch.context() as patch, ShownReporter(quiet=True) as progress:
             patch.setattr(run.MeasurementLog, "append", append_then_stop)
             cut = run.evaluate(tmp_path / "out", EvalOptions(**options), progress, stopped)  # type: ignore[arg-type]
         assert cut.status == "interrupted"

@@ -12,7 +12,8 @@ from clue_cli.errors import NothingToScanError
 from clue_cli.forging import worker
 from clue_cli.forging.folder import LOG, SUMMARY
 from clue_cli.forging.options import ForgeOptions
-from clue_cli.forging.run import Told, forge_folder
+from clue_cli.forging.run import forge_folder
+from model.reporter import Level, Reporter
 
 SEED = 3
 
@@ -68,12 +69,13 @@ def test_how_many_is_told_in_the_end(
 ) -> None:
     lines: list[str] = []
 
-    class Listen(Told):
-        def noticed(self, line: str) -> None:
-            lines.append(line)
+    class Notes(Reporter):
+        def note(self, text: str, level: Level = "info") -> None:
+            if level == "warning":
+                lines.append(text)
 
     failing(monkeypatch, ValueError("odd"), times)
-    forge_folder([photos], tmp_path, ForgeOptions(count=1, authentic=0.0, workers=1), Listen())
+    forge_folder([photos], tmp_path, ForgeOptions(count=1, authentic=0.0, workers=1), Notes())
     assert [line.split(" and ")[0] for line in lines] == said
 
 

@@ -20,8 +20,9 @@ from clue_cli.forging import run as run_module
 from clue_cli.forging import worker as worker_module
 from clue_cli.forging.folder import LOCK, LOG, SUMMARY
 from clue_cli.forging.options import KINDS, ForgeOptions
-from clue_cli.forging.run import ForgeRun, Told, forge_folder
+from clue_cli.forging.run import ForgeRun, forge_folder
 from model.data.forge import EDITS
+from model.reporter import Level, Reporter
 from tests.clue_cli.forging.conftest import write_photo
 
 QUICK = ForgeOptions(count=6, seed=3, workers=1)
@@ -54,9 +55,9 @@ def made(photos: Path, masks: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def test_every_picture_has_its_mask_and_its_line(made: Path, photos: Path) -> None:
-    told = lines(made)
-    assert [line["number"] for line in told] == list(range(24))
-    for line in told:
+    logged = lines(made)
+    assert [line["number"] for line in logged] == list(range(24))
+    for line in logged:
         with Image.open(made / line["file"]) as image, Image.open(made / line["mask"]) as mask:
             values = np.asarray(mask)
             assert image.mode == "RGB"
@@ -67,8 +68,8 @@ def test_every_picture_has_its_mask_and_its_line(made: Path, photos: Path) -> No
         assert all((photos.parent / photo).is_file() for photo in line["photos"])
         assert line["seed"][:2] == [3, line["number"]]
         assert line["kind"] == "authentic" or line["steps"]
-    assert {line["file"].rsplit(".")[-1] for line in told} == {"jpg", "png"}
-    hosts = [line["photos"][0] for line in told[:4] if line["seed"][2] == 1]
+    assert {line["file"].rsplit(".")[-1] for line in logged} == {"jpg", "png"}
+    hosts = [line["photos"][0] for line in logged[:4] if line["seed"][2] == 1]
     assert len(set(hosts)) == len(hosts)
 
 
@@ -142,11 +143,11 @@ def test_the_same_seed_writes_the_same_bytes_whatever_the_workers(photos: Path, 
     assert contents(tmp_path / "one") != contents(tmp_path / "other")
 
 
-class StopAfter(Told):
+class StopAfter(Reporter):
     def __init__(self, count: int, stop: threading.Event) -> None:
         self.left, self.stop = count, stop
 
-    def made(self) -> None:
+    def advance(self, n: int = 1, status: str | None = None, *, reused: bool = False) -> None:
         self.left -= 1
         if not self.left:
             self.stop.set()
@@ -284,19 +285,20 @@ def test_photos_that_cannot_be_used_are_told_once_and_remembered(photos: Path, t
     for number in range(2):
         write_photo(folder / f"good{number}.jpg", number)
     (folder / "bad.jpg").write_bytes(b"\xff\xd8\xff nothing")
-    told: list[str] = []
+    failed: list[str] = []
 
-    class Listen(Told):
-        def failed(self, photo: str, reason: str) -> None:
-            told.append(photo)
+    class Notes(Reporter):
+        def note(self, text: str, level: Level = "info") -> None:
+            if level == "failure":
+                failed.append(text)
 
     out = tmp_path / "out"
-    ended = forge_folder([folder], out, ForgeOptions(count=10, workers=1), Listen())
-    assert told == ["some/bad.jpg"]
+    ended = forge_folder([folder], out, ForgeOptions(count=10, workers=1), Notes())
+    assert [line.startswith("unusable: some/bad.jpg: ") for line in failed] == [True]
     assert ended.made == 10
     assert set(ended.failures) == {"some/bad.jpg"}
     assert json.loads((out / SUMMARY).read_text())["unusable_photos"][0]["photo"] == "some/bad.jpg"
-    again = forge_folder([folder], out, ForgeOptions(count=10, workers=1), Listen())
+    again = forge_folder([folder], out, ForgeOptions(count=10, workers=1), Notes())
     assert (again.made, set(again.failures)) == (0, {"some/bad.jpg"})
 
 

@@ -19,8 +19,8 @@ from clue_cli.networks.options import Compile, DType
 from clue_cli.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord
 from clue_cli.scan import pipeline
 from clue_cli.scan.options import ScanOptions
-from clue_cli.scan.progress import Silent
 from model.device import DeviceError
+from model.reporter import SILENT, Reporter
 from tests.faults.dying_network import FILLS_MEMORY, KILLS
 from tests.faults.pictures import oriented_jpeg
 
@@ -38,7 +38,7 @@ def evidence(tmp_path: Path) -> Path:
 def scan(evidence: Path, tmp_path: Path) -> Scan:
     def run(out: str = "out", progress: Any = None, stop: threading.Event | None = None, **options: Any) -> RunRecord:
         chosen = ScanOptions(**({"devices": ("cpu", "cpu")} | options))
-        return pipeline.scan([evidence], tmp_path / out, chosen, progress or Silent(), stop)
+        return pipeline.scan([evidence], tmp_path / out, chosen, progress or SILENT, stop)
 
     return run
 
@@ -109,7 +109,7 @@ def test_when_no_device_is_left_the_run_fails_and_can_be_resumed(scan: Scan, evi
     plain(evidence, *range(10, 30, 5), *[KILLS] * 14)
     with pytest.raises(ClueError, match="No device is left") as error:
         scan()
-    assert error.value.exit_code is ExitCode.INTERNAL_ERROR
+    assert error.value.exit_code == ExitCode.INTERNAL_ERROR
     ended = json.loads((tmp_path / "out" / "run.json").read_text())
     assert ended["status"] == "failed"
     assert any("is given up; the others go on" in warning for warning in ended["warnings"])
@@ -153,9 +153,10 @@ def test_a_stop_finishes_what_is_in_flight_and_the_next_run_the_rest(scan: Scan,
     plain(evidence, *range(10, 110, 5))
     stop = threading.Event()
 
-    class StopAtFirst(Silent):
-        def finished(self, record: ImageRecord, *, resumed: bool = False) -> None:
-            stop.set()
+    class StopAtFirst(Reporter):
+        def result(self, record: object) -> None:
+            if isinstance(record, ImageRecord):
+                stop.set()
 
     run = scan(progress=StopAtFirst(), stop=stop)
     assert (run.status, run.exit_code) == ("interrupted", 130)

@@ -17,7 +17,7 @@ from clue_cli.scan import panels as module
 from clue_cli.scan import pipeline
 from clue_cli.scan.options import ScanOptions
 from clue_cli.scan.panels import SUFFIXES, panels
-from clue_cli.scan.progress import Silent
+from model.reporter import SILENT
 from tests.clue_cli.scan.test_pipeline import records
 from tests.faults.pictures import jpeg, oriented_jpeg, tiff
 from tests.tiny_model import write_tiny_model
@@ -96,7 +96,7 @@ def evidence(tmp_path: Path) -> Path:
 
 
 def scan(evidence: Path, out: Path, model: Path, **options: bool) -> RunRecord:
-    return pipeline.scan([evidence], out, ScanOptions(model=str(model), device="cpu", **options), Silent())
+    return pipeline.scan([evidence], out, ScanOptions(model=str(model), device="cpu", **options), SILENT)
 
 
 def test_panels_lie_in_the_mirrored_tree_and_in_the_records(evidence: Path, model: Path, tmp_path: Path) -> None:

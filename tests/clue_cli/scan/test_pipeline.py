@@ -16,19 +16,21 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from clue_cli import __version__
 from clue_cli.engine import flow
 from clue_cli.errors import NothingToScanError, OutputError, UsageError, WeightsError
 from clue_cli.networks import local
 from clue_cli.networks.options import DType
+from clue_cli.progress import ShownReporter
 from clue_cli.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord
 from clue_cli.scan import pipeline
 from clue_cli.scan.assemble import uncalibrated
 from clue_cli.scan.options import ScanOptions
-from clue_cli.scan.progress import Silent
 from model.calibration import Calibration
 from model.checkpoint import WEIGHTS_FILE, inspect
 from model.images.pixels import displayed_view
 from model.predictor import Predictor
+from model.reporter import SILENT, Reporter
 from model.tiling import tiles
 from model.whole_file import earlier
 from tests.faults.pictures import jpeg, oriented_jpeg, tiff
@@ -70,7 +72,7 @@ def _png(height: int, width: int, seed: int = 0) -> bytes:
 def scan(model: Path, evidence: Path, tmp_path: Path) -> Scan:
     def run(out: str = "out", progress: Any = None, stop: threading.Event | None = None, **options: Any) -> RunRecord:
         chosen = ScanOptions(model=str(model), device="cpu", **options)
-        return pipeline.scan([evidence], tmp_path / out, chosen, progress or Silent(), stop)
+        return pipeline.scan([evidence], tmp_path / out, chosen, progress or SILENT, stop)
 
     return run
 
@@ -105,6 +107,21 @@ def test_every_file_ends_in_a_record_or_a_count(scan: Scan, tmp_path: Path) -> N
     assert run.not_pictures_by_type == {"txt": 1}
     for name in ("index.html", "summary.csv", "run.json"):
         assert (tmp_path / "out" / name).stat().st_size > 0
+
+
+def test_what_a_person_sees(scan: Scan, tmp_path: Path) -> None:
+    stream = io.StringIO()
+    with ShownReporter(stream=stream) as reporter:
+        scan(progress=reporter)
+        assert reporter._text().startswith("6 of 6 files · ")
+        assert reporter._text().endswith(" forged · 1 failed")
+        scan(progress=reporter)
+        assert reporter._text().endswith(" forged · 1 failed · 7 reused")
+    said = stream.getvalue()
+    assert f"clue {__version__}, model " in said
+    assert said.count("failed: evidence/cut.jpg: ") == 1
+    for row in ("Scan finished", "6", "1 of 6 files", "slowest steps", "reused from earlier scans", "index.html"):
+        assert row in said
 
 
 def test_outputs_have_the_size_of_the_image_and_agree_with_the_record(scan: Scan, tmp_path: Path) -> None:
@@ -189,9 +206,10 @@ def test_the_threshold_of_the_command_line_is_used_and_recorded(scan: Scan, tmp_
 def test_stop_leaves_a_valid_folder_and_the_next_run_completes_it(scan: Scan, tmp_path: Path) -> None:
     stop = threading.Event()
 
-    class StopAtFirst(Silent):
-        def finished(self, record: ImageRecord, *, resumed: bool = False) -> None:
-            stop.set()
+    class StopAtFirst(Reporter):
+        def result(self, record: object) -> None:
+            if isinstance(record, ImageRecord):
+                stop.set()
 
     run = scan(progress=StopAtFirst(), stop=stop)
     assert run.status == "interrupted"
@@ -386,13 +404,13 @@ def test_wrong_options_fail_before_anything_is_written(
 ) -> None:
     options = ScanOptions(**({"model": str(model), "device": "cpu"} | change))  # type: ignore[arg-type]
     with pytest.raises(error):
-        pipeline.scan([evidence], tmp_path / "out", options, Silent())
+        pipeline.scan([evidence], tmp_path / "out", options, SILENT)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_missing_path_fails_before_anything_is_written(model: Path, tmp_path: Path) -> None:
     with pytest.raises(NothingToScanError):
-        pipeline.scan([tmp_path / "nowhere"], tmp_path / "out", ScanOptions(model=str(model)), Silent())
+        pipeline.scan([tmp_path / "nowhere"], tmp_path / "out", ScanOptions(model=str(model)), SILENT)
     assert not (tmp_path / "out").exists()
 
 
@@ -403,14 +421,14 @@ def test_damaged_weights_are_told_and_the_run_is_marked_failed(evidence: Path, m
         (folder / path.name).write_bytes(path.read_bytes())
     (folder / WEIGHTS_FILE).write_bytes(b"nonsense")
     with pytest.raises(WeightsError, match="damaged"):
-        pipeline.scan([evidence], tmp_path / "out", ScanOptions(model=str(folder), device="cpu"), Silent())
+        pipeline.scan([evidence], tmp_path / "out", ScanOptions(model=str(folder), device="cpu"), SILENT)
     assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "failed"
 
 
 def test_a_model_whose_replacement_was_killed_is_said(evidence: Path, model: Path, tmp_path: Path) -> None:
     best = tmp_path / "run" / "best"
     shutil.copytree(model, earlier(best))
-    run = pipeline.scan([evidence], tmp_path / "out", ScanOptions(model=str(best), device="cpu"), Silent())
+    run = pipeline.scan([evidence], tmp_path / "out", ScanOptions(model=str(best), device="cpu"), SILENT)
     (warning,) = [warning for warning in run.warnings if "is missing" in warning]
     assert str(earlier(best)) in warning
     assert run.model["digest"] == inspect(str(model)).digest

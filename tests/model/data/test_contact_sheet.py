@@ -10,21 +10,22 @@ from PIL import Image
 
 pytest.importorskip("cv2", reason="the extra `train` is not installed")
 
-from model.data.contact_sheet import OUTLINE, contact_sheet, outlined
+from model.data.contact_sheet import CAPTION, OUTLINE, contact_sheet, marked
 from model.data.mix import Authentic, Mix, Pairs, Shape, Source, Validation
 from model.data.stream import Stream
 from model.images.pixels import DamagedFileError
 
 
-def test_an_outline_lies_around_the_region_and_leaves_it_visible() -> None:
+def test_the_region_is_tinted_and_outlined() -> None:
     pixels = np.zeros((20, 20, 3), np.uint8)
     mask = np.zeros((20, 20), bool)
     mask[8:12, 8:12] = True
-    drawn = outlined(pixels, mask)
-    marked = (drawn == OUTLINE).all(axis=2)
-    assert not marked[mask].any()
-    assert marked[6:14, 6:14].sum() == 64 - 16
-    assert marked.sum() == 48
+    drawn = marked(pixels, mask)
+    line = (drawn == OUTLINE).all(axis=2)
+    assert (drawn[mask] == [int(0.4 * channel) for channel in OUTLINE]).all()
+    assert line[6:14, 6:14].sum() == 64 - 16
+    assert line.sum() == 48
+    assert not drawn[~mask & ~line].any()
     assert not pixels.any()
 
 
@@ -38,6 +39,15 @@ def test_a_sheet_shows_samples_outlined(tmp_path: Path) -> None:
         pixels = np.asarray(sheet)
     assert pixels.shape == (2 * (64 + 18), 3 * 68, 3)
     assert (pixels == OUTLINE).all(axis=2).any()
+
+
+def test_a_label_lies_below_its_own_picture(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64), (0, 0, 200)).save(tmp_path / "a.png")
+    mix = Mix(Path("mix.yaml"), (Source("s", 1, Authentic((tmp_path,))),), Validation(0), (Shape(64, 64),))
+    contact_sheet(Stream(mix), tmp_path / "sheet.png", count=1, columns=1, side=192)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        rows = np.flatnonzero((np.asarray(sheet.convert("L")) < 100).any(axis=1))
+    assert rows.max() < 64 + CAPTION
 
 
 def test_nothing_to_show_is_told(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from model.data.description import AREA_EDGES, describe
 from model.data.mix import Authentic, Forge, MaskFolder, Mix, Pairs, Source, Validation
+from model.reporter import Reporter
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,20 @@ def test_lines_are_for_a_terminal(mix: Mix) -> None:
         assert expected in text
 
 
+def test_masks_that_look_inverted_are_a_warning(tmp_path: Path) -> None:
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    for number in range(4):
+        Image.new("RGB", (64, 64)).save(tmp_path / "images" / f"{number}.png")
+        mask = np.zeros((64, 64), np.uint8)
+        mask[20:40, 20:40] = 255
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{number}.png")
+    for wrong in (False, True):
+        pairs = Pairs(tmp_path / "images", tmp_path / "masks", inverted=wrong)
+        lines = describe(Mix(tmp_path / "mix.yaml", (Source("own", 1, pairs),), Validation())).lines()
+        assert any("warning: 4 of 4 masks mark most of the image" in line for line in lines) is wrong
+
+
 def test_of_a_large_set_some_masks_are_decoded_and_all_sizes_compared(mix: Mix) -> None:
     whole, some = describe(mix, most=0).sources[0], describe(mix, most=5).sources[0]
     assert sum(some.forged_area) <= 5 < sum(whole.forged_area)
@@ -124,12 +139,20 @@ def cut_off(tmp_path: Path) -> Mix:
 
 def test_damage_behind_a_header_shows_when_all_is_decoded(cut_off: Mix) -> None:
     assert not any(line.count("1.png") for source in describe(cut_off).sources for line in source.damaged)
-    seen: list[tuple[str, int, int]] = []
-    own, made = describe(cut_off, most=2, decode=True, looked=lambda *told: seen.append(told)).sources
+    events: list[object] = []
+
+    class Events(Reporter):
+        def stage(self, title: str, unit: str, total: int | None = None, *, done: int = 0) -> None:
+            events.append((title, unit, total))
+
+        def advance(self, n: int = 1, status: str | None = None, *, reused: bool = False) -> None:
+            events.append(n)
+
+    own, made = describe(cut_off, most=2, decode=True, reporter=Events()).sources
     assert [Path(line.split(": ")[0]).name for line in own.damaged] == ["1.png", "2.png"]
     assert [Path(line.split(": ")[0]).name for line in made.damaged] == ["3.jpg"]
     assert sum(own.forged_area) == 4  # every mask, whatever `most` says
-    assert seen == [(name, number, 6) for name in ("own", "made") for number in range(1, 7)]
+    assert events == [("Reading own", "images", 6), *[1] * 6, ("Reading made", "photos", 6), *[1] * 6]
 
 
 def test_masks_that_mark_nothing_can_be_damage(mix: Mix) -> None:

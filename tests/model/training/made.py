@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from model.calibration import OF_HEATMAP
 from model.clue import CLUE
 from model.presets.spec import Preset
+from model.reporter import Level, Reporter
 from model.training.calibrate import LabelLike, Scored, look_at
-from model.training.log import Row, Silent, read_log
+from model.training.log import Row, read_log
 from model.training.options import TrainingOptions, read_options
 from model.training.task import Task
 from tests.tiny_model import TINY
@@ -126,20 +127,24 @@ def task(out: Path, preset: Preset = QUICK, **changes: Any) -> Task:
     return Task(**({"options": options(**{k: v for k, v in changes.items() if k not in ours})} | parts))
 
 
-class Stopper(Silent):
+class Stopper(Reporter):
     """Sets an event, or raises, after a step."""
 
     def __init__(self, step: int, error: BaseException | None = None) -> None:
         self.step, self.error, self.stop = step, error, threading.Event()
         self.said: list[str] = []
 
-    def stepped(self, row: Row) -> None:
-        if row["step"] == self.step:
+    def stage(self, title: str, unit: str, total: int | None = None, *, done: int = 0) -> None:
+        self.at = done
+
+    def advance(self, n: int = 1, status: str | None = None, *, reused: bool = False) -> None:
+        self.at += n
+        if n and self.at == self.step:
             self.stop.set()
             if self.error is not None:
                 raise self.error
 
-    def told(self, text: str) -> None:
+    def note(self, text: str, level: Level = "info") -> None:
         self.said.append(text)
 
 

@@ -12,7 +12,7 @@ import torch
 
 from model.calibration import Calibration
 from model.checkpoint import inspect
-from model.training.log import Silent
+from model.reporter import Level, Reporter
 from model.training.task import Outcome
 from model.training.trainer import train
 from tests.model.training.made import Labelled, Stopper, rows, task, telling
@@ -76,8 +76,8 @@ def test_stopped_while_the_score_is_fitted(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("model.training.finish.look_at", telling)
     run, stop = task(tmp_path / "run", steps=2, calibration=Labelled(), calibration_samples=40), threading.Event()
 
-    class Impatient(Silent):
-        def told(self, text: str) -> None:
+    class Impatient(Reporter):
+        def note(self, text: str, level: Level = "info") -> None:
             if "Fitting" in text:
                 stop.set()
 

@@ -11,7 +11,6 @@ import torch
 
 from model.checkpoint import WEIGHTS_FILE, digest_of, inspect
 from model.training.errors import CannotWriteError, OptionsError, OtherSettingsError
-from model.training.log import Row, Silent
 from model.training.trainer import train
 from tests.model.training.made import Stopper, task, weights
 from tests.tiny_model import TINY
@@ -95,14 +94,15 @@ def test_killed_before_the_settings_were_written(tmp_path: Path) -> None:
 def test_two_trainings_in_one_folder(tmp_path: Path) -> None:
     second: list[str] = []
 
-    class Intruder(Silent):
-        def stepped(self, row: Row) -> None:
-            if row["step"] == 1:
+    class Intruder(Stopper):
+        def advance(self, n: int = 1, status: str | None = None, *, reused: bool = False) -> None:
+            super().advance(n, status, reused=reused)
+            if n and self.at == 1:
                 with pytest.raises(OptionsError) as caught:
                     train(task(tmp_path / "run"))
                 second.append(caught.value.message)
 
-    train(task(tmp_path / "run", steps=2), Intruder())
+    train(task(tmp_path / "run", steps=2), Intruder(100))
     assert "Another training" in second[0]
 
 

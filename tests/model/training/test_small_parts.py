@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import math
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,14 @@ import torch
 from torch import nn
 
 from model.evaluation.pixel_scores import Counts
+from model.reporter import SILENT, Level, Reporter
 from model.training.average import Average
 from model.training.errors import OptionsError
 from model.training.feed import Feed, batches
 from model.training.finish import finish
-from model.training.log import Log, Silent, read_log
+from model.training.log import Log, StepStatus, read_log, validation_line
 from model.training.loss_weights import LossWeights
 from model.training.options import RECIPES, read_options
-from model.training.progress import Display
 from model.training.schedule import FLOOR, learning_rate
 from model.training.state import RunFolder, seed_step
 from model.training.validation import by_source, measure, summarize, write_samples
@@ -296,7 +296,7 @@ class TestValidation:
         assert (tmp_path / "new" / "sheet.png").read_bytes().startswith(b"\x89PNG")
 
 
-class TestDisplay:
+class TestStepStatus:
     ROW = {"kind": "step", "step": 3, "loss": 0.5, "bce": 0.2, "dice": 0.3, "images": 8, "seconds": 61.0, "waited": 0.0}
     CHECK = {"step": 3, "f1": 0.25, "forged": 4, "authentic": 2, "marked_on_authentic": 0.01} | {
         "bce_weight": 0.4,
@@ -304,28 +304,20 @@ class TestDisplay:
         "best": True,
     }
 
-    @pytest.mark.parametrize(("unit", "total", "shown"), [("steps", 10, "3/10"), ("seconds", 120, "61/120")])
-    def test_the_line(self, unit: str, total: int, shown: str) -> None:
-        stream = io.StringIO()
-        display = Display(stream, escape=lambda text: text.replace("\x1b", "?"))
-        display.ended()
-        display.started(total, 0, unit)
-        display.validated(self.CHECK)
-        display.stepped(self.ROW)
-        display.told("a \x1b[31m name")
-        display.ended()
-        said = stream.getvalue()
-        assert all(part in said for part in (shown, "images/s", "loss 0.5000", "F1 0.250", "(best so far)", "a ?[31m"))
+    def test_speed_losses_and_the_last_f1(self) -> None:
+        status = StepStatus()
+        assert status.after_validation(self.CHECK) == ""
+        assert re.fullmatch(
+            r"[\d.]+ images/s, loss 0.5000 \(BCE 0.2000, Dice 0.3000\), F1 0.250", status.after_step(self.ROW)
+        )
+        assert status.after_validation(self.CHECK | {"f1": 0.75}).endswith("Dice 0.3000), F1 0.750")
 
-    def test_the_line_that_stays_shows_the_last_f1(self) -> None:
-        stream = io.StringIO()
-        display = Display(stream)
-        display.started(10, 0, "steps")
-        display.validated(self.CHECK)
-        display.stepped(self.ROW)
-        display.validated(self.CHECK | {"f1": 0.75})
-        display.ended()
-        assert "F1 0.750" in stream.getvalue().rpartition("3/10")[2]
+    def test_waiting_for_data_shows(self) -> None:
+        assert "waiting for them" in StepStatus().after_step(self.ROW | {"waited": 9.0})
+
+    def test_a_validation_in_words(self) -> None:
+        line = "step 3: F1 0.2500 on 4 forged images, 1.00% of the area marked on 2 authentic ones"
+        assert validation_line(self.CHECK) == f"{line}; weights of BCE 0.400, of Dice 1.000 (best so far)"
 
 
 class TestLog:
@@ -333,7 +325,7 @@ class TestLog:
         folder = RunFolder(tmp_path)
         for step, kept in ((0, []), (2, [1, 2])):
             folder.log.write_text("".join(f'{{"kind": "step", "step": {n}}}\n' for n in (1, 2, 3)) + '{"kind": "st')
-            with Log(folder, step, Silent()) as log:
+            with Log(folder, step, SILENT) as log:
                 log.write({"kind": "validation", "step": 9, "f1": math.nan, "best": True})
             rows = read_log(folder.log)
             assert [row["step"] for row in rows] == [*kept, 9]
@@ -343,11 +335,11 @@ class TestLog:
     def test_names_of_any_kind(self, tmp_path: Path, name: str) -> None:
         rows: list[dict[str, Any]] = [{"kind": "damaged", "step": 1, "picture": name}, {"kind": "step", "step": 2}]
         folder = RunFolder(tmp_path)
-        with Log(folder, 0, Silent()) as log:
+        with Log(folder, 0, SILENT) as log:
             for row in rows:
                 log.write(row)
         assert read_log(folder.log) == rows
-        with Log(folder, 2, Silent()):
+        with Log(folder, 2, SILENT):
             pass
         assert read_log(folder.log) == rows
 
@@ -360,11 +352,11 @@ class TestLog:
         monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
         said: list[str] = []
 
-        class Listener(Silent):
-            def told(self, text: str) -> None:
+        class Notes(Reporter):
+            def note(self, text: str, level: Level = "info") -> None:
                 said.append(text)
 
-        with Log(RunFolder(tmp_path), 0, Listener()) as log:
+        with Log(RunFolder(tmp_path), 0, Notes()) as log:
             log.write({"kind": "step", "step": 1, "loss": 0.5})
         assert len(said) == 1
         assert "extra `train`" in said[0]

@@ -129,6 +129,10 @@ def test_matches_are_made_for_presets_that_look_at_them(tmp_path: Path) -> None:
 def test_first_weights_from_another_model(finished: Path, tmp_path: Path) -> None:
     run = task(tmp_path / "run", init=str(finished / "last"), steps=1, lr=1e-9, ema=0.0, shift=1.0)
     train(run)
+    first, last = rows(run.out, "validation")
+    assert (first["step"], first["best"]) == (0, False)
+    assert (last["step"], last["best"]) == (1, True)
+    assert (first["bce_weight"], first["dice_weight"]) == (run.options.bce_weight, run.options.dice_weight)
     theirs = load(inspect(str(finished / "last")), "cpu", torch.float32).state_dict()
     ours = weights(run.out)["model"]
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in theirs)

@@ -16,7 +16,7 @@ import torch
 from model.losses import bce_loss
 from model.training.errors import CannotWriteError, NotFiniteError, OptionsError, ResourcesError
 from model.training.feed import Feed, batches
-from model.training.log import Row, Silent
+from model.training.log import Row
 from model.training.loss_weights import LossWeights
 from model.training.steps import Steps
 from model.training.task import Position
@@ -142,9 +142,10 @@ def test_a_disk_that_fills(tmp_path: Path, which: str) -> None:
     )
     limit = {"state": 100_000, "best": 60_000, "log": 700}[which]
 
-    class Filler(Silent):
-        def stepped(self, row: Row) -> None:
-            if row["step"] == 2:
+    class Filler(Stopper):
+        def advance(self, n: int = 1, status: str | None = None, *, reused: bool = False) -> None:
+            super().advance(n, status, reused=reused)
+            if n and self.at == 2:
                 former = resource.getrlimit(resource.RLIMIT_FSIZE)
                 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, former[1]))
 
@@ -154,7 +155,7 @@ def test_a_disk_that_fills(tmp_path: Path, which: str) -> None:
     former = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         with pytest.raises(CannotWriteError, match="cannot be written: File too large") as caught:
-            train(run, Filler())
+            train(run, Filler(100))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, former)
     assert "saved before is whole" in (caught.value.advice or "")

@@ -88,7 +88,7 @@ def test_it_refuses_what_the_training_refuses(
     assert told[0] == told[1]
 
 
-@pytest.mark.parametrize(("init", "said"), [("absent", "no model at"), ("mini", "of another preset, mini")])
+@pytest.mark.parametrize(("init", "said"), [("absent", "No model at"), ("mini", "of another preset, mini")])
 def test_first_weights_that_cannot_be_used(
     data: Path, tmp_path: Path, mixed: Mixed, init: str, said: str, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ from accelerate.state import AcceleratorState
 
 from clue_cli.app import run
 from clue_cli.errors import ExitCode
-from model.training.log import Row, read_log
-from model.training.progress import Display
+from clue_cli.progress import ShownReporter
+from model.training.log import read_log
 from tests.clue_cli.commands.train.command import clue
 
 
@@ -28,14 +29,14 @@ def test_stopped_and_continued(
 ) -> None:
     assert clue(data, tmp_path / "unbroken", "--steps", "4") == ExitCode.OK
     with monkeypatch.context() as patch:
-        stepped = Display.stepped
+        advance = ShownReporter.advance
 
-        def stepped_and_stopped(self: Display, row: Row) -> None:
-            stepped(self, row)
-            if row["step"] == 3:
+        def advance_and_stop(self: ShownReporter, n: int = 1, status: str | None = None) -> None:
+            advance(self, n, status)
+            if n and self._done == 3:
                 signal.raise_signal(number)
 
-        patch.setattr(Display, "stepped", stepped_and_stopped)
+        patch.setattr(ShownReporter, "advance", advance_and_stop)
         assert clue(data, tmp_path / "run", "--steps", "4") == ExitCode.INTERRUPTED
     assert "Interrupted at step 3" in capfd.readouterr().err
     assert clue(data, tmp_path / "run", "--steps", "4") == ExitCode.OK
@@ -50,30 +51,38 @@ def test_stopped_and_continued(
 
 
 KILLED = """
-import os, signal, sys
+import multiprocessing, os, signal, sys
 import torch
 from clue_cli.app import run
-from model.training.progress import Display
+from clue_cli.progress import ShownReporter
 
 torch.set_num_threads(int(sys.argv[1]))
-stepped = Display.stepped
+advance = ShownReporter.advance
 
-def killed(self, row):
-    stepped(self, row)
-    if row["step"] == 3:
+def killed(self, n=1, status=None):
+    advance(self, n, status)
+    if n and self._done == 3:
+        print(*(child.pid for child in multiprocessing.active_children()), flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 
-Display.stepped = killed
+ShownReporter.advance = killed
 run(sys.argv[2:])
 """
 """`clue train` as a process that is killed after its third step; the state on the disk is that of the second."""
+
+
+def _runs(pid: str) -> bool:
+    try:
+        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_killed_between_checkpoints_and_continued(
     data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def words(name: str) -> list[str]:
-        small = ["--preset", str(data / "quick.yaml"), "--batch", "4", "--workers", "0", "--device", "cpu"]
+        small = ["--preset", str(data / "quick.yaml"), "--batch", "4", "--workers", "2", "--device", "cpu"]
         small += ["--validation-samples", "8", "--validate-every", "4", "--save-every", "2", "--set", "dice=image"]
         return ["train", "--data", str(data / "mix.yaml"), "--out", str(tmp_path / name), "--steps", "5", *small]
 
@@ -82,6 +91,13 @@ def test_killed_between_checkpoints_and_continued(
         [sys.executable, "-c", KILLED, threads, *words("run")], check=False, capture_output=True, text=True
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
+    if sys.platform == "linux":
+        workers = killed.stdout.split()
+        assert len(workers) == 2
+        end = time.monotonic() + 2  # by themselves they notice after five seconds
+        while alive := [pid for pid in workers if _runs(pid)]:
+            assert time.monotonic() < end, alive
+            time.sleep(0.05)
     logs = [tmp_path / name / "log.jsonl" for name in ("run", "unbroken")]
     assert [row["step"] for row in read_log(logs[0]) if row["kind"] == "step"] == [1, 2, 3]
     assert run(words("run")) == ExitCode.OK

@@ -28,7 +28,7 @@ def test_from_a_mix_to_a_model(data: Path, tmp_path: Path, capfd: pytest.Capture
     assert said.out == ""
     assert "Finished after 3 steps" in said.err
     assert f"clue scan --model {out / 'best'}" in said.err
-    assert "3/3 steps" in said.err
+    assert "3 of 3 steps · " in said.err
     assert [row["step"] for row in read_log(out / "log.jsonl") if row["kind"] == "validation"] == [2, 3]
     assert inspect(str(out / "best")).preset == QUICK
     assert inspect(str(out / "best")).training["data"]["mix"]
@@ -104,7 +104,7 @@ def test_every_option_arrives(data: Path, tmp_path: Path, monkeypatch: pytest.Mo
         (["--steps", "1", "--out", "."], "absent.yaml", 2, "absent.yaml"),  # not taken for an empty path
         (["--steps", "1"], "odd.yaml", 2, "72×72 does not fit"),
         (["--steps", "1", "--preset", "maxi"], "mix.yaml", 2, "maxi: there is no such preset"),
-        (["--steps", "1", "--init", "absent"], "mix.yaml", 4, "no model at absent"),
+        (["--steps", "1", "--init", "absent"], "mix.yaml", 4, "No model at absent"),
         (["--steps", "1", "--init", "mini"], "mix.yaml", 4, "checkpoint of another preset, mini"),
         (["--steps", "1", "--preset", "sd3-medium"], "mix.yaml", 4, "clue models add"),
         (["--steps", "1", "--precision", "fp16"], "mix.yaml", 2, "fp16 needs a GPU"),

@@ -1,4 +1,4 @@
-"""What a person is told of the data and of failures, with which exit code, and who says nothing."""
+"""Messages about the data and about failures, their exit codes, and which processes print them."""
 
 from __future__ import annotations
 
