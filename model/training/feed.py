@@ -209,6 +209,9 @@ def _while_workers_live(supply: Iterator[FeedBatch]) -> Iterator[FeedBatch]:
             "A process that makes batches died; the machine may have run out of memory.",
             "Use fewer --workers. The same command goes on from the last checkpoint.",
         ) from error
+    finally:
+        # An error's traceback can keep the workers alive; they ignore SIGTERM, and the process would wait for them.
+        getattr(supply, "_shutdown_workers", lambda: None)()
 
 
 def _as_it_is(batch: Any) -> Any:
