@@ -14,11 +14,30 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 from clue_cli.records import FailureRecord, ImageRecord, OutputPaths
 from clue_cli.results.record_log import RecordLog
-from clue_cli.scan.options import Stamp
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What the store writes into each record of a run, and what resuming compares.
+
+    Attributes:
+        run_id: names the run; later ids sort after earlier ones.
+        model_digest: SHA-256 of the model, hex.
+        image_digest: SHA-256 over all that an image's record depends on, hex.
+        gif_digest: the same for GIFs, of which an option chooses the frames.
+        failure_digest: SHA-256 over all that a failure depends on, the limits included, hex.
+    """
+
+    run_id: str
+    model_digest: str
+    image_digest: str
+    gif_digest: str
+    failure_digest: str
 
 
 class ResumeIndex:

@@ -31,13 +31,12 @@ from clue_cli.records import FailureRecord, ImageRecord, OutputPaths, RunRecord
 from clue_cli.report.previews import write_panel, write_previews
 from clue_cli.results import names
 from clue_cli.results.folder import ResultsFolder, output_errors
+from clue_cli.results.panels import SUFFIXES, panels
 from clue_cli.results.pictures import write_heatmap, write_mask
 from clue_cli.results.reader import LOG, RUN, holds_results, read_run
 from clue_cli.results.record_log import MASKS, RecordLog
-from clue_cli.results.resume import ResumeIndex, image_digest, pictures
+from clue_cli.results.resume import ResumeIndex, Stamp, image_digest, pictures
 from clue_cli.results.summary import write_summary
-from clue_cli.scan.options import Stamp
-from clue_cli.scan.panels import SUFFIXES, panels
 
 LOCK, TORN, SUMMARY, PAGE = ".clue.lock", "records.torn", "summary.csv", "index.html"
 _HEATMAPS, _VERDICTS, _PREVIEWS, _PANELS = "heatmaps", "verdicts", "previews", "panels"

@@ -15,9 +15,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clue_cli import __version__
 from clue_cli.networks.options import NetworkOptions
+
+if TYPE_CHECKING:
+    from clue_cli.results.resume import Stamp
 
 Setting = str | int | float | bool | None
 
@@ -33,25 +37,6 @@ class FailOn(StrEnum):
     """What `--fail-on` can turn into an exit code of its own."""
 
     FORGED = "forged"
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """What the store writes into each record of a run, and what resuming compares.
-
-    Attributes:
-        run_id: names the run; later ids sort after earlier ones.
-        model_digest: SHA-256 of the model, hex.
-        image_digest: SHA-256 over all that an image's record depends on, hex.
-        gif_digest: the same for GIFs, of which an option chooses the frames.
-        failure_digest: SHA-256 over all that a failure depends on, the limits included, hex.
-    """
-
-    run_id: str
-    model_digest: str
-    image_digest: str
-    gif_digest: str
-    failure_digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +104,8 @@ class ScanOptions(NetworkOptions):
             dtype: the number format that is really used, e.g. `float32`.
             settings: what else a result depends on and no option shows, e.g. noise levels or tile size.
         """
+        from clue_cli.results.resume import Stamp
+
         judging = {**self._judging(), **(settings or {}), "dtype": dtype, "model": model_digest, "clue": __version__}
         if self.compile is not None:  # its masks differ in their last bits
             judging["compile"] = self.compile.value

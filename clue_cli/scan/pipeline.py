@@ -32,14 +32,14 @@ from clue_cli.networks.find import find_devices, find_model
 from clue_cli.records import FailureCode, FailureRecord, FileIdentity, ModelInfo, RunRecord, Step
 from clue_cli.report.html import write_report
 from clue_cli.results.folder import output_errors
+from clue_cli.results.panels import BYTES_PER_PIXEL as PANEL_BYTES_PER_PIXEL
+from clue_cli.results.panels import MAX_MEGAPIXELS as PANEL_MEGAPIXELS
 from clue_cli.results.resume import ResumeIndex
 from clue_cli.results.scan_store import ResultStore
 from clue_cli.scan.assemble import failure_record, image_record, photo_failure, uncalibrated
 from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.scan.calibration_file import load as load_calibration
 from clue_cli.scan.options import GifFrames, ScanOptions
-from clue_cli.scan.panels import BYTES_PER_PIXEL as PANEL_BYTES_PER_PIXEL
-from clue_cli.scan.panels import MAX_MEGAPIXELS as PANEL_MEGAPIXELS
 from clue_cli.scan.run_log import RunLog
 from clue_cli.terminal import printable
 from model.calibration import Calibration

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from clue_cli.records import FailureRecord, ImageRecord, OutputPaths
+from clue_cli.results.panels import SUFFIXES
 from clue_cli.scan.options import GifFrames, ScanOptions
-from clue_cli.scan.panels import SUFFIXES
 from tests.clue_cli.results.made import MODEL, OTHER_SHA, SHA, failure, identity, image, mask, open_store, put
 
 Records = list[ImageRecord | FailureRecord]
