@@ -12,9 +12,9 @@ from PIL import Image
 
 from clue_cli.evidence.item import FileIdentity, Photo
 from clue_cli.records import RunRecord
+from clue_cli.results import panels as module
 from clue_cli.results.panels import SUFFIXES, panels
 from clue_cli.results.resume import pictures
-from clue_cli.scan import panels as module
 from clue_cli.scan import pipeline
 from clue_cli.scan.options import ScanOptions
 from model.reporter import SILENT

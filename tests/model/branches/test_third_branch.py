@@ -28,6 +28,7 @@ from model.predictor import Predictor
 from model.presets import preset_of
 from model.presets.spec import BranchSpec, Preset, Size
 from model.registry import Base, BasesError
+from model.reporter import SILENT
 from model.speed import flops
 from model.storage import load
 from model.training.log import read_log
@@ -175,7 +176,7 @@ class TestOnPretrainedWeights:
     def base(self, places: dict[str, Path]) -> Base:
         from clue_cli.models.register import register
 
-        return register(self.PRESET, places, lambda _: None)
+        return register(self.PRESET, places, SILENT)
 
     def test_it_is_registered_described_and_verified(self, base: Base, capsys: pytest.CaptureFixture[str]) -> None:
         assert registry.find("third") == base
