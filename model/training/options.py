@@ -112,8 +112,11 @@ def read_options(recipe: str = DEFAULT, changes: Sequence[str] = (), **typed: An
         where |= {key: f"{recipe}: {key}" for key in own}
     for change in changes:
         path, equals, value = change.partition("=")
-        if not equals:
-            raise OptionsError(f"--set {change} has no value.", "Write --set key=value, such as --set lr=1e-4.")
+        if not (equals and path.strip() and value.strip()):
+            raise OptionsError(
+                f"--set {change} has no {'value' if path.strip() else 'key'}.",
+                "Write --set key=value, such as --set lr=1e-4.",
+            )
         key, *rest = path.strip().split(".")
         where[key] = f"--set {key}"
         nested: Any = value.strip()

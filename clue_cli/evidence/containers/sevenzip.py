@@ -167,6 +167,9 @@ class _Pump:
             return
         except Exception as error:  # py7zr fed with hostile bytes raises whatever it likes
             outcome = failure_from(error)
+            if type(error).__name__ == "CrcError":  # of the two checksums and the name
+                message = f"The archive is damaged: the checksum of {error.args[-1]} is wrong."
+                outcome = ReadFailure(FailureCode.ARCHIVE_CORRUPT, message)
         self._ready.put(outcome)
 
     def close(self) -> None:
