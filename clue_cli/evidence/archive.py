@@ -129,7 +129,7 @@ def _member_events(
     if not options.hidden and any(part.startswith(".") for part in path.split("/")):
         yield Skipped(locator, "hidden")
     elif member.is_link:
-        yield Skipped(locator, "link")
+        yield Skipped(locator, "archive link")
     else:
         findings = (*archive.item.findings, *oddities)
         try:

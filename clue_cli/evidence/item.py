@@ -76,7 +76,7 @@ class Skipped:
     """
 
     locator: str
-    reason: Literal["hidden", "link", "results", "former results"]
+    reason: Literal["hidden", "link", "archive link", "results", "former results"]
 
 
 @dataclass(frozen=True, slots=True)

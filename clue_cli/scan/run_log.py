@@ -271,6 +271,7 @@ _NAMED = 20
 _SKIPPED = {
     "hidden": "Hidden files and folders that were not scanned: {n} (--hidden scans them).",
     "link": "Links that were not followed: {n} (--follow-links follows them).",
+    "archive link": "Links in archives, which are never followed: {n}.",
     "former results": "Folders with earlier results that were not scanned: {n} (--include-results scans them).",
     "results": "Results folders in the evidence that were not scanned: {n}.",
 }

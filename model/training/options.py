@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from model.config import ConfigError, ConfigFile, read_yaml
 from model.data.making import Finish, Making, Share, Strict
 from model.presets.spec import Adapt, NoiseSchedule
 from model.training.errors import OptionsError
@@ -104,12 +104,12 @@ def read_options(recipe: str = DEFAULT, changes: Sequence[str] = (), **typed: An
     Raises:
         OptionsError: naming the option, where it comes from, its value, and what is allowed.
     """
-    values = _read_recipe(DEFAULT)
+    values: dict[str, Any] = _read_recipe(DEFAULT).value
     where: dict[str, str] = {}
     if recipe != DEFAULT:
-        own = _read_recipe(recipe)
-        values = _merged(values, own)
-        where |= {key: f"{recipe}: {key}" for key in own}
+        file = _read_recipe(recipe)
+        values = _merged(values, file.value)
+        where |= {key: file.where(key) for key in file.value}
     for change in changes:
         path, equals, value = change.partition("=")
         if not (equals and path.strip() and value.strip()):
@@ -155,25 +155,22 @@ def _in_words(error: ValidationError, where: Mapping[str, str]) -> str:
     return f"{name} is {shown if len(shown) < 80 else shown[:79] + '…'}; it should {expected}."
 
 
-def _read_recipe(name: str) -> dict[str, Any]:
-    """What a recipe says, each single value as text.
+def _read_recipe(name: str) -> ConfigFile:
+    """A recipe, read; each single value is text or None.
 
     Raises:
-        OptionsError: there is none, or it is not YAML with keys.
+        OptionsError: there is none.
+        ConfigError: it is not YAML with keys, or has a key twice.
     """
     own = RECIPES / f"{name}.yaml"
     path = own if own.is_file() else Path(name)
-    try:
-        read = yaml.load(path.read_text("utf-8"), Loader=yaml.BaseLoader)
-    except OSError as error:
+    if not path.is_file():
         known = ", ".join(sorted(found.stem for found in RECIPES.glob("*.yaml")))
-        message = f"There is no recipe {name}: {error.strerror or error}."
-        raise OptionsError(message, f"Recipes: {known}, or a YAML file.") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise OptionsError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
-    if not isinstance(read, dict):
-        raise OptionsError(f"{path} is no recipe; it should hold keys such as lr, with a value each.")
-    return {str(key): value for key, value in read.items()}
+        raise OptionsError(f"There is no recipe {name}.", f"Recipes: {known}, or a YAML file.")
+    file = read_yaml(path)
+    if not isinstance(file.value, dict):
+        raise ConfigError(str(path), "no mapping", "keys such as lr, with a value each")
+    return file
 
 
 def _merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:

@@ -156,7 +156,7 @@ def test_hidden_members_are_an_option(tmp_path: Path) -> None:
 def test_devices_and_links_in_a_tar_are_told_and_never_made(tmp_path: Path) -> None:
     found = scan(tmp_path, archives.tar_with_devices(PHOTO))
     assert set(found.failures) == {"case.bin!/disk", "case.bin!/tty", "case.bin!/pipe"}
-    assert found.skipped == {"case.bin!/soft": "link", "case.bin!/hard": "link"}
+    assert found.skipped == {"case.bin!/soft": "archive link", "case.bin!/hard": "archive link"}
     assert list(found.pictures) == ["case.bin!/photo.jpg"]
 
 
@@ -166,7 +166,7 @@ def test_a_link_in_a_zip_is_not_followed(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr(info, "/etc/passwd")
-    assert scan(tmp_path, buffer.getvalue()).skipped == {"case.bin!/soft.jpg": "link"}
+    assert scan(tmp_path, buffer.getvalue()).skipped == {"case.bin!/soft.jpg": "archive link"}
 
 
 def test_encrypted_members_are_told_one_by_one(tmp_path: Path) -> None:
