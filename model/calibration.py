@@ -1,24 +1,32 @@
-"""From a heatmap to an image-level score, and from the score to a calibrated confidence.
+"""From a score to a calibrated confidence and to a threshold with a promise; how both are fitted.
 
-The score is the mean of the strongest cells of the probability map, or a logistic regression of a few statistics of
-it, fitted with the rest. The confidence is Platt's logistic of the score (Platt 1999),
-fitted on pictures that were neither trained on nor tested on; its parameters travel with the weights.
+The score is the mean of the strongest cells of the heatmap, or a logistic regression of a few statistics of it
+(`model.score`). The confidence is Platt's logistic of the score (Platt 1999), fitted on pictures that were neither
+trained on nor tested on; its parameters travel with the weights.
+
+The threshold is split conformal prediction on the scores of authentic photos, which needs no model of the scores. If a
+new authentic photo and the n calibration photos are exchangeable (any order of the n + 1 is equally likely), then its
+score has each rank with the same probability, ties counted against it, and `forged` for a p-value of at most `rate` is
+a false alarm with probability at most `rate` (Vovk, Gammerman, Shafer, *Algorithmic Learning in a Random World*, 2005;
+Bates et al., *Testing for outliers with conformal p-values*, 2023). With n photos no rate below 1/(n+1) is promised.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from fractions import Fraction
 from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
 from scipy.optimize import minimize
-from scipy.special import expit
+from scipy.special import betaincinv, expit
 
-from model import picture
 from model.config import Between, Keyed, check, dotted
+from model.score import FEATURES, OF_HEATMAP, image_score, kind_of
 
 Share = Annotated[float, Between(0, 1)]
 
@@ -41,7 +49,7 @@ class Calibration(Keyed):
         pixel_threshold: a pixel is marked if its probability is above this.
         score_threshold: the verdict is forged if the score is above this.
         no_evidence_below: the verdict is no_evidence if the score is at or below this; in between, inconclusive.
-        kinds: what kinds of pictures have of their own (`model.picture.kind_of`).
+        kinds: what kinds of pictures have of their own (`model.score.kind_of`).
         score_cells: how many of the strongest cells make the score (`image_score`) where there are no weights.
         score_weights: of `FEATURES`, or as many of the first as there are, and a constant: the score is the logistic of
             their weighted sum.
@@ -137,80 +145,6 @@ class Calibration(Keyed):
             if one.no_evidence_below > one.score_threshold:
                 raise ValueError("calibration: no_evidence_below must not exceed score_threshold")
         return calibration
-
-
-def image_score(heatmap: NDArray[np.float32], cells: int) -> float:
-    """Raw image-level score, 0 to 1: the mean of the strongest `cells` 8×8 cells of the heatmap.
-
-    A fixed number of cells, not a share of the picture: a small edit in a large photo weighs as much as in a small
-    one. A single bright pixel does not: the cell's mean counts.
-    """
-    if min(heatmap.shape) < 8:
-        return float(heatmap.mean())
-    flat = _cells(heatmap).ravel()
-    return float(np.clip(_strongest(flat, cells).mean(), 0.0, 1.0))
-
-
-def image_features(heatmap: NDArray[np.float32], pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """`FEATURES`: how strong, how large and how compact what a heatmap marks is, and of what kind the picture is.
-
-    Strongest cells alone grow by chance with the number of cells; so the number is one of the features.
-
-    Args:
-        heatmap: H×W.
-        pixels: H×W×3 uint8.
-    """
-    if min(heatmap.shape) < 8:  # not one cell: one is made of it, and nothing is known of the picture
-        heatmap = np.full((8, 8), heatmap.mean(), np.float32)
-        pixels = np.full((8, 8, 3), 127, np.uint8)
-    cells = _cells(heatmap)
-    flat = cells.ravel()
-    strongest = [_logit(float(_strongest(flat, count).mean())) for count in (8, 24, 96)]
-    block = uniform_filter(cells, 3, mode="constant")
-    marked = np.count_nonzero(flat > 0.5)
-    return np.array(
-        [
-            *strongest,
-            _logit(float(block.max())),
-            math.log1p(marked),
-            _logit(float(flat.mean(dtype=np.float64))),
-            math.log(flat.size),
-            *(found := picture.picture_features(pixels, cells)),
-            strongest[0] * found[picture.FEATURES.index("noise")],
-        ]
-    )
-
-
-OF_HEATMAP = ("strongest 8", "strongest 24", "strongest 96", "strongest block", "log marked", "mean", "log cells")
-"""Of the 8×8 cells of a heatmap: mean of the 8, 24 and 96 strongest, of the strongest 3×3 block, and of all (as
-log-odds); the logarithms of one and how many are above one half, and of how many there are."""
-FEATURES = (*OF_HEATMAP, *picture.FEATURES, "strongest 8 by noise")
-"""Those, what kind of picture it is (`model.picture`), and a product: in a noisy picture strength says more."""
-
-
-def kind_of(features: NDArray[np.float64]) -> str:
-    """`model.picture.SCREEN` or PHOTO, by `FEATURES`."""
-    return picture.kind_of(features[len(OF_HEATMAP) : -1])
-
-
-def _cells(heatmap: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Means of the whole 8×8 cells; row by row of cells, so that a 100-megapixel heatmap is never copied."""
-    rows, columns = heatmap.shape[0] // 8, heatmap.shape[1] // 8
-    means = np.empty((rows, columns), np.float32)
-    for row in range(rows):
-        strip = heatmap[row * 8 : row * 8 + 8, : columns * 8]
-        means[row] = strip.reshape(8, columns, 8).mean((0, 2))
-    return means
-
-
-def _strongest(flat: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    count = min(count, flat.size)
-    return np.asarray(np.partition(flat, flat.size - count)[flat.size - count :])
-
-
-def _logit(p: float) -> float:
-    clipped = min(max(p, 1e-4), 1 - 1e-4)
-    return math.log(clipped / (1 - clipped))
 
 
 def fit_score(features: NDArray[np.float64], forged: NDArray[np.bool_], penalty: float = 0.02) -> tuple[float, ...]:
@@ -315,3 +249,87 @@ def reliability(
         "expected_calibration_error": gap,
         "brier": float((weight * (probability - forged) ** 2).sum()),
     }
+
+
+def photos_needed(rate: float) -> int:
+    """The smallest number of photos with which a false-positive rate can be promised: 1/(n+1) ≤ rate.
+
+    Raises:
+        ValueError: the rate is not between 0 and 1.
+    """
+    return math.ceil(1 / _exact(rate)) - 1
+
+
+def rank(count: int, rate: float) -> int:
+    """Which of the largest of `count` scores is the threshold: floor(rate · (count + 1)), 0 for none.
+
+    Raises:
+        ValueError: the rate is not between 0 and 1.
+    """
+    return math.floor(_exact(rate) * (count + 1))
+
+
+def threshold(scores: NDArray[np.float64], rate: float) -> float:
+    """The score that a photo must exceed, strictly, for a p-value of at most `rate`.
+
+    It is one of the scores, unrounded. A score equal to it is not above it: that is what keeps the promise with ties.
+
+    Args:
+        scores: of the authentic photos, in any order.
+        rate: the false-positive rate, more than 0 and less than 1.
+
+    Raises:
+        ValueError: too few scores for this rate, a rate out of range, or a score that is not finite.
+    """
+    if not np.isfinite(scores).all():
+        raise ValueError("a score is not finite")
+    place = rank(scores.size, rate)
+    if place < 1:
+        raise ValueError(f"a rate of {rate:g} needs {photos_needed(rate)} authentic photos, there are {scores.size}")
+    return float(np.partition(scores, scores.size - place)[scores.size - place])
+
+
+def p_value(ascending: Sequence[float], score: float) -> float:
+    """The conformal p-value: the share of scores at least as high, the photo's own included; 1/(n+1) to 1.
+
+    Args:
+        ascending: scores of the authentic photos, sorted.
+        score: of the photo in question.
+    """
+    count = len(ascending)
+    return (count - bisect_left(ascending, score) + 1) / (count + 1)
+
+
+def rate_bound(count: int, place: int, confidence: float = 0.95) -> float:
+    """Upper bound, at this confidence, of the rate of the one threshold at hand.
+
+    The promise is an average over calibrations. Of one calibration of photos that are independent of each other, which
+    is more than exchangeable, the rate is distributed as Beta(place, count + 1 - place), or lower with ties (Vovk,
+    *Conditional validity of inductive conformal predictors*, 2012).
+
+    Args:
+        count: number of scores.
+        place: of the threshold among the largest, as `rank` gives it.
+    """
+    return float(betaincinv(place, count + 1 - place, confidence))
+
+
+def proportion_interval(hits: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The exact interval of a proportion (Clopper and Pearson 1934).
+
+    Raises:
+        ValueError: not 0 ≤ hits ≤ count, or nothing was counted.
+    """
+    if not 0 <= hits <= count or count == 0:
+        raise ValueError(f"{hits} of {count} is no proportion")
+    tail = (1 - confidence) / 2
+    low = float(betaincinv(hits, count - hits + 1, tail)) if hits else 0.0
+    high = float(betaincinv(hits + 1, count - hits, 1 - tail)) if hits < count else 1.0
+    return low, high
+
+
+def _exact(rate: float) -> Fraction:
+    """The rate as it is written: 0.29 · 100 is 29 then, and not a little less."""
+    if not 0 < rate < 1:  # NaN is neither
+        raise ValueError(f"a rate lies between 0 and 1, not at {rate!r}")
+    return Fraction(repr(float(rate)))

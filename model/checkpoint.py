@@ -16,7 +16,7 @@ from typing import Any
 from model.branches import BRANCHES, parts_of
 from model.calibration import Calibration
 from model.errors import WeightsError
-from model.presets import Preset
+from model.preset import Preset
 from model.registry import BasesError, find
 from model.whole_file import earlier
 

@@ -11,15 +11,13 @@ from collections.abc import Mapping
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model import lora
 from model.branches import BRANCHES, branches_of, noise_shape
-from model.branches.network import BranchNetwork
+from model.branches.network import BranchNetwork, freeze
 from model.forensic_view import ForensicView
-from model.fusion import FeatureFusion
-from model.localization import Localization
-from model.presets.spec import Adapt, Preset
+from model.preset import Adapt, HeadSpec, Preset
 from model.registry import Base
 
 
@@ -34,7 +32,7 @@ class CLUE(nn.Module):
     def __init__(self, preset: Preset, branches: str = "both") -> None:
         super().__init__()
         self.preset, self.branches = preset, branches
-        self.base: Base | None = None  # whose weights it stands on; set by `model.bases.with_bases`
+        self.base: Base | None = None  # whose weights it stands on; set by `model.storage.with_bases`
         self.view = ForensicView(preset.view) if preset.view.channels else None
         for name in preset.backbones:
             self.add_module(name, None)
@@ -114,4 +112,63 @@ def adapt(model: CLUE, how: Adapt | Mapping[str, Adapt] | None = None) -> None:
         if mode == "lora":
             network.add_adapters(model.preset.lora, BRANCHES[name].lora_targets(model.preset))
         elif mode == "frozen":
-            lora.freeze(network)
+            freeze(network)
+
+
+def projection(inputs: int, spec: HeadSpec) -> nn.Sequential:
+    """1×1 convolution and GroupNorm: B×inputs×h×w → B×channels×h×w."""
+    return nn.Sequential(nn.Conv2d(inputs, spec.channels, 1), nn.GroupNorm(spec.groups, spec.channels))
+
+
+class FeatureFusion(nn.Module):
+    """Feature Fusion Module: feature maps of the branches → fused map, B×channels×H/stride×W/stride.
+
+    A projection with GroupNorm for each branch, then conv → GroupNorm → SiLU → conv on all of them.
+
+    Args:
+        spec: widths.
+        inputs: channels of each branch's feature map, by its name.
+    """
+
+    def __init__(self, spec: HeadSpec, inputs: Mapping[str, int]) -> None:
+        super().__init__()
+        if not inputs:
+            raise ValueError("at least one branch is needed")
+        for name, channels in inputs.items():
+            self.add_module(name, projection(channels, spec))
+        width = spec.channels * len(inputs)
+        self.mix = nn.Sequential(
+            nn.Conv2d(width, spec.channels, 3, padding=1),
+            nn.GroupNorm(spec.groups, spec.channels),
+            nn.SiLU(),
+            nn.Conv2d(spec.channels, spec.channels, 3, padding=1),
+        )
+
+    def forward(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> Tensor:
+        """Feature maps of any stride, brought to `size` cells (rows, columns) by bilinear interpolation."""
+        projected = [_to_size(self.get_submodule(name)(found), size) for name, found in features.items()]
+        fused: Tensor = self.mix(torch.cat(projected, 1))
+        return fused
+
+
+def _to_size(features: Tensor, size: tuple[int, int]) -> Tensor:
+    if features.shape[-2:] == size:
+        return features
+    return F.interpolate(features, size=size, mode="bilinear", align_corners=False)
+
+
+class Localization(nn.Module):
+    """Localization Module: fused map B×C×h×w → logits B×1×H×W, float32; sigmoid(logits) is the mask probability M.
+
+    Conv → ReLU → conv to one channel, then bilinear to the size of the image (equation 3).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.head = nn.Sequential(
+            nn.Conv2d(channels, channels // 2, 3, padding=1), nn.ReLU(), nn.Conv2d(channels // 2, 1, 1)
+        )
+
+    def forward(self, fused: Tensor, size: tuple[int, int]) -> Tensor:
+        """`size` is (H, W) of the image in pixels, a fixed multiple of the fused map's."""
+        return F.interpolate(self.head(fused).float(), size=size, mode="bilinear", align_corners=False)

@@ -1,14 +1,24 @@
-"""Where a network runs, and in which number format."""
+"""Where a network runs, in which number format, and how fast: devices, copies to and from them, compilation, cost."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from model.errors import UserError
+
+if TYPE_CHECKING:
+    from model.branches.network import BranchNetwork
+    from model.clue import CLUE
+    from model.preset import Preset
 
 _CPUINFO = Path("/proc/cpuinfo")
 _COMPILERS = ("g++", "clang++", "c++")
@@ -69,3 +79,142 @@ def require_compiler() -> None:
     names = [chosen] if chosen else list(_COMPILERS)
     if not any(shutil.which(name) for name in names):
         raise CompilerMissing(f"there is no C++ compiler here ({', '.join(names)}), which torch.compile needs")
+
+
+def ran_out_of_memory(error: Exception) -> bool:
+    """Whether an exception of torch's says so: a bare RuntimeError on the CPU, and from cuBLAS and cuDNN."""
+    words = ("allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(word in str(error) for word in words)
+
+
+class Transfer:
+    """Copies to and from a device that make nobody wait: pinned memory, and streams beside the network's own.
+
+    A batch goes up while the one before it is computed, and comes down while the next one is. On the CPU nothing is
+    copied.
+
+    Args:
+        device: where the network runs.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._streams: tuple[torch.cuda.Stream, torch.cuda.Stream] | None = None
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # pinned memory is the current device's: nothing is to be set up on another
+            up, down = (torch.cuda.Stream(device) for _ in range(2))  # type: ignore[no-untyped-call]
+            self._streams = up, down
+
+    def up(self, tensor: Tensor) -> Tensor:
+        """The tensor on the device; whatever the network does next waits for the copy, the caller does not."""
+        if self._streams is None:
+            return tensor.to(self.device)
+        network = torch.cuda.current_stream(self.device)
+        with torch.cuda.stream(self._streams[0]):
+            there = tensor.pin_memory().to(self.device, non_blocking=True)
+        network.wait_stream(self._streams[0])
+        there.record_stream(network)  # its memory is not given away before the network is done with it
+        return there
+
+    def down(self, tensor: Tensor) -> Callable[[], NDArray[Any]]:
+        """Begin to bring a result back; the function that is returned waits for it and gives it as an array."""
+        if self._streams is None:
+            array: NDArray[Any] = tensor.cpu().numpy()
+            return lambda: array
+        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        self._streams[1].wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(self._streams[1]):
+            host.copy_(tensor, non_blocking=True)
+            tensor.record_stream(self._streams[1])
+            arrived = self._streams[1].record_event()
+
+        def wait() -> NDArray[Any]:
+            arrived.synchronize()
+            return host.numpy()
+
+        return wait
+
+
+Compile = Literal["blocks", "graphs"]
+
+
+def compile_network(model: CLUE, how: Compile) -> CLUE:
+    """Compile a network, in place. Each new shape of tile is compiled separately, which takes a minute or more.
+
+    Args:
+        model: in evaluation mode, on its device.
+        how: `blocks` as in `compile_blocks`; `graphs` is the whole of it in one piece, replayed on a GPU as one CUDA
+            graph: slower to compile, and nothing is launched kernel by kernel.
+
+    Raises:
+        CompilerMissing: there is no C++ compiler.
+    """
+    require_compiler()
+    if how == "blocks":
+        return compile_blocks(model, dynamic=False)
+    model.compile(mode="reduce-overhead", dynamic=False)
+    return model
+
+
+def compile_blocks(model: CLUE, **options: Any) -> CLUE:
+    """torch.compile for the repeated blocks of every branch, in place; the first tiles are slow.
+
+    Blocks and not the whole: equal blocks share one compilation.
+
+    Args:
+        model: in evaluation mode, on its device.
+        options: of torch.compile, such as `mode` or `backend`.
+    """
+    for block in (block for network in model.networks.values() for block in network.blocks()):
+        block.compile(**options)
+    return model
+
+
+def flops(preset: Preset, height: int, width: int) -> dict[str, int]:
+    """What one image costs by part, multiply and add as two, counted on the meta device: nothing is computed.
+
+    SAM is counted with segment_anything's own attention: what ours widens (`SamAttention`) is no work
+    done.
+
+    The early view keeps its full precision by a switch that the meta device does not have: presets that have one are
+    counted on the CPU.
+
+    Args:
+        preset: which network.
+        height, width: of the image in pixels, multiples of `preset.tile.multiple`.
+
+    Returns:
+        By branch, or its stages: `vae`, `mmdit` (all noise levels), `sam`; `head` and `total`.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from model.branches.sam_network import restore_attention
+    from model.clue import build
+
+    device = "cpu" if preset.view.channels else "meta"
+    model = build(preset, device).eval().requires_grad_(False)
+    restore_attention(model)
+    x = torch.zeros(1, 3, height, width, device=device)
+    noise = torch.zeros(1, *model.latent_shape(height, width), device=device)
+    with torch.inference_mode(), FlopCounterMode(display=False) as whole:
+        model(x, noise)
+    counts = {}
+    for name, run in stages(model, x, noise).items():
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            run()
+        counts[name] = counter.get_total_flops()
+    total = whole.get_total_flops()
+    return counts | {"head": total - sum(counts.values()), "total": total}
+
+
+def stages(model: CLUE, x: Tensor, noise: Tensor) -> dict[str, Callable[[], object]]:
+    """The forward pass before the fusion, stage by stage: a function for each branch, or for each stage of it."""
+    found: dict[str, Callable[[], object]] = {}
+    for name, network in model.networks.items():
+        found |= network.stages(x, noise) or {name: partial(_alone, model, network, x, noise)}
+    return found
+
+
+def _alone(model: CLUE, network: BranchNetwork, x: Tensor, noise: Tensor) -> Tensor:
+    features: Tensor = network(x, noise, model.view(x) if model.view is not None and network.sees_view else None)
+    return features

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.presets.spec import ViewSpec
+from model.preset import ViewSpec
 from model.self_match import CHANNELS as MATCHES
 from model.self_match import REPEATS
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.presets.spec import NoiseSpec
+from model.preset import NoiseSpec
 
 
 def shifted(t: float, shift: float) -> float:

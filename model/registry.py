@@ -21,7 +21,7 @@ from filelock import FileLock
 from model.branches import parts_of
 from model.config import Keyed, check, dotted
 from model.errors import WeightsError
-from model.presets import Preset
+from model.preset import Preset
 from model.reporter import SILENT, Reporter
 from model.whole_file import write_text
 

@@ -18,11 +18,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.affine_match import CHANNELS as TRANSFORMED
-from model.affine_match import affine_match
+from model.keypoints import TRANSFORM_MAPS, affine_match
 
 REPEATS = 2
-CHANNELS = 6 + TRANSFORMED + REPEATS
+CHANNELS = 6 + TRANSFORM_MAPS + REPEATS
 """Maps per cell: texture; own match; agreement of the neighbours; match at a shared offset; its votes; their share;
 those of `affine_match`; and REPEATS that tell a copy from a pattern: how many places resemble the cell about as well
 as the best one does, and whether that one lies straight above, below or beside it. A screen repeats its rows many

@@ -1,9 +1,12 @@
-"""Load and save models: whole ones, and adapter checkpoints, which hold what was learned on top of pretrained weights.
+"""Load and save models: pretrained weights, whole models, and adapter checkpoints, which hold what was learned on top.
 
     model.json                  preset, calibration, training summary; for adapters also the digests of the bases
     model.safetensors           all weights of a whole model
     head.safetensors            of an adapter checkpoint: fusion, localization, and the early view where there is one
     lora_BRANCH/adapter_{config.json,model.safetensors}     in peft's own format; absent where the branch is frozen
+
+A network is built on the meta device, where it costs nothing, and each tensor takes its place there as it comes from
+the file, on the device and in the dtype it is wanted in: nothing is ever held twice.
 
 For inference each W becomes W + (alpha / rank)·B·A once, when it is loaded: no adapter costs anything at run time.
 """
@@ -12,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +24,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from model import lora
-from model.bases import with_bases
-from model.branches import BRANCHES, parts_of
+from model.branches import BRANCHES, branches_of, parts_of
+from model.branches.network import ADAPTER, lora_config, merge_adapters, merged_state
 from model.calibration import Calibration
 from model.checkpoint import (
     ADAPTER_FORMAT,
@@ -36,9 +38,8 @@ from model.checkpoint import (
     lora_folder,
 )
 from model.clue import CLUE, build, place_constants
-from model.lora import ADAPTER
-from model.presets.spec import LARGEST, LoraSpec
-from model.registry import Base, BasesError, find
+from model.preset import LARGEST, LoraSpec, Preset
+from model.registry import Base, BasesError, find, registered
 from model.tensor_files import converted, differences, learned_tensors, read_json, safetensors_shapes
 from model.whole_file import whole_folder, write_text, write_whole
 
@@ -105,7 +106,7 @@ def save(
             save(place, model, calibration, training, dtype)
         return
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: _rounded(tensor.detach(), dtype) for name, tensor in lora.merged_state(model).items()}
+    state = {name: _rounded(tensor.detach(), dtype) for name, tensor in merged_state(model).items()}
     write_whole(folder / WEIGHTS_FILE, lambda path: _write(path, state))
     write_text(folder / CONFIG_FILE, _config(model, calibration, training))
 
@@ -194,7 +195,7 @@ def _save_adapter(folder: Path, model: CLUE, base: Base, calibration: Calibratio
                 branch.mkdir()
                 _write(branch / LORA_WEIGHTS, adapters)
                 targets = BRANCHES[name].lora_targets(model.preset)
-                lora.lora_config(model.preset.lora, targets).save_pretrained(str(branch))
+                lora_config(model.preset.lora, targets).save_pretrained(str(branch))
         (place / CONFIG_FILE).write_text(_config(model, calibration, training, base), "utf-8")
 
 
@@ -268,7 +269,7 @@ def _merge(network: nn.Module, path: Path, device: str) -> None:
     def convert(name: str, merged: Tensor, dtype: torch.dtype) -> Tensor:
         return converted(path, f"{name}.weight with its adapter", merged, dtype)
 
-    for _ in lora.merge(network, convert):  # one layer after the other: no second copy of all weights
+    for _ in merge_adapters(network, convert):  # one layer after the other: no second copy of all weights
         pass
 
 
@@ -297,3 +298,99 @@ def _rounded(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     rounded = tensor.to(dtype).contiguous()
     overflows = not bool(rounded.isfinite().all()) and bool(tensor.isfinite().all())
     return tensor.contiguous() if overflows else rounded
+
+
+def examine(preset: Preset, places: Mapping[str, Path], known: Collection[Preset] = ()) -> dict[str, tuple[Path, ...]]:
+    """Find the base weights of a preset and compare every tensor's name and shape.
+
+    Args:
+        preset: what they should be.
+        places: where the weights of each branch are, by its name (`BranchNetwork.examine`).
+        known: presets to name where the weights fit one of them instead.
+
+    Returns:
+        The files of each part.
+
+    Raises:
+        BasesError: damaged, of another model, or incomplete; `problems` lists all that is missing, unexpected or of
+            another shape.
+    """
+    files: dict[str, tuple[Path, ...]] = {}
+    problems: list[str] = []
+    for network in build(preset, "meta").networks.values():
+        found, wrong = network.examine(preset, places, known)
+        files |= found
+        problems += wrong
+    if problems:
+        raise BasesError(f"the base weights do not fit {preset.name}", tuple(problems))
+    return files
+
+
+def find_base(preset: Preset) -> Base:
+    """The registered base weights for a preset: those of its name, or else the first that fit.
+
+    Raises:
+        BasesError: there are none, or a file is missing or changed.
+    """
+    bases = registered()
+    fitting = [name for name, base in bases.items() if preset.name == name or not _misfit(base.preset, preset)]
+    return find(preset.name if preset.name in bases or not fitting else fitting[0])
+
+
+def _misfit(base: Preset, preset: Preset) -> str | None:
+    """The first part whose pretrained weights are of other sizes."""
+    for branch in branches_of(preset):
+        if branch.name not in base.backbones:
+            return branch.name
+        one, other = branch.sizes(base), branch.sizes(preset)
+        for part in other:
+            if one[part] != other[part]:
+                return part
+    return None
+
+
+def with_bases(
+    preset: Preset,
+    base: Base,
+    device: str,
+    dtype: torch.dtype,
+    branches: str = "both",
+    rest: torch.dtype | None = None,
+) -> CLUE:
+    """A network with base weights, and with new, random weights where nothing is learned yet (fusion, head).
+
+    Args:
+        preset: its sizes are those of the base's preset; the rest may differ.
+        base: from `model.registry.find`.
+        device: where it goes.
+        dtype: its number format.
+        branches: as in `model.clue.build`.
+        rest: number format of what is no weight of the base: its buffers (positions), the prompt's embeddings, and
+            what is new; None: the same.
+
+    Raises:
+        BasesError: a file is damaged or does not fit, or a value in it does not fit the dtype.
+    """
+    rest = rest or dtype
+    part = _misfit(base.preset, preset)
+    if part is not None:
+        raise BasesError(f"{preset.name} has another {part} than the base weights of {base.name}")
+    for branch in branches_of(preset, branches):
+        preset = branch.fitted(preset, base)
+    model = build(preset, "meta", branches)
+    model.base = base
+    for network in model.networks.values():
+        network.load(base, device, dtype, rest)
+    for new in (model.view, model.fusion, model.localization):
+        if new is not None:
+            _initialize(new, device, rest)
+    place_constants(model, device)
+    return model
+
+
+def _initialize(module: nn.Module, device: str, dtype: torch.dtype) -> None:
+    """Give a module from the meta device the weights that its layers begin with."""
+    module.to_empty(device=device).to(dtype)
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.GroupNorm | nn.Linear):
+            layer.reset_parameters()

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from model.calibration import Calibration, kind_of
+from model.calibration import Calibration
 from model.matching_place import MatchingPlace, matching_places
-from model.picture import SCREEN
+from model.score import SCREEN, kind_of
 
 Word = Literal["forged", "no_evidence", "inconclusive"]
 
@@ -82,7 +82,7 @@ def judge(
     Args:
         pixels: H×W×3 uint8.
         heatmap: H×W float32 in [0, 1].
-        features: of the prediction (`model.calibration.FEATURES`), for the score.
+        features: of the prediction (`model.score.FEATURES`), for the score.
         calibration: what makes a score and a verdict of them.
 
     Raises:

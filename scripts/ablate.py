@@ -40,8 +40,7 @@ from model.datasets.sample import Sample
 from model.evaluation import Estimate, ImageRow, find_at, measure, summarize
 from model.evaluation.problems import EvaluationError
 from model.images.pixels import DamagedFileError, read_pixels
-from model.prediction import Prediction
-from model.predictor import Predictor
+from model.predictor import Prediction, Predictor
 from model.presets import preset_of
 from model.storage import load
 from model.training.feed import Feed, batches

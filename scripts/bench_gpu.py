@@ -39,13 +39,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from model.branches.sam_attention import restore_attention
+from model.branches.sam_network import restore_attention
 from model.calibration import Calibration
 from model.clue import CLUE, adapt, build
-from model.device import CompilerMissing, require_compiler, resolve
+from model.device import Compile, CompilerMissing, compile_network, flops, require_compiler, resolve, stages
 from model.losses import bce_loss, dice_loss
-from model.presets import PRESETS, Preset
-from model.speed import Compile, compile_network, flops, stages
+from model.preset import Preset
+from model.presets import PRESETS
 from model.storage import save
 from model.training.network import hold_frozen, keep_less
 

@@ -31,9 +31,8 @@ from parts_off import PARTS
 from PIL import Image
 from shipped_split import held_out_materials, photos
 
-from model.calibration import Calibration
+from model.calibration import Calibration, proportion_interval
 from model.checkpoint import inspect
-from model.conformal import proportion_interval
 from model.data.made_pictures import Made, MadePictures, small_regions
 from model.data.source_photos import SourcePhotos
 from model.datasets.casia import manipulation as casia_manipulation
@@ -44,8 +43,7 @@ from model.evaluation.bootstrap import Statistic, Values, interval, mean_estimat
 from model.evaluation.image_scores import auc
 from model.evaluation.rows import ImageRow
 from model.images.pixels import read_pixels
-from model.prediction import Prediction
-from model.predictor import Predictor
+from model.predictor import Prediction, Predictor
 from model.storage import load
 from model.verdict import judge
 

@@ -27,8 +27,7 @@ from model.data.history import add_grain, jpeg, off_grid
 from model.data.shapes import drawn_shape
 from model.data.source_photos import SourcePhotos
 from model.device import resolve
-from model.prediction import Prediction
-from model.predictor import Predictor
+from model.predictor import Prediction, Predictor
 from model.storage import load
 
 Pixels = NDArray[np.uint8]

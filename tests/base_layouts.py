@@ -15,16 +15,14 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from torch import nn
 
 from model import registry
-from model.bases import examine, with_bases
-from model.branches.empty_prompt import EmptyPrompt, write_prompt
 from model.branches.sam_network import build_encoder
-from model.branches.sd3_network import build_autoencoder, build_transformer
+from model.branches.sd3_network import EmptyPrompt, build_autoencoder, build_transformer, write_prompt
 from model.calibration import Calibration
 from model.clue import adapt
+from model.preset import Preset
 from model.presets.sd3_medium import SD3_MEDIUM
 from model.presets.sd35_medium import SD35_MEDIUM
-from model.presets.spec import Preset
-from model.storage import save
+from model.storage import examine, save, with_bases
 
 SMALL = replace(
     SD3_MEDIUM,

@@ -9,8 +9,8 @@ import torch
 
 from model.calibration import Calibration
 from model.clue import build
+from model.preset import TileSpec
 from model.presets.mini import MINI
-from model.presets.spec import TileSpec
 from model.storage import save
 
 TINY = dataclasses.replace(

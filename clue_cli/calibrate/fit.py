@@ -12,9 +12,16 @@ from clue_cli.calibrate.scores import Measured
 from clue_cli.errors import UsageError
 from clue_cli.scan.calibration_file import CalibrationFile, ForgedPart, digest_of, thresholds
 from clue_cli.terminal import printable
-from model.calibration import cross_validated, fit_even, reliability
+from model.calibration import (
+    cross_validated,
+    fit_even,
+    photos_needed,
+    proportion_interval,
+    rank,
+    rate_bound,
+    reliability,
+)
 from model.checkpoint import Checkpoint
-from model.conformal import photos_needed, proportion_interval, rank, rate_bound
 
 FOLDS = 5
 MIN_OF_EACH = 2 * FOLDS

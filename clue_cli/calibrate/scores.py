@@ -28,7 +28,7 @@ from clue_cli.records import FailureCode, FileIdentity
 from clue_cli.scan.calibration_file import LeftOut
 from clue_cli.scan.options import GifFrames, ScanOptions
 from model.calibration import Calibration
-from model.prediction import OutOfMemory
+from model.predictor import OutOfMemory
 from model.verdict import judge
 
 

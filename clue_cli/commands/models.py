@@ -52,7 +52,7 @@ def _bases_errors(advice: str) -> Iterator[None]:
 @models.command("list")
 def list_models() -> None:
     """List the known models: name, parameters, size, licence, and whether the weights are there."""
-    from clue_cli.models.describe import aligned, model_table
+    from clue_cli.models import aligned, model_table
     from model.registry import registered
 
     write_stdout(aligned([tuple(map(printable, row)) for row in model_table(registered())]))
@@ -81,7 +81,7 @@ def add(
     ] = None,
 ) -> None:
     """Check your base weights and register their location. They are neither copied nor changed."""
-    from clue_cli.models.register import base_preset, register
+    from clue_cli.models import base_preset, register
 
     preset = base_preset(name)
     places = {"sd3": sd3, "sam": sam} | ({"prompt": prompt} if prompt is not None else {})
@@ -118,7 +118,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show the files of a model with their SHA-256, its licences, and how it was trained."""
-    from clue_cli.models.describe import base_facts, checkpoint_facts, lines
+    from clue_cli.models import base_facts, checkpoint_facts, lines
     from model.checkpoint import inspect
     from model.presets import PRESETS
     from model.registry import registered
@@ -164,7 +164,7 @@ def verify(
 @models.command()
 def remove(name: Annotated[str, typer.Argument(metavar="NAME", help="Registered model.")]) -> None:
     """Remove a model from the register. The weights themselves stay where they are."""
-    from clue_cli.models.register import forget_prompt
+    from clue_cli.models import forget_prompt
     from model.registry import config_folder, drop, registered
 
     try:
@@ -189,8 +189,8 @@ def download(
     ],
 ) -> None:
     """Download base weights with your own Hugging Face token, then check and register them."""
-    from clue_cli.models.register import base_preset, register
-    from clue_cli.models.register import download as fetch
+    from clue_cli.models import base_preset, register
+    from clue_cli.models import download as fetch
 
     preset = base_preset(name)
     with ShownReporter() as reporter:

@@ -33,7 +33,7 @@ def schema(
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} exclude each other.", "Ask for one of them.")
     if mix or preset:
-        write_stdout((_MODEL / ("data/MIX.md" if mix else "presets/spec.py")).read_text("utf-8"))
+        write_stdout((_MODEL / ("data/MIX.md" if mix else "preset.py")).read_text("utf-8"))
     elif fields:
         write_stdout(fields_document())
     else:

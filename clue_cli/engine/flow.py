@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from clue_cli.engine.channel import Budget, Channel
 from clue_cli.errors import Aborted, ClueError
 from clue_cli.networks import Network, NetworkLost, Unpredicted
-from model.prediction import OutOfMemory, Prediction
+from model.predictor import OutOfMemory, Prediction
 
 PIXEL_BUDGET = 1200 * 1024 * 1024
 """Bytes of pixels and heatmaps in memory at once, from behind the decoder to the end of the sink; each decoder may hold

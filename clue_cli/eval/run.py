@@ -35,7 +35,7 @@ from model.datasets.sample import Kind, Problem, Sample
 from model.evaluation import digest, ground, inverted_set
 from model.evaluation.bootstrap import RESAMPLES
 from model.images.pixels import DamagedFileError, Pixels
-from model.prediction import OutOfMemory, Prediction
+from model.predictor import OutOfMemory, Prediction
 from model.reporter import Reporter
 
 BYTES_PER_PIXEL = 32

@@ -13,13 +13,14 @@ from clue_cli.eval.methods import SCORE_CELLS, Method
 from clue_cli.eval.pictures import Pictures
 from clue_cli.eval.predictions import PredictionFolder
 from clue_cli.eval.sets import ChosenSet
-from model.calibration import Calibration, image_score
+from model.calibration import Calibration
 from model.data.attacks import Attack
 from model.datasets.sample import Kind, Problem, Sample
 from model.evaluation import Ground, ImageRow, measure
 from model.images.maps import Map, is_finite, to_size
 from model.images.pixels import DamagedFileError, Pixels
-from model.prediction import Prediction
+from model.predictor import Prediction
+from model.score import image_score
 from model.verdict import judge
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and `options` is needed for 
 
     from clue_cli.networks.options import NetworkOptions
     from model.checkpoint import Checkpoint
-    from model.prediction import OutOfMemory, Prediction
+    from model.predictor import OutOfMemory, Prediction
 
 Key = TypeVar("Key")
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clue_cli.errors import UsageError, WeightsError
 from clue_cli.networks.options import NetworkOptions
 from model.checkpoint import Checkpoint, CheckpointError
-from model.prediction import Key, OutOfMemory, Prediction
+from model.predictor import Key, OutOfMemory, Prediction
 
 if TYPE_CHECKING:  # diffusers and segment_anything take seconds to import; a resumed run may not need them
     import torch
@@ -76,8 +76,8 @@ def load_predictor(checkpoint: Checkpoint, device: str, dtype: torch.dtype, opti
     """
     import torch
 
-    from model.predictor import Predictor, ran_out_of_memory
-    from model.speed import compile_network
+    from model.device import compile_network, ran_out_of_memory
+    from model.predictor import Predictor
     from model.storage import load
 
     # Convolutions in TensorFloat-32, torch's default on a GPU, are no float32.

@@ -22,7 +22,7 @@ from clue_cli.evidence.sandbox.process import Child, ChildDied
 from clue_cli.networks import NetworkLost, Unpredicted
 from clue_cli.networks.options import NetworkOptions
 from model.checkpoint import Checkpoint
-from model.prediction import Key, OutOfMemory, Prediction
+from model.predictor import Key, OutOfMemory, Prediction
 
 if TYPE_CHECKING:
     import torch

@@ -23,7 +23,7 @@ from clue_cli.evidence.sandbox.framing import (
     send_header,
     standard_streams,
 )
-from model.prediction import OutOfMemory, Prediction
+from model.predictor import OutOfMemory, Prediction
 
 if TYPE_CHECKING:
     from model.predictor import Predictor

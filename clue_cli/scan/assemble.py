@@ -27,8 +27,8 @@ from clue_cli.records import (
 )
 from clue_cli.scan.calibration_file import OwnCalibration
 from model.calibration import Calibration
-from model.prediction import Prediction
-from model.presets.spec import TileSpec
+from model.predictor import Prediction
+from model.preset import TileSpec
 from model.verdict import FoundRegion, Judgment
 
 

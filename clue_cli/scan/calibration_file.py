@@ -23,9 +23,8 @@ from clue_cli.errors import UsageError
 from clue_cli.networks.options import DType
 from clue_cli.records import Model
 from clue_cli.terminal import printable
-from model.calibration import Calibration
+from model.calibration import Calibration, p_value, threshold
 from model.config import check, dotted
-from model.conformal import p_value, threshold
 
 _ADVICE = "Make one with `clue calibrate`, for this model and this version of clue."
 

@@ -44,7 +44,7 @@ from clue_cli.scan.run_log import RunLog
 from clue_cli.terminal import printable
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint
-from model.prediction import OutOfMemory, Prediction
+from model.predictor import OutOfMemory, Prediction
 from model.reporter import Reporter
 from model.verdict import judge
 

@@ -14,7 +14,7 @@ from model.training.errors import OptionsError
 if TYPE_CHECKING:
     from model.data.made import MadeStream
     from model.data.stream import Stream
-    from model.presets import Preset
+    from model.preset import Preset
     from model.training.options import TrainingOptions
 
 SHEET = "contact-sheet.png"

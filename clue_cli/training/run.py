@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from model.data.made_pictures import MadePictures
     from model.data.mix import Mix
     from model.data.stream import Stream
-    from model.presets import Preset
+    from model.preset import Preset
     from model.training.options import TrainingOptions
     from model.training.task import Outcome
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from model.branches.branch import Branch
 from model.branches.sam import SAM
 from model.branches.sd3 import SD3
-from model.presets.spec import Preset
+from model.preset import Preset
 
 BRANCHES: dict[str, Branch] = {branch.name: branch for branch in (SD3(), SAM())}
 """Every known backbone by name. The digest of an adapter checkpoint follows this order: new ones go to the end."""

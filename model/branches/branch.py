@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model.presets.spec import BranchSpec, Preset
+from model.preset import BranchSpec, Preset
 
 if TYPE_CHECKING:
     from model.branches.network import BranchNetwork

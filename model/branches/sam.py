@@ -6,14 +6,18 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from model.branches.branch import Branch, Misfit, WebFile
-from model.presets.sd3_medium import VIT_B, VIT_H, VIT_L
-from model.presets.spec import Preset, SamSpec
+from model.preset import Preset, SamSpec
 
 if TYPE_CHECKING:
     from model.branches.sam_network import SamNetwork
 
 VIEW_STRIDE = 8
 """Pixels per cell of the early forensic view."""
+
+VIT_H = SamSpec()
+VIT_L = SamSpec(embed_dim=1024, depth=24, num_heads=16, global_attn_indexes=(5, 11, 17, 23))
+VIT_B = SamSpec(embed_dim=768, depth=12, num_heads=12, global_attn_indexes=(2, 5, 8, 11))
+"""The sizes of segment_anything's build_sam.py."""
 
 _URL = "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_{}.pth"
 PUBLISHED: tuple[tuple[SamSpec, WebFile], ...] = tuple(

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from model.config import ConfigError, advising, read_yaml
+from model.preset import Preset, checked
 from model.presets.mini import MINI
 from model.presets.sd3_medium import SD3_MEDIUM, SD3_MEDIUM_VIT_B, SD3_MEDIUM_VIT_L
 from model.presets.sd35_medium import SD35_MEDIUM
-from model.presets.spec import Preset, checked
 
 PRESETS: dict[str, Preset] = {
     preset.name: preset for preset in (MINI, SD3_MEDIUM, SD3_MEDIUM_VIT_L, SD3_MEDIUM_VIT_B, SD35_MEDIUM)
@@ -21,7 +21,6 @@ __all__ = [
     "SD3_MEDIUM_VIT_B",
     "SD3_MEDIUM_VIT_L",
     "SD35_MEDIUM",
-    "Preset",
     "preset_of",
 ]
 

@@ -1,6 +1,6 @@
 """`mini`: the embedded model. CLUE made small enough for two CPU cores, every part trained by us."""
 
-from model.presets.spec import (
+from model.preset import (
     EdgeSpec,
     HeadSpec,
     NoiseSpec,

@@ -3,8 +3,8 @@
 The sizes are those of transformer/config.json in stabilityai/stable-diffusion-3.5-medium; its VAE is SD3's.
 """
 
-from model.presets.sd3_medium import VIT_H
-from model.presets.spec import LoraSpec, Preset, TransformerSpec
+from model.branches.sam import VIT_H
+from model.preset import LoraSpec, Preset, TransformerSpec
 
 SECOND_ATTENTION = ("attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0")
 """Adapted like the joint attention beside it; the paper's model, SD3, has none."""

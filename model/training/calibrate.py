@@ -16,12 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from model.calibration import FEATURES, Calibration, OwnScore, fit_logistic, fit_score, kind_of, reliability
+from model.calibration import Calibration, OwnScore, fit_logistic, fit_score, reliability
 from model.clue import CLUE
 from model.errors import UserError
-from model.picture import SCREEN
-from model.prediction import Prediction
-from model.predictor import Predictor
+from model.predictor import Prediction, Predictor
+from model.score import FEATURES, SCREEN, kind_of
 
 FALSE_POSITIVE_RATE = 0.01
 """At the threshold of `forged`, of the authentic pictures of the fit. A wrong “forged” can hurt a person, and on photos

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from model.branches import noise_shape
-from model.presets.spec import Preset
+from model.preset import Preset
 from model.rectified_flow import seeded_noise
 from model.self_match import self_match
 from model.training.errors import ResourcesError

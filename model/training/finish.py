@@ -13,7 +13,7 @@ import torch
 from model.calibration import Calibration
 from model.checkpoint import CONFIG_FILE, inspect
 from model.data.made_pictures import MadePictures
-from model.predictor import ran_out_of_memory
+from model.device import ran_out_of_memory
 from model.reporter import Reporter
 from model.storage import load, save
 from model.training.calibrate import CalibrationLike, NoCalibrationError, calibration_of, look_at

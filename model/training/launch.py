@@ -14,10 +14,10 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import AutocastKwargs, DistributedDataParallelKwargs, GradientAccumulationPlugin
 
-from model.bases import find_base
 from model.branches import from_scratch
 from model.checkpoint import Checkpoint
-from model.presets import Preset
+from model.preset import Preset
+from model.storage import find_base
 from model.training.errors import OptionsError
 from model.training.options import TrainingOptions
 from model.training.task import Task

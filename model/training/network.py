@@ -9,13 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model.bases import find_base, with_bases
 from model.branches import BRANCHES, from_scratch
 from model.checkpoint import Checkpoint, CheckpointError, inspect
 from model.clue import CLUE, adapt, build
-from model.presets import Preset
+from model.preset import Preset
 from model.registry import find
-from model.storage import load, load_learned
+from model.storage import find_base, load, load_learned, with_bases
 from model.training.options import TrainingOptions
 
 

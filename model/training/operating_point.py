@@ -15,16 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from model.calibration import image_features, kind_of
+from model.calibration import proportion_interval
 from model.clue import CLUE
-from model.conformal import proportion_interval
 from model.data.made_pictures import Made
 from model.data.making import Finish
 from model.data.mix import place
-from model.picture import SCREEN
-from model.prediction import Prediction
-from model.predictor import Predictor, complete
-from model.presets.spec import EdgeSpec, RegionSpec
+from model.postprocess import complete
+from model.predictor import Prediction, Predictor
+from model.preset import EdgeSpec, RegionSpec
+from model.score import SCREEN, image_features, kind_of
 from model.training.calibrate import FOLDS, NoCalibrationError, Scored, auc, fitted, scores, verdicts
 
 ALIKE = {"native": "camera", "recompressed": "web"}

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from model.config import ConfigError, ConfigFile, read_yaml
 from model.data.making import Finish, Making, Share, Strict
-from model.presets.spec import Adapt, NoiseSchedule
+from model.preset import Adapt, NoiseSchedule
 from model.training.errors import OptionsError
 
 RECIPES = Path(__file__).with_name("recipes")

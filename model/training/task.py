@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from model.data.made_pictures import MadePictures
-from model.presets import Preset
+from model.preset import Preset
 from model.training.calibrate import CalibrationLike
 from model.training.feed import StreamLike
 from model.training.loss_weights import LossWeights

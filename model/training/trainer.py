@@ -20,12 +20,12 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from model.branches import BRANCHES, from_scratch
-from model.branches.sam_attention import replace_attention
+from model.branches.sam_network import replace_attention
 from model.calibration import Calibration
 from model.checkpoint import inspect
+from model.device import ran_out_of_memory
 from model.evaluation.pixel_scores import Counts
-from model.predictor import ran_out_of_memory
-from model.presets import Preset
+from model.preset import Preset
 from model.reporter import SILENT, Reporter
 from model.storage import save
 from model.training.average import Average

@@ -23,7 +23,7 @@ from model.data.crop import AS_IT_IS, cut
 from model.data.mix import Masks, Shape
 from model.datasets.sample import Sample
 from model.images.pixels import SUFFIXES, read_pixels
-from model.prediction import OutOfMemory
+from model.predictor import OutOfMemory
 from tests.clue_cli.networks.fake import Starved
 from tests.faults import pictures
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from clue_cli.errors import UsageError, WeightsError
 from clue_cli.networks.worker import main
-from model.calibration import image_features
-from model.prediction import OutOfMemory, Prediction
+from model.predictor import OutOfMemory, Prediction
+from model.score import image_features
 
 KILLS, RAISES, FILLS_MEMORY, KILLS_ONCE = 254, 253, 252, 251
 Image = tuple[int, NDArray[np.uint8]]

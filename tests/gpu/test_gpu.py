@@ -11,19 +11,16 @@ from PIL import Image
 
 from clue_cli.scan.options import ScanOptions
 from clue_cli.scan.pipeline import scan
-from model.bases import with_bases
-from model.branches.sam_attention import SamAttention
+from model.branches.sam_network import SamAttention
 from model.checkpoint import inspect
 from model.clue import CLUE, adapt, build
+from model.device import Compile, Transfer, compile_network
 from model.losses import bce_loss
-from model.prediction import Prediction
-from model.predictor import Predictor
+from model.predictor import Prediction, Predictor
 from model.presets import SD3_MEDIUM
 from model.reporter import SILENT
-from model.speed import Compile, compile_network
-from model.storage import load
+from model.storage import load, with_bases
 from model.training.network import hold_frozen, keep_less
-from model.transfer import Transfer
 from tests.base_layouts import SMALL, register_small
 
 pytestmark = [

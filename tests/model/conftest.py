@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from model.clue import CLUE, build
-from model.presets.spec import Preset
+from model.preset import Preset
 from tests.tiny_model import TINY
 
 

@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model import registry
-from model.bases import examine, with_bases
 from model.branches import from_scratch
-from model.presets import MINI, SD3_MEDIUM, SD3_MEDIUM_VIT_B
-from model.presets.spec import Preset
+from model.preset import Preset
+from model.presets import MINI, PRESETS, SD3_MEDIUM, SD3_MEDIUM_VIT_B
 from model.registry import BasesError
+from model.storage import examine, with_bases
 from tests.base_layouts import SMALL, register_small, sam_state, write_sd3
 
 pytestmark = pytest.mark.usefixtures("config")
@@ -188,7 +188,7 @@ def test_vit_b_given_as_vit_h_is_told_apart(files: Path) -> None:
     wide = dataclasses.replace(wide, sam=dataclasses.replace(wide.sam, global_attn_indexes=()))
     expected = f"is SAM ViT-B, and small-sd3 has ViT-H; with ViT-B there is {SD3_MEDIUM_VIT_B.name}"
     with pytest.raises(BasesError, match=expected):
-        examine(wide, {"sd3": files / "sd3", "sam": path})
+        examine(wide, {"sd3": files / "sd3", "sam": path}, PRESETS.values())
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from model.clue import CLUE, adapt, build
+from model.preset import NoiseSpec, Preset
 from model.presets import MINI, SD3_MEDIUM
-from model.presets.spec import NoiseSpec, Preset
 
 
 def millions(module: nn.Module) -> float:

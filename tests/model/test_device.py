@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from model import device
-from model.device import DeviceError, resolve
+from model.clue import CLUE, build
+from model.device import (
+    Compile,
+    CompilerMissing,
+    DeviceError,
+    Transfer,
+    compile_blocks,
+    compile_network,
+    flops,
+    require_compiler,
+    resolve,
+)
+from model.preset import Preset
+from model.presets import MINI, SD3_MEDIUM
+from tests.base_layouts import SMALL
 
 
 @pytest.fixture(autouse=True)
@@ -49,3 +65,101 @@ def test_auto_takes_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_not_there_is_named(device: str, dtype: str) -> None:
     with pytest.raises(DeviceError, match=r"tpu|cuda:9|float8"):
         resolve(device, dtype)
+
+
+def test_on_the_cpu_nothing_is_copied() -> None:
+    transfer = Transfer(torch.device("cpu"))
+    tensor = torch.arange(6, dtype=torch.float32).reshape(2, 3)
+    up = transfer.up(tensor)
+    assert up.data_ptr() == tensor.data_ptr()
+    down = transfer.down(up)()
+    assert down.ctypes.data == tensor.data_ptr()
+    assert np.array_equal(down, tensor.numpy())
+
+
+def one_level(tokens: int) -> Preset:
+    mmdit = dataclasses.replace(SD3_MEDIUM.transformer, prompt_tokens=tokens)
+    return dataclasses.replace(
+        SD3_MEDIUM, transformer=mmdit, noise=dataclasses.replace(SD3_MEDIUM.noise, levels=(0.3,))
+    )
+
+
+@pytest.mark.parametrize(
+    ("tokens", "side", "vae", "mmdit", "sam"),
+    [
+        # TFLOP of one pass at the paper's scale, as counted for straightforward modules; SAM always at 1024² there.
+        (1, 512, 1.1, 1.5, None),
+        (333, 512, 1.1, 2.1, None),
+        (1, 1024, 4.9, 8.0, 6.0),
+        (333, 1024, 4.9, 8.9, 6.0),
+    ],
+)
+def test_the_papers_scale_costs_what_was_counted(
+    tokens: int, side: int, vae: float, mmdit: float, sam: float | None
+) -> None:
+    counted = {part: count / 1e12 for part, count in flops(one_level(tokens), side, side).items()}
+    assert counted["vae"] == pytest.approx(vae, rel=0.1)
+    assert counted["mmdit"] == pytest.approx(mmdit, rel=0.1)
+    if sam is not None:
+        assert counted["sam"] == pytest.approx(sam, rel=0.03)  # what our attention widens is not counted
+    else:
+        assert counted["sam"] < 0.3 * 6.0  # a small picture costs its own size, and the padding of its windows
+    assert counted["total"] == pytest.approx(sum(counted[part] for part in ("vae", "mmdit", "sam", "head")))
+
+
+def test_each_further_level_repeats_the_transformer_alone() -> None:
+    one, three = flops(one_level(333), 512, 512), flops(dataclasses.replace(SD3_MEDIUM), 512, 512)
+    assert three["mmdit"] == 3 * one["mmdit"]
+    assert (three["vae"], three["sam"]) == (one["vae"], one["sam"])
+
+
+def test_mini_is_counted_too() -> None:
+    counted = flops(MINI, 128, 128)
+    assert 0 < counted["total"] < 1e12
+    assert counted["head"] > 0
+
+
+def test_compiled_it_computes_the_same(network: CLUE) -> None:
+    """Without code generation, which needs a compiler: that the graphs are captured and stand for the same."""
+    x, noise = torch.rand(1, 3, 64, 64), torch.randn(1, *network.latent_shape(64, 64))
+    with torch.inference_mode():
+        expected = network(x, noise)
+        compiled = compile_blocks(network, backend="eager")(x, noise)
+    torch.testing.assert_close(compiled, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["blocks", "graphs"])
+def test_compiled_with_generated_code_it_marks_the_same(how: Compile) -> None:
+    """The stated tolerance: 1e-3 of probability in float32. On the CPU there are no graphs; the whole is one piece."""
+    try:
+        require_compiler()
+    except CompilerMissing as error:
+        pytest.skip(str(error))
+    torch.manual_seed(0)
+    model = build(SMALL, branches="sam").eval()
+    x, noise = torch.rand(1, 3, 64, 96), torch.randn(1, *model.latent_shape(64, 96))
+    with torch.inference_mode():
+        expected = torch.sigmoid(model(x, noise))
+        compiled = torch.sigmoid(compile_network(model, how)(x, noise))
+    torch.testing.assert_close(compiled, expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("how", ["blocks", "graphs"])
+def test_without_a_compiler_it_says_so(network: CLUE, monkeypatch: pytest.MonkeyPatch, how: Compile) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(CompilerMissing, match=r"there is no C\+\+ compiler here \(g\+\+, clang\+\+, c\+\+\)"):
+        compile_network(network, how)
+
+
+def test_how_each_way_is_compiled(network: CLUE, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, dict[str, object]]] = []
+    monkeypatch.setattr("model.device.require_compiler", lambda: None)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **o: asked.append((type(self).__name__, o)))
+    compile_network(network, "blocks")
+    assert {name for name, _ in asked} == {"Encoder", "JointTransformerBlock", "Block"}
+    assert all(options == {"dynamic": False} for _, options in asked)
+    asked.clear()
+    compile_network(network, "graphs")
+    assert asked == [("CLUE", {"mode": "reduce-overhead", "dynamic": False})]

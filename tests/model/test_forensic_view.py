@@ -12,8 +12,8 @@ from PIL import Image
 from scipy.fft import dctn
 
 from model.forensic_view import ForensicView, dct_basis, fit_to_histogram, high_pass, luma, zigzag
-from model.presets import MINI, Preset
-from model.presets.spec import ViewSpec
+from model.preset import Preset, ViewSpec
+from model.presets import MINI
 from model.self_match import CHANNELS, REPEATS
 
 SPEC = ViewSpec(channels=16)

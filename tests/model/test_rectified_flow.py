@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.presets.spec import NoiseSpec
+from model.preset import NoiseSpec
 from model.rectified_flow import add_noise, content_seed, noise_levels, seeded_noise, shifted
 
 

@@ -14,14 +14,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model import registry
-from model.bases import find_base, with_bases
 from model.calibration import Calibration
 from model.checkpoint import CONFIG_FILE, HEAD_FILE, WEIGHTS_FILE, CheckpointError, digest_of, inspect
 from model.clue import CLUE, adapt
-from model.prediction import Prediction
-from model.predictor import Predictor
+from model.predictor import Prediction, Predictor
 from model.registry import BasesError
-from model.storage import LORA_CONFIG, LORA_WEIGHTS, load, load_learned, merge, save
+from model.storage import LORA_CONFIG, LORA_WEIGHTS, find_base, load, load_learned, merge, save, with_bases
 from tests.base_layouts import SMALL, register_small, write_sam
 
 
@@ -138,7 +136,7 @@ def test_bfloat16_marks_the_same(folder: Path) -> None:
 def test_peft_reads_its_own_format(base: registry.Base, folder: Path) -> None:
     from peft import PeftModel
 
-    from model.lora import FusedQKV
+    from model.branches.network import FusedQKV
 
     bare = with_bases(SMALL, base, "cpu", torch.float32)
     assert bare.sd3 is not None

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.calibration import FEATURES, Calibration, OwnScore, image_features
-from model.picture import SCREEN
+from model.calibration import Calibration, OwnScore
+from model.score import FEATURES, SCREEN, image_features
 from model.verdict import MAX_REGIONS, SMALLEST_REGION, Judgment, find_regions, judge
 from tests.drawn_pictures import page
 

@@ -11,8 +11,7 @@ import torch
 from PIL import Image
 
 from model.checkpoint import EMBEDDED, WEIGHTS_FILE, inspect
-from model.prediction import Prediction
-from model.predictor import Predictor
+from model.predictor import Prediction, Predictor
 from model.presets import MINI
 from model.storage import load
 

@@ -17,8 +17,8 @@ import pytest
 import torch
 from PIL import Image
 
+from model.preset import Preset, TileSpec
 from model.presets import PRESETS
-from model.presets.spec import Preset, TileSpec
 from tests.drawn_pictures import noise, page
 from tests.model.data.made_mix import picture, small_pictures
 from tests.tiny_model import TINY

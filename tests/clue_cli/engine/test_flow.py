@@ -15,7 +15,7 @@ from clue_cli.engine import flow
 from clue_cli.engine.flow import Flow
 from clue_cli.errors import ClueError
 from clue_cli.networks import NetworkLost, Unpredicted
-from model.prediction import OutOfMemory
+from model.predictor import OutOfMemory
 from tests.clue_cli.networks.fake import Starved
 
 PIXELS = np.zeros((2, 2, 3), np.uint8)

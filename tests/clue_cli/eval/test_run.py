@@ -39,15 +39,15 @@ from clue_cli.eval.table import notes
 from clue_cli.networks import local, processes
 from clue_cli.networks.options import Compile
 from clue_cli.progress import ShownReporter
-from model.calibration import FEATURES, Calibration, OwnScore
+from model.calibration import Calibration, OwnScore
 from model.data.attacks import Attack
 from model.datasets.sample import Kind, Problem, Sample
 from model.evaluation import find_at, ground, limited
 from model.images.maps import Map
 from model.images.masks import Mask
 from model.images.pixels import read_pixels
-from model.picture import SCREEN
-from model.prediction import Prediction
+from model.predictor import Prediction
+from model.score import FEATURES, SCREEN
 from model.whole_file import earlier
 from tests.clue_cli.eval.conftest import Damaged, measured
 from tests.clue_cli.eval.made import SIZE, truth, write_mask, write_set
@@ -247,7 +247,7 @@ class TestNetwork:
     def test_compiled_it_is_another_measurement(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         asked: list[str] = []
         monkeypatch.setattr("clue_cli.networks.find.require_compiler", lambda: None)
-        monkeypatch.setattr("model.speed.compile_network", lambda model, how: asked.append(how))
+        monkeypatch.setattr("model.device.compile_network", lambda model, how: asked.append(how))
         photos, model = write_set(tmp_path / "set", 1, 1), write_tiny_model(tmp_path / "tiny")
         options = {"bench": (str(photos),), "model": str(model), "device": "cpu"}
         eager, compiled = (measured(tmp_path / str(how), **options, compile=how) for how in (None, Compile.GRAPHS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from model.prediction import OutOfMemory
+from model.predictor import OutOfMemory
 
 
 class Starved:

@@ -12,8 +12,8 @@ import pytest
 
 from clue_cli.errors import Aborted, ClueError, UsageError, WeightsError
 from clue_cli.networks.processes import NetworkLost, NetworkProcess, Unpredicted
-from model.calibration import image_features
-from model.prediction import OutOfMemory, Prediction
+from model.predictor import OutOfMemory, Prediction
+from model.score import image_features
 from tests.faults.dying_network import FILLS_MEMORY, KILLS, KILLS_ONCE, RAISES
 
 Image = tuple[int, np.ndarray[Any, Any]]

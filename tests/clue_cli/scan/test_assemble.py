@@ -10,10 +10,10 @@ import pytest
 from clue_cli.evidence.item import Photo
 from clue_cli.records import Question
 from clue_cli.scan.assemble import image_record
-from model.calibration import Calibration, OwnScore, image_features
-from model.picture import PHOTO, SCREEN
-from model.prediction import Prediction
-from model.presets.spec import TileSpec
+from model.calibration import Calibration, OwnScore
+from model.predictor import Prediction
+from model.preset import TileSpec
+from model.score import PHOTO, SCREEN, image_features
 from model.verdict import judge
 from tests.clue_cli.results.made import Pixels, identity, image
 from tests.drawn_pictures import noise, page

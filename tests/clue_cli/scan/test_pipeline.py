@@ -29,9 +29,8 @@ from clue_cli.scan.options import ScanOptions
 from model.calibration import Calibration
 from model.checkpoint import WEIGHTS_FILE, inspect
 from model.images.pixels import displayed_view
-from model.predictor import Predictor
+from model.predictor import Predictor, tiles
 from model.reporter import SILENT, Reporter
-from model.tiling import tiles
 from model.whole_file import earlier
 from tests.faults.pictures import jpeg, oriented_jpeg, tiff
 from tests.tiny_model import TINY, write_tiny_model

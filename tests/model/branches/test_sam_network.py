@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from segment_anything.modeling.image_encoder import Attention, ImageEncoderViT
+from torch import nn
 
-from model.branches.sam_network import SamNetwork
+from model.branches import sam_network
+from model.branches.sam_network import SamAttention, SamNetwork, distances, encode, replace_attention, restore_attention
+from model.clue import build
 from tests.base_layouts import SMALL
+from tests.tiny_model import TINY
 
 
 def sams_own(branch: SamNetwork) -> Sam:
@@ -32,3 +39,129 @@ def test_the_pixels_are_normalized_as_in_segment_anything() -> None:
 def test_a_picture_beyond_its_positions_is_refused() -> None:
     with pytest.raises(ValueError, match="160×128 is larger than this encoder's 128²"):
         SamNetwork(SMALL.sam)(torch.rand(1, 3, 128, 160))
+
+
+TOLERANCE = {"atol": 1e-3, "rtol": 1e-3}
+
+
+def stock_attention(size: tuple[int, int], heads: int = 4, width: int = 32) -> Attention:
+    torch.manual_seed(0)
+    attention = Attention(width, heads, use_rel_pos=True, input_size=size)
+    for parameter in attention.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    return attention.eval()
+
+
+def stock_encoder() -> ImageEncoderViT:
+    torch.manual_seed(0)
+    encoder = ImageEncoderViT(
+        img_size=192,
+        embed_dim=32,
+        depth=3,
+        num_heads=2,
+        out_chans=8,
+        use_rel_pos=True,
+        window_size=5,
+        global_attn_indexes=(1,),
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+    )
+    for parameter in encoder.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    return encoder.eval()
+
+
+@pytest.mark.parametrize("limit", [0, 10**6], ids=["widened", "written out"])
+@pytest.mark.parametrize("size", [(5, 5), (7, 12), (3, 2)])
+def test_it_is_segment_anythings_attention(monkeypatch: pytest.MonkeyPatch, limit: int, size: tuple[int, int]) -> None:
+    monkeypatch.setattr(sam_network, "WRITTEN_OUT", limit)
+    stock = stock_attention(size)
+    x = torch.randn(2, *size, 32)
+    with torch.inference_mode():
+        expected, ours = stock(x), SamAttention(stock)(x)
+    assert expected.std() > 0.1
+    torch.testing.assert_close(ours, expected, **TOLERANCE)
+
+
+@pytest.mark.parametrize("limit", [0, 10**6], ids=["widened", "written out"])
+def test_it_has_the_same_gradients(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    monkeypatch.setattr(sam_network, "WRITTEN_OUT", limit)
+    stock, x = stock_attention((6, 5)), torch.randn(1, 6, 5, 32)
+    gradients = []
+    for attention in (stock, SamAttention(stock)):
+        attention.zero_grad()
+        attention(x).square().mean().backward()
+        gradients.append([p.grad.clone() for _, p in sorted(attention.named_parameters()) if p.grad is not None])
+    assert len(gradients[0]) == 6
+    for theirs, ours in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, **TOLERANCE)
+
+
+def test_at_full_size_the_encoder_is_segment_anythings() -> None:
+    encoder = stock_encoder()
+    names = list(encoder.state_dict())
+    x = torch.randn(1, 3, 192, 192)
+    with torch.inference_mode():
+        expected = encoder(x)
+        replace_attention(encoder)
+        torch.testing.assert_close(encode(encoder, x), expected, **TOLERANCE)
+    assert sorted(encoder.state_dict()) == sorted(names)
+
+
+def test_bfloat16_stays_near() -> None:
+    """The stated tolerance: 2 % of the features' spread, on average."""
+    encoder = stock_encoder()
+    x = torch.randn(1, 3, 192, 192)
+    with torch.inference_mode():
+        expected = encoder(x)
+        replace_attention(encoder)
+        ours = encode(encoder.bfloat16(), x.bfloat16()).float()
+    assert (ours - expected).abs().mean() < 0.05 * expected.std()
+
+
+@pytest.mark.parametrize("length", [1, 3, 8])
+def test_distances_of_fewer_cells_are_those_of_many(length: int) -> None:
+    table = torch.randn(2 * 8 - 1, 4)
+    whole = distances(table, 8)
+    assert torch.equal(distances(table, length), whole[:length, :length])
+    assert torch.equal(whole[5, 2], table[5 - 2 + 7])
+
+
+def test_distances_of_more_cells_are_interpolated_as_in_segment_anything() -> None:
+    from segment_anything.modeling.image_encoder import get_rel_pos
+
+    table = torch.randn(2 * 4 - 1, 3)
+    torch.testing.assert_close(distances(table, 6), get_rel_pos(6, 6, table))
+
+
+def test_a_small_picture_costs_its_own_size() -> None:
+    """Multiplications, counted: a quarter of the area costs at most a quarter, padding of windows aside."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    branch = build(SMALL, "meta").sam
+    assert branch is not None
+    counts = []
+    for side in (128, 64):
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            assert branch(torch.zeros(1, 3, side, side, device="meta")).shape[-1] == side // 16
+        counts.append(counter.get_total_flops())
+    assert counts[1] < 0.35 * counts[0]
+
+
+def test_the_early_views_windows_stay_as_they_are() -> None:
+    for preset, kind in ((TINY, Attention), (SMALL, SamAttention)):
+        branch = build(preset, "meta").sam
+        assert branch is not None
+        assert all(type(block.attn) is kind for block in branch.encoder.blocks)
+
+
+def test_put_back_it_is_the_same_network() -> None:
+    encoder = stock_encoder()
+    x = torch.randn(1, 3, 192, 192)
+    replace_attention(encoder)
+    weights = {name: tensor.data_ptr() for name, tensor in encoder.state_dict().items()}
+    with torch.inference_mode():
+        ours = encode(encoder, x)
+        restore_attention(encoder)
+        assert {type(block.attn) for block in encoder.blocks} == {Attention}
+        torch.testing.assert_close(encode(encoder, x), ours, **TOLERANCE)
+    assert {name: tensor.data_ptr() for name, tensor in encoder.state_dict().items()} == weights

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,19 @@ from torch import Tensor, nn
 
 from clue_cli import app
 from model import registry, tensor_files
-from model.bases import examine
 from model.branches import BRANCHES, parts_of
 from model.branches.branch import Branch
 from model.branches.network import BranchNetwork, Files
 from model.checkpoint import CheckpointError, inspect
 from model.clue import adapt, build
 from model.config import ConfigError
-from model.prediction import Prediction
-from model.predictor import Predictor
+from model.device import flops
+from model.predictor import Prediction, Predictor
+from model.preset import BranchSpec, Preset, Size
 from model.presets import preset_of
-from model.presets.spec import BranchSpec, Preset, Size
 from model.registry import Base, BasesError
 from model.reporter import SILENT
-from model.speed import flops
-from model.storage import load
+from model.storage import examine, load
 from model.training.log import read_log
 from model.training.trainer import train
 from tests.base_layouts import SMALL, write_prompt_file, write_sd3
@@ -68,7 +66,9 @@ class GridNetwork(BranchNetwork):
     def blocks(self) -> list[nn.Module]:
         return list(self.layers)
 
-    def examine(self, preset: Preset, places: Mapping[str, Path]) -> tuple[Files, list[str]]:
+    def examine(
+        self, preset: Preset, places: Mapping[str, Path], known: Collection[Preset] = ()
+    ) -> tuple[Files, list[str]]:
         shapes = tensor_files.safetensors_shapes((places["grid"],))
         return {"grid": (places["grid"],)}, tensor_files.differences("grid", shapes, self)
 
@@ -174,7 +174,7 @@ class TestOnPretrainedWeights:
 
     @pytest.fixture
     def base(self, places: dict[str, Path]) -> Base:
-        from clue_cli.models.register import register
+        from clue_cli.models import register
 
         return register(self.PRESET, places, SILENT)
 

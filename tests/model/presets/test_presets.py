@@ -10,7 +10,8 @@ import torch
 
 from model.clue import adapt, build
 from model.config import ConfigError
-from model.presets import MINI, PRESETS, SD3_MEDIUM, SD35_MEDIUM, Preset, preset_of
+from model.preset import Preset
+from model.presets import MINI, PRESETS, SD3_MEDIUM, SD35_MEDIUM, preset_of
 from tests.tiny_model import TINY
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.calibration import OF_HEATMAP
 from model.clue import CLUE
-from model.presets.spec import Preset
+from model.preset import Preset
 from model.reporter import Level, Reporter
+from model.score import OF_HEATMAP
 from model.training.calibrate import LabelLike, Scored, look_at
 from model.training.log import Row, read_log
 from model.training.options import TrainingOptions, read_options

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from model.calibration import FEATURES, Calibration, OwnScore, kind_of
+from model.calibration import Calibration, OwnScore
 from model.clue import build
-from model.picture import PHOTO, SCREEN
+from model.score import FEATURES, PHOTO, SCREEN, kind_of
 from model.training.calibrate import (
     FALSE_POSITIVE_RATE,
     FEWEST,

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from model import lora, tensor_files
-from model.bases import with_bases
+from model import tensor_files
+from model.branches.network import merged_state
 from model.calibration import Calibration
 from model.checkpoint import CheckpointError, inspect
 from model.clue import CLUE, adapt, build
 from model.presets import SD3_MEDIUM
 from model.registry import Base
-from model.storage import load, save
+from model.storage import load, save, with_bases
 from model.training.network import (
     count_parameters,
     differences,
@@ -69,7 +69,7 @@ def test_adapters_merge_into_a_plain_model_with_the_same_outputs(tmp_path: Path,
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     expected = run(model)
     plain = build(QUICK).eval()
-    plain.load_state_dict(lora.merged_state(model))
+    plain.load_state_dict(merged_state(model))
     with torch.no_grad():
         assert torch.allclose(run(plain), expected, atol=1e-5)
         save(tmp_path / "model", model, Calibration(), {}, torch.float32)
@@ -82,12 +82,12 @@ def test_adapters_merge_into_a_plain_model_with_the_same_outputs(tmp_path: Path,
 def test_adapters_change_something() -> None:
     model = build(QUICK)
     adapt(model, "lora")
-    state = lora.merged_state(model)
+    state = merged_state(model)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 parameter.fill_(0.1)
-    changed = {name for name, tensor in lora.merged_state(model).items() if not torch.equal(tensor, state[name])}
+    changed = {name for name, tensor in merged_state(model).items() if not torch.equal(tensor, state[name])}
     assert any(name.endswith("attn.qkv.weight") for name in changed)
     assert any(name.endswith("attn.to_q.weight") for name in changed)
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from model.calibration import FEATURES
 from model.clue import build
 from model.data.made_pictures import Made
+from model.preset import EdgeSpec, RegionSpec
 from model.presets.mini import MINI
-from model.presets.spec import EdgeSpec, RegionSpec
+from model.score import FEATURES
 from model.training.calibrate import NoCalibrationError, Scored
 from model.training.operating_point import Looked, across_halves, chosen, shifted, table
 from model.training.options import read_options

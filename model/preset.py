@@ -223,7 +223,7 @@ class TileSpec(Keyed):
 
 @dataclass(frozen=True, slots=True)
 class RegionSpec(Keyed):
-    """When a marked region is too weak beside the strongest of its picture (`model.weak_regions`).
+    """When a marked region is too weak beside the strongest of its picture (`model.postprocess`).
 
     Attributes:
         weaker: by how much, in log-odds; 0 keeps every region.
@@ -236,11 +236,11 @@ class RegionSpec(Keyed):
 
 @dataclass(frozen=True, slots=True)
 class EdgeSpec(Keyed):
-    """How far the heatmap follows the edges of the picture (`model.edges`).
+    """How far the heatmap follows the edges of the picture (`model.postprocess`).
 
     Attributes:
-        radius: of the windows in pixels, rounded up to whole steps of `model.edges.STEP`; a pixel depends on those
-            up to about twice as far away. 0 leaves the heatmap as it is.
+        radius: of the windows in pixels, rounded up to whole steps of `model.postprocess.STEP`; a pixel depends on
+            those up to about twice as far away. 0 leaves the heatmap as it is.
         epsilon: variance of a colour, of 0 to 1, that counts as an edge; smaller ones are smoothed over.
     """
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model import picture
-from model.picture import FEATURES, PHOTO, SCREEN, kind_of, picture_features
+from model import score
+from model.score import OF_HEATMAP, OF_PICTURE, PHOTO, SCREEN, kind_of, picture_features
 from tests.drawn_pictures import equal_rows, noise, page
 
 Pixels = NDArray[np.uint8]
@@ -22,11 +22,11 @@ def features(pixels: Pixels, evidence: tuple[int, int] = ON_CELL) -> dict[str, f
     cells = np.zeros((pixels.shape[0] // 8, pixels.shape[1] // 8), np.float32)
     row, column = evidence
     cells[max(0, row - 2) : row + 3, max(0, column - 2) : column + 3] = 0.9
-    return dict(zip(FEATURES, picture_features(pixels, cells), strict=True))
+    return dict(zip(OF_PICTURE, picture_features(pixels, cells), strict=True))
 
 
 def kind(pixels: Pixels) -> str:
-    return kind_of(np.array(list(features(pixels).values())))
+    return kind_of(np.array([*[0.0] * len(OF_HEATMAP), *features(pixels).values(), 0.0]))
 
 
 def burnt_out() -> Pixels:
@@ -94,14 +94,14 @@ def test_evidence_on_a_calm_place_is_known() -> None:
 def test_a_sample_of_the_rows_says_nearly_the_same(pixels: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = features(pixels)
     looked: list[int] = []
-    row = picture._row
+    row = score._row
 
     def counting(of: Pixels, number: int, columns: int) -> object:
         looked.append(number)
         return row(of, number, columns)
 
-    monkeypatch.setattr(picture, "_row", counting)
-    monkeypatch.setattr(picture, "SAMPLED", pixels.size // 9 + 1)
+    monkeypatch.setattr(score, "_row", counting)
+    monkeypatch.setattr(score, "SAMPLED", pixels.size // 9 + 1)
     sampled = features(pixels)
     assert len(set(looked[:-24])) == len(looked[:-24]) == -(-pixels.shape[0] // 8 // 3)
     assert list(sampled.values()) == pytest.approx(list(whole.values()), abs=0.15)
@@ -110,7 +110,7 @@ def test_a_sample_of_the_rows_says_nearly_the_same(pixels: Pixels, monkeypatch: 
 
 
 def test_a_huge_picture_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(picture, "SAMPLED", 400_000)
+    monkeypatch.setattr(score, "SAMPLED", 400_000)
     pixels = np.broadcast_to(noise(1, 4096), (8192, 4096, 3))
     cells = np.zeros((1024, 512), np.float32)
     tracemalloc.start()

@@ -1,8 +1,8 @@
-"""What kind of picture it is, and on what kind of place the evidence lies, as the score knows them.
+"""From a heatmap and its picture to a score of the whole image, and to the kind of picture it is.
 
 A heatmap alone says the same of a lamp that is burnt out as of a region that was pasted: neither has the noise of its
-surroundings. And a screen or a drawing, which repeats itself exactly and has no noise at all, is not to be held against
-photographs. So a few statistics of the pixels stand beside those of the heatmap (`model.calibration`).
+surroundings. And a screen or a drawing, which repeats itself exactly and has no noise at all, cannot be compared with
+photographs. So a few statistics of the pixels stand beside those of the heatmap.
 """
 
 from __future__ import annotations
@@ -11,12 +11,19 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
 
-FEATURES = ("flat", "colours", "contrast", "noise", "blocks", "clipped", "clipped evidence", "quiet evidence")
+OF_PICTURE = ("flat", "colours", "contrast", "noise", "blocks", "clipped", "clipped evidence", "quiet evidence")
 """Share of flat 8×8 cells; bits of the colours, of 12; share of the other cells whose brightness spans a third of the
 scale; logarithm of the noise of quiet cells; how much stronger steps are at the borders of cells than inside, as a
 logarithm; share of cells with burnt-out, black or fully saturated pixels; the same share among the strongest cells of
 the heatmap; and how much quieter those are than the picture, as a logarithm."""
+
+OF_HEATMAP = ("strongest 8", "strongest 24", "strongest 96", "strongest block", "log marked", "mean", "log cells")
+"""Of the 8×8 cells of a heatmap: mean of the 8, 24 and 96 strongest, of the strongest 3×3 block, and of all (as
+log-odds); the logarithms of one and how many are above one half, and of how many there are."""
+FEATURES = (*OF_HEATMAP, *OF_PICTURE, "strongest 8 by noise")
+"""Those, what kind of picture it is (`OF_PICTURE`), and a product: in a noisy picture strength says more."""
 
 CELL = 8
 STRONGEST = 24
@@ -34,8 +41,75 @@ PHOTO = "photograph"
 Floats = NDArray[np.float32]
 
 
+def image_score(heatmap: NDArray[np.float32], cells: int) -> float:
+    """Raw image-level score, 0 to 1: the mean of the strongest `cells` 8×8 cells of the heatmap.
+
+    A fixed number of cells, not a share of the picture: a small edit in a large photo weighs as much as in a small
+    one. A single bright pixel does not: the cell's mean counts.
+    """
+    if min(heatmap.shape) < 8:
+        return float(heatmap.mean())
+    flat = _cells(heatmap).ravel()
+    return float(np.clip(_strongest(flat, cells).mean(), 0.0, 1.0))
+
+
+def image_features(heatmap: NDArray[np.float32], pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """`FEATURES`: how strong, how large and how compact what a heatmap marks is, and of what kind the picture is.
+
+    Strongest cells alone grow by chance with the number of cells; so the number is one of the features.
+
+    Args:
+        heatmap: H×W.
+        pixels: H×W×3 uint8.
+    """
+    if min(heatmap.shape) < 8:  # not one cell: one is made of it, and nothing is known of the picture
+        heatmap = np.full((8, 8), heatmap.mean(), np.float32)
+        pixels = np.full((8, 8, 3), 127, np.uint8)
+    cells = _cells(heatmap)
+    flat = cells.ravel()
+    strongest = [_logit(float(_strongest(flat, count).mean())) for count in (8, 24, 96)]
+    block = uniform_filter(cells, 3, mode="constant")
+    marked = np.count_nonzero(flat > 0.5)
+    return np.array(
+        [
+            *strongest,
+            _logit(float(block.max())),
+            math.log1p(marked),
+            _logit(float(flat.mean(dtype=np.float64))),
+            math.log(flat.size),
+            *(found := picture_features(pixels, cells)),
+            strongest[0] * found[OF_PICTURE.index("noise")],
+        ]
+    )
+
+
+def _cells(heatmap: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Means of the whole 8×8 cells; row by row of cells, so that a 100-megapixel heatmap is never copied."""
+    rows, columns = heatmap.shape[0] // 8, heatmap.shape[1] // 8
+    means = np.empty((rows, columns), np.float32)
+    for row in range(rows):
+        strip = heatmap[row * 8 : row * 8 + 8, : columns * 8]
+        means[row] = strip.reshape(8, columns, 8).mean((0, 2))
+    return means
+
+
+def _strongest(flat: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    count = min(count, flat.size)
+    return np.asarray(np.partition(flat, flat.size - count)[flat.size - count :])
+
+
+def _logit(p: float) -> float:
+    clipped = min(max(p, 1e-4), 1 - 1e-4)
+    return math.log(clipped / (1 - clipped))
+
+
+def kind_of(features: NDArray[np.float64]) -> str:
+    """SCREEN or PHOTO, by `FEATURES`."""
+    return SCREEN if float(np.dot(_WEIGHTS, features[len(OF_HEATMAP) :][: len(_WEIGHTS)])) + _CONSTANT > 0 else PHOTO
+
+
 def picture_features(pixels: NDArray[np.uint8], cells: Floats) -> list[float]:
-    """`FEATURES` of a picture.
+    """`OF_PICTURE` of a picture.
 
     Args:
         pixels: H×W×3 uint8, at least one cell each way.
@@ -65,15 +139,6 @@ def picture_features(pixels: NDArray[np.uint8], cells: Floats) -> list[float]:
         float(np.mean([c for _, c in own])),
         math.log(typical + 0.25) - math.log(float(np.mean([q for q, _ in own])) + 0.25),
     ]
-
-
-def kind_of(features: NDArray[np.float64]) -> str:
-    """PHOTO or SCREEN.
-
-    Args:
-        features: `FEATURES`, in their order.
-    """
-    return SCREEN if float(np.dot(_WEIGHTS, features[: len(_WEIGHTS)])) + _CONSTANT > 0 else PHOTO
 
 
 _WEIGHTS = (5.5, -1.2, 2.2)
