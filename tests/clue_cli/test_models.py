@@ -6,13 +6,13 @@ import dataclasses
 import io
 import json
 import os
-import pickle
 import shutil
 import socket
 from collections.abc import Callable
 from fnmatch import fnmatch
 from http.client import RemoteDisconnected
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import pytest
@@ -26,7 +26,7 @@ from clue_cli.errors import ExitCode
 from model import registry
 from model.branches import BRANCHES, branches_of, from_scratch, sam, sd3
 from model.branches.branch import WebFile
-from model.checkpoint import CONFIG_FILE, HEAD_FILE, WEIGHTS_FILE, inspect
+from model.checkpoint import CONFIG_FILE, HEAD_FILE, inspect
 from model.config import ConfigError
 from model.presets import preset_of
 from model.registry import sha256_of
@@ -36,6 +36,7 @@ from tests.base_layouts import SMALL, write_adapter, write_prompt_file, write_te
 from tests.tiny_model import write_tiny_model
 
 Output = pytest.CaptureFixture[str]
+Hub = Callable[..., list[dict[str, Any]]]
 pytestmark = pytest.mark.usefixtures("config")
 
 
@@ -50,6 +51,11 @@ def published(base_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     write_prompt_file(folder / "prompt.safetensors")
     (folder / "small-sd3.yaml").write_text(yaml.safe_dump(SMALL.to_dict()))
     return folder
+
+
+@pytest.fixture
+def files(published: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(published, tmp_path / "files"))
 
 
 def add(folder: Path, *more: object) -> int:
@@ -88,12 +94,9 @@ class TestAdd:
         assert registry.registered() == {}
         assert (published / "sam.pth").is_file()
 
-    def test_a_file_that_went_away_is_missing_in_the_list(
-        self, published: Path, tmp_path: Path, capsys: Output
-    ) -> None:
-        folder = Path(shutil.copytree(published, tmp_path / "copy"))
-        assert add(folder, "--prompt", folder / "prompt.safetensors") == ExitCode.OK
-        (folder / "sam.pth").unlink()
+    def test_a_file_that_went_away_is_missing_in_the_list(self, files: Path, capsys: Output) -> None:
+        assert add(files, "--prompt", files / "prompt.safetensors") == ExitCode.OK
+        (files / "sam.pth").unlink()
         assert clue("models", "list") == ExitCode.OK
         assert ", 1 of 4 files missing" in capsys.readouterr().out
 
@@ -118,15 +121,14 @@ class TestAdd:
         assert add(published) == ExitCode.OK
         assert "is damaged; it is computed again" in capsys.readouterr().err
 
-    def test_t5_that_comes_later_takes_part(self, published: Path, tmp_path: Path) -> None:
-        folder = Path(shutil.copytree(published, tmp_path / "copy"))
+    def test_t5_that_comes_later_takes_part(self, files: Path, tmp_path: Path) -> None:
         for part in ("text_encoder_3", "tokenizer_3"):
-            (folder / "sd3" / part).rename(tmp_path / part)
-        assert add(folder) == ExitCode.OK
+            (files / "sd3" / part).rename(tmp_path / part)
+        assert add(files) == ExitCode.OK
         assert registry.find("small-sd3").tokens == {"clip": 77, "zeros": 256}
         for part in ("text_encoder_3", "tokenizer_3"):
-            (tmp_path / part).rename(folder / "sd3" / part)
-        assert add(folder) == ExitCode.OK
+            (tmp_path / part).rename(files / "sd3" / part)
+        assert add(files) == ExitCode.OK
         assert registry.find("small-sd3").tokens == {"clip": 77, "t5": 256}
 
     def test_a_stored_prompt_is_taken_as_it_is(self, published: Path, config: Path) -> None:
@@ -138,29 +140,27 @@ class TestAdd:
 
     @pytest.mark.parametrize("layout", ["folder", "cache"])
     def test_what_the_hub_noted_of_a_file_is_compared(
-        self, published: Path, tmp_path: Path, capsys: Output, layout: str
+        self, files: Path, tmp_path: Path, capsys: Output, layout: str
     ) -> None:
-        folder = Path(shutil.copytree(published, tmp_path / "copy"))
-        file = folder / "sd3/transformer/diffusion_pytorch_model.safetensors"
+        file = files / "sd3/transformer/diffusion_pytorch_model.safetensors"
         right, wrong = sha256_of(file), "0" * 64
         for digest, code in ((right, ExitCode.OK), (wrong, ExitCode.WEIGHTS_MISSING)):
             if layout == "folder":
-                note = folder / "sd3/.cache/huggingface/download/transformer" / f"{file.name}.metadata"
+                note = files / "sd3/.cache/huggingface/download/transformer" / f"{file.name}.metadata"
                 note.parent.mkdir(parents=True, exist_ok=True)
                 note.write_text(f"commit\n{digest}\n1700000000.0\n")
             else:
                 blob = file.resolve().rename(tmp_path / digest)
                 file.unlink(missing_ok=True)
                 file.symlink_to(blob)
-            assert add(folder, "--prompt", folder / "prompt.safetensors") == code
+            assert add(files, "--prompt", files / "prompt.safetensors") == code
         assert f"is not what was downloaded: SHA-256 {right}, {wrong} at its source" in capsys.readouterr().err
 
-    def test_all_problems_are_said(self, published: Path, tmp_path: Path, capsys: Output) -> None:
-        folder = Path(shutil.copytree(published, tmp_path / "copy"))
-        state = torch.load(folder / "sam.pth", weights_only=True)
+    def test_all_problems_are_said(self, files: Path, capsys: Output) -> None:
+        state = torch.load(files / "sam.pth", weights_only=True)
         dropped = [name for name in state if name.startswith("image_encoder.neck")]
-        torch.save({name: tensor for name, tensor in state.items() if name not in dropped}, folder / "sam.pth")
-        assert add(folder) == ExitCode.WEIGHTS_MISSING
+        torch.save({name: tensor for name, tensor in state.items() if name not in dropped}, files / "sam.pth")
+        assert add(files) == ExitCode.WEIGHTS_MISSING
         told = capsys.readouterr().err
         assert all(f"sam: {name.removeprefix('image_encoder.')} is missing" in told for name in dropped)
         assert "Nothing was registered" in told
@@ -178,10 +178,9 @@ class TestAdd:
         assert clue("models", "add", *words, "--sd3", published / "sd3", "--sam", published / "sam.pth") == code
         assert named in capsys.readouterr().err
 
-    def test_without_text_encoders_it_says_what_to_do(self, published: Path, tmp_path: Path, capsys: Output) -> None:
-        folder = Path(shutil.copytree(published, tmp_path / "copy"))
-        shutil.rmtree(folder / "sd3/text_encoder")
-        assert add(folder) == ExitCode.WEIGHTS_MISSING
+    def test_without_text_encoders_it_says_what_to_do(self, files: Path, capsys: Output) -> None:
+        shutil.rmtree(files / "sd3/text_encoder")
+        assert add(files) == ExitCode.WEIGHTS_MISSING
         assert "give stored ones with --prompt FILE" in capsys.readouterr().err
 
     def test_a_full_disk(self, published: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,11 +195,10 @@ class TestAdd:
 
 
 class TestVerifyInfoRemove:
-    def test_a_change_is_told_with_both_digests(self, published: Path, tmp_path: Path, capsys: Output) -> None:
-        folder = Path(shutil.copytree(published, tmp_path / "copy"))
-        assert add(folder, "--prompt", folder / "prompt.safetensors") == ExitCode.OK
+    def test_a_change_is_told_with_both_digests(self, files: Path, capsys: Output) -> None:
+        assert add(files, "--prompt", files / "prompt.safetensors") == ExitCode.OK
         before = registry.registered()["small-sd3"].digests()["sam"]
-        (folder / "sam.pth").write_bytes(b"other")
+        (files / "sam.pth").write_bytes(b"other")
         assert clue("models", "verify", "small-sd3") == ExitCode.WEIGHTS_MISSING
         captured = capsys.readouterr()
         assert f"SHA-256 was {before} when added, is " in captured.out
@@ -259,13 +257,6 @@ class TestVerifyInfoRemove:
         assert clue("models", "info", folder) == ExitCode.OK
         assert f"note: {folder} is missing, as a training ended while it replaced it" in capsys.readouterr().out
 
-    def test_a_damaged_registry(self, config: Path, capsys: Output) -> None:
-        config.mkdir()
-        (config / registry.REGISTRY_FILE).write_text("{")
-        for words in (["list"], ["verify"], ["info", "x"], ["remove", "x"]):
-            assert clue("models", *words) == ExitCode.WEIGHTS_MISSING
-            assert "cannot be understood" in capsys.readouterr().err
-
     def test_a_config_folder_that_cannot_be_written(self, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         config.write_text("a file")
         assert clue("models", "remove", "x") in (ExitCode.OUTPUT_NOT_WRITABLE, ExitCode.WEIGHTS_MISSING)
@@ -281,17 +272,15 @@ class Answer(io.BytesIO):
 
 class TestDownload:
     @pytest.fixture
-    def hub(
-        self, published: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> Callable[[Exception | None], list[dict[str, object]]]:
+    def hub(self, published: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
         """The published layouts behind the addresses of SMALL; optionally refusing."""
         huggingface_hub = pytest.importorskip("huggingface_hub", reason="of the extra `models`")
         monkeypatch.setattr(sd3, "REPOSITORIES", ((SMALL.transformer, "someone/small-sd3"),))
         small = WebFile("https://example.org/small_sam.pth", sha256_of(published / "sam.pth"))
         monkeypatch.setattr(sam, "PUBLISHED", ((SMALL.sam, small),))
-        asked: list[dict[str, object]] = []
+        asked: list[dict[str, Any]] = []
 
-        def start(refusal: Exception | None = None) -> list[dict[str, object]]:
+        def start(refusal: Exception | None = None) -> list[dict[str, Any]]:
             def snapshot(name: str, local_dir: Path, **options: object) -> str:
                 asked.append({"name": name} | options)
                 if refusal is not None:
@@ -308,7 +297,7 @@ class TestDownload:
 
         return start
 
-    def test_it_fetches_checks_and_registers(self, hub, published: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    def test_it_fetches_checks_and_registers(self, hub: Hub, published: Path, tmp_path: Path) -> None:
         asked = hub()
         words = ("models", "download", published / "small-sd3.yaml", "--to", tmp_path / "weights")
         assert clue(*words) == ExitCode.OK
@@ -322,10 +311,10 @@ class TestDownload:
 
     def test_the_gate_says_what_to_accept_and_where(
         self,
-        hub,
+        hub: Hub,
         published: Path,
         tmp_path: Path,
-        capsys: Output,  # type: ignore[no-untyped-def]
+        capsys: Output,
     ) -> None:
         from huggingface_hub.errors import GatedRepoError
 
@@ -352,36 +341,18 @@ class TestDownload:
     )
     def test_other_failures(
         self,
-        hub,
+        hub: Hub,
         published: Path,
         tmp_path: Path,
         capsys: Output,
         refusal: Exception,
         code: int,
-        named: str,  # type: ignore[no-untyped-def]
+        named: str,
     ) -> None:
         hub(refusal)
         words = ("models", "download", published / "small-sd3.yaml", "--to", tmp_path / "weights")
         assert clue(*words) == code
         assert named in capsys.readouterr().err
-
-    def test_sam_may_fail_alone(
-        self,
-        hub,
-        published: Path,
-        tmp_path: Path,
-        capsys: Output,
-        monkeypatch: pytest.MonkeyPatch,  # type: ignore[no-untyped-def]
-    ) -> None:
-        hub()
-
-        def unreachable(*_: object, **__: object) -> None:
-            raise URLError("no route")
-
-        monkeypatch.setattr("urllib.request.urlopen", unreachable)
-        assert clue("models", "download", published / "small-sd3.yaml", "--to", tmp_path / "w") == 4
-        assert "small_sam.pth cannot be fetched: no route" in capsys.readouterr().err
-        assert [path.name for path in (tmp_path / "w").iterdir()] == ["small-sd3"]
 
     @pytest.mark.parametrize(
         ("broken", "named"),
@@ -390,17 +361,18 @@ class TestDownload:
             (lambda: Answer(b"another file"), "what came has SHA-256 "),
             (lambda: (_ for _ in ()).throw(RemoteDisconnected("closed without response")), "closed without response"),
             (lambda: (_ for _ in ()).throw(TimeoutError("timed out")), "timed out"),
+            (lambda: (_ for _ in ()).throw(URLError("no route")), "small_sam.pth cannot be fetched: no route"),
         ],
     )
     def test_a_connection_that_breaks_off_leaves_no_half_file(
         self,
-        hub,
+        hub: Hub,
         published: Path,
         tmp_path: Path,
         capsys: Output,
         monkeypatch: pytest.MonkeyPatch,
         broken: Callable[[], Answer],
-        named: str,  # type: ignore[no-untyped-def]
+        named: str,
     ) -> None:
         hub()
         monkeypatch.setattr("urllib.request.urlopen", lambda url, timeout: broken())
@@ -446,45 +418,16 @@ class TestTrained:
         second = self._scan(tmp_path, tmp_path / "whole")
         assert first["score"] == pytest.approx(second["score"], abs=1e-5)
 
-    def test_scan_refuses_other_bases(self, tmp_path: Path, capsys: Output) -> None:
-        adapter = write_adapter(tmp_path)
-        registry.drop("small-sd3")
-        (tmp_path / "evidence").mkdir()
-        assert clue("scan", tmp_path / "evidence", "-o", tmp_path / "out", "--model", adapter) == 4
-        assert "clue models add small-sd3" in capsys.readouterr().err
-
-    def test_merge_into_a_folder_that_is_there(self, tmp_path: Path, capsys: Output) -> None:
-        adapter = write_adapter(tmp_path)
-        assert clue("models", "merge", adapter, "--out", tmp_path) == ExitCode.BAD_USAGE
-        assert "exists already" in capsys.readouterr().err
-
     def test_merge_says_where_it_found_the_model(self, tmp_path: Path, capsys: Output) -> None:
         adapter = write_adapter(tmp_path)
         adapter.rename(earlier(adapter))
         assert clue("models", "merge", adapter, "--out", tmp_path / "whole") == ExitCode.OK
         assert f"{adapter} is missing" in capsys.readouterr().err
 
-    def test_merge_onto_a_full_disk(self, tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
-        adapter = write_adapter(tmp_path)
-
-        def full(*_: object) -> None:
-            raise OSError(28, "No space left on device")
-
-        monkeypatch.setattr("model.storage.save_file", full)
-        before = sorted(tmp_path.iterdir())
-        assert clue("models", "merge", adapter, "-o", tmp_path / "whole") == ExitCode.OUTPUT_NOT_WRITABLE
-        assert "Nothing was left behind" in capsys.readouterr().err
-        assert sorted(tmp_path.iterdir()) == before
-
 
 Change = Callable[[Path], object]
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 LONG = "x" * 5000
-
-
-@pytest.fixture
-def files(published: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(published, tmp_path / "files"))
 
 
 @pytest.fixture(scope="module")
@@ -527,13 +470,6 @@ class Bomb:
         return os.mkdir, ("executed",)
 
 
-def as_vit_h(files: Path) -> None:
-    """A ViT-B's file, and a preset that wants ViT-H."""
-    torch.save({"image_encoder.patch_embed.proj.weight": torch.zeros(768, 3, 16, 16)}, files / "sam.pth")
-    wide = dataclasses.replace(SMALL.sam, embed_dim=1280, num_heads=16, depth=1, global_attn_indexes=())
-    (files / "small-sd3.yaml").write_text(yaml.safe_dump(dataclasses.replace(SMALL, sam=wide).to_dict()))
-
-
 def preset(files: Path, **changes: object) -> None:
     (files / "small-sd3.yaml").write_text(yaml.safe_dump({"base": "sd3-medium", **changes}))
 
@@ -542,14 +478,7 @@ def preset(files: Path, **changes: object) -> None:
     ("change", "more", "code", "named"),
     [
         (lambda f: cut(f / "sd3/transformer" / WEIGHTS), [], 4, "is damaged or no safetensors file"),
-        (lambda f: cut(f / "sd3/vae" / WEIGHTS), [], 4, "is damaged or no safetensors file"),
-        (lambda f: cut(f / "sam.pth"), [], 4, "is damaged or no checkpoint"),
         (lambda f: torch.save({"image_encoder.x": Bomb()}, f / "sam.pth"), [], 4, "nothing of it was executed"),
-        (lambda f: (f / "sam.pth").write_bytes(pickle.dumps(Bomb(), protocol=2)), [], 4, "sam.pth"),
-        (lambda f: (f / "sd3/transformer").rename(f / "sd3/unet"), [], 4, "another model: it has unet/"),
-        (as_vit_h, [], 4, "is SAM ViT-B, and small-sd3 has ViT-H"),
-        (lambda f: shutil.rmtree(f / "sd3"), [], 4, "sd3 is not a folder"),
-        (lambda f: cut(f / "prompt.safetensors"), [], 4, "is damaged or no safetensors file"),
         (lambda f: None, ["--prompt", "missing.safetensors"], 4, "missing.safetensors"),
         (lambda f: None, ["--prompt", "."], 4, "cannot be read"),
         (lambda f: (os.mkfifo(f / "pipe"), (f / "pipe").replace(f / "sam.pth")), [], 4, "is no regular file"),
@@ -557,19 +486,14 @@ def preset(files: Path, **changes: object) -> None:
         (lambda f: None, ["--sd3", LONG], 4, "File name too long"),
         (lambda f: None, ["--sam", LONG], 4, "File name too long"),
         (lambda f: preset(f, transformer={"num_attention_heads": 65536, "attention_head_dim": 65536}), [], 2, "small"),
-        (
-            lambda f: preset(f, sam={"depth": "many"}),
-            [],
-            2,
-            "line 3, sam.depth: found `many`; expected a whole",
-        ),
+        (lambda f: preset(f, sam={"depth": "many"}), [], 2, "line 3, sam.depth: found `many`; expected a whole"),
         (lambda f: (f / "small-sd3.yaml").write_bytes(b"\xff\xfe\x00"), [], 2, "expected YAML"),
     ],
 )
 def test_add(
     files: Path,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    capsys: Output,
     monkeypatch: pytest.MonkeyPatch,
     change: Change,
     more: list[str],
@@ -588,19 +512,12 @@ def test_add(
     assert not (tmp_path / "config").exists()
 
 
-@pytest.mark.parametrize(
-    "registry_file",
-    [
-        "{",
-        '{"format": 1, "models": {"x": 5}}',
-        None,
-    ],
-)
+@pytest.mark.parametrize("registry_file", ["{", '{"format": 1, "models": {"x": 5}}', None])
 @pytest.mark.parametrize(
     "words", [["list"], ["info", "x"], ["verify"], ["remove", "x"], ["merge", "ADAPTER", "-o", "w"]]
 )
 def test_a_registry_that_cannot_be_read(
-    adapter: Path, config: Path, capsys: pytest.CaptureFixture[str], registry_file: str | None, words: list[str]
+    adapter: Path, config: Path, capsys: Output, registry_file: str | None, words: list[str]
 ) -> None:
     path = config / registry.REGISTRY_FILE
     path.unlink()
@@ -611,40 +528,24 @@ def test_a_registry_that_cannot_be_read(
     assert "defect" not in told
 
 
-def merged(adapter: Path) -> Path:
-    """The whole model, in the place of the adapters."""
-    from model.storage import merge
-
-    merge(inspect(str(adapter)), adapter.with_name("whole"), torch.float32)
-    return adapter.with_name("whole")
-
-
 @pytest.mark.parametrize(
     ("change", "named"),
     [
         (lambda a: shutil.rmtree(a), "model.json and model.safetensors not found"),
         (lambda a: cut(a / HEAD_FILE), f"{HEAD_FILE} is damaged"),
-        (lambda a: cut(a / "lora_sd3" / LORA_WEIGHTS), f"{LORA_WEIGHTS} is damaged"),
         (lambda a: spoil(a / HEAD_FILE, float("nan")), f"{HEAD_FILE} is damaged: fusion"),
         (lambda a: spoil(a / "lora_sam" / LORA_WEIGHTS, float("inf")), "holds a value that is not finite"),
         (lambda a: edit(a / CONFIG_FILE, calibration={"pixel_threshold": 10**400}), "cannot be understood"),
-        (lambda a: shutil.rmtree(a / "lora_sam"), "adapter_config.json cannot be read"),
         (lambda a: (a / CONFIG_FILE).write_text("[" * 100_000), "cannot be understood"),
-        (lambda a: edit(a / CONFIG_FILE, training=[1]), "training is '[1]', expected an object"),
-        (lambda a: edit(a / CONFIG_FILE, bases={}), "bases has nothing; expected transformer"),
         (lambda a: edit(a / CONFIG_FILE, base="other"), "the base weights of other are not registered"),
         (lambda a: registry.drop("small-sd3"), "clue models add small-sd3"),
         (lambda a: (a.parent / "bases/sam.pth").unlink(), "the sam of small-sd3 cannot be read"),
-        (
-            lambda a: (a.parent / "bases/sam.pth").write_bytes(b"other"),
-            "the sam of small-sd3 changed since it was added",
-        ),
-        (lambda a: cut(a.parent / "bases/sd3/transformer" / WEIGHTS), "the transformer of small-sd3 changed since"),
+        (lambda a: (a.parent / "bases/sam.pth").write_bytes(b"other"), "the sam of small-sd3 changed since it was"),
     ],
 )
 @pytest.mark.parametrize("command", ["scan", "merge"])
 def test_a_trained_model_that_cannot_be_used(
-    adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Change, named: str, command: str
+    adapter: Path, tmp_path: Path, capsys: Output, change: Change, named: str, command: str
 ) -> None:
     change(adapter)
     Image.effect_noise((40, 32), 40).convert("RGB").save(tmp_path / "a.png")
@@ -657,7 +558,7 @@ def test_a_trained_model_that_cannot_be_used(
 
 
 @pytest.mark.parametrize("command", ["info", "merge", "scan"])
-def test_a_name_that_no_file_system_has(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+def test_a_name_that_no_file_system_has(tmp_path: Path, capsys: Output, command: str) -> None:
     Image.new("RGB", (40, 32)).save(tmp_path / "a.png")
     words: dict[str, list[object]] = {
         "info": ["models", "info", LONG],
@@ -666,14 +567,6 @@ def test_a_name_that_no_file_system_has(tmp_path: Path, capsys: pytest.CaptureFi
     }
     assert clue(*words[command]) == ExitCode.WEIGHTS_MISSING
     assert "File name too long" in capsys.readouterr().err
-
-
-def test_a_whole_model_that_is_cut_off(adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    whole = merged(adapter)
-    cut(whole / WEIGHTS_FILE)
-    Image.effect_noise((40, 32), 40).convert("RGB").save(tmp_path / "a.png")
-    assert clue("scan", tmp_path / "a.png", "--out", tmp_path / "out", "--model", whole) == ExitCode.WEIGHTS_MISSING
-    assert f"{WEIGHTS_FILE} is damaged" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -688,7 +581,7 @@ def test_a_whole_model_that_is_cut_off(adapter: Path, tmp_path: Path, capsys: py
 def test_merge_where_nothing_can_be_written(
     adapter: Path,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    capsys: Output,
     monkeypatch: pytest.MonkeyPatch,
     out: str,
     full: bool,
@@ -709,26 +602,12 @@ def test_merge_where_nothing_can_be_written(
     assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before
 
 
-def test_merge_into_a_number_format_that_does_not_hold_the_weights(
-    adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    spoil(adapter / HEAD_FILE, -1e5)
-    before = sorted(tmp_path.rglob("*"))
-    words = ["models", "merge", adapter, "--out", tmp_path / "whole", "--dtype"]
-    assert clue(*words, "float16") == ExitCode.WEIGHTS_MISSING
-    told = " ".join(capsys.readouterr().err.split())
-    name = min(load_file(adapter / HEAD_FILE))
-    assert f"{name} holds a value of 100000, float16 none above 65504; expected a number format" in told
-    assert sorted(tmp_path.rglob("*")) == before
-    assert clue(*words, "bfloat16") == ExitCode.OK
-
-
-def test_mini_is_whole_already(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mini_is_whole_already(tmp_path: Path, capsys: Output) -> None:
     assert clue("models", "merge", "mini", "--out", tmp_path / "whole") == ExitCode.BAD_USAGE
     assert "mini is a whole model: there is nothing to merge." in capsys.readouterr().err
 
 
-def test_verify_names_what_vanished(adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_names_what_vanished(adapter: Path, tmp_path: Path, capsys: Output) -> None:
     (tmp_path / "bases/sam.pth").unlink()
     assert clue("models", "verify", "small-sd3") == ExitCode.WEIGHTS_MISSING
     said = capsys.readouterr()
@@ -738,7 +617,7 @@ def test_verify_names_what_vanished(adapter: Path, tmp_path: Path, capsys: pytes
 
 
 def test_a_network_that_is_too_large_for_the_device(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def too_large(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 4.00 GiB")
