@@ -199,7 +199,7 @@ def _fetch(source: WebFile, path: Path, reporter: Reporter) -> None:
                 there += file.write(chunk)
                 digest.update(chunk)
                 reporter.advance(len(chunk))
-        if expected is not None and there != int(expected):  # a connection that ends early is no error to http.client
+        if expected is not None and there != int(expected):  # http.client does not report a connection that ends early
             raise HTTPException(f"{there} of {expected} bytes came")
         if digest.hexdigest() != source.sha256:
             raise HTTPException(f"what came has SHA-256 {digest.hexdigest()}, its authors' has {source.sha256}")
@@ -294,7 +294,7 @@ def checkpoint_facts(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def lines(facts: dict[str, Any], before: str = "") -> Iterator[str]:
-    """One fact a line, such as `training, steps: 7`; a line for each part of a list that is no plain value."""
+    """One fact a line, such as `training, steps: 7`; a line for each part of a list of anything but plain values."""
     for key, value in facts.items():
         name = f"{before}{key}"
         if isinstance(value, dict) and value:

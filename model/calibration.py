@@ -115,10 +115,8 @@ class Calibration(Keyed):
         return 1 / (1 + math.exp(-z)) if z >= 0 else math.exp(z) / (1 + math.exp(z))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        lists = {"fitted_megapixels": list(self.fitted_megapixels), "score_weights": list(self.score_weights)}
-        kinds = {kind: asdict(own) | {"score_weights": list(own.score_weights)} for kind, own in self.kinds.items()}
-        return asdict(self) | lists | {"kinds": kinds}
+        """The fields, for JSON."""
+        return asdict(self)
 
     def covers(self, megapixels: float) -> bool:
         """Whether the fit speaks for images of this size."""
@@ -157,9 +155,7 @@ def fit_score(features: NDArray[np.float64], forged: NDArray[np.bool_], penalty:
     Raises:
         ValueError: fewer than two pictures of either kind.
     """
-    positives, negatives = int(forged.sum()), int((~forged).sum())
-    if min(positives, negatives) < 2:
-        raise ValueError("a score needs forged and authentic pictures, at least two of each")
+    positives, negatives = _both_kinds(forged, "a score")
     centre, scale = features.mean(0), features.std(0) + 1e-6
     x = np.concatenate([(features - centre) / scale, np.ones((len(features), 1))], 1)
     share = np.where(forged, 0.5 / positives, 0.5 / negatives)
@@ -181,9 +177,7 @@ def fit_logistic(scores: NDArray[np.float64], forged: NDArray[np.bool_]) -> tupl
     Raises:
         ValueError: fewer than two pictures of either kind.
     """
-    positives, negatives = int(forged.sum()), int((~forged).sum())
-    if min(positives, negatives) < 2:
-        raise ValueError("calibration needs forged and authentic pictures, at least two of each")
+    positives, negatives = _both_kinds(forged, "calibration")
     clipped = np.clip(scores, 1e-6, 1 - 1e-6)
     features = np.stack([np.log(clipped / (1 - clipped)), np.ones_like(clipped)], 1)
     target = np.where(forged, (positives + 1) / (positives + 2), 1 / (negatives + 2))
@@ -196,6 +190,14 @@ def fit_logistic(scores: NDArray[np.float64], forged: NDArray[np.bool_]) -> tupl
 
     found = minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS")
     return float(found.x[0]), float(found.x[1])
+
+
+def _both_kinds(forged: NDArray[np.bool_], what: str) -> tuple[int, int]:
+    """How many pictures are forged and authentic."""
+    positives = int(forged.sum())
+    if min(positives, forged.size - positives) < 2:
+        raise ValueError(f"{what} needs forged and authentic pictures, at least two of each")
+    return positives, forged.size - positives
 
 
 def fit_even(scores: NDArray[np.float64], forged: NDArray[np.bool_]) -> tuple[float, float]:
@@ -321,7 +323,7 @@ def proportion_interval(hits: int, count: int, confidence: float = 0.95) -> tupl
         ValueError: not 0 ≤ hits ≤ count, or nothing was counted.
     """
     if not 0 <= hits <= count or count == 0:
-        raise ValueError(f"{hits} of {count} is no proportion")
+        raise ValueError(f"{hits} of {count} is not a proportion")
     tail = (1 - confidence) / 2
     low = float(betaincinv(hits, count - hits + 1, tail)) if hits else 0.0
     high = float(betaincinv(hits + 1, count - hits, 1 - tail)) if hits < count else 1.0

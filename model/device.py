@@ -173,7 +173,7 @@ def compile_blocks(model: CLUE, **options: Any) -> CLUE:
 def flops(preset: Preset, height: int, width: int) -> dict[str, int]:
     """What one image costs by part, multiply and add as two, counted on the meta device: nothing is computed.
 
-    SAM is counted with segment_anything's own attention: what ours widens (`SamAttention`) is no work
+    SAM is counted with segment_anything's own attention: what ours widens (`SamAttention`) is not work
     done.
 
     The early view keeps its full precision by a switch that the meta device does not have: presets that have one are

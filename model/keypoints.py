@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 MOST, PIXELS_PER_KEYPOINT = 1000, 400
-"""Keypoints of a picture, the strongest ones: so many, or one for so many pixels in a picture that has more of them."""
+"""The most keypoints of a picture, the strongest; in a larger picture one for this many pixels instead."""
 DOUBLED = 140_000
 """Pixels. Smaller pictures are doubled first: their details are all they have."""
 
@@ -140,7 +140,7 @@ def _described(
 
 def _extrema(levels: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Level (nearest), place x, y (sub-pixel), scale and contrast of each extremum of the difference of Gaussians, of
-    at most so many."""
+    at most `most`."""
     d = levels[1:] - levels[:-1]
     centre = d[1:-1, _RIM:-_RIM, _RIM:-_RIM]
     around = d[:, _RIM - 1 : 1 - _RIM, _RIM - 1 : 1 - _RIM]
@@ -269,8 +269,8 @@ TRANSFORM_MAPS = 6
 """Maps per cell: likeness to the other place, of 16×16 and of 8×8 pixels; pairs that agree; their share of all pairs;
 logarithm of the other place's scale; how far it is turned or mirrored."""
 
-_CELL = 8  # pixels
-_NEAR = 20.0  # pixels: closer than this everything resembles itself
+CELL = 8  # pixels
+NEAR = 20  # pixels: closer than this everything resembles itself
 _SAME = 6.0  # pixels: closer than this two keypoints are one place
 _CANDIDATES = 10  # nearest descriptors of which the best distant one is taken
 _RATIO, _FARTHEST = 0.75, 0.35  # of the distances to the best and the second place; squared distance at most
@@ -280,7 +280,7 @@ _FEWEST = 4  # pairs that must agree
 _AFFINE = 8  # pairs from which six parameters are fitted, not four
 _PLAINLY = 0.7  # of the pairs of the best transform that a plain move must explain to be preferred
 _LARGEST_SCALE = 3.0
-_TEXTURED = 25.0  # grey levels²: a flat block matches anything and says nothing
+TEXTURED = 25.0  # grey levels²: a flat block matches anything and says nothing
 
 
 def affine_match(y: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -330,7 +330,7 @@ def _pairs(points: Keypoints, mirrored: bool) -> tuple[Tensor, Tensor, Tensor, T
     likeness, index = (mine @ points.descriptors.T).topk(min(_CANDIDATES, n), 1)
     distance = (2 - 2 * likeness).clamp(min=0)
     places = points.places[index]  # n×k×2
-    near = (places - points.places[:, None]).abs().amax(2) < _NEAR
+    near = (places - points.places[:, None]).abs().amax(2) < NEAR
     distance_far = distance.masked_fill(near, math.inf)
     best, which = distance_far.min(1)
     chosen = places[torch.arange(n), which]
@@ -409,7 +409,7 @@ def inverse(matrix: Tensor) -> Tensor:
 
 def _maps(y: Tensor, found: list[tuple[Tensor, int, float]]) -> Tensor:
     """Every cell under the transform that suits it best."""
-    rows, columns = y.shape[0] // _CELL, y.shape[1] // _CELL
+    rows, columns = y.shape[0] // CELL, y.shape[1] // CELL
     out = torch.zeros(TRANSFORM_MAPS, rows, columns)
     if not found:
         return out
@@ -417,7 +417,7 @@ def _maps(y: Tensor, found: list[tuple[Tensor, int, float]]) -> Tensor:
     for matrix, support, share in found:
         for way in (matrix, inverse(matrix)):
             there, moved = seen_through(y, way)
-            likeness = wide.likeness(there) * (moved > _NEAR) * (wide.variance > _TEXTURED)
+            likeness = wide.likeness(there) * (moved > NEAR) * (wide.variance > TEXTURED)
             scale = 0.5 * math.log(max(float(torch.linalg.det(way[:, :2]).abs()), 1e-6))
             mirrored = float(torch.linalg.det(way[:, :2])) < 0
             turn = (
@@ -441,8 +441,8 @@ def seen_through(y: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
     grid = torch.stack([x_there / (width - 1), y_there / (height - 1)], 2) * 2 - 1
     there = F.grid_sample(y[None, None], grid[None], align_corners=True)[0, 0]
     there[(grid.abs() > 1).any(2)] = math.nan
-    half = _CELL // 2
-    moved = torch.maximum((x_there - columns).abs(), (y_there - rows[:, None]).abs())[half::_CELL, half::_CELL]
+    half = CELL // 2
+    moved = torch.maximum((x_there - columns).abs(), (y_there - rows[:, None]).abs())[half::CELL, half::CELL]
     return there, moved
 
 
@@ -454,9 +454,9 @@ class Windows:
         self.variance = self._mean(y**2) - self._mean(y) ** 2
 
     def _mean(self, image: Tensor) -> Tensor:
-        pad = (self.side - _CELL) // 2
+        pad = (self.side - CELL) // 2
         padded = F.pad(image[None, None], (pad, pad, pad, pad), mode="replicate")
-        return F.avg_pool2d(padded, self.side, _CELL)[0, 0]
+        return F.avg_pool2d(padded, self.side, CELL)[0, 0]
 
     def likeness(self, there: Tensor) -> Tensor:
         """1 - difference over variance, 0 at least; 0 where a part of the window lies outside."""

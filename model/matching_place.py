@@ -20,16 +20,13 @@ from scipy import fft, ndimage
 from torch import Tensor
 
 from model.device import ran_out_of_memory
-from model.keypoints import Windows, inverse, keypoints, seen_through, transforms
-from model.self_match import LARGEST, luma, one_thread
+from model.keypoints import CELL, NEAR, TEXTURED, Windows, inverse, keypoints, seen_through, transforms
+from model.self_match import luma, one_thread, reduction
 
 AGREEING, LIKE = 0.5, 0.6
 """A place is named where at least this share of a region's textured cells is at least so like it, 1 being equal."""
 FEWEST_CELLS = 12
 """Textured cells that a region must have: what a few cells resemble is everywhere."""
-_CELL = 8  # pixels
-_NEAR = 20  # pixels: closer than this everything resembles itself
-_TEXTURED = 25.0  # grey levels²
 
 Box = tuple[slice, slice]
 
@@ -71,11 +68,9 @@ def matching_places(pixels: NDArray[np.uint8], mask: NDArray[np.bool_], boxes: l
         MemoryError: there is not enough for the search.
     """
     height, width = pixels.shape[:2]
-    factor = 1
-    while (height // factor) * (width // factor) > LARGEST:
-        factor += 1
-    rows, columns = (side // factor // _CELL * _CELL for side in (height, width))
-    if min(rows, columns) < 4 * _CELL:
+    factor = reduction(height, width)
+    rows, columns = (side // factor // CELL * CELL for side in (height, width))
+    if min(rows, columns) < 4 * CELL:
         return [None] * len(boxes)
     y = np.ascontiguousarray(luma(pixels, factor)[:rows, :columns])
     try:
@@ -94,8 +89,8 @@ class _Places:
     def __init__(self, y: NDArray[np.float32]) -> None:
         self.height, self.width = y.shape
         self.picture = torch.from_numpy(y)
-        self.windows = Windows(self.picture, 2 * _CELL)
-        self.textured = (self.windows.variance > _TEXTURED).numpy()
+        self.windows = Windows(self.picture, 2 * CELL)
+        self.textured = (self.windows.variance > TEXTURED).numpy()
         self.centred = y.astype(np.float64) - float(y.mean(dtype=np.float64))
         self.flipped = self.centred[:, ::-1]
         self.spectra = [
@@ -111,14 +106,14 @@ class _Places:
         top, left = box[0].start // factor, box[1].start // factor
         part = part[: self.height - top, : self.width - left]
         marked[top : top + part.shape[0], left : left + part.shape[1]] = part
-        cells = marked.reshape(self.height // _CELL, _CELL, -1, _CELL).mean((1, 3)) > 0.5
+        cells = marked.reshape(self.height // CELL, CELL, -1, CELL).mean((1, 3)) > 0.5
         cells &= self.textured
         if cells.sum() < FEWEST_CELLS:
             return None
         best, chosen, equal = 0.0, None, cells
         for matrix in self._candidates(marked):
             there, moved = seen_through(self.picture, matrix)
-            like = ((self.windows.likeness(there) >= LIKE) & (moved > _NEAR)).numpy() & cells
+            like = ((self.windows.likeness(there) >= LIKE) & (moved > NEAR)).numpy() & cells
             like &= ~self._led_to(matrix, marked)
             share = float(like.sum() / cells.sum())
             if share > best:
@@ -129,10 +124,10 @@ class _Places:
 
     def _led_to(self, matrix: Tensor, marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Which cells are led to a place inside the region: along a straight edge everything matches itself."""
-        rows, columns = np.mgrid[: self.height // _CELL, : self.width // _CELL].reshape(2, -1) * _CELL + _CELL // 2
+        rows, columns = np.mgrid[: self.height // CELL, : self.width // CELL].reshape(2, -1) * CELL + CELL // 2
         places = matrix.numpy() @ np.stack([columns, rows, np.ones(len(rows))])
         x, y = (places.round().astype(np.int64).T.clip(0, [self.width - 1, self.height - 1])).T
-        return np.asarray(marked[y, x].reshape(self.height // _CELL, -1))
+        return np.asarray(marked[y, x].reshape(self.height // CELL, -1))
 
     def _candidates(self, marked: NDArray[np.bool_]) -> Iterator[Tensor]:
         """2×3 matrices from the region to another place: the best move, the best mirrored one, those of keypoints."""
@@ -155,7 +150,7 @@ class _Places:
                 for columns_to in (slice(0, across + 1), slice(self.width - left, self.width)):
                     inside[rows_to, columns_to] = error[rows_to, columns_to]
             if not flipped:
-                near = np.r_[: _NEAR + 1, -_NEAR:0]
+                near = np.r_[: NEAR + 1, -NEAR:0]
                 inside[np.ix_(near, near)] = np.inf
             dy, dx = (int(v) for v in np.unravel_index(int(inside.argmin()), size))
             if not np.isfinite(inside[dy, dx]):
@@ -167,7 +162,7 @@ class _Places:
 
     def _described(self, matrix: Tensor, equal: NDArray[np.bool_], likeness: float, factor: int) -> MatchingPlace:
         cells = np.argwhere(equal)
-        corners = np.concatenate([cells + step for step in ((0, 0), (0, 1), (1, 0), (1, 1))]) * _CELL
+        corners = np.concatenate([cells + step for step in ((0, 0), (0, 1), (1, 0), (1, 1))]) * CELL
         places = matrix.numpy() @ np.stack([corners[:, 1], corners[:, 0], np.ones(len(corners))])
         x, y = places.min(1).clip(0)
         right, bottom = np.minimum(places.max(1), [self.width, self.height])

@@ -381,7 +381,7 @@ class _Run(Generic[Key]):
             self._once_more(alive, size, message, alone or self.lanes is None)
 
     def _land(self, remaining: int = 0) -> None:
-        """Wait for the oldest batches and blend their tiles, until so many are left under way."""
+        """Wait for the oldest batches and blend their tiles, until at most `remaining` are under way."""
         while len(self.flights) > remaining:
             flight = self.flights.popleft()
             message = None

@@ -28,7 +28,7 @@ FEATURES = (*OF_HEATMAP, *OF_PICTURE, "strongest 8 by noise")
 CELL = 8
 STRONGEST = 24
 SAMPLED = 1_200_000
-"""Pixels: of larger pictures every so many rows of cells are looked at."""
+"""Pixels: larger pictures are sampled, every n-th row of cells."""
 FLAT = 2.0
 """Grey levels that a flat cell spans at most."""
 CONTRAST = 85.0

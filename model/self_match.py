@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.keypoints import TRANSFORM_MAPS, affine_match
+from model.keypoints import CELL, NEAR, TEXTURED, TRANSFORM_MAPS, affine_match
 
 REPEATS = 2
 CHANNELS = 6 + TRANSFORM_MAPS + REPEATS
@@ -31,10 +31,8 @@ LARGEST, EVERY_CELL = 1_048_576, 262_144
 all. What it takes grows with the square of the pixels: in pictures larger than the second only every fourth cell looks
 for its match in the whole picture, the others where that cell found it. A copy is many cells at one offset."""
 
-_CELL, _BLOCK, _KEY = 8, 16, 4  # pixels: a cell, the block that is compared around it, and how densely blocks are tried
-_NEAR = 20  # pixels: closer than this everything resembles itself
+_BLOCK, _KEY = 16, 4  # pixels: the block that is compared around a cell, and how densely blocks are tried
 _ORDER = 6  # frequencies with u + v below this describe a block
-_TEXTURED = 25.0  # grey levels²: a flat block matches anything and says nothing
 _ALIKE = 0.35  # difference over variance
 _OFFSETS = 3
 _REACH = 2  # pixels a match is refined by, each way: half of _KEY
@@ -77,20 +75,26 @@ def self_match(pixels: NDArray[np.uint8]) -> Floats:
             picture is too small to hold two blocks.
     """
     height, width = pixels.shape[:2]
-    out = np.zeros((CHANNELS, -(-height // _CELL), -(-width // _CELL)), np.float32)
-    factor = 1
-    while (height // factor) * (width // factor) > LARGEST:
-        factor += 1
-    h, w = height // factor // _CELL, width // factor // _CELL
+    out = np.zeros((CHANNELS, -(-height // CELL), -(-width // CELL)), np.float32)
+    factor = reduction(height, width)
+    h, w = height // factor // CELL, width // factor // CELL
     if min(h, w) < 4:
         return out
-    y = np.ascontiguousarray(luma(pixels, factor)[: h * _CELL, : w * _CELL])
+    y = np.ascontiguousarray(luma(pixels, factor)[: h * CELL, : w * CELL])
     with one_thread():
         own = _maps(y)
         maps = np.concatenate([own[:-REPEATS], affine_match(y), own[-REPEATS:]])
     maps = maps.repeat(factor, 1).repeat(factor, 2)[:, : out.shape[1], : out.shape[2]]
     out[:, : maps.shape[1], : maps.shape[2]] = maps
     return out
+
+
+def reduction(height: int, width: int) -> int:
+    """The whole factor by which a picture is averaged down for the search."""
+    factor = 1
+    while (height // factor) * (width // factor) > LARGEST:
+        factor += 1
+    return factor
 
 
 def luma(pixels: NDArray[np.uint8], factor: int) -> Floats:
@@ -110,9 +114,9 @@ def luma(pixels: NDArray[np.uint8], factor: int) -> Floats:
 
 
 def _maps(y: Floats) -> Floats:
-    h, w = y.shape[0] // _CELL, y.shape[1] // _CELL
+    h, w = y.shape[0] // CELL, y.shape[1] // CELL
     blocks = _Blocks(y)
-    textured = blocks.variance > _TEXTURED
+    textured = blocks.variance > TEXTURED
     offsets, likeness, repeats = _best_elsewhere(y, textured, every=1 if y.size <= EVERY_CELL else 2)
     own = np.full((h, w), 1.0, np.float32)
     index = np.flatnonzero(textured & (likeness > 0.5))
@@ -145,21 +149,21 @@ class _Blocks:
 
     def __init__(self, y: Floats) -> None:
         self.height, self.width = y.shape
-        self.h, self.w = self.height // _CELL, self.width // _CELL
-        self.pad = (_BLOCK - _CELL) // 2 + _REACH
+        self.h, self.w = self.height // CELL, self.width // CELL
+        self.pad = (_BLOCK - CELL) // 2 + _REACH
         padded = np.pad(y, self.pad, mode="reflect")
         side = _BLOCK + 2 * _REACH
         self.windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side))  # [i, j]: around cell pixel i, j
-        inner = self.windows[::_CELL, ::_CELL, _REACH:-_REACH:2, _REACH:-_REACH:2].reshape(self.h * self.w, -1)
+        inner = self.windows[::CELL, ::CELL, _REACH:-_REACH:2, _REACH:-_REACH:2].reshape(self.h * self.w, -1)
         self.samples = inner - inner.mean(1, keepdims=True)  # cells×64
         self.variance = (self.samples**2).mean(1).reshape(self.h, self.w)
-        grid = np.mgrid[: self.h, : self.w].reshape(2, -1).T * _CELL
+        grid = np.mgrid[: self.h, : self.w].reshape(2, -1).T * CELL
         self.corners: Ints = grid.astype(np.int64)  # cells×2
 
     def refine(self, index: Ints, offsets: Ints) -> tuple[Floats, Ints]:
         """Least difference over variance within ±_REACH pixels of each cell's offset, and the offset that has it."""
         at = self.corners[index] + offsets
-        at = np.clip(at, 0, [self.height - _CELL, self.width - _CELL])
+        at = np.clip(at, 0, [self.height - CELL, self.width - CELL])
         there = self.windows[at[:, 0], at[:, 1]]  # n×20×20
         mine, scale = self.samples[index], self.variance.ravel()[index] + 10
         best, chosen = np.full(index.size, np.inf, np.float32), np.zeros((index.size, 2), np.int64)
@@ -179,7 +183,7 @@ class _Blocks:
         out = np.full(self.h * self.w, 1.5, np.float32)
         at = self.corners + np.array([dy, dx])
         inside = np.flatnonzero(
-            (at[:, 0] >= 0) & (at[:, 0] <= self.height - _CELL) & (at[:, 1] >= 0) & (at[:, 1] <= self.width - _CELL)
+            (at[:, 0] >= 0) & (at[:, 0] <= self.height - CELL) & (at[:, 1] >= 0) & (at[:, 1] <= self.width - CELL)
         )
         if not inside.size:
             return out.reshape(self.h, self.w)
@@ -193,7 +197,7 @@ def _best_elsewhere(y: Floats, textured: NDArray[np.bool_], every: int) -> tuple
     """Offset (dy, dx) in pixels of each textured cell's most similar block, h×w×2, the similarity, h×w, and how many
     blocks are about as similar, h×w.
 
-    Only every so many rows and columns are searched; the cells between have what the one before them has.
+    Only every `every`-th row and column is searched; the cells between have what the one before them has.
     """
     looking = np.zeros_like(textured)
     looking[::every, ::every] = textured[::every, ::every]
@@ -206,17 +210,17 @@ def _best_elsewhere(y: Floats, textured: NDArray[np.bool_], every: int) -> tuple
 
 def _search(y: Floats, textured: NDArray[np.bool_]) -> tuple[Ints, Floats, Floats]:
     h, w = textured.shape
-    margin = (_BLOCK - _CELL) // 2
+    margin = (_BLOCK - CELL) // 2
     padded = F.pad(torch.from_numpy(y)[None, None], (margin, margin, margin, margin), mode="reflect")
     coefficients = F.conv2d(padded, _BASIS, stride=_KEY)[0]  # f×keys
     coefficients /= torch.sqrt((coefficients**2).sum(0) + 4.0 * _BLOCK**2)  # flat blocks are like nothing
     count, key_rows, key_columns = coefficients.shape
     keys = coefficients.reshape(count, -1)
-    step = _CELL // _KEY
+    step = CELL // _KEY
     cells = coefficients[:, ::step, ::step].permute(1, 2, 0).contiguous()
     offsets, likeness = np.zeros((h, w, 2), np.int64), np.zeros((h, w), np.float32)
     repeats = np.zeros((h, w), np.float32)
-    reach = _NEAR // _KEY
+    reach = NEAR // _KEY
     near = np.abs(np.arange(w)[:, None] * step - np.arange(key_columns)) <= reach
     for row in range(h):
         which = np.flatnonzero(textured[row])
@@ -229,8 +233,8 @@ def _search(y: Floats, textured: NDArray[np.bool_]) -> tuple[Ints, Floats, Float
         found = flat.argmax(1)
         likeness[row, which] = flat[np.arange(which.size), found]
         repeats[row, which] = _counted(flat)
-        offsets[row, which, 0] = found // key_columns * _KEY - row * _CELL
-        offsets[row, which, 1] = found % key_columns * _KEY - which * _CELL
+        offsets[row, which, 0] = found // key_columns * _KEY - row * CELL
+        offsets[row, which, 1] = found % key_columns * _KEY - which * CELL
     return offsets, likeness, repeats
 
 

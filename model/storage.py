@@ -147,12 +147,9 @@ def merge(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype) -> None:
     """Write a whole model for deployment: base weights with the adapters merged. All of it or nothing.
 
     Raises:
-        CheckpointError: not an adapter checkpoint, its bases are missing or others, or a weight is not finite in the
-            dtype.
+        CheckpointError: its bases are missing or others, or a weight is not finite in the dtype.
         OSError: the folder cannot be written (it exists, the disk is full); nothing is left behind.
     """
-    if not checkpoint.base:
-        raise CheckpointError(f"{checkpoint.folder} is a whole model already")
     if folder.exists():
         raise FileExistsError(17, "it exists already", str(folder))
     model = _load_adapter(checkpoint, "cpu", dtype)
@@ -365,8 +362,8 @@ def with_bases(
         device: where it goes.
         dtype: its number format.
         branches: as in `model.clue.build`.
-        rest: number format of what is no weight of the base: its buffers (positions), the prompt's embeddings, and
-            what is new; None: the same.
+        rest: number format of everything but the base's weights: its buffers (positions), the prompt's embeddings,
+            and what is new; None: the same.
 
     Raises:
         BasesError: a file is damaged or does not fit, or a value in it does not fit the dtype.

@@ -70,7 +70,7 @@ def opened(path: Path, device: str = "cpu") -> Iterator[Any]:
         with safe_open(path, framework="pt", device=device) as file:
             yield file
     except SafetensorError as error:
-        raise BasesError(f"{path} is damaged or no safetensors file: {error}") from error
+        raise BasesError(f"{path} is damaged or not a safetensors file: {error}") from error
     except OSError as error:
         raise BasesError(f"{path} cannot be read: {error.strerror or error}") from error
 
@@ -130,7 +130,7 @@ def learned_tensors(path: Path, device: str, dtype: torch.dtype | None) -> Itera
 
 def _refuse_pipes(path: Path) -> None:
     if path.exists() and not path.is_file() and not path.is_dir():
-        raise BasesError(f"{path} is no regular file; reading it might never end")
+        raise BasesError(f"{path} is not a regular file; reading it might never end")
 
 
 def pickled_tensors(path: Path, device: str, dtype: torch.dtype | None) -> Iterator[tuple[str, Tensor]]:
@@ -170,11 +170,11 @@ def _unpickled(path: Path, zipped: bool) -> dict[str, Tensor]:
         raise BasesError(
             f"{path} was refused and nothing of it was executed: it holds more than tensors, or is damaged"
         ) from error
-    except Exception as error:  # whatever hostile bytes make of it: it is no checkpoint
+    except Exception as error:  # whatever hostile bytes make of it: it is not a checkpoint
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BasesError(f"{path} is damaged or no checkpoint: {reason}") from error
+        raise BasesError(f"{path} is damaged or not a checkpoint: {reason}") from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise BasesError(f"{path} is no checkpoint: expected names and tensors")
+        raise BasesError(f"{path} is not a checkpoint: expected names and tensors")
     return {str(name): tensor for name, tensor in state.items()}
 
 

@@ -29,7 +29,7 @@ MAX_REGIONS = 100
 MIN_SIDE = 64
 """Below this side, pixels, the network sees fewer than 8×8 blocks and its map means nothing."""
 SMALLEST_REGION = 64
-"""Pixels, one 8×8 cell: the network judges cells, and a smaller group of marked pixels is no region."""
+"""Pixels, one 8×8 cell: the network judges cells, so a smaller group of marked pixels is not a region."""
 LOOKED_FOR = 5
 """Regions of an image, the largest, whose matching place is looked for."""
 MIN_DEVIATION = 2.0
@@ -72,10 +72,7 @@ class Judgment:
 
 
 def judge(
-    pixels: NDArray[np.uint8],
-    heatmap: NDArray[np.float32],
-    features: NDArray[np.float64],
-    calibration: Calibration,
+    pixels: NDArray[np.uint8], heatmap: NDArray[np.float32], features: NDArray[np.float64], calibration: Calibration
 ) -> Judgment:
     """The verdict on one image.
 
@@ -133,11 +130,7 @@ def _decide(
         return "forged", f"score {score:.3f} is above the threshold {calibration.score_threshold:.3f}", p
     if score > calibration.no_evidence_below:
         low, high = calibration.no_evidence_below, calibration.score_threshold
-        return (
-            "inconclusive",
-            f"score {score:.3f} lies between {low:.3f} and {high:.3f}, no verdict there",
-            None,
-        )
+        return "inconclusive", f"score {score:.3f} lies between {low:.3f} and {high:.3f}, no verdict there", None
     confidence = None if p is None else 1 - p
     return "no_evidence", f"score {score:.3f} is not above {calibration.no_evidence_below:.3f}", confidence
 

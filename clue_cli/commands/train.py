@@ -11,8 +11,6 @@ from clue_cli.commands.options import Quiet, check_current_folder, path, require
 from clue_cli.commands.stop import graceful_stop
 from clue_cli.errors import ExitCode, UsageError
 from clue_cli.terminal import complain, counted, printable, say
-from clue_cli.training.dry_run import SHEET, look
-from clue_cli.training.run import execute, first_process
 from model.config import advising
 
 if TYPE_CHECKING:
@@ -58,7 +56,8 @@ def train(
         bool,
         typer.Option(
             "--dry-run",
-            help=f"Check the data, write {SHEET} to DIR (default: the current folder), count parameters, and stop.",
+            help="Check the data, write contact-sheet.png to DIR (default: the current folder), count parameters, "
+            "and stop.",
             rich_help_panel=_DATA,
         ),
     ] = False,
@@ -153,6 +152,8 @@ def train(
         given["steps"] = 1
     require_extra("train", "accelerate", "cv2")
     from clue_cli.progress import ShownReporter
+    from clue_cli.training.dry_run import look
+    from clue_cli.training.run import execute
     from model.training.options import read_options  # pydantic would slow down `clue --help`
 
     options = read_options(recipe, change or [], **given)
@@ -165,6 +166,8 @@ def train(
 
 
 def _conclude(outcome: Outcome, out: Path, quiet: bool) -> ExitCode:
+    from clue_cli.training.run import first_process
+
     if not first_process():
         return ExitCode.INTERRUPTED if outcome.interrupted else ExitCode.OK
     if outcome.damaged and not quiet:

@@ -113,7 +113,7 @@ class SamNetwork(BranchNetwork):
         if not any(name.startswith(PREFIX) for name in shapes):
             example = next(iter(shapes), "nothing")
             raise BasesError(
-                f"{path} is no checkpoint of SAM as segment_anything writes it: no tensor begins with {PREFIX} "
+                f"{path} is not a checkpoint of SAM as segment_anything writes it: no tensor begins with {PREFIX} "
                 f"(there is {example[:80]!r})"
             )
         width = shapes.get(f"{PREFIX}patch_embed.proj.weight", [0])[0]

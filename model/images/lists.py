@@ -49,7 +49,7 @@ MASK_SUFFIXES = SUFFIXES | {".npz"}
 
 _CANONICAL = {word: name for name, words in COLUMNS.items() for word in words}
 _ESCAPE = re.compile(r"\\(\\|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
-"""What `clue forge` writes in the name of a photo for what cannot be printed, or is no UTF-8."""
+"""What `clue forge` writes in the name of a photo for what cannot be printed, or is not UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def read_rows(path: Path, *, named: bool = False) -> _Rows:
             second and third column are, where there is no heading or it names neither.
 
     Raises:
-        ConfigError: the file cannot be read, or is no list.
+        ConfigError: the file cannot be read, or is not a list.
     """
     try:
         text = path.read_text("utf-8-sig")
@@ -248,7 +248,7 @@ def _row(where: str, place: str, text: str, fields: _Fields, *, named: bool, kin
     """A row from its columns; the first of several for the same counts, `file` where nothing else names the image.
 
     Raises:
-        ConfigError: no image, or a value that is no text.
+        ConfigError: no image, or a value that is not a text.
     """
     found: dict[str, object] = {}
     for name, value in fields:
@@ -282,7 +282,7 @@ def _text(fields: Mapping[str, object], name: str, place: str) -> str:
     value = fields.get(name)
     if value is None or isinstance(value, str):
         return value or ""
-    raise ConfigError(place, "found a value that is no text", f"a text in `{name}`")
+    raise ConfigError(place, "found a value that is not a text", f"a text in `{name}`")
 
 
 def _texts(fields: Mapping[str, object], name: str, place: str) -> tuple[str, ...]:
@@ -290,7 +290,7 @@ def _texts(fields: Mapping[str, object], name: str, place: str) -> tuple[str, ..
     value = fields.get(name)
     values = value if isinstance(value, list) else [value]
     if not all(text is None or isinstance(text, str) for text in values):
-        raise ConfigError(place, "found a value that is no text", f"a text in `{name}`, or a list of texts")
+        raise ConfigError(place, "found a value that is not a text", f"a text in `{name}`, or a list of texts")
     return tuple(str(text) for text in values if text)
 
 

@@ -14,15 +14,7 @@ PRESETS: dict[str, Preset] = {
     preset.name: preset for preset in (MINI, SD3_MEDIUM, SD3_MEDIUM_VIT_L, SD3_MEDIUM_VIT_B, SD35_MEDIUM)
 }
 
-__all__ = [
-    "MINI",
-    "PRESETS",
-    "SD3_MEDIUM",
-    "SD3_MEDIUM_VIT_B",
-    "SD3_MEDIUM_VIT_L",
-    "SD35_MEDIUM",
-    "preset_of",
-]
+__all__ = ["MINI", "PRESETS", "SD3_MEDIUM", "SD3_MEDIUM_VIT_B", "SD3_MEDIUM_VIT_L", "SD35_MEDIUM", "preset_of"]
 
 
 @advising("`clue schema --preset` describes the file.")

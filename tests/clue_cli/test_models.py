@@ -310,11 +310,7 @@ class TestDownload:
         assert [call for call in asked if "url" in call] == [{"url": "https://example.org/small_sam.pth"}]
 
     def test_the_gate_says_what_to_accept_and_where(
-        self,
-        hub: Hub,
-        published: Path,
-        tmp_path: Path,
-        capsys: Output,
+        self, hub: Hub, published: Path, tmp_path: Path, capsys: Output
     ) -> None:
         from huggingface_hub.errors import GatedRepoError
 
@@ -340,14 +336,7 @@ class TestDownload:
         ],
     )
     def test_other_failures(
-        self,
-        hub: Hub,
-        published: Path,
-        tmp_path: Path,
-        capsys: Output,
-        refusal: Exception,
-        code: int,
-        named: str,
+        self, hub: Hub, published: Path, tmp_path: Path, capsys: Output, refusal: Exception, code: int, named: str
     ) -> None:
         hub(refusal)
         words = ("models", "download", published / "small-sd3.yaml", "--to", tmp_path / "weights")
@@ -477,12 +466,12 @@ def preset(files: Path, **changes: object) -> None:
 @pytest.mark.parametrize(
     ("change", "more", "code", "named"),
     [
-        (lambda f: cut(f / "sd3/transformer" / WEIGHTS), [], 4, "is damaged or no safetensors file"),
+        (lambda f: cut(f / "sd3/transformer" / WEIGHTS), [], 4, "is damaged or not a safetensors file"),
         (lambda f: torch.save({"image_encoder.x": Bomb()}, f / "sam.pth"), [], 4, "nothing of it was executed"),
         (lambda f: None, ["--prompt", "missing.safetensors"], 4, "missing.safetensors"),
         (lambda f: None, ["--prompt", "."], 4, "cannot be read"),
-        (lambda f: (os.mkfifo(f / "pipe"), (f / "pipe").replace(f / "sam.pth")), [], 4, "is no regular file"),
-        (lambda f: None, ["--prompt", "/dev/zero"], 4, "is no regular file"),
+        (lambda f: (os.mkfifo(f / "pipe"), (f / "pipe").replace(f / "sam.pth")), [], 4, "is not a regular file"),
+        (lambda f: None, ["--prompt", "/dev/zero"], 4, "is not a regular file"),
         (lambda f: None, ["--sd3", LONG], 4, "File name too long"),
         (lambda f: None, ["--sam", LONG], 4, "File name too long"),
         (lambda f: preset(f, transformer={"num_attention_heads": 65536, "attention_head_dim": 65536}), [], 2, "small"),

@@ -36,9 +36,15 @@ def test_which_presets_need_pretrained_weights() -> None:
     assert [from_scratch(preset) for preset in (MINI, SD3_MEDIUM)] == [True, False]
 
 
-@pytest.mark.parametrize("sharded", [False, True])
-@pytest.mark.parametrize("sam_format", ["pth", "legacy", "safetensors"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("sharded", "sam_format", "dtype"),
+    [
+        (False, "pth", torch.float32),
+        (True, "pth", torch.bfloat16),
+        (True, "legacy", torch.float32),
+        (False, "safetensors", torch.bfloat16),
+    ],
+)
 def test_every_tensor_takes_its_place(tmp_path: Path, sharded: bool, sam_format: str, dtype: torch.dtype) -> None:
     base = register_small(tmp_path)
     if sharded:
@@ -128,17 +134,17 @@ NORM = "transformer_blocks.0.attn.norm_q.weight"
             lambda f: (f / "sd3/transformer" / WEIGHTS).write_bytes(
                 (f / "sd3/transformer" / WEIGHTS).read_bytes()[:-9]
             ),
-            "is damaged or no safetensors file",
+            "is damaged or not a safetensors file",
         ),
-        (lambda f: (f / "sd3/vae" / WEIGHTS).write_bytes(b""), "is damaged or no safetensors file"),
+        (lambda f: (f / "sd3/vae" / WEIGHTS).write_bytes(b""), "is damaged or not a safetensors file"),
         (lambda f: _edit_tensors(f / "sd3/transformer" / WEIGHTS, drop=NORM), f"transformer: {NORM} is missing"),
         (lambda f: _edit_tensors(f / "sd3/transformer" / WEIGHTS, add="x"), "transformer: x is unexpected"),
         (lambda f: _edit_tensors(f / "sd3/transformer" / WEIGHTS, grow=NORM), r"norm_q.weight is \[3, 16\], expected"),
         (lambda f: _edit_tensors(f / "sd3/vae" / WEIGHTS, add="quant_conv.weight"), "vae: quant_conv.weight is unexp"),
         (lambda f: (f / "sam.pth").unlink(), r"sam.pth cannot be read: No such file"),
-        (lambda f: (f / "sam.pth").write_bytes(b"PK\x03\x04 nothing"), "damaged or no checkpoint"),
-        (lambda f: (f / "sam.pth").write_bytes((f / "sam.pth").read_bytes()[:-3000]), "damaged or no checkpoint"),
-        (lambda f: (f / "sam.pth").write_bytes(b"hello"), "damaged or no safetensors file"),
+        (lambda f: (f / "sam.pth").write_bytes(b"PK\x03\x04 nothing"), "damaged or not a checkpoint"),
+        (lambda f: (f / "sam.pth").write_bytes((f / "sam.pth").read_bytes()[:-3000]), "damaged or not a checkpoint"),
+        (lambda f: (f / "sam.pth").write_bytes(b"hello"), "damaged or not a safetensors file"),
         (lambda f: torch.save([1], f / "sam.pth"), "expected names and tensors"),
         (lambda f: torch.save({"vision_encoder.x": torch.zeros(1)}, f / "sam.pth"), "no tensor begins with image_enc"),
         (lambda f: torch.save({}, f / "sam.pth"), "there is 'nothing'"),
@@ -176,7 +182,7 @@ def test_code_in_a_pickle_is_never_executed(files: Path, tmp_path: Path, first: 
         torch.save({"image_encoder.x": Bomb()}, files / "sam.pth")
     else:
         (files / "sam.pth").write_bytes(pickle.dumps({"image_encoder.x": Bomb()}, protocol=2))
-    with pytest.raises(BasesError, match=r"refused and nothing of it was executed|no checkpoint"):
+    with pytest.raises(BasesError, match=r"refused and nothing of it was executed|not a checkpoint"):
         examine(SMALL, places(files))
     assert not (tmp_path / "executed").exists()
 

@@ -98,6 +98,8 @@ def test_fit_converges_where_scores_are_saturated() -> None:
 def test_fit_needs_both_kinds() -> None:
     with pytest.raises(ValueError, match="at least two"):
         fit_logistic(np.array([0.1, 0.2, 0.3]), np.array([True, True, True]))
+    with pytest.raises(ValueError, match="at least two"):
+        fit_score(np.zeros((3, len(FEATURES))), np.array([True, True, True]))
 
 
 def test_reliability_of_known_probabilities() -> None:
@@ -182,11 +184,6 @@ def test_a_fitted_score_tells_blobs_from_specks_of_equal_strength() -> None:
     calibration = Calibration.from_dict(Calibration(score_weights=weights).to_dict())
     scores = np.array([calibration.score(h, f) for h, f in zip(heatmaps[30:], features[30:], strict=True)])
     assert scores[labels[30:]].min() > 0.5 > scores[~labels[30:]].max()
-
-
-def test_a_score_needs_both_kinds() -> None:
-    with pytest.raises(ValueError, match="at least two"):
-        fit_score(np.zeros((3, len(FEATURES))), np.array([True, True, True]))
 
 
 def test_without_weights_the_score_is_that_of_the_strongest_cells() -> None:
@@ -403,5 +400,5 @@ def test_the_interval_is_clopper_and_pearsons(hits: int, count: int) -> None:
 
 @pytest.mark.parametrize(("hits", "count"), [(-1, 10), (11, 10), (0, 0)])
 def test_no_proportion(hits: int, count: int) -> None:
-    with pytest.raises(ValueError, match="no proportion"):
+    with pytest.raises(ValueError, match="not a proportion"):
         proportion_interval(hits, count)

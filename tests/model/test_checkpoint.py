@@ -68,8 +68,7 @@ def test_missing_file_is_named(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["", "{", "[]", "{}", '{"format": 99}', '{"format": 1, "preset": {"name": "x", "sam": {"size": 1}}}'],
+    "text", ["", "{", "[]", "{}", '{"format": 99}', '{"format": 1, "preset": {"name": "x", "sam": {"size": 1}}}']
 )
 def test_damaged_configuration(folder: Path, text: str) -> None:
     (folder / CONFIG_FILE).write_text(text)

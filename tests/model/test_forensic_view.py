@@ -19,6 +19,21 @@ from model.self_match import CHANNELS, REPEATS
 SPEC = ViewSpec(channels=16)
 
 
+def noisy(side: int, deviation: float) -> np.ndarray:
+    """A smooth picture of `side`² pixels with noise."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (side // 8, side // 8, 3), dtype=np.uint8)
+    smooth = np.asarray(Image.fromarray(coarse).resize((side, side)))
+    return np.clip(smooth + rng.normal(0, deviation, smooth.shape), 0, 255).astype(np.uint8)
+
+
+def through_jpeg(pixels: np.ndarray, step: int) -> np.ndarray:
+    """With a flat quantization table."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", qtables=[[step] * 64, [step] * 64], subsampling=0)
+    return np.array(Image.open(buffer))
+
+
 def test_basis_is_orthonormal_and_agrees_with_scipy() -> None:
     basis = dct_basis().reshape(64, 64)
     assert torch.allclose(basis @ basis.T, torch.eye(64), atol=1e-6)
@@ -50,13 +65,7 @@ def test_high_pass_ignores_ramps_and_sees_edges() -> None:
 @pytest.mark.parametrize("step", [4, 8, 16])
 def test_votes_are_for_the_step_that_a_jpeg_used(step: int) -> None:
     """A flat quantization table: among steps that do not divide it, the true one gets the most votes."""
-    rng = np.random.default_rng(0)
-    smooth = np.asarray(Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)).resize((256, 256)))
-    noisy = np.clip(smooth + rng.normal(0, 12, smooth.shape), 0, 255).astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(noisy).save(buffer, "JPEG", qtables=[[step] * 64, [step] * 64], subsampling=0)
-    pixels = np.array(Image.open(buffer))
-    x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+    x = torch.from_numpy(through_jpeg(noisy(256, 12), step)).permute(2, 0, 1)[None].float() / 255
     traces = ForensicView(SPEC).traces(x)
     votes = traces[:, 192 : 192 + SPEC.frequencies * len(SPEC.steps)]
     mean = votes.reshape(SPEC.frequencies, len(SPEC.steps), -1).mean((0, 2))
@@ -91,18 +100,10 @@ def test_output_has_stride_eight() -> None:
     assert ForensicView(SPEC)(torch.rand(2, 3, 64, 96)).shape == (2, 16, 8, 12)
 
 
-def through_jpeg(pixels: np.ndarray, step: int) -> np.ndarray:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", qtables=[[step] * 64, [step] * 64], subsampling=0)
-    return np.array(Image.open(buffer))
-
-
 @pytest.mark.parametrize(("first", "second"), [(9, 4), (6, 8), (5, 3), (10, 14)])
 def test_a_region_without_the_first_compression_fits_the_histogram_less(first: int, second: int) -> None:
     """Whether the second quantization is finer or coarser than the first."""
-    rng = np.random.default_rng(0)
-    smooth = np.asarray(Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).resize((320, 320)))
-    pristine = np.clip(smooth + rng.normal(0, 14, smooth.shape), 0, 255).astype(np.uint8)
+    pristine = noisy(320, 14)
     spliced = through_jpeg(pristine, first)
     spliced[96:224, 96:224] = pristine[96:224, 96:224]
     final = through_jpeg(spliced, second)

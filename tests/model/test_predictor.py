@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from model import predictor as module
 from model.clue import CLUE, build
 from model.device import ran_out_of_memory
 from model.predictor import Blend, OutOfMemory, Prediction, Predictor, padded, starts, tiles, weights
 from model.preset import EdgeSpec, RegionSpec, TileSpec
 from model.rectified_flow import content_seed, seeded_noise
-from model.score import image_features
 from model.self_match import CHANNELS, self_match
 from tests.tiny_model import TINY
 
@@ -97,7 +97,6 @@ class TestBits:
         """A turned photo comes as a view of the displayed one: its bits are those of one that lies in rows."""
         monkeypatch.setattr(network, "preset", TINY)  # with all that is done to a heatmap as a whole
         monkeypatch.setattr("model.self_match.LARGEST", largest)
-        monkeypatch.setattr("model.self_match.LARGEST", largest)
         stored = view(pictures()[3][1])
         in_rows, as_it_lies = Predictor(network).predict([(0, np.ascontiguousarray(stored)), (1, stored)])
         assert isinstance(in_rows, Prediction) and isinstance(as_it_lies, Prediction)
@@ -107,32 +106,21 @@ class TestBits:
         assert np.array_equal(as_it_lies.features, in_rows.features)
 
     @pytest.mark.parametrize("batch", [1, 3])
-    def test_tiles_in_two_threads_are_the_same_to_the_bit(self, network: CLUE, batch: int) -> None:
-        """Each thread computes with one core, and so does the caller's here."""
-        images = pictures() * 2
-        images = [(number, pixels) for number, (_, pixels) in enumerate(images)]
+    @pytest.mark.parametrize("lanes", [0, 2], ids=["ahead as on a GPU", "two threads"])
+    def test_batches_under_way_change_nothing(self, network: CLUE, batch: int, lanes: int) -> None:
+        """Same bits, same order; each thread computes with one core, and so does the caller's here."""
+        images = [(number, pixels) for number, (_, pixels) in enumerate(pictures() * 2)]
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            alone = Predictor(network, batch)
+            alone, ahead = Predictor(network, batch), Predictor(network, batch)
             assert alone.lanes == 0, "one core"
-            expected = heatmaps(alone, images)
-            found = heatmaps(with_lanes(Predictor(network, batch)), images)
+            ahead.ahead, ahead.lanes = 2, lanes
+            expected, found = heatmaps(alone, images), heatmaps(ahead, images)
         finally:
             torch.set_num_threads(threads)
         assert list(found) == list(expected)
         assert all(np.array_equal(found[key], expected[key]) for key in found)
-
-    @pytest.mark.parametrize("batch", [1, 3])
-    def test_batches_under_way_change_nothing(self, network: CLUE, batch: int) -> None:
-        """As on a GPU: the next batch is prepared and sent while this one is computed. Same bits, same order."""
-        images = pictures()
-        one_by_one = heatmaps(Predictor(network, batch), images)
-        ahead = Predictor(network, batch)
-        ahead.ahead = 2
-        overlapped = heatmaps(ahead, images)
-        assert list(overlapped) == list(one_by_one)
-        assert all(np.array_equal(overlapped[key], one_by_one[key]) for key in overlapped)
 
 
 @pytest.mark.parametrize("batch", [2, 3, 16])
@@ -183,24 +171,9 @@ def test_no_seams_on_a_smooth_target(network: CLUE) -> None:
     assert heatmap == pytest.approx(brightness / 255, abs=1e-5)
 
 
-def test_images_are_pulled_only_as_needed(network: CLUE) -> None:
-    pulled = []
-
-    def images() -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        for key, pixels in pictures():
-            pulled.append(key)
-            yield key, pixels
-
-    predictor = Predictor(network)
-    predictor.lanes = predictor.ahead = 0
-    results = predictor.predict(images())
-    next(results)
-    assert pulled == [0, 1], "the second one's search goes on while the network has the first"
-    next(results)
-    assert pulled == [0, 1, 2]
-
-
-def test_two_lanes_pull_two_images_more(network: CLUE) -> None:
+@pytest.mark.parametrize("lanes", [0, 2])
+def test_images_are_pulled_only_as_needed(network: CLUE, lanes: int) -> None:
+    """The next one's search goes on while the network has this one; each lane has one more."""
     pulled = []
 
     def images() -> Iterator[tuple[int, NDArray[np.uint8]]]:
@@ -208,8 +181,12 @@ def test_two_lanes_pull_two_images_more(network: CLUE) -> None:
             pulled.append(key)
             yield key, pictures()[0][1]
 
-    next(with_lanes(Predictor(network)).predict(images()))
-    assert pulled == [0, 1, 2, 3]
+    predictor = Predictor(network)
+    predictor.lanes = predictor.ahead = lanes
+    results = predictor.predict(images())
+    for count in (1, 2):
+        next(results)
+        assert pulled == list(range(count + 1 + lanes))
 
 
 def test_only_a_small_network_on_several_cores_of_a_cpu_has_lanes(
@@ -279,43 +256,33 @@ def test_the_next_image_is_searched_while_the_network_has_this_one(
     assert list(heatmaps(Predictor(network), images)) == seen == [0, 1, 2]
 
 
-def test_a_search_without_memory_costs_its_image_alone(network: CLUE, monkeypatch: pytest.MonkeyPatch) -> None:
-    def search(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        if pixels[0, 0, 0] == 1:
-            raise MemoryError("no room\nfor it")
-        return self_match(pixels)
-
-    monkeypatch.setattr("model.predictor.self_match", search)
-    images = [(number, np.full((64, 64, 3), number, np.uint8)) for number in range(3)]
-    results = list(Predictor(network).predict(images))
-    assert [type(result) for result in results] == [Prediction, OutOfMemory, Prediction]
-    assert results[1] == OutOfMemory(1, "no room")
-
-
-@pytest.mark.parametrize("error", [MemoryError(""), RuntimeError("can't allocate memory: you tried")])
-def test_a_heatmap_without_memory_costs_its_image_alone(
-    network: CLUE, monkeypatch: pytest.MonkeyPatch, error: Exception
+@pytest.mark.parametrize("part", ["self_match", "image_features"])
+@pytest.mark.parametrize("error", [MemoryError("no room\nfor it"), RuntimeError("can't allocate memory: you tried")])
+def test_a_search_or_heatmap_without_memory_costs_its_image_alone(
+    network: CLUE, monkeypatch: pytest.MonkeyPatch, part: str, error: Exception
 ) -> None:
-    """The tiles are computed; what is done to the heatmap as a whole runs out of memory."""
+    real = getattr(module, part)
 
-    def starved(heatmap: NDArray[np.float32], pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-        if pixels[0, 0, 0] == 1:
+    def starved(*arguments: Pixels) -> object:
+        if arguments[-1][0, 0, 0] == 1:  # the pixels
             raise error
-        return image_features(heatmap, pixels)
+        return real(*arguments)
 
-    monkeypatch.setattr("model.predictor.image_features", starved)
+    monkeypatch.setattr(module, part, starved)
     images = [(number, np.full((64, 64, 3), number, np.uint8)) for number in range(3)]
     results = list(Predictor(network).predict(images))
     assert [type(result) for result in results] == [Prediction, OutOfMemory, Prediction]
+    assert results[1] == OutOfMemory(1, str(error).splitlines()[0])
 
 
-def test_a_search_that_fails_is_raised(network: CLUE, monkeypatch: pytest.MonkeyPatch) -> None:
-    def search(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+def test_any_other_error_is_not_taken_for_memory(network: CLUE, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
         raise RuntimeError("shape mismatch")
 
-    monkeypatch.setattr("model.predictor.self_match", search)
-    with pytest.raises(RuntimeError, match="shape mismatch"):
-        list(Predictor(network).predict(pictures()))
+    for owner, name in ((network, "forward"), (module, "self_match")):
+        with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="shape mismatch"):
+            patch.setattr(owner, name, broken)
+            list(Predictor(network).predict(pictures()))
 
 
 class Starved(Smooth):
@@ -338,26 +305,6 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(network: CLUE, lanes: 
     assert predictor.batch == 2
     for key, pixels in images:
         assert found[key] == pytest.approx(np.clip(pixels[..., 0] / 255, 0.01, 0.99), abs=1e-5)
-
-
-@pytest.mark.parametrize("lanes", [0, 2])
-def test_an_image_that_does_not_fit_is_given_up_alone(network: CLUE, lanes: int) -> None:
-    images: Images = [(n, np.full((64, 300, 3), 250 if n == 1 else 40, np.uint8)) for n in range(3)]
-    predictor = Predictor(Starved(network))  # type: ignore[arg-type]
-    predictor.lanes = predictor.ahead = lanes
-    results = list(predictor.predict(images))
-    assert [type(result) for result in results] == [Prediction, OutOfMemory, Prediction]
-    assert isinstance(results[1], OutOfMemory)
-    assert "allocate memory" in results[1].message
-
-
-def test_any_other_error_is_not_taken_for_memory(network: CLUE) -> None:
-    class Broken(Smooth):
-        def forward(self, x: Tensor, noise: Tensor, matches: Tensor | None = None) -> Tensor:
-            raise RuntimeError("shape mismatch")
-
-    with pytest.raises(RuntimeError, match="shape mismatch"):
-        list(Predictor(Broken(network)).predict(pictures()))  # type: ignore[arg-type]
 
 
 def test_an_empty_batch_is_refused(network: CLUE) -> None:
@@ -399,7 +346,8 @@ def test_out_of_memory_with_batches_under_way_loses_nothing(network: CLUE, lanes
     predictor.ahead, predictor.lanes = 2, lanes
     results = list(predictor.predict(images))
     assert [result.key for result in results] == list(range(9))
-    assert [result.key for result in results if isinstance(result, OutOfMemory)] == [4]
+    (lost,) = (result for result in results if isinstance(result, OutOfMemory))
+    assert lost.key == 4 and "allocate memory" in lost.message
 
 
 @pytest.mark.parametrize("lanes", [0, 2])
@@ -443,7 +391,15 @@ LENGTHS = [1, 15, 16, 127, 128, 129, 136, 200, 224, 225, 320, 333, 1000, 1001]
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_tiles_cover_every_pixel_on_the_grid(length: int) -> None:
+    """Blending weights sum to one, and no more is computed than the overlap asks for."""
     segments = starts(length, SPEC)
+    total = np.zeros(length)
+    for (start, extent), weight in zip(segments, weights(length, SPEC), strict=True):
+        assert weight.min() > 0
+        total[start : start + extent] += weight
+    assert total == pytest.approx(1.0, abs=1e-6)
+    most = length + (len(segments) - 1) * SPEC.overlap + (len(segments) if length > SPEC.size else 0) * SPEC.multiple
+    assert sum(extent for _, extent in segments) <= most
     covered = np.zeros(length, int)
     for start, extent in segments:
         assert start % SPEC.multiple == 0
@@ -452,22 +408,6 @@ def test_tiles_cover_every_pixel_on_the_grid(length: int) -> None:
     assert covered.min() >= 1
     for (start, extent), (following, _) in itertools.pairwise(segments):
         assert start + extent - following >= SPEC.overlap
-
-
-@pytest.mark.parametrize("length", LENGTHS)
-def test_weights_sum_to_one(length: int) -> None:
-    total = np.zeros(length)
-    for (start, extent), weight in zip(starts(length, SPEC), weights(length, SPEC), strict=True):
-        assert weight.min() > 0
-        total[start : start + extent] += weight
-    assert total == pytest.approx(1.0, abs=1e-6)
-
-
-@pytest.mark.parametrize("length", [length for length in LENGTHS if length > 128])
-def test_no_more_is_computed_than_the_overlap_asks_for(length: int) -> None:
-    segments = starts(length, SPEC)
-    computed = sum(extent for _, extent in segments)
-    assert computed <= length + (len(segments) - 1) * SPEC.overlap + len(segments) * SPEC.multiple
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (128, 128), (130, 128), (333, 500), (1001, 140)])

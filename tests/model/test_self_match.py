@@ -106,11 +106,6 @@ def test_any_picture_gets_finite_maps(seed: int, height: int, width: int, kind: 
     assert np.delete(maps, LOGARITHM_OF_SCALE, 0).min() >= 0
 
 
-def test_a_view_of_memory_gives_what_its_copy_gives() -> None:
-    pixels = textured(96, 120)
-    assert np.array_equal(self_match(pixels[:, ::-1]), self_match(np.ascontiguousarray(pixels[:, ::-1])))
-
-
 def test_large_pictures_are_searched_reduced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LARGEST", 100 * 130)
     small = textured(96, 128)

@@ -144,8 +144,7 @@ def test_no_regions_in_an_empty_mask() -> None:
 
 
 @pytest.mark.parametrize(
-    ("speck", "kept"),
-    [((7, 9), False), ((1, 63), False), ((8, 8), True), ((1, 64), True), ((2, 32), True)],
+    ("speck", "kept"), [((7, 9), False), ((1, 63), False), ((8, 8), True), ((1, 64), True), ((2, 32), True)]
 )
 def test_what_is_smaller_than_a_cell_is_no_region(speck: tuple[int, int], kept: bool) -> None:
     values = heatmap(0.9)

@@ -65,7 +65,7 @@ WRONG_LISTS = {
     "a number without end": ("l.jsonl", b'{"image": "a"}\n{"image": ' + b"1" * 5000 + b"}\n", "line 2: not JSON"),
     "not json": ("l.jsonl", b'{"image": "a"}\nimage\n', "line 2: not JSON"),
     "no object": ("l.jsonl", b"[1]\n", "line 1: not an object"),
-    "no text": ("l.jsonl", b'{"image": {"a": 1}}\n', "no text"),
+    "no text": ("l.jsonl", b'{"image": {"a": 1}}\n', "not a text"),
     "a mask that is no text": ("l.jsonl", b'{"file": "a", "mask": ["b"]}\n', "a text in `mask`"),
     "a photo that is no text": ("l.jsonl", b'{"file": "a", "photos": ["b", 1]}\n', "a text in `photos`, or a list"),
     "photos by number": ("l.jsonl", b'{"image": "a", "photo": 7}\n', "a text in `photo`, or a list"),

@@ -119,10 +119,6 @@ def test_strict_masks(tmp_path: Path, array: Any) -> None:
     assert np.array_equal(read_mask(mask, "black", 1, strict=True), ~TRUTH)
 
 
-def test_a_black_mask_marks_nothing(tmp_path: Path) -> None:
-    assert not read_mask(png(tmp_path / "m.png", SQUARE * 0), strict=True).any()
-
-
 @pytest.mark.parametrize("shape", [(4, 6), (1, 4, 6), (4, 6, 1)])
 def test_labels_of_an_array(tmp_path: Path, shape: tuple[int, ...]) -> None:
     np.savez_compressed(tmp_path / "m.npz", (SQUARE // 255 * 17).reshape(shape))
