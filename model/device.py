@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,9 +15,7 @@ from torch import Tensor
 from model.errors import UserError
 
 if TYPE_CHECKING:
-    from model.branches.network import BranchNetwork
     from model.clue import CLUE
-    from model.preset import Preset
 
 _CPUINFO = Path("/proc/cpuinfo")
 _COMPILERS = ("g++", "clang++", "c++")
@@ -168,53 +165,3 @@ def compile_blocks(model: CLUE, **options: Any) -> CLUE:
     for block in (block for network in model.networks.values() for block in network.blocks()):
         block.compile(**options)
     return model
-
-
-def flops(preset: Preset, height: int, width: int) -> dict[str, int]:
-    """What one image costs by part, multiply and add as two, counted on the meta device: nothing is computed.
-
-    SAM is counted with segment_anything's own attention: what ours widens (`SamAttention`) is not work
-    done.
-
-    The early view keeps its full precision by a switch that the meta device does not have: presets that have one are
-    counted on the CPU.
-
-    Args:
-        preset: which network.
-        height, width: of the image in pixels, multiples of `preset.tile.multiple`.
-
-    Returns:
-        By branch, or its stages: `vae`, `mmdit` (all noise levels), `sam`; `head` and `total`.
-    """
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from model.branches.sam_network import restore_attention
-    from model.clue import build
-
-    device = "cpu" if preset.view.channels else "meta"
-    model = build(preset, device).eval().requires_grad_(False)
-    restore_attention(model)
-    x = torch.zeros(1, 3, height, width, device=device)
-    noise = torch.zeros(1, *model.latent_shape(height, width), device=device)
-    with torch.inference_mode(), FlopCounterMode(display=False) as whole:
-        model(x, noise)
-    counts = {}
-    for name, run in stages(model, x, noise).items():
-        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-            run()
-        counts[name] = counter.get_total_flops()
-    total = whole.get_total_flops()
-    return counts | {"head": total - sum(counts.values()), "total": total}
-
-
-def stages(model: CLUE, x: Tensor, noise: Tensor) -> dict[str, Callable[[], object]]:
-    """The forward pass before the fusion, stage by stage: a function for each branch, or for each stage of it."""
-    found: dict[str, Callable[[], object]] = {}
-    for name, network in model.networks.items():
-        found |= network.stages(x, noise) or {name: partial(_alone, model, network, x, noise)}
-    return found
-
-
-def _alone(model: CLUE, network: BranchNetwork, x: Tensor, noise: Tensor) -> Tensor:
-    features: Tensor = network(x, noise, model.view(x) if model.view is not None and network.sees_view else None)
-    return features

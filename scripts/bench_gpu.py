@@ -38,19 +38,71 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
+from model.branches.network import BranchNetwork
 from model.branches.sam_network import restore_attention
+from model.branches.sd3_network import SD3Network
 from model.calibration import Calibration
 from model.clue import CLUE, adapt, build
-from model.device import Compile, CompilerMissing, compile_network, flops, require_compiler, resolve, stages
+from model.device import Compile, CompilerMissing, compile_network, require_compiler, resolve
 from model.losses import bce_loss, dice_loss
 from model.preset import Preset
 from model.presets import PRESETS
+from model.rectified_flow import noise_levels
 from model.storage import save
 from model.training.network import hold_frozen, keep_less
 
 WARMUP = 2
 """Runs that are not counted: kernels are chosen and memory is laid out in them."""
+
+
+def flops(preset: Preset, height: int, width: int) -> dict[str, int]:
+    """What one image costs by part, multiply and add as two, counted on the meta device: nothing is computed.
+
+    SAM is counted with segment_anything's own attention: what ours widens (`SamAttention`) is not work done. Presets
+    with an early view, which keeps its full precision by a switch that the meta device does not have, are counted on
+    the CPU.
+
+    Args:
+        preset: which network.
+        height, width: of the image in pixels, multiples of `preset.tile.multiple`.
+
+    Returns:
+        By stage of `stages`; `head` and `total`.
+    """
+    device = "cpu" if preset.view.channels else "meta"
+    model = build(preset, device).eval().requires_grad_(False)
+    restore_attention(model)
+    x = torch.zeros(1, 3, height, width, device=device)
+    noise = torch.zeros(1, *model.latent_shape(height, width), device=device)
+    runs: dict[str, Callable[[], object]] = stages(model, x, noise) | {"total": partial(model, x, noise)}
+    counts = {}
+    for name, run in runs.items():
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            run()
+        counts[name] = counter.get_total_flops()
+    return counts | {"head": 2 * counts["total"] - sum(counts.values())}
+
+
+def stages(model: CLUE, x: Tensor, noise: Tensor) -> dict[str, Callable[[], object]]:
+    """The forward pass before the fusion: a function for each branch, of SD3 for `vae` and `mmdit` (all levels)."""
+    found: dict[str, Callable[[], object]] = {}
+    for name, network in model.networks.items():
+        if isinstance(network, SD3Network):
+            latents = noise.to(network.vae.encoder.conv_in.weight.dtype).repeat(
+                len(noise_levels(network.noise)), 1, 1, 1
+            )
+            found["vae"] = partial(network.encode, x)
+            found["mmdit"] = partial(network.tokens, latents, torch.zeros(len(latents), device=x.device))
+        else:
+            found[name] = partial(_alone, model, network, x, noise)
+    return found
+
+
+def _alone(model: CLUE, network: BranchNetwork, x: Tensor, noise: Tensor) -> Tensor:
+    features: Tensor = network(x, noise, model.view(x) if model.view is not None and network.sees_view else None)
+    return features
 
 
 @dataclass(slots=True)

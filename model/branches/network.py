@@ -48,10 +48,6 @@ class BranchNetwork(nn.Module):
     def blocks(self) -> list[nn.Module]:
         """The repeated blocks: what is compiled, and computed twice to save memory."""
 
-    def stages(self, x: Tensor, noise: Tensor) -> dict[str, Callable[[], object]]:
-        """Parts of the forward pass whose cost is counted, by name; empty: it is counted as a whole."""
-        return {}
-
     def add_adapters(self, spec: LoraSpec, targets: tuple[str, ...], *, empty: bool = False) -> None:
         """Freeze it and put LoRA on the targets, in place; `empty` leaves the adapters on the meta device."""
         freeze(self)

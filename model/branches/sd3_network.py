@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -170,12 +170,6 @@ class SD3Network(BranchNetwork):
     def keep_less(self) -> None:
         """In the transformer only: `tokens` does it."""
         self.transformer.gradient_checkpointing = True
-
-    def stages(self, x: Tensor, noise: Tensor) -> dict[str, Callable[[], object]]:
-        """The VAE, and the MM-DiT at all noise levels."""
-        latents = noise.to(self.vae.encoder.conv_in.weight.dtype).repeat(len(noise_levels(self.noise)), 1, 1, 1)
-        timestep = torch.zeros(len(latents), device=x.device)
-        return {"vae": lambda: self.encode(x), "mmdit": lambda: self.tokens(latents, timestep)}
 
     def examine(
         self, preset: Preset, places: Mapping[str, Path], known: Collection[Preset] = ()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +17,9 @@ from model.device import (
     Transfer,
     compile_blocks,
     compile_network,
-    flops,
     require_compiler,
     resolve,
 )
-from model.presets import MINI, SD3_MEDIUM
 from tests.base_layouts import SMALL
 
 
@@ -75,44 +71,6 @@ def test_on_the_cpu_nothing_is_copied() -> None:
     down = transfer.down(up)()
     assert down.ctypes.data == tensor.data_ptr()
     assert np.array_equal(down, tensor.numpy())
-
-
-@cache
-def counted(tokens: int, side: int, levels: tuple[float, ...] = (0.3,)) -> dict[str, int]:
-    """The paper's network with a prompt of so many tokens."""
-    mmdit = dataclasses.replace(SD3_MEDIUM.transformer, prompt_tokens=tokens)
-    noise = dataclasses.replace(SD3_MEDIUM.noise, levels=levels)
-    return flops(dataclasses.replace(SD3_MEDIUM, transformer=mmdit, noise=noise), side, side)
-
-
-@pytest.mark.parametrize(
-    ("tokens", "side", "vae", "mmdit", "sam"),
-    # TFLOP of one pass at the paper's scale, as counted for straightforward modules; SAM always at 1024² there.
-    [(333, 512, 1.1, 2.1, None), (1, 1024, 4.9, 8.0, 6.0)],
-)
-def test_the_papers_scale_costs_what_was_counted(
-    tokens: int, side: int, vae: float, mmdit: float, sam: float | None
-) -> None:
-    found = {part: count / 1e12 for part, count in counted(tokens, side).items()}
-    assert found["vae"] == pytest.approx(vae, rel=0.1)
-    assert found["mmdit"] == pytest.approx(mmdit, rel=0.1)
-    if sam is not None:
-        assert found["sam"] == pytest.approx(sam, rel=0.03)  # what our attention widens is not counted
-    else:
-        assert found["sam"] < 0.3 * 6.0  # a small picture costs its own size, and the padding of its windows
-    assert found["total"] == pytest.approx(sum(found[part] for part in ("vae", "mmdit", "sam", "head")))
-
-
-def test_each_further_level_repeats_the_transformer_alone() -> None:
-    one, three = counted(333, 512), counted(333, 512, SD3_MEDIUM.noise.levels)
-    assert three["mmdit"] == 3 * one["mmdit"]
-    assert (three["vae"], three["sam"]) == (one["vae"], one["sam"])
-
-
-def test_mini_is_counted_too() -> None:
-    cost = flops(MINI, 128, 128)
-    assert 0 < cost["total"] < 1e12
-    assert cost["head"] > 0
 
 
 def test_compiled_it_computes_the_same(network: CLUE) -> None:

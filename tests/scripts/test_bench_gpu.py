@@ -96,3 +96,42 @@ def test_what_starting_takes_is_subtracted(
     measure = bench["Bench"](bench["arguments"]([*QUICK, "--images", "16"]))
     assert measure.scan(SMALL, 1) == rate
     assert counts == [4, 16]
+
+
+def counted(bench: dict[str, Any], tokens: int, side: int, levels: tuple[float, ...] = (0.3,)) -> dict[str, int]:
+    """The paper's network with a prompt of so many tokens."""
+    mmdit = dataclasses.replace(presets.SD3_MEDIUM.transformer, prompt_tokens=tokens)
+    noise = dataclasses.replace(presets.SD3_MEDIUM.noise, levels=levels)
+    preset = dataclasses.replace(presets.SD3_MEDIUM, transformer=mmdit, noise=noise)
+    found: dict[str, int] = bench["flops"](preset, side, side)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("tokens", "side", "vae", "mmdit", "sam"),
+    # TFLOP of one pass at the paper's scale, as counted for straightforward modules; SAM always at 1024² there.
+    [(333, 512, 1.1, 2.1, None), (1, 1024, 4.9, 8.0, 6.0)],
+)
+def test_the_papers_scale_costs_what_was_counted(
+    bench: dict[str, Any], tokens: int, side: int, vae: float, mmdit: float, sam: float | None
+) -> None:
+    found = {part: count / 1e12 for part, count in counted(bench, tokens, side).items()}
+    assert found["vae"] == pytest.approx(vae, rel=0.1)
+    assert found["mmdit"] == pytest.approx(mmdit, rel=0.1)
+    if sam is not None:
+        assert found["sam"] == pytest.approx(sam, rel=0.03)  # what our attention widens is not counted
+    else:
+        assert found["sam"] < 0.3 * 6.0  # a small picture costs its own size, and the padding of its windows
+    assert found["total"] == pytest.approx(sum(found[part] for part in ("vae", "mmdit", "sam", "head")))
+
+
+def test_each_further_level_repeats_the_transformer_alone(bench: dict[str, Any]) -> None:
+    one, three = counted(bench, 333, 512), counted(bench, 333, 512, presets.SD3_MEDIUM.noise.levels)
+    assert three["mmdit"] == 3 * one["mmdit"]
+    assert (three["vae"], three["sam"]) == (one["vae"], one["sam"])
+
+
+def test_mini_is_counted_too(bench: dict[str, Any]) -> None:
+    cost = bench["flops"](presets.MINI, 128, 128)
+    assert 0 < cost["total"] < 1e12
+    assert cost["head"] > 0
