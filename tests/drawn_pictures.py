@@ -36,3 +36,10 @@ def noise(height: int = 256, width: int = 384, *, deviation: float = 12, seed: i
     """Grey with the noise of a sensor."""
     values = np.random.default_rng(seed).normal(128, deviation, (height, width, 3))
     return values.clip(0, 255).astype(np.uint8)
+
+
+def blob(shape: tuple[int, int], side: int, strength: float) -> NDArray[np.float32]:
+    """A heatmap with one square of this strength."""
+    heatmap = np.full(shape, 0.02, np.float32)
+    heatmap[16 : 16 + side, 24 : 24 + side] = strength
+    return heatmap

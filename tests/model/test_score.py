@@ -1,4 +1,4 @@
-"""What kind of picture it is, and on what kind of place the evidence lies."""
+"""How strong a heatmap is, what kind of picture it is, and on what kind of place the evidence lies."""
 
 from __future__ import annotations
 
@@ -9,8 +9,18 @@ import pytest
 from numpy.typing import NDArray
 
 from model import score
-from model.score import OF_HEATMAP, OF_PICTURE, PHOTO, SCREEN, kind_of, picture_features
-from tests.drawn_pictures import equal_rows, noise, page
+from model.score import (
+    FEATURES,
+    OF_HEATMAP,
+    OF_PICTURE,
+    PHOTO,
+    SCREEN,
+    image_features,
+    image_score,
+    kind_of,
+    picture_features,
+)
+from tests.drawn_pictures import blob, equal_rows, noise, page
 
 Pixels = NDArray[np.uint8]
 ON_CELL = (5, 9)
@@ -34,6 +44,47 @@ def burnt_out() -> Pixels:
     pixels = noise()
     pixels[24:64, 56:96] = 255
     return pixels
+
+
+def test_score_is_the_mean_of_the_strongest_cells() -> None:
+    heatmap = np.zeros((83, 90), np.float32)
+    heatmap[8:16, 8:24] = 0.9  # two cells
+    heatmap[40:48, 40:48] = 0.3
+    assert image_score(heatmap, 3) == pytest.approx((0.9 + 0.9 + 0.3) / 3)
+    assert image_score(heatmap, 10**6) == pytest.approx(heatmap[:80, :88].mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 100), (8, 8), (9, 9)])
+def test_score_of_a_tiny_heatmap(shape: tuple[int, int]) -> None:
+    assert image_score(np.full(shape, 0.25, np.float32), 24) == pytest.approx(0.25)
+
+
+def test_score_does_not_depend_on_the_size_of_the_rest() -> None:
+    small, large = np.zeros((128, 128), np.float32), np.zeros((2048, 1024), np.float32)
+    for heatmap in (small, large):
+        heatmap[32:96, 32:96] = 0.8
+    assert image_score(small, 24) == image_score(large, 24) == pytest.approx(0.8)
+
+
+def test_features_say_what_they_are_called() -> None:
+    pixels = noise(160, 240)
+    values = dict(zip(FEATURES, image_features(blob((160, 240), 32, 0.9), pixels), strict=True))
+    assert values["strongest 8"] == pytest.approx(np.log(9), rel=1e-3)
+    assert values["strongest block"] == pytest.approx(np.log(9), rel=1e-3)
+    assert values["strongest 24"] < values["strongest 8"]
+    assert values["log marked"] == pytest.approx(np.log(17))
+    assert values["log cells"] == pytest.approx(np.log(600))
+    cells = blob((20, 30), 0, 0.0)
+    cells[2:6, 3:7] = 0.9
+    own = picture_features(pixels, cells)
+    assert list(values.values())[len(OF_HEATMAP) :] == [*own, values["strongest 8"] * own[OF_PICTURE.index("noise")]]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 100), (8, 8), (23, 9)])
+def test_features_of_a_tiny_heatmap_are_finite(shape: tuple[int, int]) -> None:
+    for value in (0.0, 0.25, 1.0):
+        features = image_features(np.full(shape, value, np.float32), noise(*shape))
+        assert np.isfinite(features).all() and features.shape == (len(FEATURES),)
 
 
 @pytest.mark.parametrize(
