@@ -37,11 +37,12 @@ from typing import Any, get_args
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from segment_anything.modeling.image_encoder import Attention
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.branches.network import BranchNetwork
-from model.branches.sam_network import restore_attention
+from model.branches.sam_network import SamAttention
 from model.branches.sd3_network import SD3Network
 from model.calibration import Calibration
 from model.clue import CLUE, adapt, build
@@ -55,6 +56,17 @@ from model.training.network import hold_frozen, keep_less
 
 WARMUP = 2
 """Runs that are not counted: kernels are chosen and memory is laid out in them."""
+
+
+def restore_attention(model: nn.Module) -> None:
+    """Give every block of SAM segment_anything's own attention around the same weights, in place."""
+    for name, fast in list(model.named_modules()):
+        if isinstance(fast, SamAttention):
+            with torch.device("meta"):
+                stock = Attention(fast.proj.in_features, fast.num_heads, use_rel_pos=True, input_size=(1, 1))
+            for part in ("qkv", "proj", "rel_pos_h", "rel_pos_w"):
+                setattr(stock, part, getattr(fast, part))
+            model.set_submodule(name, stock)
 
 
 def flops(preset: Preset, height: int, width: int) -> dict[str, int]:

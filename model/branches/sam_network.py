@@ -174,16 +174,6 @@ class SamAttention(nn.Module):
         return joined
 
 
-def stock_attention(fast: SamAttention) -> Attention:
-    """segment_anything's own attention around the same weights: what ours is measured against."""
-    width = fast.proj.in_features
-    with torch.device("meta"):
-        stock = Attention(width, fast.num_heads, use_rel_pos=True, input_size=(1, 1))
-    stock.qkv, stock.proj = fast.qkv, fast.proj
-    stock.rel_pos_h, stock.rel_pos_w = fast.rel_pos_h, fast.rel_pos_w
-    return stock
-
-
 def distances(table: Tensor, length: int) -> Tensor:
     """Embeddings of the distance between each two of `length` cells, length×length×d.
 
@@ -221,13 +211,6 @@ def replace_attention(encoder: ImageEncoderViT) -> None:
     """Give every block this attention, in place; names and weights stay."""
     for block in encoder.blocks:
         block.attn = SamAttention(block.attn)
-
-
-def restore_attention(model: nn.Module) -> None:
-    """Give every block of SAM in a model segment_anything's own attention again, in place."""
-    for name, module in list(model.named_modules()):
-        if isinstance(module, SamAttention):
-            model.set_submodule(name, stock_attention(module))
 
 
 def encode(encoder: ImageEncoderViT, x: Tensor) -> Tensor:
