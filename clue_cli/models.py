@@ -25,7 +25,7 @@ from model.presets import PRESETS, preset_of
 from model.registry import Base, BasesError, StoredFile, config_folder, put, registered, stored
 from model.reporter import Reporter
 from model.storage import examine
-from model.whole_file import write_whole
+from model.whole_file import whole_file
 
 _NOTE = 1 << 12
 """Characters of a note of the Hugging Face Hub's client that are read; it has about a hundred."""
@@ -190,28 +190,21 @@ def _snapshot(source: HubFolder, folder: Path) -> None:
 def _fetch(source: WebFile, path: Path, reporter: Reporter) -> None:
     if path.is_file():
         return
-
-    def write(temporary: str) -> None:
-        with urllib.request.urlopen(source.url, timeout=60) as answer, Path(temporary).open("wb") as file:
+    try:
+        with urllib.request.urlopen(source.url, timeout=60) as answer, whole_file(path, sync=True) as file:
             expected, there, digest = answer.headers.get("Content-Length"), 0, hashlib.sha256()
             reporter.stage(f"Fetching {source.url}", "bytes", None if expected is None else int(expected))
             while chunk := answer.read(_CHUNK):
                 there += file.write(chunk)
                 digest.update(chunk)
                 reporter.advance(len(chunk))
-        if expected is not None and there != int(expected):  # http.client does not report a connection that ends early
-            raise HTTPException(f"{there} of {expected} bytes came")
-        if digest.hexdigest() != source.sha256:
-            raise HTTPException(f"what came has SHA-256 {digest.hexdigest()}, its authors' has {source.sha256}")
-
-    try:
-        write_whole(path, write)
-    except URLError as error:
-        raise WeightsError(f"{source.url} cannot be fetched: {error.reason}.", "The same command goes on.") from error
-    except (HTTPException, ConnectionError, TimeoutError) as error:
-        raise WeightsError(
-            f"{source.url} cannot be fetched: {str(error) or 'it broke off'}.", "The same command goes on."
-        ) from error
+            if expected is not None and there != int(expected):  # http.client does not report an early end
+                raise HTTPException(f"{there} of {expected} bytes came")
+            if digest.hexdigest() != source.sha256:
+                raise HTTPException(f"what came has SHA-256 {digest.hexdigest()}, its authors' has {source.sha256}")
+    except (URLError, HTTPException, ConnectionError, TimeoutError) as error:
+        reason = getattr(error, "reason", None) or str(error) or "the connection broke off"
+        raise WeightsError(f"{source.url} cannot be fetched: {reason}.", "The same command goes on.") from error
 
 
 def parameters(preset: Preset) -> int:

@@ -31,7 +31,7 @@ from model.preset import NoiseSpec, Preset, TransformerSpec, VaeSpec
 from model.rectified_flow import add_noise, noise_levels
 from model.registry import Base, BasesError
 from model.tensor_files import opened, read_json
-from model.whole_file import write_whole
+from model.whole_file import whole_file
 
 CLASSES = {
     "transformer": "SD3Transformer2DModel",
@@ -347,13 +347,9 @@ def write_prompt(path: Path, prompt: EmptyPrompt, base: dict[str, str]) -> None:
         OSError: the file cannot be written.
     """
     notes = {"tokens": json.dumps(prompt.tokens), "base": json.dumps(base)}
-    data = save({"prompt": prompt.prompt.contiguous(), "pooled": prompt.pooled.contiguous()}, notes)
-
-    def write(temporary: str) -> None:
-        Path(temporary).write_bytes(data)
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, write)
+    with whole_file(path, sync=True) as stream:
+        stream.write(save({"prompt": prompt.prompt.contiguous(), "pooled": prompt.pooled.contiguous()}, notes))
 
 
 def missing_encoders(folder: Path) -> list[str]:
