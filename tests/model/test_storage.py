@@ -179,8 +179,7 @@ class TestBases:
         state = torch.load(path, weights_only=True)
         torch.save({name: tensor + 1 for name, tensor in state.items()}, path)
         there = base.digests()["sam"]
-        now = dataclasses.replace(base, parts=base.parts | {"sam": (registry.stored(path),)})
-        registry.put(now)
+        now = _register(base, "sam", path)
         with pytest.raises(CheckpointError, match=f"another sam of small-sd3: SHA-256 {there} there, ") as raised:
             inspect(str(folder))
         assert now.digests()["sam"] in str(raised.value)
@@ -189,7 +188,7 @@ class TestBases:
     def test_another_prompt_is_refused_with_advice(self, base: registry.Base, folder: Path, tmp_path: Path) -> None:
         other = tmp_path / "other.safetensors"
         save_file({key: tensor * 1.01 for key, tensor in load_file(base.paths("prompt")[0]).items()}, other)
-        registry.put(dataclasses.replace(base, parts=base.parts | {"prompt": (registry.stored(other),)}))
+        _register(base, "prompt", other)
         with pytest.raises(CheckpointError, match=r"another prompt of small-sd3: .*to --prompt of `clue models add`"):
             inspect(str(folder))
 
@@ -204,6 +203,18 @@ class TestBases:
         other = dataclasses.replace(SMALL, name="mine", vae=dataclasses.replace(SMALL.vae, layers_per_block=2))
         with pytest.raises(BasesError, match="the base weights of mine are not registered"):
             find_base(other)
+
+
+def _register(base: registry.Base, part: str, path: Path) -> registry.Base:
+    """The base with another file for a part."""
+    now = dataclasses.replace(base, parts=base.parts | {part: (registry.stored(path),)})
+    registry.put(now)
+    return now
+
+
+def _trained_on(base: registry.Base, folder: Path, part: str, path: Path) -> None:
+    """The same, and a checkpoint that says it was trained on it."""
+    _edit(folder / CONFIG_FILE, bases=_register(base, part, path).digests())
 
 
 def _edit(path: Path, **changes: object) -> None:
@@ -228,10 +239,8 @@ def _drop(path: Path, layer: str) -> None:
 @pytest.mark.parametrize(
     ("what", "named"),
     [
-        (lambda f: (f / HEAD_FILE).write_bytes(b"x"), f"{HEAD_FILE} is damaged"),
         (lambda f: _retensor(f / HEAD_FILE, more=torch.zeros(1)), "does not fit the preset small-sd3: more"),
         (lambda f: (f / "lora_sd3" / LORA_WEIGHTS).unlink(), f"{LORA_WEIGHTS} cannot be read"),
-        (lambda f: (f / "lora_sam" / LORA_CONFIG).unlink(), f"{LORA_CONFIG} cannot be read"),
         (lambda f: _edit(f / "lora_sam" / LORA_CONFIG, r="2"), "r is '2' and lora_alpha is 4"),
         (lambda f: _edit(f / "lora_sam" / LORA_CONFIG, lora_alpha=10**400), "r is 2 and lora_alpha is 1000"),
         (lambda f: _edit(f / "lora_sam" / LORA_CONFIG, lora_alpha=float("nan")), "lora_alpha is nan; expected numbers"),
@@ -248,7 +257,6 @@ def _drop(path: Path, layer: str) -> None:
             "does not fit the network: x",
         ),
         (lambda f: _edit(f / CONFIG_FILE, format=1), "format 1, this version reads 2"),
-        (lambda f: _edit(f / CONFIG_FILE, bases=[]), f"{CONFIG_FILE} cannot be understood"),
         (lambda f: _edit(f / CONFIG_FILE, bases={}), "bases has nothing; expected transformer, vae, prompt, sam"),
         (lambda f: _edit(f / CONFIG_FILE, training=["x"]), r"training is \"\['x'\]\", expected an object"),
         (lambda f: (f / HEAD_FILE).write_bytes((f / HEAD_FILE).read_bytes()[:-5]), f"{HEAD_FILE} is damaged"),
@@ -314,9 +322,7 @@ class TestMerge:
                 torch.save(state, path)
             else:
                 _enlarge(path, *{"transformer": ("proj_out.weight", 70000.0), "prompt": ("pooled", -90000.0)}[change])
-            now = dataclasses.replace(base, parts=base.parts | {change: (registry.stored(path),)})
-            registry.put(now)
-            _edit(folder / CONFIG_FILE, bases=now.digests())
+            _trained_on(base, folder, change, path)
         before = sorted(folder.parent.rglob("*"))
         with pytest.raises(CheckpointError, match=named + r" float16 none above 65504; expected .* such as bfloat16"):
             merge(inspect(str(folder)), folder.parent / "new" / "whole", torch.float16)
@@ -336,9 +342,7 @@ class TestMerge:
         state = torch.load(path, weights_only=True)
         state["image_encoder.neck.0.weight"].view(-1)[0] = float("nan")
         torch.save(state, path)
-        now = dataclasses.replace(base, parts=base.parts | {"sam": (registry.stored(path),)})
-        registry.put(now)
-        _edit(folder / CONFIG_FILE, bases=now.digests())
+        _trained_on(base, folder, "sam", path)
         with pytest.raises(
             CheckpointError, match=r"sam\.encoder\.neck\.0\.weight, merged, holds a value that is not finite"
         ):
