@@ -20,7 +20,7 @@ from clue_cli.evidence.formats import (
     kind_of,
     sniff,
 )
-from clue_cli.evidence.raw_tiff import camera_raw_type
+from clue_cli.evidence.camera_raw import camera_raw_type
 from tests.faults import archives, pictures
 
 
