@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from clue_cli.evidence.metadata import file_finding, file_findings, read_exif
-from clue_cli.evidence.opening import Opened, Refused, check_size, explained, open_picture, words
+from clue_cli.evidence.opening import DEVELOPED, Opened, Refused, check_size, explained, open_picture, words
 from clue_cli.records import ExifBrief, FailureCode, Finding
 from model.images.pixels import orientation_of, to_rgb
 
@@ -154,6 +154,8 @@ class _Pages:
         except Exception as error:  # as above
             yield _failure(None, None, explained(error, self._data, self._type))
             return
+        if self._opened.developed is not None:
+            count = 2
         if count > 1:
             yield PageCount(count)
         for page in range(first_page, count):
@@ -212,6 +214,9 @@ class _Pages:
         return [file_finding(kind, statement)] if statement else []
 
     def _page(self, page: int, count: int, exif: ExifBrief, findings: list[Finding]) -> Page:
+        if page and self._opened.developed is not None:
+            image, orientation = self._opened.developed(), orientation_of(self._image)
+            return Page(page, count, image, orientation, (DEVELOPED,), (), exif)
         if self._type in _PAGED or self._type in _ANIMATED:
             frame = self._frame(page)
             if self._image.tell() != frame:

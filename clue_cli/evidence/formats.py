@@ -57,7 +57,7 @@ class Format:
 
 
 _EXPORT = "Export it as TIFF or PNG with a program that reads the format, and scan that."
-_DEVELOP = "Develop the raw picture, or extract its embedded JPEG, and scan that."
+_DEVELOP = "Develop it with a raw converter and scan that, or install the extra: pip install 'clue-forensics[raw]'."
 _MOUNT = "Mount the disk image read-only and scan the mount point."
 _UNPACK = "Unpack it to a folder and scan the folder."
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
 from types import ModuleType
 
 from PIL import AvifImagePlugin, Image
 
-from clue_cli.evidence.camera_raw import Preview, largest_preview
+from clue_cli.evidence.camera_raw import largest_preview
 from clue_cli.evidence.formats import CAMERA_RAW, FORMATS
 from clue_cli.evidence.metadata import clean_text, file_finding
 from clue_cli.evidence.png_chunks import apple_to_png, without_huge_chunks
@@ -23,7 +27,10 @@ from clue_cli.records import FailureCode, Finding
 
 EXPORT = "Export it as 8-bit TIFF or PNG with a program that reads it, and scan that."
 
-_UNSUPPORTED = re.compile(r"unsupported|not supported|cannot handle|unknown (?:pixel mode|data organization)", re.I)
+DEVELOPED = "RAW data developed with the camera's white balance"
+_UNSUPPORTED = re.compile(
+    r"unsupported|not supported|cannot handle|unknown (?:pixel mode|data organization)|security limit", re.I
+)
 _ADDRESS = re.compile(r"<[^<>]* at 0x[0-9a-f]+>", re.I)
 
 
@@ -44,6 +51,7 @@ class Opened:
         data, type: the picture's own bytes and their type: not the file's, if another file is around them.
         decoding: what was done to get here, in words.
         findings: about what is around it.
+        developed: makes the second page, which a raw file has if the extra is installed.
     """
 
     image: Image.Image
@@ -51,6 +59,7 @@ class Opened:
     type: str
     decoding: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    developed: Callable[[], Image.Image] | None = None
 
 
 def open_picture(data: bytes, sniffed_type: str, max_megapixels: float) -> Opened:
@@ -63,7 +72,7 @@ def open_picture(data: bytes, sniffed_type: str, max_megapixels: float) -> Opene
     Image.MAX_IMAGE_PIXELS = None  # ours is checked for each page, and its message names the option
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the pool is the parallelism
     if sniffed_type in CAMERA_RAW:
-        return _camera_raw(data, sniffed_type)
+        return _camera_raw(data, sniffed_type, max_megapixels)
     if sniffed_type == "jxl":
         return _jpeg_xl(data, max_megapixels)
     if sniffed_type == "png":
@@ -90,7 +99,7 @@ def check_size(size: tuple[int, int], max_megapixels: float) -> None:
 
 def words(error: object) -> str | None:
     """What an error says, fit to be shown, without what differs from run to run; None if that is nothing."""
-    return clean_text(_ADDRESS.sub("", str(error)))
+    return clean_text(_ADDRESS.sub("", str(error)).rstrip(" ."))
 
 
 def explained(error: Exception, data: bytes, sniffed_type: str, page: int = 0) -> Exception:
@@ -187,22 +196,35 @@ def _jpeg_xl(data: bytes, max_megapixels: float) -> Opened:
     return opened
 
 
-def _camera_raw(data: bytes, sniffed_type: str) -> Opened:
+def _camera_raw(data: bytes, sniffed_type: str, max_megapixels: float) -> Opened:
     preview = largest_preview(data)
+    developed = partial(_developed, data, max_megapixels) if find_spec("rawpy") else None
     name = FORMATS[sniffed_type].title
     if preview is None:
+        if developed is not None:
+            return Opened(developed(), data, sniffed_type, [DEVELOPED])
         message = f"clue does not decode this kind of picture: {name} without a JPEG preview inside."
         raise Refused(FailureCode.UNSUPPORTED_FORMAT, message, FORMATS[sniffed_type].advice)
     jpeg = data[preview.start : preview.end]
     image = _by_pillow(jpeg, "jpeg")
     if preview.exif is not None and "exif" not in image.info:
         image.info["exif"] = preview.exif
-    return Opened(image, jpeg, "jpeg", [f"JPEG preview of the {name} file"], [_preview_finding(preview, name)])
-
-
-def _preview_finding(preview: Preview, name: str) -> Finding:
+    rest = (
+        "its second page is the developed picture"
+        if developed
+        else "the RAW data was not examined (the extra `raw` does)"
+    )
     statement = (
         f"Examined: the camera's own JPEG preview inside the {name} file, {preview.width} × {preview.height} pixels at "
-        f"byte {preview.start}. The RAW data itself was not examined."
+        f"byte {preview.start}; {rest}."
     )
-    return file_finding("raw_preview", statement)
+    finding = file_finding("raw_preview", statement)
+    return Opened(image, jpeg, "jpeg", [f"JPEG preview of the {name} file"], [finding], developed)
+
+
+def _developed(data: bytes, max_megapixels: float) -> Image.Image:
+    """A raw file's picture as stored, not turned: 8 bits, with the camera's white balance."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # the pool is the parallelism
+    with importlib.import_module("rawpy").imread(io.BytesIO(data)) as raw:
+        check_size((raw.sizes.width, raw.sizes.height), max_megapixels)
+        return Image.fromarray(raw.postprocess(use_camera_wb=True, user_flip=0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections.abc import Callable
 
@@ -39,6 +40,17 @@ _COMPRESSIONS = {
     52546: "JPEG XL",
 }
 _BMP_METHODS = {4: "JPEG", 5: "PNG", 11: "CMYK", 12: "CMYK RLE", 13: "CMYK RLE"}
+_ITEM = re.compile(rb"infe\x02.{3}.{4}(.{4})", re.DOTALL)
+_ITEM_CODINGS = {
+    b"hvc1": "HEVC",
+    b"av01": "AV1",
+    b"avc1": "H.264",
+    b"evc1": "EVC",
+    b"vvc1": "VVC",
+    b"j2k1": "JPEG 2000",
+    b"jpeg": "JPEG",
+    b"unci": "uncompressed samples",
+}
 _PSD_MODES = {0: "bitmap", 1: "grey", 2: "palette", 3: "RGB", 4: "CMYK", 7: "multichannel", 8: "duotone", 9: "Lab"}
 
 
@@ -122,5 +134,10 @@ def _bmp(data: bytes, page: int, told: bool) -> str | None:
     return f"{bits}-bit BMP" + (f", compressed with {method}" if method else "")
 
 
+def _heic(data: bytes, page: int, told: bool) -> str | None:
+    codings = {_ITEM_CODINGS.get(kind) for kind in _ITEM.findall(data, 0, 1 << 20)} - {None}
+    return None if "HEVC" in codings or not codings else f"HEIF with {' and '.join(sorted(map(str, codings)))} inside"
+
+
 _Describe = Callable[[bytes, int, bool], str | None]
-_DESCRIBE: dict[str, _Describe] = {"jpeg": _jpeg, "tiff": _tiff, "psd": _psd, "bmp": _bmp}
+_DESCRIBE: dict[str, _Describe] = {"jpeg": _jpeg, "tiff": _tiff, "psd": _psd, "bmp": _bmp, "heic": _heic}
