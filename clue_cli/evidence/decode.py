@@ -151,6 +151,7 @@ class _Pages:
             exif, findings = self._about_file()
             if self._type in _PAGED or (self._type in _ANIMATED and self._gif_all_frames):
                 count, surplus = self._count_pages()
+                self._image.seek(self._main)  # a page that could not be set up would pass for the one at hand
         except Exception as error:  # as above
             yield _failure(None, None, explained(error, self._data, self._type))
             return
@@ -183,8 +184,9 @@ class _Pages:
                 self._image.seek(count)
             except EOFError:
                 return count, False
-            except Exception:  # as above; a page that cannot even be found is reported when its turn comes
-                return count + 1, False
+            except Exception:  # as above; the page is reported when its turn comes
+                if self._image.tell() != count:  # nothing leads on from it
+                    return count + 1, False
             count += 1
         return self._limits.max_pages, True
 

@@ -209,11 +209,9 @@ def _camera_raw(data: bytes, sniffed_type: str, max_megapixels: float) -> Opened
     image = _by_pillow(jpeg, "jpeg")
     if preview.exif is not None and "exif" not in image.info:
         image.info["exif"] = preview.exif
-    rest = (
-        "its second page is the developed picture"
-        if developed
-        else "the RAW data was not examined (the extra `raw` does)"
-    )
+    rest = "the RAW data itself was not examined (the extra `raw` develops it)"
+    if developed is not None:
+        rest = "the second page is the picture developed from the RAW data"
     statement = (
         f"Examined: the camera's own JPEG preview inside the {name} file, {preview.width} × {preview.height} pixels at "
         f"byte {preview.start}; {rest}."

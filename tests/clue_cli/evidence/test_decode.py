@@ -53,8 +53,20 @@ def close_to(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any], mean: 
 
 @pytest.mark.parametrize(
     ("name", "mean"),
-    [("jpeg", 6), ("png", 0), ("tiff", 0), ("webp", 9), ("avif", 9), ("bmp", 0), ("gif", 12)]
-    + [("heic", 12), ("jp2", 0), ("jxl", 0), ("psd", 0), ("ico", 0)],
+    [
+        ("jpeg", 6),
+        ("png", 0),
+        ("tiff", 0),
+        ("webp", 9),
+        ("avif", 9),
+        ("bmp", 0),
+        ("gif", 12),
+        ("heic", 12),
+        ("jp2", 0),
+        ("jxl", 0),
+        ("psd", 0),
+        ("ico", 0),
+    ],
 )
 def test_every_format_is_decoded(name: str, mean: float) -> None:
     first = pages(pictures.one_of_each()[name])[0]

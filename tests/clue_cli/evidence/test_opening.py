@@ -318,7 +318,7 @@ def test_the_preview_of_a_raw_file_is_examined_as_what_it_is(
     assert f"JPEG preview of the {kind} file" in decoded.decoding
     assert statements(decoded) == [
         f"Examined: the camera's own JPEG preview inside the {kind} file, 640 × 480 pixels at byte "
-        f"{data.index(PREVIEW)}; the RAW data was not examined (the extra `raw` does)."
+        f"{data.index(PREVIEW)}; the RAW data itself was not examined (the extra `raw` develops it)."
     ]
     if kind not in ("RAF", "CR2"):
         assert decoded.exif.camera_model == "NEX7"
@@ -478,9 +478,7 @@ def test_two_runs_say_the_same() -> None:
         said.append(
             [
                 [
-                    (each.code, each.message, each.advice)
-                    if isinstance(each, PageFailure)
-                    else (each.findings, each.exif)
+                    each if isinstance(each, PageFailure) else (each.findings, each.decoding, each.exif)
                     for each in pages(data, limits=DecodeLimits(max_megapixels=4, max_pages=5))
                 ]
                 for data in sources
