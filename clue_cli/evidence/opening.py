@@ -10,6 +10,7 @@ import importlib
 import io
 import os
 import re
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,8 +30,11 @@ EXPORT = "Export it as 8-bit TIFF or PNG with a program that reads it, and scan 
 
 DEVELOPED = "RAW data developed with the camera's white balance"
 _UNSUPPORTED = re.compile(
-    r"unsupported|not supported|cannot handle|unknown (?:pixel mode|data organization)|security limit", re.I
+    r"(?!.*(?:data version|unsupported or ))"  # what libheif says of damaged boxes
+    r".*(?:unsupported|not supported|cannot handle|unknown pixel mode|unknown data organization)",
+    re.IGNORECASE | re.DOTALL,
 )
+_TOO_LARGE = "Security limit exceeded: Image size"  # libheif's own limit
 _ADDRESS = re.compile(r"<[^<>]* at 0x[0-9a-f]+>", re.I)
 
 
@@ -77,6 +81,8 @@ def open_picture(data: bytes, sniffed_type: str, max_megapixels: float) -> Opene
         return _jpeg_xl(data, max_megapixels)
     if sniffed_type == "png":
         return _png(data, max_megapixels)
+    if sniffed_type == "ico":
+        _check_icons(data, max_megapixels)
     opened = Opened(_by_pillow(data, sniffed_type), data, sniffed_type)
     if sniffed_type == "heic":
         opened.findings += _auxiliary(opened.image)
@@ -106,7 +112,9 @@ def explained(error: Exception, data: bytes, sniffed_type: str, page: int = 0) -
     """The error; or a `Refused` that names the picture, if it is of a kind that clue does not decode."""
     if isinstance(error, (Refused, MemoryError)):
         return error
-    told = _UNSUPPORTED.search(str(error)) is not None
+    if _TOO_LARGE in str(error):
+        return Refused(FailureCode.TOO_MANY_PIXELS, f"libheif does not decode so large a picture: {words(error)}.")
+    told = _UNSUPPORTED.match(str(error)) is not None
     try:
         what = described(data, sniffed_type, page, told)
     except Exception:  # its header is damaged, too
@@ -171,6 +179,16 @@ def _auxiliary(image: Image.Image) -> list[Finding]:
     return [file_finding("auxiliary_pictures", clean_text(statement) or "")]
 
 
+def _check_icons(data: bytes, max_megapixels: float) -> None:
+    """By each icon's own header, before Pillow decodes one: the folder of an ICO knows no size above 256."""
+    for entry in range(6, 6 + 16 * int.from_bytes(data[4:6], "little"), 16):
+        start = int.from_bytes(data[entry + 12 : entry + 16], "little")
+        place, order = (start + 16, ">II") if data[start : start + 4] == b"\x89PNG" else (start + 4, "<ii")
+        if start and place + 8 <= len(data):
+            width, height = struct.unpack_from(order, data, place)
+            check_size((abs(width) or 1, abs(height) or 1), max_megapixels)
+
+
 def _jpeg_xl(data: bytes, max_megapixels: float) -> Opened:
     pylibjxl = _package("pylibjxl", "JPEG XL")
     header = pylibjxl.probe(data)
@@ -223,6 +241,12 @@ def _camera_raw(data: bytes, sniffed_type: str, max_megapixels: float) -> Opened
 def _developed(data: bytes, max_megapixels: float) -> Image.Image:
     """A raw file's picture as stored, not turned: 8 bits, with the camera's white balance."""
     os.environ["OMP_NUM_THREADS"] = "1"  # the pool is the parallelism
-    with importlib.import_module("rawpy").imread(io.BytesIO(data)) as raw:
-        check_size((raw.sizes.width, raw.sizes.height), max_megapixels)
-        return Image.fromarray(raw.postprocess(use_camera_wb=True, user_flip=0))
+    rawpy = importlib.import_module("rawpy")
+    try:
+        with rawpy.imread(io.BytesIO(data)) as raw:
+            check_size((raw.sizes.width, raw.sizes.height), max_megapixels)
+            return Image.fromarray(raw.postprocess(use_camera_wb=True, user_flip=0))
+    except rawpy.LibRawError as error:
+        said = clean_text(error.args[0]) if error.args else None
+        code = FailureCode.UNSUPPORTED_FORMAT if "nsupported" in (said or "") else FailureCode.CORRUPT_IMAGE
+        raise Refused(code, f"The RAW data cannot be developed: {said or type(error).__name__}.") from error

@@ -6,7 +6,7 @@ import io
 import struct
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from clue_cli.evidence.decode import DecodeLimits, Page, PageCount, PageFailure, decode_pages
+from clue_cli.evidence.formats import FORMATS, Kind
 from clue_cli.evidence.identity import identify
+from clue_cli.evidence.item import Photo
+from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.records import FailureCode
 from tests.faults import broken_pictures, pictures
 from tests.faults.heic import heic
@@ -366,6 +369,79 @@ def test_raw_data_that_cannot_be_developed_does_not_cost_the_preview() -> None:
     first, second = pages(raw_tiff((50706, 1)))
     assert isinstance(first, Page)
     assert isinstance(second, PageFailure)
+    assert second.code is FailureCode.UNSUPPORTED_FORMAT
+    assert second.message.startswith("The RAW data cannot be developed: ")
+
+
+# ------------------------------------------------------------------------------------------- hostile pictures
+
+_HUGE = 60_000
+
+
+def _icon(content: bytes) -> bytes:
+    return b"\0\0\1\0\1\0" + struct.pack("<BBBBHHII", 48, 32, 0, 0, 1, 32, len(content), 22) + content
+
+
+def _claiming(data: bytes, *places: int, order: str = ">") -> bytes:
+    """A picture whose header says 60,000 at these places."""
+    copy = bytearray(data)
+    for at in places:
+        struct.pack_into(order + "I", copy, at, _HUGE)
+    return bytes(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.psd", _claiming(pictures.psd(), 14, 18)),
+        ("a.jp2", pictures.encoded(pictures.photo(), "JPEG2000").replace(bytes([0, 0, 0, 48]), bytes([0, 0, 234, 96]))),
+        ("a.ico", _icon(broken_pictures.png_claiming(_HUGE, _HUGE))),
+        ("a.ico", _icon(struct.pack("<Iii", 40, _HUGE, _HUGE) + bytes(28))),
+        ("a.tga", pictures.encoded(pictures.photo(), "TGA")[:12] + b"\xff\xff\xff\xff\x18" + bytes(20)),
+        ("a.heic", heic().replace(struct.pack(">II", 64, 64), struct.pack(">II", _HUGE, _HUGE))),
+        ("a.nef", raw_tiff(jpegs=(PREVIEW.replace(struct.pack(">HH", 480, 640), struct.pack(">HH", _HUGE, _HUGE)),))),
+    ],
+)
+def test_a_picture_that_claims_to_be_huge_is_refused_before_it_is_decoded(name: str, data: bytes) -> None:
+    first = pages(data, name, DecodeLimits(max_megapixels=1))[0]
+    assert isinstance(first, PageFailure)
+    assert first.code is FailureCode.TOO_MANY_PIXELS, first
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.png", cgbi(SOURCE)),
+        ("a.png", _png(("zTXt", "long", LONG))),
+        ("a.nef", raw_tiff((0x0112, 6))),
+        ("a.cr3", cr3()),
+        ("a.dng", dng(PREVIEW)),
+        ("a.heic", heic(pictures=2, maps=2, described=2)),
+        ("a.heic", heic(tiles=3)),
+        ("a.tga", pictures.encoded(pictures.photo(), "TGA")),
+        ("a.psd", pictures.psd(channels=4, mode=4)),
+        ("a.jxl", pictures.jxl()),
+    ],
+)
+def test_damaged_pictures_get_an_answer(pool: DecodePool, name: str, data: bytes) -> None:
+    for number, damaged in enumerate(broken_pictures.mutations(data, 15, len(data))):
+        identity = identify(damaged, name)
+        if FORMATS[identity.sniffed_type].kind is not Kind.PICTURE:
+            continue
+        found = list(pool.decode(f"{number}", damaged, identity))
+        assert found
+        for each in found:
+            assert isinstance(each, Photo) or each.code not in (
+                FailureCode.DECODER_CRASHED,
+                FailureCode.DECODER_TIMEOUT,
+                FailureCode.INTERNAL_ERROR,
+            ), each
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[DecodePool]:
+    with DecodePool(1, DecodeLimits(max_megapixels=4, max_pages=20, seconds=20)) as pool:
+        yield pool
 
 
 # ------------------------------------------------------------------------------------------- the true reason
