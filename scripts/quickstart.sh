@@ -4,7 +4,7 @@
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/_env.sh"
 
-ensure_env "7z,heic"
+ensure_env "7z"
 cd -- "$ROOT"
 "$VENV/bin/clue" sample sample-evidence
 

@@ -101,7 +101,7 @@ def scan(
     ] = _DEFAULT.include_results,
     archive_depth: ArchiveDepth = _DEFAULT.archive_depth,
     gif_frames: Annotated[
-        GifFrames, typer.Option(help="Frames of a GIF to scan.", rich_help_panel=READING)
+        GifFrames, typer.Option(help="Frames to scan of an animated GIF, PNG, WebP or AVIF.", rich_help_panel=READING)
     ] = _DEFAULT.gif_frames,
     max_megapixels: Annotated[
         float,

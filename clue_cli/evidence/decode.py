@@ -7,21 +7,21 @@ anything is decompressed.
 
 from __future__ import annotations
 
-import importlib
-import io
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from PIL import AvifImagePlugin, Image, ImageFile
+from PIL import Image
 
-from clue_cli.evidence.formats import FORMATS
-from clue_cli.evidence.metadata import clean_text, file_finding, file_findings, read_exif
+from clue_cli.evidence.metadata import file_finding, file_findings, read_exif
+from clue_cli.evidence.opening import DEVELOPED, Opened, Refused, check_size, explained, open_picture, words
 from clue_cli.records import ExifBrief, FailureCode, Finding
 from model.images.pixels import orientation_of, to_rgb
 
 _SUBFILE_TYPE = 254  # TIFF tag
+_PAGED = ("tiff", "heic")
+_ANIMATED = ("gif", "png", "webp", "avif")
 _WARNINGS = 5  # at most so many of Pillow's own warnings are passed on
 
 
@@ -109,48 +109,23 @@ def decode_pages(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            image = _open(data, sniffed_type)
+            opened = open_picture(data, sniffed_type, limits.max_megapixels)
         except Exception as error:  # Pillow fed with hostile bytes raises whatever it likes
-            yield _failure(None, None, error)
+            yield _failure(None, None, explained(error, data, sniffed_type))
             return
-        with image:
-            yield from _Pages(data, sniffed_type, image, limits, gif_all_frames, caught).decode(first_page)
-
-
-class _Refused(Exception):
-    """A picture that is not decoded, for a reason that is known."""
-
-    def __init__(self, code: FailureCode, message: str, advice: str | None = None) -> None:
-        super().__init__(message)
-        self.code, self.message, self.advice = code, message, advice
+        with opened.image:
+            yield from _Pages(opened, limits, gif_all_frames, caught).decode(first_page)
 
 
 def _failure(page: int | None, page_count: int | None, error: Exception) -> PageFailure:
-    if isinstance(error, _Refused):
+    if isinstance(error, Refused):
         return PageFailure(page, page_count, error.code, error.message, error.advice)
     if isinstance(error, MemoryError):
         advice = "Lower --max-megapixels, or use a machine with more memory."
         message = "Decoding needs more memory than it was given."
         return PageFailure(page, page_count, FailureCode.OUT_OF_MEMORY, message, advice)
-    reason = clean_text(error) or type(error).__name__
+    reason = words(error) or type(error).__name__
     return PageFailure(page, page_count, FailureCode.CORRUPT_IMAGE, f"The picture is damaged or cut: {reason}.")
-
-
-def _open(data: bytes, sniffed_type: str) -> ImageFile.ImageFile:
-    Image.MAX_IMAGE_PIXELS = None  # ours is checked for each page, and its message names the option
-    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the pool is the parallelism
-    plugin = FORMATS[sniffed_type].pillow
-    assert plugin is not None, sniffed_type
-    if plugin == "HEIF":
-        try:
-            importlib.import_module("pillow_heif").register_heif_opener()
-        except ImportError as error:
-            raise _Refused(
-                FailureCode.MISSING_EXTRA,
-                "HEIC pictures need the extra `heic`, which is not installed.",
-                "pip install 'clue-forensics[heic]'",
-            ) from error
-    return Image.open(io.BytesIO(data), formats=[plugin])
 
 
 class _Pages:
@@ -158,14 +133,13 @@ class _Pages:
 
     def __init__(
         self,
-        data: bytes,
-        sniffed_type: str,
-        image: ImageFile.ImageFile,
+        opened: Opened,
         limits: DecodeLimits,
         gif_all_frames: bool,
         caught: list[warnings.WarningMessage],
     ) -> None:
-        self._data, self._type, self._image = data, sniffed_type, image
+        self._data, self._type, self._image = opened.data, opened.type, opened.image
+        self._opened, self._main = opened, opened.image.tell()
         self._limits, self._gif_all_frames, self._caught = limits, gif_all_frames, caught
 
     def decode(self, first_page: int) -> Iterator[Decoded]:
@@ -175,18 +149,21 @@ class _Pages:
         try:
             self._check_size()
             exif, findings = self._about_file()
-            if self._type == "tiff" or (self._type == "gif" and self._gif_all_frames):
+            if self._type in _PAGED or (self._type in _ANIMATED and self._gif_all_frames):
                 count, surplus = self._count_pages()
+                self._image.seek(self._main)  # a page that could not be set up would pass for the one at hand
         except Exception as error:  # as above
-            yield _failure(None, None, error)
+            yield _failure(None, None, explained(error, self._data, self._type))
             return
+        if self._opened.developed is not None:
+            count = 2
         if count > 1:
             yield PageCount(count)
         for page in range(first_page, count):
             try:
                 yield self._page(page, count, exif, findings)
             except Exception as error:  # as above; the other pages go on
-                yield _failure(page, count, error)
+                yield _failure(page, count, explained(error, self._data, self._type, page))
         if surplus:
             yield PageFailure(
                 None,
@@ -198,28 +175,23 @@ class _Pages:
 
     def _count_pages(self) -> tuple[int, bool]:
         """How many pages there are, at most the limit, and whether there are more."""
+        if self._type not in ("tiff", "gif"):  # to seek a frame is to decode it there
+            frames = getattr(self._image, "n_frames", 1)
+            return min(frames, self._limits.max_pages), frames > self._limits.max_pages
         count = 1
         while count <= self._limits.max_pages:
             try:
                 self._image.seek(count)
             except EOFError:
                 return count, False
-            except Exception:  # as above; a page that cannot even be found is reported when its turn comes
-                return count + 1, False
+            except Exception:  # as above; the page is reported when its turn comes
+                if self._image.tell() != count:  # nothing leads on from it
+                    return count + 1, False
             count += 1
         return self._limits.max_pages, True
 
     def _check_size(self) -> None:
-        width, height = self._image.size
-        megapixels = width * height / 1e6
-        if megapixels > self._limits.max_megapixels:
-            raise _Refused(
-                FailureCode.TOO_MANY_PIXELS,
-                f"{width} × {height} are {megapixels:.1f} megapixels; the limit is {self._limits.max_megapixels:g}.",
-                "Raise --max-megapixels.",
-            )
-        if not megapixels:
-            raise _Refused(FailureCode.CORRUPT_IMAGE, f"The picture is {width} × {height} pixels large.")
+        check_size(self._image.size, self._limits.max_megapixels)
 
     def _about_file(self) -> tuple[ExifBrief, list[Finding]]:
         info = self._image.info
@@ -229,40 +201,62 @@ class _Pages:
             exif = exif.model_copy(update={"thumbnail_present": False})
         xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or b""
         xmp = xmp.encode("utf-8", "replace") if isinstance(xmp, str) else bytes(xmp)
-        return exif, findings + file_findings(self._data, self._type, exif, xmp) + self._unseen_frames()
+        findings += [*file_findings(self._data, self._type, exif, xmp), *self._opened.findings, *self._unseen_frames()]
+        return exif, findings
 
     def _unseen_frames(self) -> list[Finding]:
-        frames = getattr(self._image, "n_frames", 1) if self._type in ("png", "webp", "avif", "heic") else 1
-        if self._type == "gif" and not self._gif_all_frames and getattr(self._image, "is_animated", False):
-            statement = "It is animated; only its first frame was examined (--gif-frames all examines each)."
-        elif frames > 1:
-            what = "main picture" if self._type == "heic" else "first frame"
-            statement = f"It holds {frames} pictures; only the {what} was examined."
-        else:
-            return []
-        return [file_finding("pictures_not_examined", statement)]
+        kind, statement = "pictures_not_examined", ""
+        if self._type in _ANIMATED and not self._gif_all_frames and getattr(self._image, "is_animated", False):
+            holds = "is animated" if self._type == "gif" else f"holds {self._image.n_frames} frames"  # type: ignore[attr-defined]
+            statement = f"It {holds}; only its first frame was examined (--gif-frames all examines each)."
+        elif self._type == "ico" and (count := len(self._image.info.get("sizes", ()))) > 1:
+            statement = f"It holds icons of {count} sizes; only the largest was examined."
+        elif self._type == "psd" and (count := _layers(self._image)):
+            kind, statement = "layers", f"It has {count} layers; their composite, as the file holds it, was examined."
+        return [file_finding(kind, statement)] if statement else []
 
     def _page(self, page: int, count: int, exif: ExifBrief, findings: list[Finding]) -> Page:
-        if self._image.tell() != page and self._type in ("tiff", "gif"):
-            self._image.seek(page)
+        if page and self._opened.developed is not None:
+            image, orientation = self._opened.developed(), orientation_of(self._image)
+            return Page(page, count, image, orientation, (DEVELOPED,), (), exif)
+        if not page and (error := getattr(self._image, "first_error", None)) is not None:
+            raise error
+        if self._type in _PAGED or self._type in _ANIMATED:
+            frame = self._frame(page)
+            if self._image.tell() != frame:
+                self._image.seek(frame)
         self._check_size()
         image = self._image
         if page and self._is_reduced():
             statement = "This page is a reduced-size version of another one."
             findings = [*findings, file_finding("reduced_size_page", statement)]
         orientation = orientation_of(image)
-        if self._type in ("gif", "heic"):  # a frame or a picture may turn out larger than the header said
+        if self._type in ("gif", "heic", "ico"):  # a frame or a picture may turn out larger than the header said
             image.load()
             self._check_size()
-        rgb, decoding = to_rgb(image)
+        rgb, converted = to_rgb(image)
+        decoding = [*self._opened.decoding, *converted]
         if orientation != 1:
             decoding.append(f"EXIF orientation {orientation} applied")
         if image.info.get("icc_profile"):
             decoding.append("ICC profile present, not applied")
-        said = [f"Pillow: {clean_text(entry.message)}" for entry in self._caught[:_WARNINGS]]
+        said = [f"Pillow: {words(entry.message)}" for entry in self._caught[:_WARNINGS]]
         findings = [*findings, *(file_finding("decoder_message", text) for text in dict.fromkeys(said))]
         return Page(page, count, rgb, orientation, tuple(decoding), tuple(findings), exif)
+
+    def _frame(self, page: int) -> int:
+        """The frame that is a page: the main picture of a HEIC comes first, wherever it is in the file."""
+        if self._type != "heic" or page > self._main:
+            return page
+        return page - 1 if page else self._main
 
     def _is_reduced(self) -> bool:
         kind = self._image.tag_v2.get(_SUBFILE_TYPE, 0) if self._type == "tiff" else 0  # type: ignore[attr-defined]
         return isinstance(kind, int) and bool(kind & 1)
+
+
+def _layers(image: Image.Image) -> int:
+    try:
+        return len(image.layers)  # type: ignore[attr-defined]
+    except Exception:  # as above; the composite does not need them
+        return 0

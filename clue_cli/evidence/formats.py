@@ -36,7 +36,7 @@ class Format:
         name: as it stands in a record, e.g. `jpeg`.
         kind: what clue does with it.
         extensions: endings of names that claim it, lower case, without the dot.
-        pillow: Pillow's name of the only decoder that may touch it.
+        pillow: Pillow's name of the only decoder that may touch it; for JPEG XL no name of Pillow's own.
         advice: what a user can do about a type clue does not read.
         container: of an archive, the module of `containers` that opens it.
         found_by_end: whether an archive can be opened when its start is damaged or something was put before it.
@@ -50,9 +50,14 @@ class Format:
     container: str | None = None
     found_by_end: bool = False
 
+    @property
+    def title(self) -> str:
+        """As it stands in a sentence."""
+        return self.name.upper()
+
 
 _EXPORT = "Export it as TIFF or PNG with a program that reads the format, and scan that."
-_DEVELOP = "Develop the raw picture, or extract its embedded JPEG, and scan that."
+_DEVELOP = "Develop it with a raw converter and scan that, or install the extra: pip install 'clue-forensics[raw]'."
 _MOUNT = "Mount the disk image read-only and scan the mount point."
 _UNPACK = "Unpack it to a folder and scan the folder."
 
@@ -67,20 +72,22 @@ FORMATS: dict[str, Format] = {
         Format("bmp", Kind.PICTURE, ("bmp", "dib"), "BMP"),
         Format("gif", Kind.PICTURE, ("gif",), "GIF"),
         Format("heic", Kind.PICTURE, ("heic", "heif", "hif"), "HEIF"),
-        Format("jxl", Kind.FOREIGN_PICTURE, ("jxl",), advice=_EXPORT),
-        Format("jp2", Kind.FOREIGN_PICTURE, ("jp2", "j2k", "jpf", "jpx", "j2c"), advice=_EXPORT),
-        Format("psd", Kind.FOREIGN_PICTURE, ("psd", "psb"), advice=_EXPORT),
+        Format("jxl", Kind.PICTURE, ("jxl",), "JXL"),
+        Format("jp2", Kind.PICTURE, ("jp2", "j2k", "jpf", "jpx", "j2c", "jph"), "JPEG2000"),
+        Format("psd", Kind.PICTURE, ("psd", "psb"), "PSD"),
+        Format("ico", Kind.PICTURE, ("ico",), "ICO"),
+        Format("tga", Kind.PICTURE, ("tga", "icb", "vda", "vst"), "TGA"),
         Format("xcf", Kind.FOREIGN_PICTURE, ("xcf",), advice=_EXPORT),
         Format("exr", Kind.FOREIGN_PICTURE, ("exr",), advice=_EXPORT),
         Format("jxr", Kind.FOREIGN_PICTURE, ("jxr", "wdp"), advice=_EXPORT),
         Format("pnm", Kind.FOREIGN_PICTURE, ("pnm", "ppm", "pgm", "pbm"), advice=_EXPORT),
-        Format("cr2", Kind.FOREIGN_PICTURE, ("cr2",), advice=_DEVELOP),
-        Format("cr3", Kind.FOREIGN_PICTURE, ("cr3",), advice=_DEVELOP),
-        Format("dng", Kind.FOREIGN_PICTURE, ("dng",), advice=_DEVELOP),
-        Format("raf", Kind.FOREIGN_PICTURE, ("raf",), advice=_DEVELOP),
-        Format("orf", Kind.FOREIGN_PICTURE, ("orf",), advice=_DEVELOP),
-        Format("rw2", Kind.FOREIGN_PICTURE, ("rw2",), advice=_DEVELOP),
-        Format("raw", Kind.FOREIGN_PICTURE, ("nef", "nrw", "arw", "sr2", "srw", "pef", "3fr", "iiq"), advice=_DEVELOP),
+        Format("cr2", Kind.PICTURE, ("cr2",), "JPEG", _DEVELOP),
+        Format("cr3", Kind.PICTURE, ("cr3",), "JPEG", _DEVELOP),
+        Format("dng", Kind.PICTURE, ("dng",), "JPEG", _DEVELOP),
+        Format("raf", Kind.PICTURE, ("raf",), "JPEG", _DEVELOP),
+        Format("orf", Kind.PICTURE, ("orf",), "JPEG", _DEVELOP),
+        Format("rw2", Kind.PICTURE, ("rw2",), "JPEG", _DEVELOP),
+        Format("raw", Kind.PICTURE, ("nef", "nrw", "arw", "sr2", "srw", "pef", "3fr", "iiq"), "JPEG", _DEVELOP),
         Format("zip", Kind.ARCHIVE, ("zip",), container="zip", found_by_end=True),
         Format("tar", Kind.ARCHIVE, ("tar",), container="tar"),
         Format("gzip", Kind.ARCHIVE, ("gz", "tgz"), container="compressed"),
@@ -100,6 +107,9 @@ FORMATS: dict[str, Format] = {
 }
 
 UNKNOWN = "unknown"
+
+CAMERA_RAW = frozenset(name for name, entry in FORMATS.items() if entry.advice == _DEVELOP)
+"""Types of raw files of cameras: the JPEG inside is decoded, not the raw data."""
 
 _BY_EXTENSION = {extension: entry.name for entry in FORMATS.values() for extension in entry.extensions}
 
@@ -145,6 +155,7 @@ _BZIP2 = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
 _CONTROL = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f]")
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_HEIF_BRANDS = frozenset({b"mif1", b"msf1", b"mif2"})  # of any coding
 
 
 def kind_of(type_name: str | None) -> Kind:
@@ -183,6 +194,8 @@ def sniff(head: bytes) -> str:
     for start, name in _STARTS:
         if head.startswith(start):
             return name
+    if _is_icon(head):
+        return "ico"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "webp"
     if head[4:8] == b"ftyp":
@@ -210,7 +223,25 @@ def _sniff_isobmff(head: bytes) -> str:
         return "avif"
     if brands & _HEIC_BRANDS:
         return "heic"
-    return "cr3" if b"crx " in brands else UNKNOWN
+    if b"crx " in brands:
+        return "cr3"
+    return "heic" if brands & _HEIF_BRANDS else UNKNOWN
+
+
+def _is_icon(head: bytes) -> bool:
+    """By its start and the first entry of its folder: the start alone is that of other files, too."""
+    if head[:4] != b"\0\0\1\0" or len(head) < 22:
+        return False
+    count, size, offset = (int.from_bytes(head[at:end], "little") for at, end in ((4, 6), (14, 18), (18, 22)))
+    return head[9] == 0 and count > 0 and size > 0 and offset >= 6 + 16 * count
+
+
+def is_targa(data: bytes) -> bool:
+    """Whether the bytes can be a TGA. Most begin with nothing that says so: ask only where the name does."""
+    if len(data) < 18:
+        return False
+    width, height = (int.from_bytes(data[at : at + 2], "little") for at in (12, 14))
+    return data[1] in (0, 1) and data[2] in (1, 2, 3, 9, 10, 11) and data[16] in (8, 16, 24, 32) and width * height > 0
 
 
 def _is_tar(head: bytes) -> bool:

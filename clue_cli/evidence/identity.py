@@ -8,8 +8,8 @@ import io
 from pathlib import Path
 from typing import BinaryIO
 
-from clue_cli.evidence.formats import HEAD_SIZE, claimed_type, sniff
-from clue_cli.evidence.raw_tiff import camera_raw_type
+from clue_cli.evidence.camera_raw import camera_raw_type
+from clue_cli.evidence.formats import HEAD_SIZE, UNKNOWN, claimed_type, is_targa, sniff
 from clue_cli.evidence.streams import ReadFailure
 from clue_cli.evidence.walk import open_file
 from clue_cli.records import FileIdentity, Finding, Origin
@@ -32,6 +32,8 @@ def identify(data: bytes | BinaryIO, name: str) -> FileIdentity:
     sniffed = sniff(head)
     if sniffed == "tiff" and isinstance(data, bytes):
         sniffed = camera_raw_type(data, claim) or sniffed
+    if sniffed == UNKNOWN and claim == "tga" and is_targa(head):
+        sniffed = "tga"
     return FileIdentity(sha256=digest.hexdigest(), byte_size=size, sniffed_type=sniffed, claimed_type=claim)
 
 

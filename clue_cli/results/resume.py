@@ -30,6 +30,7 @@ class Stamp:
         model_digest: SHA-256 of the model, hex.
         image_digest: SHA-256 over all that an image's record depends on, hex.
         gif_digest: the same for GIFs, of which an option chooses the frames.
+        animated_digest: the same for other types that can be animated; `image_digest` if first frames are chosen.
         failure_digest: SHA-256 over all that a failure depends on, the limits included, hex.
     """
 
@@ -37,6 +38,7 @@ class Stamp:
     model_digest: str
     image_digest: str
     gif_digest: str
+    animated_digest: str
     failure_digest: str
 
 
@@ -96,6 +98,8 @@ class ResumeIndex:
 
 def image_digest(record: ImageRecord, stamp: Stamp) -> str:
     """The digest of what an image's record depends on."""
+    if record.file.sniffed_type in ("png", "webp", "avif"):
+        return stamp.animated_digest
     return stamp.gif_digest if record.file.sniffed_type == "gif" else stamp.image_digest
 
 

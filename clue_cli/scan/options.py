@@ -51,7 +51,7 @@ class ScanOptions(NetworkOptions):
         follow_links: whether symbolic links are followed.
         include_results: whether folders with results of a scan are scanned.
         archive_depth: how deep archives in archives are opened; 0 opens none.
-        gif_frames: which frames of a GIF.
+        gif_frames: which frames of a GIF, or of an animated PNG, WebP or AVIF.
         max_megapixels: larger images are not decoded (10⁶ pixels).
         max_pages: further pages of one file are not read.
         max_file_mib: larger files and members are not read (2²⁰ bytes).
@@ -110,11 +110,13 @@ class ScanOptions(NetworkOptions):
         if self.compile is not None:  # its masks differ in their last bits
             judging["compile"] = self.compile.value
         started = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        image, gif = digest(judging), digest(judging | {"gif_frames": self.gif_frames.value})
         return Stamp(
             run_id=f"{started}-{secrets.token_hex(3)}",
             model_digest=model_digest,
-            image_digest=digest(judging),
-            gif_digest=digest(judging | {"gif_frames": self.gif_frames.value}),
+            image_digest=image,
+            gif_digest=gif,
+            animated_digest=gif if self.gif_frames is GifFrames.ALL else image,
             failure_digest=digest(judging | self._limits()),
         )
 

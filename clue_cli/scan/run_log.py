@@ -20,7 +20,7 @@ from typing import Literal
 from clue_cli import __version__
 from clue_cli.errors import ExitCode
 from clue_cli.progress import duration
-from clue_cli.records import Counts, FailureRecord, ImageRecord, RunRecord, Verdict
+from clue_cli.records import Counts, FailureCode, FailureRecord, ImageRecord, RunRecord, Verdict
 from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.scan.options import FailOn, ScanOptions
 from clue_cli.terminal import counted
@@ -60,6 +60,7 @@ class RunLog:
         self._lock = threading.RLock()
         self._counts: Counter[str] = Counter()
         self._not_pictures: Counter[str] = Counter()
+        self._missing: Counter[str] = Counter()
         self._skipped: Counter[str] = Counter()
         self._archives: dict[str, str] = {}
         self._changed = self._not_hashed = False
@@ -171,10 +172,18 @@ class RunLog:
                         self._steps[step] += getattr(record.seconds, step)
             else:
                 self._counts["failures"] += 1
-                if not resumed:
+                if record.code is FailureCode.MISSING_EXTRA:
+                    self._missing_extra(f"{record.message} {record.advice}", resumed)
+                elif not resumed:
                     self._reporter.note(f"failed: {record.locator}: {record.message}", "failure")
             self._reporter.result(record)
             self._reporter.advance(0, self._status())
+
+    def _missing_extra(self, words: str, resumed: bool) -> None:
+        """One line for all files that need the same package."""
+        self._missing[words] += 1
+        if self._missing[words] == 1 and not resumed:
+            self._reporter.note(f"warning: {words} All such files are recorded as failures.", "warning")
 
     def evidence_changed(self, locator: str) -> None:
         """A file had another SHA-256 after its scan."""
@@ -209,6 +218,9 @@ class RunLog:
             for reason, words in _SKIPPED.items():
                 if number := self._skipped.pop(reason, 0):
                     self.warn(words.format(n=number))
+            for words, number in self._missing.items():
+                self.warn(f"{counted(number, 'file')} not examined. {words}")
+            self._missing.clear()
             if self._replaced:
                 self.warn(
                     f"{counted(self._replaced, 'earlier result')} replaced: an earlier run recorded other files with "

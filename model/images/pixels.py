@@ -122,8 +122,8 @@ def orientation_of(image: Image.Image) -> int:
     """
     if image.format == "TIFF":
         return _turned_by_pillow(image)
-    # libheif has turned a HEIF as the container says; EXIF does not count there
-    if image.format == "HEIF" or "exif" not in image.info:
+    # libheif and libjxl have turned the picture as the container says; EXIF does not count there
+    if image.format in ("HEIF", "JXL") or "exif" not in image.info:
         return 1
     exif = Image.Exif()
     exif.load(image.info["exif"])
@@ -246,6 +246,8 @@ def _bits_per_sample(image: Image.Image) -> int:
     if image.format == "TIFF":
         bits = image.tag_v2.get(_BITS_PER_SAMPLE, (8,))  # type: ignore[attr-defined]
         return max(bits) if isinstance(bits, tuple) and bits else 8
+    if image.format == "JPEG2000" and image.mode.startswith("I;16"):
+        return 16
     bits = image.info.get("bit_depth", 8)
     return bits if isinstance(bits, int) else 8
 

@@ -90,7 +90,7 @@ BAD: dict[str, bytes] = {
     "text.jpg": broken_pictures.text_named_jpg(),
     "cut.jpg": pictures.jpeg(96, 80)[:300],
     "huge.png": broken_pictures.png_claiming(30_000, 30_000),
-    "other.jp2": b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(64),
+    "other.xcf": b"gimp xcf v011\0" + bytes(64),
 }
 
 # Locator below the top folder, code, and what message or advice must say.
@@ -99,7 +99,7 @@ FAILURES: list[tuple[str, str, str]] = [
     ("text.jpg", "not_an_image", "its content is not one (text)"),
     ("cut.jpg", "corrupt_image", "damaged or cut"),
     ("huge.png", "too_many_pixels", "--max-megapixels"),
-    ("other.jp2", "unsupported_format", "jp2"),
+    ("other.xcf", "unsupported_format", "xcf"),
     ("cut.zip", "archive_corrupt", "damaged or cut"),
     ("locked.zip!/secret.png", "archive_encrypted", "encrypted"),
     ("deep.zip!/level2.zip!/level1.zip!/level0.zip", "archive_too_deep", "--archive-depth"),

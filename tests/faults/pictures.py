@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import struct
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from tests.faults.heic import heic
 
 
 def photo(width: int = 48, height: int = 32, mode: str = "RGB", seed: int = 7) -> Image.Image:
@@ -48,15 +51,32 @@ def oriented_jpeg(orientation: int) -> bytes:
     return jpeg(exif=exif)
 
 
-def heic() -> bytes:
-    import pillow_heif
+def psd(channels: int = 3, depth: int = 8, mode: int = 3, version: int = 1) -> bytes:
+    """A Photoshop file of no layers; its composite is stored plane by plane."""
+    planes = np.moveaxis(np.asarray(photo()), 2, 0).tobytes() * channels
+    header = struct.pack(">4sH6xHIIHH", b"8BPS", version, channels, 32, 48, depth, mode)
+    return header + bytes(12) + b"\0\0" + planes[: channels * 48 * 32 * max(1, depth // 8)]
 
-    pillow_heif.register_heif_opener()
-    return encoded(photo(), "HEIF")
+
+def jxl(**options: Any) -> bytes:
+    import pylibjxl
+
+    encoded: bytes = pylibjxl.encode(np.asarray(photo()), **options)
+    return encoded
+
+
+def raf(preview: bytes | None = None) -> bytes:
+    """A raw file as Fujifilm's cameras write it, all but its raw data."""
+    preview = preview if preview is not None else jpeg(640, 480)
+    start = b"FUJIFILMCCD-RAW 0201FF383501X-T3".ljust(84, b"\0") + struct.pack(">II", 160, len(preview))
+    return start.ljust(160, b"\0") + preview + b"\x5a\xc3" * 500
 
 
 def one_of_each() -> dict[str, bytes]:
-    """A valid file of each type that the default installation decodes, by the name of the type."""
+    """A valid file of each type that the default installation decodes, by the name of the type.
+
+    TGA, which only its name gives away, is left out, and raw files, of which the extra makes two pages.
+    """
     return {
         "jpeg": jpeg(),
         "png": encoded(photo(), "PNG"),
@@ -65,4 +85,9 @@ def one_of_each() -> dict[str, bytes]:
         "avif": encoded(photo(), "AVIF"),
         "bmp": encoded(photo(), "BMP"),
         "gif": gif(),
+        "heic": heic(),
+        "jp2": encoded(photo(), "JPEG2000"),
+        "jxl": jxl(lossless=True),
+        "psd": psd(),
+        "ico": encoded(photo(), "ICO", sizes=[(48, 32)]),
     }

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clue_cli.evidence.decode import DecodeLimits, Page, PageCount, PageFailure, decode_pages
-from clue_cli.evidence.metadata import clean_text
+from clue_cli.evidence.opening import words
 from clue_cli.evidence.sandbox.framing import receive_bytes, receive_header, send_header, standard_streams
 from clue_cli.evidence.sandbox.members import members
 from model.images.maps import png_levels
@@ -116,7 +116,7 @@ def _failed(message: str) -> Reply:
 
 
 def _unreadable(what: str, error: Exception, path: str = "") -> Reply:
-    return _failed(f"{what}: {clean_text(str(error).removeprefix(f'{path}: ')) or type(error).__name__}.")
+    return _failed(f"{what}: {words(str(error).removeprefix(f'{path}: ')) or type(error).__name__}.")
 
 
 def serve(requests: BinaryIO, replies: BinaryIO, operations: Mapping[str, Operation] = OPERATIONS) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -53,7 +52,21 @@ def close_to(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any], mean: 
 
 
 @pytest.mark.parametrize(
-    ("name", "mean"), [("jpeg", 6), ("png", 0), ("tiff", 0), ("webp", 9), ("avif", 9), ("bmp", 0), ("gif", 12)]
+    ("name", "mean"),
+    [
+        ("jpeg", 6),
+        ("png", 0),
+        ("tiff", 0),
+        ("webp", 9),
+        ("avif", 9),
+        ("bmp", 0),
+        ("gif", 12),
+        ("heic", 12),
+        ("jp2", 0),
+        ("jxl", 0),
+        ("psd", 0),
+        ("ico", 0),
+    ],
 )
 def test_every_format_is_decoded(name: str, mean: float) -> None:
     first = pages(pictures.one_of_each()[name])[0]
@@ -61,19 +74,6 @@ def test_every_format_is_decoded(name: str, mean: float) -> None:
     assert close_to(pixels(first), expected, mean)
     assert isinstance(first, Page)
     assert first.image.mode == "RGB"
-
-
-def test_heic_is_decoded_with_the_extra() -> None:
-    pytest.importorskip("pillow_heif")
-    assert close_to(pixels(page(pictures.heic())), SOURCE, 12)
-
-
-def test_heic_without_the_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("pillow_heif")
-    data = pictures.heic()
-    monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    missing = failure(data)
-    assert (missing.code, missing.advice) == (FailureCode.MISSING_EXTRA, "pip install 'clue-forensics[heic]'")
 
 
 @pytest.mark.parametrize("options", [{"progressive": True}, {"quality": 100, "subsampling": 0}, {"optimize": True}])
@@ -283,13 +283,19 @@ def test_the_frames_of_a_gif_are_an_option(every: bool, count: int) -> None:
 
 
 @pytest.mark.parametrize("container", ["PNG", "WEBP", "AVIF"])
-def test_of_other_animations_the_first_frame_is_examined_and_it_is_said(container: str) -> None:
+def test_the_frames_of_other_animations_are_an_option_too(container: str) -> None:
     first, *rest = (pictures.photo(seed=number) for number in range(3))
     decoded = page(pictures.encoded(first, container, save_all=True, append_images=rest))
     assert close_to(pixels(decoded), np.asarray(first), 9)
     assert [finding.statement for finding in decoded.findings] == [
-        "It holds 3 pictures; only the first frame was examined."
+        "It holds 3 frames; only its first frame was examined (--gif-frames all examines each)."
     ]
+    found = pages(pictures.encoded(first, container, save_all=True, append_images=rest), gif_all_frames=True)
+    for number, frame in enumerate(found):
+        assert close_to(pixels(frame), np.asarray(pictures.photo(seed=number)), 9)
+        assert isinstance(frame, Page)
+        assert (frame.page, frame.page_count, frame.findings) == (number, 3, ())
+    assert len(found) == 3
 
 
 def test_further_pictures_of_an_mpo_are_told() -> None:

@@ -9,7 +9,9 @@ import struct
 
 import pytest
 
+from clue_cli.evidence.camera_raw import camera_raw_type
 from clue_cli.evidence.formats import (
+    CAMERA_RAW,
     FORMATS,
     Format,
     Kind,
@@ -20,7 +22,6 @@ from clue_cli.evidence.formats import (
     kind_of,
     sniff,
 )
-from clue_cli.evidence.raw_tiff import camera_raw_type
 from tests.faults import archives, pictures
 
 
@@ -46,10 +47,15 @@ def test_every_picture_type_is_sniffed(name: str, data: bytes) -> None:
         (b"Rar!\x1a\x07\x01\0", "rar"),
         (b"%PDF-1.7", "pdf"),
         (b"8BPS\0\1", "psd"),
+        (pictures.raf(), "raf"),
         (b"II*\0\x10\0\0\0CR\x02\0", "cr2"),
         (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "cr3"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "heic"),
         (b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", "avif"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1miaf", "heic"),
+        (b"\0\0\1\0\1\0" + bytes(8) + b"\x09\0\0\0\x16\0\0\0", "ico"),
+        (b"\0\0\1\0\1\0" + bytes(8) + b"\x09\0\0\0\x15\0\0\0", "unknown"),
+        (b"\0\0\1\xba" + bytes(40), "unknown"),
         (b"\0\0\0\x18ftypisom\0\0\0\0isommp42", "unknown"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "jxl"),
         (b"\xff\x4f\xff\x51\0", "jp2"),
@@ -101,7 +107,9 @@ def test_the_table_is_consistent() -> None:
     assert len(extensions) == len(set(extensions))
     for entry in FORMATS.values():
         assert (entry.pillow is not None) == (entry.kind is Kind.PICTURE)
-        assert (entry.advice is not None) == (entry.kind in (Kind.FOREIGN_PICTURE, Kind.FOREIGN_ARCHIVE))
+        assert (entry.advice is not None) == (
+            entry.name in CAMERA_RAW or entry.kind in (Kind.FOREIGN_PICTURE, Kind.FOREIGN_ARCHIVE)
+        )
     assert is_archive("rar")
     assert not is_archive("jpeg")
     assert kind_of("no such type") is Kind.OTHER

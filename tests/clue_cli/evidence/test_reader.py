@@ -92,11 +92,11 @@ class Unclosed(io.BufferedReader):
         ("a.jpg", broken_pictures.text_named_jpg(), FailureCode.NOT_AN_IMAGE, "text"),
         ("a.png", b"\0\1\2", FailureCode.NOT_AN_IMAGE, "unknown"),
         ("a.jpg", b"", FailureCode.EMPTY_FILE, "empty"),
-        ("a.jxl", b"\0\0\0\x0cJXL \r\n\x87\n", FailureCode.UNSUPPORTED_FORMAT, "jxl"),
-        ("a.jpg", b"8BPS\0\1", FailureCode.UNSUPPORTED_FORMAT, "psd"),
-        ("a.dat", b"\xff\x4f\xff\x51", FailureCode.UNSUPPORTED_FORMAT, "jp2"),
-        ("a.nef", pictures.tiff(), FailureCode.UNSUPPORTED_FORMAT, "raw"),
+        ("a.xcf", b"gimp xcf v011\0", FailureCode.UNSUPPORTED_FORMAT, "xcf"),
+        ("a.jpg", b"\x76\x2f\x31\x01\2\0", FailureCode.UNSUPPORTED_FORMAT, "exr"),
+        ("a.dat", b"II\xbc\x01\x08\0", FailureCode.UNSUPPORTED_FORMAT, "jxr"),
         ("a.psd", b"text", FailureCode.NOT_AN_IMAGE, "text"),
+        ("a.tga", b"\xff\xfe\xfd binary, and no picture", FailureCode.NOT_AN_IMAGE, "unknown"),
     ],
 )
 def test_what_claims_or_is_a_picture_and_cannot_be_decoded_is_told(

@@ -113,10 +113,12 @@ def test_failures_depend_on_the_limits_too(
         ("gif", GifFrames.FIRST, GifFrames.FIRST, [0]),
         ("gif", GifFrames.FIRST, GifFrames.ALL, None),
         ("gif", GifFrames.ALL, GifFrames.FIRST, None),
+        ("webp", GifFrames.FIRST, GifFrames.ALL, None),
+        ("png", GifFrames.ALL, GifFrames.FIRST, None),
         ("jpeg", GifFrames.FIRST, GifFrames.ALL, [0]),
     ],
 )
-def test_which_frames_matters_to_gifs_alone(
+def test_which_frames_matters_to_what_can_be_animated(
     tmp_path: Path, sniffed: str, first: GifFrames, second: GifFrames, expected: list[int] | None
 ) -> None:
     first_run(tmp_path, [image("x", file=identity(sniffed=sniffed))], gif_frames=first)

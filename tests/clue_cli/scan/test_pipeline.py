@@ -19,10 +19,11 @@ from PIL import Image
 from clue_cli import __version__
 from clue_cli.engine import flow
 from clue_cli.errors import NothingToScanError, OutputError, UsageError, WeightsError
+from clue_cli.evidence.item import Item, Unreadable
 from clue_cli.networks import local
 from clue_cli.networks.options import DType
 from clue_cli.progress import ShownReporter
-from clue_cli.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord
+from clue_cli.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord, Step
 from clue_cli.scan import pipeline
 from clue_cli.scan.assemble import uncalibrated
 from clue_cli.scan.options import ScanOptions
@@ -121,6 +122,26 @@ def test_what_a_person_sees(scan: Scan, tmp_path: Path) -> None:
     assert said.count("failed: evidence/cut.jpg: ") == 1
     for row in ("Scan finished", "6", "1 of 6 files", "slowest steps", "reused from earlier scans", "index.html"):
         assert row in said
+
+
+def test_files_that_need_a_package_are_told_in_one_line(
+    scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message, advice = "HEIC pictures need the package pi-heif, which is not installed.", "pip install pi-heif"
+
+    def missing(item: Item, limit: float) -> Unreadable:
+        return Unreadable(item.locator, Step.READ, FailureCode.MISSING_EXTRA, message, advice)
+
+    monkeypatch.setattr(pipeline, "read_item", missing)
+    stream = io.StringIO()
+    with ShownReporter(stream=stream) as reporter:
+        run = scan(progress=reporter)
+    assert "failed:" not in stream.getvalue()
+    assert stream.getvalue().count(f"warning: {message} {advice}") == 1
+    assert f"6 files not examined. {message} {advice}" in run.warnings
+    found = records(tmp_path / "out")
+    assert {getattr(record, "code", None) for record in found.values()} == {FailureCode.MISSING_EXTRA}
+    assert len(found) == 6
 
 
 def test_outputs_have_the_size_of_the_image_and_agree_with_the_record(scan: Scan, tmp_path: Path) -> None:
