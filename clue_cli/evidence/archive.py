@@ -18,6 +18,7 @@ from clue_cli.evidence.item import ArchiveOpened, Item, Skipped, Unreadable
 from clue_cli.evidence.locator import MEMBER, UniqueNames, member_path
 from clue_cli.evidence.sandbox.archives import ArchiveReader
 from clue_cli.evidence.streams import (
+    CHUNK,
     ArchiveLimits,
     Budget,
     HeadedStream,
@@ -131,11 +132,20 @@ def _member_events(
     elif member.is_link:
         yield Skipped(locator, "archive link")
     else:
-        findings = (*archive.item.findings, *oddities)
+        findings = (*archive.item.findings, *oddities, *member.findings)
         try:
             with HeadedStream(member.open()) as stream:
+                if member.stray and kind_of(sniff(stream.peek(HEAD_SIZE))) is Kind.OTHER:
+                    raise _stray_bytes(stream, member)
                 item = Item(locator, member.size, None, lambda: cast(BinaryIO, stream), findings)
                 source = Source(item, stream, None, member.name, archive.depth + 1, budget)
                 yield from source_events(source, options)
         except Exception as error:  # the rest of the archive goes on
             yield unreadable(locator, Step.ARCHIVE, failure_from(error))
+
+
+def _stray_bytes(stream: HeadedStream, member: Member) -> ReadFailure:
+    while stream.read(CHUNK):
+        pass
+    message = f"{stream.consumed:,} bytes are no picture and no archive that clue knows. {member.findings[0].statement}"
+    return ReadFailure(FailureCode.UNSUPPORTED_FORMAT, message)
