@@ -174,6 +174,19 @@ class Slice(ByteSource):
         return data
 
 
+def rfind(stream: BinaryIO, pattern: bytes, stop: int) -> int:
+    """Where the pattern last stands in the bytes before `stop` of a seekable stream, -1 if nowhere."""
+    overlap = b""
+    while stop > 0:
+        start = max(0, stop - CHUNK)
+        stream.seek(start)
+        data = stream.read(stop - start) + overlap
+        if (at := data.rfind(pattern)) >= 0:
+            return start + at
+        stop, overlap = start, data[: len(pattern) - 1]
+    return -1
+
+
 class Unpadded(ByteSource):
     """A stream without the zeros at its end."""
 

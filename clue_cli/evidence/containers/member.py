@@ -70,17 +70,20 @@ def oddity(kind: str, statement: str) -> Finding:
     return Finding(kind=kind, source=Origin.CONTAINER, statement=statement)
 
 
-def stray(source: BinaryIO, name: str, place: str, *, quiet: bool = False) -> Iterator[Member]:
+def stray(
+    source: BinaryIO, name: str, place: str, *, skipped: bytes = b"\0", quiet: bool = False
+) -> Iterator[Member]:
     """What lies outside of an archive's members, handed out like a member; nothing if it is zeros only.
 
     Args:
         name: for its locator, in brackets.
         place: where it lies, to follow "It lies".
+        skipped: bytes that count for nothing where they come first.
         quiet: pass over what is no picture and no archive.
     """
     head = b""
     while not head and (data := source.read(CHUNK)):
-        head = data.lstrip(b"\0")
+        head = data.lstrip(skipped)
     stream = HeadedStream(source, head)
     kind = kind_of(sniff(stream.peek(HEAD_SIZE)))
     if kind is not Kind.ARCHIVE:  # one may end with zeros itself

@@ -18,8 +18,7 @@ from typing import BinaryIO, cast
 
 from clue_cli.evidence.containers.compressed import XZ_MEMORY, Decoder, Decompressed, Inflater, zstd_decoder
 from clue_cli.evidence.containers.member import ENCRYPTED_ADVICE, Archive, Member, link, oddity, refused, stray
-from clue_cli.evidence.formats import HEAD_SIZE, sniff
-from clue_cli.evidence.streams import CHUNK, UNPACK_ADVICE, Budget, ByteSource, HeadedStream, Metered, ReadFailure, Slice
+from clue_cli.evidence.streams import CHUNK, UNPACK_ADVICE, Budget, ByteSource, Metered, ReadFailure, Slice, rfind
 from clue_cli.records import FailureCode, Finding
 
 _CENTRAL_ENTRY = 256
@@ -114,20 +113,16 @@ def _listed(stream: BinaryIO, end: _End, budget: Budget) -> Iterator[Member]:
 
 def _find_end(stream: BinaryIO, total: int) -> _End | None:
     """The last end record that makes sense, wherever it lies; None if there is none."""
-    position, overlap = total, b""
-    while position > 0:
-        start = max(0, position - CHUNK)
-        stream.seek(start)
-        data = stream.read(position - start) + overlap
-        at = len(data)
-        while (at := data.rfind(b"PK\x05\x06", 0, at)) >= 0:
-            if (found := _end_at(stream, start + at, data[at : at + _END.size], total)) is not None:
-                return found
-        position, overlap = start, data[: _END.size - 1]
+    at = total
+    while (at := rfind(stream, b"PK\x05\x06", at)) >= 0:
+        if (found := _end_at(stream, at, total)) is not None:
+            return found
     return None
 
 
-def _end_at(stream: BinaryIO, at: int, record: bytes, total: int) -> _End | None:
+def _end_at(stream: BinaryIO, at: int, total: int) -> _End | None:
+    stream.seek(at)
+    record = stream.read(_END.size)
     if len(record) < _END.size:
         return None
     _, disk, _, _, count, size, offset, comment = _END.unpack(record)
