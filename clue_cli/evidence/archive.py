@@ -76,7 +76,7 @@ def source_events(source: Source, options: ArchiveOptions) -> Iterator[Event]:
             failure = ReadFailure(FailureCode.EMPTY_FILE, "The file is empty.")
             yield unreadable(locator, Step.ARCHIVE, failure)
             return
-        if claim is None or not FORMATS[claim].found_by_end:
+        if claim is None or not FORMATS[claim].by_name:
             message = f"It is named like a {claim} archive but its content is not one ({type_name})."
             yield unreadable(locator, Step.ARCHIVE, ReadFailure(FailureCode.ARCHIVE_CORRUPT, message))
             return
@@ -100,7 +100,9 @@ def source_events(source: Source, options: ArchiveOptions) -> Iterator[Event]:
             yield from _archive_events(source, type_name, options)
         case Kind.FOREIGN_ARCHIVE:
             failure = ReadFailure(
-                FailureCode.UNSUPPORTED_FORMAT, f"clue cannot open {type_name} archives.", FORMATS[type_name].advice
+                FailureCode.UNSUPPORTED_FORMAT,
+                f"clue cannot open {FORMATS[type_name].title or f'{type_name} archives'}.",
+                FORMATS[type_name].advice,
             )
             yield unreadable(locator, Step.ARCHIVE, failure)
         case _:

@@ -70,9 +70,7 @@ def oddity(kind: str, statement: str) -> Finding:
     return Finding(kind=kind, source=Origin.CONTAINER, statement=statement)
 
 
-def stray(
-    source: BinaryIO, name: str, place: str, *, skipped: bytes = b"\0", quiet: bool = False
-) -> Iterator[Member]:
+def stray(source: BinaryIO, name: str, place: str, *, skipped: bytes = b"\0", quiet: bool = False) -> Iterator[Member]:
     """What lies outside of an archive's members, handed out like a member; nothing if it is zeros only.
 
     Args:

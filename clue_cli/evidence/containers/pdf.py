@@ -63,7 +63,9 @@ def members(archive: Archive, budget: Budget) -> Iterator[Member]:
         import pikepdf
     except ImportError as error:
         raise ReadFailure(
-            FailureCode.MISSING_EXTRA, "PDF files need the package pikepdf, which is not installed.", "pip install pikepdf"
+            FailureCode.MISSING_EXTRA,
+            "PDF files need the package pikepdf, which is not installed.",
+            "pip install pikepdf",
         ) from error
     damage: ReadFailure | None = None
     mended: _Mended | None = None
@@ -124,7 +126,9 @@ class _Reading:
             self.damage = _damaged(warnings[0])
         with self._noting():
             for name, attached in self._document.attachments.items():
-                yield Member(f"attachment/{name}", None, _opener(lambda a=attached: self._charged(a.get_file().read_bytes())))
+                yield Member(
+                    f"attachment/{name}", None, _opener(lambda a=attached: self._charged(a.get_file().read_bytes()))
+                )
 
     def _streams(self) -> Iterator[Any]:
         import pikepdf
@@ -170,7 +174,9 @@ class _Reading:
         if page is not None:
             picture.pages.append(page)
         if stream.objgen not in self._original and not picture.inline:
-            picture.inline = 1 + sum(other.pages[:1] == [page] and other.inline > 0 for other in self._pictures.values())
+            picture.inline = 1 + sum(
+                other.pages[:1] == [page] and other.inline > 0 for other in self._pictures.values()
+            )
         for name in ("/SMask", "/Mask"):
             if _is_stream(mask := stream.get(name)):
                 self._masks.add(mask.objgen)
@@ -197,7 +203,9 @@ class _Reading:
             raise ValueError(f"{width}×{height} pixels")
         parameters = (_listed(stream.get("/DecodeParms")) or [None])[-1]
         if last == "CCITTFaxDecode":
-            return "tif", lambda: _fax(self._charged(self._undone(stream, len(filters) - 1)), width, height, parameters, stream)
+            return "tif", lambda: _fax(
+                self._charged(self._undone(stream, len(filters) - 1)), width, height, parameters, stream
+            )
         if last == "JBIG2Decode":
             raise ReadFailure(
                 FailureCode.UNSUPPORTED_FORMAT,
@@ -215,7 +223,10 @@ class _Reading:
             )
         shape = width, height, bits, space, palette
         predicted = int(_get(parameters, "/Predictor") or 1) >= 10 and filters == ["FlateDecode"]
-        said = [int(_get(parameters, key) or usual) for key, usual in (("/Colors", 1), ("/Columns", 1), ("/BitsPerComponent", 8))]
+        said = [
+            int(_get(parameters, key) or usual)
+            for key, usual in (("/Colors", 1), ("/Columns", 1), ("/BitsPerComponent", 8))
+        ]
         if predicted and said == [channels, width, bits] and space in (_GREY, _RGB, _INDEXED):
             return "png", lambda: _png(self._charged(self._raw(stream)), *shape)
         return "tif", lambda: _tiff(self._charged(self._pixels(stream, filters, parameters, size)), *shape)
@@ -268,7 +279,10 @@ class _Mended(ByteSource):
             self._last = at, number
         top = max(places, default=0) + 1
         added = [b"\nendstream\nendobj\n"]
-        for number, thing in ((top, b"<</Type/Pages/Kids[]/Count 0>>"), (top + 1, b"<</Type/Catalog/Pages %d 0 R>>" % top)):
+        for number, thing in (
+            (top, b"<</Type/Pages/Kids[]/Count 0>>"),
+            (top + 1, b"<</Type/Catalog/Pages %d 0 R>>" % top),
+        ):
             places[number] = self._total + sum(map(len, added)), 0
             added.append(b"%d 0 obj\n%b\nendobj\n" % (number, thing))
         table = b"".join(b"%d 1\n%010d %05d n \n" % (number, *place) for number, place in sorted(places.items()))
@@ -364,7 +378,9 @@ def _findings(picture: _Picture, *, pageless: bool) -> tuple[Finding, ...]:
         found.append(("pdf_pages", f"The PDF shows it on {len(picture.pages)} pages: {pages}."))
     for key, kind in (("/SMask", "soft mask"), ("/Mask", "mask")):
         if _is_stream(mask := stream.get(key)):
-            statement = f"Object {mask.objgen[0]} of the PDF is its {kind}, and is not judged: it hides parts of the picture."
+            statement = (
+                f"Object {mask.objgen[0]} of the PDF is its {kind}, and is not judged: it hides parts of the picture."
+            )
             found.append(("pdf_mask", statement))
     if bool(stream.get("/ImageMask", False)):
         found.append(("pdf_stencil", "It is a stencil: the page shows it in one colour."))
@@ -394,7 +410,9 @@ def _values(thing: Any) -> Iterator[Any]:
     """The dictionaries and streams that an array or a dictionary holds."""
     import pikepdf
 
-    held = thing if isinstance(thing, pikepdf.Array) else thing.values() if isinstance(thing, pikepdf.Dictionary) else ()
+    held = (
+        thing if isinstance(thing, pikepdf.Array) else thing.values() if isinstance(thing, pikepdf.Dictionary) else ()
+    )
     return (value for value in cast("Any", held) if isinstance(value, pikepdf.Dictionary | pikepdf.Stream))
 
 
@@ -461,7 +479,13 @@ def _fax(data: bytes, width: int, height: int, parameters: Any, stream: Any) -> 
 
 
 def _tiff_file(
-    data: bytes, width: int, height: int, bits: list[int], compression: int, photometric: int, more: dict[int, list[int]]
+    data: bytes,
+    width: int,
+    height: int,
+    bits: list[int],
+    compression: int,
+    photometric: int,
+    more: dict[int, list[int]],
 ) -> bytes:
     """A big-endian TIFF of one strip, which is the data as they are."""
     tags = {256: [width], 257: [height], 258: bits, 259: [compression], 262: [photometric], 273: [0]}

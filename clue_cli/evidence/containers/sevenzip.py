@@ -46,7 +46,9 @@ def _members(stream: BinaryIO, budget: Budget) -> Iterator[Member]:
         pump.close()
     stream.seek(12)
     end = 32 + sum(struct.unpack("<QQ", stream.read(16)))  # where the index begins, and its size
-    yield from stray(cast(BinaryIO, Slice(stream, end)), "(after the end)", f"at byte {end:,} of the file, after the archive")
+    yield from stray(
+        cast(BinaryIO, Slice(stream, end)), "(after the end)", f"at byte {end:,} of the file, after the archive"
+    )
 
 
 def _open(stream: BinaryIO) -> py7zr.SevenZipFile:

@@ -154,14 +154,18 @@ class _Reading:
                     return
             except _BAD_HEADER as error:
                 if not ended:
-                    self._damaged(f"The archive is damaged: no header is at byte {at:,}, where one should be ({error}).")
+                    self._damaged(
+                        f"The archive is damaged: no header is at byte {at:,}, where one should be ({error})."
+                    )
             else:
                 ended = False
                 yield info
                 continue
             if ended or is_picture(sniff(block)):  # else it was the header
                 tape.seek_back(block, at)
-            place = f"at byte {tape.tell():,} of the tar, {'after its end mark' if ended else 'behind a damaged header'}"
+            place = (
+                f"at byte {tape.tell():,} of the tar, {'after its end mark' if ended else 'behind a damaged header'}"
+            )
             rest = _UpToHeader(tape)
             yield from stray(cast(BinaryIO, rest), "(after the end)" if ended else "(behind the damage)", place)
             while rest.read(CHUNK):
@@ -213,10 +217,14 @@ def _oddities(info: _TarInfo) -> tuple[Any, ...]:
     found = []
     if info.issparse():
         stored = sum(size for _, size in cast(Any, info).sparse)
-        statement = f"The archive holds {stored:,} of the file's {info.size:,} bytes; the others are zeros (a sparse file)."
+        statement = (
+            f"The archive holds {stored:,} of the file's {info.size:,} bytes; the others are zeros (a sparse file)."
+        )
         found.append(oddity("sparse_member", statement))
     if info.passed_over:
-        statement = f"A header of {info.passed_over:,} bytes before it was not read; its name may be longer than it seems."
+        statement = (
+            f"A header of {info.passed_over:,} bytes before it was not read; its name may be longer than it seems."
+        )
         found.append(oddity("header_too_large", statement))
     return tuple(found)
 

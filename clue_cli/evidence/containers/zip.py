@@ -18,7 +18,18 @@ from typing import BinaryIO, cast
 
 from clue_cli.evidence.containers.compressed import XZ_MEMORY, Decoder, Decompressed, Inflater, zstd_decoder
 from clue_cli.evidence.containers.member import ENCRYPTED_ADVICE, Archive, Member, link, oddity, refused, stray
-from clue_cli.evidence.streams import CHUNK, UNPACK_ADVICE, Budget, ByteSource, Metered, ReadFailure, Slice, rfind
+from clue_cli.evidence.formats import HEAD_SIZE, claimed_type, is_archive, is_picture, sniff
+from clue_cli.evidence.streams import (
+    CHUNK,
+    UNPACK_ADVICE,
+    Budget,
+    ByteSource,
+    HeadedStream,
+    Metered,
+    ReadFailure,
+    Slice,
+    rfind,
+)
 from clue_cli.records import FailureCode, Finding
 
 _CENTRAL_ENTRY = 256
@@ -37,6 +48,7 @@ _NEWEST_VERSION = 63  # of the format: a larger one is no header but chance
 _GAP = 512
 """Fewer bytes than this between two members are not searched: alignment, descriptors."""
 
+_DOCUMENTS = ("[Content_Types].xml", "mimetype")  # of Office, of OpenDocument and EPUB
 _NAMES_SHOWN = 10
 _STORED, _DEFLATED = 0, 8
 
@@ -77,7 +89,7 @@ def members(archive: Archive, budget: Budget) -> Iterator[Member]:
         end = _find_end(stream, total)
         if end is None or end.volumes:
             found = 0
-            for _, member in _recovered(stream, budget, 0, total):
+            for member in _recovered(stream, budget, 0, total):
                 found += 1
                 yield member
             reason = "its directory is not there" if end is None else "it is the last volume of a split archive"
@@ -88,7 +100,9 @@ def members(archive: Archive, budget: Budget) -> Iterator[Member]:
             )
         yield from _listed(stream, end, budget)
         where = f"at byte {end.end:,} of the file, after the end of the zip"
-        yield from stray(_slice(stream, end.end - end.comment, end.end), "(comment)", "in the zip's comment", quiet=True)
+        yield from stray(
+            _slice(stream, end.end - end.comment, end.end), "(comment)", "in the zip's comment", quiet=True
+        )
         yield from stray(_slice(stream, end.end, total), "(after the end)", where)
 
 
@@ -103,12 +117,17 @@ def _listed(stream: BinaryIO, end: _End, budget: Budget) -> Iterator[Member]:
     entries, damage = _directory(stream, end)
     entries = _without_duplicates(entries)
     overlapping, gaps = _layout(entries, end.directory)
+    document = any(entry.name in _DOCUMENTS for entry in entries)
     for entry in entries:
-        yield _member(stream, entry, budget, overlaps=entry.start in overlapping)
+        member = _member(stream, entry, budget, overlaps=entry.start in overlapping)
+        if not (document and _is_markup(member)):
+            yield member
     for start, stop in gaps:
         yield from _gap(stream, start, stop, budget)
     if damage:
-        raise ReadFailure(FailureCode.ARCHIVE_CORRUPT, f"The archive's directory is damaged after {len(entries)} members.")
+        raise ReadFailure(
+            FailureCode.ARCHIVE_CORRUPT, f"The archive's directory is damaged after {len(entries)} members."
+        )
 
 
 def _find_end(stream: BinaryIO, total: int) -> _End | None:
@@ -159,7 +178,9 @@ def _directory(stream: BinaryIO, end: _End) -> tuple[list[_Entry], bool]:
         at += name_length + extra_length + comment_length
         wide = extra.get(_ZIP64, b"")
         large = iter(struct.unpack_from(f"<{len(wide) // 8}Q", wide))
-        size, packed, offset = (next(large, value) if value == 0xFFFFFFFF else value for value in (size, packed, offset))
+        size, packed, offset = (
+            next(large, value) if value == 0xFFFFFFFF else value for value in (size, packed, offset)
+        )
         name, findings = _name(raw, flags, made >> 8, extra.get(_UNICODE_PATH))
         is_link = stat.S_ISLNK(attributes >> 16)
         entries.append(_Entry(name, raw, offset + end.shift, flags, method, crc, packed, size, is_link, findings))
@@ -233,12 +254,25 @@ def _gap(stream: BinaryIO, start: int, stop: int, budget: Budget) -> Iterator[Me
             yield from stray(_slice(stream, 0, stop), "(before the start)", "before the start of the zip")
         return
     note = oddity("unlisted_member", "The directory of the archive does not list it: an unpacker does not show it.")
-    found = start
-    for found, member in _recovered(stream, budget, start, stop):
+    found = False
+    for member in _recovered(stream, budget, start, stop):
+        found = True
         yield replace(member, findings=(*member.findings, note))
-    if found == start:
+    if not found:
         place = f"at byte {start:,} of the file, between the members of the zip"
         yield from stray(_slice(stream, start, stop), "(between members)", place, quiet=True)
+
+
+def _is_markup(member: Member) -> bool:
+    """Whether it is one of the texts that a document is made of: no file that a person put into it."""
+    claim = claimed_type(member.name)
+    if is_picture(claim) or is_archive(claim):
+        return False
+    try:
+        with HeadedStream(member.open()) as content:
+            return sniff(content.peek(HEAD_SIZE)) == "text"
+    except ReadFailure:
+        return False
 
 
 def _member(stream: BinaryIO, entry: _Entry, budget: Budget, *, overlaps: bool) -> Member:
@@ -275,8 +309,8 @@ def _local(stream: BinaryIO, start: int) -> tuple[bytes, int, int] | None:
     return stream.read(name_length), flags, start + _LOCAL.size + name_length + extra_length
 
 
-def _recovered(stream: BinaryIO, budget: Budget, position: int, stop: int) -> Iterator[tuple[int, Member]]:
-    """Each stored or deflated member that a local header announces, found without the directory, and where it ends.
+def _recovered(stream: BinaryIO, budget: Budget, position: int, stop: int) -> Iterator[Member]:
+    """Each stored or deflated member that a local header announces, found without the directory.
 
     Encrypted members are passed over: without the directory they look like random bytes. A member whose bytes
     are cut fails when it is read.
@@ -304,7 +338,7 @@ def _recovered(stream: BinaryIO, budget: Budget, position: int, stop: int) -> It
         if size or not name.endswith("/"):
             sizes = (packed, size, crc) if known else None
             opener = _opener(stream, start, method, sizes, budget)
-            yield position, Member(name, size if known else None, opener, findings=findings)
+            yield Member(name, size if known else None, opener, findings=findings)
 
 
 def _find(stream: BinaryIO, position: int) -> int:
