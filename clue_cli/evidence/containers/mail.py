@@ -37,8 +37,7 @@ def members(archive: Archive, budget: Budget) -> Iterator[Member]:
     """The parts of a mail; those of an mbox have the number of their mail before their own."""
     lines = io.BufferedReader(cast("io.RawIOBase", archive.stream), 1 << 17)
     if archive.type_name != "mbox":
-        mail = _COUNT.sub(b"", b"".join(_mail(lines)), count=1)
-        yield from _parts(mail, "", budget)
+        yield from _parts(_COUNT.sub(b"", b"".join(_mail(lines)), count=1), "", budget)
         return
     for number, mail in enumerate(_mails(lines), 1):
         if isinstance(mail, ReadFailure):
@@ -107,10 +106,12 @@ def _walk(part: Message, number: str, prefix: str, budget: Budget, depth: int) -
         if (
             part.get_content_maintype() == "message" and len(inner) == 1
         ):  # a mail within the mail: its number is the part's
-            yield from _walk(inner[0], number, prefix, budget, depth + 1)
+            yield from _walk(cast(Message, inner[0]), number, prefix, budget, depth + 1)
             return
         for count, child in enumerate(inner, 1):
-            yield from _walk(child, f"{number}.{count}" if number else str(count), prefix, budget, depth + 1)
+            yield from _walk(
+                cast(Message, child), f"{number}.{count}" if number else str(count), prefix, budget, depth + 1
+            )
         return
     name = _file_name(part)
     content = _decoded(part)

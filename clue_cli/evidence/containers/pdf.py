@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Any, BinaryIO, cast
 
@@ -126,9 +127,10 @@ class _Reading:
             self.damage = _damaged(warnings[0])
         with self._noting():
             for name, attached in self._document.attachments.items():
-                yield Member(
-                    f"attachment/{name}", None, _opener(lambda a=attached: self._charged(a.get_file().read_bytes()))
-                )
+                yield Member(f"attachment/{name}", None, _opener(partial(self._attached, attached)))
+
+    def _attached(self, attached: Any) -> bytes:
+        return self._charged(bytes(attached.get_file().read_bytes()))
 
     def _streams(self) -> Iterator[Any]:
         import pikepdf

@@ -119,6 +119,8 @@ def _listed(stream: BinaryIO, end: _End, budget: Budget) -> Iterator[Member]:
     overlapping, gaps = _layout(entries, end.directory)
     document = any(entry.name in _DOCUMENTS for entry in entries)
     for entry in entries:
+        if not entry.size and entry.name.endswith(("/", "\\")):
+            continue  # a folder; one with content hides a file
         member = _member(stream, entry, budget, overlaps=entry.start in overlapping)
         if not (document and _is_markup(member)):
             yield member
@@ -166,7 +168,7 @@ def _directory(stream: BinaryIO, end: _End) -> tuple[list[_Entry], bool]:
     """What the directory lists, and whether it is damaged after that."""
     stream.seek(end.directory)
     data, at = stream.read(end.size), 0
-    entries = []
+    entries: list[_Entry] = []
     while at < len(data):
         if not data.startswith(b"PK\x01\x02", at) or at + _CENTRAL.size > len(data):
             return entries, not data.startswith((b"PK\x05\x05", b"PK\x06\x08"), at)  # a signature, other records
@@ -189,7 +191,8 @@ def _directory(stream: BinaryIO, end: _End) -> tuple[list[_Entry], bool]:
 
 def _extra(data: bytes) -> dict[int, bytes]:
     """The extra fields of a header, by their numbers."""
-    fields, at = {}, 0
+    fields: dict[int, bytes] = {}
+    at = 0
     while at + 4 <= len(data):
         number, length = struct.unpack_from("<2H", data, at)
         fields.setdefault(number, data[at + 4 : at + 4 + length])
@@ -278,15 +281,14 @@ def _is_markup(member: Member) -> bool:
 def _member(stream: BinaryIO, entry: _Entry, budget: Budget, *, overlaps: bool) -> Member:
     if entry.is_link:
         return link(entry.name)
-    refusal = None
-    if entry.flags & _ENCRYPTED:
-        refusal = refused(FailureCode.ARCHIVE_ENCRYPTED, "The member is encrypted.", ENCRYPTED_ADVICE)
-    elif overlaps:
-        refusal = refused(FailureCode.ARCHIVE_LIMIT, "The member overlaps another one: it looks like a zip bomb.")
-    elif (local := _local(stream, entry.start)) is None:
+    local = None if entry.flags & _ENCRYPTED or overlaps else _local(stream, entry.start)
+    if local is None:
         refusal = refused(FailureCode.ARCHIVE_CORRUPT, "The archive is damaged: the member is not where it should be.")
-    if refusal is not None:
-        return Member(entry.name, entry.size, refusal)
+        if entry.flags & _ENCRYPTED:
+            refusal = refused(FailureCode.ARCHIVE_ENCRYPTED, "The member is encrypted.", ENCRYPTED_ADVICE)
+        elif overlaps:
+            refusal = refused(FailureCode.ARCHIVE_LIMIT, "The member overlaps another one: it looks like a zip bomb.")
+        return Member(entry.name, entry.size, refusal, findings=entry.findings)
     raw, flags, start = local
     findings = entry.findings
     if raw != entry.raw and (own := _name(raw, flags, _FAT, None)[0]) != entry.name:

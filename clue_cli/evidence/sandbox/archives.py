@@ -227,7 +227,7 @@ class _Reading:
 
 
 def _finding(said: dict[str, Any]) -> Finding:
-    return oddity(said["kind"], clean_text(said["statement"], LONGEST_MESSAGE))
+    return oddity(said["kind"], clean_text(said["statement"], LONGEST_MESSAGE) or "")
 
 
 def _failure(said: dict[str, Any]) -> ReadFailure:
