@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 from clue_cli.evidence.formats import FORMATS, HEAD_SIZE, Kind, kind_of, sniff
-from clue_cli.evidence.streams import CHUNK, Budget, HeadedStream, ReadFailure, Unpadded, spool
+from clue_cli.evidence.streams import CHUNK, Borrowed, Budget, HeadedStream, ReadFailure, Unpadded, spool
 from clue_cli.records import FailureCode, Finding, Origin
 
 ENCRYPTED_ADVICE = "Unpack it with its password and scan the folder."
@@ -82,7 +82,7 @@ def stray(source: BinaryIO, name: str, place: str, *, skipped: bytes = b"\0", qu
     head = b""
     while not head and (data := source.read(CHUNK)):
         head = data.lstrip(skipped)
-    stream = HeadedStream(source, head)
+    stream = HeadedStream(cast(BinaryIO, Borrowed(source)), head)
     kind = kind_of(sniff(stream.peek(HEAD_SIZE)))
     if kind is not Kind.ARCHIVE:  # one may end with zeros itself
         stream = HeadedStream(cast(BinaryIO, Unpadded(cast(BinaryIO, stream))))

@@ -26,11 +26,15 @@ from clue_cli.records import FailureCode, Finding
 _LARGEST = 1 << 30
 """Most bytes of pixels that one picture may have."""
 
+_IN_MEMORY = 256 << 20
+"""Up to how many bytes a PDF is held in memory."""
+
 _STEPS = 1_000_000
 """How many entries of resources are looked at, over all pages."""
 
 _PAGES_SHOWN = 50
 _REPAIRED = re.compile("damaged|reconstruct|recover")
+_INLINE = re.compile(rb"\bID\s")
 _OBJECT = re.compile(rb"(?<![0-9])([0-9]{1,9})[ \r\n]([0-9]{1,5})[ \r\n]obj\b")
 _ORIGINAL = {"DCTDecode": "jpg", "JPXDecode": "jp2"}
 _SHORT = {
@@ -71,6 +75,9 @@ def members(archive: Archive, budget: Budget) -> Iterator[Member]:
     damage: ReadFailure | None = None
     mended: _Mended | None = None
     with archive.seekable() as stream:
+        total = stream.seek(0, 2)
+        stream.seek(0)
+        stream = io.BytesIO(stream.read()) if total <= _IN_MEMORY else stream  # qpdf jumps about
         try:
             document = pikepdf.open(stream)
         except pikepdf.PasswordError as error:
@@ -88,7 +95,6 @@ def members(archive: Archive, budget: Budget) -> Iterator[Member]:
         with document:
             reading = _Reading(document, budget, damage, mended)
             yield from reading.members()
-        total = stream.seek(0, 2)
         if (end := rfind(stream, b"%%EOF", total)) >= 0:
             place = "after the end of the PDF"
             tail = cast(BinaryIO, Slice(stream, end + 5, total - end - 5))
@@ -105,6 +111,7 @@ class _Reading:
         self._pictures: dict[tuple[int, int], _Picture] = {}
         self._masks: set[tuple[int, int]] = set()
         self._original: set[tuple[int, int]] = set()
+        self._drawings: set[tuple[int, int]] = set()
         self._steps = 0
         self.damage = damage
 
@@ -144,8 +151,7 @@ class _Reading:
         return _Noting(self)
 
     def _look_at(self, page: Any, number: int) -> None:
-        with suppress(Exception):  # a page whose drawing makes no sense still has its other pictures
-            page.externalize_inline_images()
+        self._name_inline(page, *_listed(page.obj.get("/Contents")))
         seen: set[tuple[int, int]] = set()
         todo = [page.resources]
         if (thumbnail := page.obj.get("/Thumb")) is not None:
@@ -165,11 +171,21 @@ class _Reading:
                 if _text(thing.get("/Subtype")) == "Image":
                     self._add(thing, number)
                     continue
+                self._name_inline(page, thing)
                 thing = thing.get("/Resources")
             for kind in ("/XObject", "/Pattern"):
                 todo += [value for value in _values(_get(thing, kind)) if _is_stream(value)]
             for state in _values(_get(thing, "/ExtGState")):
                 todo += [value for value in [_get(_get(state, "/SMask"), "/G")] if _is_stream(value)]
+
+    def _name_inline(self, page: Any, *drawings: Any) -> None:
+        """Turn the inline pictures of a page into objects, if one of its drawings has any."""
+        for drawing in drawings:
+            with suppress(Exception):  # a page whose drawing makes no sense still has its other pictures
+                if drawing.objgen not in self._drawings:
+                    self._drawings.add(drawing.objgen)
+                    if _INLINE.search(bytes(drawing.read_bytes())):
+                        page.externalize_inline_images()
 
     def _add(self, stream: Any, page: int | None) -> None:
         picture = self._pictures.setdefault(stream.objgen, _Picture(stream))

@@ -37,6 +37,9 @@ class _TarInfo(tarfile.TarInfo):
     passed_over = 0
     """Size in bytes of a header before it that was too large to read."""
 
+    behind_end = False
+    """Whether an end mark of the tar comes before it."""
+
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _TarInfo:
         info = super().frombuf(buf, encoding, errors)
@@ -134,7 +137,7 @@ class _Reading:
                 return
 
     def _infos(self) -> Iterator[_TarInfo | Member]:
-        tape, ended = self._tape, False
+        tape, ended, behind_end = self._tape, False, False
         while True:
             tape.seek(self._archive.offset)
             at = tape.tell()
@@ -144,7 +147,7 @@ class _Reading:
                 if self._archive.offset <= at:
                     raise tarfile.ReadError("a header leads backwards")
             except _END_MARK:
-                ended = True
+                ended = behind_end = True
                 self._archive.offset = tape.skip_zeros()
                 continue
             except _END as error:
@@ -158,7 +161,7 @@ class _Reading:
                         f"The archive is damaged: no header is at byte {at:,}, where one should be ({error})."
                     )
             else:
-                ended = False
+                ended, info.behind_end = False, behind_end
                 yield info
                 continue
             if ended or is_picture(sniff(block)):  # else it was the header
@@ -221,6 +224,9 @@ def _oddities(info: _TarInfo) -> tuple[Any, ...]:
             f"The archive holds {stored:,} of the file's {info.size:,} bytes; the others are zeros (a sparse file)."
         )
         found.append(oddity("sparse_member", statement))
+    if info.behind_end:
+        statement = "It stands behind the end mark of the tar, where tar does not look without --ignore-zeros."
+        found.append(oddity("outside_archive", statement))
     if info.passed_over:
         statement = (
             f"A header of {info.passed_over:,} bytes before it was not read; its name may be longer than it seems."

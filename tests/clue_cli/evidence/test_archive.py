@@ -578,6 +578,8 @@ def test_concatenated_archives_are_all_read(tmp_path: Path, kind: str) -> None:
     assert sorted(found.pictures.values()) == sorted([PHOTO, OTHER]) and not found.failures
     if kind.startswith("tar"):
         assert set(found.pictures) == {"case.bin!/a.jpg", "case.bin!/b.jpg"}
+        assert found.findings["case.bin!/a.jpg"] == ()
+        assert "--ignore-zeros" in statement(found, "case.bin!/b.jpg", "outside_archive")
 
 
 @pytest.mark.parametrize("kind", WRAPPED)
