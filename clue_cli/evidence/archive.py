@@ -71,6 +71,8 @@ def source_events(source: Source, options: ArchiveOptions) -> Iterator[Event]:
     """The item itself, or, if it is an archive, what is in it. Raises ReadFailure if not even its head can be read."""
     head = source.stream.peek(HEAD_SIZE)
     locator, type_name, claim = source.item.locator, sniff(head), claimed_type(source.name)
+    if claim == "zip" != type_name and source.seekable is not None and _ends_as_zip(source.seekable):
+        type_name = "zip"  # what was put before it comes out as what it is
     if kind_of(type_name) is Kind.OTHER and is_archive(claim):
         if not head:
             failure = ReadFailure(FailureCode.EMPTY_FILE, "The file is empty.")
@@ -107,6 +109,14 @@ def source_events(source: Source, options: ArchiveOptions) -> Iterator[Event]:
             yield unreadable(locator, Step.ARCHIVE, failure)
         case _:
             yield source.item
+
+
+def _ends_as_zip(file: BinaryIO) -> bool:
+    place, end = file.tell(), file.seek(0, 2)
+    file.seek(max(0, end - CHUNK))
+    found = b"PK\x05\x06" in (file.read(CHUNK) or b"")
+    file.seek(place)
+    return found
 
 
 def _archive_events(source: Source, type_name: str, options: ArchiveOptions) -> Iterator[Event]:

@@ -104,7 +104,7 @@ FORMATS: dict[str, Format] = {
         Format("cab", Kind.FOREIGN_ARCHIVE, ("cab",), advice=_UNPACK),
         Format("lz4", Kind.FOREIGN_ARCHIVE, ("lz4",), advice=_UNPACK),
         Format("lzip", Kind.FOREIGN_ARCHIVE, ("lz", "tlz"), advice=_UNPACK),
-        Format("compress", Kind.FOREIGN_ARCHIVE, ("z",), advice=_UNPACK),
+        Format("compress", Kind.FOREIGN_ARCHIVE, ("z",), advice=_UNPACK, title="files of Unix compress"),
         Format("ole", Kind.FOREIGN_ARCHIVE, ("msg",), advice=_SAVE, title=_OLE),
         Format("tnef", Kind.FOREIGN_ARCHIVE, ("tnef",), advice=_SAVE, title="Outlook's winmail.dat"),
         Format("pst", Kind.FOREIGN_ARCHIVE, ("pst", "ost"), advice=_EXTRACT, title="Outlook mailboxes"),

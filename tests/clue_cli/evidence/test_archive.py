@@ -257,11 +257,16 @@ def test_a_damaged_7z_gives_what_comes_before_the_damage(tmp_path: Path) -> None
         ("a.gz", b"\x1f\x8b\x08" + b"\xff" * 99, FailureCode.ARCHIVE_CORRUPT),
         ("a.xz", b"\xfd7zXZ\0" + b"\xff" * 99, FailureCode.ARCHIVE_CORRUPT),
         ("a.rar", b"Rar!\x1a\x07\0" + bytes(99), FailureCode.UNSUPPORTED_FORMAT),
+        ("a.iso", bytes(5000), FailureCode.UNSUPPORTED_FORMAT),
+        ("a.dd", b"anything", FailureCode.UNSUPPORTED_FORMAT),
+        ("a.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(999), FailureCode.UNSUPPORTED_FORMAT),
         ("a.e01", b"EVF\x09\x0d\x0a\xff\0" + bytes(99), FailureCode.UNSUPPORTED_FORMAT),
     ],
 )
 def test_what_only_claims_to_be_an_archive_is_told(tmp_path: Path, name: str, data: bytes, code: FailureCode) -> None:
-    assert scan(tmp_path, data, name).failures == {name: code}
+    found = scan(tmp_path, data, name)
+    assert found.failures == {name: code}
+    assert found.advice[name] or code is not FailureCode.UNSUPPORTED_FORMAT, "it says what to do"
 
 
 def test_a_zip_behind_another_program_is_read(tmp_path: Path) -> None:
@@ -611,6 +616,11 @@ def test_a_zip_between_other_data_loses_nothing(tmp_path: Path) -> None:
         "case.zip!/(before the start)": "5,000",
         "case.zip!/(after the end)": "200,000",
     }
+
+
+def test_a_zip_behind_a_picture_is_read_with_it(tmp_path: Path) -> None:
+    found = scan(tmp_path, OTHER + archives.zip_of({"a.jpg": PHOTO}), "case.zip")
+    assert found.pictures == {"case.zip!/a.jpg": PHOTO, "case.zip!/(before the start)": OTHER}
 
 
 def test_a_damaged_header_in_a_tar_costs_a_name_only(tmp_path: Path) -> None:
