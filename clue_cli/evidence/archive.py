@@ -159,5 +159,6 @@ def _member_events(
 def _stray_bytes(stream: HeadedStream, member: Member) -> ReadFailure:
     while stream.read(CHUNK):
         pass
-    message = f"{stream.consumed:,} bytes are no picture and no archive that clue knows. {member.findings[0].statement}"
+    place = member.findings[0].statement.removeprefix("It lies ").removesuffix(".")
+    message = f"{stream.consumed:,} bytes lie {place}; they are no picture and no archive that clue knows."
     return ReadFailure(FailureCode.UNSUPPORTED_FORMAT, message)
