@@ -18,6 +18,7 @@ from clue_cli.evidence.item import ArchiveOpened, Item, Skipped, Unreadable
 from clue_cli.evidence.locator import MEMBER, UniqueNames, member_path
 from clue_cli.evidence.sandbox.archives import ArchiveReader
 from clue_cli.evidence.streams import (
+    CHUNK,
     ArchiveLimits,
     Budget,
     HeadedStream,
@@ -70,12 +71,14 @@ def source_events(source: Source, options: ArchiveOptions) -> Iterator[Event]:
     """The item itself, or, if it is an archive, what is in it. Raises ReadFailure if not even its head can be read."""
     head = source.stream.peek(HEAD_SIZE)
     locator, type_name, claim = source.item.locator, sniff(head), claimed_type(source.name)
+    if claim == "zip" != type_name and source.seekable is not None and _ends_as_zip(source.seekable):
+        type_name = "zip"  # what was put before it comes out as what it is
     if kind_of(type_name) is Kind.OTHER and is_archive(claim):
         if not head:
             failure = ReadFailure(FailureCode.EMPTY_FILE, "The file is empty.")
             yield unreadable(locator, Step.ARCHIVE, failure)
             return
-        if claim is None or not FORMATS[claim].found_by_end:
+        if claim is None or not FORMATS[claim].by_name:
             message = f"It is named like a {claim} archive but its content is not one ({type_name})."
             yield unreadable(locator, Step.ARCHIVE, ReadFailure(FailureCode.ARCHIVE_CORRUPT, message))
             return
@@ -99,11 +102,21 @@ def source_events(source: Source, options: ArchiveOptions) -> Iterator[Event]:
             yield from _archive_events(source, type_name, options)
         case Kind.FOREIGN_ARCHIVE:
             failure = ReadFailure(
-                FailureCode.UNSUPPORTED_FORMAT, f"clue cannot open {type_name} archives.", FORMATS[type_name].advice
+                FailureCode.UNSUPPORTED_FORMAT,
+                f"clue cannot open {FORMATS[type_name].title or f'{type_name} archives'}.",
+                FORMATS[type_name].advice,
             )
             yield unreadable(locator, Step.ARCHIVE, failure)
         case _:
             yield source.item
+
+
+def _ends_as_zip(file: BinaryIO) -> bool:
+    place, end = file.tell(), file.seek(0, 2)
+    file.seek(max(0, end - CHUNK))
+    found = b"PK\x05\x06" in (file.read(CHUNK) or b"")
+    file.seek(place)
+    return found
 
 
 def _archive_events(source: Source, type_name: str, options: ArchiveOptions) -> Iterator[Event]:
@@ -131,11 +144,21 @@ def _member_events(
     elif member.is_link:
         yield Skipped(locator, "archive link")
     else:
-        findings = (*archive.item.findings, *oddities)
+        findings = (*archive.item.findings, *oddities, *member.findings)
         try:
             with HeadedStream(member.open()) as stream:
+                if member.stray and kind_of(sniff(stream.peek(HEAD_SIZE))) is Kind.OTHER:
+                    raise _stray_bytes(stream, member)
                 item = Item(locator, member.size, None, lambda: cast(BinaryIO, stream), findings)
                 source = Source(item, stream, None, member.name, archive.depth + 1, budget)
                 yield from source_events(source, options)
         except Exception as error:  # the rest of the archive goes on
             yield unreadable(locator, Step.ARCHIVE, failure_from(error))
+
+
+def _stray_bytes(stream: HeadedStream, member: Member) -> ReadFailure:
+    while stream.read(CHUNK):
+        pass
+    place = member.findings[0].statement.removeprefix("It lies ").removesuffix(".")
+    message = f"{stream.consumed:,} bytes lie {place}; they are no picture and no archive that clue knows."
+    return ReadFailure(FailureCode.UNSUPPORTED_FORMAT, message)

@@ -39,7 +39,9 @@ class Format:
         pillow: Pillow's name of the only decoder that may touch it; for JPEG XL no name of Pillow's own.
         advice: what a user can do about a type clue does not read.
         container: of an archive, the module of `containers` that opens it.
-        found_by_end: whether an archive can be opened when its start is damaged or something was put before it.
+        by_name: whether what is named like this archive is taken for one although its start does not look like it: a
+            zip with something before it, a mail, a disk image without a signature.
+        title: what a person calls a type that clue does not open, if its name says too little.
     """
 
     name: str
@@ -48,10 +50,11 @@ class Format:
     pillow: str | None = None
     advice: str | None = None
     container: str | None = None
-    found_by_end: bool = False
+    by_name: bool = False
+    title: str | None = None
 
     @property
-    def title(self) -> str:
+    def short(self) -> str:
         """As it stands in a sentence."""
         return self.name.upper()
 
@@ -60,6 +63,12 @@ _EXPORT = "Export it as TIFF or PNG with a program that reads the format, and sc
 _DEVELOP = "Develop it with a raw converter and scan that, or install the extra: pip install 'clue-forensics[raw]'."
 _MOUNT = "Mount the disk image read-only and scan the mount point."
 _UNPACK = "Unpack it to a folder and scan the folder."
+
+_SAVE = "Save a message as .eml, and a document as .docx, .xlsx, .pptx or PDF without a password, and scan that."
+_EXTRACT = "Export its mails as .eml or .mbox (for instance with readpst) and scan those."
+_OLE = "older or password-protected Office documents and Outlook messages"
+_IMAGES = "disk images"
+_OFFICE = ("docx", "docm", "dotx", "pptx", "pptm", "ppsx", "xlsx", "xlsm", "odt", "odp", "ods", "odg", "ott", "epub")
 
 FORMATS: dict[str, Format] = {
     entry.name: entry
@@ -88,18 +97,35 @@ FORMATS: dict[str, Format] = {
         Format("orf", Kind.PICTURE, ("orf",), "JPEG", _DEVELOP),
         Format("rw2", Kind.PICTURE, ("rw2",), "JPEG", _DEVELOP),
         Format("raw", Kind.PICTURE, ("nef", "nrw", "arw", "sr2", "srw", "pef", "3fr", "iiq"), "JPEG", _DEVELOP),
-        Format("zip", Kind.ARCHIVE, ("zip",), container="zip", found_by_end=True),
+        Format("zip", Kind.ARCHIVE, ("zip", "cbz", *_OFFICE), container="zip", by_name=True),
         Format("tar", Kind.ARCHIVE, ("tar",), container="tar"),
         Format("gzip", Kind.ARCHIVE, ("gz", "tgz"), container="compressed"),
         Format("bzip2", Kind.ARCHIVE, ("bz2", "tbz", "tbz2"), container="compressed"),
         Format("xz", Kind.ARCHIVE, ("xz", "txz"), container="compressed"),
         Format("zstd", Kind.ARCHIVE, ("zst", "tzst"), container="compressed"),
         Format("7z", Kind.ARCHIVE, ("7z",), container="sevenzip"),
-        Format("rar", Kind.FOREIGN_ARCHIVE, ("rar",), advice=_UNPACK),
+        Format("pdf", Kind.ARCHIVE, ("pdf",), container="pdf", by_name=True),
+        Format("eml", Kind.ARCHIVE, ("eml", "emlx"), container="mail", by_name=True),
+        Format("mbox", Kind.ARCHIVE, ("mbox", "mbx"), container="mail", by_name=True),
+        Format("rar", Kind.FOREIGN_ARCHIVE, ("rar", "cbr"), advice=_UNPACK),
         Format("cab", Kind.FOREIGN_ARCHIVE, ("cab",), advice=_UNPACK),
         Format("lz4", Kind.FOREIGN_ARCHIVE, ("lz4",), advice=_UNPACK),
-        Format("ewf", Kind.FOREIGN_ARCHIVE, ("e01",), advice=_MOUNT),
-        Format("pdf", Kind.OTHER, ("pdf",)),
+        Format("lzip", Kind.FOREIGN_ARCHIVE, ("lz", "tlz"), advice=_UNPACK),
+        Format("compress", Kind.FOREIGN_ARCHIVE, ("z",), advice=_UNPACK, title="files of Unix compress"),
+        Format("ole", Kind.FOREIGN_ARCHIVE, ("msg",), advice=_SAVE, title=_OLE),
+        Format("tnef", Kind.FOREIGN_ARCHIVE, ("tnef",), advice=_SAVE, title="Outlook's winmail.dat"),
+        Format("pst", Kind.FOREIGN_ARCHIVE, ("pst", "ost"), advice=_EXTRACT, title="Outlook mailboxes"),
+        Format("ewf", Kind.FOREIGN_ARCHIVE, ("e01", "ex01", "s01"), advice=_MOUNT, title=f"EnCase {_IMAGES}"),
+        Format("l01", Kind.FOREIGN_ARCHIVE, ("l01", "lx01"), advice=_MOUNT, title="EnCase logical evidence files"),
+        Format("ad1", Kind.FOREIGN_ARCHIVE, ("ad1",), advice=_MOUNT, title="AD1 (FTK) images"),
+        Format("aff", Kind.FOREIGN_ARCHIVE, ("aff",), advice=_MOUNT, title=f"AFF {_IMAGES}"),
+        Format("vmdk", Kind.FOREIGN_ARCHIVE, ("vmdk",), advice=_MOUNT, title=f"VMware {_IMAGES}"),
+        Format("vhd", Kind.FOREIGN_ARCHIVE, ("vhd", "vhdx"), advice=_MOUNT, title=f"Hyper-V {_IMAGES}", by_name=True),
+        Format("vdi", Kind.FOREIGN_ARCHIVE, ("vdi",), advice=_MOUNT, title=f"VirtualBox {_IMAGES}", by_name=True),
+        Format("qcow", Kind.FOREIGN_ARCHIVE, ("qcow", "qcow2"), advice=_MOUNT, title=f"QEMU {_IMAGES}"),
+        Format("dmg", Kind.FOREIGN_ARCHIVE, ("dmg",), advice=_MOUNT, title=f"Apple {_IMAGES}", by_name=True),
+        Format("iso", Kind.FOREIGN_ARCHIVE, ("iso",), advice=_MOUNT, title="CD and DVD images", by_name=True),
+        Format("dd", Kind.FOREIGN_ARCHIVE, ("dd", "img", "001"), advice=_MOUNT, title=f"raw {_IMAGES}", by_name=True),
         Format("svg", Kind.OTHER, ("svg",)),
         Format("text", Kind.OTHER, ("txt", "md", "csv", "json", "xml", "html", "htm", "log")),
         Format("unknown", Kind.OTHER),
@@ -146,7 +172,24 @@ _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"Rar!\x1a\x07", "rar"),
     (b"MSCF\0\0\0\0", "cab"),
     (b"\x04\x22\x4d\x18", "lz4"),
+    (b"LZIP\x01", "lzip"),
+    (b"\x1f\x9d", "compress"),
+    (b"\x50\x2a\x4d\x18", "zstd"),  # a skippable frame, as pzstd writes first
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "ole"),
+    (b"\x78\x9f\x3e\x22", "tnef"),
+    (b"!BDN", "pst"),
     (b"EVF\x09\x0d\x0a\xff\0", "ewf"),
+    (b"EVF2\x0d\x0a\x81\0", "ewf"),
+    (b"LVF\x09\x0d\x0a\xff\0", "l01"),
+    (b"LEF2\x0d\x0a\x81\0", "l01"),
+    (b"ADSEGMENTEDFILE", "ad1"),
+    (b"AFF10\r\n\0", "aff"),
+    (b"KDMV", "vmdk"),
+    (b"COWD", "vmdk"),
+    (b"# Disk DescriptorFile", "vmdk"),
+    (b"conectix", "vhd"),
+    (b"vhdxfile", "vhd"),
+    (b"QFI\xfb", "qcow"),
     (b"%PDF-", "pdf"),
 )
 
@@ -206,6 +249,8 @@ def sniff(head: bytes) -> str:
         return "bzip2"
     if _is_tar(head):
         return "tar"
+    if _is_disk(head):
+        return "dd"
     if _PNM.match(head):
         return "pnm"
     return _sniff_text(head)
@@ -256,7 +301,34 @@ def _is_tar(head: bytes) -> bool:
     return int(digits, 8) == sum(head[:148]) + 8 * ord(" ") + sum(head[156:512])
 
 
+def _is_disk(head: bytes) -> bool:
+    """Whether a file system or a table of partitions starts here."""
+    return (
+        head[3:11] in (b"NTFS    ", b"EXFAT   ")
+        or (head[510:512] == b"\x55\xaa" and (head[512:520] == b"EFI PART" or head[54:59] == b"FAT16"))
+        or (head[510:512] == b"\x55\xaa" and (head[82:87] == b"FAT32" or head[:1] in b"\x33\xfa\xeb\0"))
+        or head[32:36] == b"NXSB"
+        or head[1024:1026] in (b"H+", b"HX")
+        or (head[1080:1082] == b"\x53\xef" and not head[:512].strip(b"\0"))
+    )
+
+
+_MBOX = re.compile(rb"From \S[^\r\n]*\b\d\d:\d\d[^\r\n]*\r?\n[!-9;-~]+:")
+_HEADERS = re.compile(rb"(?:[!-9;-~]+:[^\n]*\n(?:[ \t][^\n]*\n)*)+")
+_MAIL_HEADERS = re.compile(rb"^(from|date|message-id|mime-version|received|return-path|subject):", re.M | re.I)
+
+
+def _is_mail(head: bytes) -> bool:
+    """Whether it starts with the headers of a mail, three of the usual ones among them."""
+    start = _HEADERS.match(head)
+    return start is not None and len({name.lower() for name in _MAIL_HEADERS.findall(start[0])}) >= 3
+
+
 def _sniff_text(head: bytes) -> str:
+    if _MBOX.match(head):
+        return "mbox"
+    if _is_mail(head):
+        return "eml"
     if not head or _CONTROL.search(head):
         return UNKNOWN
     try:

@@ -120,7 +120,7 @@ def explained(error: Exception, data: bytes, sniffed_type: str, page: int = 0) -
     except Exception:  # its header is damaged, too
         what = None
     if what is None and told:
-        what = f"{FORMATS[sniffed_type].title} ({words(error)})"
+        what = f"{FORMATS[sniffed_type].short} ({words(error)})"
     if what is None:
         return error
     return Refused(FailureCode.UNSUPPORTED_FORMAT, f"clue does not decode this kind of picture: {what}.", EXPORT)
@@ -234,7 +234,7 @@ def _jpeg_xl(data: bytes, max_megapixels: float) -> Opened:
 def _camera_raw(data: bytes, sniffed_type: str, max_megapixels: float) -> Opened:
     preview = largest_preview(data)
     developed = partial(_developed, data, max_megapixels) if find_spec("rawpy") else None
-    name = FORMATS[sniffed_type].title
+    name = FORMATS[sniffed_type].short
     if preview is None:
         if developed is not None:
             return Opened(developed(), data, sniffed_type, [DEVELOPED])

@@ -147,6 +147,68 @@ class Metered(ByteSource):
         super().close()
 
 
+class Borrowed(ByteSource):
+    """A stream that stays open when this one is closed."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source = source
+
+    def _next(self, size: int) -> bytes:
+        return self._source.read(size)
+
+
+class Slice(ByteSource):
+    """Bytes `start` to `start + size` of a seekable stream; to its end if size is None."""
+
+    def __init__(self, source: BinaryIO, start: int, size: int | None = None) -> None:
+        self._source, self._position = source, start
+        self._end = None if size is None else start + size
+
+    def _next(self, size: int) -> bytes:
+        wanted = size if self._end is None else min(size, self._end - self._position)
+        self._source.seek(self._position)
+        data = self._source.read(wanted)
+        if wanted and not data and self._end is not None:
+            raise EOFError("the archive ends inside this member")
+        self._position += len(data)
+        return data
+
+
+def rfind(stream: BinaryIO, pattern: bytes, stop: int) -> int:
+    """Where the pattern last stands in the bytes before `stop` of a seekable stream, -1 if nowhere."""
+    overlap = b""
+    while stop > 0:
+        start = max(0, stop - CHUNK)
+        stream.seek(start)
+        data = stream.read(stop - start) + overlap
+        if (at := data.rfind(pattern)) >= 0:
+            return start + at
+        stop, overlap = start, data[: len(pattern) - 1]
+    return -1
+
+
+class Unpadded(ByteSource):
+    """A stream without the zeros at its end."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source, self._body = source, b""
+        self._zeros = self._behind = 0  # before the body, and behind it
+
+    def _next(self, size: int) -> bytes:
+        if not self._body:
+            self._zeros += self._behind
+            while (data := self._source.read(CHUNK)) and not data.strip(b"\0"):
+                self._zeros += len(data)
+            self._body = data.rstrip(b"\0")
+            self._behind = len(data) - len(self._body)
+        if self._body and self._zeros:
+            out = bytes(min(size, self._zeros))
+            self._zeros -= len(out)
+        else:
+            out, self._body = self._body[:size], self._body[size:]
+        return out
+
+
 def failure_from(error: Exception) -> ReadFailure:
     """What a decoder's or an archive reader's exception means to a user."""
     if isinstance(error, ReadFailure):
@@ -171,10 +233,14 @@ def failure_from(error: Exception) -> ReadFailure:
 
 
 class HeadedStream(ByteSource):
-    """A stream whose first bytes can be looked at, and whose failures are ReadFailures. It is read once."""
+    """A stream whose first bytes can be looked at, and whose failures are ReadFailures. It is read once.
 
-    def __init__(self, source: BinaryIO) -> None:
-        self._source, self._head = source, b""
+    Args:
+        head: bytes that were taken from the source already.
+    """
+
+    def __init__(self, source: BinaryIO, head: bytes = b"") -> None:
+        self._source, self._head = source, head
         self.consumed = 0
         """How many bytes were taken from the source."""
 

@@ -7,7 +7,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from unittest import mock
 
 from tests.faults import pictures
@@ -105,18 +105,50 @@ def zip_bomb(mib: int = 160) -> bytes:
     return buffer.getvalue()
 
 
+def raw_zip(
+    entries: Sequence[tuple[bytes, bytes]],
+    directory: Sequence[tuple[bytes, int]],
+    *,
+    flags: int = 0,
+    made_by: int = 0,
+    extra: bytes = b"",
+) -> bytes:
+    """A zip of stored members with names and contents, and a directory of names and numbers of members.
+
+    Args:
+        flags: in the directory only.
+        made_by: the system, 0 for DOS and 3 for Unix.
+        extra: extra field of each of the directory's entries.
+    """
+    out, places, listed = b"", [], b""
+    for name, content in entries:
+        places.append(len(out))
+        fields = 20, 0, 0, 0, 33, zlib.crc32(content), len(content), len(content), len(name), 0
+        out += struct.pack("<4s5H3L2H", b"PK\x03\x04", *fields) + name + content
+    for name, number in directory:
+        content = entries[number][1]
+        fields = flags, 0, 0, 33, zlib.crc32(content), len(content), len(content), len(name), len(extra), 0, 0, 0
+        system = 20 | made_by << 8
+        listed += struct.pack("<4s6H3L5H2L", b"PK\x01\x02", system, 20, *fields, 0, places[number]) + name + extra
+    count = len(directory)
+    return out + listed + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count, count, len(listed), len(out), 0)
+
+
 def overlapping_zip(copies: int = 4) -> bytes:
-    """A zip whose directory names the same bytes several times under different names."""
-    content = zlib.compress(pictures.encoded(pictures.photo(), "BMP"))[2:-4]
-    plain = pictures.encoded(pictures.photo(), "BMP")
-    fields = (20, 0, 8, 0, 0x21, zlib.crc32(plain), len(content), len(plain))
-    local = struct.pack("<4s5H3L2H", b"PK\x03\x04", *fields, 5, 0) + b"0.bmp" + content
-    directory = b"".join(
-        struct.pack("<4sH5H3L5H2L", b"PK\x01\x02", 20, *fields, 5, 0, 0, 0, 0, 0, 0) + f"{index}.bmp".encode()
-        for index in range(copies)
-    )
-    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, copies, copies, len(directory), len(local), 0)
-    return local + directory + end
+    """A zip whose members each hold all of those that follow (quoted in a stored member), as in a zip bomb."""
+    content = b""
+    names = [f"{index}.bmp".encode() for index in range(copies)]
+    for name in reversed(names):
+        content = raw_zip([(name, content or pictures.encoded(pictures.photo(), "BMP"))], [])[:-22]
+    data = bytearray(raw_zip([(names[0], content[35:])], [(name, 0) for name in names]))
+    at, start = data.find(b"PK\x01\x02"), 0
+    for _ in names:
+        packed = len(content) - start - 35
+        crc = zlib.crc32(content[start + 35 :])
+        data[at + 16 : at + 28] = struct.pack("<3L", crc, packed, packed)
+        data[at + 42 : at + 46] = struct.pack("<L", start)
+        at, start = at + 51, start + 35
+    return bytes(data)
 
 
 def nested(levels: int, content: bytes, name: str = "photo.jpg") -> bytes:

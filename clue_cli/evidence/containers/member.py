@@ -8,13 +8,13 @@ libraries only read, they never extract: no path from an archive is ever written
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
-from clue_cli.evidence.formats import FORMATS
-from clue_cli.evidence.streams import Budget, HeadedStream, ReadFailure, spool
-from clue_cli.records import FailureCode
+from clue_cli.evidence.formats import FORMATS, HEAD_SIZE, Kind, kind_of, sniff
+from clue_cli.evidence.streams import CHUNK, Borrowed, Budget, HeadedStream, ReadFailure, Unpadded, spool
+from clue_cli.records import FailureCode, Finding, Origin
 
 ENCRYPTED_ADVICE = "Unpack it with its password and scan the folder."
 
@@ -52,6 +52,8 @@ class Member:
         open: opens it, or raises ReadFailure. Valid until the next member is asked for.
         is_link: a symbolic or hard link: it has no bytes of its own.
         whole: its bytes count only if they can be read to the end; it is copied before anything looks at it.
+        findings: what is odd about it.
+        stray: no member, but bytes that lie outside of all members: a failure if they are no picture and no archive.
     """
 
     name: str
@@ -59,6 +61,34 @@ class Member:
     open: Callable[[], BinaryIO]
     is_link: bool = False
     whole: bool = False
+    findings: tuple[Finding, ...] = ()
+    stray: bool = False
+
+
+def oddity(kind: str, statement: str) -> Finding:
+    """A finding about a member's place in its archive."""
+    return Finding(kind=kind, source=Origin.CONTAINER, statement=statement)
+
+
+def stray(source: BinaryIO, name: str, place: str, *, skipped: bytes = b"\0", quiet: bool = False) -> Iterator[Member]:
+    """What lies outside of an archive's members, handed out like a member; nothing if it is zeros only.
+
+    Args:
+        name: for its locator, in brackets.
+        place: where it lies, to follow "It lies".
+        skipped: bytes that count for nothing where they come first.
+        quiet: pass over what is no picture and no archive.
+    """
+    head = b""
+    while not head and (data := source.read(CHUNK)):
+        head = data.lstrip(skipped)
+    stream = HeadedStream(cast(BinaryIO, Borrowed(source)), head)
+    kind = kind_of(sniff(stream.peek(HEAD_SIZE)))
+    if kind is not Kind.ARCHIVE:  # one may end with zeros itself
+        stream = HeadedStream(cast(BinaryIO, Unpadded(cast(BinaryIO, stream))))
+    if head and not (quiet and kind is Kind.OTHER):
+        finding = oddity("outside_archive", f"It lies {place}, where an unpacker does not look.")
+        yield Member(name, None, lambda: cast(BinaryIO, stream), findings=(finding,), stray=True)
 
 
 def refused(code: FailureCode, message: str, advice: str | None = None) -> Callable[[], BinaryIO]:

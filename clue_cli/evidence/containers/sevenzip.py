@@ -7,14 +7,15 @@ own extraction to paths is not used.
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from clue_cli.evidence.containers.member import ENCRYPTED_ADVICE, Archive, Member, link
+from clue_cli.evidence.containers.member import ENCRYPTED_ADVICE, Archive, Member, link, stray
 from clue_cli.evidence.formats import HEAD_SIZE, Kind, claimed_type, is_archive, is_picture, kind_of, sniff
-from clue_cli.evidence.streams import Budget, ByteSource, ReadFailure, failure_from
+from clue_cli.evidence.streams import Budget, ByteSource, ReadFailure, Slice, failure_from
 from clue_cli.records import FailureCode
 
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ def _members(stream: BinaryIO, budget: Budget) -> Iterator[Member]:
         yield from pump.members()
     finally:
         pump.close()
+    stream.seek(12)
+    end = 32 + sum(struct.unpack("<QQ", stream.read(16)))  # where the index begins, and its size
+    yield from stray(
+        cast(BinaryIO, Slice(stream, end)), "(after the end)", f"at byte {end:,} of the file, after the archive"
+    )
 
 
 def _open(stream: BinaryIO) -> py7zr.SevenZipFile:

@@ -13,13 +13,13 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
 
-from clue_cli.evidence.containers.member import Archive, Member
+from clue_cli.evidence.containers.member import Archive, Member, oddity
 from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.metadata import clean_text
 from clue_cli.evidence.sandbox.members import LONGEST, LONGEST_MESSAGE, Fetched, Served, fields
 from clue_cli.evidence.sandbox.process import START_SECONDS, WORKER, Child, ChildDied, ChildTimeout, checked, whole
 from clue_cli.evidence.streams import Budget, ReadFailure, spool
-from clue_cli.records import FailureCode
+from clue_cli.records import FailureCode, Finding
 
 _ADDRESS_SPACE = 8 << 30  # bytes: an LZMA dictionary may have 4 GiB
 _LARGEST = 1 << 63
@@ -137,11 +137,12 @@ class _Reading:
                 return None
             about, name = reply["member"], data.decode("utf-8", "surrogatepass")
             size = None if about["size"] is None else whole(about["size"], 0, _LARGEST)
-            is_link, copied = bool(about["link"]), bool(about["whole"])
+            is_link, copied, stray = bool(about["link"]), bool(about["whole"]), bool(about["stray"])
+            findings = tuple(map(_finding, about["findings"]))
         stream = cast(BinaryIO, Fetched(self._read))
         if copied:
             stream = spool(stream)
-        return Member(name, size, lambda: stream, is_link)
+        return Member(name, size, lambda: stream, is_link, findings=findings, stray=stray)
 
     @contextmanager
     def _mortal(self) -> Iterator[None]:
@@ -223,6 +224,10 @@ class _Reading:
         self._honest += total
         self._patience += 64 * total
         return total
+
+
+def _finding(said: dict[str, Any]) -> Finding:
+    return oddity(said["kind"], clean_text(said["statement"], LONGEST_MESSAGE) or "")
 
 
 def _failure(said: dict[str, Any]) -> ReadFailure:

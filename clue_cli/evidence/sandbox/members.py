@@ -6,7 +6,7 @@ another one, which comes from another child, is then read like a file on disk. `
 Every header has the `size` in bytes of what follows it, and the bytes charged to the archive's budget so far, `used`.
 The child says, and the parent answers:
 
-    {"member": {"size", "link", "whole"}} and its name    {"next": true} or {"read": [bytes, times]}
+    {"member": {"size", "link", …}} and its name          {"next": true} or {"read": [bytes, times]}
     {"pieces": sizes, "end": true} and what was read      the same
     {"input": [position, bytes, times]}                   the archive's bytes; the position is null in a stream
     {"copy": true}                                        {"total": bytes}: a stream was copied and has positions now
@@ -142,7 +142,14 @@ class _File(ByteSource):
 def _hand_out(member: Member, parent: _Parent) -> None:
     """Tell the parent of a member, and read from it until the next one is asked for."""
     name = member.name[: LONGEST // 4].encode("utf-8", "surrogatepass")  # a longer name loses its end, not the member
-    about = {"size": member.size, "link": member.is_link, "whole": member.whole}
+    findings = [finding.model_dump(mode="json") for finding in member.findings]
+    about = {
+        "size": member.size,
+        "link": member.is_link,
+        "whole": member.whole,
+        "stray": member.stray,
+        "findings": findings,
+    }
     content = Served(member.open)
     try:
         answer, _ = parent.ask({"member": about}, name)

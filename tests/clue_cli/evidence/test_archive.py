@@ -6,12 +6,19 @@ import bz2
 import gzip
 import io
 import lzma
+import os
+import re
+import shutil
+import struct
+import subprocess
 import sys
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +26,7 @@ from clue_cli.evidence import streams
 from clue_cli.evidence.containers import compressed, zip
 from clue_cli.evidence.containers.member import Archive, members
 from clue_cli.evidence.item import Item
+from clue_cli.evidence.locator import unescape_name
 from clue_cli.evidence.streams import ArchiveLimits, Budget, HeadedStream, ReadFailure, failure_from, spool
 from clue_cli.evidence.walk import walk
 from clue_cli.records import FailureCode
@@ -100,6 +108,7 @@ def test_every_kind_of_archive_is_read_inside_another(
         ("photo", gzip.compress(PHOTO), "photo"),
         ("two.gz", gzip.compress(PHOTO[:99]) + gzip.compress(PHOTO[99:]), "two"),
         ("padded.gz", gzip.compress(PHOTO) + bytes(512), "padded"),
+        ("pieces.xz", lzma.compress(PHOTO[:99]) + bytes(8) + lzma.compress(PHOTO[99:]), "pieces"),
     ],
 )
 def test_a_single_compressed_picture_is_an_archive_of_one(tmp_path: Path, name: str, data: bytes, member: str) -> None:
@@ -248,11 +257,16 @@ def test_a_damaged_7z_gives_what_comes_before_the_damage(tmp_path: Path) -> None
         ("a.gz", b"\x1f\x8b\x08" + b"\xff" * 99, FailureCode.ARCHIVE_CORRUPT),
         ("a.xz", b"\xfd7zXZ\0" + b"\xff" * 99, FailureCode.ARCHIVE_CORRUPT),
         ("a.rar", b"Rar!\x1a\x07\0" + bytes(99), FailureCode.UNSUPPORTED_FORMAT),
+        ("a.iso", bytes(5000), FailureCode.UNSUPPORTED_FORMAT),
+        ("a.dd", b"anything", FailureCode.UNSUPPORTED_FORMAT),
+        ("a.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(999), FailureCode.UNSUPPORTED_FORMAT),
         ("a.e01", b"EVF\x09\x0d\x0a\xff\0" + bytes(99), FailureCode.UNSUPPORTED_FORMAT),
     ],
 )
 def test_what_only_claims_to_be_an_archive_is_told(tmp_path: Path, name: str, data: bytes, code: FailureCode) -> None:
-    assert scan(tmp_path, data, name).failures == {name: code}
+    found = scan(tmp_path, data, name)
+    assert found.failures == {name: code}
+    assert found.advice[name] or code is not FailureCode.UNSUPPORTED_FORMAT, "it says what to do"
 
 
 def test_a_zip_behind_another_program_is_read(tmp_path: Path) -> None:
@@ -459,3 +473,243 @@ def test_a_budget_is_for_one_archive(tmp_path: Path) -> None:
     budget.check_ratio(1 << 20, 1)
     with pytest.raises(ReadFailure, match="zip bomb"):
         budget.check_ratio((1 << 20) + 1, 1)
+
+
+def statement(found: Found, locator: str, kind: str) -> str:
+    return next(finding.statement for finding in found.findings[locator] if finding.kind == kind)
+
+
+def unzip_names(data: bytes, tmp_path: Path) -> list[str]:
+    """What `unzip -Z1` lists."""
+    path = tmp_path / "named.zip"
+    path.write_bytes(data)
+    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    listing = subprocess.run(["unzip", "-Z1", str(path)], capture_output=True, env=environment).stdout
+    path.unlink()
+    return os.fsdecode(listing).splitlines()
+
+
+CAFE = "café.jpg"
+UNICODE_PATH = struct.pack("<HHBL", 0x7075, 5 + len(CAFE.encode()), 1, zlib.crc32(b"caf_.jpg")) + CAFE.encode()
+
+
+@pytest.mark.parametrize(
+    ("local", "listed", "options", "shown", "own"),
+    [
+        (rb"DCIM\a.jpg", b"DCIM/a.jpg", {}, "DCIM/a.jpg", r"DCIM\a.jpg"),
+        (b"a.jpg", b"a/very/long/folder/name/a.jpg", {}, "a/very/long/folder/name/a.jpg", "a.jpg"),
+        (rb"DCIM\a.jpg", rb"DCIM\a.jpg", {}, r"DCIM\\a.jpg", None),
+        (CAFE.encode("cp437"), CAFE.encode(), {"flags": 0x800}, CAFE, None),
+        (CAFE.encode(), CAFE.encode(), {"made_by": 3}, CAFE, None),
+        (b"caf_.jpg", b"caf_.jpg", {"extra": UNICODE_PATH, "made_by": 3}, CAFE, None),
+        (b"caf\xe9.jpg", b"caf\xe9.jpg", {"made_by": 3}, r"caf\xe9.jpg", None),
+        (b"a\x1b[2J.jpg", b"a\x1b[2J.jpg", {}, r"a\u001b[2J.jpg", None),
+        (b"a.jpg\0.txt", b"a.jpg\0.txt", {}, "a.jpg", None),
+    ],
+)
+def test_a_member_of_a_zip_has_the_name_that_unzip_prints(
+    tmp_path: Path, local: bytes, listed: bytes, options: dict[str, Any], shown: str, own: str | None
+) -> None:
+    data = archives.raw_zip([(local, PHOTO)], [(listed, 0)], **options)
+    found = scan(tmp_path, data)
+    locator = f"case.bin!/{shown}"
+    assert found.pictures == {locator: PHOTO} and not found.failures
+    two = [finding for finding in found.findings[locator] if finding.kind == "two_names"]
+    assert bool(two) == (own is not None)
+    if own is not None:
+        assert own in two[0].statement
+    if shutil.which("unzip") and listed.isascii() and b"\x1b" not in listed and not options.get("flags"):
+        assert unzip_names(data, tmp_path) == [unescape_name(shown)]
+
+
+def test_a_zip_in_the_code_page_of_dos_is_read_in_it(tmp_path: Path) -> None:
+    raw = CAFE.encode("cp437")
+    assert set(scan(tmp_path, archives.raw_zip([(raw, PHOTO)], [(raw, 0)])).pictures) == {f"case.bin!/{CAFE}"}
+
+
+def test_what_a_directory_lists_twice_is_judged_once(tmp_path: Path) -> None:
+    found = scan(tmp_path, archives.raw_zip([(b"a.jpg", PHOTO)], [(b"a.jpg", 0), (b"a.jpg", 0)]))
+    assert found.pictures == {"case.bin!/a.jpg": PHOTO} and not found.failures
+    assert "2 times" in statement(found, "case.bin!/a.jpg", "duplicate_member")
+    entries = [(b"a.jpg", PHOTO), (b"b.jpg", OTHER)]
+    found = scan(tmp_path, archives.raw_zip(entries, [(b".a.jpg", 0), (b"b.jpg", 1), (b"a.jpg", 0), (b"z.jpg", 0)]))
+    assert found.pictures == {"case.bin!/a.jpg": PHOTO, "case.bin!/b.jpg": OTHER}, "under a name that is not hidden"
+    assert "3 times, also as .a.jpg, z.jpg" in statement(found, "case.bin!/a.jpg", "duplicate_member")
+
+
+def test_a_member_that_the_directory_does_not_list_is_read(tmp_path: Path) -> None:
+    found = scan(
+        tmp_path,
+        archives.raw_zip([(b"a.jpg", PHOTO), (b"b.jpg", OTHER), (b"c.jpg", PHOTO)], [(b"a.jpg", 0), (b"c.jpg", 2)]),
+    )
+    assert found.pictures == {"case.bin!/a.jpg": PHOTO, "case.bin!/c.jpg": PHOTO, "case.bin!/b.jpg": OTHER}
+    assert "does not list it" in statement(found, "case.bin!/b.jpg", "unlisted_member")
+
+
+def test_a_damaged_directory_costs_no_member(tmp_path: Path) -> None:
+    data = bytearray(archives.zip_of(BIG, zipfile.ZIP_STORED))
+    at = [match.start() for match in re.finditer(b"PK\x01\x02", bytes(data))][3]
+    data[at] ^= 0xFF
+    found = scan(tmp_path, bytes(data))
+    assert sorted(found.pictures.values()) == sorted(BIG.values())
+    assert "directory is damaged after 3 members" in found.messages["case.bin"]
+
+
+def test_a_zip_whose_start_was_cut_off_gives_what_is_left(tmp_path: Path) -> None:
+    data = archives.zip_of(BIG, zipfile.ZIP_STORED)
+    found = scan(tmp_path, data[len(data) // 2 :], "case.zip")
+    assert 0 < len(found.pictures) < 6
+    assert len(found.pictures) + sum("!/" in locator for locator in found.failures) >= 6
+
+
+def first_and_second() -> tuple[dict[str, bytes], dict[str, bytes]]:
+    return {"a.jpg": PHOTO}, {"b.jpg": OTHER}
+
+
+WRAPPED: dict[str, Callable[[dict[str, bytes]], bytes]] = {
+    "zip": archives.zip_of,
+    "tar": archives.tar_of,
+    "tar.gz": lambda members: archives.tar_of(members, "w:gz"),
+    "tar.bz2": lambda members: archives.tar_of(members, "w:bz2"),
+    "tar.xz": lambda members: archives.tar_of(members, "w:xz"),
+    "7z": archives.seven_zip_of,
+}
+
+
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_concatenated_archives_are_all_read(tmp_path: Path, kind: str) -> None:
+    first, second = ((WRAPPED[kind])(members) for members in first_and_second())
+    found = scan(tmp_path, first + second)
+    assert sorted(found.pictures.values()) == sorted([PHOTO, OTHER]) and not found.failures
+    if kind.startswith("tar"):
+        assert set(found.pictures) == {"case.bin!/a.jpg", "case.bin!/b.jpg"}
+        assert found.findings["case.bin!/a.jpg"] == ()
+        assert "--ignore-zeros" in statement(found, "case.bin!/b.jpg", "outside_archive")
+
+
+@pytest.mark.parametrize("kind", WRAPPED)
+@pytest.mark.parametrize("inside", [False, True])
+def test_what_follows_an_archive_is_read_or_told(tmp_path: Path, kind: str, inside: bool) -> None:
+    archive = WRAPPED[kind]({"a.jpg": PHOTO})
+
+    def scanned(data: bytes) -> tuple[str, Found]:
+        if not inside:
+            return "case.bin", scan(tmp_path, data)
+        return "case.bin!/in.bin", scan(tmp_path, archives.tar_of({"in.bin": data}, "w:gz"))
+
+    where, found = scanned(archive + bytes(3000) + OTHER)
+    rest = f"{where}!/(after the end)"
+    assert found.pictures == {f"{where}!/a.jpg": PHOTO, rest: OTHER} and not found.failures
+    assert "where an unpacker does not look" in statement(found, rest, "outside_archive")
+    where, found = scanned(archive + b"evil" * 30_000)
+    assert found.pictures == {f"{where}!/a.jpg": PHOTO}
+    assert found.failures == {rest: FailureCode.UNSUPPORTED_FORMAT}
+    assert "120,000 bytes" in found.messages[rest]
+    where, found = scanned(archive + bytes(5000))
+    assert found.pictures and not found.failures, "zeros are the padding of tapes"
+
+
+def test_a_zip_between_other_data_loses_nothing(tmp_path: Path) -> None:
+    found = scan(tmp_path, b"x" * 5000 + archives.zip_of({"a.jpg": PHOTO}) + b"y" * 200_000, "case.zip")
+    assert found.pictures == {"case.zip!/a.jpg": PHOTO}
+    assert {locator: message.split(" ")[0] for locator, message in found.messages.items()} == {
+        "case.zip!/(before the start)": "5,000",
+        "case.zip!/(after the end)": "200,000",
+    }
+
+
+def test_a_zip_behind_a_picture_is_read_with_it(tmp_path: Path) -> None:
+    found = scan(tmp_path, OTHER + archives.zip_of({"a.jpg": PHOTO}), "case.zip")
+    assert found.pictures == {"case.zip!/a.jpg": PHOTO, "case.zip!/(before the start)": OTHER}
+
+
+def test_a_damaged_header_in_a_tar_costs_a_name_only(tmp_path: Path) -> None:
+    data = bytearray(archives.tar_of({"a.jpg": PHOTO, "b.jpg": OTHER, "c.jpg": PHOTO}))
+    data[512 + -(-len(PHOTO) // 512) * 512 + 3] ^= 0xFF
+    for damaged in (bytes(data), gzip.compress(bytes(data))):
+        found = scan(tmp_path, damaged)
+        assert set(found.pictures) == {"case.bin!/a.jpg", "case.bin!/(behind the damage)", "case.bin!/c.jpg"}
+        assert "no header is at byte" in found.messages["case.bin"]
+
+
+def tar_with(members: list[tuple[str, bytes | str, dict[str, Any]]], mode: str = "w") -> bytes:
+    """A tar of files with content, and hard links (a name in the place of it), their headers changed."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode, format=tarfile.PAX_FORMAT) as archive:  # type: ignore[call-overload]
+        for name, content, changes in members:
+            info = tarfile.TarInfo(name)
+            if isinstance(content, str):
+                info.type, info.linkname = tarfile.LNKTYPE, content
+            else:
+                info.size = len(content)
+            for key, value in changes.items():
+                setattr(info, key, value)
+            archive.addfile(info, io.BytesIO(content) if isinstance(content, bytes) else None)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_a_hard_link_to_a_skipped_member_is_judged_under_its_own_name(tmp_path: Path, mode: str) -> None:
+    links = [(".Trash/a.jpg", PHOTO, {}), ("kept/a.jpg", ".Trash/a.jpg", {}), ("kept/b.jpg", "./.Trash/a.jpg", {})]
+    data = tar_with([*links, ("c.jpg", OTHER, {}), ("d.jpg", "c.jpg", {})], mode)
+    found = scan(tmp_path, data)
+    assert found.pictures == {"case.bin!/c.jpg": OTHER, "case.bin!/kept/a.jpg": PHOTO}
+    link = "archive link"
+    assert found.skipped == {
+        "case.bin!/.Trash/a.jpg": "hidden",
+        "case.bin!/kept/b.jpg": link,
+        "case.bin!/d.jpg": link,
+    }
+    assert len(scan(tmp_path, data, hidden=True).pictures) == 2
+    nested = scan(tmp_path, archives.zip_of({"in.tar": data}))
+    assert nested.advice["case.bin!/in.tar!/kept/a.jpg"] == "--hidden reads it.", "cannot be read a second time"
+
+
+@pytest.mark.parametrize("size", [3 << 20, 20 << 20])
+def test_a_large_pax_header_does_not_end_its_tar(tmp_path: Path, size: int) -> None:
+    data = tar_with(
+        [("a.jpg", PHOTO, {}), ("b.jpg", OTHER, {"pax_headers": {"comment": "x" * size}}), ("c.jpg", PHOTO, {})]
+    )
+    found = scan(tmp_path, data)
+    assert list(found.pictures) == ["case.bin!/a.jpg", "case.bin!/b.jpg", "case.bin!/c.jpg"] and not found.failures
+    assert [finding.kind for finding in found.findings["case.bin!/b.jpg"]] == ["header_too_large"] * (size > 16 << 20)
+
+
+def gnu_tar(folder: Path, *options: str) -> bytes:
+    subprocess.run(
+        ["tar", *options, "-cf", "made.tar", *sorted(path.name for path in folder.iterdir())], cwd=folder, check=True
+    )
+    data = (folder / "made.tar").read_bytes()
+    (folder / "made.tar").unlink()
+    return data
+
+
+@pytest.mark.skipif(shutil.which("tar") is None or sys.platform != "linux", reason="needs GNU tar")
+@pytest.mark.parametrize(
+    "options",
+    [["-g", "../snapshot"], ["-V", "label", "--format=gnu"], ["-S"], ["-S", "--format=posix"], ["--format=v7"]],
+)
+def test_names_in_a_tar_are_those_that_tar_prints(tmp_path: Path, options: list[str]) -> None:
+    folder = tmp_path / "source"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "p.jpg").write_bytes(PHOTO)
+    sparse = folder / "sub" / ("n" * 60 + ".jpg")
+    sparse.write_bytes(OTHER)
+    os.truncate(sparse, 1 << 20)
+    data = gnu_tar(folder, *options)
+    (tmp_path / "case.tar").write_bytes(data)
+    listing = subprocess.run(["tar", "-tf", "case.tar"], cwd=tmp_path, capture_output=True, text=True).stdout.split(
+        "\n"
+    )
+    found = scan(tmp_path, data, "case.tar")
+    assert {locator.partition("!/")[2] for locator in found.pictures} == {name for name in listing if ".jpg" in name}
+    assert not found.failures
+    assert any(finding.kind == "sparse_member" for each in found.findings.values() for finding in each) == (
+        "-S" in options
+    )
+
+
+def test_the_end_of_a_file_from_another_volume_is_named(tmp_path: Path) -> None:
+    found = scan(tmp_path, tar_with([("a.jpg", PHOTO, {"type": b"M"}), ("b.jpg", OTHER, {})]))
+    assert "the volume before" in found.messages["case.bin!/a.jpg"]
+    assert list(found.pictures) == ["case.bin!/b.jpg"]
