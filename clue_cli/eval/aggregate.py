@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clue_cli import __version__
+from clue_cli.eval.bars import compared
 from clue_cli.eval.measurements import STEPS, Measurement, MeasurementLog, Unit
 from clue_cli.eval.methods import MEASURE, Method
 from clue_cli.eval.options import EvalOptions
@@ -42,7 +43,7 @@ from clue_cli.results.summary import harmless
 from clue_cli.terminal import printable
 from model.data.attacks import Attack
 from model.datasets.sample import Kind, Problem
-from model.evaluation import FIELDS, ImageRow, probe, summarize
+from model.evaluation import FIELDS, Estimate, ImageRow, f1_kept, probe, summarize
 from model.evaluation.bootstrap import RESAMPLES, mean_estimates
 from model.evaluation.image_scores import precision_recall_curve, reliability_curve, roc_curve
 
@@ -117,6 +118,8 @@ def outcome(
     """The figures of one method on one set under one attack."""
     rows = [one.row for one in measurements]
     summary = summarize(rows, seed=seed, resamples=resamples)
+    if method.kind == "classical":  # their maps have no calibrated 0.5
+        summary.pixel["f1_best_of_set"] = _best_of_set(measurements)
     return Outcome(
         set=printable(chosen.name),
         attack=attack.name,
@@ -209,6 +212,16 @@ def pixel_points(measurements: Sequence[Measurement]) -> list[PixelPoint]:
     return points
 
 
+def _best_of_set(measurements: Sequence[Measurement]) -> Estimate:
+    """The largest mean F1 of one threshold for all images, among those of the curves; chosen on the set itself."""
+    kept = np.array([one.curve for one in measurements if one.curve is not None], np.float64)  # n×2×STEPS
+    if not kept.size:
+        return Estimate(None, 0)
+    hits, alarms = kept[:, 0], kept[:, 1]
+    f1 = 2 * hits / (hits + alarms + hits[:, :1])
+    return Estimate(float(f1.mean(0)[1:].max()), len(kept))  # at 0 everything is marked
+
+
 def problem_records(problems: Iterable[Problem], others: str = "") -> list[Problem]:
     """Each once, printable; beyond `PROBLEMS` only counted. `others`: where those can be read."""
     unique = list(dict.fromkeys(problems))
@@ -246,9 +259,10 @@ def outcomes_and_averages(
     f1_of: dict[tuple[str, str], list[NDArray[np.float64]]] = {}
     for chosen in plan.sets:
         done: dict[str, Outcome] = {}
-        for attack in plan.attacks:
+        plain: dict[str, list[ImageRow]] = {}
+        for attack in plan.attacks_on(chosen.name):
             for method in plan.methods[chosen.name]:
-                found = _outcome(plan, log, images[chosen.name], chosen, method, attack, done, table, resamples)
+                found = _outcome(plan, log, images[chosen.name], chosen, method, attack, done, plain, table, resamples)
                 outcomes.append(found[0])
                 f1_of.setdefault((attack.name, method.name), []).append(found[1])
     table.finish()
@@ -280,6 +294,7 @@ def conclude(
     """
     options = plan.options
     outcomes, averages = figures
+    kinds = {method.name: method.kind for methods in plan.methods.values() for method in methods}
     return Results(
         version=__version__,
         status="interrupted" if interrupted else "finished",
@@ -300,6 +315,7 @@ def conclude(
         averages=averages,
         published=_published(plan),
         timing=timing,
+        bars=[compared(bar, outcomes, kinds) for bar in plan.bars],
     )
 
 
@@ -316,10 +332,16 @@ def _outcome(
     method: Method,
     attack: Attack,
     done: dict[str, Outcome],
+    plain: dict[str, list[ImageRow]],
     table: PerImageTable,
     resamples: int,
 ) -> tuple[Outcome, NDArray[np.float64]]:
-    """One outcome and the F1 and IoU of its images, n×2; what an attack cannot change is summarized once."""
+    """One outcome and the F1 and IoU of its images, n×2; what an attack cannot change is summarized once.
+
+    Args:
+        done: outcomes of this set by their settings.
+        plain: rows of this set without an attack, by method; both are added to.
+    """
     seed = plan.options.seed
     measurements = rows_of(log, chosen, images, method, attack, seed)
     rows = [one.row for one in measurements]
@@ -329,6 +351,10 @@ def _outcome(
         found = done[settings].model_copy(update={"attack": attack.name, "simulated": attack.simulated})
     else:
         found = outcome(measurements, chosen, method, attack, seed, resamples)
+        if not attack.steps:
+            plain[method.name] = rows
+        elif method.name in plain:
+            found.pixel["f1_kept"] = f1_kept(plain[method.name], rows, seed=seed, resamples=resamples)
         done[settings] = found
     pairs = [(row.f1, row.iou) for row in rows if row.f1 is not None]
     return found, np.array(pairs, np.float64).reshape(-1, 2)

@@ -42,6 +42,8 @@ class EvalOptions(NetworkOptions):
         bench: names of benchmarks, `all`, or paths.
         root: where the benchmarks lie.
         attacks: as `model.data.attacks` reads them; none: the pictures as they are.
+        bars: a YAML file, or `mini`: what the figures are compared with; its sets and attacks are measured if none are
+            given.
         methods: words of `METHODS`; none: the network, or the predictions alone.
         predictions: a folder with another method's maps.
         limit: at most so many images of each set.
@@ -55,6 +57,7 @@ class EvalOptions(NetworkOptions):
     bench: tuple[str, ...] = ()
     root: Path | None = None
     attacks: tuple[str, ...] = ()
+    bars: str | None = None
     methods: tuple[str, ...] = ()
     predictions: Path | None = None
     limit: int | None = None

@@ -15,7 +15,18 @@ from markupsafe import Markup
 from clue_cli.eval.plots import Plot
 from clue_cli.eval.published import SOURCE
 from clue_cli.eval.results import Outcome, Results, SetRecord
-from clue_cli.eval.table import METRICS, auc_rows, columns, main_rows, notes, number, with_interval
+from clue_cli.eval.table import (
+    BAR_HEADINGS,
+    METRICS,
+    auc_rows,
+    bar_rows,
+    columns,
+    group_table,
+    main_rows,
+    notes,
+    number,
+    with_interval,
+)
 from clue_cli.report.page import asset, content_policy, environment
 
 _PACKAGE = "clue_cli.eval"
@@ -56,7 +67,9 @@ def render(results: Results, plots: Sequence[Plot], sheets: Sequence[Sheet]) -> 
             notes=notes(results),
             source=SOURCE,
             details=[(one, _cells(one)) for one in details],
-            groups=[(one, by, _group_rows(one, by)) for one in details for by in one.groups if one.groups[by]],
+            bars=bar_rows(results),
+            bar_headings=BAR_HEADINGS,
+            groups=[(one, by, *group_table(one, by)) for one in details for by in one.groups if one.groups[by]],
             problems=[(record.name, _problems(results, record)) for record in results.sets],
             elsewhere={record.name: _shortened(map(str, record.elsewhere)) for record in results.sets},
             # The charts are written by `svg`, which escapes all that it is given
@@ -70,13 +83,6 @@ def render(results: Results, plots: Sequence[Plot], sheets: Sequence[Sheet]) -> 
 def _cells(one: Outcome) -> list[tuple[str, str]]:
     found = one.pixel | one.image
     return [(words, with_interval(found.get(metric))) for metric, words in METRICS.items() if metric in found]
-
-
-def _group_rows(one: Outcome, by: str) -> list[tuple[str, str, str]]:
-    return [
-        (name, with_interval(cells.get("f1")), with_interval(cells.get("iou")))
-        for name, cells in one.groups[by].items()
-    ]
 
 
 def _problems(results: Results, record: SetRecord) -> list[str]:

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clue_cli.errors import DataProblemError, NothingToScanError, UsageError
+from clue_cli.eval.bars import read_bars
 from clue_cli.eval.methods import PREDICTIONS, Method, Network, classical, table_of
 from clue_cli.eval.options import EvalOptions
 from clue_cli.eval.pictures import Pictures
 from clue_cli.eval.predictions import PredictionFolder
 from clue_cli.eval.sets import ChosenSet, resolve
-from model.data.attacks import AttackError, parse_all
+from model.data.attacks import Attack, AttackError, parse_all
 from model.datasets.sample import Problem
 from model.evaluation import Found, limited
 
@@ -26,7 +27,8 @@ class Plan:
         options: what was asked for.
 
     Attributes:
-        attacks: one after the other on each picture.
+        attacks: one after the other on each picture; `attacks_on` gives those of one set.
+        bars: what the figures are compared with.
         network: None where it is not measured.
         sets: what is measured on.
         absent: benchmarks of a group that are not here.
@@ -43,8 +45,10 @@ class Plan:
 
     def __init__(self, out: Path, options: EvalOptions) -> None:
         self.options = options
+        self.bars = read_bars(options.bars) if options.bars else []
         try:
-            self.attacks = parse_all(_separate(options.attacks) or ["none"])
+            named = ["none", *(bar.attack for bar in self.bars)]
+            self.attacks = parse_all(_separate(options.attacks) or named)
         except AttackError as error:
             raise UsageError(f"--attack: {error}.", "`clue eval --help` lists them with their units.") from error
         if options.predictions is not None and any(attack.steps for attack in self.attacks):
@@ -63,6 +67,13 @@ class Plan:
             self._prepare(chosen)
         self._check_predictions()
 
+    def attacks_on(self, name: str) -> list[Attack]:
+        """The attacks of one set: those that were asked for, else none and those that its bars name."""
+        if self.options.attacks or not self.bars:
+            return self.attacks
+        wanted = {"none", *(bar.attack for bar in self.bars if bar.is_on(name))}
+        return [attack for attack in self.attacks if attack.name in wanted]
+
     def _check_predictions(self) -> None:
         """Raises NothingToScanError if no image that is to be measured has a prediction."""
         looked = [(self.folders[chosen.name], chosen) for chosen in self.sets if chosen.name in self.folders]
@@ -78,10 +89,11 @@ class Plan:
 
     def _resolve(self) -> tuple[list[Found], list[str]]:
         options = self.options
+        bench = options.bench or tuple(bar.set for bar in self.bars)
         if not options.strict:
-            return resolve(options.bench, options.root)
+            return resolve(bench, options.root)
         with Pictures(1, options.max_megapixels) as pictures:
-            return resolve(options.bench, options.root, read=pictures.truth, read_head=pictures.header)
+            return resolve(bench, options.root, read=pictures.truth, read_head=pictures.header)
 
     def _prepare(self, chosen: ChosenSet) -> None:
         """The methods of one set, and what is wrong with it beyond what finding it reported."""

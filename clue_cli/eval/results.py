@@ -14,7 +14,7 @@ from clue_cli.errors import NothingToScanError
 from model.datasets.sample import Problem
 from model.evaluation import Estimate
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 RESULTS = "results.json"
 LOG = "measurements.jsonl"
 
@@ -106,7 +106,10 @@ class Outcome(Model):
     image: Annotated[dict[str, Estimate], Field(description="Forged against authentic, and false-positive area.")]
     groups: Annotated[
         dict[str, dict[str, dict[str, Estimate]]],
-        Field(description="The same by edited area, manipulation, format and picture size."),
+        Field(
+            description="The same by edited area, manipulation, format and picture size; by part of the set also image "
+            "AUC, shares of verdicts, and the number of sources that intervals are over."
+        ),
     ]
     curves: Curves
     problems: Annotated[list[Problem], Field(description="Of single images.")]
@@ -134,6 +137,19 @@ class PublishedRecord(Model):
     iou: float | None
     source: Annotated[str, Field(description="Where it was published.")]
     note: str
+
+
+class BarRecord(Model):
+    """A figure and the bar that it has to reach or to stay below."""
+
+    name: str
+    bar: Annotated[str, Field(description="`≥ 0.54` or `≤ 0.03`.")]
+    set: str
+    attack: str
+    part: Annotated[str, Field(description="Of the set; empty: all of it.")]
+    metric: str
+    figure: Annotated[Estimate | None, Field(description="Null if it was not measured.")]
+    met: Annotated[bool | None, Field(description="By the figure alone, whatever its interval; null without one.")]
 
 
 class TimingRecord(Model):
@@ -170,6 +186,7 @@ class Results(Model):
     averages: list[Average]
     published: list[PublishedRecord]
     timing: TimingRecord
+    bars: Annotated[list[BarRecord], Field(description="What `--bars` named.")] = []
 
     def outcome(self, name: str, attack: str, method: str) -> Outcome | None:
         """One of the outcomes."""

@@ -105,6 +105,7 @@ def _figures(
             "score": finding.score,
             "probability": calibration.p_forged(finding.score) if covered else None,
             "decided": finding.verdict == "forged",
+            "verdict": finding.verdict,
         }
     return _with_curve(_row(shot, heatmap, seen=pixels.shape[:2], **said), shot, heatmap)
 

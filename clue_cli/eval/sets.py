@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from model.evaluation import BenchmarkNotFound, EvaluationError, Found, StrictEr
 from model.evaluation.ground import HeaderReader, TruthReader, truth_of
 from model.images.pixels import read_header
 
+_MADE = re.compile(r"made(?::(\d*\.?\d+))?")
 _EXAMPLE = "Say where the benchmarks lie with --root DIR or CLUE_DATA; `clue eval --list` shows which are known."
 
 
@@ -59,7 +61,8 @@ def resolve(
     """The sets behind the words of `--bench`, each once, and the names of those of a group that were not found.
 
     Args:
-        words: names, `all`, names of groups (`autosplice`, `weibo`), paths, and several of these with commas between.
+        words: names, `all`, names of groups (`autosplice`, `weibo`), `made` (`made:0.1`: a tenth of its pictures),
+            paths, and several of these with commas between.
         read: strict: reads every ground truth now, and lets a problem be an error.
         read_head: reads the headers of the images then.
 
@@ -80,7 +83,9 @@ def resolve(
         for member in _members(name):
             if member in found or member in absent:
                 continue
-            if member not in DATASETS:
+            if made := _MADE.fullmatch(member):
+                found[member] = _made(member, root, float(made[1] or 1))
+            elif member not in DATASETS:
                 found[member] = _at(member, reading)
             elif (one := _named(member, root, reading, alone=member == name)) is not None:
                 found[member] = one
@@ -147,7 +152,7 @@ def _files(found: Found) -> frozenset[object]:
 
 def _members(name: str) -> list[str]:
     """The benchmarks that a name means, or itself where it is a path."""
-    if name in DATASETS or _exists(name):
+    if name in DATASETS or _MADE.fullmatch(name) or _exists(name):
         return [name]
     try:
         return expand(name)
@@ -185,6 +190,20 @@ def _named(name: str, root: Path | None, reading: _Reading, *, alone: bool) -> F
                 return None
             _explain(name)
             raise NothingToScanError(f"{name} was not found in {root}.", _EXAMPLE) from error
+    raise AssertionError  # the block returns or raises
+
+
+def _made(name: str, root: Path | None, scale: float) -> Found:
+    """The pictures that are made of photos in `root`."""
+    if root is None:
+        raise UsageError(f"It is not known where the photos for {name} lie.", "Name the folder of photos/ with --root.")
+    try:
+        from model.evaluation.made import find_made
+    except ModuleNotFoundError as error:
+        missing = f"{name} needs {error.name}, which the extra `train` brings."
+        raise UsageError(missing, "pip install 'clue-forensics[train]'") from error
+    with _Reasons():
+        return find_made(name, root, scale)
     raise AssertionError  # the block returns or raises
 
 

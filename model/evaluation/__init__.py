@@ -27,6 +27,7 @@ the better of map and inverse (TruFor), which is `f1_permute` here.
 | module | what |
 |---|---|
 | `benchmarks` | the sets of `model.datasets`: finding, checking |
+| `made` | the benchmark `made`, pictures made of held-out photos |
 | `ground` | the header and the ground truth of an image, and what is wrong with them |
 | `pixel_scores` `rows` | one image: exact metrics, what is kept of it, what was wrong with it |
 | `image_scores` `bootstrap` `metrics` | all images: figures with n and interval, groups, comparison |
@@ -49,7 +50,7 @@ from model.evaluation.benchmarks import (
 from model.evaluation.bootstrap import Comparison, Estimate
 from model.evaluation.ground import Ground, ground, read_truth
 from model.evaluation.metadata_probe import probe
-from model.evaluation.metrics import IMAGE_METRICS, PIXEL_METRICS, Summary, compare, summarize
+from model.evaluation.metrics import IMAGE_METRICS, PIXEL_METRICS, Summary, compare, f1_kept, summarize
 from model.evaluation.pixel_scores import THRESHOLD
 from model.evaluation.problems import (
     BenchmarkNotFound,
@@ -79,6 +80,7 @@ __all__ = [
     "compare",
     "digest",
     "expand",
+    "f1_kept",
     "find",
     "find_at",
     "ground",

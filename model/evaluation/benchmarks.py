@@ -18,7 +18,7 @@ from model.datasets.dataset import Dataset
 from model.datasets.own import LIST_LAYOUT, find_path
 from model.datasets.registry import DATASETS, Located, how_to_get, locate
 from model.datasets.sample import Kind, Problem, Sample
-from model.evaluation.ground import HeaderReader, TruthReader, ground, truth_of
+from model.evaluation.ground import HeaderReader, MadeSample, TruthReader, ground, truth_of
 from model.evaluation.problems import BenchmarkNotFound, EvaluationError, raise_if_any
 from model.images.pixels import DamagedFileError, read_header
 
@@ -206,6 +206,9 @@ def digest(entries: Sequence[Sample], tick: Tick | None = None) -> str:
     total = hashlib.sha256(b"clue data set 1\n")
     for entry in sorted(entries, key=lambda entry: os.fsencode(entry.key)):
         total.update(b"%s\0%d\0%s\n" % (os.fsencode(entry.key), entry.forged, entry.style.encode()))
+        if isinstance(entry, MadeSample):
+            total.update(f"{entry.content}\n".encode())
+            continue
         for path in (entry.image, *entry.masks):
             try:
                 with path.open("rb") as file:

@@ -30,6 +30,8 @@ class ImageRow(Keyed):
         probability: calibrated probability that the image was forged.
         decided: whether it was called forged, at the threshold that ships.
         problems: all that was wrong with this image.
+        part, source: from the entry.
+        verdict: `forged`, `inconclusive` or `no_evidence`; empty: the method gives none.
     """
 
     key: Text
@@ -51,6 +53,9 @@ class ImageRow(Keyed):
     probability: float | None = None
     decided: bool | None = None
     problems: tuple[Problem, ...] = ()
+    part: str = ""
+    source: str = ""
+    verdict: str = ""
 
     @property
     def megapixels(self) -> float | None:
@@ -83,6 +88,7 @@ def measure(
     score: float | None = None,
     probability: float | None = None,
     decided: bool | None = None,
+    verdict: str = "",
     seen: tuple[int, int] | None = None,
     known: Ground | None = None,
     threshold: float = THRESHOLD,
@@ -92,7 +98,7 @@ def measure(
 
     Args:
         heatmap: H×W, probabilities in [0, 1]; None where the method gave none.
-        score, probability, decided: of the whole image, if the method says them.
+        score, probability, decided, verdict: of the whole image, if the method gives them.
         seen: height and width of what the method was shown, where an attack changed the size.
         known: header and ground truth, where they were read before; None: they are read now.
         threshold: a pixel is marked above this, strictly.
@@ -134,6 +140,9 @@ def measure(
         probability=probability,
         decided=decided,
         problems=tuple(problems),
+        part=entry.part,
+        source=entry.source,
+        verdict=verdict,
         **values,
     )
 

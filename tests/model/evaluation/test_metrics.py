@@ -21,6 +21,7 @@ from model.evaluation import (
     ImageRow,
     StrictError,
     compare,
+    f1_kept,
     find_at,
     ground,
     measure,
@@ -200,6 +201,52 @@ def test_groups_cover_all_forged_images() -> None:
         "picture size": {"0.25–1 MP": 20},
     }
     assert summary.groups["format"]["PNG"]["false_positive_area"].n == 10
+
+
+def test_images_of_one_source_are_drawn_together() -> None:
+    rows = [replace(row, key=f"{i:03}", forged=True, f1=float(i >= 50)) for i, row in enumerate(rows_of(100))]
+    alike = summarize([replace(row, source="a" if row.f1 else "b") for row in rows]).pixel["f1"]
+    apart = summarize(rows).pixel["f1"]
+    assert (alike.value, alike.n, alike.low, alike.high) == (0.5, 100, 0.0, 1.0)
+    assert 0.38 < (apart.low or 0) < (apart.high or 0) < 0.62
+    alone = summarize([replace(row, source="a") for row in rows]).pixel["f1"]
+    assert (alone.value, alone.low, alone.high) == (0.5, None, None)
+
+
+def test_parts_of_a_set() -> None:
+    made = [
+        ("native", "splice", "a", 0.8, 0.9, "forged"),
+        ("native", "removal", "b", 0.2, 0.6, "inconclusive"),
+        ("native", "", "a", None, 0.1, "no_evidence"),
+        ("native", "", "b", None, 0.7, "forged"),
+        ("screen", "", "c", None, 0.3, "inconclusive"),
+    ]
+    rows = [
+        ImageRow(
+            f"{number}", f1 is not None, kind, marked_area=0.25, f1=f1, score=score, part=part, source=source,
+            verdict=verdict,
+        )
+        for number, (part, kind, source, f1, score, verdict) in enumerate(made)
+    ]  # fmt: skip
+    groups = summarize(rows).groups
+    native, screen = groups["part"]["native"], groups["part"]["screen"]
+    assert set(groups["part"]) == {"native", "screen"} and "f1" not in screen
+    assert (native["sources"].value, native["f1"].value, native["image_auc"].value) == (2, 0.5, 0.75)
+    assert native["forged_called_forged"].value == native["authentic_called_forged"].value == 0.5
+    assert native["forged_called_forged"].low == pytest.approx(0.0126, abs=1e-4), "exact, of 1 in 2"
+    assert (screen["authentic_called_inconclusive"].value, screen["false_positive_area"].value) == (1, 0.25)
+    removal = groups["part and manipulation"]["native, removal"]
+    assert (removal["f1"].value, removal["f1"].n, removal["f1"].low) == (0.2, 1, None)
+    assert "part" not in summarize(rows_of(4)).groups
+
+
+def test_share_of_f1_kept_is_of_the_images_that_both_have() -> None:
+    before = [ImageRow(key, True, f1=f1) for key, f1 in (("a", 0.8), ("b", 0.4), ("c", None))]
+    after = [ImageRow(key, True, f1=f1) for key, f1 in (("b", 0.2), ("a", 0.4), ("c", 0.9))]
+    kept = f1_kept(before, after)
+    assert (kept.value, kept.n) == (pytest.approx(0.5), 2)
+    assert kept.low == kept.high == pytest.approx(0.5), "paired"
+    assert f1_kept(before, []).value is None
 
 
 def test_order_does_not_matter_and_the_seed_does() -> None:
