@@ -11,7 +11,7 @@ row, never the best one: the best is chosen on the validation pictures. Without 
 the table says so. Figures are F1/IoU per image at 0.5, averaged over the forged images, with bootstrap 95 % intervals.
 
 A frozen branch is worth something only if it was trained before: give `-- --init MODEL --set fresh_head=true`, or a
-preset that stands on weights of others.
+preset that stands on base weights.
 
 Writes OUT/<table>.md and OUT/<table>.json.
 """
@@ -38,7 +38,7 @@ from model.data.mix import load_mix
 from model.data.stream import Stream
 from model.datasets.sample import Sample
 from model.evaluation import Estimate, ImageRow, find_at, measure, summarize
-from model.evaluation.problems import EvaluationError
+from model.evaluation.benchmarks import EvaluationError
 from model.images.pixels import DamagedFileError, read_pixels
 from model.prediction import Prediction
 from model.predictor import Predictor

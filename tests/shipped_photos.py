@@ -27,7 +27,7 @@ def write_root(root: Path) -> Path:
     for folder in ("coco", "people", "web", "nature", "scenes"):
         names = [f"{folder}{number}.png" for number in range(200)]
         for side in (True, False):
-            for name in [name for name in names if held_out(Path(name)) == side][:2]:
+            for name in [one for one in names if held_out(Path(one)) == side][:2]:
                 picture(128, 208, rng).save(root / "photos" / folder / name)
     large = next(name for name in map("large{}.png".format, range(200)) if held_out(Path(name)))
     picture(512, 520, rng).save(root / "photos" / "web" / large)
@@ -41,8 +41,8 @@ def write_root(root: Path) -> Path:
             for one in range(2):
                 drawn = page(192, 256, dark=one == 1 and folder.parent.name == "screens", seed=2 * number + one)
                 Image.fromarray(drawn).save(folder / f"{side}-layout{one}_{one:03}_png.png")
-    for name in ("Tp", "Gt", "Au"):
-        (root / "CASIA1" / name).mkdir(parents=True)
+    for part in ("Tp", "Gt", "Au"):
+        (root / "CASIA1" / part).mkdir(parents=True)
     mask = np.zeros((64, 96), np.uint8)
     mask[8:40, 8:48] = 255
     for number, kind in enumerate("DDDS"):

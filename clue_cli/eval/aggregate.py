@@ -19,11 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clue_cli import __version__
-from clue_cli.eval.bars import compared
 from clue_cli.eval.measurements import STEPS, Measurement, MeasurementLog, Unit
 from clue_cli.eval.methods import MEASURE, Method
 from clue_cli.eval.options import EvalOptions
-from clue_cli.eval.plan import Plan
+from clue_cli.eval.plan import Plan, compared
 from clue_cli.eval.published import SOURCE, published_for
 from clue_cli.eval.results import (
     Average,

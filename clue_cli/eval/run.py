@@ -17,16 +17,14 @@ from clue_cli.engine.flow import Answer, Flow
 from clue_cli.errors import DataProblemError
 from clue_cli.eval import page
 from clue_cli.eval.aggregate import Images, PerImageTable, conclude, now, outcomes_and_averages, rows_of
-from clue_cli.eval.contact_sheet import contact_sheets
 from clue_cli.eval.measurements import MeasurementLog, Unit
-from clue_cli.eval.methods import Method
+from clue_cli.eval.methods import Method, Shot, measure_shot
 from clue_cli.eval.options import EvalOptions
+from clue_cli.eval.page import contact_sheets
 from clue_cli.eval.pictures import Pictures
 from clue_cli.eval.plan import Plan
 from clue_cli.eval.plots import draw
-from clue_cli.eval.results import LOG, RESULTS, Results, TimingRecord
-from clue_cli.eval.results_folder import CONTACT, PAGE, PER_IMAGE, PLOTS, EvalFolder
-from clue_cli.eval.scoring import Shot, measure_shot
+from clue_cli.eval.results import CONTACT, LOG, PAGE, PER_IMAGE, PLOTS, RESULTS, EvalFolder, Results, TimingRecord
 from clue_cli.eval.sets import ChosenSet
 from clue_cli.networks import Network
 from clue_cli.results.folder import output_errors

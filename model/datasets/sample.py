@@ -100,7 +100,7 @@ class Sample:
 
 @dataclass(slots=True)
 class Listing:
-    """What a set holds: its samples, its problems, and how many files are no pictures."""
+    """What a set holds: its samples, its problems, and how many files are not pictures."""
 
     samples: list[Sample] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)

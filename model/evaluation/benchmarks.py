@@ -14,18 +14,30 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.datasets.dataset import Dataset
+from model.datasets.layouts import Dataset
 from model.datasets.own import LIST_LAYOUT, find_path
 from model.datasets.registry import DATASETS, Located, how_to_get, locate
 from model.datasets.sample import Kind, Problem, Sample
+from model.errors import UserError
 from model.evaluation.ground import HeaderReader, MadeSample, TruthReader, ground, truth_of
-from model.evaluation.problems import BenchmarkNotFound, EvaluationError, raise_if_any
 from model.images.pixels import DamagedFileError, read_header
 
 SUSPECT_SHARE = 0.5
 """A set is reported as inverted if more than this share of its masks, and at least three, look inverted."""
 
 Tick = Callable[[Sample], None]
+
+
+class EvaluationError(UserError, ValueError):
+    """An error of an evaluation, described in one sentence."""
+
+
+class BenchmarkNotFound(EvaluationError):
+    """A data set is unknown, or not where it was looked for; says where to get it and how to lay it out."""
+
+
+class StrictError(EvaluationError):
+    """Strict mode met a problem; names the first ten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +261,7 @@ def _checked(
     upside_down = inverted_set(found.name, looks)
     if upside_down is not None:
         found.problems.append(upside_down)
-    if strict:
-        raise_if_any(found.problems)
+    if strict and found.problems:
+        more = f"\nand {len(found.problems) - 10} more" if len(found.problems) > 10 else ""
+        raise StrictError("\n".join(str(problem) for problem in found.problems[:10]) + more)
     return found

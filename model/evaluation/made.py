@@ -26,9 +26,8 @@ from model.data.made_pictures import MadePictures, Slot, small_regions
 from model.data.materials import Materials
 from model.data.source_photos import Size, SourcePhotos, find_source_photos
 from model.datasets.sample import Sample
-from model.evaluation.benchmarks import Found
+from model.evaluation.benchmarks import BenchmarkNotFound, Found
 from model.evaluation.ground import Ground, MadeSample, ground
-from model.evaluation.problems import BenchmarkNotFound
 from model.images.pixels import DamagedFileError, Header, Pixels, read_pixels
 
 SEED, PART = 79, 1

@@ -12,7 +12,6 @@ from model.config import Between, Keyed, Text, check, dotted
 from model.datasets.sample import Kind, Problem, Sample
 from model.evaluation.ground import Ground, ground
 from model.evaluation.pixel_scores import THRESHOLD, pixel_scores
-from model.evaluation.problems import raise_if_any
 from model.images.maps import Map, is_finite, to_size
 
 
@@ -92,7 +91,6 @@ def measure(
     seen: tuple[int, int] | None = None,
     known: Ground | None = None,
     threshold: float = THRESHOLD,
-    strict: bool = False,
 ) -> ImageRow:
     """Score one prediction against its ground truth; only numbers are kept.
 
@@ -102,10 +100,6 @@ def measure(
         seen: height and width of what the method was shown, where an attack changed the size.
         known: header and ground truth, where they were read before; None: they are read now.
         threshold: a pixel is marked above this, strictly.
-        strict: raise instead of noting a problem.
-
-    Raises:
-        StrictError: see `strict`.
     """
     known = ground(entry) if known is None else known
     header, truth, problems = known.header, known.truth, list(known.problems)
@@ -127,8 +121,6 @@ def measure(
         height, width = (header.height, header.width) if header else usable.shape
         sized = to_size(usable, height, width)
         values["marked_area"] = float(np.count_nonzero(sized > threshold)) / sized.size
-    if strict:
-        raise_if_any(problems)
     return ImageRow(
         entry.key,
         entry.forged,

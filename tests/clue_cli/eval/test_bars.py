@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from clue_cli.errors import UsageError
-from clue_cli.eval.bars import Bar, read_bars
+from clue_cli.eval.plan import Bar, read_bars
 from clue_cli.eval.table import render
 from model.calibration import Calibration
 from model.checkpoint import EMBEDDED
