@@ -255,19 +255,31 @@ def outcomes_and_averages(
         resamples: of the bootstrap.
     """
     outcomes: list[Outcome] = []
-    f1_of: dict[tuple[str, str], list[NDArray[np.float64]]] = {}
+    scored: dict[tuple[str, str], list[Values]] = {}
+    seed = plan.options.seed
     for chosen in plan.sets:
-        done: dict[str, Outcome] = {}
+        done: dict[str, Outcome] = {}  # what an attack cannot change is summarized once
         plain: dict[str, list[ImageRow]] = {}
         for attack in plan.attacks_on(chosen.name):
             for method in plan.methods[chosen.name]:
-                found = _outcome(plan, log, images[chosen.name], chosen, method, attack, done, plain, table, resamples)
-                outcomes.append(found[0])
-                f1_of.setdefault((attack.name, method.name), []).append(found[1])
+                measurements = rows_of(log, chosen, images[chosen.name], method, attack, seed)
+                rows, settings = [one.row for one in measurements], method.settings(attack, seed)
+                table.add(chosen.name, attack.name, method.name, settings, rows)
+                if settings in done:
+                    found = done[settings].model_copy(update={"attack": attack.name, "simulated": attack.simulated})
+                else:
+                    found = done[settings] = outcome(measurements, chosen, method, attack, seed, resamples)
+                    if attack.steps and method.name in plain:
+                        found.pixel["f1_kept"] = f1_kept(plain[method.name], rows, seed=seed, resamples=resamples)
+                if not attack.steps:
+                    plain[method.name] = rows
+                outcomes.append(found)
+                pairs = [(row.f1, row.iou) for row in rows if row.f1 is not None]
+                scored.setdefault((attack.name, method.name), []).append(np.array(pairs, np.float64).reshape(-1, 2))
     table.finish()
     averages: list[Average] = []
     if len(plan.sets) > 1:
-        for (attack_name, method_name), parts in f1_of.items():
+        for (attack_name, method_name), parts in scored.items():
             of_method = [one for one in outcomes if (one.attack, one.method) == (attack_name, method_name)]
             averages.append(average(attack_name, method_name, parts, of_method, plan.options.seed, resamples))
     return outcomes, averages
@@ -321,42 +333,6 @@ def conclude(
 def now() -> str:
     """The time, UTC, ISO 8601 to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _outcome(
-    plan: Plan,
-    log: MeasurementLog,
-    images: dict[str, str],
-    chosen: ChosenSet,
-    method: Method,
-    attack: Attack,
-    done: dict[str, Outcome],
-    plain: dict[str, list[ImageRow]],
-    table: PerImageTable,
-    resamples: int,
-) -> tuple[Outcome, NDArray[np.float64]]:
-    """One outcome and the F1 and IoU of its images, n×2; what an attack cannot change is summarized once.
-
-    Args:
-        done: outcomes of this set by their settings.
-        plain: rows of this set without an attack, by method; both are added to.
-    """
-    seed = plan.options.seed
-    measurements = rows_of(log, chosen, images, method, attack, seed)
-    rows = [one.row for one in measurements]
-    settings = method.settings(attack, seed)
-    table.add(chosen.name, attack.name, method.name, settings, rows)
-    if settings in done:
-        found = done[settings].model_copy(update={"attack": attack.name, "simulated": attack.simulated})
-    else:
-        found = outcome(measurements, chosen, method, attack, seed, resamples)
-        if not attack.steps:
-            plain[method.name] = rows
-        elif method.name in plain:
-            found.pixel["f1_kept"] = f1_kept(plain[method.name], rows, seed=seed, resamples=resamples)
-        done[settings] = found
-    pairs = [(row.f1, row.iou) for row in rows if row.f1 is not None]
-    return found, np.array(pairs, np.float64).reshape(-1, 2)
 
 
 def _configuration(options: EvalOptions, resamples: int) -> dict[str, Scalar]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +24,6 @@ from model.images.pixels import DamagedFileError, read_header
 
 SUSPECT_SHARE = 0.5
 """A set is reported as inverted if more than this share of its masks, and at least three, look inverted."""
-
-Tick = Callable[[Sample], None]
 
 
 class EvaluationError(UserError, ValueError):
@@ -155,7 +153,6 @@ def find(
     *,
     deep: bool = True,
     strict: bool = False,
-    tick: Tick | None = None,
     read: TruthReader = truth_of,
     read_head: HeaderReader = read_header,
 ) -> Found:
@@ -165,7 +162,6 @@ def find(
         deep: open every image and decode every mask, to find what cannot be read, masks of another size, empty ones,
             and an inverted set; otherwise no file is opened, and measuring the images says it.
         strict: raise if there is any problem.
-        tick: called after each image that was checked.
         read, read_head: read a ground truth and a header, where `deep`.
 
     Raises:
@@ -178,7 +174,7 @@ def find(
     found = _locate(benchmark, root)
     if found is None:
         raise BenchmarkNotFound(f"{name} was not found in {root}.\n{how_to_get(benchmark)}")
-    return _checked(found, deep, strict, tick, (read, read_head))
+    return _checked(found, deep, strict, (read, read_head))
 
 
 def find_at(
@@ -186,7 +182,6 @@ def find_at(
     *,
     deep: bool = True,
     strict: bool = False,
-    tick: Tick | None = None,
     read: TruthReader = truth_of,
     read_head: HeaderReader = read_header,
 ) -> Found:
@@ -201,7 +196,7 @@ def find_at(
         raise EvaluationError(f"{path} cannot be read: {error}") from error
     except ValueError as error:
         raise EvaluationError(str(error)) from error
-    return _checked(_found(str(path), at, None), deep, strict, tick, (read, read_head))
+    return _checked(_found(str(path), at, None), deep, strict, (read, read_head))
 
 
 def status(root: Path | None) -> list[Status]:
@@ -209,7 +204,7 @@ def status(root: Path | None) -> list[Status]:
     return [Status(benchmark, _locate(benchmark, root) if root else None) for benchmark in DATASETS.values()]
 
 
-def digest(entries: Sequence[Sample], tick: Tick | None = None) -> str:
+def digest(entries: Sequence[Sample]) -> str:
     """SHA-256, hex, over the sorted keys, classes, and sizes and contents of images and masks; files are streamed.
 
     Raises:
@@ -229,8 +224,6 @@ def digest(entries: Sequence[Sample], tick: Tick | None = None) -> str:
             except OSError as error:
                 raise DamagedFileError(f"{path}: {error}") from error
             total.update(f"{size} {content}\n".encode())
-        if tick:
-            tick(entry)
     return total.hexdigest()
 
 
@@ -247,17 +240,12 @@ def _found(name: str, at: Located, dataset: Dataset | None) -> Found:
     return Found(name, at.layout, at.folder, dataset, samples, at.listing.problems, at.listing.ignored)
 
 
-def _checked(
-    found: Found, deep: bool, strict: bool, tick: Tick | None, readers: tuple[TruthReader, HeaderReader]
-) -> Found:
+def _checked(found: Found, deep: bool, strict: bool, readers: tuple[TruthReader, HeaderReader]) -> Found:
     looks: list[bool | None] = []
-    for entry in found.samples:
-        if deep:
-            about = ground(entry, *readers)
-            found.problems.extend(problem for problem in about.problems if problem.kind is not Kind.MASK_MISSING)
-            looks.append(about.inverted)
-        if tick:
-            tick(entry)
+    for entry in found.samples if deep else ():
+        about = ground(entry, *readers)
+        found.problems.extend(problem for problem in about.problems if problem.kind is not Kind.MASK_MISSING)
+        looks.append(about.inverted)
     upside_down = inverted_set(found.name, looks)
     if upside_down is not None:
         found.problems.append(upside_down)

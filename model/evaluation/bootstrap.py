@@ -169,18 +169,6 @@ class Comparison:
         """At the 5 % level."""
         return self.p_value <= SIGNIFICANCE
 
-    def to_dict(self) -> dict[str, object]:
-        """Plain JSON types."""
-        return {
-            "metric": self.metric,
-            "a": self.a,
-            "b": self.b,
-            "difference": self.difference.to_dict(),
-            "p_value": self.p_value,
-            "least_p": self.least_p,
-            "differs": self.differs,
-        }
-
 
 def paired(
     metric: str,

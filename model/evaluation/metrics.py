@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,22 +64,6 @@ class Summary:
     image: dict[str, Estimate]
     groups: dict[str, dict[str, dict[str, Estimate]]]
     problems: list[Problem]
-    seed: int
-    resamples: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {
-            "forged": self.forged,
-            "authentic": self.authentic,
-            "pixel": _plain(self.pixel),
-            "image": _plain(self.image),
-            "groups": {
-                by: {name: _plain(cells) for name, cells in groups.items()} for by, groups in self.groups.items()
-            },
-            "problems": [problem.to_dict() for problem in self.problems],
-            "bootstrap": {"seed": self.seed, "resamples": self.resamples, "level": 0.95},
-        }
 
 
 def summarize(rows: Iterable[ImageRow], *, seed: int = 0, resamples: int = RESAMPLES) -> Summary:
@@ -115,8 +98,6 @@ def summarize(rows: Iterable[ImageRow], *, seed: int = 0, resamples: int = RESAM
             if found
         },
         [problem for row in table for problem in row.problems],
-        seed,
-        resamples,
     )
 
 
@@ -202,10 +183,6 @@ def picture_size(row: ImageRow) -> str:
     """The bin of `SIZES`."""
     size = row.megapixels
     return "unknown" if size is None else next(words for bound, words in SIZES if size < bound)
-
-
-def _plain(cells: dict[str, Estimate]) -> dict[str, dict[str, float | int | None]]:
-    return {name: cell.to_dict() for name, cell in cells.items()}
 
 
 def _grouped(rows: Sequence[ImageRow], labels: dict[str, str]) -> dict[str, list[ImageRow]]:

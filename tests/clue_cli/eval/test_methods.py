@@ -99,7 +99,7 @@ def test_what_is_named_like_a_map_and_is_none_is_said(tmp_path: Path) -> None:
     (tmp_path / "Tp" / "same.npy").symlink_to("nowhere")
     maps = PredictionFolder(tmp_path, "set", ENTRIES)
     assert [maps.find(entry)[1] for entry in ENTRIES] == [
-        f"{name} is no .npy or .png file" for name in ("a.png", "same.npy", "same.png.tif")
+        f"{name} is not a .npy or .png file" for name in ("a.png", "same.npy", "same.png.tif")
     ]
 
 

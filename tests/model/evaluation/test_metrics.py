@@ -179,7 +179,6 @@ def test_summary_has_every_figure_with_n_and_interval() -> None:
     }
     assert summary.pixel["f1"].value == pytest.approx(np.mean([row.f1 for row in rows if row.forged]))
     assert summary.image["false_positive_area"].value == pytest.approx(0.1)
-    assert json.loads(json.dumps(summary.to_dict()))["pixel"]["f1"]["n"] == 20
 
 
 def test_groups_cover_all_forged_images() -> None:
@@ -247,9 +246,9 @@ def test_share_of_f1_kept_is_of_the_images_that_both_have() -> None:
 
 def test_order_does_not_matter_and_the_seed_does() -> None:
     rows = rows_of()
-    first = summarize(rows, seed=1, resamples=50).to_dict()
-    assert first == summarize(list(reversed(rows)), seed=1, resamples=50).to_dict()
-    assert first != summarize(rows, seed=2, resamples=50).to_dict()
+    first = summarize(rows, seed=1, resamples=50)
+    assert first == summarize(list(reversed(rows)), seed=1, resamples=50)
+    assert first != summarize(rows, seed=2, resamples=50)
 
 
 def test_nothing_measured_is_no_error() -> None:
