@@ -37,8 +37,7 @@ from model.config import ConfigError, legible
 from model.data.mix import load_mix
 from model.data.stream import Stream
 from model.datasets.sample import Sample
-from model.evaluation import Estimate, ImageRow, find_at, measure, summarize
-from model.evaluation.benchmarks import EvaluationError
+from model.evaluation import Estimate, EvaluationError, ImageRow, find_at, measure, summarize
 from model.images.pixels import DamagedFileError, read_pixels
 from model.prediction import Prediction
 from model.predictor import Predictor
@@ -49,7 +48,7 @@ from model.training.validation import measure as count_pixels
 from model.whole_file import write_text
 
 VALIDATION = "held-out validation"
-TOLD = 20
+SHOWN = 20
 """Problems of a set that are printed."""
 SHIFTS = (0.5, 1.0, 3.0, 4.0, 6.0)
 
@@ -133,11 +132,11 @@ def entries_of(name: str, folder: Path) -> list[Sample]:
         EvaluationError: it is laid out in no way that is known, or no image is forged.
     """
     found = find_at(folder)
-    for problem in found.problems[:TOLD]:
+    for problem in found.problems[:SHOWN]:
         line = f"{name}: {problem.kind.value}: {problem.name} {problem.detail}"
         print(legible(line.rstrip()), file=sys.stderr)
-    if len(found.problems) > TOLD:
-        print(f"{name}: and {len(found.problems) - TOLD} problems more", file=sys.stderr)
+    if len(found.problems) > SHOWN:
+        print(f"{name}: and {len(found.problems) - SHOWN} problems more", file=sys.stderr)
     if not any(entry.forged for entry in found.samples):
         raise EvaluationError(f"{folder} holds no forged image that F1 could be measured on")
     return found.samples
