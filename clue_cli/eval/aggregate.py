@@ -57,6 +57,8 @@ UNMEASURED = frozenset(
 """Problems that leave an image without a figure; others (a mask of another size) only have to be known."""
 
 Values = NDArray[np.float64]
+Scored = tuple[float, float | None, str]
+"""F1, IoU and source of an image."""
 Images = dict[str, dict[str, str]]
 """Digests of the images that were measured: set → key → SHA-256, hex."""
 
@@ -139,7 +141,7 @@ def outcome(
 def average(
     attack: str,
     method: str,
-    figures: Sequence[Values],
+    figures: Sequence[Sequence[Scored]],
     outcomes: Sequence[Outcome],
     seed: int,
     resamples: int = RESAMPLES,
@@ -147,10 +149,12 @@ def average(
     """One method under one attack over several sets.
 
     Args:
-        figures: F1 and IoU of the scored images of each set, n×2.
+        figures: F1, IoU and source of the scored images of each set; images without a source stand for themselves.
         outcomes: of the same sets.
     """
-    pooled = np.concatenate(figures)
+    pooled = [one for part in figures for one in part]
+    f1, iou = np.array([one[:2] for one in pooled], np.float64).reshape(-1, 2).T
+    sources = [one[2] or str(number) for number, one in enumerate(pooled)] if any(one[2] for one in pooled) else None
     means: dict[str, float] = {}
     for name in ("f1", "iou"):
         values = [value for one in outcomes if (value := one.pixel[name].value) is not None]
@@ -159,8 +163,8 @@ def average(
     return Average(
         attack=attack,
         method=method,
-        sets=sum(bool(part.size) for part in figures),
-        weighted=mean_estimates({"f1": pooled[:, 0], "iou": pooled[:, 1]}, seed, resamples),
+        sets=sum(bool(part) for part in figures),
+        weighted=mean_estimates({"f1": f1, "iou": iou}, seed, resamples, sources),
         mean=means,
     )
 
@@ -255,7 +259,7 @@ def outcomes_and_averages(
         resamples: of the bootstrap.
     """
     outcomes: list[Outcome] = []
-    scored: dict[tuple[str, str], list[Values]] = {}
+    scored: dict[tuple[str, str], list[list[Scored]]] = {}
     seed = plan.options.seed
     for chosen in plan.sets:
         done: dict[str, Outcome] = {}  # what an attack cannot change is summarized once
@@ -274,8 +278,8 @@ def outcomes_and_averages(
                 if not attack.steps:
                     plain[method.name] = rows
                 outcomes.append(found)
-                pairs = [(row.f1, row.iou) for row in rows if row.f1 is not None]
-                scored.setdefault((attack.name, method.name), []).append(np.array(pairs, np.float64).reshape(-1, 2))
+                kept = [(row.f1, row.iou, row.source) for row in rows if row.f1 is not None]
+                scored.setdefault((attack.name, method.name), []).append(kept)
     table.finish()
     averages: list[Average] = []
     if len(plan.sets) > 1:

@@ -179,6 +179,7 @@ def paired(
     resamples: int = RESAMPLES,
     *,
     differences: Values | None = None,
+    sources: Sequence[str] | None = None,
 ) -> Comparison:
     """Compare two statistics on the same images; the interval is from a paired bootstrap.
 
@@ -189,6 +190,7 @@ def paired(
     Args:
         groups: n group numbers, such as the class, within which images are drawn.
         differences: A − B of each image, n values, if both statistics are means.
+        sources: of the images, n names, which are drawn and exchanged in the place of images. None: images are.
 
     Raises:
         ValueError: fewer than two images, or a statistic that is not defined.
@@ -198,13 +200,18 @@ def paired(
     value_a, value_b = (float(a(ones)[0]), float(b(ones)[0])) if n > 1 else (np.nan, np.nan)
     if not (np.isfinite(value_a) and np.isfinite(value_b)):
         raise ValueError(f"{metric}: too few images in common to compare ({n})")
-    samples = np.concatenate([a(drawn) - b(drawn) for drawn in weights(groups, seed, resamples)])
+    samples = np.concatenate(
+        [a(drawn) - b(drawn) for drawn in _resamples(groups, sources, seed, resamples)] or [np.empty(0)]
+    )
     samples = samples[np.isfinite(samples)]
     difference = value_a - value_b
     low, high = interval(samples)
-    smallest = n if differences is not None else int(np.unique(groups, return_counts=True)[1].min())
+    if sources is not None:
+        smallest = len(set(sources))
+    else:
+        smallest = n if differences is not None else int(np.unique(groups, return_counts=True)[1].min())
     least_p = 2.0 ** (1 - smallest)
-    if differences is not None and n <= EXACT:
+    if differences is not None and sources is None and n <= EXACT:
         p_value = sign_flip_p(differences)
     else:
         extreme = int((np.abs(samples - difference) >= abs(difference) - 1e-12).sum())

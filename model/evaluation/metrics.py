@@ -162,7 +162,8 @@ def compare(
     else:
         first, second = _mean(left, read), _mean(right, read)
         differences = np.array([float(read(x) or 0) - float(read(y) or 0) for x, y in zip(left, right, strict=True)])
-    return paired(metric, first, second, classes, seed, resamples, differences=differences), problems
+    sources = _sources(left)
+    return paired(metric, first, second, classes, seed, resamples, differences=differences, sources=sources), problems
 
 
 def edited_area_fifths(forged: Sequence[ImageRow]) -> dict[str, str]:

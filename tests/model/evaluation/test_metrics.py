@@ -206,6 +206,9 @@ def test_images_of_one_source_are_drawn_together() -> None:
     assert 0.38 < (apart.low or 0) < (apart.high or 0) < 0.62
     alone = summarize([replace(row, source="a") for row in rows]).pixel["f1"]
     assert (alone.value, alone.low, alone.high) == (0.5, None, None)
+    worse = [replace(row, source=row.key[-1], f1=(row.f1 or 0.0) - 0.1) for row in rows]
+    found, _ = compare([replace(row, source=row.key[-1]) for row in rows], worse, "f1", resamples=50)
+    assert (found.difference.n, found.least_p) == (100, 2.0**-9), "ten sources can be exchanged"
 
 
 def test_parts_of_a_set() -> None:
