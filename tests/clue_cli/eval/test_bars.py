@@ -30,7 +30,7 @@ def test_the_bars_of_mini_are_measured_at_once_and_resumed(tmp_path: Path, monke
     monkeypatch.setattr("model.self_match.LARGEST", 128 * 160)
     root, model = write_root(tmp_path / "root"), tmp_path / "tiny"
     torch.manual_seed(0)
-    network = build(replace(TINY, tile=TileSpec(size=512, overlap=64)))
+    network = build(replace(TINY, tile=TileSpec(size=256, overlap=64)))
     save(model, network, Calibration(name="tiny"), {}, dtype=torch.float32)
     options: dict[str, Any] = {"bench": ("casia1", "made:0.02"), "root": root, "bars": "mini", "model": str(model)}
     results = measured(tmp_path / "out", **options)
