@@ -4,7 +4,7 @@
      ├── UserError               2   an option, a file or a device of the user's that cannot be used
      │    ├── ConfigError          (model.config) a file of keys and values
      │    ├── TrainingError        (model.training.errors) 2 options, 5 output, 7 NaN loss or out of memory
-     │    ├── EvaluationError      (model.evaluation.problems) a benchmark or a result
+     │    ├── EvaluationError      (model.evaluation.benchmarks) a benchmark or a result
      │    └── AttackError, ToolError, DeviceError, NoCalibrationError, DamagedFileError
      └── WeightsError            4   weights that are missing, damaged or of another model
           ├── CheckpointError      (model.checkpoint), BaseWeightsError below it

@@ -11,7 +11,7 @@ row, never the best one: the best is chosen on the validation pictures. Without 
 the table says so. Figures are F1/IoU per image at 0.5, averaged over the forged images, with bootstrap 95 % intervals.
 
 A frozen branch is worth something only if it was trained before: give `-- --init MODEL --set fresh_head=true`, or a
-preset that stands on weights of others.
+preset that stands on base weights.
 
 Writes OUT/<table>.md and OUT/<table>.json.
 """
@@ -37,8 +37,7 @@ from model.config import ConfigError, legible
 from model.data.mix import load_mix
 from model.data.stream import Stream
 from model.datasets.sample import Sample
-from model.evaluation import Estimate, ImageRow, find_at, measure, summarize
-from model.evaluation.problems import EvaluationError
+from model.evaluation import Estimate, EvaluationError, ImageRow, find_at, measure, summarize
 from model.images.pixels import DamagedFileError, read_pixels
 from model.predictor import Prediction, Predictor
 from model.presets import preset_of
@@ -48,7 +47,7 @@ from model.training.validation import measure as count_pixels
 from model.whole_file import write_text
 
 VALIDATION = "held-out validation"
-TOLD = 20
+SHOWN = 20
 """Problems of a set that are printed."""
 SHIFTS = (0.5, 1.0, 3.0, 4.0, 6.0)
 
@@ -132,11 +131,11 @@ def entries_of(name: str, folder: Path) -> list[Sample]:
         EvaluationError: it is laid out in no way that is known, or no image is forged.
     """
     found = find_at(folder)
-    for problem in found.problems[:TOLD]:
+    for problem in found.problems[:SHOWN]:
         line = f"{name}: {problem.kind.value}: {problem.name} {problem.detail}"
         print(legible(line.rstrip()), file=sys.stderr)
-    if len(found.problems) > TOLD:
-        print(f"{name}: and {len(found.problems) - TOLD} problems more", file=sys.stderr)
+    if len(found.problems) > SHOWN:
+        print(f"{name}: and {len(found.problems) - SHOWN} problems more", file=sys.stderr)
     if not any(entry.forged for entry in found.samples):
         raise EvaluationError(f"{folder} holds no forged image that F1 could be measured on")
     return found.samples

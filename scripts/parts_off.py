@@ -1,17 +1,29 @@
-"""Parts of a trained network switched off, one at a time, for `measure_mini.py --parts`.
+"""F1 of a trained network with one part after the other switched off.
 
-What is measured so is what the network relies on as it was trained; not what a network trained without the part would
-have made of the rest: that is `ablate.py`.
+    python scripts/parts_off.py BENCH/CASIA1 --every 2
+
+Shows what the network relies on as it was trained. What a network trained without the part would make of the rest is
+another question: see `ablate.py`.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from model.checkpoint import inspect
 from model.clue import CLUE
+from model.device import resolve
+from model.evaluation import find_at, measure
+from model.evaluation.bootstrap import mean_estimates
+from model.images.pixels import read_pixels
+from model.predictor import Prediction, Predictor
+from model.storage import load
 
 
 def no_noise(model: CLUE) -> list[RemovableHandle]:
@@ -54,3 +66,27 @@ PARTS: dict[str, Callable[[CLUE], list[RemovableHandle]]] = {
     "without the SAM encoder's blocks": no_sam_blocks,
     "without the SAM branch and the early view": no_sam,
 }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("set", type=Path, help="folder with Tp/ and Gt/, or a list")
+    parser.add_argument("--model", default="mini")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="measure every Nth forged image")
+    args = parser.parse_args()
+    forged = [entry for entry in find_at(args.set).samples if entry.forged and entry.masks][:: args.every]
+    predictor = Predictor(load(inspect(args.model), *resolve("cpu", "auto")))
+    for name, switch_off in PARTS.items():
+        handles = switch_off(predictor.model)
+        f1 = []
+        for found in predictor.predict((entry, read_pixels(entry.image)) for entry in forged):
+            if not isinstance(found, Prediction):
+                raise SystemExit(f"{found.key.key}: {found.message}")
+            f1.append(measure(found.key, found.heatmap).f1)
+        for handle in handles:
+            handle.remove()
+        print(name, mean_estimates({"f1": np.array(f1, np.float64)}, seed=0)["f1"].to_dict(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

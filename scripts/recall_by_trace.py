@@ -18,15 +18,16 @@ from typing import Any
 
 import cv2
 import numpy as np
-from measure_mini import by_photo, mean_of, reencoded
 from numpy.typing import NDArray
-from shipped_split import photos
 
 from model.checkpoint import inspect
+from model.data import attacks
 from model.data.history import add_grain, jpeg, off_grid
 from model.data.shapes import drawn_shape
 from model.data.source_photos import SourcePhotos
 from model.device import resolve
+from model.evaluation.bootstrap import mean_estimates
+from model.evaluation.made import photos
 from model.predictor import Prediction, Predictor
 from model.storage import load
 
@@ -35,8 +36,8 @@ Mask = NDArray[np.bool_]
 HEIGHT, WIDTH = 256, 384
 SAVED: dict[str, Callable[[Pixels], Pixels]] = {
     "without loss": lambda pixels: pixels,
-    "JPEG 90": reencoded(90),
-    "JPEG 70": reencoded(70),
+    "JPEG 90": lambda pixels: attacks.jpeg(pixels, 90),
+    "JPEG 70": lambda pixels: attacks.jpeg(pixels, 70),
 }
 
 
@@ -119,11 +120,10 @@ def main() -> None:
         recalls.append(hit / float(mask.sum()))
         f1s.append(2 * hit / float(marked.sum() + mask.sum()))
     table: dict[str, Any] = {}
-    hosts = [str(index) for index in range(args.pictures)]
-    for (trace, saved), values in found.items():
-        recall, f1 = (by_photo(mean_of(column), hosts).to_dict() for column in values)
-        table[f"{trace}; {saved}"] = {"recall": recall, "f1": f1}
-        print(f"{trace}; {saved}: recall {recall}, F1 {f1}", flush=True)
+    for (trace, saved), (recalls, f1s) in found.items():
+        figures = mean_estimates({"recall": np.array(recalls), "f1": np.array(f1s)}, seed=0)
+        table[f"{trace}; {saved}"] = {name: figure.to_dict() for name, figure in figures.items()}
+        print(f"{trace}; {saved}: {table[f'{trace}; {saved}']}", flush=True)
     if args.json:
         args.json.write_text(json.dumps(table, indent=1))
 

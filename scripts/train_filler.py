@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from shipped_split import photos
 from torch import Tensor
+
+from model.evaluation.made import photos
 
 SIDE = 64
 """Pixels of a crop."""

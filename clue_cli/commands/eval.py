@@ -54,8 +54,8 @@ def evaluate(
             "--bench",
             "-b",
             metavar="NAME[,NAME…]|all|PATH",
-            help="Benchmarks to measure on: names or groups (autosplice, weibo), all that are present, or your own "
-            "folder or list.",
+            help="Benchmarks to measure on: names or groups (autosplice, weibo), all that are present, `made` "
+            "for pictures made from photos (`made:0.1`: a tenth of them), or your own folder or list.",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -74,6 +74,15 @@ def evaluate(
         typer.Option(
             metavar="NAME:VALUE",
             help="Distortion applied to the images first, such as jpeg:70 (listed below). Can be repeated.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    bars: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|MODEL",
+            help="Bars to compare the figures with: a YAML file, or `mini`. Without --bench and --attack, what they "
+            "name is measured.",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -176,13 +185,13 @@ def evaluate(
     elif compare:
         _compare(*compare, method or [], seed)
     else:
-        if not bench or out is None:
+        if not (bench or bars) or out is None:
             raise UsageError(
-                f"{'--bench' if not bench else '--out'} is missing.",
+                f"{'--out' if bench or bars else '--bench'} is missing.",
                 "Example: clue eval --bench coverage --root DIR --out results/",
             )
         options = EvalOptions(
-            bench=tuple(bench),
+            bench=tuple(bench or ()),
             root=root,
             model=model,
             device=device,
@@ -191,6 +200,7 @@ def evaluate(
             batch=batch,
             compile=compile,
             attacks=tuple(attack or ()),
+            bars=bars,
             methods=tuple(method or ()),
             predictions=predictions,
             limit=limit,

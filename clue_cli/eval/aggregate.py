@@ -22,7 +22,7 @@ from clue_cli import __version__
 from clue_cli.eval.measurements import STEPS, Measurement, MeasurementLog, Unit
 from clue_cli.eval.methods import MEASURE, Method
 from clue_cli.eval.options import EvalOptions
-from clue_cli.eval.plan import Plan
+from clue_cli.eval.plan import Plan, compared
 from clue_cli.eval.published import SOURCE, published_for
 from clue_cli.eval.results import (
     Average,
@@ -42,7 +42,7 @@ from clue_cli.results.summary import harmless
 from clue_cli.terminal import printable
 from model.data.attacks import Attack
 from model.datasets.sample import Kind, Problem
-from model.evaluation import FIELDS, ImageRow, probe, summarize
+from model.evaluation import FIELDS, Estimate, ImageRow, f1_kept, probe, summarize
 from model.evaluation.bootstrap import RESAMPLES, mean_estimates
 from model.evaluation.image_scores import precision_recall_curve, reliability_curve, roc_curve
 
@@ -57,6 +57,8 @@ UNMEASURED = frozenset(
 """Problems that leave an image without a figure; others (a mask of another size) only have to be known."""
 
 Values = NDArray[np.float64]
+Scored = tuple[float, float | None, str]
+"""F1, IoU and source of an image."""
 Images = dict[str, dict[str, str]]
 """Digests of the images that were measured: set → key → SHA-256, hex."""
 
@@ -117,6 +119,8 @@ def outcome(
     """The figures of one method on one set under one attack."""
     rows = [one.row for one in measurements]
     summary = summarize(rows, seed=seed, resamples=resamples)
+    if method.kind == "classical":  # their maps have no calibrated 0.5
+        summary.pixel["f1_best_of_set"] = _best_of_set(measurements)
     return Outcome(
         set=printable(chosen.name),
         attack=attack.name,
@@ -137,7 +141,7 @@ def outcome(
 def average(
     attack: str,
     method: str,
-    figures: Sequence[Values],
+    figures: Sequence[Sequence[Scored]],
     outcomes: Sequence[Outcome],
     seed: int,
     resamples: int = RESAMPLES,
@@ -145,10 +149,12 @@ def average(
     """One method under one attack over several sets.
 
     Args:
-        figures: F1 and IoU of the scored images of each set, n×2.
+        figures: F1, IoU and source of the scored images of each set; images without a source stand for themselves.
         outcomes: of the same sets.
     """
-    pooled = np.concatenate(figures)
+    pooled = [one for part in figures for one in part]
+    f1, iou = np.array([one[:2] for one in pooled], np.float64).reshape(-1, 2).T
+    sources = [one[2] or str(number) for number, one in enumerate(pooled)] if any(one[2] for one in pooled) else None
     means: dict[str, float] = {}
     for name in ("f1", "iou"):
         values = [value for one in outcomes if (value := one.pixel[name].value) is not None]
@@ -157,8 +163,8 @@ def average(
     return Average(
         attack=attack,
         method=method,
-        sets=sum(bool(part.size) for part in figures),
-        weighted=mean_estimates({"f1": pooled[:, 0], "iou": pooled[:, 1]}, seed, resamples),
+        sets=sum(bool(part) for part in figures),
+        weighted=mean_estimates({"f1": f1, "iou": iou}, seed, resamples, sources),
         mean=means,
     )
 
@@ -209,6 +215,16 @@ def pixel_points(measurements: Sequence[Measurement]) -> list[PixelPoint]:
     return points
 
 
+def _best_of_set(measurements: Sequence[Measurement]) -> Estimate:
+    """The largest mean F1 of one threshold for all images, among those of the curves; chosen on the set itself."""
+    kept = np.array([one.curve for one in measurements if one.curve is not None], np.float64)  # n×2×STEPS
+    if not kept.size:
+        return Estimate(None, 0)
+    hits, alarms = kept[:, 0], kept[:, 1]
+    f1 = 2 * hits / (hits + alarms + hits[:, :1])
+    return Estimate(float(f1.mean(0)[1:].max()), len(kept))  # at 0 everything is marked
+
+
 def problem_records(problems: Iterable[Problem], others: str = "") -> list[Problem]:
     """Each once, printable; beyond `PROBLEMS` only counted. `others`: where those can be read."""
     unique = list(dict.fromkeys(problems))
@@ -243,18 +259,31 @@ def outcomes_and_averages(
         resamples: of the bootstrap.
     """
     outcomes: list[Outcome] = []
-    f1_of: dict[tuple[str, str], list[NDArray[np.float64]]] = {}
+    scored: dict[tuple[str, str], list[list[Scored]]] = {}
+    seed = plan.options.seed
     for chosen in plan.sets:
-        done: dict[str, Outcome] = {}
-        for attack in plan.attacks:
+        done: dict[str, Outcome] = {}  # what an attack cannot change is summarized once
+        plain: dict[str, list[ImageRow]] = {}
+        for attack in plan.attacks_on(chosen.name):
             for method in plan.methods[chosen.name]:
-                found = _outcome(plan, log, images[chosen.name], chosen, method, attack, done, table, resamples)
-                outcomes.append(found[0])
-                f1_of.setdefault((attack.name, method.name), []).append(found[1])
+                measurements = rows_of(log, chosen, images[chosen.name], method, attack, seed)
+                rows, settings = [one.row for one in measurements], method.settings(attack, seed)
+                table.add(chosen.name, attack.name, method.name, settings, rows)
+                if settings in done:
+                    found = done[settings].model_copy(update={"attack": attack.name, "simulated": attack.simulated})
+                else:
+                    found = done[settings] = outcome(measurements, chosen, method, attack, seed, resamples)
+                    if attack.steps and method.name in plain:
+                        found.pixel["f1_kept"] = f1_kept(plain[method.name], rows, seed=seed, resamples=resamples)
+                if not attack.steps:
+                    plain[method.name] = rows
+                outcomes.append(found)
+                kept = [(row.f1, row.iou, row.source) for row in rows if row.f1 is not None]
+                scored.setdefault((attack.name, method.name), []).append(kept)
     table.finish()
     averages: list[Average] = []
     if len(plan.sets) > 1:
-        for (attack_name, method_name), parts in f1_of.items():
+        for (attack_name, method_name), parts in scored.items():
             of_method = [one for one in outcomes if (one.attack, one.method) == (attack_name, method_name)]
             averages.append(average(attack_name, method_name, parts, of_method, plan.options.seed, resamples))
     return outcomes, averages
@@ -280,6 +309,7 @@ def conclude(
     """
     options = plan.options
     outcomes, averages = figures
+    kinds = {method.name: method.kind for methods in plan.methods.values() for method in methods}
     return Results(
         version=__version__,
         status="interrupted" if interrupted else "finished",
@@ -300,38 +330,13 @@ def conclude(
         averages=averages,
         published=_published(plan),
         timing=timing,
+        bars=[compared(bar, outcomes, kinds) for bar in plan.bars],
     )
 
 
 def now() -> str:
     """The time, UTC, ISO 8601 to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _outcome(
-    plan: Plan,
-    log: MeasurementLog,
-    images: dict[str, str],
-    chosen: ChosenSet,
-    method: Method,
-    attack: Attack,
-    done: dict[str, Outcome],
-    table: PerImageTable,
-    resamples: int,
-) -> tuple[Outcome, NDArray[np.float64]]:
-    """One outcome and the F1 and IoU of its images, n×2; what an attack cannot change is summarized once."""
-    seed = plan.options.seed
-    measurements = rows_of(log, chosen, images, method, attack, seed)
-    rows = [one.row for one in measurements]
-    settings = method.settings(attack, seed)
-    table.add(chosen.name, attack.name, method.name, settings, rows)
-    if settings in done:
-        found = done[settings].model_copy(update={"attack": attack.name, "simulated": attack.simulated})
-    else:
-        found = outcome(measurements, chosen, method, attack, seed, resamples)
-        done[settings] = found
-    pairs = [(row.f1, row.iou) for row in rows if row.f1 is not None]
-    return found, np.array(pairs, np.float64).reshape(-1, 2)
 
 
 def _configuration(options: EvalOptions, resamples: int) -> dict[str, Scalar]:

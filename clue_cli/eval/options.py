@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from clue_cli.networks.options import NetworkOptions
 
@@ -18,7 +19,8 @@ FUNCTIONS = {
 SETS_OF_METHODS = {"classical": tuple(FUNCTIONS), "baselines": ()}
 """Words for several at once. The baselines are in every table anyway."""
 METHODS = (NETWORK, *FUNCTIONS, *SETS_OF_METHODS)
-
+MethodKind = Literal["network", "predictions", "classical", "baseline", "probe"]
+"""What a method is; baselines and the probe stand beside the others for comparison."""
 
 ATTACKS = {
     "jpeg:70": "JPEG of quality 70, from 1 to 100",
@@ -42,9 +44,11 @@ class EvalOptions(NetworkOptions):
         bench: names of benchmarks, `all`, or paths.
         root: where the benchmarks lie.
         attacks: as `model.data.attacks` reads them; none: the pictures as they are.
+        bars: a YAML file, or `mini`: what the figures are compared with; its sets and attacks are measured if none are
+            given.
         methods: words of `METHODS`; none: the network, or the predictions alone.
         predictions: a folder with another method's maps.
-        limit: at most so many images of each set.
+        limit: maximum number of images per set.
         seed: of the attacks, of the choice of images, and of the bootstrap.
         strict: whether a problem ends the run.
         max_megapixels: larger images are not decoded (10⁶ pixels).
@@ -55,6 +59,7 @@ class EvalOptions(NetworkOptions):
     bench: tuple[str, ...] = ()
     root: Path | None = None
     attacks: tuple[str, ...] = ()
+    bars: str | None = None
     methods: tuple[str, ...] = ()
     predictions: Path | None = None
     limit: int | None = None

@@ -19,6 +19,7 @@ from clue_cli.records import FileIdentity
 from clue_cli.terminal import printable
 from model.datasets.sample import Sample
 from model.evaluation import read_truth
+from model.evaluation.ground import MadeSample
 from model.images.maps import Levels, Map, read_map
 from model.images.masks import Mask, MaskStyle
 from model.images.pixels import FORMATS, DamagedFileError, Header, Pixels
@@ -60,6 +61,8 @@ class Pictures:
         Raises:
             DamagedFileError: why there is none.
         """
+        if isinstance(entry, MadeSample):
+            return entry.make()[1]
         name = printable(entry.key)
         for page in list(self._pool.decode(name, *_read(entry.image, name))):
             if isinstance(page, Unreadable):
@@ -73,6 +76,11 @@ class Pictures:
         Raises:
             DamagedFileError: a mask cannot be read, or they differ in size.
         """
+        if isinstance(entry, MadeSample):
+            truth = entry.make()[2].truth
+            if truth is None:
+                raise DamagedFileError("nothing in it is forged")
+            return truth
         return read_truth(entry.masks, entry.style, read=self._mask)
 
     def header(self, path: Path) -> Header:

@@ -1,20 +1,29 @@
-"""`results.json`: what a measurement found, typed and versioned. `clue eval --schema` prints its JSON Schema.
+"""The folder that `clue eval` writes to, and its `results.json`: typed and versioned.
+
+measurements.jsonl   what was measured, append-only (`measurements`)
+per_image.csv        the same for a spreadsheet
+results.json         all figures, written last; `clue eval --schema` prints its JSON Schema
+index.html           all of it on one page; plots/ and contact/ hold its pictures as files
 
 Raising `SCHEMA_VERSION`: the first number for a change that breaks a reader, the second for an added field.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from clue_cli.errors import NothingToScanError
+from clue_cli.errors import NothingToScanError, OutputError
+from clue_cli.eval.options import MethodKind
+from clue_cli.results.folder import ResultsFolder, output_errors
 from model.datasets.sample import Problem
 from model.evaluation import Estimate
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 RESULTS = "results.json"
 LOG = "measurements.jsonl"
 
@@ -48,7 +57,7 @@ class SetRecord(Model):
         list[Problem],
         Field(description="What listing the set showed to be wrong with images that were not measured."),
     ] = []
-    ignored: Annotated[int, Field(description="Files in its folders that are no pictures.")]
+    ignored: Annotated[int, Field(description="Files in its folders that are not pictures.")]
 
 
 class MethodRecord(Model):
@@ -56,7 +65,7 @@ class MethodRecord(Model):
 
     name: Annotated[str, Field(description="As the tables show it.")]
     kind: Annotated[
-        Literal["network", "predictions", "classical", "baseline", "probe"],
+        MethodKind,
         Field(description="`baseline` and `probe` stand beside the others for comparison."),
     ]
     digest: Annotated[str | None, Field(description="SHA-256 of the model or of all maps; null for functions.")]
@@ -106,7 +115,10 @@ class Outcome(Model):
     image: Annotated[dict[str, Estimate], Field(description="Forged against authentic, and false-positive area.")]
     groups: Annotated[
         dict[str, dict[str, dict[str, Estimate]]],
-        Field(description="The same by edited area, manipulation, format and picture size."),
+        Field(
+            description="The same by edited area, manipulation, format and picture size; by part of the set also image "
+            "AUC, shares of verdicts, and the number of sources that intervals are over."
+        ),
     ]
     curves: Curves
     problems: Annotated[list[Problem], Field(description="Of single images.")]
@@ -134,6 +146,19 @@ class PublishedRecord(Model):
     iou: float | None
     source: Annotated[str, Field(description="Where it was published.")]
     note: str
+
+
+class BarRecord(Model):
+    """A figure and the bar that it has to reach or to stay below."""
+
+    name: str
+    bar: Annotated[str, Field(description="`≥ 0.54` or `≤ 0.03`.")]
+    set: str
+    attack: str
+    part: Annotated[str, Field(description="Of the set; empty: all of it.")]
+    metric: str
+    figure: Annotated[Estimate | None, Field(description="Null if it was not measured.")]
+    met: Annotated[bool | None, Field(description="By the figure alone, whatever its interval; null without one.")]
 
 
 class TimingRecord(Model):
@@ -170,6 +195,7 @@ class Results(Model):
     averages: list[Average]
     published: list[PublishedRecord]
     timing: TimingRecord
+    bars: Annotated[list[BarRecord], Field(description="What `--bars` named.")] = []
 
     def outcome(self, name: str, attack: str, method: str) -> Outcome | None:
         """One of the outcomes."""
@@ -208,3 +234,66 @@ def read_results(path: Path) -> Results:
             f"{file} is not a result that this version can read: {where}: {words}.",
             "Measure again with this version; what is done is not computed again.",
         ) from error
+
+
+LOCK = ".clue-eval.lock"
+PER_IMAGE, PAGE = "per_image.csv", "index.html"
+PLOTS, CONTACT = "plots", "contact"
+_PICTURES = {PLOTS: ".svg", CONTACT: ".jpg"}
+_OURS = {LOG, RESULTS, PER_IMAGE, PAGE, *_PICTURES, LOCK}
+
+
+class EvalFolder(ResultsFolder):
+    """Where a measurement is written; `in_use` makes it."""
+
+    @property
+    def log(self) -> Path:
+        """Of what was measured."""
+        return self.root / LOG
+
+    @contextmanager
+    def in_use(self, *, overwrite: bool = False) -> Iterator[None]:
+        """Make and lock it.
+
+        Args:
+            overwrite: remove what earlier measurements wrote there.
+
+        Raises:
+            OutputError: it cannot be written, is in use, or holds something else.
+        """
+        with output_errors(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            foreign = self.foreign(_OURS)
+        if foreign is not None:
+            raise OutputError(
+                f"{self.root} holds something else than results of clue eval: {foreign}.",
+                "Nothing was changed there. Choose a new or an empty folder with --out.",
+            )
+        self.lock(LOCK, f"Another measurement is writing to {self.root}.")
+        try:
+            if overwrite:
+                self._clear()
+            yield
+        finally:
+            self.release()
+
+    def replace_pictures(self, folder: str, files: dict[str, bytes]) -> None:
+        """Write the files of `PLOTS` or `CONTACT`, and remove those of an earlier measurement."""
+        self._clear_pictures(folder, keep=set(files))
+        for name, content in files.items():
+            self.write(f"{folder}/{name}", content)
+
+    def _clear_pictures(self, folder: str, keep: set[str]) -> None:
+        where = self.root / folder
+        with output_errors(where):
+            stale = sorted(path.name for path in where.glob(f"*{_PICTURES[folder]}")) if where.is_dir() else []
+        for name in stale:
+            if name not in keep:
+                self.remove(f"{folder}/{name}", below=(folder,))
+
+    def _clear(self) -> None:
+        """What earlier measurements wrote here, and only that."""
+        for folder in _PICTURES:
+            self._clear_pictures(folder, set())
+        for name in (RESULTS, PAGE, PER_IMAGE, LOG):
+            self.remove(name)

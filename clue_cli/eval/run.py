@@ -17,16 +17,14 @@ from clue_cli.engine.flow import Answer, Flow
 from clue_cli.errors import DataProblemError
 from clue_cli.eval import page
 from clue_cli.eval.aggregate import Images, PerImageTable, conclude, now, outcomes_and_averages, rows_of
-from clue_cli.eval.contact_sheet import contact_sheets
 from clue_cli.eval.measurements import MeasurementLog, Unit
-from clue_cli.eval.methods import Method
+from clue_cli.eval.methods import Method, Shot, measure_shot
 from clue_cli.eval.options import EvalOptions
+from clue_cli.eval.page import contact_sheets
 from clue_cli.eval.pictures import Pictures
 from clue_cli.eval.plan import Plan
 from clue_cli.eval.plots import draw
-from clue_cli.eval.results import LOG, RESULTS, Results, TimingRecord
-from clue_cli.eval.results_folder import CONTACT, PAGE, PER_IMAGE, PLOTS, EvalFolder
-from clue_cli.eval.scoring import Shot, measure_shot
+from clue_cli.eval.results import CONTACT, LOG, PAGE, PER_IMAGE, PLOTS, RESULTS, EvalFolder, Results, TimingRecord
 from clue_cli.eval.sets import ChosenSet
 from clue_cli.networks import Network
 from clue_cli.results.folder import output_errors
@@ -34,6 +32,7 @@ from model.data.attacks import Attack, AttackError
 from model.datasets.sample import Kind, Problem, Sample
 from model.evaluation import digest, ground, inverted_set
 from model.evaluation.bootstrap import RESAMPLES
+from model.evaluation.ground import Ground, MadeSample
 from model.images.pixels import DamagedFileError, Pixels
 from model.predictor import OutOfMemory, Prediction
 from model.reporter import Reporter
@@ -121,7 +120,7 @@ class Run:
         warn: Callable[[str], None],
     ) -> None:
         self.plan, self.log, self.progress, self.stop, self.networks = plan, log, progress, stop, networks
-        self.seed, self.attacks = plan.options.seed, plan.attacks
+        self.seed = plan.options.seed
         self.calibration = None if plan.network is None else plan.network.checkpoint.calibration
         self.images: Images = {chosen.name: {} for chosen in plan.sets}
         self.timing = Timing(devices=max(1, len(networks)))
@@ -138,7 +137,8 @@ class Run:
             ClueError: the network cannot be loaded, or no device is left.
             OSError: the log cannot be written.
         """
-        self.progress.stage("", "images", sum(len(chosen.samples) for chosen in self.plan.sets) * len(self.attacks))
+        total = sum(len(chosen.samples) * len(self.plan.attacks_on(chosen.name)) for chosen in self.plan.sets)
+        self.progress.stage("", "images", total)
         self.flow.run(self.pictures)
         self.timing.loading = max((network.loading for network in self.networks), default=0.0)
         if self._began is not None:
@@ -159,19 +159,22 @@ class Run:
                 problem = Problem(Kind.IMAGE_UNREADABLE, entry.key, str(error))
         with self._lock:
             self.images[chosen.name][entry.key] = image
-        missing = [(attack, self._missing(chosen, image, attack)) for attack in self.attacks]
+        missing = [(attack, self._missing(chosen, image, attack)) for attack in self.plan.attacks_on(chosen.name)]
         todo = [(attack, methods) for attack, methods in missing if methods]
         self.progress.advance(len(missing) - len(todo), reused=True)
         if not todo:
             return
-        pixels = None
+        pixels, known = None, Ground(None)
         with self.timing.step("decode"):
-            if problem is None:
-                try:
+            try:
+                if isinstance(entry, MadeSample):
+                    entry, pixels, known = entry.make()
+                elif problem is None:
                     pixels = self.pictures.pixels(entry)
-                except DamagedFileError as error:
-                    problem = Problem(Kind.IMAGE_UNREADABLE, entry.key, str(error))
-            known = ground(entry, self.pictures.truth, self.pictures.header)
+            except DamagedFileError as error:
+                problem = Problem(Kind.IMAGE_UNREADABLE, entry.key, str(error))
+            if not isinstance(found[1], MadeSample):
+                known = ground(entry, self.pictures.truth, self.pictures.header)
         self._began = self._began or time.perf_counter()
         native = pixels.shape[:2] if pixels is not None else (0, 0)
         for attack, methods in todo:
@@ -187,7 +190,7 @@ class Run:
         return tuple(
             method
             for method in self.plan.methods[chosen.name]
-            if (method.sees_pixels or attack is self.attacks[0])
+            if (method.sees_pixels or attack is self.plan.attacks[0])
             and not self.log.known(Unit(method.settings(attack, self.seed), chosen.name, image))
         )
 
@@ -301,7 +304,9 @@ def _complete(plan: Plan, log: MeasurementLog, images: Images) -> Images:
     seed = plan.options.seed
 
     def done(name: str, image: str) -> bool:
-        units = {Unit(m.settings(attack, seed), name, image) for m in plan.methods[name] for attack in plan.attacks}
+        units = {
+            Unit(m.settings(attack, seed), name, image) for m in plan.methods[name] for attack in plan.attacks_on(name)
+        }
         return len(units) == sum(1 for _ in log.read(units))
 
     return {name: {key: image for key, image in of.items() if done(name, image)} for name, of in images.items()}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TypedDict
+from typing import Any
 
 from clue_cli.errors import DataProblemError, NothingToScanError, UsageError
 from clue_cli.terminal import nearest, printable, say
@@ -18,16 +19,8 @@ from model.evaluation import BenchmarkNotFound, EvaluationError, Found, StrictEr
 from model.evaluation.ground import HeaderReader, TruthReader, truth_of
 from model.images.pixels import read_header
 
+_MADE = re.compile(r"made(?::(\d*\.?\d+))?")
 _EXAMPLE = "Say where the benchmarks lie with --root DIR or CLUE_DATA; `clue eval --list` shows which are known."
-
-
-class _Reading(TypedDict, total=False):
-    """How `find` and `find_at` look at what they find."""
-
-    deep: bool
-    strict: bool
-    read: TruthReader
-    read_head: HeaderReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +52,8 @@ def resolve(
     """The sets behind the words of `--bench`, each once, and the names of those of a group that were not found.
 
     Args:
-        words: names, `all`, names of groups (`autosplice`, `weibo`), paths, and several of these with commas between.
+        words: names, `all`, names of groups (`autosplice`, `weibo`), `made` (`made:0.1`: a tenth of its pictures),
+            paths, and several of these with commas between.
         read: strict: reads every ground truth now, and lets a problem be an error.
         read_head: reads the headers of the images then.
 
@@ -72,20 +66,23 @@ def resolve(
     names = list(dict.fromkeys(name for word in words for name in _split(word)))
     if not names:
         raise UsageError("There is nothing to measure: --bench names no set.", _EXAMPLE)
-    reading: _Reading = {"deep": read is not None, "strict": read is not None}
-    reading |= {"read": read or truth_of, "read_head": read_head}
+    strict = read is not None
+    reading = {"deep": strict, "strict": strict, "read": read or truth_of, "read_head": read_head}
     found: dict[str, Found] = {}
     absent: list[str] = []
     for name in names:
         for member in _members(name):
             if member in found or member in absent:
                 continue
-            if member not in DATASETS:
-                found[member] = _at(member, reading)
-            elif (one := _named(member, root, reading, alone=member == name)) is not None:
-                found[member] = one
-            else:
-                absent.append(member)
+            with _reasons():
+                if made := _MADE.fullmatch(member):
+                    found[member] = _made(member, root, float(made[1] or 1))
+                elif member not in DATASETS:
+                    found[member] = _at(member, reading)
+                elif (one := _named(member, root, reading, alone=member == name)) is not None:
+                    found[member] = one
+                else:
+                    absent.append(member)
         if not any(member in found for member in _members(name)):
             what = "benchmarks" if name == "all" else f"sets of {name}"
             raise NothingToScanError(f"None of the {len(_members(name))} {what} was found in {root}.", _EXAMPLE)
@@ -147,7 +144,7 @@ def _files(found: Found) -> frozenset[object]:
 
 def _members(name: str) -> list[str]:
     """The benchmarks that a name means, or itself where it is a path."""
-    if name in DATASETS or _exists(name):
+    if name in DATASETS or _MADE.fullmatch(name) or _exists(name):
         return [name]
     try:
         return expand(name)
@@ -170,57 +167,64 @@ def _exists(word: str) -> bool:
         return False
 
 
-def _named(name: str, root: Path | None, reading: _Reading, *, alone: bool) -> Found | None:
+def _named(name: str, root: Path | None, reading: dict[str, Any], *, alone: bool) -> Found | None:
     """A benchmark; None where it is not there, unless it was asked for by its own name."""
     if root is None:
         if not alone:
             raise UsageError("A group of benchmarks needs to know where they lie.", _EXAMPLE)
         _explain(name)
         raise NothingToScanError(f"It was not said where {name} lies.", _EXAMPLE)
-    with _Reasons():
-        try:
-            return find(name, root, **reading)
-        except BenchmarkNotFound as error:
-            if not alone:
-                return None
-            _explain(name)
-            raise NothingToScanError(f"{name} was not found in {root}.", _EXAMPLE) from error
-    raise AssertionError  # the block returns or raises
+    try:
+        return find(name, root, **reading)
+    except BenchmarkNotFound as error:
+        if not alone:
+            return None
+        _explain(name)
+        raise NothingToScanError(f"{name} was not found in {root}.", _EXAMPLE) from error
 
 
-def _at(word: str, reading: _Reading) -> Found:
+def _made(name: str, root: Path | None, scale: float) -> Found:
+    """The pictures that are made of photos in `root`."""
+    if root is None:
+        raise UsageError(f"It is not known where the photos for {name} lie.", "Name the folder of photos/ with --root.")
+    try:
+        from model.evaluation.made import find_made
+    except ModuleNotFoundError as error:
+        missing = f"{name} needs {error.name}, which the extra `train` brings."
+        raise UsageError(missing, "pip install 'clue-forensics[train]'") from error
+    return find_made(name, root, scale)
+
+
+def _at(word: str, reading: dict[str, Any]) -> Found:
     path = Path(word)
     if not _exists(word):
         raise NothingToScanError(
             f"There is no benchmark named {word}, and no such path{nearest(word, DATASETS) or '.'}",
             "`clue eval --list` shows which are known; or give a folder or a list.",
         )
-    with _Reasons():
-        if path.name.casefold() in DATASETS:
-            # A folder named like a benchmark is read in the layouts of that benchmark first; beside it may lie another
-            known = path.name.casefold()
-            for root in (path.absolute().parent, path.absolute()):
-                with suppress(BenchmarkNotFound):
-                    if find(known, root, deep=False).folder.is_relative_to(path.absolute()):
-                        return replace(find(known, root, **reading), name=word)
-        return find_at(path, **reading)
-    raise AssertionError  # the block returns or raises
+    if path.name.casefold() in DATASETS:
+        # A folder named like a benchmark is read in the layouts of that benchmark first; beside it may lie another
+        known = path.name.casefold()
+        for root in (path.absolute().parent, path.absolute()):
+            with suppress(BenchmarkNotFound):
+                if find(known, root, deep=False).folder.is_relative_to(path.absolute()):
+                    return replace(find(known, root, **reading), name=word)
+    return find_at(path, **reading)
 
 
-class _Reasons:
-    """Turns what `model.evaluation` raises into the errors of the command."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, StrictError):
-            say(*map(printable, str(error).splitlines()))
-            raise DataProblemError(
-                "The data set has problems, and --strict makes them an error.",
-                "Repair them, or leave --strict out: then they are named in the result.",
-            ) from error
-        if isinstance(error, EvaluationError):
-            raise NothingToScanError(f"{error}.", _EXAMPLE) from error
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Turn what `model.evaluation` raises into the errors of the command."""
+    try:
+        yield
+    except StrictError as error:
+        say(*map(printable, str(error).splitlines()))
+        raise DataProblemError(
+            "The data set has problems, and --strict makes them an error.",
+            "Repair them, or leave --strict out: then they are named in the result.",
+        ) from error
+    except EvaluationError as error:
+        raise NothingToScanError(f"{error}.", _EXAMPLE) from error
 
 
 def _explain(name: str) -> None:

@@ -28,6 +28,8 @@ METRICS = {
     "pixel_ap": "pixel average precision",
     "f1_best": "F1, best threshold of each image (oracle)",
     "f1_permute": "F1, better of mask and inverse",
+    "f1_best_of_set": "F1, best threshold for the whole set, chosen on it",
+    "f1_kept": "share of F1 kept after the attack",
     "image_auc": "image AUC",
     "balanced_accuracy": "balanced accuracy, at the method's own threshold",
     "image_f1": "image F1, at the method's own threshold",
@@ -38,6 +40,16 @@ METRICS = {
     "brier": "Brier score",
 }
 """Metrics of the detailed table and what they are called."""
+IN_GROUPS = {
+    "f1": "F1",
+    "iou": "IoU",
+    "image_auc": "image AUC",
+    "forged_called_forged": "forged: called forged",
+    "authentic_called_forged": "authentic: called forged",
+    "authentic_called_inconclusive": "authentic: called inconclusive",
+    "false_positive_area": "authentic: area marked",
+}
+"""Columns of the tables by group."""
 
 ORIGINS = {"baseline": "baseline", "probe": "probe"}
 """What the tables say of the kinds of methods that stand beside the others; of those, that they were measured."""
@@ -114,6 +126,23 @@ def auc_rows(results: Results, attack: str) -> list[tuple[str, ...]]:
     return rows if any(not cell.startswith("–") for row in rows for cell in row[1:]) else []
 
 
+def group_table(one: Outcome, by: str) -> tuple[list[str], list[list[str]]]:
+    """Headings, and a row for each group, its name first; columns without a figure are left out."""
+    groups = one.groups[by]
+    shown = [metric for metric in IN_GROUPS if any(metric in cells for cells in groups.values())]
+    rows = [[name, *(with_interval(cells.get(metric)) for metric in shown)] for name, cells in groups.items()]
+    return [IN_GROUPS[metric] for metric in shown], rows
+
+
+BAR_HEADINGS = ("bar", "target", "measured [95 % interval], n", "")
+
+
+def bar_rows(results: Results) -> list[tuple[str, ...]]:
+    """A row for each bar: its name, what it asks for, the figure, and whether it is met."""
+    words = {True: "met", False: "missed", None: "not measured"}
+    return [(bar.name, bar.bar, with_interval(bar.figure), words[bar.met]) for bar in results.bars]
+
+
 def render(results: Results, *, width: int | None = None, colour: bool = False) -> str:
     """All tables as text for a terminal."""
     buffer, console = _console(width, colour)
@@ -126,12 +155,19 @@ def render(results: Results, *, width: int | None = None, colour: bool = False) 
         headings = ["method", *(record.name for record in results.sets)]
         console.print(_table(f"Image AUC, forged against authentic{after}", headings, rows))
     if len(results.attacks) > 1:
-        console.print(_attack_table(results))
+        for metric, title in (("f1", "F1"), ("f1_kept", "Share of F1 kept"), ("image_auc", "Image AUC")):
+            console.print(_attack_table(results, metric, f"{title} by attack"))
     for name in results.subjects():
         for record in results.sets:
             one = results.outcome(record.name, results.attacks[0], name)
             if one is not None:
                 console.print(_detail_table(one))
+                for by in ("part", "part and manipulation"):
+                    if one.groups.get(by):
+                        headings, cells = group_table(one, by)
+                        console.print(_table(f"{name} on {one.set}, by {by}", [by, *headings], cells))
+    if results.bars:
+        console.print(_table("Bars", BAR_HEADINGS, bar_rows(results)))
     for line in notes(results):
         console.print(Text(printable(line)), soft_wrap=True)
     return buffer.getvalue()
@@ -143,6 +179,8 @@ def notes(results: Results) -> list[str]:
         "F1 and IoU: per image, at full size, p > 0.5, averaged over the forged images.",
         "Brackets: bootstrap 95 % interval over images.",
     ]
+    if any(one.groups.get("part") for one in results.outcomes):
+        lines.append("Pictures made from photos: intervals over photos, cameras and templates; of verdicts, exact.")
     if results.published:
         lines.append("published: from the CLUE paper (arXiv 2508.07413), over its whole sets; not measured here.")
     lines += sorted({f"{one.set}: {one.note}." for one in results.published if one.note})
@@ -256,13 +294,14 @@ def _main_table(results: Results, attack: str) -> Table:
     return _table(f"F1 / IoU{what}", ["method", "", *columns(results)], rows)
 
 
-def _attack_table(results: Results) -> Table:
+def _attack_table(results: Results, metric: str, title: str) -> Table:
     rows = []
     for name in results.subjects():
         for attack in results.attacks:
             found = [results.outcome(record.name, attack, name) for record in results.sets]
-            rows.append([name, attack, *(with_interval(one.pixel.get("f1")) if one else "–" for one in found)])
-    return _table("F1 by attack", ["method", "attack", *(record.name for record in results.sets)], rows)
+            cells = [(one.pixel | one.image).get(metric) if one else None for one in found]
+            rows.append([name, attack, *map(with_interval, cells)])
+    return _table(title, ["method", "attack", *(record.name for record in results.sets)], rows)
 
 
 def _detail_table(one: Outcome) -> Table:

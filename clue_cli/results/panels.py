@@ -45,9 +45,7 @@ def panels(photo: Photo) -> Iterator[tuple[str, NDArray[np.float32] | str]]:
 
 
 def _methods() -> dict[str, Method]:
-    from model.evaluation.classical.error_level_analysis import error_level_analysis
-    from model.evaluation.classical.jpeg_ghosts import jpeg_ghosts
-    from model.evaluation.classical.noise_inconsistency import noise_inconsistency
+    from model.evaluation.classical import error_level_analysis, jpeg_ghosts, noise_inconsistency
 
     return {
         "error_level_analysis": error_level_analysis,

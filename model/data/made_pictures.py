@@ -8,9 +8,10 @@ never share one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,23 @@ class Made:
         return half_of(self.source)
 
 
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A picture to be made, in any order and any number of times.
+
+    Attributes:
+        name: unique among the slots of one seed, such as `native/0003`.
+        group: see `Made`.
+        forged: whether it shall be forged; where no edit succeeds the picture is authentic.
+        make: makes it; the same each time. None: its photos do not allow it.
+    """
+
+    name: str
+    group: str
+    forged: bool
+    make: Callable[[], Made | None]
+
+
 class MadePictures:
     """Makes pictures of the materials of one side.
 
@@ -84,39 +102,49 @@ class MadePictures:
         return sum(len(bank.paths) for bank in banks if bank is not None)
 
     def made(self, seed: int, counts: Mapping[str, int], part: int) -> Iterator[Made]:
+        """The pictures of `slots` that can be made."""
+        for slot in self.slots(seed, counts, part):
+            made = slot.make()
+            if made is not None:
+                yield made
+
+    def slots(self, seed: int, counts: Mapping[str, int], part: int) -> Iterator[Slot]:
         """Untouched pictures (`untouched`), then so many of each group, by the names of the methods that make one."""
         yield from self.untouched(part)
-        for group, count in counts.items():
-            for index in range(count):
-                made: Made | None = None
-                with suppress(*EDIT_ERRORS):  # a damaged or odd photo
-                    made = getattr(self, group)(np.random.default_rng([seed, index]), index)
-                if made is not None:
-                    yield made
+        needed = {"native": self.cameras, "documents": self.pages}
+        for method, count in counts.items():
+            group = method.replace("_", "-")
+            for index in range(count if needed.get(method, self) is not None else 0):
+                forged = method not in ("native", "web") or index % 2 == 1
+                yield Slot(f"{group}/{index:04}", group, forged, partial(self._attempt, method, seed, index))
 
-    def untouched(self, part: int) -> Iterator[Made]:
+    def untouched(self, part: int) -> Iterator[Slot]:
         """Cameras' files, web photos, the same compressed once more; of screens, drawings and pages every second one.
 
         Args:
             part: 0 or 1: which of the screens.
         """
-        for number, path in enumerate(self.cameras.paths if self.cameras else ()):
-            yield untouched(self.cameras.photo(number), "camera", self._name("cameras", path))  # type: ignore[union-attr]
-        for number, path in enumerate(self.web_photos.paths):
-            yield untouched(self.web_photos.photo(number), "web", path.name)
-        for number, path in enumerate(self.web_photos.paths):
-            rng = np.random.default_rng([5, number])
-            again = jpeg(np.ascontiguousarray(self.web_photos.photo(number)), rng, float(rng.uniform(60, 95)))
-            yield untouched(again, "recompressed", path.name)
-        for role, bank in (("screens", self.screens), ("pages", self.pages)):
+        for group, role, bank in (
+            ("camera", "cameras", self.cameras),
+            ("web", "", self.web_photos),
+            ("recompressed", "", self.web_photos),
+            ("screen", "screens", self.screens),
+            ("screen", "pages", self.pages),
+        ):
             for number, path in enumerate(bank.paths if bank else ()):
-                if number % 2 == part:
-                    yield untouched(bank.photo(number), "screen", self._name(role, path))  # type: ignore[union-attr]
+                if group != "screen" or number % 2 == part:
+                    make = partial(_untouched, bank, number, group, self._name(role, path) if role else path.name)
+                    yield Slot(f"untouched/{role or group}-{number:04}", group, False, make)
 
-    def native(self, rng: np.random.Generator, index: int) -> Made | None:
+    def _attempt(self, method: str, seed: int, index: int) -> Made | None:
+        made: Made | None = None
+        with suppress(*EDIT_ERRORS):  # a damaged or odd photo
+            made = getattr(self, method)(np.random.default_rng([seed, index]), index)
+        return made
+
+    def native(self, rng: np.random.Generator, index: int) -> Made:
         """A piece of a camera's photo, untouched and forged in turn, at its own resolution."""
-        if self.cameras is None:
-            return None
+        assert self.cameras is not None
         number = index // 2 % len(self.cameras.paths)
         source = self._name("cameras", self.cameras.paths[number])
         if index % 2 == 0:
@@ -148,10 +176,9 @@ class MadePictures:
         made = forge(self.web_photos, rng, 256, 384, "splices", largest=0.2)
         return Made(made.pixels, made.mask, "splices", made.kind, self.web_photos.paths[made.photos[0]].name)
 
-    def documents(self, rng: np.random.Generator, index: int) -> Made | None:
+    def documents(self, rng: np.random.Generator, index: int) -> Made:
         """A page with some of its words changed."""
-        if self.pages is None:
-            return None
+        assert self.pages is not None
         number = int(rng.integers(len(self.pages.paths)))
         made = forge_native(Photographed(self.pages, rng, number), rng, *NATIVE, "document", number=number)
         return Made(made.pixels, made.mask, "documents", made.kind, self._name("pages", self.pages.paths[number]))
@@ -175,15 +202,28 @@ class MadePictures:
         return bank.part([number, *(i for i, half in enumerate(halves) if half == halves[number] and i != number)])
 
 
-def small_regions(huge: SourcePhotos, count: int) -> Iterator[Made]:
+def small_regions(huge: SourcePhotos, count: int) -> Iterator[Slot]:
     """Forgeries of SMALL_SIZE with regions under SMALL of the area, from large photos."""
     for index in range(count):
-        rng = np.random.default_rng([SMALL_SEED, index])
-        while True:
-            made: Forgery = forge(huge, rng, *SMALL_SIZE, str(rng.choice(KINDS, p=KIND_SHARES)))
-            if 0 < made.mask.mean() < SMALL:
-                yield Made(made.pixels, made.mask, "small regions", made.kind, huge.paths[made.photos[0]].name)
-                break
+        yield Slot(f"small regions/{index:04}", "small regions", True, partial(_small_region, huge, index))
+
+
+def _small_region(huge: SourcePhotos, index: int) -> Made:
+    rng = np.random.default_rng([SMALL_SEED, index])
+    while True:
+        made: Forgery = forge(huge, rng, *SMALL_SIZE, str(rng.choice(KINDS, p=KIND_SHARES)))
+        if 0 < made.mask.mean() < SMALL:
+            return Made(made.pixels, made.mask, "small regions", made.kind, huge.paths[made.photos[0]].name)
+
+
+def _untouched(bank: SourcePhotos | None, number: int, group: str, source: str) -> Made:
+    """A photo as it is, or compressed once more."""
+    assert bank is not None
+    pixels = bank.photo(number)
+    if group == "recompressed":
+        rng = np.random.default_rng([5, number])
+        pixels = jpeg(np.ascontiguousarray(pixels), rng, float(rng.uniform(60, 95)))
+    return untouched(pixels, group, source)
 
 
 def untouched(pixels: Pixels, group: str, source: str) -> Made:

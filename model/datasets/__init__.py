@@ -10,8 +10,7 @@ A new set is one module here that defines a `Dataset`, and a line in `registry`.
 | module | what |
 |---|---|
 | `sample` | what a set consists of: samples, and what is wrong with it |
-| `dataset` | what is known of a set: layouts, counts, source, terms, damage, source photos |
-| `layouts` | from a folder to samples: the layouts that several sets share |
+| `layouts` | what is known of a set; from a folder to samples: the layouts that several sets share |
 | `registry` | the sets by name, and where they lie on a disk |
 | `own` | sets of the user's own: folders, lists, and the output of `clue forge` |
 """

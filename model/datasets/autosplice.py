@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model.datasets.dataset import PHOTOHOLMES, Dataset, PublishedLayout, always, common
-from model.datasets.layouts import plain_stems, three_folders
+from model.datasets.layouts import PHOTOHOLMES, Dataset, PublishedLayout, always, common, plain_stems, three_folders
 
 
 def _stems(stem: str) -> list[str]:

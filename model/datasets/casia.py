@@ -5,8 +5,17 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from model.datasets.dataset import PHOTOHOLMES, Dataset, PublishedLayout, common
-from model.datasets.layouts import MaskIndex, child, pictures, three_folders, unshared
+from model.datasets.layouts import (
+    PHOTOHOLMES,
+    Dataset,
+    MaskIndex,
+    PublishedLayout,
+    child,
+    common,
+    pictures,
+    three_folders,
+    unshared,
+)
 from model.datasets.sample import Listing, Sample
 
 OUTSIDE = "xxx00000"

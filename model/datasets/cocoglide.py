@@ -5,8 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from model.datasets.dataset import Dataset, PublishedLayout, always, common
-from model.datasets.layouts import MaskStems, child, plain_stems, three_folders
+from model.datasets.layouts import (
+    Dataset,
+    MaskStems,
+    PublishedLayout,
+    always,
+    child,
+    common,
+    plain_stems,
+    three_folders,
+)
 from model.datasets.sample import Listing
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from model.datasets.dataset import PHOTOHOLMES, Dataset, PublishedLayout, always, common
-from model.datasets.layouts import three_folders
+from model.datasets.layouts import PHOTOHOLMES, Dataset, PublishedLayout, always, common, three_folders
 
 COLUMBIA = Dataset(
     "columbia",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model.datasets.dataset import Dataset, PublishedLayout
-from model.datasets.layouts import MaskIndex, child, pictures
+from model.datasets.layouts import Dataset, MaskIndex, PublishedLayout, child, pictures
 from model.datasets.sample import Listing, Sample
 
 KINDS = {"splicing": "splice", "copymove": "copy-move", "inpainting": "inpainting"}

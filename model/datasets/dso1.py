@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from model.datasets.dataset import PHOTOHOLMES, Dataset, PublishedLayout, always, common
-from model.datasets.layouts import one_folder
+from model.datasets.layouts import PHOTOHOLMES, Dataset, PublishedLayout, always, common, one_folder
 
 
 def _class(stem: str) -> bool | None:

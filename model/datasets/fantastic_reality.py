@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from model.datasets.dataset import Dataset, PublishedLayout
-from model.datasets.layouts import MaskIndex, child, pictures, unshared
+from model.datasets.layouts import Dataset, MaskIndex, PublishedLayout, child, pictures, unshared
 from model.datasets.sample import Listing, Sample
 from model.images.pixels import SUFFIXES
 

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model.datasets.dataset import Dataset, PublishedLayout, common
-from model.datasets.layouts import MaskIndex, groups, outside, pictures, report_outside
+from model.datasets.layouts import (
+    Dataset,
+    MaskIndex,
+    PublishedLayout,
+    common,
+    groups,
+    outside,
+    pictures,
+    report_outside,
+)
 from model.datasets.sample import Listing, Sample
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from model.datasets.dataset import PHOTOHOLMES, Dataset, PublishedLayout, common
-from model.datasets.layouts import groups, report_outside, three_folders
+from model.datasets.layouts import PHOTOHOLMES, Dataset, PublishedLayout, common, groups, report_outside, three_folders
 from model.datasets.sample import Listing, Problem
 
 _camera = three_folders(("tampered-realistic",), ("ground-truth",), ("pristine",), style="grey", alone=True)

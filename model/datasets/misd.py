@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model.datasets.dataset import Dataset, PublishedLayout, always, common
-from model.datasets.layouts import child, outside, pictures
+from model.datasets.layouts import Dataset, PublishedLayout, always, child, common, outside, pictures
 from model.datasets.sample import Kind, Listing, Problem, Sample
 from model.images.folders import is_hidden
 from model.images.pixels import SUFFIXES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from model.datasets.dataset import Dataset, PublishedLayout, common
+from model.datasets.layouts import Dataset, PublishedLayout, common
 from model.datasets.sample import Kind, Listing, Problem, Sample
 from model.images.folders import is_file
 

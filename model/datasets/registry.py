@@ -16,13 +16,13 @@ from model.datasets.casia import CASIA1, CASIA2
 from model.datasets.cocoglide import COCOGLIDE
 from model.datasets.columbia import COLUMBIA
 from model.datasets.coverage import COVERAGE
-from model.datasets.dataset import Dataset
 from model.datasets.defacto import DEFACTO
 from model.datasets.dso1 import DSO1
 from model.datasets.fantastic_reality import FANTASTIC_REALITY
 from model.datasets.imd2020 import IMD2020
 from model.datasets.in_the_wild import IN_THE_WILD
 from model.datasets.korus import KORUS
+from model.datasets.layouts import Dataset
 from model.datasets.misd import MISD
 from model.datasets.nist16 import NIST16
 from model.datasets.sample import Listing

@@ -77,6 +77,9 @@ class Sample:
         manipulation: `splice`, `copy-move`, `removal`, `inpainting`, or empty where the set does not say.
         style: how its masks mark forged pixels.
         photos: names of the photos it was made from, which decide its side of a split; empty: not asked for.
+        part: of the set, such as `camera`; empty: the set has none.
+        source: what images share that are not independent, such as their photo: intervals are over sources. Empty: each
+            image stands for itself.
     """
 
     key: str
@@ -86,6 +89,8 @@ class Sample:
     manipulation: str = ""
     style: MaskStyle = "white"
     photos: tuple[str, ...] = ()
+    part: str = ""
+    source: str = ""
 
     @property
     def group(self) -> str:
@@ -95,7 +100,7 @@ class Sample:
 
 @dataclass(slots=True)
 class Listing:
-    """What a set holds: its samples, its problems, and how many files are no pictures."""
+    """What a set holds: its samples, its problems, and how many files are not pictures."""
 
     samples: list[Sample] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)

@@ -7,9 +7,21 @@ from pathlib import Path
 from model.datasets.casia import CASIA1
 from model.datasets.casia import manipulation as casia_manipulation
 from model.datasets.columbia import COLUMBIA
-from model.datasets.dataset import NOT_CONFIRMED, PHOTOHOLMES, Dataset, PublishedLayout, always
 from model.datasets.dso1 import DSO1
-from model.datasets.layouts import Layout, Manipulation, MaskIndex, child, groups, pictures, three_folders
+from model.datasets.layouts import (
+    NOT_CONFIRMED,
+    PHOTOHOLMES,
+    Dataset,
+    Layout,
+    Manipulation,
+    MaskIndex,
+    PublishedLayout,
+    always,
+    child,
+    groups,
+    pictures,
+    three_folders,
+)
 from model.datasets.nist16 import NIST16
 from model.datasets.sample import Listing, Sample
 

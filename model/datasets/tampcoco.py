@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from model.datasets.dataset import Dataset, PublishedLayout
-from model.datasets.layouts import MaskIndex, child, pictures
+from model.datasets.layouts import Dataset, MaskIndex, PublishedLayout, child, pictures
 from model.datasets.sample import Listing, Sample
 
 KINDS = {"cm": "copy-move", "sp": "splice", "bcm": "copy-move", "bcmc": "copy-move"}

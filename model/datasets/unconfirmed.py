@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.datasets.dataset import NOT_CONFIRMED, Dataset, common
+from model.datasets.layouts import NOT_CONFIRMED, Dataset, common
 
 ACDSEE = Dataset(
     "acdsee",

@@ -1,18 +1,20 @@
-"""The trivial baselines that stand in every table: what a figure is worth is seen beside them.
+"""What stands beside a method in every table: trivial baselines, the classical methods, and a probe for shortcuts.
 
-Each is a map H×W float32 in [0, 1] from pixels H×W×3 uint8, like the classical methods.
+A method is a map H×W float32 in [0, 1] from pixels H×W×3 uint8. What a figure is worth is seen beside theirs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.evaluation.classical.error_level_analysis import error_level_analysis
-from model.evaluation.classical.jpeg_ghosts import jpeg_ghosts
-from model.evaluation.classical.noise_inconsistency import noise_inconsistency
+from model.evaluation.classical import error_level_analysis, jpeg_ghosts, noise_inconsistency
+from model.evaluation.rows import ImageRow
 
 Pixels = NDArray[np.uint8]
 Map = NDArray[np.float32]
@@ -48,3 +50,46 @@ CLASSICAL: dict[str, Method] = {
     "noise inconsistency": noise_inconsistency,
 }
 """Aids to look at, not verdicts."""
+
+
+FOLDS = 5
+
+
+def probe(rows: Sequence[ImageRow], signatures: Sequence[str]) -> list[ImageRow]:
+    """How well a file's metadata alone tell forged from authentic: the rows with what `Header.signature` says.
+
+    CASIA v1's classes differ in their quantization tables, CASIA v2's in the file format: where this probe is good, an
+    image-level figure says little until both classes were encoded alike (`--attack jpeg:90`).
+
+    In each of five folds the score of an image is how often its signature was forged in the other folds, both classes
+    weighing alike, with one image of each class added to every signature. Folds are drawn by key, within a class.
+    """
+    fold = _folds(rows)
+    out: list[ImageRow] = []
+    for number in range(FOLDS):
+        seen = {
+            kind: Counter(
+                s for s, f, row in zip(signatures, fold, rows, strict=True) if f != number and row.forged == kind
+            )
+            for kind in (True, False)
+        }
+        totals = {kind: seen[kind].total() + 2 for kind in seen}
+        for sign, own, row in zip(signatures, fold, rows, strict=True):
+            if own != number or not sign:
+                continue
+            forged, authentic = ((seen[kind][sign] + 1) / totals[kind] for kind in (True, False))
+            score = forged / (forged + authentic)
+            out.append(replace(row, score=score, probability=score, decided=score > 0.5))
+    unknown = [row for sign, row in zip(signatures, rows, strict=True) if not sign]
+    return sorted(out + unknown, key=lambda row: row.key)
+
+
+def _folds(rows: Sequence[ImageRow]) -> list[int]:
+    def place(row: ImageRow) -> bytes:
+        return hashlib.sha256(row.key.encode("utf-8", "surrogateescape")).digest()
+
+    numbers: dict[str, int] = {}
+    for kind in (True, False):
+        for index, row in enumerate(sorted((row for row in rows if row.forged == kind), key=place)):
+            numbers[row.key] = index % FOLDS
+    return [numbers[row.key] for row in rows]

@@ -10,22 +10,32 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.datasets.dataset import Dataset
+from model.datasets.layouts import Dataset
 from model.datasets.own import LIST_LAYOUT, find_path
 from model.datasets.registry import DATASETS, Located, how_to_get, locate
 from model.datasets.sample import Kind, Problem, Sample
-from model.evaluation.ground import HeaderReader, TruthReader, ground, truth_of
-from model.evaluation.problems import BenchmarkNotFound, EvaluationError, raise_if_any
+from model.errors import UserError
+from model.evaluation.ground import HeaderReader, MadeSample, TruthReader, ground, truth_of
 from model.images.pixels import DamagedFileError, read_header
 
 SUSPECT_SHARE = 0.5
 """A set is reported as inverted if more than this share of its masks, and at least three, look inverted."""
 
-Tick = Callable[[Sample], None]
+
+class EvaluationError(UserError, ValueError):
+    """An error of an evaluation, described in one sentence."""
+
+
+class BenchmarkNotFound(EvaluationError):
+    """A data set is unknown, or not where it was looked for; says where to get it and how to lay it out."""
+
+
+class StrictError(EvaluationError):
+    """Strict mode met a problem; names the first ten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +153,6 @@ def find(
     *,
     deep: bool = True,
     strict: bool = False,
-    tick: Tick | None = None,
     read: TruthReader = truth_of,
     read_head: HeaderReader = read_header,
 ) -> Found:
@@ -153,7 +162,6 @@ def find(
         deep: open every image and decode every mask, to find what cannot be read, masks of another size, empty ones,
             and an inverted set; otherwise no file is opened, and measuring the images says it.
         strict: raise if there is any problem.
-        tick: called after each image that was checked.
         read, read_head: read a ground truth and a header, where `deep`.
 
     Raises:
@@ -166,7 +174,7 @@ def find(
     found = _locate(benchmark, root)
     if found is None:
         raise BenchmarkNotFound(f"{name} was not found in {root}.\n{how_to_get(benchmark)}")
-    return _checked(found, deep, strict, tick, (read, read_head))
+    return _checked(found, deep, strict, (read, read_head))
 
 
 def find_at(
@@ -174,7 +182,6 @@ def find_at(
     *,
     deep: bool = True,
     strict: bool = False,
-    tick: Tick | None = None,
     read: TruthReader = truth_of,
     read_head: HeaderReader = read_header,
 ) -> Found:
@@ -189,7 +196,7 @@ def find_at(
         raise EvaluationError(f"{path} cannot be read: {error}") from error
     except ValueError as error:
         raise EvaluationError(str(error)) from error
-    return _checked(_found(str(path), at, None), deep, strict, tick, (read, read_head))
+    return _checked(_found(str(path), at, None), deep, strict, (read, read_head))
 
 
 def status(root: Path | None) -> list[Status]:
@@ -197,7 +204,7 @@ def status(root: Path | None) -> list[Status]:
     return [Status(benchmark, _locate(benchmark, root) if root else None) for benchmark in DATASETS.values()]
 
 
-def digest(entries: Sequence[Sample], tick: Tick | None = None) -> str:
+def digest(entries: Sequence[Sample]) -> str:
     """SHA-256, hex, over the sorted keys, classes, and sizes and contents of images and masks; files are streamed.
 
     Raises:
@@ -206,6 +213,9 @@ def digest(entries: Sequence[Sample], tick: Tick | None = None) -> str:
     total = hashlib.sha256(b"clue data set 1\n")
     for entry in sorted(entries, key=lambda entry: os.fsencode(entry.key)):
         total.update(b"%s\0%d\0%s\n" % (os.fsencode(entry.key), entry.forged, entry.style.encode()))
+        if isinstance(entry, MadeSample):
+            total.update(f"{entry.content}\n".encode())
+            continue
         for path in (entry.image, *entry.masks):
             try:
                 with path.open("rb") as file:
@@ -214,8 +224,6 @@ def digest(entries: Sequence[Sample], tick: Tick | None = None) -> str:
             except OSError as error:
                 raise DamagedFileError(f"{path}: {error}") from error
             total.update(f"{size} {content}\n".encode())
-        if tick:
-            tick(entry)
     return total.hexdigest()
 
 
@@ -232,20 +240,16 @@ def _found(name: str, at: Located, dataset: Dataset | None) -> Found:
     return Found(name, at.layout, at.folder, dataset, samples, at.listing.problems, at.listing.ignored)
 
 
-def _checked(
-    found: Found, deep: bool, strict: bool, tick: Tick | None, readers: tuple[TruthReader, HeaderReader]
-) -> Found:
+def _checked(found: Found, deep: bool, strict: bool, readers: tuple[TruthReader, HeaderReader]) -> Found:
     looks: list[bool | None] = []
-    for entry in found.samples:
-        if deep:
-            about = ground(entry, *readers)
-            found.problems.extend(problem for problem in about.problems if problem.kind is not Kind.MASK_MISSING)
-            looks.append(about.inverted)
-        if tick:
-            tick(entry)
+    for entry in found.samples if deep else ():
+        about = ground(entry, *readers)
+        found.problems.extend(problem for problem in about.problems if problem.kind is not Kind.MASK_MISSING)
+        looks.append(about.inverted)
     upside_down = inverted_set(found.name, looks)
     if upside_down is not None:
         found.problems.append(upside_down)
-    if strict:
-        raise_if_any(found.problems)
+    if strict and found.problems:
+        more = f"\nand {len(found.problems) - 10} more" if len(found.problems) > 10 else ""
+        raise StrictError("\n".join(str(problem) for problem in found.problems[:10]) + more)
     return found

@@ -1,12 +1,12 @@
 """Bootstrap intervals over images (Efron 1979), and paired tests of two results on the same images.
 
 A resample of n images with replacement is a vector of n integer weights. Every statistic here takes such weights, so
-that an image is drawn as a whole, with all its metrics.
+that an image is drawn as a whole, with all its metrics. Images of one source are drawn together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,18 +27,19 @@ BLOCK = 1 << 17
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """One figure of a result, over n images, with its bootstrap 95 % interval.
+    """One figure of a result, over n images, with its 95 % interval: exact for a share of verdicts, else by bootstrap.
 
-    `value` is None where it is not defined, `low` and `high` where there are fewer than two images.
+    `value` is None where it is not defined, `low` and `high` where there are fewer than two images or sources.
     """
 
     value: float | None = field(metadata={"description": "The figure; null where it is not defined."})
     n: int = field(metadata={"description": "Over how many images."})
     low: float | None = field(
-        default=None, metadata={"description": "Lower end of the bootstrap 95 % interval over images."}
+        default=None,
+        metadata={"description": "Lower end of the 95 % interval: exact for a share of verdicts, else by bootstrap."},
     )
     high: float | None = field(
-        default=None, metadata={"description": "Upper end of it; null for fewer than two images."}
+        default=None, metadata={"description": "Upper end of it; null for fewer than two images or sources."}
     )
 
     def to_dict(self) -> dict[str, float | int | None]:
@@ -70,6 +71,17 @@ def weights(groups: NDArray[np.int64], seed: int, resamples: int = RESAMPLES) ->
         yield counts
 
 
+def _resamples(groups: NDArray[np.int64], sources: Sequence[str] | None, seed: int, resamples: int) -> Iterator[Values]:
+    """`weights`, or those of the sources for each of their images; none of fewer than two images or sources."""
+    if sources is None:
+        yield from weights(groups, seed, resamples) if groups.size > 1 else ()
+        return
+    names, index = np.unique(np.array(sources, object), return_inverse=True)
+    if names.size > 1:
+        for drawn in weights(np.zeros(names.size, np.int64), seed, resamples):
+            yield drawn[:, index]
+
+
 def interval(samples: Values, level: float = LEVEL) -> tuple[float | None, float | None]:
     """Percentile interval; (None, None) without a finite sample."""
     finite = samples[np.isfinite(samples)]
@@ -79,8 +91,14 @@ def interval(samples: Values, level: float = LEVEL) -> tuple[float | None, float
     return float(low), float(high)
 
 
-def mean_estimates(columns: dict[str, Values], seed: int, resamples: int = RESAMPLES) -> dict[str, Estimate]:
-    """Mean and interval of each column over the same images; NaN stands for "not defined here" and lowers n."""
+def mean_estimates(
+    columns: dict[str, Values], seed: int, resamples: int = RESAMPLES, sources: Sequence[str] | None = None
+) -> dict[str, Estimate]:
+    """Mean and interval of each column over the same images; NaN stands for "not defined here" and lowers n.
+
+    Args:
+        sources: of the images, n names: the interval is over them. None: over images.
+    """
     if not columns:
         return {}
     table = np.stack(list(columns.values()), 1)  # n×m
@@ -88,11 +106,10 @@ def mean_estimates(columns: dict[str, Values], seed: int, resamples: int = RESAM
     filled = np.where(known, table, 0.0)
     count = known.sum(0)
     draws = []
-    if table.shape[0] > 1:
-        present = known.astype(np.float64)
-        for drawn in weights(np.zeros(table.shape[0], np.int64), seed, resamples):
-            with np.errstate(invalid="ignore", divide="ignore"):
-                draws.append((drawn @ filled) / (drawn @ present))
+    present = known.astype(np.float64)
+    for drawn in _resamples(np.zeros(table.shape[0], np.int64), sources, seed, resamples):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            draws.append((drawn @ filled) / (drawn @ present))
     samples = np.concatenate(draws) if draws else np.empty((0, table.shape[1]))
     cells = {}
     for column, name in enumerate(columns):
@@ -103,15 +120,24 @@ def mean_estimates(columns: dict[str, Values], seed: int, resamples: int = RESAM
 
 
 def statistic_estimates(
-    statistics: dict[str, Statistic], groups: NDArray[np.int64], seed: int, resamples: int = RESAMPLES
+    statistics: dict[str, Statistic],
+    groups: NDArray[np.int64],
+    seed: int,
+    resamples: int = RESAMPLES,
+    sources: Sequence[str] | None = None,
 ) -> dict[str, Estimate]:
-    """Any statistics of the weights of the same images, with their intervals from the same resamples."""
+    """Any statistics of the weights of the same images, with their intervals from the same resamples.
+
+    Args:
+        groups: n group numbers, such as the class, within which images are drawn.
+        sources: of the images, n names: the intervals are over them, and groups do not matter. None: over images.
+    """
     n = groups.size
     values = {name: float(statistic(np.ones((1, n)))[0]) for name, statistic in statistics.items()}
     defined = {name: statistics[name] for name, value in values.items() if np.isfinite(value)}
     samples: dict[str, list[Values]] = {name: [] for name in defined}
-    if n > 1 and defined:
-        for drawn in weights(groups, seed, resamples):
+    if defined:
+        for drawn in _resamples(groups, sources, seed, resamples):
             for name, statistic in defined.items():
                 samples[name].append(statistic(drawn))
     cells = {}
@@ -143,18 +169,6 @@ class Comparison:
         """At the 5 % level."""
         return self.p_value <= SIGNIFICANCE
 
-    def to_dict(self) -> dict[str, object]:
-        """Plain JSON types."""
-        return {
-            "metric": self.metric,
-            "a": self.a,
-            "b": self.b,
-            "difference": self.difference.to_dict(),
-            "p_value": self.p_value,
-            "least_p": self.least_p,
-            "differs": self.differs,
-        }
-
 
 def paired(
     metric: str,
@@ -165,6 +179,7 @@ def paired(
     resamples: int = RESAMPLES,
     *,
     differences: Values | None = None,
+    sources: Sequence[str] | None = None,
 ) -> Comparison:
     """Compare two statistics on the same images; the interval is from a paired bootstrap.
 
@@ -175,6 +190,7 @@ def paired(
     Args:
         groups: n group numbers, such as the class, within which images are drawn.
         differences: A − B of each image, n values, if both statistics are means.
+        sources: of the images, n names, which are drawn and exchanged in the place of images. None: images are.
 
     Raises:
         ValueError: fewer than two images, or a statistic that is not defined.
@@ -184,13 +200,18 @@ def paired(
     value_a, value_b = (float(a(ones)[0]), float(b(ones)[0])) if n > 1 else (np.nan, np.nan)
     if not (np.isfinite(value_a) and np.isfinite(value_b)):
         raise ValueError(f"{metric}: too few images in common to compare ({n})")
-    samples = np.concatenate([a(drawn) - b(drawn) for drawn in weights(groups, seed, resamples)])
+    samples = np.concatenate(
+        [a(drawn) - b(drawn) for drawn in _resamples(groups, sources, seed, resamples)] or [np.empty(0)]
+    )
     samples = samples[np.isfinite(samples)]
     difference = value_a - value_b
     low, high = interval(samples)
-    smallest = n if differences is not None else int(np.unique(groups, return_counts=True)[1].min())
+    if sources is not None:
+        smallest = len(set(sources))
+    else:
+        smallest = n if differences is not None else int(np.unique(groups, return_counts=True)[1].min())
     least_p = 2.0 ** (1 - smallest)
-    if differences is not None and n <= EXACT:
+    if differences is not None and sources is None and n <= EXACT:
         p_value = sign_flip_p(differences)
     else:
         extreme = int((np.abs(samples - difference) >= abs(difference) - 1e-12).sum())

@@ -10,7 +10,7 @@ import numpy as np
 
 from model.datasets.sample import Kind, Problem, Sample
 from model.images.masks import Mask, MaskStyle, looks_inverted, read_mask
-from model.images.pixels import DamagedFileError, Header, read_header
+from model.images.pixels import DamagedFileError, Header, Pixels, read_header
 
 TruthReader = Callable[[Sample], Mask]
 """The ground truth of an entry that has masks; raises DamagedFileError."""
@@ -37,6 +37,20 @@ class Ground:
     forged_area: float | None = None
     inverted: bool | None = None
     problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeSample(Sample):
+    """An image of a set that is made when it is measured; `image` is no file.
+
+    Attributes:
+        content: SHA-256, hex, of all that decides its pixels.
+        make: returns the image, H×W×3 uint8, its ground truth, and the sample with what making it has shown; raises
+            DamagedFileError.
+    """
+
+    content: str
+    make: Callable[[], tuple[Sample, Pixels, Ground]]
 
 
 def read_truth(

@@ -10,11 +10,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model.calibration import proportion_interval
 from model.datasets.sample import Kind, Problem
 from model.evaluation import image_scores
 from model.evaluation.bootstrap import (
@@ -53,7 +53,8 @@ class Summary:
         forged, authentic: images, measured or not.
         pixel: the `PIXEL_METRICS`.
         image: the `IMAGE_METRICS` and `false_positive_area`.
-        groups: by `edited area` (fifths), `manipulation`, `format`, `picture size`: group → metric → cell.
+        groups: by `edited area` (fifths), `manipulation`, `format`, `picture size`, and for a set with parts by `part`
+            and `part and manipulation`: group → metric → cell.
         problems: of all images.
     """
 
@@ -63,22 +64,6 @@ class Summary:
     image: dict[str, Estimate]
     groups: dict[str, dict[str, dict[str, Estimate]]]
     problems: list[Problem]
-    seed: int
-    resamples: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {
-            "forged": self.forged,
-            "authentic": self.authentic,
-            "pixel": _plain(self.pixel),
-            "image": _plain(self.image),
-            "groups": {
-                by: {name: _plain(cells) for name, cells in groups.items()} for by, groups in self.groups.items()
-            },
-            "problems": [problem.to_dict() for problem in self.problems],
-            "bootstrap": {"seed": self.seed, "resamples": self.resamples, "level": 0.95},
-        }
 
 
 def summarize(rows: Iterable[ImageRow], *, seed: int = 0, resamples: int = RESAMPLES) -> Summary:
@@ -92,18 +77,27 @@ def summarize(rows: Iterable[ImageRow], *, seed: int = 0, resamples: int = RESAM
         "format": _grouped(table, {row.key: row.format or "unknown" for row in table}),
         "picture size": _grouped(table, {row.key: picture_size(row) for row in table}),
     }
+    in_parts = [row for row in table if row.part]
+    kinds = {row.key: f"{row.part}, {row.manipulation}" for row in in_parts if row.manipulation}
+    parts = {
+        "part": _grouped(in_parts, {row.key: row.part for row in in_parts}),
+        "part and manipulation": _grouped(in_parts, kinds),
+    }
     return Summary(
         len(forged),
         len(authentic),
         _pixel_cells(forged, seed, resamples),
         image_cells(table, seed, resamples) | _area_cells(authentic, seed, resamples),
         {
-            by: {name: _group_cells(members, seed, resamples) for name, members in parts.items()}
-            for by, parts in groups.items()
+            by: {name: _group_cells(members, seed, resamples) for name, members in found.items()}
+            for by, found in groups.items()
+        }
+        | {
+            by: {name: _part_cells(members, seed, resamples) for name, members in found.items()}
+            for by, found in parts.items()
+            if found
         },
         [problem for row in table for problem in row.problems],
-        seed,
-        resamples,
     )
 
 
@@ -114,9 +108,25 @@ def image_cells(rows: Sequence[ImageRow], seed: int = 0, resamples: int = RESAMP
         used = _image_rows(rows, metrics[0])
         classes = np.array([row.forged for row in used], np.int64)
         cells |= statistic_estimates(
-            {metric: _image_statistic(used, metric) for metric in metrics}, classes, seed, resamples
+            {metric: _image_statistic(used, metric) for metric in metrics}, classes, seed, resamples, _sources(used)
         )
     return cells
+
+
+def f1_kept(
+    before: Iterable[ImageRow], after: Iterable[ImageRow], *, seed: int = 0, resamples: int = RESAMPLES
+) -> Estimate:
+    """Mean F1 after an attack / mean F1 before it, over the images that have both; the bootstrap is paired."""
+    first = {row.key: row for row in before if row.f1 is not None}
+    second = sorted((row for row in after if row.f1 is not None and row.key in first), key=lambda row: row.key)
+    old, new = _column([first[row.key] for row in second], "f1"), _column(second, "f1")
+
+    def ratio(weight: Values) -> Values:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return (weight @ new) / (weight @ old)
+
+    groups = np.zeros(len(second), np.int64)
+    return statistic_estimates({"": ratio}, groups, seed, resamples, _sources(second))[""]
 
 
 def compare(
@@ -152,7 +162,8 @@ def compare(
     else:
         first, second = _mean(left, read), _mean(right, read)
         differences = np.array([float(read(x) or 0) - float(read(y) or 0) for x, y in zip(left, right, strict=True)])
-    return paired(metric, first, second, classes, seed, resamples, differences=differences), problems
+    sources = _sources(left)
+    return paired(metric, first, second, classes, seed, resamples, differences=differences, sources=sources), problems
 
 
 def edited_area_fifths(forged: Sequence[ImageRow]) -> dict[str, str]:
@@ -175,10 +186,6 @@ def picture_size(row: ImageRow) -> str:
     return "unknown" if size is None else next(words for bound, words in SIZES if size < bound)
 
 
-def _plain(cells: dict[str, Estimate]) -> dict[str, dict[str, float | int | None]]:
-    return {name: cell.to_dict() for name, cell in cells.items()}
-
-
 def _grouped(rows: Sequence[ImageRow], labels: dict[str, str]) -> dict[str, list[ImageRow]]:
     groups: dict[str, list[ImageRow]] = defaultdict(list)
     for row in rows:
@@ -194,17 +201,38 @@ def _column(rows: Sequence[ImageRow], name: str) -> Values:
 
 def _pixel_cells(forged: Sequence[ImageRow], seed: int, resamples: int) -> dict[str, Estimate]:
     scored = [row for row in forged if row.f1 is not None]
-    return mean_estimates({name: _column(scored, name) for name in PIXEL_METRICS}, seed, resamples)
+    return mean_estimates({name: _column(scored, name) for name in PIXEL_METRICS}, seed, resamples, _sources(scored))
 
 
 def _area_cells(authentic: Sequence[ImageRow], seed: int, resamples: int) -> dict[str, Estimate]:
-    return mean_estimates({FALSE_POSITIVE_AREA: _column(authentic, "marked_area")}, seed, resamples)
+    columns = {FALSE_POSITIVE_AREA: _column(authentic, "marked_area")}
+    return mean_estimates(columns, seed, resamples, _sources(authentic))
+
+
+def _sources(rows: Sequence[ImageRow]) -> list[str] | None:
+    return [row.source or row.key for row in rows] if any(row.source for row in rows) else None
 
 
 def _group_cells(rows: Sequence[ImageRow], seed: int, resamples: int) -> dict[str, Estimate]:
     authentic = [row for row in rows if not row.forged]
     cells = _pixel_cells([row for row in rows if row.forged], seed, resamples)
     return cells | (_area_cells(authentic, seed, resamples) if authentic else {})
+
+
+def _part_cells(rows: Sequence[ImageRow], seed: int, resamples: int) -> dict[str, Estimate]:
+    """Those of a group, the image AUC, shares of verdicts, and how many sources there are."""
+    forged, authentic = ([row for row in rows if row.forged is side] for side in (True, False))
+    cells = _pixel_cells(forged, seed, resamples) if forged else {}
+    if authentic:
+        cells |= _area_cells(authentic, seed, resamples)
+    if forged and authentic:
+        cells["image_auc"] = image_cells(rows, seed, resamples)["image_auc"]
+    for side, own in (("forged", forged), ("authentic", authentic)):
+        verdicts = [row.verdict for row in own if row.verdict]
+        for word in ("forged", "inconclusive") if verdicts else ():
+            hits, n = verdicts.count(word), len(verdicts)
+            cells[f"{side}_called_{word}"] = Estimate(hits / n, n, *proportion_interval(hits, n))
+    return cells | {"sources": Estimate(len({row.source for row in rows if row.source}), len(rows))}
 
 
 def _reader(metric: str) -> Callable[[ImageRow], float | bool | None]:

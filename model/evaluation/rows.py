@@ -12,7 +12,6 @@ from model.config import Between, Keyed, Text, check, dotted
 from model.datasets.sample import Kind, Problem, Sample
 from model.evaluation.ground import Ground, ground
 from model.evaluation.pixel_scores import THRESHOLD, pixel_scores
-from model.evaluation.problems import raise_if_any
 from model.images.maps import Map, is_finite, to_size
 
 
@@ -30,6 +29,8 @@ class ImageRow(Keyed):
         probability: calibrated probability that the image was forged.
         decided: whether it was called forged, at the threshold that ships.
         problems: all that was wrong with this image.
+        part, source: from the entry.
+        verdict: `forged`, `inconclusive` or `no_evidence`; empty: the method gives none.
     """
 
     key: Text
@@ -51,6 +52,9 @@ class ImageRow(Keyed):
     probability: float | None = None
     decided: bool | None = None
     problems: tuple[Problem, ...] = ()
+    part: str = ""
+    source: str = ""
+    verdict: str = ""
 
     @property
     def megapixels(self) -> float | None:
@@ -83,23 +87,19 @@ def measure(
     score: float | None = None,
     probability: float | None = None,
     decided: bool | None = None,
+    verdict: str = "",
     seen: tuple[int, int] | None = None,
     known: Ground | None = None,
     threshold: float = THRESHOLD,
-    strict: bool = False,
 ) -> ImageRow:
     """Score one prediction against its ground truth; only numbers are kept.
 
     Args:
         heatmap: H×W, probabilities in [0, 1]; None where the method gave none.
-        score, probability, decided: of the whole image, if the method says them.
+        score, probability, decided, verdict: of the whole image, if the method gives them.
         seen: height and width of what the method was shown, where an attack changed the size.
         known: header and ground truth, where they were read before; None: they are read now.
         threshold: a pixel is marked above this, strictly.
-        strict: raise instead of noting a problem.
-
-    Raises:
-        StrictError: see `strict`.
     """
     known = ground(entry) if known is None else known
     header, truth, problems = known.header, known.truth, list(known.problems)
@@ -121,8 +121,6 @@ def measure(
         height, width = (header.height, header.width) if header else usable.shape
         sized = to_size(usable, height, width)
         values["marked_area"] = float(np.count_nonzero(sized > threshold)) / sized.size
-    if strict:
-        raise_if_any(problems)
     return ImageRow(
         entry.key,
         entry.forged,
@@ -134,6 +132,9 @@ def measure(
         probability=probability,
         decided=decided,
         problems=tuple(problems),
+        part=entry.part,
+        source=entry.source,
+        verdict=verdict,
         **values,
     )
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -13,45 +11,27 @@ from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-import numpy as np
 import pytest
 from accelerate.state import AcceleratorState
-from PIL import Image
 
 from clue_cli.app import run
+from tests.clue_cli.eval.made import write_set
 from tests.model.training.made import QUICK
+from tests.scripts.conftest import modules_of_scripts
 from tests.tiny_model import write_tiny_model
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "ablate.py"
 
 
 @pytest.fixture(scope="module")
 def ablate() -> Iterator[ModuleType]:
-    spec = importlib.util.spec_from_file_location("ablate", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["ablate"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["ablate"]
+    with modules_of_scripts("ablate") as found:
+        yield found.ablate
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    for name in ("Tp", "Gt", "Au"):
-        (root / name).mkdir()
-    for number in range(12):
-        pixels, mask = rng.normal(100, 20, (64, 64, 3)), np.zeros((64, 64), np.uint8)
-        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / "Au" / f"{number}.png")
-        mask[8:40, 8:48] = 255
-        pixels[mask > 0] += 60
-        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / "Tp" / f"pair {number}.png")
-        Image.fromarray(mask).save(root / "Gt" / f"pair {number}.png")
+    write_set(root, 12, 0)
     mix = {"sources": [{"pairs": {"images": "Tp", "masks": "Gt"}}], "shapes": [64], "validation": {"share": 0.5}}
     (root / "mix.yaml").write_text(json.dumps(mix))
     (root / "quick.yaml").write_text(json.dumps(QUICK.to_dict()))
@@ -120,12 +100,6 @@ def test_a_table(
     assert table in capsys.readouterr().out
 
 
-def test_a_row_that_fails_ends_it(ablate: ModuleType, data: Path, tmp_path: Path) -> None:
-    words = ["--table", "shift", "--data", str(data / "mix.yaml"), "--out", str(tmp_path), "--steps", "2"]
-    assert ablate.main([*words, "--launch", "false"]) == 1
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_ctrl_c_waits_for_the_training_to_save(ablate: ModuleType, tmp_path: Path) -> None:
     """The training gets the signal from the terminal itself, and takes longer to end than `subprocess.run` waits."""
     child = "import pathlib, signal, sys, time; signal.signal(signal.SIGINT, lambda *_: None); time.sleep(1.5); "
@@ -137,38 +111,33 @@ def test_ctrl_c_waits_for_the_training_to_save(ablate: ModuleType, tmp_path: Pat
     assert (tmp_path / "saved").exists()
 
 
-def test_a_preset_that_is_none(ablate: ModuleType, data: Path, tmp_path: Path, capsys: Any) -> None:
-    words = ["--table", "shift", "--data", str(data / "mix.yaml"), "--out", str(tmp_path), "--steps", "2"]
-    assert ablate.main([*words, "--preset", "maxi"]) == 2
-    assert "maxi: there is no such preset" in capsys.readouterr().err
-
-
-def test_a_set_is_looked_at_before_anything_is_trained(
-    ablate: ModuleType, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(ablate, "train_row", lambda words: pytest.fail("it trained"))
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--launch", "false"], 1, "clue train ended with exit code 1; nothing is written"),
+        (["--preset", "maxi"], 2, "maxi: there is no such preset"),
+        (["--set", "made={here}/empty"], 2, "empty"),
+        (["--set", "made={here}/untouched"], 2, "holds no forged image"),
+    ],
+)
+def test_what_ends_it(
+    ablate: ModuleType, data: Path, tmp_path: Path, words: list[str], code: int, said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     (tmp_path / "empty").mkdir()
-    for name in ("Tp", "Gt", "Au"):
-        (tmp_path / "untouched" / name).mkdir(parents=True)
-    Image.new("RGB", (64, 64)).save(tmp_path / "untouched" / "Au" / "1.png")
-    for folder, said in (("empty", "empty"), ("untouched", "holds no forged image")):
-        words = ["--table", "shift", "--data", str(data / "mix.yaml"), "--out", str(tmp_path / "out"), "--steps", "2"]
-        assert ablate.main([*words, "--set", f"made={tmp_path / folder}"]) == 2
-        assert said in capsys.readouterr().err
+    write_set(tmp_path / "untouched", 0, 1)
+    words = ["--table", "shift", "--steps", "2", *(word.format(here=tmp_path) for word in words)]
+    assert ablate.main([*words, "--data", str(data / "mix.yaml"), "--out", str(tmp_path / "out")]) == code
+    assert said in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
-def test_an_image_that_cannot_be_read_is_told_and_left_out(
-    ablate: ModuleType, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_an_image_that_cannot_be_read_is_named_and_left_out(
+    ablate: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copytree(data, tmp_path / "set")
-    (tmp_path / "set" / "Tp" / "pair 3.png").write_bytes(b"broken")
-    for name in ("Tp", "Gt"):
-        for number in range(4, 12):
-            (tmp_path / "set" / name / f"pair {number}.png").unlink()
-    shutil.rmtree(tmp_path / "set" / "Au")
-    (tmp_path / "set" / "Au").mkdir()
+    folder = write_set(tmp_path / "set", 4, 0)
+    (folder / "Tp" / "t3.jpg").write_bytes(b"broken")
     entries = ablate.entries_of("made", tmp_path / "set")
-    assert "pair 3.png" in capsys.readouterr().err
+    assert "t3.jpg" in capsys.readouterr().err
     model = write_tiny_model(tmp_path / "model")
     found = ablate.summarize(ablate.on_set(model, entries, Namespace(device="cpu")))
     assert found.pixel["f1"].n == 3

@@ -40,7 +40,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[EvalOptions]:
     [
         ([], {}),
         (["--bench", "b,c"], {"bench": ("a", "b,c")}),
-        (["--root", "r"], {"root": Path("r")}),
+        (["--root", "r", "--bars", "mini"], {"root": Path("r"), "bars": "mini"}),
         (["--attack", "jpeg:70", "--attack", "grid:webp"], {"attacks": ("jpeg:70", "grid:webp")}),
         (["--method", "mini,classical", "--method", "ela"], {"methods": ("mini", "classical", "ela")}),
         (["--predictions", "maps"], {"predictions": Path("maps")}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,23 +61,31 @@ def test_what_failed_is_kept_and_tried_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "torn",
+    "bad",
     [
         b'{"format":2,"sett',
         b"\xff\xfe\n",
         b'{"format":9}\n',
         b'{"format":2}\n',
         b"[]\n",
-        b'{"format":2,"curve":[1]}\n',
+        {"key": 7},
+        {"forged": None},
+        {"f1": "abc"},
+        {"score": float("nan")},
+        {"problems": [{"kind": "rain", "name": "", "detail": ""}]},
+        {"more": 1},
     ],
 )
-def test_a_line_that_is_none_is_passed_over(tmp_path: Path, torn: bytes) -> None:
-    path = tmp_path / "log"
+def test_a_line_that_is_torn_or_has_an_impossible_row_is_passed_over(
+    tmp_path: Path, bad: bytes | dict[str, Any]
+) -> None:
+    path, other = tmp_path / "log", Unit("t", "set", "i")
     with MeasurementLog(path) as log:
         log.append(UNIT, "none", "m", Measurement(ROW))
+    line = json.loads(path.read_bytes())
     with path.open("ab") as file:
-        file.write(torn)
-    other = Unit("t", "set", "i")
+        file.write(bad if isinstance(bad, bytes) else json.dumps(line | {"row": line["row"] | bad}).encode() + b"\n")
+    assert rows(path, UNIT.settings, "set") == [ROW]
     with MeasurementLog(path) as log:
         assert len(log.damaged) + log.torn == 1
         log.append(other, "none", "m", Measurement(ROW))
@@ -85,28 +94,15 @@ def test_a_line_that_is_none_is_passed_over(tmp_path: Path, torn: bytes) -> None
     assert rows(path, "t", "set") == [ROW]
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"key": 7},
-        {"forged": None},
-        {"width": 0.5},
-        {"f1": "abc"},
-        {"score": float("nan")},
-        {"problems": [{"kind": "rain", "name": "", "detail": ""}]},
-        {"more": 1},
-    ],
-)
-def test_a_row_that_was_changed_into_none_is_passed_over(tmp_path: Path, changed: dict[str, object]) -> None:
+def test_a_row_of_version_0_1_0_has_no_part_source_and_verdict(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with MeasurementLog(path) as log:
         log.append(UNIT, "none", "m", Measurement(ROW))
     line = json.loads(path.read_bytes())
-    with path.open("a") as file:
-        file.write(json.dumps(line | {"row": line["row"] | changed}) + "\n")
+    for name in ("part", "source", "verdict"):
+        del line["row"][name]
+    path.write_text(json.dumps(line) + "\n")
     assert rows(path, UNIT.settings, "set") == [ROW]
-    with MeasurementLog(path) as log:
-        assert len(log.damaged) + log.torn == 1
 
 
 @settings(deadline=None)

@@ -8,8 +8,6 @@ import json
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,37 +15,25 @@ import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.special import expit
 
 from clue_cli.engine import flow
 from clue_cli.engine.channel import Budget
 from clue_cli.errors import ClueError, DataProblemError, NothingToScanError, OutputError, UsageError, WeightsError
 from clue_cli.eval import run
 from clue_cli.eval.compare import compare_folders, describe
-from clue_cli.eval.measurements import Measurement
-from clue_cli.eval.methods import Method, Network, baselines
 from clue_cli.eval.options import EvalOptions
 from clue_cli.eval.pictures import Pictures
 from clue_cli.eval.plan import Plan
-from clue_cli.eval.predictions import PredictionFolder
-from clue_cli.eval.results import Results, read_results
-from clue_cli.eval.results_folder import CONTACT, LOCK, PER_IMAGE, EvalFolder
+from clue_cli.eval.results import CONTACT, LOCK, PER_IMAGE, EvalFolder, Results, read_results
 from clue_cli.eval.run import Timing
-from clue_cli.eval.scoring import Shot, measure_shot
-from clue_cli.eval.sets import ChosenSet
 from clue_cli.eval.table import notes
 from clue_cli.networks import local, processes
 from clue_cli.networks.options import Compile
 from clue_cli.progress import ShownReporter
-from model.calibration import Calibration, OwnScore
-from model.data.attacks import Attack
-from model.datasets.sample import Kind, Problem, Sample
-from model.evaluation import find_at, ground, limited
-from model.images.maps import Map
+from model.calibration import Calibration
+from model.datasets.sample import Kind, Sample
+from model.evaluation import find_at, limited
 from model.images.masks import Mask
-from model.images.pixels import read_pixels
-from model.predictor import Prediction
-from model.score import FEATURES, SCREEN
 from model.whole_file import earlier
 from tests.clue_cli.eval.conftest import Damaged, measured
 from tests.clue_cli.eval.made import SIZE, truth, write_mask, write_set
@@ -438,106 +424,6 @@ def test_one_picture_at_a_time_and_each_mask_once(tmp_path: Path, monkeypatch: p
     assert budget.held == 0
 
 
-NETWORK = Method("network", "network")
-OF_MAPS = Method("predictions", "predictions")
-FITTED = Calibration(score_cells=2, fitted_on="some", fitted_megapixels=(0.01, 0.02))
-WEIGHED = replace(FITTED, score_weights=(1.0,) * len(FEATURES) + (2.0,))
-"""The features below are zero, those of any heatmap are not; zeros are a screen."""
-ALL, _, _, ELA, PROBE = baselines()
-
-
-@pytest.fixture(scope="module")
-def pictures() -> Iterator[Pictures]:
-    with Pictures(1, 1.0) as pictures:
-        yield pictures
-
-
-@pytest.fixture(scope="module")
-def shot(tmp_path_factory: pytest.TempPathFactory) -> Shot:
-    """The first forged image of a set, as it is."""
-    found = find_at(write_set(tmp_path_factory.mktemp("set"), 1, 1))
-    entry = next(entry for entry in found.samples if entry.forged)
-    pixels, known = read_pixels(entry.image), ground(entry)
-    return Shot(
-        ChosenSet(found, tuple(found.samples)), entry, "0" * 64, Attack("none", ()), (), pixels, known, pixels.shape[:2]
-    )
-
-
-def kinds(measurement: Measurement) -> list[Kind]:
-    return [problem.kind for problem in measurement.row.problems]
-
-
-@pytest.mark.parametrize(
-    ("calibration", "heatmap", "f1", "score", "probability", "wrong"),
-    [
-        (FITTED, truth(0) * 0.9, 1.0, 0.9, 0.9, []),
-        (replace(FITTED, fitted_on=""), truth(0) * 0.9, 1.0, 0.9, None, []),
-        (replace(FITTED, fitted_megapixels=(1.0, 2.0)), truth(0) * 0.9, 1.0, 0.9, None, []),
-        (WEIGHED, truth(0) * 0.9, 1.0, expit(2), expit(2), []),
-        (replace(FITTED, kinds={SCREEN: OwnScore(0.5, 0.8)}), truth(0) * 0.9, 1.0, 0.9, None, []),
-        (FITTED, np.full(SIZE, np.nan), None, None, None, [Kind.MAP_NOT_FINITE]),
-    ],
-    ids=["covered", "fitted on nothing", "of another size", "features of the prediction", "another kind", "not finite"],
-)
-def test_the_network(
-    shot: Shot,
-    pictures: Pictures,
-    calibration: Calibration,
-    heatmap: Map,
-    f1: float | None,
-    score: float | None,
-    probability: float | None,
-    wrong: list[Kind],
-) -> None:
-    prediction = Prediction(shot, heatmap.astype(np.float32), np.zeros(len(FEATURES)), seed=0, tile_count=1, seconds=0)
-    found = measure_shot(shot, NETWORK, prediction, pictures, calibration=calibration)
-    assert (found.row.f1, kinds(found), found.failed, found.inverted) == (f1, wrong, False, False)
-    assert found.row.score == (None if score is None else pytest.approx(score))
-    assert (found.row.probability is None) == (probability is None)
-    assert (found.row.decided, found.curve is None) == ((True, False) if f1 else (None, True))
-
-
-def test_functions_and_the_probe(shot: Shot, pictures: Pictures) -> None:
-    """What sees no pixels needs none, and only maps that do have a curve."""
-    everything = measure_shot(replace(shot, pixels=None), ALL, None, pictures)
-    assert (everything.row.marked_area, everything.curve, everything.failed) == (1.0, None, False)
-    assert measure_shot(shot, ELA, None, pictures).curve is not None
-    probe = measure_shot(replace(shot, pixels=None), PROBE, None, pictures)
-    assert (len(probe.signature), probe.row.forged_area, kinds(probe)) == (16, None, [])
-
-
-@pytest.mark.parametrize("method", [NETWORK, ELA], ids=lambda method: method.name)
-def test_no_pixels_is_worth_another_try(shot: Shot, pictures: Pictures, method: Method) -> None:
-    problem = Problem(Kind.IMAGE_UNREADABLE, shot.entry.key, "out of memory")
-    for cut in (replace(shot, pixels=None, problem=problem), replace(shot, pixels=None)):
-        found = measure_shot(cut, method, None, pictures, calibration=FITTED)
-        assert (kinds(found), found.failed, found.row.f1) == ([Kind.IMAGE_UNREADABLE], True, None)
-        assert found.row.problems[0].detail == ("out of memory" if cut.problem else "")
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "f1", "wrong"),
-    [
-        ("t0.npy", truth(0).astype(np.float32), 1.0, []),
-        ("t0.npy", truth(0) * np.float32(255), None, [Kind.MAP_OUT_OF_RANGE]),
-        ("t0.npy", None, None, [Kind.MAP_UNREADABLE]),
-        ("a0.npy", truth(0).astype(np.float32), None, [Kind.MAP_MISSING]),
-    ],
-    ids=["fits", "out of range", "unreadable", "missing"],
-)
-def test_predictions(
-    shot: Shot, pictures: Pictures, tmp_path: Path, name: str, content: Map | None, f1: float | None, wrong: list[Kind]
-) -> None:
-    if content is None:
-        (tmp_path / name).write_bytes(b"no map")
-    else:
-        np.save(tmp_path / name, content)
-    folder = PredictionFolder(tmp_path, shot.chosen.name, shot.chosen.samples)
-    found = measure_shot(shot, OF_MAPS, None, pictures, folder=folder)
-    assert (found.row.f1, kinds(found), found.failed) == (f1, wrong, False)
-    assert (found.row.score is None) == (f1 is None), "a map that is not scored decides nothing"
-
-
 def test_steps_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([1.0, 3.0, 10.0, 14.0])
     monkeypatch.setattr("clue_cli.eval.run.time", SimpleNamespace(perf_counter=lambda: next(clock)))
@@ -570,23 +456,3 @@ def test_predictions_of_which_none_matches_are_an_error_before_anything_is_measu
     with pytest.raises(NothingToScanError, match=r"is named like .* Tp/t0\.jpg; other\.npy is one"):
         measured(tmp_path / "out", bench=(str(folder),), predictions=maps)
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("folder", "name"),
-    [
-        ("runs/first/best", "first/best"),
-        ("deployed", "deployed"),
-        ("centre box", "network centre box"),
-        ("runs/first/last", "first/last"),
-    ],
-)
-def test_a_trained_model_is_called_by_its_folder_and_its_settings_do_not_change(
-    tmp_path: Path, folder: str, name: str
-) -> None:
-    path = write_tiny_model(tmp_path / folder)
-    method = Network(EvalOptions(model=str(path), device="cpu")).method
-    assert method.name == name
-    settings = replace(method, name="tiny", preset="").settings(Attack("none", ()), 0)
-    assert method.settings(Attack("none", ()), 0) == settings, "as version 0.1.0 had it"
-    assert Network(EvalOptions(device="cpu")).method.name == "mini"

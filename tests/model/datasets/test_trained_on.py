@@ -54,65 +54,82 @@ def test_casia2(tmp_path: Path, inside: str, truth: str) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("inside", ["", "IMD2020"])
-def test_imd2020(tmp_path: Path, inside: str) -> None:
-    touch(
-        tmp_path / inside, "1bl55t/1bl55t_orig.jpg", "1bl55t/c97_0.png", "1bl55t/c97_0_mask.png", "z28/00065_fake.jpg",
-        "z28/00065_fake_mask.png", "z28/00065_orig.jpg", "z28/lonely.jpg",
-    )  # fmt: skip
-    found = list_images(named("imd2020", tmp_path))
-    assert [(e.image.name, mask_of(e), e.group) for e in found.samples] == [
-        ("1bl55t_orig.jpg", None, "imd2020 1bl55t"),
-        ("c97_0.png", "c97_0_mask.png", "imd2020 1bl55t"),
-        ("00065_orig.jpg", None, "imd2020 z28"),
-        ("00065_fake.jpg", "00065_fake_mask.png", "imd2020 z28"),
-    ]
-    assert ["lonely.jpg: mask missing" in p for p in found.problems] == [True]
-
-
-@pytest.mark.parametrize("inside", ["", "dataset"])
-def test_fantastic_reality(tmp_path: Path, inside: str) -> None:
-    touch(
-        tmp_path / inside, "ColorRealImages/IMG_0000001.jpg", "ColorFakeImages/IMG_0000001_IMG_0000002.jpg",
+PUBLISHED_FILES = {
+    "imd2020": (
+        "1bl55t/1bl55t_orig.jpg 1bl55t/c97_0.png 1bl55t/c97_0_mask.png z28/00065_fake.jpg z28/00065_fake_mask.png "
+        "z28/00065_orig.jpg z28/lonely.jpg",
+        [
+            ("1bl55t_orig.jpg", None, "imd2020 1bl55t"),
+            ("c97_0.png", "c97_0_mask.png", "imd2020 1bl55t"),
+            ("00065_orig.jpg", None, "imd2020 z28"),
+            ("00065_fake.jpg", "00065_fake_mask.png", "imd2020 z28"),
+        ],
+        ["lonely.jpg: mask missing"],
+    ),
+    "fantastic-reality": (
+        "ColorRealImages/IMG_0000001.jpg ColorFakeImages/IMG_0000001_IMG_0000002.jpg "
         "SegmentationFake/IMG_0000001_IMG_0000002.npz",
-    )  # fmt: skip
-    found = list_images(named("fantastic-reality", tmp_path))
-    assert [(e.image.name, Path(mask_of(e) or "").suffix, e.group) for e in found.samples] == [
-        ("IMG_0000001.jpg", "", "IMG_0000001"),
-        ("IMG_0000001_IMG_0000002.jpg", ".npz", "IMG_0000001+IMG_0000002"),
-    ]
-    assert not found.problems
-
-
-def test_tampcoco(tmp_path: Path) -> None:
-    touch(
-        tmp_path, "sp_images/88_000000013140.jpg_000000574443.jpg_RT-5.8_RS1.18.jpg",
-        "sp_masks/88_000000013140.png_000000574443.png_RT-5.8_RS1.18.png",
-        "cm_images/90_000000484327.jpg_000000484327.jpg.jpg", "cm_masks/90_000000484327.png_000000484327.png.png",
-        "bcmc_images/98_000000418435_aligned_Q76.jpg_000000418435_aligned_Q76.jpg_RS0.95_aligned_Q76.jpg",
-        "bcm_masks/98_000000418435.png_000000418435.png_RS0.95.png", "bcm_masks/of_another_part.png",
-    )  # fmt: skip
-    found = list_images(named("tampcoco", tmp_path))
-    assert [(e.image.parent.name, e.masks[0].parent.name, e.group) for e in found.samples] == [
-        ("cm_images", "cm_masks", "000000484327"),
-        ("sp_images", "sp_masks", "000000013140+000000574443"),
-        ("bcmc_images", "bcm_masks", "000000418435"),
-    ]
-    assert not found.problems
-
-
-def test_defacto(tmp_path: Path) -> None:
-    touch(
-        tmp_path, "splicing_1_img/img/0_000000195755.tif", "splicing_1_annotations/probe_mask/0_000000195755.jpg",
-        "inpainting/inpainting_img/img/7_000000000071.tif",
+        [
+            ("IMG_0000001.jpg", None, "IMG_0000001"),
+            (
+                "IMG_0000001_IMG_0000002.jpg",
+                "IMG_0000001_IMG_0000002.npz",
+                "IMG_0000001+IMG_0000002",
+            ),
+        ],
+        [],
+    ),
+    "tampcoco": (
+        "sp_images/88_000000013140.jpg_000000574443.jpg_RT-5.8_RS1.18.jpg "
+        "sp_masks/88_000000013140.png_000000574443.png_RT-5.8_RS1.18.png "
+        "cm_images/90_000000484327.jpg_000000484327.jpg.jpg cm_masks/90_000000484327.png_000000484327.png.png "
+        "bcmc_images/98_000000418435_aligned_Q76.jpg_000000418435_aligned_Q76.jpg_RS0.95_aligned_Q76.jpg "
+        "bcm_masks/98_000000418435.png_000000418435.png_RS0.95.png bcm_masks/of_another_part.png",
+        [
+            (
+                "90_000000484327.jpg_000000484327.jpg.jpg",
+                "90_000000484327.png_000000484327.png.png",
+                "000000484327",
+            ),
+            (
+                "88_000000013140.jpg_000000574443.jpg_RT-5.8_RS1.18.jpg",
+                "88_000000013140.png_000000574443.png_RT-5.8_RS1.18.png",
+                "000000013140+000000574443",
+            ),
+            (
+                "98_000000418435_aligned_Q76.jpg_000000418435_aligned_Q76.jpg_RS0.95_aligned_Q76.jpg",
+                "98_000000418435.png_000000418435.png_RS0.95.png",
+                "000000418435",
+            ),
+        ],
+        [],
+    ),
+    "defacto": (
+        "splicing_1_img/img/0_000000195755.tif splicing_1_annotations/probe_mask/0_000000195755.jpg "
+        "inpainting/inpainting_img/img/7_000000000071.tif "
         "inpainting/inpainting_annotations/probe_mask/7_000000000071.jpg",
-    )  # fmt: skip
-    found = list_images(named("defacto", tmp_path))
-    assert [(e.image.name, e.group) for e in found.samples] == [
-        ("7_000000000071.tif", "000000000071"),
-        ("0_000000195755.tif", "000000195755"),
-    ]
-    assert not found.problems
+        [
+            ("7_000000000071.tif", "7_000000000071.jpg", "000000000071"),
+            ("0_000000195755.tif", "0_000000195755.jpg", "000000195755"),
+        ],
+        [],
+    ),
+}
+"""Files, then name, mask and source photos of each image, and problems."""
+
+
+@pytest.mark.parametrize(
+    ("name", "inside"),
+    [("imd2020", ""), ("imd2020", "IMD2020"), ("fantastic-reality", ""), ("fantastic-reality", "dataset"),
+     ("tampcoco", ""), ("defacto", "")],
+)  # fmt: skip
+def test_published_files(tmp_path: Path, name: str, inside: str) -> None:
+    files, expected, problems = PUBLISHED_FILES[name]
+    touch(tmp_path / inside, *files.split())
+    found = list_images(named(name, tmp_path))
+    assert [(e.image.name, mask_of(e), e.group) for e in found.samples] == expected
+    assert len(found.problems) == len(problems)
+    assert all(words in problem for words, problem in zip(problems, found.problems, strict=True))
 
 
 @pytest.mark.parametrize(
