@@ -22,10 +22,9 @@ from clue_cli.forging.photos import Found, PhotoFailure, SandboxReader
 from clue_cli.results.folder import ResultsFolder
 from clue_cli.results.pictures import write_mask
 from clue_cli.terminal import printable
-from model.data.edits.scene import Tools
+from model.data.filling import load_autoencoder, load_inpainter
 from model.data.forge import EDIT_ERRORS, EDITS, Forgery, forge, forge_photo, reason
-from model.data.inpaint import load_inpainter
-from model.data.resynthesis import load_autoencoder
+from model.data.scene import Tools
 from model.data.source_photos import Cutout, SourcePhotos
 
 IMAGES, MASKS = "images", "masks"

@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.config import ConfigError
-from model.data.crop import AS_IT_IS, cut, sample_mask
-from model.data.edits.scene import Tools
+from model.data.filling import Fillers
 from model.data.forge import EDIT_ERRORS, forge, forge_plainly, reason
 from model.data.mix import Curriculum, Forge, Masks, Mix, Shape, Split, split_of
-from model.data.resynthesis import Fillers
+from model.data.scene import Tools
 from model.data.source_photos import SourcePhotos, checked_size, of_split, photos_of
-from model.data.sources import list_images
+from model.data.sources import AS_IT_IS, cut, list_images, sample_mask
 from model.datasets.sample import Sample
 from model.images.masks import Mask
 from model.images.pairing import first_names

@@ -10,7 +10,6 @@ import math
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +17,13 @@ from scipy.special import expit
 
 from model.calibration import FEATURES, Calibration, OwnScore, fit_logistic, fit_score, kind_of, reliability
 from model.clue import CLUE
+from model.data.calibration_pictures import Label
 from model.errors import UserError
+from model.images.pixels import Pixels
 from model.picture import SCREEN
 from model.prediction import Prediction
 from model.predictor import Predictor
+from model.reporter import SILENT, Reporter
 
 FALSE_POSITIVE_RATE = 0.01
 """At the threshold of `forged`, of the authentic pictures of the fit. A wrong “forged” can hurt a person, and on photos
@@ -34,38 +36,6 @@ forged one."""
 FEWEST = 8
 """Pictures of each kind, in each half: with fewer nothing is fitted."""
 FOLDS = 4
-
-
-class LabelLike(Protocol):
-    """What is known of a picture."""
-
-    @property
-    def half(self) -> int:
-        """0 or 1; no photo is in both."""
-        ...
-
-    @property
-    def forged(self) -> bool:
-        """Whether anything in it is."""
-        ...
-
-
-class CalibrationLike(Protocol):
-    """Pictures from photos of their own (`model.data.calibration_pictures.CalibrationPictures`)."""
-
-    @property
-    def problem(self) -> str:
-        """Why there can be none; empty: there can."""
-        ...
-
-    @property
-    def photos(self) -> int:
-        """How many photos they are made from."""
-        ...
-
-    def pictures(self, count: int) -> Iterator[tuple[LabelLike, NDArray[np.uint8]]]:
-        """Labels and pixels, H×W×3, at most `count`, the two kinds and halves in turn."""
-        ...
 
 
 class NoCalibrationError(UserError, ValueError):
@@ -102,16 +72,24 @@ class Scored:
         )
 
 
-def look_at(model: CLUE, pictures: Iterable[tuple[LabelLike, NDArray[np.uint8]]], stop: threading.Event) -> Scored:
+def look_at(
+    model: CLUE,
+    pictures: Iterable[tuple[Label, Pixels]],
+    stop: threading.Event,
+    reporter: Reporter = SILENT,
+) -> Scored:
     """Run a model over pictures as a scan does; fewer if `stop` is set, or memory is short."""
 
-    def until_stopped() -> Iterator[tuple[tuple[LabelLike, float], NDArray[np.uint8]]]:
+    def until_stopped() -> Iterator[tuple[tuple[Label, float], Pixels]]:
         for label, pixels in pictures:
             if stop.is_set():
                 return
             yield (label, pixels.shape[0] * pixels.shape[1] / 1e6), pixels
 
-    found = [result for result in Predictor(model).predict(until_stopped()) if isinstance(result, Prediction)]
+    found: list[Prediction[tuple[Label, float]]] = []
+    for result in Predictor(model).predict(until_stopped()):
+        reporter.advance()
+        found += [result] if isinstance(result, Prediction) else []
     return Scored(
         features=np.array([result.features for result in found]).reshape(-1, len(FEATURES)),
         forged=np.array([result.key[0].forged for result in found], bool),

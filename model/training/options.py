@@ -93,12 +93,15 @@ class TrainingOptions(Strict):
         return min(seconds / (60 * (self.minutes or math.inf)), 1.0)
 
 
-def read_options(recipe: str = DEFAULT, changes: Sequence[str] = (), **typed: Any) -> TrainingOptions:
+def read_options(
+    recipe: str = DEFAULT, changes: Sequence[str] = (), *, dry_run: bool = False, **typed: Any
+) -> TrainingOptions:
     """The options of a training.
 
     Args:
         recipe: name of a recipe in the package, or a YAML file.
         changes: `key=value`, each of one option; parts of nested options are `key.part=value`.
+        dry_run: the length may be missing, and is one step then.
         typed: options from the command line, which count more than both. Only one length counts: that which is typed.
 
     Raises:
@@ -123,9 +126,12 @@ def read_options(recipe: str = DEFAULT, changes: Sequence[str] = (), **typed: An
         for part in reversed(rest):
             nested = {part: nested}
         values = _merged(values, {key: nested})
-    lengths = {"steps": None, "minutes": None} if {"steps", "minutes"} & typed.keys() else {}
+    if {"steps", "minutes"} & typed.keys():
+        values |= {"steps": None, "minutes": None}
+    elif dry_run and all(values[key] in (None, "null") for key in ("steps", "minutes")):
+        values["steps"] = 1
     try:
-        return TrainingOptions(**(values | lengths | typed))
+        return TrainingOptions(**(values | typed))
     except ValidationError as error:
         where |= {key: "--" + key.replace("_", "-") for key in typed}
         raise OptionsError(_in_words(error, where)) from error
@@ -137,7 +143,9 @@ def _in_words(error: ValidationError, where: Mapping[str, str]) -> str:
     said = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:
         return f"{said}."
-    key, *rest = map(str, first["loc"])
+    key, *rest = (str(part) for part in first["loc"])
+    of_key = "[key]" in rest  # as pydantic calls a key that is wrong
+    rest = rest[: rest.index("[key]")] if of_key else rest
     name = ".".join([where.get(key, key), *rest])
     if first["type"] == "value_error":
         return f"{name}: {said}."
@@ -152,7 +160,8 @@ def _in_words(error: ValidationError, where: Mapping[str, str]) -> str:
     value = first["input"]
     shown = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
     expected = said.rpartition(" should ")[2].partition(", unable")[0].partition(" after")[0]
-    return f"{name} is {shown if len(shown) < 80 else shown[:79] + '…'}; it should {expected}."
+    shown = shown if len(shown) < 80 else shown[:79] + "…"
+    return f"{name}{': the key has' if of_key else ' is'} {shown}; it should {expected}."
 
 
 def _read_recipe(name: str) -> ConfigFile:

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from model.data.calibration_pictures import CalibrationPictures
 from model.data.made_pictures import MadePictures
 from model.presets import Preset
-from model.training.calibrate import CalibrationLike
 from model.training.feed import StreamLike
-from model.training.loss_weights import LossWeights
 from model.training.options import TrainingOptions
+from model.training.schedule import LossWeights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class Task:
     options: TrainingOptions
     training: StreamLike
     validation: StreamLike
-    calibration: CalibrationLike | MadePictures | None = None
+    calibration: CalibrationPictures | MadePictures | None = None
     data: dict[str, Any] = field(default_factory=dict)
     init: str | None = None
 

@@ -28,13 +28,10 @@ from model.predictor import ran_out_of_memory
 from model.presets import Preset
 from model.reporter import SILENT, Reporter
 from model.storage import save
-from model.training.average import Average
 from model.training.errors import OtherSettingsError, ResourcesError
 from model.training.feed import Feed
 from model.training.finish import calibrate_kept, no_calibration
 from model.training.launch import make_accelerator, overruled, recorded, settings
-from model.training.log import Log, Row, StepStatus, validation_line
-from model.training.loss_weights import LossWeights
 from model.training.network import (
     count_parameters,
     frozen_format,
@@ -43,11 +40,20 @@ from model.training.network import (
     stored_weights,
     with_options,
 )
-from model.training.schedule import learning_rate
-from model.training.state import RunFolder, writing
+from model.training.run_folder import Log, Row, RunFolder, writing
+from model.training.schedule import Average, LossWeights, learning_rate
 from model.training.steps import Steps
 from model.training.task import Outcome, Position, Task
-from model.training.validation import SHOWN, Summary, by_source, fixed_batches, measure, summarize, write_samples
+from model.training.validation import (
+    SHOWN,
+    Summary,
+    by_source,
+    fixed_batches,
+    measure,
+    summarize,
+    validation_line,
+    write_samples,
+)
 
 
 def train(task: Task, reporter: Reporter = SILENT, stop: threading.Event | None = None) -> Outcome:
@@ -121,7 +127,9 @@ class _Trainer:
         self._restore(folder.load_state())
         feed = Feed(task.training, preset, options.batch, options.seed, options.without_matches)
         self.steps = Steps(self.network, self.optimizer, feed, options, self.position, folder, accelerator, self._write)
-        self.checked = fixed_batches(Feed(task.validation, preset, options.batch, options.seed), options, accelerator)
+        checked = Feed(task.validation, preset, options.batch, options.seed)
+        self.checked = fixed_batches(checked, options, accelerator, reporter)
+        reporter.finish()
         self.status, self.reported = StepStatus(), int(self.position.seconds)
         self.started = time.monotonic()
 
@@ -304,3 +312,34 @@ class _Trainer:
     def _write(self, row: Row) -> None:
         if self.log is not None:
             self.log.write(row)
+
+
+class StepStatus:
+    """Words on how a training goes: images per second, losses, the latest validation F1."""
+
+    def __init__(self) -> None:
+        self._losses = self._f1 = ""
+        self._speed = self._starved = 0.0
+        self._restart()
+
+    def after_step(self, row: Row) -> str:
+        """The status after the step of this row."""
+        self._images += row["images"]
+        self._waited += row["waited"]
+        seconds = max(time.monotonic() - self._since, 1e-6)
+        if seconds > 2 or not self._speed:
+            self._speed, self._starved = self._images / seconds, self._waited / seconds
+            self._restart()
+        waiting = f" ({self._starved:.0%} waiting for them)" if self._starved > 0.1 else ""
+        self._losses = f"{self._speed:.1f} images/s{waiting}, loss {row['loss']:.4f}"
+        self._losses += f" (BCE {row['bce']:.4f}, Dice {row['dice']:.4f})"
+        return self._losses + self._f1
+
+    def after_validation(self, row: Row) -> str:
+        """The status after the validation of this row."""
+        self._restart()
+        self._f1 = f", F1 {row['f1']:.3f}"
+        return self._losses + self._f1 if self._losses else ""
+
+    def _restart(self) -> None:
+        self._images, self._waited, self._since = 0, 0.0, time.monotonic()

@@ -14,8 +14,8 @@ import torch
 
 from model.calibration import Calibration
 from model.clue import build
+from model.data.filling import load_autoencoder
 from model.data.made_pictures import Made
-from model.data.resynthesis import load_autoencoder
 from model.data.source_photos import SourcePhotos
 from model.evaluation import Estimate
 from model.storage import save

@@ -10,9 +10,8 @@ import pytest
 
 from clue_cli.errors import NothingToScanError
 from clue_cli.forging import worker
-from clue_cli.forging.folder import LOG, SUMMARY
 from clue_cli.forging.options import ForgeOptions
-from clue_cli.forging.run import forge_folder
+from clue_cli.forging.run import LOG, SUMMARY, forge_folder
 from model.reporter import Level, Reporter
 
 SEED = 3

@@ -18,9 +18,8 @@ from clue_cli.errors import ClueError, ExitCode, NothingToScanError, OutputError
 from clue_cli.forging import folder as folder_module
 from clue_cli.forging import run as run_module
 from clue_cli.forging import worker as worker_module
-from clue_cli.forging.folder import LOCK, LOG, SUMMARY
 from clue_cli.forging.options import KINDS, ForgeOptions
-from clue_cli.forging.run import ForgeRun, forge_folder
+from clue_cli.forging.run import LOCK, LOG, SUMMARY, ForgeRun, forge_folder
 from model.data.forge import EDITS
 from model.reporter import Level, Reporter
 from tests.clue_cli.forging.conftest import write_photo

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from clue_cli.forging.folder import LOG
 from clue_cli.forging.options import ForgeOptions
-from clue_cli.forging.run import forge_folder
+from clue_cli.forging.run import LOG, forge_folder
 from model.data.description import describe
 from model.data.mix import Mix, load_mix, split_of_photo
 from model.data.sources import list_images
@@ -65,7 +64,7 @@ def test_no_photo_is_on_both_sides(mix: Mix) -> None:
 
 
 def test_the_dry_run_counts_those_of_both_sides(mix: Mix) -> None:
-    forged = describe(mix).sources[0]
+    forged = describe(mix)[0]
     assert forged.between_sides > 0
     assert forged.train + forged.validation + forged.between_sides == FORGED
     assert not forged.damaged

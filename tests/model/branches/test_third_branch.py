@@ -31,7 +31,7 @@ from model.registry import Base, BasesError
 from model.reporter import SILENT
 from model.speed import flops
 from model.storage import load
-from model.training.log import read_log
+from model.training.run_folder import read_log
 from model.training.trainer import train
 from tests.base_layouts import SMALL, write_prompt_file, write_sd3
 from tests.model.training.made import QUICK, Stopper, task

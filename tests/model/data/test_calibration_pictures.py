@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("cv2", reason="the extra `train` is not installed")
-
 from model.data.calibration_pictures import FEWEST_PHOTOS, CalibrationPictures
 from model.data.mix import Authentic, Forge, MaskFolder, Mix, Pairs, Shape, Source, Validation
 

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("cv2", reason="the extra `train` is not installed")
-
-from model.data.contact_sheet import CAPTION, OUTLINE, contact_sheet, marked
+from model.data.description import CAPTION, OUTLINE, contact_sheet, marked
 from model.data.mix import Authentic, Mix, Pairs, Shape, Source, Validation
 from model.data.stream import Stream
 from model.images.pixels import DamagedFileError

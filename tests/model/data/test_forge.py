@@ -11,15 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-cv2 = pytest.importorskip("cv2", reason="the extra `train` is not installed")
-
-from model.data.edits.scene import Scene, Tools, Window  # noqa: E402
-from model.data.edits.transfer import blend  # noqa: E402
-from model.data.forge import (  # noqa: E402
+from model.data.forge import (
     EDIT_ERRORS,
     EDITS,
     KINDS,
@@ -32,8 +29,14 @@ from model.data.forge import (  # noqa: E402
     forge_plainly,
     reason,
 )
-from model.data.history import Published, decode  # noqa: E402
-from model.data.source_photos import Cutout, SourcePhotos  # noqa: E402
+from model.data.history import Published, decode
+from model.data.scene import (
+    Scene,
+    Tools,
+    Window,
+    blend,
+)
+from model.data.source_photos import Cutout, SourcePhotos
 
 
 def test_photos_and_cutouts_are_read(bank: SourcePhotos) -> None:
@@ -158,7 +161,7 @@ def test_models_of_the_user_are_used_and_named(bank: SourcePhotos, kind: str, wh
 
 def test_the_mask_covers_what_changed(bank: SourcePhotos, pages: SourcePhotos, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without any history, nothing outside the mask (and the feather around it) differs from the host."""
-    monkeypatch.setattr("model.data.route.publish", lambda pixels, rng: Published(pixels, []))
+    monkeypatch.setattr("model.data.history.publish", lambda pixels, rng: Published(pixels, []))
     hosts = []
 
     def keep(pixels: np.ndarray, rng: np.random.Generator, steps: list[str]) -> np.ndarray:

@@ -6,11 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-pytest.importorskip("cv2", reason="the extra `train` is not installed")
-
 import cv2
+import pytest
 
 import model.data.stream as module
 from model.data.description import AREA_EDGES, forged_area_lines

@@ -6,10 +6,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-cv2 = pytest.importorskip("cv2", reason="the extra `train` is not installed")
-
-from model.data.history import WEBP_SIDE, decode, jpeg, last_quality, publish, quantizers, resize, whole_picture  # noqa: E402
-from model.data.route import follow, route_from, route_to  # noqa: E402
+from model.data.history import (
+    WEBP_SIDE,
+    decode,
+    follow,
+    jpeg,
+    last_quality,
+    publish,
+    quantizers,
+    resize,
+    route_from,
+    route_to,
+    whole_picture,
+)
 
 
 @pytest.mark.parametrize("quality", [30, 60, 85, 98])

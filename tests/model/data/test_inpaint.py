@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
-cv2 = pytest.importorskip("cv2", reason="the extra `train` is not installed")
-
-from model.data.inpaint import ToolError, load_inpainter, opencv_inpaint, patch_inpaint  # noqa: E402
-from model.data.resynthesis import bottleneck, load_autoencoder  # noqa: E402
+from model.data.filling import ToolError, bottleneck, load_autoencoder, load_inpainter, opencv_inpaint, patch_inpaint
 
 
 def stripes(height: int, width: int) -> np.ndarray:

@@ -102,8 +102,8 @@ def test_masks_without_a_photo_are_told_with_names_that_are_legible(tmp_path: Pa
     hostile = ("dog\x1b[2J\n.png", os.fsdecode(b"caf\xe9.png"), "x.png", "y.png")
     touch(tmp_path, "p/cat.jpg", "m/cat_1.png", *(f"m/{name}" for name in hostile))
     made = Forge((tmp_path / "p",), (MaskFolder(tmp_path / "m"),))
-    description = describe(Mix(tmp_path / "mix.yaml", (Source("made", 1, made),), Validation()))
-    told = [line.strip() for line in description.lines() if "object masks belong" in line]
+    (made_of,) = describe(Mix(tmp_path / "mix.yaml", (Source("made", 1, made),), Validation()))
+    told = [line.strip() for line in made_of.lines() if "object masks belong" in line]
     assert len(told) == 1
     assert told[0].startswith(f"{tmp_path / 'm'}: 4 of 5 object masks belong to no photo")
     assert told[0].endswith("expected <photo stem>[_anything].png: caf\\udce9.png, dog\\x1b[2J\\n.png, x.png, …")

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-cv2 = pytest.importorskip("cv2", reason="the extra `train` is not installed")
-
-from model.data.shapes import (  # noqa: E402
+from model.data.shapes import (
     LARGEST,
     SMALLEST,
     bounding_box,

@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("cv2", reason="the extra `train` is not installed")
-
 from model.data.forge import forge, forge_plainly
 from model.data.mix import Forge, MaskFolder, Split, Validation
 from model.data.source_photos import SourcePhotos, checked_size, find_source_photos, of_split, photos_of

@@ -14,10 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("cv2", reason="the extra `train` is not installed")
-
 from model.config import ConfigError
-from model.data.crop import crop_box
 from model.data.forge import Forgery, forge
 from model.data.mix import (
     Augment,
@@ -32,6 +29,7 @@ from model.data.mix import (
     Source,
     Validation,
 )
+from model.data.sources import crop_box
 from model.data.stream import TRIES, Batch, Stream
 
 PLAIN = Augment(flip=0, rescale=0, history=0, aligned=0.5, focus=0.75)

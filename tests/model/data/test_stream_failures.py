@@ -5,19 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
-pytest.importorskip("cv2", reason="the extra `train` is not installed")
-
-import cv2
-
 import model.data.stream as module
 from model.data.calibration_pictures import CalibrationPictures
-from model.data.crop import cut
 from model.data.forge import forge
 from model.data.mix import Authentic, Curriculum, Forge, Mix, Shape, Source, Validation
 from model.data.source_photos import SourcePhotos
+from model.data.sources import cut
 from model.data.stream import TRIES, Stream
 
 ERRORS = {

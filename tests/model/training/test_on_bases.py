@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from model.checkpoint import CONFIG_FILE, inspect
 from model.storage import load
-from model.training.log import read_log
+from model.training.run_folder import read_log
 from model.training.task import Task
 from model.training.trainer import train
 from tests.base_layouts import SMALL, register_small

@@ -15,7 +15,7 @@ from model.data.made_pictures import Made
 from model.presets.mini import MINI
 from model.presets.spec import EdgeSpec, RegionSpec
 from model.training.calibrate import NoCalibrationError, Scored
-from model.training.operating_point import Looked, across_halves, chosen, shifted, table
+from model.training.finish import Looked, across_halves, chosen, shifted, table
 from model.training.options import read_options
 from tests.drawn_pictures import noise
 from tests.tiny_model import TINY
@@ -55,7 +55,7 @@ def test_the_operating_point_marks_what_it_can(
         too_much = 0.5 + shift / 10 if shift > marked_from else 0.01
         return {"f1": 0.6 - abs(shift - peak) / 10 + (0.01 if regions == better else 0), "marked": too_much}
 
-    monkeypatch.setattr("model.training.operating_point.table", table)
+    monkeypatch.setattr("model.training.finish.table", table)
     both: list[Any] = [looked("camera", number == 0, 0, 0) for number in range(301)]
     found, regions, _ = chosen(both, FINISH, usual, MINI.edges)
     assert found == shift

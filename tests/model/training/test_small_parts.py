@@ -17,15 +17,12 @@ from torch import nn
 from model.errors import UserError
 from model.evaluation.pixel_scores import Counts
 from model.reporter import SILENT, Level, Reporter
-from model.training.average import Average
 from model.training.errors import OptionsError
 from model.training.feed import Feed, batches
 from model.training.finish import finish
-from model.training.log import Log, StepStatus, read_log, validation_line
-from model.training.loss_weights import LossWeights
 from model.training.options import RECIPES, read_options
-from model.training.schedule import FLOOR, learning_rate
-from model.training.state import RunFolder, seed_step
+from model.training.run_folder import Log, RunFolder, StepStatus, read_log, seed_step, validation_line
+from model.training.schedule import FLOOR, Average, LossWeights, learning_rate
 from model.training.validation import by_source, measure, summarize, write_samples
 from tests.model.training.made import QUICK, Squares
 from tests.tiny_model import write_tiny_model

@@ -16,8 +16,8 @@ import torch
 from model.losses import bce_loss
 from model.training.errors import CannotWriteError, NotFiniteError, OptionsError, ResourcesError
 from model.training.feed import Feed, batches
-from model.training.log import Row
-from model.training.loss_weights import LossWeights
+from model.training.run_folder import Row
+from model.training.schedule import LossWeights
 from model.training.steps import Steps
 from model.training.task import Position
 from model.training.trainer import train

@@ -16,8 +16,8 @@ from clue_cli.app import run
 from clue_cli.errors import ExitCode
 from model.checkpoint import inspect
 from model.data.made_pictures import Made
-from model.training.log import read_log
-from model.training.operating_point import Looked
+from model.training.finish import Looked
+from model.training.run_folder import read_log
 from tests.model.data.made_mix import recipe, small_pictures, write_mix
 from tests.tiny_model import TINY
 

@@ -16,7 +16,7 @@ from model.checkpoint import inspect
 from model.training.errors import (
     OptionsError,
 )
-from model.training.log import read_log
+from model.training.run_folder import read_log
 from tests.clue_cli.commands.train.command import clue
 from tests.model.training.made import QUICK, telling
 
@@ -65,7 +65,7 @@ def test_every_option_arrives(data: Path, tmp_path: Path, monkeypatch: pytest.Mo
         seen.append(task)
         raise OptionsError("enough")
 
-    monkeypatch.setattr("model.training.trainer.train", note)
+    monkeypatch.setattr("clue_cli.training.train", note)
     typed = {
         "minutes": 2.0, "accumulate": 2, "seed": 6, "precision": "bf16", "validate_every": 10, "workers": 1,
         "calibration_samples": 9, "save_every": 11, "validation_samples": 12, "batch": 3,

@@ -1,32 +1,38 @@
-"""The runs folder: the settings, the state that a training goes on from, and who is training in it.
+"""The run folder: settings, the state to resume from, the lock, and the log.
 
-`state.pt` holds all that a training is at the end of a step: weights (of what stands on weights of others, those that
-learn), their average, optimizer, scaler of fp16, loss weights, counts, time. There is no state of random generators,
-as there is none to lose: every step seeds them from the seed, its own number and the process (`seed_step`), and every
-batch is made from its number (`model.training.feed`).
+`state.pt` holds all that a training is at the end of a step: weights (with adapters, only those that learn), their
+average, optimizer, scaler of fp16, loss weights, counts, time. It holds no state of random generators: every step seeds
+them from the seed, its own number and the process (`seed_step`), and every batch is made from its number
+(`model.training.feed`).
+
+`log.jsonl` has one row per step or event, with `kind`: `step`, `validation`, `damaged`, `resumed`, `calibrated`,
+`finished`. A training that resumes drops the rows after its state, so that the log reads like that of an unbroken one.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
 from model.checkpoint import BEST, LAST
+from model.reporter import Reporter
 from model.training.errors import CannotWriteError, OptionsError, OtherSettingsError
 from model.training.network import differences
 from model.whole_file import PART, remove_parts, settle, write_text, write_whole
 
 FORMAT = 1
-_OURS = {".lock", "contact-sheet.png"}
-"""What may lie in the folder before a training begins: the sheet is of its dry run."""
+SHEET = "contact-sheet.png"
+"""Of the dry run; it may lie in the folder before the training begins."""
+_OURS = {".lock", SHEET}
 
 
 @contextmanager
@@ -164,6 +170,83 @@ def write_tensors(path: Path, content: dict[str, Any]) -> None:
     write_whole(path, write)
 
 
-def seed_step(seed: int, step: int, process: int) -> None:
-    """Seed torch's generators for one step: what dropout draws depends on nothing that came before."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, step, process]).generate_state(1, np.uint64)[0] >> 1))
+Row = dict[str, Any]
+
+
+class Log:
+    """`log.jsonl` and TensorBoard in one.
+
+    Args:
+        folder: the runs folder.
+        step: of the state that the training goes on from; later rows are dropped.
+        reporter: receives a note if TensorBoard is not installed.
+    """
+
+    def __init__(self, folder: RunFolder, step: int, reporter: Reporter) -> None:
+        with writing(folder.log):
+            _keep_until(folder.log, step)
+            self._file = folder.log.open("a", encoding="utf-8", buffering=1)
+        self._path = folder.log
+        self._board: Any = None
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            reporter.note("TensorBoard is not installed, so there is only log.jsonl; it is in the extra `train`.")
+        else:
+            with writing(folder.path / "tensorboard"):
+                self._board = SummaryWriter(str(folder.path / "tensorboard"), purge_step=step + 1)
+
+    def write(self, row: Row) -> None:
+        """Append a row.
+
+        Raises:
+            CannotWriteError: e.g. because the disk is full.
+        """
+        with writing(self._path):
+            self._file.write(_line(row))
+        if self._board is not None and row["kind"] in ("step", "validation"):
+            with writing(self._path.parent / "tensorboard"):
+                for name, value in row.items():
+                    if isinstance(value, (int, float)) and name != "step":
+                        self._board.add_scalar(f"{row['kind']}/{name}", value, row["step"])
+
+    def close(self) -> None:
+        """Close the files."""
+        with writing(self._path):
+            self._file.close()
+            if self._board is not None:
+                self._board.close()
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def read_log(path: Path) -> list[Row]:
+    """The rows of a log, up to the first line that is none: one that was cut off."""
+    rows: list[Row] = []
+    for line in path.read_bytes().splitlines():
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            break
+        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+            break
+        rows.append(row)
+    return rows
+
+
+def _keep_until(path: Path, step: int) -> None:
+    if not path.is_file():
+        return
+    rows = [row for row in read_log(path) if row["step"] <= step] if step else []
+    write_text(path, "".join(map(_line, rows)))
+
+
+def _line(row: Row) -> str:
+    # JSON has no NaN, and readers other than Python's stumble over it. ASCII: the name of a damaged picture need not be
+    # UTF-8, and may hold what ends a line.
+    plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+    return json.dumps(plain) + "\n"
