@@ -231,3 +231,34 @@ class Steps:
 def seed_step(seed: int, step: int, process: int) -> None:
     """Seed torch's generators for one step: what dropout draws depends on nothing that came before."""
     torch.manual_seed(int(np.random.SeedSequence([seed, step, process]).generate_state(1, np.uint64)[0] >> 1))
+
+
+class StepStatus:
+    """Words on how a training goes: images per second, losses, the latest validation F1."""
+
+    def __init__(self) -> None:
+        self._losses = self._f1 = ""
+        self._speed = self._starved = 0.0
+        self._restart()
+
+    def after_step(self, row: Row) -> str:
+        """The status after the step of this row."""
+        self._images += row["images"]
+        self._waited += row["waited"]
+        seconds = max(time.monotonic() - self._since, 1e-6)
+        if seconds > 2 or not self._speed:
+            self._speed, self._starved = self._images / seconds, self._waited / seconds
+            self._restart()
+        waiting = f" ({self._starved:.0%} waiting for them)" if self._starved > 0.1 else ""
+        self._losses = f"{self._speed:.1f} images/s{waiting}, loss {row['loss']:.4f}"
+        self._losses += f" (BCE {row['bce']:.4f}, Dice {row['dice']:.4f})"
+        return self._losses + self._f1
+
+    def after_validation(self, row: Row) -> str:
+        """The status after the validation of this row."""
+        self._restart()
+        self._f1 = f", F1 {row['f1']:.3f}"
+        return self._losses + self._f1 if self._losses else ""
+
+    def _restart(self) -> None:
+        self._images, self._waited, self._since = 0, 0.0, time.monotonic()

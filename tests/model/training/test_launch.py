@@ -1,4 +1,4 @@
-"""How a training is started: what the environment asks accelerate for is done, refused, or told to have no effect."""
+"""How a training is started: what the environment asks accelerate for is done, refused, or said to have no effect."""
 
 from __future__ import annotations
 
@@ -49,8 +49,6 @@ def test_other_processes_than_were_started(environment: pytest.MonkeyPatch) -> N
     [
         ({"ACCELERATE_USE_DEEPSPEED": "true"}, r"DeepSpeed \(ACCELERATE_USE_DEEPSPEED\), which shares the network out"),
         ({"ACCELERATE_USE_FSDP": "True"}, "configured for FSDP .* shares the network out"),
-        ({"ACCELERATE_USE_MEGATRON_LM": "true"}, "configured for Megatron-LM .* shares the network out"),
-        ({"ACCELERATE_USE_PARALLELISM_CONFIG": "true"}, "parallelism of several kinds .* shares the network out"),
         ({"ACCELERATE_FP8_BACKEND": "TE"}, "ACCELERATE_FP8_BACKEND is TE, and nothing is trained in fp8"),
         ({"ACCELERATE_TORCH_DEVICE": "meta"}, "--device is cpu, and ACCELERATE_TORCH_DEVICE is meta"),
         ({"ACCELERATE_TORCH_DEVICE": "toaster"}, "accelerate cannot start: .*toaster"),
@@ -93,13 +91,13 @@ def test_options_count_and_the_environment_does_not(environment: pytest.MonkeyPa
     ],
     ids=["nothing", "what accelerate launch always sets", "what is done"],
 )
-def test_nothing_is_told_where_nothing_is_overruled(environment: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+def test_nothing_is_said_where_nothing_is_overruled(environment: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
     for name, value in variables.items():
         environment.setenv(name, value)
     assert overruled(options(accumulate=2, precision="bf16")) == []
 
 
-def test_a_training_gives_the_same_losses_and_tells(
+def test_a_training_gives_the_same_losses_and_says_so(
     environment: pytest.MonkeyPatch, finished: Path, tmp_path: Path
 ) -> None:
     environment.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")

@@ -80,8 +80,8 @@ def test_the_table_is_by_group() -> None:
     assert (found["marked camera"], found["marked screen"], found["marked"]) == (0, 1, 1)
 
 
-def told_apart(count: int = 160) -> tuple[Scored, NDArray[np.str_]]:
-    """Features of two groups, the second of which nothing tells apart; photographs all."""
+def features_of_two_groups(count: int = 160) -> tuple[Scored, NDArray[np.str_]]:
+    """Features of two groups, of which only the first can be told apart; photographs all."""
     rng = np.random.default_rng(0)
     forged = np.arange(count) % 2 == 1
     groups = np.where(np.arange(count) < count // 2, "camera", "lamps")
@@ -92,7 +92,7 @@ def told_apart(count: int = 160) -> tuple[Scored, NDArray[np.str_]]:
 
 
 def test_each_half_is_judged_by_the_other() -> None:
-    scored, groups = told_apart()
+    scored, groups = features_of_two_groups()
     found = across_halves(scored, groups)
     assert set(found) == {"camera forged", "camera untouched", "camera auc"} | {
         "lamps forged", "lamps untouched", "lamps auc"
