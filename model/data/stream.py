@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -93,7 +92,6 @@ class Stream:
         mix: what to draw from.
         side: `train`; of the others nothing but their photos, and files as they are (no augmentation).
         seed: another seed, other samples.
-        shapes: sizes of crops; None: those of the mix.
 
     Attributes:
         problems: images that are left out, in words: no partner, not readable, made from photos of several sides.
@@ -108,10 +106,9 @@ class Stream:
         mix: Mix,
         side: Split = "train",
         seed: int = 0,
-        shapes: Sequence[Shape] | None = None,
     ) -> None:
         self.mix, self.side, self.seed = mix, side, seed
-        self.shapes = tuple(shapes or mix.shapes)
+        self.shapes = mix.shapes
         self._augment = mix.augment if side == "train" else AS_IT_IS
         self.problems: list[str] = []
         self.absent: list[str] = []

@@ -63,7 +63,7 @@ def test_the_next_attempt_takes_its_place(
 
 
 @pytest.mark.parametrize(("times", "said"), [(0, []), (1, ["1 edit failed"]), (2, ["2 edits failed"])])
-def test_how_many_is_told_in_the_end(
+def test_the_number_is_noted_in_the_end(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int, said: list[str]
 ) -> None:
     lines: list[str] = []

@@ -56,8 +56,7 @@ def test_no_photo_is_on_both_sides(mix: Mix) -> None:
         forged, photos = Stream(mix, side)._parts
         assert {name for e in forged.samples for name in sides_of(rows(mix)[e.image.name], mix)} == {side}
         made_of[side] = {photo for part in (forged, photos) for e in part.samples for photo in e.photos}
-        told = f"list: {between} images made from photos of several sides"
-        assert told in Stream(mix, side).problems
+        assert f"list: {between} images made from photos of several sides" in Stream(mix, side).problems
     assert made_of["train"].isdisjoint(made_of["validation"])
     assert made_of["train"] | made_of["validation"] == {"p0", "p1", "p2", "cat"}
     assert between > 0

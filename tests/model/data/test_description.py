@@ -1,4 +1,4 @@
-"""What a dry run says of a mix."""
+"""What a dry run shows of a mix: lines, and the contact sheet."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.data.description import AREA_EDGES, describe
-from model.data.mix import Authentic, Forge, MaskFolder, Mix, Pairs, Source, Validation
+from model.data.description import AREA_EDGES, CAPTION, OUTLINE, contact_sheet, describe, marked
+from model.data.mix import Authentic, Forge, MaskFolder, Mix, Pairs, Shape, Source, Validation
+from model.data.stream import Stream
+from model.images.pixels import DamagedFileError
 from model.reporter import Reporter
 
 
@@ -98,7 +100,7 @@ def test_of_a_large_set_some_masks_are_decoded_and_all_sizes_compared(mix: Mix) 
     assert some.sizes == whole.sizes
 
 
-def test_an_empty_mix_is_told(tmp_path: Path) -> None:
+def test_sources_without_images_are_listed(tmp_path: Path) -> None:
     mix = Mix(
         tmp_path / "mix.yaml",
         (Source("a", 1, Forge((tmp_path,))), Source("b", 1, Authentic((tmp_path,)))),
@@ -152,9 +154,9 @@ def test_masks_that_mark_nothing_can_be_damage(mix: Mix) -> None:
     own = mix.sources[0]
     assert isinstance(own.data, Pairs)
     strict = replace(mix, sources=(replace(own, data=replace(own.data, empty_masks="damaged")),))
-    (told,) = describe(strict)
-    assert (told.forged_area[0], len(told.damaged)) == (0, 16)
-    assert sum("the mask marks nothing" in line for line in told.damaged) == 14
+    (found,) = describe(strict)
+    assert (found.forged_area[0], len(found.damaged)) == (0, 16)
+    assert sum("the mask marks nothing" in line for line in found.damaged) == 14
 
 
 @pytest.mark.parametrize("decode", [False, True])
@@ -170,10 +172,52 @@ def test_photos_and_object_masks_that_cannot_be_used(tmp_path: Path, decode: boo
     (tmp_path / "objects" / "p3.png").write_bytes(whole[:60])  # its header can be read
     Image.new("RGB", (640, 32)).save(tmp_path / "photos" / "p4.png")
     made = Forge((tmp_path / "photos",), (MaskFolder(tmp_path / "objects"),))
-    (told,) = describe(Mix(tmp_path / "mix.yaml", (Source("made", 1, made),), Validation()), decode=decode)
-    assert told.cutouts == 5
-    said = [line.removeprefix(f"{tmp_path}/") for line in told.damaged]
+    (found,) = describe(Mix(tmp_path / "mix.yaml", (Source("made", 1, made),), Validation()), decode=decode)
+    assert found.cutouts == 5
+    said = [line.removeprefix(f"{tmp_path}/") for line in found.damaged]
     assert said[0] == "objects/p1.png: the mask has 48×64 pixels, its photo 64×48"
     assert said[1] == "objects/p2.png: not a picture of a known format"
     assert [line.split(":")[0] for line in said[2:]] == ["objects/p3.png"] * decode + ["photos/p4.png"]
-    assert told.sizes == [[64, 48]] * 3
+    assert found.sizes == [[64, 48]] * 3
+
+
+def test_the_region_is_tinted_and_outlined() -> None:
+    pixels = np.zeros((20, 20, 3), np.uint8)
+    mask = np.zeros((20, 20), bool)
+    mask[8:12, 8:12] = True
+    drawn = marked(pixels, mask)
+    line = (drawn == OUTLINE).all(axis=2)
+    assert (drawn[mask] == [int(0.4 * channel) for channel in OUTLINE]).all()
+    assert line[6:14, 6:14].sum() == 64 - 16
+    assert line.sum() == 48
+    assert not drawn[~mask & ~line].any()
+    assert not pixels.any()
+
+
+def test_a_sheet_shows_samples_outlined(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64), (0, 0, 200)).save(tmp_path / "a.png")
+    Image.fromarray(np.pad(np.full((20, 20), 255, np.uint8), 22)).save(tmp_path / "a_gt.png")
+    source = Source("own\x1b[2J ✓", 1, Pairs(tmp_path, tmp_path, "_gt", fit_masks=True))
+    mix = Mix(Path("mix.yaml"), (source,), Validation(0), (Shape(64, 64),))
+    contact_sheet(Stream(mix), tmp_path / "sheet.png", count=5, columns=3, side=64)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        pixels = np.asarray(sheet)
+    assert pixels.shape == (2 * (64 + 18), 3 * 68, 3)
+    assert (pixels == OUTLINE).all(axis=2).any()
+
+
+def test_a_label_lies_below_its_own_picture(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64), (0, 0, 200)).save(tmp_path / "a.png")
+    mix = Mix(Path("mix.yaml"), (Source("s", 1, Authentic((tmp_path,))),), Validation(0), (Shape(64, 64),))
+    contact_sheet(Stream(mix), tmp_path / "sheet.png", count=1, columns=1, side=192)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        rows = np.flatnonzero((np.asarray(sheet.convert("L")) < 100).any(axis=1))
+    assert rows.max() < 64 + CAPTION
+
+
+def test_a_sheet_without_a_readable_image_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"broken")
+    mix = Mix(Path("mix.yaml"), (Source("s", 1, Authentic((tmp_path,))),), Validation(0))
+    with pytest.raises(DamagedFileError, match=r"no image can be read; the last: .+a\.jpg"):
+        contact_sheet(Stream(mix), tmp_path / "sheet.png", count=2)
+    assert not (tmp_path / "sheet.png").exists()

@@ -81,7 +81,7 @@ def test_the_table_is_by_group() -> None:
 
 
 def features_of_two_groups(count: int = 160) -> tuple[Scored, NDArray[np.str_]]:
-    """Features of two groups, of which only the first can be told apart; photographs all."""
+    """Features of two groups, of which only the first can be separated; photographs all."""
     rng = np.random.default_rng(0)
     forged = np.arange(count) % 2 == 1
     groups = np.where(np.arange(count) < count // 2, "camera", "lamps")

@@ -85,7 +85,7 @@ def test_the_bottleneck_keeps_the_picture_and_not_its_detail(size: tuple[int, in
 
 @pytest.mark.parametrize("load", [load_inpainter, load_autoencoder])
 @pytest.mark.parametrize("content", [None, "empty", "nonsense"])
-def test_a_path_that_is_no_model_is_told(load: Any, content: str | None, tmp_path: Path) -> None:
+def test_a_path_without_a_model_is_refused(load: Any, content: str | None, tmp_path: Path) -> None:
     folder = tmp_path / "given"
     if content:
         folder.mkdir()
