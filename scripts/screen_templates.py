@@ -756,8 +756,7 @@ def photo_squares(g: Gen) -> str:
     if g.chance(0.4):
         tile += ";border-radius:8px"
     cells = g.rows(
-        g.fill(side + gap, across),
-        lambda: f'<div style="{tile}">{g.picture()}{play if g.chance(0.2) else ""}</div>',
+        g.fill(side + gap, across), lambda: f'<div style="{tile}">{g.picture()}{play if g.chance(0.2) else ""}</div>'
     )
     return g.page(
         f".q{{display:flex;flex-wrap:wrap;gap:{gap}px;padding:{gap}px}}.v{{position:absolute;inset-inline-end:4px;"

@@ -122,9 +122,7 @@ def train(
     gradient_checkpointing: Annotated[
         bool | None,
         _typed(
-            _MACHINE,
-            "Recompute activations in the backward pass: less memory, more time.",
-            "--gradient-checkpointing",
+            _MACHINE, "Recompute activations in the backward pass: less memory, more time.", "--gradient-checkpointing"
         ),
     ] = None,
     quiet: Quiet = False,

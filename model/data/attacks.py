@@ -37,12 +37,7 @@ Step = Callable[[Pixels, np.random.Generator], Pixels]
 LARGEST = 400_000_000
 """Pixels that `resize` may make."""
 
-SOCIAL = {
-    "facebook-like": (2048, 85),
-    "whatsapp-like": (1600, 75),
-    "weibo-like": (2048, 80),
-    "wechat-like": (1280, 70),
-}
+SOCIAL = {"facebook-like": (2048, 85), "whatsapp-like": (1600, 75), "weibo-like": (2048, 80), "wechat-like": (1280, 70)}
 """Simulated social networks: a longer side above this many pixels is shrunk to it (Lanczos), then JPEG, 4:2:0.
 
 The platforms publish neither number and change them; these are ours, meant to be plausible, not measured. Real uploads

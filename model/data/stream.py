@@ -101,12 +101,7 @@ class Stream:
         ConfigError: no source has an image on this side.
     """
 
-    def __init__(
-        self,
-        mix: Mix,
-        side: Split = "train",
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, mix: Mix, side: Split = "train", seed: int = 0) -> None:
         self.mix, self.side, self.seed = mix, side, seed
         self.shapes = mix.shapes
         self._augment = mix.augment if side == "train" else AS_IT_IS

@@ -73,10 +73,7 @@ class Scored:
 
 
 def look_at(
-    model: CLUE,
-    pictures: Iterable[tuple[Label, Pixels]],
-    stop: threading.Event,
-    reporter: Reporter = SILENT,
+    model: CLUE, pictures: Iterable[tuple[Label, Pixels]], stop: threading.Event, reporter: Reporter = SILENT
 ) -> Scored:
     """Run a model over pictures as a scan does; fewer if `stop` is set, or memory is short."""
 

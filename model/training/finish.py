@@ -295,12 +295,7 @@ def calibrated(
 
 
 def operated(
-    folders: Sequence[Path],
-    pictures: MadePictures,
-    task: Task,
-    device: str,
-    stop: threading.Event,
-    reporter: Reporter,
+    folders: Sequence[Path], pictures: MadePictures, task: Task, device: str, stop: threading.Event, reporter: Reporter
 ) -> tuple[Calibration | None, Row]:
     """Give kept models that are one their operating point, and find their calibration there.
 

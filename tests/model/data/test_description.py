@@ -46,10 +46,7 @@ def test_counts_sizes_areas_and_damage(mix: Mix) -> None:
     assert own.validation > 0
     assert own.sizes == [[40, 50], [49, 50], [57, 50]]
     areas = [0.0] * 14 + [number / 50 for number in range(1, 5)]
-    bins = [
-        sum(a == 0 for a in areas),
-        *(sum(lo < a <= hi for a in areas) for lo, hi in pairwise(AREA_EDGES)),
-    ]
+    bins = [sum(a == 0 for a in areas), *(sum(lo < a <= hi for a in areas) for lo, hi in pairwise(AREA_EDGES))]
     assert own.forged_area == bins
     assert [Path(line.split(": ")[0]).name for line in own.damaged] == ["c18.png", "c19.png"]
     assert len(own.problems) == 1

@@ -14,26 +14,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import label
 
 from model.data import document as writing
-from model.data.document import (
-    FEWEST,
-    HOW,
-    MOST_EDITS,
-    document,
-    ink_of,
-    word_boxes,
-)
-from model.data.local_edit import (
-    removal,
-    words,
-)
+from model.data.document import FEWEST, HOW, MOST_EDITS, document, ink_of, word_boxes
+from model.data.local_edit import removal, words
 from model.data.scene import Scene, Tools
 from model.data.source_photos import SourcePhotos
-from model.data.splice import (
-    PIECES,
-    copy_move,
-    splice,
-    splices,
-)
+from model.data.splice import PIECES, copy_move, splice, splices
 from tests.drawn_pictures import noise, page
 
 Pixels = NDArray[np.uint8]

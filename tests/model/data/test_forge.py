@@ -19,6 +19,7 @@ from PIL import Image
 from model.data.forge import (
     EDIT_ERRORS,
     EDITS,
+    LONGEST_REASON,
     Forgery,
     forge,
     forge_native,
@@ -27,12 +28,7 @@ from model.data.forge import (
     reason,
 )
 from model.data.history import Published, decode
-from model.data.scene import (
-    Scene,
-    Tools,
-    Window,
-    blend,
-)
+from model.data.scene import Scene, Tools, Window, blend
 from model.data.source_photos import Cutout, SourcePhotos
 
 

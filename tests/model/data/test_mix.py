@@ -77,12 +77,7 @@ sources:
     mix = load_mix(write(folder, text))
     own, by_path, by_file, tampcoco, casia, off, authentic, photos, curriculum, constant = mix.sources
     assert own.data == Pairs(
-        folder / "images",
-        folder / "masks",
-        "_gt",
-        re.compile("^(.+)_"),
-        inverted=True,
-        fit_masks=True,
+        folder / "images", folder / "masks", "_gt", re.compile("^(.+)_"), inverted=True, fit_masks=True
     )
     assert (own.name, own.weight, own.kind) == ("own", 2.0, "pairs")
     assert own.where == f"{mix.path}, line 7, sources[0].pairs"

@@ -81,10 +81,7 @@ class Labelled(CalibrationPictures):
 
 
 def telling(
-    model: CLUE,
-    pictures: Iterable[tuple[Label, NDArray[np.uint8]]],
-    stop: threading.Event,
-    reporter: Reporter = SILENT,
+    model: CLUE, pictures: Iterable[tuple[Label, NDArray[np.uint8]]], stop: threading.Event, reporter: Reporter = SILENT
 ) -> Scored:
     """`look_at` with a network that knows: its features of forged pictures lie apart."""
     found = look_at(model, pictures, stop, reporter)

@@ -43,8 +43,7 @@ class TestSchedule:
 
 class TestLossWeights:
     @pytest.mark.parametrize(
-        ("precision", "recall", "gains"),
-        [(0.8, 0.4, "dice"), (0.4, 0.8, "bce"), (0.5, 0.5, "neither")],
+        ("precision", "recall", "gains"), [(0.8, 0.4, "dice"), (0.4, 0.8, "bce"), (0.5, 0.5, "neither")]
     )
     def test_what_lags_gains(self, precision: float, recall: float, gains: str) -> None:
         before = LossWeights(0.4, 1.0)
@@ -150,14 +149,8 @@ class TestOptions:
             (["dise=image"], "--set dise: there is no such option. Did you mean dice? Options: steps, minutes, batch"),
             (["lr.peak=1"], "--set lr is {'peak': '1'}; it should be a valid number"),
             (["lr"], "--set lr has no value"),
-            (
-                ["made.native_kinds.paint=1"],
-                "made.native_kinds.paint: the key has paint; it should be 'authentic',",
-            ),
-            (
-                ["made.small_sizes.60x64=1"],
-                "--set made.small_sizes.60x64: the key has 60; it should be a multiple",
-            ),
+            (["made.native_kinds.paint=1"], "made.native_kinds.paint: the key has paint; it should be 'authentic',"),
+            (["made.small_sizes.60x64=1"], "--set made.small_sizes.60x64: the key has 60; it should be a multiple"),
         ],
         ids=str,
     )

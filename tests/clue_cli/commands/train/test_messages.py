@@ -82,13 +82,7 @@ def test_damaged_pictures_whose_names_are_not_utf_8(
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [
-        (OptionsError, 2),
-        (OtherSettingsError, 2),
-        (CannotWriteError, 5),
-        (NotFiniteError, 7),
-        (ResourcesError, 7),
-    ],
+    [(OptionsError, 2), (OtherSettingsError, 2), (CannotWriteError, 5), (NotFiniteError, 7), (ResourcesError, 7)],
 )
 def test_exit_codes(
     data: Path,

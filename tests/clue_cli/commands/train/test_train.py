@@ -13,9 +13,7 @@ from PIL import Image
 
 from clue_cli.errors import ExitCode
 from model.checkpoint import inspect
-from model.training.errors import (
-    OptionsError,
-)
+from model.training.errors import OptionsError
 from model.training.run_folder import read_log
 from tests.clue_cli.commands.train.command import clue
 from tests.model.training.made import QUICK, telling
