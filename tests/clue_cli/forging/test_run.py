@@ -389,10 +389,6 @@ class TestCommand:
         assert "absent is no folder" in said
         assert "Nothing is downloaded" in said
 
-    def test_help_has_an_example(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert app.run(["forge", "--help"]) == ExitCode.OK
-        assert "clue forge ./my-photos" in capsys.readouterr().out
-
     def test_without_opencv(
         self, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:

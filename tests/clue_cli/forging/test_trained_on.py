@@ -69,9 +69,3 @@ def test_the_dry_run_counts_those_of_both_sides(mix: Mix) -> None:
     assert not forged.damaged
     kinds = [row["kind"] for row in rows(mix).values()]
     assert forged.forged_area[0] == kinds.count("authentic")  # their masks mark nothing
-
-
-def test_samples_are_drawn(mix: Mix) -> None:
-    stream = Stream(mix, "train")
-    drawn = [sample for index in range(24) for sample in stream.batch(index, 1).samples if sample.source == "list"]
-    assert any(sample.mask.any() for sample in drawn)

@@ -82,21 +82,6 @@ def test_options_count_and_the_environment_does_not(environment: pytest.MonkeyPa
     ]
 
 
-@pytest.mark.parametrize(
-    "variables",
-    [
-        {},
-        {"ACCELERATE_MIXED_PRECISION": "no", "ACCELERATE_DYNAMO_BACKEND": "NO"},
-        {"ACCELERATE_MIXED_PRECISION": "bf16", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "2"},
-    ],
-    ids=["nothing", "what accelerate launch always sets", "what is done"],
-)
-def test_nothing_is_said_where_nothing_is_overruled(environment: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
-    for name, value in variables.items():
-        environment.setenv(name, value)
-    assert overruled(options(accumulate=2, precision="bf16")) == []
-
-
 def test_a_training_gives_the_same_losses_and_says_so(
     environment: pytest.MonkeyPatch, finished: Path, tmp_path: Path
 ) -> None:
@@ -109,10 +94,16 @@ def test_a_training_gives_the_same_losses_and_says_so(
 
 @pytest.mark.parametrize(
     "variables",
-    [{}, {"ACCELERATE_USE_CPU": "True"}, {"MASTER_ADDR": "node7"}, {"WORLD_SIZE": "1"}],
-    ids=["alone", "accelerate launch", "an address alone", "torchrun"],
+    [
+        {},
+        {"ACCELERATE_USE_CPU": "True", "ACCELERATE_MIXED_PRECISION": "no", "ACCELERATE_DYNAMO_BACKEND": "NO"},
+        {"MASTER_ADDR": "node7", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "2"},
+        {"WORLD_SIZE": "1"},
+    ],
+    ids=["alone", "what accelerate launch always sets", "an address, and what is done", "torchrun"],
 )
-def test_one_process(environment: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+def test_one_process_and_nothing_overruled(environment: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
     for name, value in variables.items():
         environment.setenv(name, value)
-    assert make_accelerator(options()).num_processes == 1
+    assert make_accelerator(options(accumulate=2)).num_processes == 1
+    assert overruled(options(accumulate=2)) == []
