@@ -19,7 +19,7 @@ from clue_cli import __version__
 from clue_cli.errors import ClueError, NothingToScanError, UsageError
 from clue_cli.forging.options import ForgeOptions
 from clue_cli.forging.photos import Found, apart, find, match_masks
-from clue_cli.forging.worker import IMAGES, MASKS, Job, Made, initialize, load_tools, make, start_worker
+from clue_cli.forging.worker import IMAGES, MASKS, Job, Line, initialize, load_tools, make, start_worker
 from clue_cli.results.folder import PARTS, ResultsFolder, output_errors
 from clue_cli.results.log import IndexedLog
 from clue_cli.terminal import counted
@@ -32,7 +32,7 @@ FORMAT = 1
 _OURS = {LOG, SUMMARY, LOCK, IMAGES, MASKS}
 
 
-class ForgeLog(IndexedLog[dict[str, Any]]):
+class ForgeLog(IndexedLog[Line]):
     """`forgeries.jsonl`: what was made, a line for each picture; arguments and errors as of `IndexedLog`.
 
     Attributes:
@@ -51,14 +51,14 @@ class ForgeLog(IndexedLog[dict[str, Any]]):
         self.failed = 0
         super().__init__(path)
 
-    def add(self, made: Made) -> None:
+    def add(self, line: Line) -> None:
         """Log a picture whose files are written. Raises OutputError."""
         with output_errors(self._path):
-            self._append(made.line, json.dumps(made.line, ensure_ascii=False).encode())
+            self._append(line, json.dumps(line, ensure_ascii=False).encode())
 
-    def _parse(self, line: bytes) -> dict[str, Any] | None:
+    def _parse(self, line: bytes) -> Line | None:
         try:
-            entry: dict[str, Any] = json.loads(line)
+            entry: Line = json.loads(line)
             fits = isinstance(entry["number"], int) and isinstance(entry["kind"], str)
             _failures(entry)
             len(entry.get("failed", []))
@@ -66,7 +66,7 @@ class ForgeLog(IndexedLog[dict[str, Any]]):
             return None
         return entry if fits and entry["number"] not in self.done else None
 
-    def _enter(self, entry: dict[str, Any], start: int, length: int) -> None:
+    def _enter(self, entry: Line, start: int, length: int) -> None:
         self.done.add(entry["number"])
         self.kinds[entry["kind"]] += 1
         self.failures |= _failures(entry)
@@ -176,7 +176,7 @@ class ForgeFolder:
         self._folder.write(SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False).encode() + b"\n")
 
 
-def _failures(entry: dict[str, Any]) -> dict[str, str]:
+def _failures(entry: Line) -> dict[str, str]:
     return {str(failure["photo"]): str(failure["reason"]) for failure in entry["unreadable"]}
 
 
@@ -227,7 +227,7 @@ def forge_folder(
 
     Args:
         reporter: receives the events.
-        stop: when it is set, the pictures under way are finished and no more are begun.
+        stop: once set, pictures in progress are finished and no others are started.
 
     Raises:
         NothingToScanError: a path does not exist, there is no photo, or none can be read.
@@ -246,8 +246,7 @@ def forge_folder(
         photos, masks = apart(photos, paths, masks, options.masks)
         if not photos.items:
             raise NothingToScanError(f"All pictures of the photos are masks: they lie in {options.masks}.")
-    matched = match_masks(photos, masks)
-    cutouts = matched.cutouts
+    cutouts, problems = match_masks(photos, masks)
     if options.masks is not None and not cutouts:
         raise NothingToScanError(
             f"No mask in {options.masks} belongs to a photo.",
@@ -264,7 +263,7 @@ def forge_folder(
             reporter.note(f"unusable: {photo}: {reason}", "failure")
         for made_before in dict.fromkeys((*photos.left_out, *masks.left_out)):
             reporter.note(f"{made_before} is left out: `clue forge` wrote it.", "warning")
-        for line in matched.problems:
+        for line in problems:
             reporter.note(line, "warning")
         known = set(failures)
         failures |= folder.log.failures
@@ -279,11 +278,11 @@ def forge_folder(
             for result in _results(job, tools, missing, _workers(options, len(missing)), stop):
                 folder.log.add(result)
                 made += 1
-                for photo, reason in result.failures:
+                for photo, reason in _failures(result).items():
                     if photo not in known:
                         known.add(photo)
                         reporter.note(f"unusable: {photo}: {reason}", "failure")
-                failures |= dict(result.failures)
+                failures |= _failures(result)
                 reporter.advance()
             status = "finished" if made == len(missing) else "interrupted"
         except BaseException:
@@ -297,8 +296,8 @@ def forge_folder(
         return ForgeRun(status, made, len(folder.log.done) - made, dict(folder.log.kinds), failures)
 
 
-def _results(job: Job, tools: Tools, numbers: list[int], workers: int, stop: threading.Event) -> Iterator[Made]:
-    """The pictures in order, made in several processes; as many are under way as the processes can use."""
+def _results(job: Job, tools: Tools, numbers: list[int], workers: int, stop: threading.Event) -> Iterator[Line]:
+    """The log lines of the pictures in order, made in several processes, each kept busy."""
     if not numbers:
         return
     if workers == 1:
@@ -310,7 +309,7 @@ def _results(job: Job, tools: Tools, numbers: list[int], workers: int, stop: thr
         return
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=initialize, initargs=(job,))
-    under_way: deque[Future[Made]] = deque()
+    under_way: deque[Future[Line]] = deque()
     waiting = iter(numbers)
     try:
         while True:

@@ -211,13 +211,8 @@ def load_diffusers(kind: str, path: Path, what: str) -> Any:
         load: Any = getattr(diffusers, kind).from_pretrained
         return load(str(path.resolve()), local_files_only=True, use_safetensors=True)
     except Exception as error:  # a folder of somebody's: anything can be wrong with it
-        raise ToolError(f"{path} is no {what} that diffusers can load: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    """The first line of what an exception says."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
+        raise ToolError(f"{path} is no {what} that diffusers can load: {reason}") from error
 
 
 CELL = 8

@@ -157,12 +157,6 @@ def publish(pixels: Pixels, rng: np.random.Generator) -> Published:
     return _jpeg_step(pixels, rng, steps)
 
 
-def whole_picture(pixels: Pixels, rng: np.random.Generator) -> tuple[Pixels, list[str]]:
-    """`publish`, for those who need no file: the pixels and the steps in words."""
-    published = publish(pixels, rng)
-    return published.pixels, published.steps
-
-
 def _jpeg_step(pixels: Pixels, rng: np.random.Generator, steps: list[str]) -> Published:
     quality = last_quality(rng)
     data = encode_jpeg(pixels, rng, quality)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from model.config import ConfigError
-from model.data.history import resize, whole_picture
+from model.data.history import publish, resize
 from model.data.mix import Augment, Authentic, Forge, ListFile, Masks, NamedSet, Pairs, Shape, Source, photo_name, place
 from model.datasets.own import find_list
 from model.datasets.registry import DATASETS, read_set
@@ -62,12 +60,8 @@ def _found(source: Source) -> SourceImages:
             raise ConfigError(source.where, "photos to forge from are no images", "a source of files")
 
 
-def _photo_in(pattern: re.Pattern[str] | None) -> Callable[[str], str]:
-    return partial(photo_name, pattern)
-
-
 def _pairs(data: Pairs) -> SourceImages:
-    found, photo = SourceImages(), _photo_in(data.photo)
+    found, photo = SourceImages(), partial(photo_name, data.photo)
     images, masks = (find_pictures(folder, found.problems) for folder in (data.images, data.masks))
     if data.images.resolve() == data.masks.resolve():
         images = [p for p in images if not p.stem.endswith(data.suffix)]
@@ -87,7 +81,7 @@ def _pairs(data: Pairs) -> SourceImages:
 
 
 def _authentic(data: Authentic) -> SourceImages:
-    found, photo = SourceImages(), _photo_in(data.photo)
+    found, photo = SourceImages(), partial(photo_name, data.photo)
     listed = (p for folder in data.folders for p in find_pictures(folder, found.problems, forged=False))
     for path in dict.fromkeys(listed):
         found.samples.append(Sample(path.name, path, (), False, photos=(photo(path.stem),)))
@@ -95,7 +89,7 @@ def _authentic(data: Authentic) -> SourceImages:
 
 
 def _listed(data: ListFile) -> SourceImages:
-    listing = find_list(data.file, named=True, photo=_photo_in(data.photo))
+    listing = find_list(data.file, named=True, photo=partial(photo_name, data.photo))
     samples = sorted(listing.samples, key=lambda sample: sample.image)
     problems = [f"{data.file}: {problem}" for problem in listing.problems]
     return SourceImages([s for s in samples if s.masks or not s.forged], problems)
@@ -183,7 +177,7 @@ def cut(
     if rng.random() < augment.flip:
         pixels, region = pixels[:, ::-1], region[:, ::-1]
     if rng.random() < augment.history:
-        pixels, _ = whole_picture(np.ascontiguousarray(pixels), rng)
+        pixels = publish(np.ascontiguousarray(pixels), rng).pixels
     return np.ascontiguousarray(pixels), np.ascontiguousarray(region)
 
 

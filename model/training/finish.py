@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -132,12 +132,12 @@ def chosen(
         for pair in ((shift, one) for one in regions for shift in shifts):
             if pair not in tried:
                 tried[pair] = table(some, *pair, edges)
-                reporter.advance()
+            reporter.advance()
         allowed = [pair for pair, found in tried.items() if found["marked"] <= finish.marked]
         fewest = min(tried, key=lambda pair: tried[pair]["marked"])
         return max(allowed, key=lambda pair: tried[pair]["f1"]) if allowed else fewest
 
-    reporter.stage("Choosing the operating point", "settings", len({*finish.shifts}) + 2 + len({*finish.regions}) + 1)
+    reporter.stage("Choosing the operating point", "settings", len(finish.shifts) + len(finish.regions) + 3)
     shift, _ = best(finish.shifts, [usual])
     shift, _ = best([shift - 0.25, shift + 0.25], [usual])
     shift, found = best([shift], [RegionSpec(*pair) for pair in finish.regions])
@@ -185,7 +185,7 @@ def across_halves(scored: Scored, groups: NDArray[np.str_]) -> dict[str, Any]:
             which = (groups == group) & (scored.forged == forged)
             if which.any():
                 name = f"{group} {'forged' if forged else 'untouched'}"
-                out[name] = {"forged": share(found[which] == 2), "inconclusive": share(found[which] == 1)}
+                out[name] = {"forged": _share(found[which] == 2), "inconclusive": _share(found[which] == 1)}
         areas = [
             auc(score[own & scored.forged], score[own & ~scored.forged])
             for own in ((groups == group) & half for half in (scored.measures, ~scored.measures))
@@ -196,15 +196,10 @@ def across_halves(scored: Scored, groups: NDArray[np.str_]) -> dict[str, Any]:
     return out
 
 
-def share(hits: NDArray[np.bool_]) -> dict[str, Any]:
+def _share(hits: NDArray[np.bool_]) -> dict[str, Any]:
     """A proportion with its exact interval."""
     low, high = proportion_interval(int(hits.sum()), len(hits))
     return {"n": len(hits), "share": round(float(hits.mean()), 4), "interval": [round(low, 4), round(high, 4)]}
-
-
-def rounded(values: Mapping[str, float]) -> dict[str, float]:
-    """For the log."""
-    return {name: round(value, 4) for name, value in values.items()}
 
 
 def no_calibration(task: Task) -> str:
@@ -331,8 +326,8 @@ def operated(
         "held-out-photos-of-the-mix",
         "untouched and made pictures from photos that were neither trained nor validated on",
     )
-    row: Row = {"logit_shift": shift, "regions": asdict(regions), "pixels": rounded(pixels)}
-    row["across_halves"] = across_halves(scored, groups)
+    row: Row = {"logit_shift": shift, "regions": asdict(regions), "across_halves": across_halves(scored, groups)}
+    row["pixels"] = {name: round(value, 4) for name, value in pixels.items()}
     figures = (calibration.figures or {}) | {"photos": float(pictures.photos)}
     return replace(calibration, figures=figures), row
 

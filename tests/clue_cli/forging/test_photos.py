@@ -61,9 +61,9 @@ def test_nothing_to_forge_from(name: str, said: str, tmp_path: Path) -> None:
 def test_masks_belong_to_photos_by_name(mask: str, photo: str | None) -> None:
     names = ["a/p0.jpg", "a/p0_b.jpg", "a/one/same.jpg", "a/two/same.jpg"]
     found = Found(tuple((name, Path(name), 1) for name in names), ())
-    matched = match_masks(found, Found(((mask, Path(mask), 1),), ()))
-    assert [names[c.photo] for c in matched.cutouts] == ([] if photo is None else [photo])
-    assert len(matched.problems) == (photo is None)
+    cutouts, problems = match_masks(found, Found(((mask, Path(mask), 1),), ()))
+    assert [names[c.photo] for c in cutouts] == ([] if photo is None else [photo])
+    assert len(problems) == (photo is None)
 
 
 def test_masks_without_a_photo_are_counted_and_some_named() -> None:
@@ -74,12 +74,12 @@ def test_masks_without_a_photo_are_counted_and_some_named() -> None:
             ["m/x.png", "m/y.png", *(f"m/{n}.png" for n in "abcd")],
         )
     )
-    assert match_masks(photos, masks).problems == (
+    assert match_masks(photos, masks)[1] == [
         "4 of 6 masks belong to no photo; a mask is named after its photo, as in cat_2.png for cat.jpg: "
         "m/a.png, m/b.png, m/c.png, …",
         "1 of 6 masks belong to several photos of one name; such a mask lies in a folder of the same path as its "
         "photo's: m/x.png",
-    )
+    ]
 
 
 def sandboxed(found: Found, pool: DecodePool, *, enlarged: bool = False, kept_bytes: int = 10**9) -> SourcePhotos:

@@ -16,6 +16,7 @@ from clue_cli.app import run
 from clue_cli.errors import ExitCode
 from model.checkpoint import inspect
 from model.data.made_pictures import Made
+from model.reporter import Reporter
 from model.training.finish import Looked
 from model.training.run_folder import read_log
 from tests.model.data.made_mix import recipe, small_pictures, write_mix
@@ -39,7 +40,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model.data.made_pictures.COPIED", 128)
 
 
-def telling(_: object, pictures: Iterable[Made], stop: threading.Event) -> list[Looked]:
+def telling(_: object, pictures: Iterable[Made], stop: threading.Event, reporter: Reporter) -> list[Looked]:
     """What a network that knows gives, a little too low everywhere."""
     rng = np.random.default_rng(0)
     return [
@@ -100,7 +101,9 @@ def test_the_best_model_is_complete(
     for _ in range(2):
         assert train(root, tmp_path / "run", *words) == ExitCode.OK
         found.append(inspect(str(tmp_path / "run" / "best")))
-    capfd.readouterr()
+    err = capfd.readouterr().err
+    assert "Measuring calibration pictures (0 of 95 pictures)." in err
+    assert "Choosing the operating point: 7 of 7 settings" in err
     first, again = found
     assert first.training["logit_shift"] == again.training["logit_shift"] > 0
     assert (first.digest, first.calibration) == (again.digest, again.calibration)
