@@ -99,7 +99,7 @@ def apart(photos: Found, paths: Sequence[Path], masks: Found, folder: Path) -> t
         masks: below `folder`.
 
     Raises:
-        UsageError: both are looked for in one folder, and nothing tells which is which.
+        UsageError: both are looked for in one folder, where nothing distinguishes them.
     """
     if real(folder) in map(real, paths):
         raise UsageError(f"{folder} is given for the photos and for the masks.", "Put the masks in a folder below it.")

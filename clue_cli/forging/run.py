@@ -154,7 +154,7 @@ class ForgeFolder:
         if differ:
             raise UsageError(
                 f"{self._out} was made with other settings or photos ({', '.join(differ)}).",
-                "Repeat the former command to go on there, or name a new folder with --out.",
+                "Repeat the former command to resume, or name a new folder with --out.",
             )
 
     def summarize(self, status: str, asked: int, failures: dict[str, str]) -> None:
@@ -321,7 +321,7 @@ def _results(job: Job, tools: Tools, numbers: list[int], workers: int, stop: thr
     except BrokenProcessPool as error:
         raise ClueError(
             "A worker process ended abruptly; it may have run out of memory.",
-            "Try fewer --workers or a smaller --max-megapixels. The same command goes on from where it was.",
+            "Try fewer --workers or a smaller --max-megapixels. The same command resumes.",
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

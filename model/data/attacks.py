@@ -57,7 +57,7 @@ GRIDS = {
 
 
 class AttackError(UserError, ValueError):
-    """An attack that cannot be understood; says what is expected."""
+    """An unknown or malformed attack; says what is expected."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,15 +204,15 @@ def load_diffusers(kind: str, path: Path, what: str) -> Any:
         ToolError: it cannot be loaded; says why.
     """
     if not path.is_dir():
-        raise ToolError(f"{path} is no folder; expected a model as diffusers' save_pretrained writes it")
+        raise ToolError(f"{path} is not a folder; expected a model as diffusers' save_pretrained writes it")
     try:
         import diffusers
 
         load: Any = getattr(diffusers, kind).from_pretrained
         return load(str(path.resolve()), local_files_only=True, use_safetensors=True)
-    except Exception as error:  # a folder of somebody's: anything can be wrong with it
+    except Exception as error:  # the user's folder: anything can be wrong with it
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
-        raise ToolError(f"{path} is no {what} that diffusers can load: {reason}") from error
+        raise ToolError(f"{path} is not an {what} that diffusers can load: {reason}") from error
 
 
 CELL = 8
@@ -255,7 +255,7 @@ _FREQUENCY = np.add.outer(np.arange(CELL), np.arange(CELL))
 
 
 def bottleneck(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """A fixed stand-in for an autoencoder, no network: a local spectrum kept in part, the rest drawn anew.
+    """A fixed stand-in for an autoencoder, no network: a local spectrum kept in part, the rest random.
 
     Of each 8×8 cell 16 DCT coefficients are kept, with a little noise; the others keep their size, weakened, but
     their signs are drawn at random, as a decoder invents detail of the right strength that was not there. Done on

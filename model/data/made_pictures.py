@@ -84,7 +84,7 @@ class MadePictures:
         return sum(len(bank.paths) for bank in banks if bank is not None)
 
     def made(self, seed: int, counts: Mapping[str, int], part: int) -> Iterator[Made]:
-        """Untouched pictures (`untouched`), then so many of each group, by the names of the methods that make one."""
+        """Untouched pictures (`untouched`), then `counts` of each group, by the names of the methods that make one."""
         yield from self.untouched(part)
         for group, count in counts.items():
             for index in range(count):

@@ -132,7 +132,7 @@ class Window:
 
 
 def around(mask: Mask, margin: int) -> Window:
-    """The surroundings of a non-empty mask: its bounding box and so many pixels more, within the picture."""
+    """The surroundings of a non-empty mask: its bounding box and a margin in pixels, within the picture."""
     top, left, bottom, right = bounding_box(mask)
     return Window(top - margin, left - margin, bottom + margin, right + margin).within(*mask.shape)
 

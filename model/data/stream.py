@@ -25,12 +25,12 @@ from model.images.pairing import first_names
 from model.images.pixels import DamagedFileError, Pixels
 
 TRIES = 16
-"""So many damaged files, or edits that failed, in a row, and a sample is given up."""
+"""Failed draws (damaged files, edits that raised) after which a sample is given up."""
 _OF_SHAPE = 2**31
 """Where samples have their number: no sample has this one. NumPy takes a generator of fewer numbers for one that ends
 in zeros, so that without it the shape of a batch would decide the source of its first sample."""
 DRAWN, DRAWN_PIXELS, DRAWN_LEAST = 200, 32_000_000, 8
-"""So many forgeries are drawn to look at their areas, as long as they have no more pixels in all; and at least."""
+"""Forgeries that are drawn to measure their areas, the most pixels of them in all, and the least number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Batch:
     """Samples of one size.
 
     Attributes:
-        samples: as many as were asked for; fewer, or none, where `TRIES` draws in a row came to nothing.
+        samples: as many as were asked for; fewer, or none, where `TRIES` draws in a row failed.
         damaged: a line for each file that was passed over, and for each picture whose making failed.
     """
 
@@ -223,7 +223,7 @@ class Stream:
         return np.random.default_rng([self.seed, int(self.side == "validation"), *numbers])
 
     def _plain_share(self, part: _Forgeries, index: int) -> float:
-        """What is measured on is no curriculum: its few batches are numbered from 0, where all is textbook."""
+        """The validation has no curriculum: its few batches start at number 0, where all would be textbook cases."""
         return part.plain_share.share(index) if self.side == "train" else part.plain_share.end
 
     def _sample(self, index: int, number: int, shape: Shape, damaged: list[str]) -> TrainingSample | None:

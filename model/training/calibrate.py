@@ -27,7 +27,7 @@ from model.reporter import SILENT, Reporter
 
 FALSE_POSITIVE_RATE = 0.01
 """At the threshold of `forged`, of the authentic pictures of the fit. A wrong “forged” can hurt a person, and on photos
-that nothing was fitted to the rate may be higher; `clue calibrate` promises one for photos of one's own."""
+that nothing was fitted to the rate may be higher; `clue calibrate` guarantees one for your own photos."""
 SCREENS_RATE = 0.005
 """The same for screens, drawings and pages: drawn by other templates, more exceed it than pictures of the fit do."""
 INCONCLUSIVE_RATE = 0.12
@@ -44,16 +44,15 @@ class NoCalibrationError(UserError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What a model said of n pictures.
+    """The output of a model for n pictures.
 
     Attributes:
         features: n×len(FEATURES) float64.
         forged: n bool.
         measures: n bool: the picture is of the second half.
         megapixels: n float64, 10⁶ pixels.
-        groups: n str, what sets the pictures are of: `forged` is as rare as FALSE_POSITIVE_RATE among the authentic
-            ones of each. None: all are of one.
-        folds: n int from 0 to FOLDS - 1: pictures of one photo are of one. None: as they come, in turn.
+        groups: n str, the set of each picture; FALSE_POSITIVE_RATE holds in each set. None: one set.
+        folds: n int from 0 to FOLDS - 1, the same for all pictures of a photo. None: in turn.
     """
 
     features: NDArray[np.float64]
@@ -108,7 +107,7 @@ def calibration_of(scored: Scored, name: str, fitted_on: str) -> Calibration:
         fitted_on: what the pictures are, in words that follow their number.
 
     Raises:
-        NoCalibrationError: too few pictures, or what the model says of them tells nothing.
+        NoCalibrationError: too few pictures, or a score that does not separate them.
     """
     truth, halves = scored.forged, (~scored.measures, scored.measures)
     fewest = min(int((half & kind).sum()) for half in halves for kind in (truth, ~truth))
@@ -193,7 +192,7 @@ def _with_thresholds(score: NDArray[np.float64], scored: Scored) -> Calibration:
     screens, forged = _screens(scored), scored.forged
     slope, intercept = fit_logistic(score[~screens], forged[~screens])
     if not (np.isfinite(slope) and slope > 0):
-        raise NoCalibrationError("the model's score does not tell forged from authentic pictures")
+        raise NoCalibrationError("the model's score does not separate forged from authentic pictures")
     even = float(expit(-intercept / slope))  # the score at which P(forged) is one half
     made = _weighed(scored)
     low, high = _thresholds(score, scored, ~screens, even, FALSE_POSITIVE_RATE)
@@ -209,7 +208,7 @@ def _thresholds(
 ) -> tuple[float, float]:
     """`no_evidence_below` and `score_threshold` of a kind of picture: never below even, the strictest of its groups.
 
-    A group is of this kind if most of its authentic pictures are; one with too few of them says nothing.
+    A group is of this kind if most of its authentic pictures are; one with too few of them is ignored.
 
     Args:
         of_kind: n, which pictures are.

@@ -60,8 +60,8 @@ class FeedBatch(NamedTuple):
         noise: ε, B×C×h×w float32.
         matches: maps of self-similarity, B×C×⌈H/8⌉×⌈W/8⌉ float32, for presets that look at them.
         damaged: pictures that were skipped.
-        problem: why there is no sample at all; empty: there are some.
-        sources: what each sample is of.
+        problem: why the batch has no sample; empty: it has some.
+        sources: name of the source of each sample.
     """
 
     number: int
@@ -158,7 +158,7 @@ def _while_workers_live(supply: Iterator[FeedBatch]) -> Iterator[FeedBatch]:
             raise
         raise ResourcesError(
             "A process that makes batches died; the machine may have run out of memory.",
-            "Use fewer --workers. The same command goes on from the last checkpoint.",
+            "Use fewer --workers. The same command resumes from the last checkpoint.",
         ) from error
     finally:
         # An error's traceback can keep the workers alive; they ignore SIGTERM, and the process would wait for them.

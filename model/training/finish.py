@@ -56,14 +56,14 @@ Heatmap = NDArray[np.float32]
 
 @dataclass(slots=True)
 class Looked:
-    """What the network found in one picture, before any shift: logits H×W float16; and whether that is not changed."""
+    """The output for one picture before any shift: logits, H×W float16; `as_found`: no region of it is changed."""
 
     made: Made
     logits: NDArray[np.float16]
     as_found: bool
 
     def heatmap(self, shift: float) -> Heatmap:
-        """What it gives with that added to all logits."""
+        """The heatmap with `shift` added to all logits."""
         found: Heatmap = expit(self.logits.astype(np.float32) + np.float32(shift))
         return found
 
@@ -212,17 +212,17 @@ def no_calibration(task: Task) -> str:
 def calibrate_kept(
     folders: Sequence[Path], task: Task, device: str, reporter: Reporter, stop: threading.Event
 ) -> Row | None:
-    """Fit the score of kept models that are one, and store it beside each; or why there is none.
+    """Fit the score of identical kept models, and store it beside each; or the reason why there is none.
 
     Args:
-        folders: of the models. One that is not there any more is passed over.
-        task: what was trained.
+        folders: of the models. A missing one is skipped.
+        task: the training.
         device: where the network runs.
         reporter: receives the events.
-        stop: once set, it is given up.
+        stop: once set, calibration ends without a result.
 
     Returns:
-        What the log says of it; None: it was given up.
+        Its row of the log; None: it was stopped.
 
     Raises:
         CannotWriteError: the calibration cannot be stored; the models are as they were.
@@ -247,7 +247,7 @@ def calibrate_kept(
             problem = "there was no memory for it"
         if stop.is_set():
             return None
-    if problem and problem != no_calibration(task):  # that was known, and said, at the beginning
+    if problem and problem != no_calibration(task):  # that was said at the beginning
         reporter.note(f"No confidence: {problem}.")
     for folder in kept:
         with writing(folder):
@@ -266,11 +266,11 @@ def calibrated(
         pictures: to fit and to measure on.
         count: how many, at most.
         device: where the network runs.
-        stop: once set, it is given up.
+        stop: once set, calibration ends without a result.
         reporter: receives the number of pictures looked at.
 
     Returns:
-        None: it was given up.
+        None: it was stopped.
 
     Raises:
         NoCalibrationError: the pictures give none.
@@ -292,12 +292,12 @@ def calibrated(
 def operated(
     folders: Sequence[Path], pictures: MadePictures, task: Task, device: str, stop: threading.Event, reporter: Reporter
 ) -> tuple[Calibration | None, Row]:
-    """Give kept models that are one their operating point, and find their calibration there.
+    """Give identical kept models their operating point, and calibrate them there.
 
-    A model that has an operating point from before, because the training was stopped here, gets a new one in its place.
+    An operating point from an earlier, stopped attempt is replaced.
 
     Returns:
-        The calibration, None: it was given up; and what the log says of the operating point.
+        The calibration (None: it was stopped), and what the log says of the operating point.
 
     Raises:
         NoCalibrationError: the pictures give no calibration; the models may have their operating point.

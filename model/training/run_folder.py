@@ -47,7 +47,7 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         raise CannotWriteError(
             f"{path} cannot be written: {error.strerror or error}.",
-            "What was saved before is whole. Make room or choose another folder; the same command goes on from there.",
+            "What was saved before is whole. Make room or choose another folder; the same command resumes from there.",
         ) from error
 
 
@@ -55,7 +55,7 @@ class RunFolder:
     """The folder of one training.
 
     Args:
-        path: new, empty, or of this very training.
+        path: new, empty, or of this training.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,13 +64,13 @@ class RunFolder:
         self.best, self.last, self.samples = path / BEST, path / LAST, path / "samples"
 
     def open(self, settings: dict[str, Any]) -> list[Path]:
-        """Make the folder, or see whether it is of a training with the same settings, and tidy it up.
+        """Make the folder, or check that its training has the same settings, and remove unfinished files.
 
         Returns:
-            The models that were put back: a training was killed in the moment in which it replaced them.
+            The models that were restored: a training was killed while it replaced them.
 
         Raises:
-            OtherSettingsError: it is of another one; the message says what differs.
+            OtherSettingsError: it belongs to another training; the message says what differs.
             CannotWriteError: it cannot be made.
         """
         if self.settings.is_file() and (self.state.exists() or self.log.exists()):
@@ -79,7 +79,7 @@ class RunFolder:
                 for folder in (self.path, self.best, self.last, self.samples):
                     remove_parts(folder)  # a state can be large
                 return [folder for folder in (self.best, self.last) if settle(folder)]
-        # Else the data was no good: nothing was trained, and a corrected mix is welcome.
+        # Else nothing was trained, perhaps because of wrong data: a corrected mix may follow.
         text = json.dumps(settings, indent=1, ensure_ascii=False) + "\n"
         with writing(self.settings):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -100,10 +100,10 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Nobody else trains in this folder inside the block.
+        """Lock the folder: no other training runs in it inside the block.
 
         Raises:
-            OptionsError: somebody does, or the folder holds something else than a training.
+            OptionsError: another training runs in it, or the folder holds something else.
         """
         with writing(self.path):
             if self.path.exists() and not self.settings.exists():
@@ -133,7 +133,7 @@ class RunFolder:
             write_tensors(self.state, {"format": FORMAT} | state)
 
     def load_state(self) -> dict[str, Any] | None:
-        """The state to go on from, on the CPU; None: there is none yet.
+        """The state to resume from, on the CPU; None: there is none yet.
 
         Raises:
             OtherSettingsError: it is damaged, or of another version.
@@ -145,10 +145,10 @@ class RunFolder:
         except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
             raise OtherSettingsError(
                 f"{self.state} is damaged: {str(error).splitlines()[0] if str(error) else type(error).__name__}.",
-                "Start anew in another --out, with --init for the best model so far.",
+                "Start again with another --out, and --init for the best model so far.",
             ) from error
         if not isinstance(state, dict) or state.get("format") != FORMAT:
-            raise OtherSettingsError(f"{self.state} is of another version of clue.", "Start anew in another --out.")
+            raise OtherSettingsError(f"{self.state} is of another version of clue.", "Start again with another --out.")
         return state
 
 
@@ -178,7 +178,7 @@ class Log:
 
     Args:
         folder: the runs folder.
-        step: of the state that the training goes on from; later rows are dropped.
+        step: of the state to resume from; later rows are dropped.
         reporter: receives a note if TensorBoard is not installed.
     """
 
@@ -225,7 +225,7 @@ class Log:
 
 
 def read_log(path: Path) -> list[Row]:
-    """The rows of a log, up to the first line that is none: one that was cut off."""
+    """The rows of a log, up to the first broken line, such as one that was cut off."""
     rows: list[Row] = []
     for line in path.read_bytes().splitlines():
         try:
@@ -246,7 +246,6 @@ def _keep_until(path: Path, step: int) -> None:
 
 
 def _line(row: Row) -> str:
-    # JSON has no NaN, and readers other than Python's stumble over it. ASCII: the name of a damaged picture need not be
-    # UTF-8, and may hold what ends a line.
+    # JSON has no NaN. ASCII: the name of a damaged picture may contain line breaks and bytes that are not UTF-8.
     plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
     return json.dumps(plain) + "\n"

@@ -52,7 +52,7 @@ def fixed_batches(
 
     Raises:
         ResourcesError: a process that makes batches died.
-        OptionsError: there is no picture that can be read, or none that is forged.
+        OptionsError: no picture can be read, or none is forged.
     """
     count, pictures = 0, 0
     while pictures < options.validation_samples or count < accelerator.num_processes:

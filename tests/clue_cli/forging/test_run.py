@@ -386,7 +386,7 @@ class TestCommand:
         words = ["forge", str(photos), "-o", str(tmp_path / "out"), option, str(tmp_path / "absent")]
         assert app.run(words) == ExitCode.WEIGHTS_MISSING
         said = capsys.readouterr().err
-        assert "absent is no folder" in said
+        assert "absent is not a folder" in said
         assert "Nothing is downloaded" in said
 
     def test_without_opencv(

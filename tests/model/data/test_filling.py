@@ -92,7 +92,7 @@ def test_a_path_without_a_model_is_refused(load: Any, content: str | None, tmp_p
     if content == "nonsense":
         (folder / "model_index.json").write_text("[]")
         (folder / "config.json").write_text("{")
-    with pytest.raises(ToolError, match="given is no"):
+    with pytest.raises(ToolError, match="given is not a"):
         load(folder)
 
 

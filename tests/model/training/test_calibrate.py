@@ -84,7 +84,7 @@ def test_too_few_pictures() -> None:
 def test_a_score_that_says_nothing() -> None:
     pictures = scored(80)
     alike = dataclasses.replace(pictures, features=np.repeat(pictures.features[::2], 2, 0))
-    with pytest.raises(NoCalibrationError, match="does not tell forged from authentic"):
+    with pytest.raises(NoCalibrationError, match="does not separate forged from authentic"):
         fitted(alike)
 
 

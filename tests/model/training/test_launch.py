@@ -47,8 +47,8 @@ def test_other_processes_than_were_started(environment: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({"ACCELERATE_USE_DEEPSPEED": "true"}, r"DeepSpeed \(ACCELERATE_USE_DEEPSPEED\), which shares the network out"),
-        ({"ACCELERATE_USE_FSDP": "True"}, "configured for FSDP .* shares the network out"),
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, r"DeepSpeed \(ACCELERATE_USE_DEEPSPEED\), which shards the network"),
+        ({"ACCELERATE_USE_FSDP": "True"}, "configured for FSDP .* shards the network"),
         ({"ACCELERATE_FP8_BACKEND": "TE"}, "ACCELERATE_FP8_BACKEND is TE, and nothing is trained in fp8"),
         ({"ACCELERATE_TORCH_DEVICE": "meta"}, "--device is cpu, and ACCELERATE_TORCH_DEVICE is meta"),
         ({"ACCELERATE_TORCH_DEVICE": "toaster"}, "accelerate cannot start: .*toaster"),
