@@ -7,8 +7,6 @@ import threading
 from pathlib import Path
 from typing import Literal
 
-from accelerate import Accelerator
-
 from clue_cli.errors import ExitCode, OutputError
 from clue_cli.terminal import counted, printable, sentence, write_stdout
 from model.branches import from_scratch
@@ -104,6 +102,8 @@ def look(
         OutputError: the sheet cannot be written.
         TrainingError, ConfigError, CheckpointError, BasesError: training could not start.
     """
+    from accelerate import Accelerator  # of the extra `train`
+
     mix, network = _read(data, preset, out, options)
     fitted = with_options(network, options)
     if init is not None:
