@@ -6,15 +6,14 @@ command line change some of them.
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field
 
-from model.config import ConfigError, ConfigFile, read_yaml
+from model.config import ConfigError, ConfigFile, Place, check, dotted, read_yaml
 from model.data.making import Finish, Making, Share, Strict
 from model.presets.spec import Adapt, NoiseSchedule
 from model.training.errors import OptionsError
@@ -69,18 +68,6 @@ class TrainingOptions(Strict):
     device: Literal["auto", "cpu"]
     workers: Annotated[int, Field(ge=0, le=1024)]
 
-    @model_validator(mode="after")
-    def _fit(self) -> TrainingOptions:
-        if (self.steps is None) == (self.minutes is None):
-            raise ValueError("Exactly one of --steps and --minutes says how long to train")
-        if self.start_share and not self.ema:
-            raise ValueError("start_share is of the average of the weights, and ema is 0: there is none")
-        if self.finish is not None and self.made is None:
-            raise ValueError("finish needs made, which says what pictures are made of")
-        if not self.bce_weight + self.dice_weight > 0:
-            raise ValueError("bce_weight and dice_weight are both 0; at least one must be larger")
-        return self
-
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, without what has no effect on the result, and without newer options that are off."""
         off = {name for name in NEWER if not getattr(self, name)}
@@ -105,14 +92,15 @@ def read_options(
         typed: options from the command line, which count more than both. Only one length counts: that which is typed.
 
     Raises:
-        OptionsError: naming the option, where it comes from, its value, and what is allowed.
+        ConfigError: an option is wrong; names it, where it comes from, its value, and what is allowed.
+        OptionsError: there is no such recipe, or options do not go together.
     """
     values: dict[str, Any] = _read_recipe(DEFAULT).value
-    where: dict[str, str] = {}
+    origins: dict[str, Callable[[Place], str]] = {}
     if recipe != DEFAULT:
         file = _read_recipe(recipe)
         values = _merged(values, file.value)
-        where |= {key: file.where(key) for key in file.value}
+        origins |= dict.fromkeys(file.value, lambda place: file.where(*place))
     for change in changes:
         path, equals, value = change.partition("=")
         if not (equals and path.strip() and value.strip()):
@@ -121,7 +109,7 @@ def read_options(
                 "Write --set key=value, such as --set lr=1e-4.",
             )
         key, *rest = path.strip().split(".")
-        where[key] = f"--set {key}"
+        origins[key] = lambda place: f"--set {dotted(place)}"
         nested: Any = value.strip()
         for part in reversed(rest):
             nested = {part: nested}
@@ -130,38 +118,28 @@ def read_options(
         values |= {"steps": None, "minutes": None}
     elif dry_run and all(values[key] in (None, "null") for key in ("steps", "minutes")):
         values["steps"] = 1
-    try:
-        return TrainingOptions(**(values | typed))
-    except ValidationError as error:
-        where |= {key: "--" + key.replace("_", "-") for key in typed}
-        raise OptionsError(_in_words(error, where)) from error
+    origins |= dict.fromkeys(typed, lambda place: "--" + str(place[0]).replace("_", "-"))
+
+    def where(place: Place) -> str:
+        return origins.get(str(place[0]), dotted)(place) if place else "The recipe"
+
+    options = check(TrainingOptions, values | typed, where)
+    if problem := _misfit(options):
+        raise OptionsError(f"{problem}.")
+    return options
 
 
-def _in_words(error: ValidationError, where: Mapping[str, str]) -> str:
-    """The first thing that is wrong, as a sentence."""
-    first = error.errors()[0]
-    said = first["msg"].removeprefix("Value error, ")
-    if not first["loc"]:
-        return f"{said}."
-    key, *rest = (str(part) for part in first["loc"])
-    of_key = "[key]" in rest  # as pydantic calls a key that is wrong
-    rest = rest[: rest.index("[key]")] if of_key else rest
-    name = ".".join([where.get(key, key), *rest])
-    if first["type"] == "value_error":
-        return f"{name}: {said}."
-    if first["type"] == "extra_forbidden":
-        parts: dict[str, type[BaseModel]] = {"made": Making, "finish": Finish}
-        known = list((parts[key] if rest else TrainingOptions).model_fields)
-        close = difflib.get_close_matches([key, *rest][-1], known, 1)
-        hint = f" Did you mean {close[0]}?" if close else ""
-        return f"{name}: there is no such option.{hint} Options: {', '.join(known)}."
-    if first["type"] == "missing":
-        return f"{name} is missing."
-    value = first["input"]
-    shown = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-    expected = said.rpartition(" should ")[2].partition(", unable")[0].partition(" after")[0]
-    shown = shown if len(shown) < 80 else shown[:79] + "…"
-    return f"{name}{': the key has' if of_key else ' is'} {shown}; it should {expected}."
+def _misfit(options: TrainingOptions) -> str:
+    """Which options do not go together; empty: all do."""
+    if (options.steps is None) == (options.minutes is None):
+        return "Exactly one of --steps and --minutes says how long to train"
+    if options.start_share and not options.ema:
+        return "start_share is of the average of the weights, and ema is 0: there is none"
+    if options.finish is not None and options.made is None:
+        return "finish needs made, which says what pictures are made of"
+    if not options.bce_weight + options.dice_weight > 0:
+        return "bce_weight and dice_weight are both 0; at least one must be larger"
+    return ""
 
 
 def _read_recipe(name: str) -> ConfigFile:

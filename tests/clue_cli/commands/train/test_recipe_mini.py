@@ -126,10 +126,13 @@ def test_a_dry_run_shows_what_would_be_made(root: Path, tmp_path: Path, capfd: p
 
 def test_what_the_recipe_lacks(root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for change, said in (
-        ("made.forged=2", "--set made.forged is 2; it should be less than or equal to 1"),
-        ("made.forgd=1", "made.forgd: there is no such option. Did you mean forged? Options: shares, small_sizes"),
-        ("made.native_kinds.paint=1", "it should be 'authentic', 'splice'"),
-        ("made.tiles=60x64", "--set made.tiles.0.0 is 60; it should be a multiple of 8"),
+        ("made.forged=2", "--set made.forged: found `2`; expected a number less than or equal to 1"),
+        (
+            "made.forgd=1",
+            "unknown key `forgd`; did you mean `forged`?; expected one of shares, small_sizes",
+        ),
+        ("made.native_kinds.paint=1", "found `paint`; expected 'authentic', 'splice'"),
+        ("made.tiles=60x64", "--set made.tiles[0][0]: found `60`; expected a multiple of 8"),
         ("made.tiles=72x72", "The recipe: the shape 72×72 does not fit the preset small"),
         ("ema=0", "start_share is of the average of the weights"),
     ):
