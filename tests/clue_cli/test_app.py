@@ -365,6 +365,7 @@ print("heavy", sorted(heavy), time.process_time(), file=sys.stderr)
         code = """
 import sys, types
 from clue_cli.app import run
+from tests.clue_cli.test_app import Pipeline
 module = types.ModuleType("clue_cli.scan.pipeline")
 module.scan = Pipeline()
 sys.modules["clue_cli.scan.pipeline"] = module
