@@ -258,6 +258,7 @@ def _in_document(value: Any, place: Place) -> Place:
 
 def _complaint(kind: Any, error: Mapping[str, Any], where: Callable[[Place], str]) -> ConfigError:
     place, name = error["loc"], error["type"]
+    place = place[: place.index("[key]")] if "[key]" in place else place  # as pydantic calls a key that is wrong
     if name in _UNKNOWN:
         return unknown_key(where(place), str(place[-1]), _keys(kind, place[:-1]))
     if name == "missing":
@@ -269,6 +270,8 @@ def _complaint(kind: Any, error: Mapping[str, Any], where: Callable[[Place], str
         return ConfigError(f"{where(place)}.{inner.where}", inner.found, inner.expected)
     elif name == "value_error":
         expected = str(error["ctx"]["error"])
+    elif name == "too_long":
+        expected = f"at most {error['ctx']['max_length']} values"
     else:
         expected = _EXPECTED.get(name) or error["msg"].removeprefix("Input should be ")
         expected = f"a number {expected}" if expected.startswith(("greater", "less")) else expected

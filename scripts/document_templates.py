@@ -32,10 +32,9 @@ def letter(g: Gen) -> str:
     return g.page(
         PAPER + f"body{{font-family:{face}}}",
         f'<div class="r" style="margin-bottom:8%"><span class="g"></span>{g.logo(42)}&ensp;<b>{g.company()}</b></div>'
-        f"<p>{g.name()}"
-        f'<br>{g.words(1)} {g.n(1, 200)}<br>{g.n(10000, 99999)} {g.words(1)}</p><p style="text-align:end">{g.words(1)}'
-        f", {g.date()}"
-        f"</p><p><b>{g.words(3, 8)}</b></p>{parts}<p>{g.words(2, 3)}</p>{g.signature(150)}<p>{g.name()}</p>{stamp}",
+        f"<p>{g.name()}<br>{g.words(1)} {g.n(1, 200)}<br>{g.n(10000, 99999)} {g.words(1)}</p><p "
+        f'style="text-align:end">{g.words(1)}, {g.date()}</p><p><b>{g.words(3, 8)}</b></p>{parts}<p>'
+        f"{g.words(2, 3)}</p>{g.signature(150)}<p>{g.name()}</p>{stamp}",
     )
 
 
@@ -54,36 +53,28 @@ def invoice(g: Gen) -> str:
     net, tax, whole = totals(g, prices)
     return g.page(
         PAPER + "th{background:var(--ac);color:#fff}td,th{padding:5px 7px;border-bottom:1px solid var(--bd)}"
-        "td:last-child,th:last-"
-        "child{text-align:end}.s{margin-inline-start:55%}",
+        "td:last-child,th:last-child{text-align:end}.s{margin-inline-start:55%}",
         f'<div class="r"><h1 class="g">{g.words(1)} {g.code(6)}</h1>{g.logo(56)}</div><div class="r" style="margin:6% '
-        "0;align-items:"
-        f'start"><p class="g">{g.company()}<br>{g.words(1)} {g.n(1, 99)}<br>{g.n(10000, 99999)} {g.words(1)}</p><p>'
-        f"{g.words(1)}: "
-        f"{g.date()}<br>{g.words(1)}: {g.code(9)}<br>{g.words(1)}: {g.date()}</p></div><table><tr>{head}</tr>{rows}"
-        "</table><table "
-        f'class="s" style="width:45%"><tr><td>{g.words(1)}</td><td>{net}</td></tr><tr><td>{g.words(1)}</td><td>{tax}'
-        "</td></tr><tr><td>"
-        f"<b>{g.words(1)}</b></td><td><b>{whole} €</b></td></tr></table><br><p>{g.text(1, 2)}</p>{g.signature(120)}"
-        f'<small class="m">IBAN DE{g.n(10, 99)} {g.n(1000, 9999)} {g.n(1000, 9999)} {g.n(1000, 9999)} · {g.company()}'
-        "</small>",
+        f'0;align-items:start"><p class="g">{g.company()}<br>{g.words(1)} {g.n(1, 99)}<br>{g.n(10000, 99999)} '
+        f"{g.words(1)}</p><p>{g.words(1)}: {g.date()}<br>{g.words(1)}: {g.code(9)}<br>{g.words(1)}: {g.date()}</p>"
+        f'</div><table><tr>{head}</tr>{rows}</table><table class="s" style="width:45%"><tr><td>{g.words(1)}</td><td>'
+        f"{net}</td></tr><tr><td>{g.words(1)}</td><td>{tax}</td></tr><tr><td><b>{g.words(1)}</b></td><td><b>{whole} "
+        f'€</b></td></tr></table><br><p>{g.text(1, 2)}</p>{g.signature(120)}<small class="m">IBAN DE{g.n(10, 99)} '
+        f"{g.n(1000, 9999)} {g.n(1000, 9999)} {g.n(1000, 9999)} · {g.company()}</small>",
     )
 
 
 @layout("train", "document", "page")
 def certificate(g: Gen) -> str:
     return g.page(
-        "body{padding:5%;text-align:center;font-family:var(--serif),serif}.f{border:6px double var(--ac);height:100%;"
-        "padding:7% 8%}h1{"
-        "font-size:2.5em;color:var(--ac);letter-spacing:.06em}.n{font-size:2em;border-bottom:1px solid var(--fg);"
-        "margin:6% 8%}",
+        "body{padding:5%;text-align:center;font-family:var(--serif),serif}.f{border:6px double var(--ac);"
+        "height:100%;padding:7% 8%}h1{font-size:2.5em;color:var(--ac);letter-spacing:.06em}.n{font-size:2em;"
+        "border-bottom:1px solid var(--fg);margin:6% 8%}",
         f'<div class="f">{g.logo(64)}<h1>{g.words(1, 2).upper()}</h1><br><p>{g.words(4, 8)}</p><div class="n">'
-        f"{g.name()}</div><p>"
-        f"{g.text(2, 3)}</p><br><p>{g.words(1)}: <b>{g.n(1, 5)},{g.n(0, 9)}</b> &emsp; {g.words(1)}: <b>{g.date()}</b>"
-        '</p><div class="r" '
-        f'style="margin-top:10%"><div class="g">{g.signature(130)}<br>{g.name()}</div><div class="g">{g.stamp(120)}'
-        "</div><div "
-        f'class="g">{g.date()}<hr>{g.words(1, 2)}</div></div></div>',
+        f"{g.name()}</div><p>{g.text(2, 3)}</p><br><p>{g.words(1)}: <b>{g.n(1, 5)},{g.n(0, 9)}</b> &emsp; "
+        f'{g.words(1)}: <b>{g.date()}</b></p><div class="r" style="margin-top:10%"><div class="g">'
+        f'{g.signature(130)}<br>{g.name()}</div><div class="g">{g.stamp(120)}</div><div class="g">{g.date()}<hr>'
+        f"{g.words(1, 2)}</div></div></div>",
     )
 
 
@@ -110,12 +101,10 @@ def lined_form(g: Gen) -> str:
     groups = g.many(g.n(2, 3), lambda: f"<h3>{g.words(1, 3)}</h3>{g.many(g.n(3, 6), field)}")
     return g.page(
         PAPER + "h3{background:var(--card);padding:4px 8px;margin:12px 0}.f{margin-bottom:9px;gap:8px;align-items:end}"
-        ".v{border-"
-        f"bottom:1px dotted var(--mu);color:{ink};padding-inline-start:6px;min-height:22px;"
+        f".v{{border-bottom:1px dotted var(--mu);color:{ink};padding-inline-start:6px;min-height:22px;"
         "font-family:var(--mono),monospace}",
         f'<div class="r">{g.logo(40)}&ensp;<h1 class="g">{g.words(2, 4)}</h1>{g.code(7)}</div>{groups}<br>'
-        f"{g.many(3, ticks)}<div "
-        f'class="r"><span class="g">{g.date()}</span>{g.signature(140)}</div>',
+        f'{g.many(3, ticks)}<div class="r"><span class="g">{g.date()}</span>{g.signature(140)}</div>',
     )
 
 
@@ -126,10 +115,8 @@ def contract(g: Gen) -> str:
     return g.page(
         PAPER + "body{font-family:var(--serif),serif;text-align:justify}h1{text-align:center;margin-bottom:4%}",
         f"<h1>{g.words(1, 3)}</h1><p>{g.company()} – {g.name()}, {g.date()}</p>{clauses}<p><b>{g.money(90000)} €</b> "
-        f"{g.text(1)}</p>"
-        f'<div class="r" style="gap:12%"><div class="g">{g.signature(130)}<hr>{g.name()}</div><div class="g">'
-        f"{g.signature(130)}<hr>"
-        f"{g.name()}</div></div>",
+        f'{g.text(1)}</p><div class="r" style="gap:12%"><div class="g">{g.signature(130)}<hr>{g.name()}</div><div '
+        f'class="g">{g.signature(130)}<hr>{g.name()}</div></div>',
     )
 
 
@@ -144,15 +131,12 @@ def identity_card(g: Gen) -> str:
     zone = g.code(9) + "<" * g.n(3, 9) + g.code(12)
     return g.page(
         f"body{{background:{wave};padding:14px 18px}}.q{{display:grid;grid-template-columns:1fr 1fr;gap:4px 14px;"
-        "flex:1}small{font-"
-        "size:.72em}.z{position:absolute;bottom:10px;left:18px;font:1.05em var(--mono),monospace;letter-spacing:.12em;"
-        "direction:ltr}"
-        ".av{border-radius:0!important}",
-        f'<div class="r"><b class="g" style="font-size:1.25em;color:var(--ac)">{g.words(2, 3).upper()}</b>{g.logo(34)}'
-        '</div><div class="r" '
-        f'style="gap:18px;margin-top:10px;align-items:start">{g.avatar(int(g.h * 0.42))}<div class="q">{fields}</div>'
-        "</div><div class="
-        f'"z">{zone.replace("<", "&lt;")}</div>',
+        "flex:1}small{font-size:.72em}.z{position:absolute;bottom:10px;left:18px;font:1.05em var(--mono),"
+        "monospace;letter-spacing:.12em;direction:ltr}.av{border-radius:0!important}",
+        f'<div class="r"><b class="g" style="font-size:1.25em;color:var(--ac)">{g.words(2, 3).upper()}</b>'
+        f'{g.logo(34)}</div><div class="r" style="gap:18px;margin-top:10px;align-items:start">'
+        f'{g.avatar(int(g.h * 0.42))}<div class="q">{fields}</div></div><div class="z">'
+        f"{zone.replace('<', '&lt;')}</div>",
     )
 
 
@@ -168,13 +152,11 @@ def receipt(g: Gen) -> str:
     net, tax, whole = totals(g, prices)
     return g.page(
         "body{padding:16px 18px;font-family:var(--mono),monospace;text-align:center}table{width:100%}"
-        "td:last-child{text-align:end}hr{"
-        "border:0;border-top:1px dashed var(--fg);margin:8px 0}",
-        f"<h2>{g.company()}</h2>{g.words(1)} {g.n(1, 99)}<br>{g.date()} {g.time()} #{g.n(1000, 9999)}<hr><table>{rows}"
-        "</table><hr><table>"
-        f"<tr><td>{g.words(1)}</td><td>{net}</td></tr><tr><td>{g.words(1)}</td><td>{tax}</td></tr><tr><td><b>"
-        f"{g.words(1)}</b></td><td><b>"
-        f"{whole} €</b></td></tr></table><hr>{g.words(3, 5)}<br>{g.code(14)}",
+        "td:last-child{text-align:end}hr{border:0;border-top:1px dashed var(--fg);margin:8px 0}",
+        f"<h2>{g.company()}</h2>{g.words(1)} {g.n(1, 99)}<br>{g.date()} {g.time()} #{g.n(1000, 9999)}<hr><table>"
+        f"{rows}</table><hr><table><tr><td>{g.words(1)}</td><td>{net}</td></tr><tr><td>{g.words(1)}</td><td>{tax}</td>"
+        f"</tr><tr><td><b>{g.words(1)}</b></td><td><b>{whole} €</b></td></tr></table><hr>{g.words(3, 5)}<br>"
+        f"{g.code(14)}",
     )
 
 
@@ -189,16 +171,13 @@ def memorandum(g: Gen) -> str:
     )
     points = g.many(g.n(2, 4), lambda: f"<li>{g.words(6, 14)}.</li>")
     return g.page(
-        "body{display:flex}.s{width:26%;background:var(--card);padding:8% 4%;font-size:.85em;border-inline-end:3px "
-        "solid var(--ac)}.b{"
-        "padding:8% 6%}td{padding:3px 14px 3px 0}h1{font-size:1.9em}p,ol,table{margin-bottom:1em}"
-        "ol{padding-inline-start:1.5em}",
+        "body{display:flex}.s{width:26%;background:var(--card);padding:8% 4%;font-size:.85em;"
+        "border-inline-end:3px solid var(--ac)}.b{padding:8% 6%}td{padding:3px 14px 3px 0}h1{font-size:1.9em}"
+        "p,ol,table{margin-bottom:1em}ol{padding-inline-start:1.5em}",
         f'<div class="s">{g.logo(60)}<br><br><b>{g.company()}</b><br><br>{g.words(1)} {g.n(1, 99)}<br>'
-        f"{g.n(1000, 9999)} {g.words(1)}<br><br>"
-        f'+{g.n(10, 99)} {g.n(100, 999)} {g.n(10000, 99999)}<br>{g.word()}@{g.word()}.net</div><div class="b g"><h1>'
-        f"{g.words(1)}</h1><hr>"
-        f"<table>{lines}</table><hr><br>{g.many(g.n(1, 3), lambda: f'<p>{g.text(3, 5)}</p>')}<ol>{points}</ol><p>"
-        f"{g.text(1, 3)}</p>"
+        f"{g.n(1000, 9999)} {g.words(1)}<br><br>+{g.n(10, 99)} {g.n(100, 999)} {g.n(10000, 99999)}<br>"
+        f'{g.word()}@{g.word()}.net</div><div class="b g"><h1>{g.words(1)}</h1><hr><table>{lines}</table><hr><br>'
+        f"{g.many(g.n(1, 3), lambda: f'<p>{g.text(3, 5)}</p>')}<ol>{points}</ol><p>{g.text(1, 3)}</p>"
         f"{g.signature(120)}</div>",
     )
 
@@ -217,14 +196,11 @@ def account_statement(g: Gen) -> str:
     rows = g.many(g.n(5, 11), row)
     return g.page(
         PAPER + "body{padding:6%}td,th{border:1px solid var(--bd);padding:4px 8px}td:nth-child(n+3){text-align:end}"
-        ".k{border:2px solid "
-        "var(--ac);padding:12px;margin:4% 0;gap:8%}th{font-weight:400;color:var(--ac)}",
+        ".k{border:2px solid var(--ac);padding:12px;margin:4% 0;gap:8%}th{font-weight:400;color:var(--ac)}",
         f'<div class="r">{g.logo(46)}<h1 class="g" style="text-align:end">{g.words(1, 2)}</h1></div><div class="r k">'
-        '<span class="g">'
-        f"{g.name()}<br>{g.words(1)} {g.n(1, 99)}, {g.words(1)}</span><span>ES{g.n(10, 99)} {g.n(1000, 9999)} "
-        f"{g.n(1000, 9999)}<br>{g.date()}"
-        f"</span></div><table><tr>{''.join(f'<th>{g.words(1)}</th>' for _ in range(4))}</tr>{rows}</table><br><h2 "
-        "style="
+        f'<span class="g">{g.name()}<br>{g.words(1)} {g.n(1, 99)}, {g.words(1)}</span><span>ES{g.n(10, 99)} '
+        f"{g.n(1000, 9999)} {g.n(1000, 9999)}<br>{g.date()}</span></div><table><tr>"
+        f"{''.join(f'<th>{g.words(1)}</th>' for _ in range(4))}</tr>{rows}</table><br><h2 style="
         f'"text-align:end">$ {balance:,.2f}</h2><p class="m">{g.text(2, 3)}</p>{g.stamp(120) if g.chance(0.5) else ""}',
     )
 
@@ -234,14 +210,12 @@ def diploma(g: Gen) -> str:
     marks = g.many(g.n(4, 7), lambda: f"<tr><td>{g.words(1, 2)}</td><td>{g.n(5, 10)}</td><td>{g.words(1)}</td></tr>")
     return g.page(
         "body{padding:4% 10%;font-family:var(--serif),serif;border:14px solid var(--ac);outline:2px solid var(--ac);"
-        "outline-offset:-26px}h1{"
-        "font:italic 2.2em var(--serif);margin:3% 0}td{padding:4px 10px;border-bottom:1px dotted var(--mu)}"
-        "table{width:100%;margin:5% 0}",
+        "outline-offset:-26px}h1{font:italic 2.2em var(--serif);margin:3% 0}td{padding:4px 10px;"
+        "border-bottom:1px dotted var(--mu)}table{width:100%;margin:5% 0}",
         f'<div style="text-align:center">{g.logo(70)}<div>{g.company()}</div><h1>{g.words(1, 2)}</h1></div><p>'
-        f"{g.text(1)}</p><h2>{g.name()}"
-        f"</h2><p>{g.words(1)}: {g.date()}, {g.words(1)}</p><br><p>{g.text(2, 3)}</p><table>{marks}</table><div "
-        "class='r'><div class='g'>"
-        f"{g.signature(140)}<br><small>{g.name()}</small></div>{g.stamp(130)}</div><small>№ {g.code(8)}</small>",
+        f"{g.text(1)}</p><h2>{g.name()}</h2><p>{g.words(1)}: {g.date()}, {g.words(1)}</p><br><p>{g.text(2, 3)}</p>"
+        f"<table>{marks}</table><div class='r'><div class='g'>{g.signature(140)}<br><small>{g.name()}</small></div>"
+        f"{g.stamp(130)}</div><small>№ {g.code(8)}</small>",
     )
 
 
@@ -268,15 +242,12 @@ def boxed_form(g: Gen) -> str:
 
     return g.page(
         PAPER + "body{padding:5%}label{display:block;font-size:.8em;color:var(--ac)}.x{display:flex;margin-bottom:8px;"
-        "direction:ltr}.x i{"
-        "border:1px solid var(--ac);border-inline-end-width:0;flex:1;height:26px;text-align:center;font:600 15px/25px "
-        "var(--mono)}.x i:last-"
-        "child{border-inline-end-width:1px}.k{border:1px solid var(--fg);padding:3px 7px}small{font-size:.72em}",
+        "direction:ltr}.x i{border:1px solid var(--ac);border-inline-end-width:0;flex:1;height:26px;"
+        "text-align:center;font:600 15px/25px var(--mono)}.x i:last-child{border-inline-end-width:1px}"
+        ".k{border:1px solid var(--fg);padding:3px 7px}small{font-size:.72em}",
         f'<div class="r"><h1 class="g">{g.words(2, 4).upper()}</h1><span class="k">{g.code(5)}</span></div><p '
-        f'class="m">{g.text(1)}</p>'
-        f"{g.many(g.n(3, 5), cells)}<br>{g.many(g.n(2, 5), block)}<br><p>{g.text(2)}</p><div class='r'><div class='k "
-        f"g'>{g.date()}</div><div "
-        f"class='k g'>{g.signature(110)}</div></div>",
+        f'class="m">{g.text(1)}</p>{g.many(g.n(3, 5), cells)}<br>{g.many(g.n(2, 5), block)}<br><p>{g.text(2)}</p><div '
+        f"class='r'><div class='k g'>{g.date()}</div><div class='k g'>{g.signature(110)}</div></div>",
     )
 
 
@@ -286,8 +257,7 @@ def two_column_terms(g: Gen) -> str:
     clauses = g.many(g.n(5, 8), lambda: f"<p><b>{next(count)}. {g.words(1, 3)}.</b> {g.text(2, 5)}</p>")
     return g.page(
         PAPER + f"body{{padding:5% 6%}}.q{{columns:2;column-gap:5%;font-size:.9em;height:{g.h * 0.66:.0f}px}}"
-        "h1{border-inline-start:8px solid "
-        "var(--ac);padding-inline-start:12px;margin-bottom:3%}",
+        "h1{border-inline-start:8px solid var(--ac);padding-inline-start:12px;margin-bottom:3%}",
         f'<h1>{g.words(2, 4)}</h1><p class="m">{g.company()} · {g.date()} · {g.code(6)}</p><div class="q">{clauses}'
         '</div><div class="r">'
         f'<span class="g">{g.name()}, {g.date()}</span>{g.signature(120)}{g.stamp(90)}</div>',
@@ -299,13 +269,11 @@ def member_pass(g: Gen) -> str:
     bars = "".join(f'<rect x="{at * 3}" width="{g.n(1, 3)}" height="40"/>' for at in range(40))
     return g.page(
         f"body{{background:linear-gradient(100deg,hsl({g.hue} 50% 30%) 34%,#fff 34.3%);display:flex}}.s{{width:34%;"
-        "color:#fff;padding:18px;"
-        "text-align:center}.b{padding:18px 22px}p{margin-bottom:3px}",
+        "color:#fff;padding:18px;text-align:center}.b{padding:18px 22px}p{margin-bottom:3px}",
         f'<div class="s">{g.avatar(int(g.w * 0.2))}<br><br><b>{g.words(1).upper()}</b><br>{g.code(6)}</div><div '
-        f'class="b g"><h2>{g.company()}'
-        f"</h2><br><p>{g.words(1)}: <b>{g.name()}</b></p><p>{g.words(1)}: <b>{g.date()}</b></p><p>{g.words(1)}: <b>"
-        f"{g.date()}</b></p><p>"
-        f'{g.words(1)}: <b>{g.words(1, 2)}</b></p><br><svg width="120" height="{g.n(22, 40)}">{bars}</svg></div>',
+        f'class="b g"><h2>{g.company()}</h2><br><p>{g.words(1)}: <b>{g.name()}</b></p><p>{g.words(1)}: <b>'
+        f"{g.date()}</b></p><p>{g.words(1)}: <b>{g.date()}</b></p><p>{g.words(1)}: <b>{g.words(1, 2)}</b></p><br><svg "
+        f'width="120" height="{g.n(22, 40)}">{bars}</svg></div>',
     )
 
 
@@ -315,16 +283,13 @@ def travel_ticket(g: Gen) -> str:
         g.n(3, max(4, g.h // 130)),
         lambda: (
             f'<div class="r k"><div class="g"><small>{g.words(1)}</small><br><b>{g.words(1, 2)}</b></div><div><small>'
-            f"{g.words(1)}</small>"
-            f"<br><b>{g.pick(g.time(), g.date(), g.code(3))}</b></div></div>"
+            f"{g.words(1)}</small><br><b>{g.pick(g.time(), g.date(), g.code(3))}</b></div></div>"
         ),
     )
     return g.page(
-        ".h{background:var(--ac);color:#fff;padding:16px;font-size:1.3em}.k{padding:8px 16px;border-bottom:1px solid "
-        "var(--bd)}small{color:"
-        "var(--mu)}.t{font-size:2em;padding:10px 16px}",
-        f'<div class="r h"><b class="g">{g.words(1)}</b>{g.logo(30)}</div><div class="r t"><b class="g">{g.code(3)}'
-        '</b>→<b class="g" style='
-        f'"text-align:end">{g.code(3)}</b></div>{pairs}<div class="t">$ {g.money(300)}</div><p style="padding:0 16px">'
-        f"{g.text(1, 2)}</p>",
+        ".h{background:var(--ac);color:#fff;padding:16px;font-size:1.3em}.k{padding:8px 16px;border-bottom:1px "
+        "solid var(--bd)}small{color:var(--mu)}.t{font-size:2em;padding:10px 16px}",
+        f'<div class="r h"><b class="g">{g.words(1)}</b>{g.logo(30)}</div><div class="r t"><b class="g">'
+        f'{g.code(3)}</b>→<b class="g" style="text-align:end">{g.code(3)}</b></div>{pairs}<div class="t">$ '
+        f'{g.money(300)}</div><p style="padding:0 16px">{g.text(1, 2)}</p>',
     )

@@ -23,11 +23,9 @@ VOCABULARY: dict[str, dict[str, str]] = {
               "budget meeting summer ticket order status village harbour station music winter delivery review account "
               "project number street picture level simple early under quiet open second",
         "de": "Bericht Straße Ausgabe Termin Wetter Zeitung Rechnung Garten Brücke Stunde Größe Haus Anfrage Ordner "
-        "über "
-              "Monat heute schnell Auftrag Übersicht Kunde Zahlung klein morgen und mit von der die das",
+        "über Monat heute schnell Auftrag Übersicht Kunde Zahlung klein morgen und mit von der die das",
         "fr": "maison travail été rapport facture semaine commande réunion client voyage lumière école jardin état "
-        "près "
-              "livraison mois service projet avec pour dans très grand note élève",
+        "près livraison mois service projet avec pour dans très grand note élève",
         "ru": "дом работа отчёт город письмо время заказ встреча счёт новый улица проект вода день неделя сообщение "
               "файл книга зима музыка быстро",
         "zh": "北京 项目 报告 时间 市场 会议 今天 订单 数据 天气 新闻 设置 城市 音乐 图片 用户 价格 服务",
@@ -35,9 +33,8 @@ VOCABULARY: dict[str, dict[str, str]] = {
     },
     "test": {
         "en": "mountain signal coffee planet invoice corner yellow system evening transfer south battery copper "
-        "journey "
-              "library contract spring parcel customer profile castle island airport theatre autumn payment setting "
-              "camera product member square folder medium later above famous closed third",
+        "journey library contract spring parcel customer profile castle island airport theatre autumn payment "
+        "setting camera product member square folder medium later above famous closed third",
         "es": "casa trabajo informe factura semana pedido reunión cliente viaje luz escuela jardín mañana envío mes "
               "servicio proyecto con para año grande nota señal",
         "it": "lavoro relazione città fattura settimana ordine riunione viaggio luce scuola giardino perché spedizione "
@@ -241,16 +238,13 @@ class Gen:
                 f'<path d="M36 60h28l-5 28H41z" fill="{pale}"/><path d="M50 60C20 50 25 25 30 20c15 5 20 20 20 40z'
                 f'M50 60c30-8 28-30 24-38-16 6-24 20-24 38z" fill="{ink}"/>',
                 '<rect x="18" y="28" width="64" height="42" rx="4" fill="#222"/><rect x="21" y="31" width="58" '
-                'height="36" '
-                f'fill="{ink}"/><path d="M42 70h16l4 12H38z" fill="#555"/>',
+                f'height="36" fill="{ink}"/><path d="M42 70h16l4 12H38z" fill="#555"/>',
             ]
         return (
             f'<svg width="{w}" height="{h}" viewBox="0 0 100 100" preserveAspectRatio="xMidYMid slice" '
-            'style="display:block">'
-            f'<defs><linearGradient id="{key}" x2="{rng.choice((0, 1))}" y2="1"><stop stop-color="{a}"/><stop '
-            'offset="1" '
-            f'stop-color="{b}"/></linearGradient></defs><rect width="100" height="100" fill="url(#{key})"/>'
-            f"{rng.choice(things)}</svg>"
+            f'style="display:block"><defs><linearGradient id="{key}" x2="{rng.choice((0, 1))}" y2="1"><stop '
+            f'stop-color="{a}"/><stop offset="1" stop-color="{b}"/></linearGradient></defs><rect width="100" '
+            f'height="100" fill="url(#{key})"/>{rng.choice(things)}</svg>'
         )
 
     def logo(self, size: int) -> str:
@@ -275,11 +269,10 @@ class Gen:
             else '<rect x="4" y="22" width="92" height="56" rx="6"/><rect x="9" y="27" width="82" height="46" rx="3"/>'
         )
         return (
-            f'<svg width="{size}" height="{size}" viewBox="0 0 100 100" style="opacity:.75;transform:rotate({turn}'
-            'deg)">'
-            f'<g fill="none" stroke="{colour}" stroke-width="2.5">{ring}</g><text x="50" y="48" font-size="13" '
-            f'text-anchor="middle" fill="{colour}" font-weight="700">{label}</text><text x="50" y="62" font-size="9" '
-            f'text-anchor="middle" fill="{colour}">{self.date()}</text></svg>'
+            f'<svg width="{size}" height="{size}" viewBox="0 0 100 100" style="opacity:.75;'
+            f'transform:rotate({turn}deg)"><g fill="none" stroke="{colour}" stroke-width="2.5">{ring}</g><text x="50" '
+            f'y="48" font-size="13" text-anchor="middle" fill="{colour}" font-weight="700">{label}</text><text x="50" '
+            f'y="62" font-size="9" text-anchor="middle" fill="{colour}">{self.date()}</text></svg>'
         )
 
     def signature(self, w: int) -> str:
@@ -305,10 +298,8 @@ class Gen:
             f'<!doctype html><html dir="{direction}"><head><meta charset="utf-8"><style>:root{{{variables}}}'
             "*{box-sizing:border-box;margin:0;padding:0}body{background:var(--bg);color:var(--fg);overflow:hidden;"
             f"font:{self.fs}px/1.4 var(--sans),sans-serif;height:{self.h}px;width:{self.w}px}}.r{{display:flex;"
-            "align-items:"
-            "center}.g{flex:1;min-width:0}.m{color:var(--mu)}.e{white-space:nowrap;overflow:hidden;"
-            "text-overflow:"
-            f"ellipsis}}td,th{{text-align:start}}{css}</style></head><body>{body}</body></html>"
+            "align-items:center}.g{flex:1;min-width:0}.m{color:var(--mu)}.e{white-space:nowrap;overflow:hidden;"
+            f"text-overflow:ellipsis}}td,th{{text-align:start}}{css}</style></head><body>{body}</body></html>"
         )
 
 
@@ -422,9 +413,8 @@ def status_bar(g: Gen) -> str:
     )
     bars += '<path d="M24 1h17v10H24z" opacity=".8"/><path d="M41 4h2v4h-2z"/></svg>'
     return (
-        f'<div class="r" style="height:24px;padding:0 12px;font-size:12px;font-weight:600"><span class="g">{g.time()}'
-        "</span>"
-        f"{bars}</div>"
+        '<div class="r" style="height:24px;padding:0 12px;font-size:12px;font-weight:600"><span class="g">'
+        f"{g.time()}</span>{bars}</div>"
     )
 
 
@@ -446,8 +436,7 @@ def chat_list_plain(g: Gen) -> str:
     head = f'<div class="r h"><b class="g">{g.words(1)}</b>{g.icon(22)}&nbsp;{g.icon(22)}</div>'
     return g.page(
         ".h{background:var(--ac);color:#fff;padding:14px 16px;font-size:1.2em}.c{gap:12px;padding:10px 14px;"
-        "border-bottom:"
-        "1px solid var(--bd)}",
+        "border-bottom:1px solid var(--bd)}",
         head + g.rows(g.fill(size + 20), row),
     )
 
@@ -462,12 +451,11 @@ def chat_bubbles(g: Gen) -> str:
 
     dots = f"background:radial-gradient({g.bd} 1.5px,transparent 2px) 0 0/{g.n(14, 30)}px {g.n(14, 30)}px"
     return g.page(
-        f".l{{display:flex;flex-direction:column;gap:7px;padding:10px;{dots if g.chance(0.5) else ''}}}.b{{background:"
-        "var(--card);border:1px solid var(--bd);border-radius:12px;padding:7px 11px;max-width:75%;"
-        "align-self:flex-start}"
-        f".me{{align-self:flex-end;background:hsl({g.hue} 45% {25 if g.dark else 88}%)}}.t{{font-size:.72em;"
-        "margin-inline-"
-        "start:8px}.h{gap:10px;padding:10px;border-bottom:1px solid var(--bd);background:var(--card)}",
+        f".l{{display:flex;flex-direction:column;gap:7px;padding:10px;{dots if g.chance(0.5) else ''}}}"
+        ".b{background:var(--card);border:1px solid var(--bd);border-radius:12px;padding:7px 11px;max-width:75%;"
+        f"align-self:flex-start}}.me{{align-self:flex-end;background:hsl({g.hue} 45% {25 if g.dark else 88}%)}}"
+        ".t{font-size:.72em;margin-inline-start:8px}.h{gap:10px;padding:10px;border-bottom:1px solid var(--bd);"
+        "background:var(--card)}",
         f'<div class="r h">{g.avatar(36)}<b class="g">{g.name()}</b>{g.icon()}</div><div class="l">'
         f"{g.rows(g.fill(44), bubble)}</div>",
     )
@@ -479,8 +467,7 @@ def mail_three_panes(g: Gen) -> str:
         bold = "font-weight:700" if g.chance(0.3) else ""
         return (
             f'<div class="c" style="{bold}"><div class="r"><span class="g e">{g.name()}</span><small class="m">'
-            f"{g.date()}"
-            f'</small></div><div class="e">{g.words(3, 8)}</div><div class="e m">{g.words(6, 12)}</div></div>'
+            f'{g.date()}</small></div><div class="e">{g.words(3, 8)}</div><div class="e m">{g.words(6, 12)}</div></div>'
         )
 
     side = "".join(
@@ -507,10 +494,9 @@ def zebra_table(g: Gen) -> str:
     rows = g.rows(g.fill(height), lambda: f"<tr>{box}{''.join(f'<td>{kind()}</td>' for kind in kinds)}</tr>")
     return g.page(
         f"table{{width:100%;border-collapse:collapse;table-layout:fixed}}td,th{{height:{height}px;padding:0 10px;"
-        "overflow:"
-        "hidden;white-space:nowrap}th{background:var(--ac);color:#fff}tr:nth-child(odd){background:var(--card)}"
-        "h2{padding:"
-        f"12px}}{'td{border:1px solid var(--bd)}' if g.chance(0.4) else ''}",
+        "overflow:hidden;white-space:nowrap}th{background:var(--ac);color:#fff}"
+        "tr:nth-child(odd){background:var(--card)}h2{padding:12px}"
+        f"{'td{border:1px solid var(--bd)}' if g.chance(0.4) else ''}",
         f"<h2>{g.words(2, 4)}</h2><table><tr>{'<th></th>' if box else ''}{head}</tr>{rows}</table>",
     )
 
@@ -524,23 +510,19 @@ def shop_grid(g: Gen) -> str:
     def item() -> str:
         return (
             f'<div class="c"><div style="height:{height}px;position:relative">{g.picture()}'
-            f"{badge if g.chance(0.4) else ''}"
-            f'</div><div class="e" style="padding:6px 8px 0">{g.words(2, 5)}</div><div class="r" style="padding:0 8px '
-            '8px">'
-            f'<b class="g">{g.money(300)} €</b>{g.icon(18)}</div></div>'
+            f"{badge if g.chance(0.4) else ''}</div><div class="
+            f'"e" style="padding:6px 8px 0">{g.words(2, 5)}</div><div class="r" style="padding:0 8px 8px"><b class="g">'
+            f"{g.money(300)} €</b>{g.icon(18)}</div></div>"
         )
 
     return g.page(
-        f".q{{display:grid;grid-template-columns:repeat({across},1fr);gap:{g.n(6, 18)}px;padding:12px}}.c{{background:"
-        "var(--card);border:1px solid var(--bd);border-radius:6px;overflow:hidden;min-width:0}.k{position:absolute;"
-        "top:8px;"
-        "inset-inline-start:8px;background:#d32f2f;color:#fff;font-style:normal;font-size:12px;padding:1px 6px}"
-        ".h{padding:"
-        "12px 16px;gap:14px;border-bottom:1px solid var(--bd)}.i{border:1px solid var(--bd);border-radius:20px;"
-        "padding:6px 14px}",
-        f'<div class="r h">{g.logo(30)}<b>{g.words(1)}</b><div class="g i m">{g.words(2)}</div>{g.icon()}{g.icon()}'
-        "</div>"
-        f'<div class="q">{g.rows(g.fill(height + 70, across), item)}</div>',
+        f".q{{display:grid;grid-template-columns:repeat({across},1fr);gap:{g.n(6, 18)}px;padding:12px}}"
+        ".c{background:var(--card);border:1px solid var(--bd);border-radius:6px;overflow:hidden;min-width:0}"
+        ".k{position:absolute;top:8px;inset-inline-start:8px;background:#d32f2f;color:#fff;font-style:normal;"
+        "font-size:12px;padding:1px 6px}.h{padding:12px 16px;gap:14px;border-bottom:1px solid var(--bd)}"
+        ".i{border:1px solid var(--bd);border-radius:20px;padding:6px 14px}",
+        f'<div class="r h">{g.logo(30)}<b>{g.words(1)}</b><div class="g i m">{g.words(2)}</div>'
+        f'{g.icon()}{g.icon()}</div><div class="q">{g.rows(g.fill(height + 70, across), item)}</div>',
     )
 
 
@@ -594,11 +576,9 @@ def map_blocks(g: Gen) -> str:
     parts += [f'<g transform="translate({g.n(20, g.w)} {g.n(30, g.h)})">{pin}</g>' for _ in range(g.n(2, 14))]
     return g.page(
         ".s{position:absolute;top:14px;left:14px;width:min(320px,80%);background:var(--card);padding:10px 14px;"
-        "border-radius:"
-        "8px;box-shadow:0 1px 5px #0005}",
-        f'<svg width="{g.w}" height="{g.h}">{"".join(parts)}</svg><div class="s r"><span class="g m">{g.words(2)}'
-        "</span>"
-        f"{g.icon()}</div>",
+        "border-radius:8px;box-shadow:0 1px 5px #0005}",
+        f'<svg width="{g.w}" height="{g.h}">{"".join(parts)}</svg><div class="s r"><span class="g m">'
+        f"{g.words(2)}</span>{g.icon()}</div>",
     )
 
 
@@ -609,8 +589,7 @@ def dashboard_cards(g: Gen) -> str:
         across,
         lambda: (
             f'<div class="c">{g.icon(22, g.ac)}<div class="m">{g.words(1, 2)}</div><b style="font-size:1.7em">'
-            f"{g.money()}"
-            f"</b> <small>+{g.n(0, 30)} %</small></div>"
+            f"{g.money()}</b> <small>+{g.n(0, 30)} %</small></div>"
         ),
     )
     wide = (g.w - 56) // 2
@@ -622,9 +601,8 @@ def dashboard_cards(g: Gen) -> str:
     ]
     body = "".join(f'<div class="c"><h3>{g.words(1, 3)}</h3>{g.rng.choice(charts)()}</div>' for _ in range(6))
     return g.page(
-        f"body{{padding:16px}}.q{{display:grid;gap:16px;margin-bottom:16px;grid-template-columns:repeat({across}"
-        ",1fr)}.c{"
-        "background:var(--card);border:1px solid var(--bd);border-radius:8px;padding:14px;overflow:hidden}"
+        f"body{{padding:16px}}.q{{display:grid;gap:16px;margin-bottom:16px;grid-template-columns:repeat({across},"
+        "1fr)}.c{background:var(--card);border:1px solid var(--bd);border-radius:8px;padding:14px;overflow:hidden}"
         ".w{grid-template-columns:1fr 1fr}",
         f'<h2 style="margin-bottom:12px">{g.words(1, 3)}</h2><div class="q">{tile}</div><div class="q w">{body}</div>',
     )
@@ -659,9 +637,8 @@ def code_editor(g: Gen) -> str:
     pane = f'<div class="p">{files}</div>' if g.w > 640 else ""
     return g.page(
         "body{display:flex}.p{width:190px;background:var(--card);padding:8px}.f{padding:2px 6px;font-size:13px}"
-        "pre{font:13px/"
-        "19px var(--mono),monospace;direction:ltr}.n{display:inline-block;width:44px;color:var(--mu);text-align:right;"
-        "margin-right:14px}",
+        "pre{font:13px/19px var(--mono),monospace;direction:ltr}.n{display:inline-block;width:44px;"
+        "color:var(--mu);text-align:right;margin-right:14px}",
         f"{pane}<pre>{''.join(lines)}</pre>",
     )
 
@@ -682,9 +659,8 @@ def month_calendar(g: Gen) -> str:
     names = "".join(f'<b class="m">{g.word()[:3]}</b>' for _ in range(7))
     return g.page(
         f".q{{display:grid;grid-template-columns:repeat(7,1fr)}}.d{{height:{height:.0f}px;border:.5px solid var(--bd);"
-        "padding:"
-        "4px;overflow:hidden}.v{color:#fff;font-size:11px;border-radius:3px;padding:0 4px;margin-top:3px}.q "
-        "b{padding:4px}",
+        "padding:4px;overflow:hidden}.v{color:#fff;font-size:11px;border-radius:3px;padding:0 4px;margin-top:3px}"
+        ".q b{padding:4px}",
         f'<h2 style="padding:10px 14px">{g.words(1)} {g.n(2015, 2027)}</h2><div class="q">{names}</div><div class="q">'
         f"{''.join(day(start + at) for at in range(42))}</div>",
     )
@@ -700,9 +676,8 @@ def newspaper(g: Gen) -> str:
 
     return g.page(
         "body{font-family:var(--serif),serif;padding:18px}h1{text-align:center;font-size:2.6em;border-bottom:3px "
-        "double "
-        f"var(--fg);margin-bottom:12px}}.q{{columns:{columns};column-gap:20px;column-rule:1px solid var(--bd);height:"
-        f"{g.h - 110}px;text-align:justify}}hr{{margin:10px 0;border:0;border-top:1px solid var(--bd)}}",
+        f"double var(--fg);margin-bottom:12px}}.q{{columns:{columns};column-gap:20px;column-rule:1px solid var(--bd);"
+        f"height:{g.h - 110}px;text-align:justify}}hr{{margin:10px 0;border:0;border-top:1px solid var(--bd)}}",
         f'<h1>{g.words(2, 3)}</h1><div class="q">{g.many(16, story)}</div>',
     )
 
@@ -719,12 +694,10 @@ def settings_switches(g: Gen) -> str:
 
     return g.page(
         "body{background:var(--card)}.k{background:var(--bg);border-radius:10px;margin:0 14px 20px}.c{gap:12px;"
-        "padding:0 12px;"
-        "height:44px;border-bottom:1px solid var(--bd)}.t{width:28px;height:28px;border-radius:7px;display:grid;"
-        "place-items:"
-        "center}.w{width:42px;height:25px;border-radius:14px;background:#9996;position:relative}u{position:absolute;"
-        "top:2px;"
-        "width:21px;height:21px;border-radius:50%;background:#fff}h1{padding:14px}",
+        "padding:0 12px;height:44px;border-bottom:1px solid var(--bd)}.t{width:28px;height:28px;border-radius:7px;"
+        "display:grid;place-items:center}.w{width:42px;height:25px;border-radius:14px;background:#9996;"
+        "position:relative}u{position:absolute;top:2px;width:21px;height:21px;border-radius:50%;background:#fff}"
+        "h1{padding:14px}",
         f"{status_bar(g)}<h1>{g.words(1)}</h1>"
         f'{g.many(5, lambda: f"""<div class="k">{g.rows(g.n(1, 6), row)}</div>""")}',
     )
@@ -737,13 +710,10 @@ def slide_bullets(g: Gen) -> str:
     side = f'<div style="width:38%;height:60%">{g.picture()}</div>' if g.chance(0.5) else ""
     return g.page(
         f"body{{font-size:{size:.0f}px;padding:5%}}h1{{color:var(--ac);border-bottom:4px solid;margin-bottom:5%}}"
-        "li{margin:"
-        ".5em 1.2em}.f{position:absolute;bottom:0;left:0;right:0;height:7%;background:var(--ac);color:#fff;padding:0 "
-        "3%;"
-        "font-size:.5em}",
+        "li{margin:.5em 1.2em}.f{position:absolute;bottom:0;left:0;right:0;height:7%;background:var(--ac);"
+        "color:#fff;padding:0 3%;font-size:.5em}",
         f'<h1>{g.words(2, 5)}</h1><div class="r" style="height:70%"><ul class="g">{points}</ul>{side}</div><div '
-        'class="r f">'
-        f'<span class="g">{g.company()}</span>{g.n(1, 60)}</div>',
+        f'class="r f"><span class="g">{g.company()}</span>{g.n(1, 60)}</div>',
     )
 
 
@@ -756,13 +726,11 @@ def photo_squares(g: Gen) -> str:
     if g.chance(0.4):
         tile += ";border-radius:8px"
     cells = g.rows(
-        g.fill(side + gap, across),
-        lambda: f'<div style="{tile}">{g.picture()}{play if g.chance(0.2) else ""}</div>',
+        g.fill(side + gap, across), lambda: f'<div style="{tile}">{g.picture()}{play if g.chance(0.2) else ""}</div>'
     )
     return g.page(
         f".q{{display:flex;flex-wrap:wrap;gap:{gap}px;padding:{gap}px}}.v{{position:absolute;inset-inline-end:4px;"
-        "bottom:4px;"
-        "background:#0009;color:#fff;font-size:11px;padding:0 5px}",
+        "bottom:4px;background:#0009;color:#fff;font-size:11px;padding:0 5px}",
         f'<h3 style="padding:12px">{g.words(1, 2)}</h3><div class="q">{cells}</div>',
     )
 
@@ -781,11 +749,10 @@ def calculator(g: Gen) -> str:
     )
     history = g.rows(4, lambda: f'<div class="m" style="text-align:end">{g.money()} + {g.money()}</div>')
     return g.page(
-        f".q{{position:absolute;left:10px;right:10px;bottom:14px;display:grid;grid-template-columns:repeat({across}"
-        ",1fr);gap:"
-        f"{g.n(4, 14)}px}}.k{{height:{high}px;border-radius:{g.pick('6px', '50px', '14px')};background:var(--card);"
-        "border:1px solid "
-        "var(--bd);font-size:1.7em;display:grid;place-items:center}.n{font-size:3em;text-align:end;padding:10px 16px}",
+        f".q{{position:absolute;left:10px;right:10px;bottom:14px;display:grid;grid-template-columns:repeat({across},"
+        f"1fr);gap:{g.n(4, 14)}px}}.k{{height:{high}px;border-radius:{g.pick('6px', '50px', '14px')};"
+        "background:var(--card);border:1px solid var(--bd);font-size:1.7em;display:grid;place-items:center}"
+        ".n{font-size:3em;text-align:end;padding:10px 16px}",
         f'{status_bar(g)}<div style="padding:0 16px">{history}</div><div class="n">{g.money(99999)}</div><div '
         f'class="q">{keys}</div>',
     )
@@ -801,20 +768,16 @@ def contact_tiles(g: Gen) -> str:
 
     def tile() -> str:
         return (
-            f'<div class="c"><div class="r" style="gap:10px">{g.avatar(44)}<div class="g"><div class="e">{g.name()}'
-            "</div>"
-            f'<small class="m">{dot if g.chance(0.5) else "○"} {g.words(1)}</small></div>{g.icon(18, g.ac)}</div><p '
-            'class="e m">'
-            f"{g.words(4, 9)}</p></div>"
+            f'<div class="c"><div class="r" style="gap:10px">{g.avatar(44)}<div class="g"><div class="e">'
+            f'{g.name()}</div><small class="m">{dot if g.chance(0.5) else "○"} {g.words(1)}</small></div>'
+            f'{g.icon(18, g.ac)}</div><p class="e m">{g.words(4, 9)}</p></div>'
         )
 
     tabs = g.many(g.n(2, 4), lambda: f'<span style="padding:10px 14px">{g.words(1)}</span>')
     return g.page(
         f".q{{display:grid;grid-template-columns:repeat({across},1fr);gap:10px;padding:10px}}"
-        ".c{background:var(--card);"
-        "border-radius:12px;padding:12px;box-shadow:0 1px 3px #0003;min-width:0}.c p{margin-top:6px;padding-top:6px;"
-        "border-top:"
-        "1px dashed var(--bd)}.t{border-bottom:2px solid var(--ac)}",
+        ".c{background:var(--card);border-radius:12px;padding:12px;box-shadow:0 1px 3px #0003;min-width:0}.c "
+        "p{margin-top:6px;padding-top:6px;border-top:1px dashed var(--bd)}.t{border-bottom:2px solid var(--ac)}",
         f'<div class="r t">{tabs}</div><div class="q">{g.rows(g.fill(105, across), tile)}</div>',
     )
 
@@ -825,19 +788,17 @@ def team_channel(g: Gen) -> str:
         line = f"<pre>{g.word()} --{g.word()} {g.n(1, 99)}</pre>" if g.chance(0.2) else f"<div>{g.text(1, 2)}</div>"
         mark = f'<span class="k">{g.icon(13, g.ac)} {g.n(1, 5)}</span>' if g.chance(0.4) else ""
         return (
-            f'<div class="p">{g.avatar(38)}<div class="g"><b>{g.name()}</b> <small class="m">{g.time()}</small>{line}'
-            f"{mark}"
-            "</div></div>"
+            f'<div class="p">{g.avatar(38)}<div class="g"><b>{g.name()}</b> <small class="m">{g.time()}</small>'
+            f"{line}{mark}</div></div>"
         )
 
     channels = g.rows(18, lambda: f'<div class="e" style="padding:4px 14px"># {g.word()}</div>')
     side = f'<div class="s"><h3 style="padding:14px">{g.company()}</h3>{channels}</div>' if g.w > 620 else ""
     return g.page(
         f"body{{display:flex}}.s{{width:200px;background:hsl({g.hue} 40% 18%);color:#dde;height:100%}}"
-        ".p{display:flex;gap:10px;"
-        "padding:8px 14px}pre{background:var(--card);border:1px solid var(--bd);padding:6px;"
-        "font-family:var(--mono),monospace}"
-        ".k{border:1px solid var(--bd);border-radius:10px;font-size:11px;padding:1px 7px}",
+        ".p{display:flex;gap:10px;padding:8px 14px}pre{background:var(--card);border:1px solid var(--bd);"
+        "padding:6px;font-family:var(--mono),monospace}.k{border:1px solid var(--bd);border-radius:10px;"
+        "font-size:11px;padding:1px 7px}",
         f'{side}<div class="g">{g.rows(g.fill(66), post)}</div>',
     )
 
@@ -858,11 +819,9 @@ def mail_rows(g: Gen) -> str:
     height = g.n(30, 48)
     return g.page(
         f".c{{gap:10px;padding:0 12px;height:{height}px;border-bottom:1px solid var(--bd)}}.h{{gap:16px;padding:12px}}"
-        ".b{"
-        "background:var(--ac);color:#fff;padding:8px 18px;border-radius:18px}",
+        ".b{background:var(--ac);color:#fff;padding:8px 18px;border-radius:18px}",
         f'<div class="r h"><span class="b">{g.words(1)}</span>{"".join(g.icon(17) for _ in range(5))}<span class="g">'
-        "</span>"
-        f"{g.n(1, 50)}–{g.n(51, 99)}</div>{g.rows(g.fill(height), row)}",
+        f"</span>{g.n(1, 50)}–{g.n(51, 99)}</div>{g.rows(g.fill(height), row)}",
     )
 
 
@@ -882,13 +841,11 @@ def spreadsheet(g: Gen) -> str:
         rows = [rows[at % 3] for at in range(len(rows))]
     return g.page(
         f"table{{border-collapse:collapse;table-layout:fixed;width:{columns * width}px}}td,th{{border:1px solid "
-        "var(--bd);height:"
-        f"{height}px;font-size:12px;padding:0 4px;overflow:hidden;white-space:nowrap;text-align:end}}"
-        "th{background:var(--card);"
-        "color:var(--mu);text-align:center;font-weight:400}th:first-child{width:36px}.b{padding:6px;gap:12px}",
+        f"var(--bd);height:{height}px;font-size:12px;padding:0 4px;overflow:hidden;white-space:nowrap;text-align:end}}"
+        "th{background:var(--card);color:var(--mu);text-align:center;font-weight:400}th:first-child{width:36px}"
+        ".b{padding:6px;gap:12px}",
         f'<div class="r b">{"".join(g.icon(18) for _ in range(10))}</div><div class="r b" style="border:1px solid '
-        'var(--bd)">'
-        f"<i>fx</i>=SUM(B2:B{g.n(5, 60)})</div><table><tr><th></th>{head}</tr>"
+        f'var(--bd)"><i>fx</i>=SUM(B2:B{g.n(5, 60)})</div><table><tr><th></th>{head}</tr>'
         + "".join(f"<tr>{row}</tr>" for row in rows)
         + "</table>",
     )
@@ -902,11 +859,9 @@ def shop_list(g: Gen) -> str:
         full = g.n(2, 5)
         return (
             f'<div class="c"><div style="width:{size}px;height:{size}px;flex:none">{g.picture()}</div><div class="g">'
-            "<h3>"
-            f'{g.words(3, 7)}</h3><div style="color:#e59819">{"★" * full}{"☆" * (5 - full)} <span class="m">'
-            f"({g.n(1, 900)})</span>"
-            f'</div><p class="m">{g.words(5, 14)}</p><b style="font-size:1.3em">${g.money(400)}</b></div><span '
-            'class="k">'
+            f'<h3>{g.words(3, 7)}</h3><div style="color:#e59819">{"★" * full}{"☆" * (5 - full)} <span class="m">'
+            f'({g.n(1, 900)})</span></div><p class="m">{g.words(5, 14)}</p><b style="font-size:1.3em">'
+            f'${g.money(400)}</b></div><span class="k">'
             f"{g.icon(16, '#fff', 0)} {lead}</span></div>"
         )
 
@@ -917,10 +872,8 @@ def shop_list(g: Gen) -> str:
     pane = f'<div class="s"><h3>{g.words(1)}</h3>{ticks}</div>' if g.w > 700 else ""
     return g.page(
         ".c{display:flex;gap:16px;padding:14px;border-bottom:1px solid var(--bd)}.k{align-self:end;"
-        "background:var(--ac);color:"
-        "#fff;padding:8px 12px;border-radius:4px;white-space:nowrap}.s{width:200px;padding:14px;"
-        "background:var(--card)}body{"
-        "display:flex}",
+        "background:var(--ac);color:#fff;padding:8px 12px;border-radius:4px;white-space:nowrap}.s{width:200px;"
+        "padding:14px;background:var(--card)}body{display:flex}",
         f'{pane}<div class="g">{g.rows(g.fill(size + 28), item)}</div>',
     )
 
@@ -944,13 +897,10 @@ def file_manager(g: Gen) -> str:
     pane = f'<div style="width:180px;height:100%;background:var(--card)">{places}</div>' if g.w > 600 else ""
     return g.page(
         f"body{{display:flex}}.q{{display:grid;grid-template-columns:repeat(auto-fill,{cell}px);align-content:start;"
-        "row-gap:14px;"
-        "padding:14px}.a{text-align:center;font-size:12px;padding:0 6px;overflow:hidden}.b{padding:8px 14px;"
-        "border-bottom:1px "
-        "solid var(--bd);gap:12px}",
+        "row-gap:14px;padding:14px}.a{text-align:center;font-size:12px;padding:0 6px;overflow:hidden}"
+        ".b{padding:8px 14px;border-bottom:1px solid var(--bd);gap:12px}",
         f'{pane}<div class="g"><div class="r b">‹ › <span class="g">/{g.word()}/{g.word()}</span>{g.icon(16)}</div>'
-        "<div class="
-        f'"q">{g.rows(g.fill(size + 36, max(1, g.w // cell)), entry)}</div></div>',
+        f'<div class="q">{g.rows(g.fill(size + 36, max(1, g.w // cell)), entry)}</div></div>',
     )
 
 
@@ -974,8 +924,7 @@ def map_route(g: Gen) -> str:
     bends = " ".join(f"T{g.n(0, g.w)} {g.n(0, g.h)}" for _ in range(g.n(2, 5)))
     parts.append(
         f'<path d="M{cx} {cy}Q{g.n(0, g.w)} {g.n(0, g.h)} {g.n(0, g.w)} {g.n(0, g.h)}{bends}" stroke="{g.ac}" '
-        'fill="none" '
-        'stroke-width="6" opacity=".8"/>'
+        'fill="none" stroke-width="6" opacity=".8"/>'
     )
     for _ in range(g.n(5, 20)):
         x, y = g.n(0, g.w), g.n(0, g.h)
@@ -988,11 +937,9 @@ def map_route(g: Gen) -> str:
     where = "left:0;top:0;bottom:0;width:280px" if g.w > 640 else "left:0;right:0;bottom:0;height:35%;overflow:hidden"
     return g.page(
         f".s{{position:absolute;{where};background:var(--bg);box-shadow:0 0 8px #0006}}.c{{gap:10px;padding:12px;"
-        "border-bottom:"
-        "1px solid var(--bd)}",
-        f'<svg width="{g.w}" height="{g.h}">{"".join(parts)}</svg><div class="s"><h3 style="padding:12px">{g.n(5, 90)}'
-        " min</h3>"
-        f"{steps}</div>",
+        "border-bottom:1px solid var(--bd)}",
+        f'<svg width="{g.w}" height="{g.h}">{"".join(parts)}</svg><div class="s"><h3 style="padding:12px">'
+        f"{g.n(5, 90)} min</h3>{steps}</div>",
     )
 
 
@@ -1010,22 +957,17 @@ def dashboard_dark_rail(g: Gen) -> str:
     cells, size = g.n(10, 30), g.n(10, 18)
     heat = (
         f'<canvas id="k" width="{cells * size}" height="{8 * size}"></canvas><script>const '
-        'c=document.getElementById("k").'
-        f'getContext("2d");let s={g.n(1, 9999)};for(let x=0;x<{cells};x++)for(let y=0;y<8;'
-        "y++){s=(s*16807)%2147483647;c.fillStyle="
-        f'"hsl("+({g.hue}+s%90)+" 70% "+(25+s%5*12)+"%)";c.fillRect(x*{size},y*{size},{size},{size})}}</script>'
+        f'c=document.getElementById("k").getContext("2d");let s={g.n(1, 9999)};for(let x=0;x<{cells};x++)for(let y=0;'
+        f'y<8;y++){{s=(s*16807)%2147483647;c.fillStyle="hsl("+({g.hue}+s%90)+" 70% "+(25+s%5*12)+"%)";'
+        f"c.fillRect(x*{size},y*{size},{size},{size})}}</script>"
     )
     return g.page(
         f".l{{position:absolute;left:0;top:0;bottom:0;width:56px;background:hsl({g.hue} 30% 16%);color:#cdd}}"
-        ".p{margin-left:56px;"
-        "padding:12px;display:flex;flex-direction:column;gap:12px}.c{background:var(--card);padding:12px}"
-        ".w{display:flex;"
-        "gap:12px}",
+        ".p{margin-left:56px;padding:12px;display:flex;flex-direction:column;gap:12px}.c{background:var(--card);"
+        "padding:12px}.w{display:flex;gap:12px}",
         f'<div class="l">{rail}</div><div class="p"><div class="c">{lines_svg(g, inner, g.h * 0.28, area=True)}</div>'
-        "<div class="
-        f'"w">{meters}</div><div class="w"><div class="c g">{bars_svg(g, inner * 0.45, 200, lying=True)}</div><div '
-        'class="c g">'
-        f"{heat}</div></div></div>",
+        f'<div class="w">{meters}</div><div class="w"><div class="c g">'
+        f'{bars_svg(g, inner * 0.45, 200, lying=True)}</div><div class="c g">{heat}</div></div></div>',
     )
 
 
@@ -1036,8 +978,7 @@ def chart_with_table(g: Gen) -> str:
     rows = g.many(g.n(4, 9), lambda: f"<tr><td>{g.words(1)}</td><td>{g.n(1, 99)} %</td></tr>")
     return g.page(
         "body{padding:22px}table{border-collapse:collapse;flex:1;align-self:start}td{border-bottom:1px solid "
-        "var(--bd);padding:"
-        "6px}h1{font:italic 1.6em var(--serif)}",
+        "var(--bd);padding:6px}h1{font:italic 1.6em var(--serif)}",
         f'<h1>{g.words(2, 6)}</h1><br><div class="r" style="gap:30px">{chart}<table>{rows}</table></div><br><p>'
         f"{g.text(2, 3)}</p>",
     )
@@ -1094,11 +1035,9 @@ def week_calendar(g: Gen) -> str:
     hours = "".join(f'<div style="height:{hour}px">{at:02}:00</div>' for at in range(6, 24))
     return g.page(
         "body{display:flex;flex-direction:column}.d{position:relative;border-inline-start:1px solid var(--bd);"
-        "background:repeating-"
-        f"linear-gradient(var(--bd) 0 1px,transparent 1px {hour}px)}}.v{{position:absolute;left:3px;right:8px;"
-        "border-radius:4px;"
-        "color:#222;font-size:11px;padding:2px 5px;overflow:hidden;border-inline-start:3px solid #0006}"
-        ".h{padding:10px}",
+        f"background:repeating-linear-gradient(var(--bd) 0 1px,transparent 1px {hour}px)}}.v{{position:absolute;"
+        "left:3px;right:8px;border-radius:4px;color:#222;font-size:11px;padding:2px 5px;overflow:hidden;"
+        "border-inline-start:3px solid #0006}.h{padding:10px}",
         '<div class="r h" style="padding-inline-start:60px">'
         f"{g.many(7, lambda: f'<span class=g>{g.word()[:3]} {g.n(1, 28)}</span>')}"
         f'</div><div class="g" style="display:flex"><div class="m" style="width:52px;font-size:11px">{hours}</div>'
@@ -1113,19 +1052,15 @@ def magazine(g: Gen) -> str:
     def card() -> str:
         return (
             f'<div class="c"><div style="height:130px">{g.picture()}</div><small style="color:var(--ac)">'
-            f"{g.words(1).upper()}</small>"
-            f"<h3>{g.words(5, 9)}</h3><p>{g.text(1, 2)}</p></div>"
+            f"{g.words(1).upper()}</small><h3>{g.words(5, 9)}</h3><p>{g.text(1, 2)}</p></div>"
         )
 
     return g.page(
         f".q{{display:grid;grid-template-columns:repeat({across},1fr);gap:22px;padding:22px}}.c{{min-width:0}}"
-        ".h{height:240px;"
-        "position:relative}.h h1{position:absolute;bottom:0;left:0;right:0;background:#000a;color:#fff;padding:12px "
-        "22px}.n{gap:"
-        "24px;padding:12px 22px;background:var(--fg);color:var(--bg)}",
+        ".h{height:240px;position:relative}.h h1{position:absolute;bottom:0;left:0;right:0;background:#000a;"
+        "color:#fff;padding:12px 22px}.n{gap:24px;padding:12px 22px;background:var(--fg);color:var(--bg)}",
         f'<div class="r n">{g.logo(24)}{g.many(4, lambda: f"<span>{g.words(1)}</span>")}</div><div class="h">'
-        f"{g.picture()}<h1>"
-        f'{g.words(4, 8)}</h1></div><div class="q">{g.rows(g.fill(300, across), card)}</div>',
+        f'{g.picture()}<h1>{g.words(4, 8)}</h1></div><div class="q">{g.rows(g.fill(300, across), card)}</div>',
     )
 
 
@@ -1146,10 +1081,9 @@ def settings_panel(g: Gen) -> str:
     menu = g.rows(12, lambda: f'<div class="r" style="gap:10px;padding:9px 16px">{g.icon(17)}{g.words(1)}</div>')
     return g.page(
         "body{display:flex}.s{width:210px;background:var(--card);border-inline-end:1px solid var(--bd)}"
-        ".f{display:flex;align-items:"
-        "center;padding:10px 0}.f label{width:34%}.i{border:1px solid var(--bd);padding:6px 10px;border-radius:5px}"
-        ".t{height:5px;"
-        "background:var(--bd);border-radius:3px}.t i{display:block;height:5px;background:var(--ac)}",
+        ".f{display:flex;align-items:center;padding:10px 0}.f label{width:34%}.i{border:1px solid var(--bd);"
+        "padding:6px 10px;border-radius:5px}.t{height:5px;background:var(--bd);border-radius:3px}.t "
+        "i{display:block;height:5px;background:var(--ac)}",
         f'<div class="s">{menu}</div><div class="g" style="padding:24px"><h2>{g.words(1, 3)}</h2><hr>'
         f"{g.rows(g.fill(52), field)}</div>",
     )
@@ -1165,9 +1099,8 @@ def slide_boxes(g: Gen) -> str:
     below = lines_svg(g, g.w * 0.84, g.h * 0.28, area=True) if g.chance(0.5) else f"<p>{g.text(2, 3)}</p>"
     return g.page(
         f"body{{font-size:{size:.0f}px;padding:0 8%;background:linear-gradient(120deg,var(--bg),var(--card))}}"
-        "h1{text-align:center;"
-        "padding:4% 0}.q{display:flex;gap:3%;margin-bottom:4%}.c{flex:1;border-top:5px solid var(--ac);padding:2%;"
-        "background:#8881}",
+        "h1{text-align:center;padding:4% 0}.q{display:flex;gap:3%;margin-bottom:4%}.c{flex:1;border-top:5px "
+        "solid var(--ac);padding:2%;background:#8881}",
         f'<h1>{g.words(2, 5)}</h1><div class="q">{boxes}</div>{below}',
     )
 
@@ -1179,8 +1112,7 @@ def albums(g: Gen) -> str:
     def card() -> str:
         return (
             f'<div class="c"><div style="height:{g.n(5, 12) * 20}px">{g.picture()}</div><div class="r" '
-            'style="padding:8px;gap:6px">'
-            f'<b class="g e">{g.words(1, 2)}</b>{g.icon(15, g.ac)}{g.n(1, 99)}</div></div>'
+            f'style="padding:8px;gap:6px"><b class="g e">{g.words(1, 2)}</b>{g.icon(15, g.ac)}{g.n(1, 99)}</div></div>'
         )
 
     return g.page(
@@ -1206,11 +1138,9 @@ def screen_keyboard(g: Gen) -> str:
     )
     return g.page(
         ".z{position:absolute;left:0;right:0;bottom:0;background:var(--bd);padding:8px 4px}.l{display:flex;"
-        "justify-content:center}"
-        f".l b{{flex:0 1 {g.n(30, 90)}px;height:{high}px;margin:4px 3px;background:var(--card);border-radius:5px;"
-        "box-shadow:0 1px 0 "
-        "#0006;display:grid;place-items:center;font-weight:400;font-size:1.2em}.l b:only-child{flex:5}",
-        f'<div style="padding:16px"><h2>{g.words(1, 3)}</h2><br>{g.many(g.n(1, 6), lambda: f"<p>{g.text(1, 2)}</p>")}'
-        "</div><div "
-        f'class="z">{keys}{last}</div>',
+        f"justify-content:center}}.l b{{flex:0 1 {g.n(30, 90)}px;height:{high}px;margin:4px 3px;"
+        "background:var(--card);border-radius:5px;box-shadow:0 1px 0 #0006;display:grid;place-items:center;"
+        "font-weight:400;font-size:1.2em}.l b:only-child{flex:5}",
+        f'<div style="padding:16px"><h2>{g.words(1, 3)}</h2><br>'
+        f'{g.many(g.n(1, 6), lambda: f"<p>{g.text(1, 2)}</p>")}</div><div class="z">{keys}{last}</div>',
     )

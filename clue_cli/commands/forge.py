@@ -152,7 +152,7 @@ def forge(
 def _execute(photos: list[Path], out: Path, options: ForgeOptions, *, quiet: bool) -> ForgeRun:
     from clue_cli.forging.run import forge_folder  # OpenCV: only here, so that `clue --help` answers at once
     from clue_cli.progress import ShownReporter
-    from model.data.inpaint import ToolError
+    from model.data.filling import ToolError
 
     with graceful_stop() as stop, ShownReporter(quiet=quiet) as reporter:
         try:

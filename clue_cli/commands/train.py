@@ -122,9 +122,7 @@ def train(
     gradient_checkpointing: Annotated[
         bool | None,
         _typed(
-            _MACHINE,
-            "Recompute activations in the backward pass: less memory, more time.",
-            "--gradient-checkpointing",
+            _MACHINE, "Recompute activations in the backward pass: less memory, more time.", "--gradient-checkpointing"
         ),
     ] = None,
     quiet: Quiet = False,
@@ -148,27 +146,22 @@ def train(
             "--decode works only with --dry-run; training decodes every sample it draws.", "Add --dry-run."
         )
     given = {name: v for name, v in context.params.items() if name not in _NO_RECIPE and v is not None}
-    if dry_run and not given.keys() & {"steps", "minutes"}:
-        given["steps"] = 1
     require_extra("train", "accelerate", "cv2")
     from clue_cli.progress import ShownReporter
-    from clue_cli.training.dry_run import look
-    from clue_cli.training.run import execute
-    from model.training.options import read_options  # pydantic would slow down `clue --help`
+    from clue_cli.training import execute, first_process, look  # torch: only here, so that `clue --help` is fast
+    from model.training.options import read_options
 
-    options = read_options(recipe, change or [], **given)
+    options = read_options(recipe, change or [], dry_run=dry_run, **given)
     with ShownReporter(quiet=quiet) as reporter, advising(_MIX_ADVICE):
         if dry_run:
             raise typer.Exit(look(data, out, preset, options, init=init, decode=decode, reporter=reporter))
         with graceful_stop() as stop:
             outcome = execute(data, out, preset, init, options, reporter=reporter, stop=stop)
-    raise typer.Exit(_conclude(outcome, out, quiet))
+    raise typer.Exit(_conclude(outcome, out, quiet=quiet, silent=not first_process()))
 
 
-def _conclude(outcome: Outcome, out: Path, quiet: bool) -> ExitCode:
-    from clue_cli.training.run import first_process
-
-    if not first_process():
+def _conclude(outcome: Outcome, out: Path, *, quiet: bool, silent: bool) -> ExitCode:
+    if silent:
         return ExitCode.INTERRUPTED if outcome.interrupted else ExitCode.OK
     if outcome.damaged and not quiet:
         say(f"Damaged pictures were skipped {counted(outcome.damaged, 'time')}; log.jsonl lists them.")

@@ -1,4 +1,4 @@
-"""What a person chooses for `clue forge`, and what of it decides the pictures."""
+"""The options of `clue forge`, and which of them decide the pictures."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ KINDS = {
     "splices": 0.1,
     "document": 0.1,
 }
-"""What can be asked for, and in which proportion; `model.data.forge.EDITS` with its shares among the forged."""
+"""Kinds of forgery and their proportions; `model.data.forge.EDITS` with its shares among the forged."""
 
 
 @dataclass(frozen=True, slots=True)
 class ForgeOptions:
-    """Everything but the photos and the folder.
+    """All options but the photos and the output folder.
 
     Attributes:
         count: pictures to make.

@@ -99,7 +99,7 @@ def apart(photos: Found, paths: Sequence[Path], masks: Found, folder: Path) -> t
         masks: below `folder`.
 
     Raises:
-        UsageError: both are looked for in one folder, and nothing tells which is which.
+        UsageError: both are looked for in one folder, where nothing distinguishes them.
     """
     if real(folder) in map(real, paths):
         raise UsageError(f"{folder} is given for the photos and for the masks.", "Put the masks in a folder below it.")
@@ -111,21 +111,10 @@ def apart(photos: Found, paths: Sequence[Path], masks: Found, folder: Path) -> t
     return replace(photos, items=items), replace(masks, items=others)
 
 
-@dataclass(frozen=True, slots=True)
-class Matched:
-    """Masks of objects.
-
-    Attributes:
-        cutouts: those that belong to a photo.
-        problems: those that belong to none or to several, counted, in words.
-    """
-
-    cutouts: tuple[Cutout, ...]
-    problems: tuple[str, ...] = ()
-
-
-def match_masks(photos: Found, masks: Found) -> Matched:
+def match_masks(photos: Found, masks: Found) -> tuple[tuple[Cutout, ...], list[str]]:
     """The masks that belong to a photo: whose name is the photo's, alone or between underscores.
+
+    Also returns those that belong to none or to several, counted, in words.
 
     `cat.png`, `cat_2.png` and `train_cat_7.png` belong to `cat.jpg`, the longest such name counts. Where several
     photos have one name, only masks in a folder of the same path below theirs belong to one of them.
@@ -141,7 +130,7 @@ def match_masks(photos: Found, masks: Found) -> Matched:
             (left.shared if owners else left.nobodys).append(locator)
     naming = "a mask is named after its photo, as in cat_2.png for cat.jpg"
     placing = "such a mask lies in a folder of the same path as its photo's"
-    return Matched(tuple(cutouts), tuple(left.words(len(masks.items), "masks", naming, placing)))
+    return tuple(cutouts), left.words(len(masks.items), "masks", naming, placing)
 
 
 def _place(locator: str) -> Place:

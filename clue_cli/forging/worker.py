@@ -1,11 +1,11 @@
-"""One picture after the other: made from nothing but the settings and its number, and written at once."""
+"""Makes pictures for `clue forge`, each from the settings and its number alone, and writes them."""
 
 from __future__ import annotations
 
 import atexit
 import io
 import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,42 +22,28 @@ from clue_cli.forging.photos import Found, PhotoFailure, SandboxReader
 from clue_cli.results.folder import ResultsFolder
 from clue_cli.results.pictures import write_mask
 from clue_cli.terminal import printable
-from model.data.edits.scene import Tools
+from model.data.filling import load_autoencoder, load_inpainter
 from model.data.forge import EDIT_ERRORS, EDITS, Forgery, forge, forge_photo, reason
-from model.data.inpaint import load_inpainter
-from model.data.resynthesis import load_autoencoder
+from model.data.scene import Tools
 from model.data.source_photos import Cutout, SourcePhotos
 
 IMAGES, MASKS = "images", "masks"
+Line = dict[str, Any]
+"""Of `forgeries.jsonl`: what was done for one picture, in JSON types."""
 ATTEMPTS, UNREADABLE, INVISIBLE = 60, 30, 4
-"""So many times one picture is tried. After so many tries that failed it is made authentic, which needs one photo only
-and no edit; after so many edits that left nothing to see it stays so."""
+"""Attempts at one picture. After UNREADABLE failed ones it is made authentic, which needs one photo and no edit; after
+INVISIBLE edits that left nothing to see it stays authentic."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What every worker has to know.
-
-    Attributes:
-        out: the folder that is written to.
-        photos, cutouts: what to forge from.
-        options: what the person chose.
-        device: where the models of the user run.
-    """
+    """What every worker needs: the output folder, source photos, options, and the device of the user's models."""
 
     out: Path
     photos: Found
     cutouts: tuple[Cutout, ...]
     options: ForgeOptions
     device: str = "cpu"
-
-
-@dataclass(slots=True)
-class Made:
-    """One finished picture: its line in the log, and the photos that were met and cannot be read."""
-
-    line: dict[str, Any]
-    failures: list[tuple[str, str]] = field(default_factory=list)
 
 
 def load_tools(options: ForgeOptions, device: str) -> Tools:
@@ -84,8 +70,8 @@ class Worker:
         self._folder = ResultsFolder(job.out)
         self._round, self._order = -1, np.empty(0, np.int64)
 
-    def make(self, number: int) -> Made:
-        """Make picture `number`, write it and its mask, and say what was done.
+    def make(self, number: int) -> Line:
+        """Make picture `number` and write it and its mask; returns its line of the log.
 
         Raises:
             NothingToScanError: none of many photos could be read.
@@ -101,7 +87,7 @@ class Worker:
         write_mask(buffer, sample.mask)
         self._write(mask, buffer.getvalue())
         height, width = sample.mask.shape
-        line = {
+        return {
             "number": number,
             "file": image,
             "mask": mask,
@@ -115,7 +101,6 @@ class Worker:
             "unreadable": [{"photo": photo, "reason": why} for photo, why in failures],
             "failed": failed,
         }
-        return Made(line, failures)
 
     def _sample(self, number: int, failed: list[dict[str, Any]]) -> tuple[Forgery, int, list[tuple[str, str]]]:
         """The sample, the attempt at which it succeeded, and the photos that could not be read before.
@@ -209,7 +194,7 @@ def initialize(job: Job) -> None:
     _worker = start_worker(job, load_tools(job.options, job.device))
 
 
-def make(number: int) -> Made:
+def make(number: int) -> Line:
     """`Worker.make` in a worker process."""
     assert _worker is not None
     return _worker.make(number)

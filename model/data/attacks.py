@@ -37,12 +37,7 @@ Step = Callable[[Pixels, np.random.Generator], Pixels]
 LARGEST = 400_000_000
 """Pixels that `resize` may make."""
 
-SOCIAL = {
-    "facebook-like": (2048, 85),
-    "whatsapp-like": (1600, 75),
-    "weibo-like": (2048, 80),
-    "wechat-like": (1280, 70),
-}
+SOCIAL = {"facebook-like": (2048, 85), "whatsapp-like": (1600, 75), "weibo-like": (2048, 80), "wechat-like": (1280, 70)}
 """Simulated social networks: a longer side above this many pixels is shrunk to it (Lanczos), then JPEG, 4:2:0.
 
 The platforms publish neither number and change them; these are ours, meant to be plausible, not measured. Real uploads
@@ -62,7 +57,7 @@ GRIDS = {
 
 
 class AttackError(UserError, ValueError):
-    """An attack that cannot be understood; says what is expected."""
+    """An unknown or malformed attack; says what is expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,72 +124,55 @@ def _content(pixels: Pixels, name: str) -> list[int]:
 def _step(text: str) -> tuple[str, Step]:
     """Canonical name and function of one step."""
     name, _, argument = text.partition(":")
+    if text == "none":
+        return "none", lambda pixels, rng: pixels
     if name == "social":
         if argument not in SOCIAL:
             raise AttackError(f"there is no simulated network {argument!r}; known are {', '.join(SOCIAL)}")
         side, quality = SOCIAL[argument]
         return text, lambda pixels, rng: jpeg(shrunk(pixels, side), quality)
-    if text == "none":
-        return "none", lambda pixels, rng: pixels
-    if name not in _PARSERS:
-        known = ", ".join((*_PARSERS, "social", "grid", "none"))
-        raise AttackError(f"{text!r} is no attack; expected NAME:VALUE with one of {known}, chained with +")
-    return _PARSERS[name](text, argument)
-
-
-def _number(text: str, argument: str, low: float, high: float, what: str, *, whole: bool) -> float:
-    try:
-        value = float(argument)
-    except ValueError:
-        value = math.nan
-    if not low <= value <= high or (whole and value != int(value)):
-        raise AttackError(f"{text!r}: expected {what} from {low:g} to {high:g}")
-    return value
-
-
-def _parse_jpeg(text: str, argument: str) -> tuple[str, Step]:
-    quality = int(_number(text, argument, 1, 100, "a quality", whole=True))
-    return f"jpeg:{quality}", lambda pixels, rng: jpeg(pixels, quality)
-
-
-def _parse_webp(text: str, argument: str) -> tuple[str, Step]:
-    quality = int(_number(text, argument, 1, 100, "a quality", whole=True))
-    return f"webp:{quality}", lambda pixels, rng: webp(pixels, quality)
-
-
-def _parse_blur(text: str, argument: str) -> tuple[str, Step]:
-    size = int(_number(text, argument, 1, 99, "an odd kernel size", whole=True))
-    if size % 2 == 0:
-        raise AttackError(f"{text!r}: expected an odd kernel size from 1 to 99")
-    return f"blur:{size}", lambda pixels, rng: blurred(pixels, size)
-
-
-def _parse_noise(text: str, argument: str) -> tuple[str, Step]:
-    variance = _number(text, argument, 0, 10000, "a variance", whole=False)
-    return f"noise:{variance:g}", lambda pixels, rng: noisy(pixels, variance, rng)
-
-
-def _parse_resize(text: str, argument: str) -> tuple[str, Step]:
-    factor = _number(text, argument, 0.05, 8, "a factor", whole=False)
-    return f"resize:{factor:g}", lambda pixels, rng: resized(pixels, factor)
-
-
-def _parse_double_jpeg(text: str, argument: str) -> tuple[str, Step]:
-    parts = argument.split(",")
-    if len(parts) != 2:
+    if name not in _STEPS:
+        known = ", ".join((*_STEPS, "social", "grid", "none"))
+        raise AttackError(f"{text!r} is not an attack; expected NAME:VALUE with one of {known}, chained with +")
+    range_, count, step = _STEPS[name]
+    parts = argument.split(",") if count > 1 else [argument]
+    if len(parts) != count:
         raise AttackError(f"{text!r}: expected two qualities, such as double-jpeg:90,70")
-    first, second = (int(_number(text, part, 1, 100, "a quality", whole=True)) for part in parts)
-    return f"double-jpeg:{first},{second}", lambda pixels, rng: jpeg(jpeg(pixels, first), second)
+    values = [range_.read(text, part) for part in parts]
+    return f"{name}:{','.join(f'{value:g}' for value in values)}", lambda pixels, rng: step(pixels, rng, *values)
 
 
-_PARSERS: dict[str, Callable[[str, str], tuple[str, Step]]] = {
-    "jpeg": _parse_jpeg,
-    "webp": _parse_webp,
-    "blur": _parse_blur,
-    "noise": _parse_noise,
-    "resize": _parse_resize,
-    "double-jpeg": _parse_double_jpeg,
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """The values that an attack takes."""
+
+    what: str
+    low: float
+    high: float
+    whole: bool = True
+    odd: bool = False
+
+    def read(self, text: str, argument: str) -> float:
+        try:
+            value = float(argument)
+        except ValueError:
+            value = math.nan
+        fits = self.low <= value <= self.high and (not self.whole or value == int(value))
+        if not fits or (self.odd and value % 2 == 0):
+            raise AttackError(f"{text!r}: expected {self.what} from {self.low:g} to {self.high:g}")
+        return value
+
+
+_QUALITY = _Range("a quality", 1, 100)
+_STEPS: dict[str, tuple[_Range, int, Callable[..., Pixels]]] = {
+    "jpeg": (_QUALITY, 1, lambda pixels, rng, quality: jpeg(pixels, int(quality))),
+    "webp": (_QUALITY, 1, lambda pixels, rng, quality: webp(pixels, int(quality))),
+    "blur": (_Range("an odd kernel size", 1, 99, odd=True), 1, lambda pixels, rng, size: blurred(pixels, int(size))),
+    "noise": (_Range("a variance", 0, 10000, whole=False), 1, lambda pixels, rng, value: noisy(pixels, value, rng)),
+    "resize": (_Range("a factor", 0.05, 8, whole=False), 1, lambda pixels, rng, factor: resized(pixels, factor)),
+    "double-jpeg": (_QUALITY, 2, lambda pixels, rng, a, b: jpeg(jpeg(pixels, int(a)), int(b))),
 }
+"""Values, how many of them, and what is done with them."""
 
 
 def jpeg(pixels: Pixels, quality: int) -> Pixels:

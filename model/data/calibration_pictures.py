@@ -14,11 +14,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from model.data.crop import AS_IT_IS, cut, sample_mask
 from model.data.forge import EDIT_ERRORS, KINDS, forge
 from model.data.mix import Forge, Mix, Shape, Source, photo_name, place, split_of
 from model.data.source_photos import SourcePhotos, checked_size, of_split, photos_of
-from model.data.sources import list_images
+from model.data.sources import AS_IT_IS, cut, list_images, sample_mask
 from model.datasets.sample import Sample
 from model.images.pixels import DamagedFileError, Pixels, picture_size
 

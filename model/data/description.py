@@ -1,4 +1,4 @@
-"""Summarizes a mix before a training: how much there is, how large, how much of it forged, what is damaged.
+"""What a dry run shows of a mix: how much there is, how large, how much of it forged, what is damaged; a contact sheet.
 
 From headers alone most is known quickly. A file that was cut off half way shows only when it is decoded.
 """
@@ -7,27 +7,33 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
+import cv2
 import numpy as np
+from PIL import Image, ImageDraw
 
 from model.config import legible
-from model.data.crop import sample_mask
 from model.data.made import MadeStream
 from model.data.mix import EmptyMask, Forge, Masks, Mix, Source, Split, split_of
 from model.data.source_photos import LARGEST_MASK, check_proportions, checked_size, of_split, photos_of
-from model.data.sources import list_images
-from model.data.stream import Stream
+from model.data.sources import list_images, sample_mask
+from model.data.stream import Stream, TrainingSample
 from model.datasets.sample import Sample
-from model.images.masks import check_mask_size, looks_inverted
-from model.images.pixels import DamagedFileError, opened, picture_size
+from model.images.masks import Mask, check_mask_size, looks_inverted
+from model.images.pixels import DamagedFileError, Pixels, opened, picture_size
 from model.reporter import SILENT, Reporter
+from model.whole_file import write_whole
 
 AREA_EDGES = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Edges of the histogram of forged area, shares of the picture. The first bin is for masks that mark nothing."""
+OUTLINE = (255, 0, 160)
+CAPTION = 14
+"""Of the contact sheet: colour, RGB; height of the line below each sample, pixels."""
+_SIDES: tuple[Split, ...] = ("train", "validation", "calibration")
+_NAMES = ("smallest", "median", "largest")
 
 
 @dataclass(slots=True)
@@ -66,28 +72,15 @@ class SourceDescription:
     damaged: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
-
-@dataclass(slots=True)
-class Description:
-    """A whole mix."""
-
-    path: str
-    digest: str
-    sources: list[SourceDescription]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON."""
-        return {**asdict(self), "area_edges": list(AREA_EDGES)}
-
     def lines(self, most: int = 20) -> list[str]:
-        """Everything in words, one printable line each; of each source at most `most` damaged files and problems."""
-        return [legible(line) for source in self.sources for line in _lines(source, most)]
+        """Everything in words, one printable line each; at most `most` damaged files and problems."""
+        return [legible(line) for line in _lines(self, most)]
 
 
 def forged_area_lines(stream: Stream | MadeStream) -> list[str]:
     """A histogram of forged area for each source of photos to forge from, as `Stream.forged_areas` draws them.
 
-    Printable lines, in the form of `Description.lines`.
+    Printable lines, in the form of `SourceDescription.lines`.
     """
     lines = []
     for name, areas in stream.forged_areas().items():
@@ -99,13 +92,15 @@ def forged_area_lines(stream: Stream | MadeStream) -> list[str]:
     return [legible(line) for line in lines]
 
 
-def describe(mix: Mix, most: int = 2000, *, decode: bool = False, reporter: Reporter = SILENT) -> Description:
-    """Summarize a mix.
+def describe(
+    mix: Mix, most: int = 2000, *, decode: bool = False, reporter: Reporter = SILENT
+) -> list[SourceDescription]:
+    """Summarize the sources of a mix.
 
     Args:
         mix: the mix.
-        most: so many masks a source are decoded, spread evenly over it. 0: all of them. The headers of all images
-            and masks are read.
+        most: masks of a source to decode, spread evenly over it; 0: all of them. The headers of all images and masks
+            are read.
         decode: decode all images and masks instead: damage behind a header is found, which takes as long as reading
             everything once.
         reporter: receives a stage for each source.
@@ -113,11 +108,7 @@ def describe(mix: Mix, most: int = 2000, *, decode: bool = False, reporter: Repo
     Raises:
         ConfigError: a list file or a named set that cannot be read.
     """
-    sources = [_describe(mix, source, most, decode, reporter) for source in mix.sources]
-    return Description(str(mix.path), mix.digest, sources)
-
-
-_SIDES: tuple[Split, ...] = ("train", "validation", "calibration")
+    return [_describe(mix, source, most, decode, reporter) for source in mix.sources]
 
 
 def _describe(mix: Mix, source: Source, most: int, decode: bool, reporter: Reporter) -> SourceDescription:
@@ -261,9 +252,6 @@ def _histogram(counts: list[int], nothing: str) -> list[str]:
     ]
 
 
-_NAMES = ("smallest", "median", "largest")
-
-
 def _some(title: str, lines: list[str], most: int) -> list[str]:
     return [f"  {title}: {len(lines)}", *_list(lines, most)] if lines else []
 
@@ -271,3 +259,63 @@ def _some(title: str, lines: list[str], most: int) -> list[str]:
 def _list(lines: list[str], most: int) -> list[str]:
     more = [f"    and {len(lines) - most} more"] if len(lines) > most else []
     return [*(f"    {line}" for line in lines[:most]), *more]
+
+
+def contact_sheet(
+    stream: Stream | MadeStream,
+    path: Path,
+    count: int = 48,
+    columns: int = 8,
+    side: int = 192,
+    reporter: Reporter = SILENT,
+) -> None:
+    """Write a PNG of the first samples of a stream, each tinted where it is forged, its source below it.
+
+    Args:
+        stream: what to show.
+        path: the PNG.
+        count: number of samples.
+        columns: samples in a row.
+        side: longest side of a sample on the sheet, pixels.
+        reporter: receives the number of samples drawn.
+
+    Raises:
+        DamagedFileError: no sample can be read.
+        OSError: the file cannot be written.
+    """
+    batches = []
+    reporter.stage("Drawing the contact sheet", "samples", count)
+    for index in range(count):
+        batches.append(stream.batch(index, 1))
+        reporter.advance()
+    samples = [sample for batch in batches for sample in batch.samples]
+    if not samples:
+        raise DamagedFileError(f"no image can be read; the last: {batches[-1].damaged[-1]}")
+    rows = -(-len(samples) // columns)
+    sheet = Image.new("RGB", (columns * (side + 4), rows * (side + CAPTION + 4)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, sample in enumerate(samples):
+        left, top = number % columns * (side + 4), number // columns * (side + CAPTION + 4)
+        thumbnail = Image.fromarray(marked(sample.pixels, sample.mask))
+        thumbnail.thumbnail((side, side))
+        sheet.paste(thumbnail, (left, top))
+        draw.text((left, top + thumbnail.height), _caption(sample), fill="black")
+    write_whole(path, lambda part: sheet.save(part, "PNG"))
+
+
+def marked(pixels: Pixels, mask: Mask) -> Pixels:
+    """A copy of the pixels, H×W×3 uint8, tinted where the mask marks it, with a line of two pixels around.
+
+    The tint shows which side of the line is forged.
+    """
+    grown = np.asarray(cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8))) > 0
+    drawn = pixels.copy()
+    drawn[mask] = (pixels[mask] * 0.6 + np.array(OUTLINE) * 0.4).astype(np.uint8)
+    drawn[grown & ~mask] = OUTLINE
+    return drawn
+
+
+def _caption(sample: TrainingSample) -> str:
+    area = f"{sample.mask.mean():.1%} forged" if sample.mask.any() else "authentic"
+    name = legible(sample.source).encode("ascii", "replace").decode()
+    return f"{name[:18]}: {area}"

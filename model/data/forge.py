@@ -16,15 +16,25 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from model.data.edits.copy_move import copy_move
-from model.data.edits.document import document
-from model.data.edits.local_edit import local_edit, resynthesis, text
-from model.data.edits.removal import removal
-from model.data.edits.scene import PhotoSource, Scene, Tools
-from model.data.edits.splice import splice, splices
-from model.data.history import Pixels, Published, decode, encode_jpeg, first_quality, jpeg, off_grid, resize
-from model.data.route import Route, follow, route_from, route_to
+from model.data.document import document
+from model.data.history import (
+    Pixels,
+    Published,
+    Route,
+    decode,
+    encode_jpeg,
+    first_quality,
+    follow,
+    jpeg,
+    off_grid,
+    resize,
+    route_from,
+    route_to,
+)
+from model.data.local_edit import local_edit, removal, resynthesis, text
+from model.data.scene import PhotoSource, Scene, Tools
 from model.data.shapes import LARGEST, Mask, smallest_area
+from model.data.splice import copy_move, splice, splices
 
 EDIT_ERRORS: tuple[type[Exception], ...] = (cv2.error, ArithmeticError, LookupError, MemoryError, ValueError)
 """What making one picture can raise on a photo that nobody foresaw: the picture is lost by it, not the run. OpenCV

@@ -1,6 +1,7 @@
 """What happens to a picture between camera and evidence: JPEG with many quantizers, WebP, resizing, screenshots, noise.
 
-Forged and authentic pictures go through the same histories, so that compression alone never means forged.
+Forged and authentic pictures go through the same histories, so that compression alone never means forged. A `Route` is
+how an edited picture gets to the size at which it is published: as it is, resized, or as a screenshot.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from model.data.shapes import Mask
 
 Pixels = NDArray[np.uint8]
 
@@ -154,12 +157,6 @@ def publish(pixels: Pixels, rng: np.random.Generator) -> Published:
     return _jpeg_step(pixels, rng, steps)
 
 
-def whole_picture(pixels: Pixels, rng: np.random.Generator) -> tuple[Pixels, list[str]]:
-    """`publish`, for those who need no file: the pixels and the steps in words."""
-    published = publish(pixels, rng)
-    return published.pixels, published.steps
-
-
 def _jpeg_step(pixels: Pixels, rng: np.random.Generator, steps: list[str]) -> Published:
     quality = last_quality(rng)
     data = encode_jpeg(pixels, rng, quality)
@@ -178,3 +175,95 @@ def off_grid(pixels: Pixels, rng: np.random.Generator, quality: float, top: int,
     """Through a JPEG whose 8×8 grid lies `top` and `left` pixels outside of the picture's corner."""
     padded = np.asarray(cv2.copyMakeBorder(pixels, top, 0, left, 0, cv2.BORDER_REFLECT_101), np.uint8)
     return jpeg(padded, rng, quality)[top : top + pixels.shape[0], left : left + pixels.shape[1]]
+
+
+RESIZED, SCREENSHOT = 0.14, 0.03
+"""Shares of the pictures that are resized after the edit, and that are captured from a screen."""
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Sizes are (height, width) in pixels.
+
+    Attributes:
+        kind: `plain`, `resized` or `screenshot`.
+        edited: size at which the picture is edited.
+        shown: size it is brought to.
+        corner: (top, left) of what is kept of that.
+        published: size of what is kept of that.
+    """
+
+    kind: str
+    edited: Size
+    shown: Size
+    corner: Size
+    published: Size
+
+
+def route_to(published: Size, rng: np.random.Generator) -> Route:
+    """A random route that ends at this size."""
+    kind, factor, (top, left, bottom, right) = _draw(rng, published)
+    shown = (published[0] + top + bottom, published[1] + left + right)
+    return Route(kind, _scaled(shown, factor), shown, (top, left), published)
+
+
+def route_from(edited: Size, rng: np.random.Generator) -> Route:
+    """A random route that starts at this size: that of a whole photo."""
+    kind, factor, (top, left, bottom, right) = _draw(rng, edited)
+    shown = _scaled(edited, 1 / factor)
+    published = (shown[0] - top - bottom, shown[1] - left - right)
+    if min(published) < 16:  # nothing would be left of it
+        return Route("plain", edited, edited, (0, 0), edited)
+    return Route(kind, edited, shown, (top, left), published)
+
+
+def _draw(rng: np.random.Generator, size: Size) -> tuple[str, float, tuple[int, int, int, int]]:
+    """Kind, edited size / shown size, and the margins that a screenshot cuts off (top, left, bottom, right)."""
+    factor = float(rng.uniform(1.1, 2.0) if rng.random() < 0.8 else rng.uniform(0.8, 0.95))
+    draw = rng.random()
+    if draw < RESIZED:
+        return "resized", factor, (0, 0, 0, 0)
+    if draw < RESIZED + SCREENSHOT:
+        rows, columns = max(2, size[0] // 32), max(2, size[1] // 32)
+        top, left, bottom, right = (int(v) for v in rng.integers(0, [rows, columns, rows, columns]))
+        return "screenshot", factor, (top, left, bottom, right)
+    return "plain", 1.0, (0, 0, 0, 0)
+
+
+def _scaled(size: Size, factor: float) -> Size:
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def follow(route: Route, pixels: Pixels, mask: Mask, rng: np.random.Generator) -> tuple[Published, Mask]:
+    """Publish an edited picture along the route.
+
+    Args:
+        pixels: H×W×3 uint8 of the size `route.edited`.
+        mask: H×W bool, True = forged.
+
+    Returns:
+        The published picture and its mask, both of the size `route.published`.
+    """
+    if route.kind == "plain":
+        return publish(pixels, rng), mask
+    steps = []
+    if rng.random() < 0.4:  # saved by the editor before somebody else made it smaller
+        quality = last_quality(rng)
+        pixels = jpeg(pixels, rng, quality)
+        steps.append(f"jpeg {quality:.0f}")
+    factor = route.shown[0] / route.edited[0]
+    pixels = resize(pixels, route.shown[1], route.shown[0], rng)
+    weights = cv2.resize(mask.astype(np.uint8) * 255, route.shown[::-1], interpolation=cv2.INTER_AREA)
+    (top, left), (height, width) = route.corner, route.published
+    window = np.s_[top : top + height, left : left + width]
+    pixels, mask = np.ascontiguousarray(pixels[window]), np.asarray(weights)[window] > 127
+    if route.kind == "resized":
+        steps.append(f"resized by {factor:.2f}")
+    else:
+        steps.append(f"screenshot: shown at {factor:.2f}, cut to {width}×{height}+{left}+{top}")
+        if rng.random() < 0.5:
+            return Published(pixels, steps), mask
+    published = publish(pixels, rng)
+    return Published(published.pixels, steps + published.steps, published.jpeg), mask

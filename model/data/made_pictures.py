@@ -118,6 +118,12 @@ class MadePictures:
                 forged = method not in ("native", "web") or index % 2 == 1
                 yield Slot(f"{group}/{index:04}", group, forged, partial(self._attempt, method, seed, index))
 
+    def most(self, counts: Mapping[str, int]) -> int:
+        """How many pictures `made` makes, at most."""
+        screens = sum(-(-len(bank.paths) // 2) for bank in (self.screens, self.pages) if bank)
+        cameras = len(self.cameras.paths) if self.cameras else 0
+        return cameras + 2 * len(self.web_photos.paths) + screens + sum(counts.values())
+
     def untouched(self, part: int) -> Iterator[Slot]:
         """Cameras' files, web photos, the same compressed once more; of screens, drawings and pages every second one.
 

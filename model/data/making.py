@@ -84,7 +84,7 @@ class Making(Strict):
     def _drawn(self) -> Making:
         for name in ("shares", "small_sizes", "large_kinds", "native_kinds"):
             if not sum(getattr(self, name).values()) > 0:
-                raise ValueError(f"Of {name}, at least one should be above 0")
+                raise ValueError(f"at least one of `{name}` above 0")
         return self
 
     @property

@@ -14,14 +14,13 @@ import numpy as np
 from PIL import Image
 
 from model.config import ConfigError
-from model.data.crop import sample_mask
-from model.data.edits.scene import Tools
+from model.data.filling import Fillers
 from model.data.history import jpeg
 from model.data.making import COMPOSITE
 from model.data.mix import Authentic, Forge, Masks, Mix, Pairs, Source, Split, photo_name, split_of
-from model.data.resynthesis import Fillers
+from model.data.scene import Tools
 from model.data.source_photos import Size, SourcePhotos, checked_size, find_source_photos, of_split, photos_of
-from model.data.sources import list_images
+from model.data.sources import list_images, sample_mask
 from model.datasets.sample import Sample
 from model.images.masks import Mask
 from model.images.pixels import Pixels, read_pixels

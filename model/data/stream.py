@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -14,25 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.config import ConfigError
-from model.data.crop import AS_IT_IS, cut, sample_mask
-from model.data.edits.scene import Tools
+from model.data.filling import Fillers
 from model.data.forge import EDIT_ERRORS, forge, forge_plainly, reason
 from model.data.mix import Curriculum, Forge, Masks, Mix, Shape, Split, split_of
-from model.data.resynthesis import Fillers
+from model.data.scene import Tools
 from model.data.source_photos import SourcePhotos, checked_size, of_split, photos_of
-from model.data.sources import list_images
+from model.data.sources import AS_IT_IS, cut, list_images, sample_mask
 from model.datasets.sample import Sample
 from model.images.masks import Mask
 from model.images.pairing import first_names
 from model.images.pixels import DamagedFileError, Pixels
 
 TRIES = 16
-"""So many damaged files, or edits that failed, in a row, and a sample is given up."""
+"""Failed draws (damaged files, edits that raised) after which a sample is given up."""
 _OF_SHAPE = 2**31
 """Where samples have their number: no sample has this one. NumPy takes a generator of fewer numbers for one that ends
 in zeros, so that without it the shape of a batch would decide the source of its first sample."""
 DRAWN, DRAWN_PIXELS, DRAWN_LEAST = 200, 32_000_000, 8
-"""So many forgeries are drawn to look at their areas, as long as they have no more pixels in all; and at least."""
+"""Forgeries that are drawn to measure their areas, the most pixels of them in all, and the least number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ class Batch:
     """Samples of one size.
 
     Attributes:
-        samples: as many as were asked for; fewer, or none, where `TRIES` draws in a row came to nothing.
+        samples: as many as were asked for; fewer, or none, where `TRIES` draws in a row failed.
         damaged: a line for each file that was passed over, and for each picture whose making failed.
     """
 
@@ -94,7 +92,6 @@ class Stream:
         mix: what to draw from.
         side: `train`; of the others nothing but their photos, and files as they are (no augmentation).
         seed: another seed, other samples.
-        shapes: sizes of crops; None: those of the mix.
 
     Attributes:
         problems: images that are left out, in words: no partner, not readable, made from photos of several sides.
@@ -104,15 +101,9 @@ class Stream:
         ConfigError: no source has an image on this side.
     """
 
-    def __init__(
-        self,
-        mix: Mix,
-        side: Split = "train",
-        seed: int = 0,
-        shapes: Sequence[Shape] | None = None,
-    ) -> None:
+    def __init__(self, mix: Mix, side: Split = "train", seed: int = 0) -> None:
         self.mix, self.side, self.seed = mix, side, seed
-        self.shapes = tuple(shapes or mix.shapes)
+        self.shapes = mix.shapes
         self._augment = mix.augment if side == "train" else AS_IT_IS
         self.problems: list[str] = []
         self.absent: list[str] = []
@@ -232,7 +223,7 @@ class Stream:
         return np.random.default_rng([self.seed, int(self.side == "validation"), *numbers])
 
     def _plain_share(self, part: _Forgeries, index: int) -> float:
-        """What is measured on is no curriculum: its few batches are numbered from 0, where all is textbook."""
+        """The validation has no curriculum: its few batches start at number 0, where all would be textbook cases."""
         return part.plain_share.share(index) if self.side == "train" else part.plain_share.end
 
     def _sample(self, index: int, number: int, shape: Shape, damaged: list[str]) -> TrainingSample | None:

@@ -10,7 +10,6 @@ import math
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +17,16 @@ from scipy.special import expit
 
 from model.calibration import Calibration, OwnScore, fit_logistic, fit_score, reliability
 from model.clue import CLUE
+from model.data.calibration_pictures import Label
 from model.errors import UserError
+from model.images.pixels import Pixels
 from model.predictor import Prediction, Predictor
-from model.score import FEATURES, SCREEN, kind_of
+from model.reporter import SILENT, Reporter
+from model.score import SCREEN
 
 FALSE_POSITIVE_RATE = 0.01
 """At the threshold of `forged`, of the authentic pictures of the fit. A wrong “forged” can hurt a person, and on photos
-that nothing was fitted to the rate may be higher; `clue calibrate` promises one for photos of one's own."""
+that nothing was fitted to the rate may be higher; `clue calibrate` guarantees one for your own photos."""
 SCREENS_RATE = 0.005
 """The same for screens, drawings and pages: drawn by other templates, more exceed it than pictures of the fit do."""
 INCONCLUSIVE_RATE = 0.12
@@ -35,54 +37,21 @@ FEWEST = 8
 FOLDS = 4
 
 
-class LabelLike(Protocol):
-    """What is known of a picture."""
-
-    @property
-    def half(self) -> int:
-        """0 or 1; no photo is in both."""
-        ...
-
-    @property
-    def forged(self) -> bool:
-        """Whether anything in it is."""
-        ...
-
-
-class CalibrationLike(Protocol):
-    """Pictures from photos of their own (`model.data.calibration_pictures.CalibrationPictures`)."""
-
-    @property
-    def problem(self) -> str:
-        """Why there can be none; empty: there can."""
-        ...
-
-    @property
-    def photos(self) -> int:
-        """How many photos they are made from."""
-        ...
-
-    def pictures(self, count: int) -> Iterator[tuple[LabelLike, NDArray[np.uint8]]]:
-        """Labels and pixels, H×W×3, at most `count`, the two kinds and halves in turn."""
-        ...
-
-
 class NoCalibrationError(UserError, ValueError):
     """The pictures give no calibration; says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What a model said of n pictures.
+    """The output of a model for n pictures.
 
     Attributes:
         features: n×len(FEATURES) float64.
         forged: n bool.
         measures: n bool: the picture is of the second half.
         megapixels: n float64, 10⁶ pixels.
-        groups: n str, what sets the pictures are of: `forged` is as rare as FALSE_POSITIVE_RATE among the authentic
-            ones of each. None: all are of one.
-        folds: n int from 0 to FOLDS - 1: pictures of one photo are of one. None: as they come, in turn.
+        groups: n str, the set of each picture; FALSE_POSITIVE_RATE holds in each set. None: one set.
+        folds: n int from 0 to FOLDS - 1, the same for all pictures of a photo. None: in turn.
     """
 
     features: NDArray[np.float64]
@@ -101,16 +70,21 @@ class Scored:
         )
 
 
-def look_at(model: CLUE, pictures: Iterable[tuple[LabelLike, NDArray[np.uint8]]], stop: threading.Event) -> Scored:
+def look_at(
+    model: CLUE, pictures: Iterable[tuple[Label, Pixels]], stop: threading.Event, reporter: Reporter = SILENT
+) -> Scored:
     """Run a model over pictures as a scan does; fewer if `stop` is set, or memory is short."""
 
-    def until_stopped() -> Iterator[tuple[tuple[LabelLike, float], NDArray[np.uint8]]]:
+    def until_stopped() -> Iterator[tuple[tuple[Label, float], Pixels]]:
         for label, pixels in pictures:
             if stop.is_set():
                 return
             yield (label, pixels.shape[0] * pixels.shape[1] / 1e6), pixels
 
-    found = [result for result in Predictor(model).predict(until_stopped()) if isinstance(result, Prediction)]
+    found: list[Prediction[tuple[Label, float]]] = []
+    for result in Predictor(model).predict(until_stopped()):
+        reporter.advance()
+        found += [result] if isinstance(result, Prediction) else []
     return Scored(
         features=np.array([result.features for result in found]).reshape(-1, len(FEATURES)),
         forged=np.array([result.key[0].forged for result in found], bool),
@@ -132,7 +106,7 @@ def calibration_of(scored: Scored, name: str, fitted_on: str) -> Calibration:
         fitted_on: what the pictures are, in words that follow their number.
 
     Raises:
-        NoCalibrationError: too few pictures, or what the model says of them tells nothing.
+        NoCalibrationError: too few pictures, or a score that does not separate them.
     """
     truth, halves = scored.forged, (~scored.measures, scored.measures)
     fewest = min(int((half & kind).sum()) for half in halves for kind in (truth, ~truth))
@@ -217,7 +191,7 @@ def _with_thresholds(score: NDArray[np.float64], scored: Scored) -> Calibration:
     screens, forged = _screens(scored), scored.forged
     slope, intercept = fit_logistic(score[~screens], forged[~screens])
     if not (np.isfinite(slope) and slope > 0):
-        raise NoCalibrationError("the model's score does not tell forged from authentic pictures")
+        raise NoCalibrationError("the model's score does not separate forged from authentic pictures")
     even = float(expit(-intercept / slope))  # the score at which P(forged) is one half
     made = _weighed(scored)
     low, high = _thresholds(score, scored, ~screens, even, FALSE_POSITIVE_RATE)
@@ -233,7 +207,7 @@ def _thresholds(
 ) -> tuple[float, float]:
     """`no_evidence_below` and `score_threshold` of a kind of picture: never below even, the strictest of its groups.
 
-    A group is of this kind if most of its authentic pictures are; one with too few of them says nothing.
+    A group is of this kind if most of its authentic pictures are; one with too few of them is ignored.
 
     Args:
         of_kind: n, which pictures are.

@@ -1,12 +1,4 @@
-"""What can end a training early, each with what to do about it.
-
-TrainingError
- ├── OptionsError         an option, a preset or the data cannot be trained with
- ├── OtherSettingsError   the runs folder belongs to a training with other settings
- ├── NotFiniteError       a loss or a gradient was NaN or infinite; the batch is saved
- ├── CannotWriteError     a full disk, missing permissions; what was written before is whole
- └── ResourcesError       no memory, or a worker that died
-"""
+"""What can end a training early, each with what to do about it."""
 
 from __future__ import annotations
 
@@ -14,7 +6,7 @@ from model.errors import UserError
 
 
 class TrainingError(UserError):
-    """A training that cannot start or go on."""
+    """A training that cannot start or resume."""
 
 
 class OptionsError(TrainingError):
@@ -22,22 +14,22 @@ class OptionsError(TrainingError):
 
 
 class OtherSettingsError(TrainingError):
-    """The runs folder belongs to a training with other settings."""
+    """The run folder belongs to a training with other settings."""
 
 
 class NotFiniteError(TrainingError):
-    """A loss or a gradient was NaN or infinite."""
+    """A loss or a gradient was NaN or infinite; the batch is saved."""
 
     exit_code = 7
 
 
 class CannotWriteError(TrainingError):
-    """The runs folder cannot be written. An earlier checkpoint, if there is one, is whole."""
+    """The run folder cannot be written: a full disk, missing permissions. Earlier checkpoints are whole."""
 
     exit_code = 5
 
 
 class ResourcesError(TrainingError):
-    """The machine gave out: no memory, or a worker that died."""
+    """Out of memory, or a worker that died."""
 
     exit_code = 7

@@ -1,7 +1,7 @@
 """From samples to the tensors of a batch, made in worker processes ahead of time.
 
-Everything in batch number i, the noise included, is made from the seed and i alone: how many workers there are, and
-whether the training was interrupted, changes nothing.
+Batch number i, the noise included, depends on the seed and i alone: the number of workers and interruptions of the
+training change nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from model.branches import noise_shape
+from model.data.mix import Shape
+from model.data.stream import Batch, TrainingSample
 from model.preset import Preset
 from model.rectified_flow import seeded_noise
 from model.self_match import self_match
@@ -30,71 +33,19 @@ _FAR = 2**40
 """Where the substitutes of a batch without a readable sample are taken from: no training gets there."""
 
 
-class SampleLike(Protocol):
-    """A picture, or a tile of one, and its truth."""
-
-    @property
-    def pixels(self) -> NDArray[np.uint8]:
-        """H×W×3."""
-        ...
-
-    @property
-    def mask(self) -> NDArray[np.bool_]:
-        """H×W, True = forged."""
-        ...
-
-    @property
-    def source(self) -> str:
-        """What it is of, in words."""
-        ...
-
-    @property
-    def matches(self) -> NDArray[np.float32] | None:
-        """Maps of self-similarity of the picture that this is a tile of, C×H/8×W/8; None: it is a picture itself."""
-        ...
-
-
-class BatchLike(Protocol):
-    """Samples of one size, and what could not be read on the way, in words."""
-
-    @property
-    def samples(self) -> Sequence[SampleLike]:
-        """As many as were asked for, or fewer."""
-        ...
-
-    @property
-    def damaged(self) -> Sequence[str]:
-        """Pictures that were skipped."""
-        ...
-
-
-class ShapeLike(Protocol):
-    """A size in pixels."""
-
-    @property
-    def height(self) -> int:
-        """Rows."""
-        ...
-
-    @property
-    def width(self) -> int:
-        """Columns."""
-        ...
-
-
 class StreamLike(Protocol):
-    """An endless, numbered sequence of batches (`model.data.stream.Stream`)."""
+    """An endless, numbered sequence of batches: `model.data.stream.Stream` and `model.data.made.MadeStream`."""
 
     @property
-    def shapes(self) -> Sequence[ShapeLike]:
+    def shapes(self) -> Sequence[Shape]:
         """The sizes that samples have; those of one batch have the same."""
         ...
 
-    def shape(self, index: int) -> ShapeLike:
+    def shape(self, index: int) -> Shape:
         """The size of the samples of batch number `index`."""
         ...
 
-    def batch(self, index: int, count: int) -> BatchLike:
+    def batch(self, index: int, count: int) -> Batch:
         """Batch number `index`, always the same."""
         ...
 
@@ -109,8 +60,8 @@ class FeedBatch(NamedTuple):
         noise: ε, B×C×h×w float32.
         matches: maps of self-similarity, B×C×⌈H/8⌉×⌈W/8⌉ float32, for presets that look at them.
         damaged: pictures that were skipped.
-        problem: why there is no sample at all; empty: there are some.
-        sources: what each sample is of.
+        problem: why the batch has no sample; empty: it has some.
+        sources: name of the source of each sample.
     """
 
     number: int
@@ -136,7 +87,7 @@ class Feed(Dataset[FeedBatch]):
     Args:
         stream: where the samples come from.
         preset: says the shape of the noise, and whether self-similarity is looked at.
-        batch: samples in a batch of the stream's smallest shape; of a larger one so many that the pixels are no more.
+        batch: samples in a batch of the stream's smallest shape; of larger shapes fewer, so that pixels are no more.
         seed: of the noise.
         without_matches: share of the batches that see no self-similarity.
     """
@@ -164,7 +115,7 @@ class Feed(Dataset[FeedBatch]):
         problem = f"{ATTEMPTS} batches in a row had no readable sample; the last: {damaged[-1] if damaged else 'empty'}"
         return FeedBatch(index, nothing, nothing, nothing, None, damaged, problem)
 
-    def _tensors(self, index: int, samples: Sequence[SampleLike], damaged: list[str]) -> FeedBatch:
+    def _tensors(self, index: int, samples: Sequence[TrainingSample], damaged: list[str]) -> FeedBatch:
         images = torch.stack([torch.from_numpy(_writable(s.pixels)).permute(2, 0, 1) for s in samples])
         masks = torch.stack([torch.from_numpy(_writable(s.mask))[None] for s in samples])
         shape = noise_shape(self.preset, images.shape[-2], images.shape[-1])
@@ -185,7 +136,7 @@ def batches(feed: Feed, indexes: Sequence[int], workers: int, pin_memory: bool =
         ResourcesError: one of these processes died; from the iterator.
     """
     if workers:
-        _one_opencv_thread()  # here too: ending a pool of threads that a fork has not copied waits for ever
+        cv2.setNumThreads(1)  # here too: ending a pool of threads that a fork has not copied waits for ever
     several: dict[str, Any] = {"prefetch_factor": 4, "worker_init_fn": _prepare_worker} if workers else {}
     loader = DataLoader(
         feed,
@@ -203,11 +154,11 @@ def _while_workers_live(supply: Iterator[FeedBatch]) -> Iterator[FeedBatch]:
     try:
         yield from supply
     except RuntimeError as error:
-        if "DataLoader worker (pid" not in str(error):  # else one that lives tells of an error of its own
+        if "DataLoader worker (pid" not in str(error):  # an error inside a worker that is still alive
             raise
         raise ResourcesError(
             "A process that makes batches died; the machine may have run out of memory.",
-            "Use fewer --workers. The same command goes on from the last checkpoint.",
+            "Use fewer --workers. The same command resumes from the last checkpoint.",
         ) from error
     finally:
         # An error's traceback can keep the workers alive; they ignore SIGTERM, and the process would wait for them.
@@ -230,12 +181,4 @@ def _prepare_worker(number: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.set_num_threads(1)
-    _one_opencv_thread()
-
-
-def _one_opencv_thread() -> None:
-    try:
-        import cv2
-    except ImportError:  # pragma: no cover - the `train` extra is not installed, then nothing here uses it
-        return
     cv2.setNumThreads(1)

@@ -1,8 +1,8 @@
 """How a training is started: on which device, in how many processes, with which settings.
 
-accelerate takes choices from environment variables, too, which `accelerate launch` sets from its own configuration and
-which may be left over from something else. Where there is an option of ours, that counts, and `overruled` tells what
-does not; what would change the result and cannot be held off is refused.
+accelerate also reads environment variables, which `accelerate launch` sets from its own configuration and which may be
+left over from another project. Options of `clue train` overrule them (`overruled` lists which); what would change the
+result and cannot be overruled is refused.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SHARDED = {
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
     "ACCELERATE_USE_PARALLELISM_CONFIG": "parallelism of several kinds",
 }
-"""Ways of accelerate to share out one network, of which no process has all that a state and a model are made of."""
+"""Ways to shard one network: no process has all of the weights to save."""
 _TORCHRUN = "torchrun --nproc_per_node N -m clue_cli train … starts N processes, on CPUs too."
 
 
@@ -38,8 +38,8 @@ def make_accelerator(options: TrainingOptions) -> Accelerator:
     """The accelerator for the options.
 
     Raises:
-        OptionsError: fp16 without a GPU, other processes than the launcher was asked for, a network shared out among
-            them, or something else that the environment asks accelerate for and that cannot be.
+        OptionsError: fp16 without a GPU, another number of processes than were asked for, a sharded network, or another
+            setting of the environment that cannot be followed.
     """
     _check_launch()
     _check_environment()
@@ -101,8 +101,8 @@ def _check_environment() -> None:
     for name, kind in _SHARDED.items():
         if os.environ.get(name, "").lower() == "true":
             raise OptionsError(
-                f"accelerate is configured for {kind} ({name}), which shares the network out.",
-                "Here each process has all of it: `accelerate config`, or `accelerate launch --multi_gpu`.",
+                f"accelerate is configured for {kind} ({name}), which shards the network.",
+                "Here each process holds all of it: `accelerate config`, or `accelerate launch --multi_gpu`.",
             )
     backend = os.environ.get("ACCELERATE_FP8_BACKEND", "no")
     if backend.lower() != "no":
@@ -113,7 +113,7 @@ def _check_environment() -> None:
 
 
 def overruled(options: TrainingOptions) -> list[str]:
-    """What the environment asks accelerate for and what is not done, as there is an option for it: a sentence each."""
+    """The environment variables that options overrule: a sentence each."""
     ours = {
         "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": (str(options.accumulate), f"--accumulate is {options.accumulate}"),
         "ACCELERATE_MIXED_PRECISION": (options.precision, f"--precision is {options.precision}"),
@@ -127,7 +127,7 @@ def overruled(options: TrainingOptions) -> list[str]:
 
 
 def settings(task: Task, preset: Preset, source: Checkpoint | None, processes: int) -> dict[str, Any]:
-    """All that decides the result of a training: one goes on with the same only."""
+    """All that decides the result of a training, which resumes with the same settings only."""
     return {
         "options": task.options.to_dict(),
         "preset": preset.to_dict(),

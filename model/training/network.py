@@ -1,4 +1,4 @@
-"""From a preset and the options to a network that is ready to learn."""
+"""Builds the network to train from a preset and the options."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def prepare_network(
 ) -> CLUE:
     """The network on the CPU, in training mode.
 
-    Its first weights are those of a checkpoint; or, for a preset that stands on weights of others, these, with new
-    ones in fusion and localization; or new ones. Adapters of a checkpoint go on as adapters where the preset has the
-    same; else they are merged, and what comes out is a whole model.
+    Its initial weights are those of a checkpoint; or, for a preset with base weights, these, with random ones in fusion
+    and localization; or random ones. Adapters of a checkpoint stay adapters where the preset has the same; else they
+    are merged, and the result is a whole model.
 
     Args:
         preset: with the options applied (`with_options`).
@@ -53,7 +53,7 @@ def prepare_network(
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, or of another preset; the message says what differs.
-        BasesError: the weights of others are not registered, damaged, or do not fit.
+        BasesError: the base weights are not registered, damaged, or do not fit.
     """
     torch.manual_seed(options.seed)
     source = inspect(init) if init is not None else None
@@ -88,7 +88,7 @@ def hold_frozen(model: nn.Module, dtype: torch.dtype) -> None:
 
 
 def stored_weights(model: CLUE) -> dict[str, Tensor]:
-    """What a training that goes on needs: of what stands on weights of others those that learn, else all."""
+    """The weights that a resumed training needs: with base weights those that learn, else all."""
     weights: dict[str, Tensor] = model.state_dict()
     if not model.kept_as_adapters:
         return weights
@@ -161,7 +161,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
 
 
 def planned(preset: Preset, options: TrainingOptions) -> CLUE:
-    """The network that would be trained, on the meta device: what of it learns, and no weights.
+    """The network that would be trained, on the meta device: which parameters learn, without any weights.
 
     Args:
         preset: with the options applied (`with_options`).

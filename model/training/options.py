@@ -6,15 +6,14 @@ command line change some of them.
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field
 
-from model.config import ConfigError, ConfigFile, read_yaml
+from model.config import ConfigError, ConfigFile, Place, check, dotted, read_yaml
 from model.data.making import Finish, Making, Share, Strict
 from model.preset import Adapt, NoiseSchedule
 from model.training.errors import OptionsError
@@ -69,18 +68,6 @@ class TrainingOptions(Strict):
     device: Literal["auto", "cpu"]
     workers: Annotated[int, Field(ge=0, le=1024)]
 
-    @model_validator(mode="after")
-    def _fit(self) -> TrainingOptions:
-        if (self.steps is None) == (self.minutes is None):
-            raise ValueError("Exactly one of --steps and --minutes says how long to train")
-        if self.start_share and not self.ema:
-            raise ValueError("start_share is of the average of the weights, and ema is 0: there is none")
-        if self.finish is not None and self.made is None:
-            raise ValueError("finish needs made, which says what pictures are made of")
-        if not self.bce_weight + self.dice_weight > 0:
-            raise ValueError("bce_weight and dice_weight are both 0; at least one must be larger")
-        return self
-
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, without what has no effect on the result, and without newer options that are off."""
         off = {name for name in NEWER if not getattr(self, name)}
@@ -93,23 +80,27 @@ class TrainingOptions(Strict):
         return min(seconds / (60 * (self.minutes or math.inf)), 1.0)
 
 
-def read_options(recipe: str = DEFAULT, changes: Sequence[str] = (), **typed: Any) -> TrainingOptions:
+def read_options(
+    recipe: str = DEFAULT, changes: Sequence[str] = (), *, dry_run: bool = False, **typed: Any
+) -> TrainingOptions:
     """The options of a training.
 
     Args:
         recipe: name of a recipe in the package, or a YAML file.
         changes: `key=value`, each of one option; parts of nested options are `key.part=value`.
+        dry_run: the length may be missing, and is one step then.
         typed: options from the command line, which count more than both. Only one length counts: that which is typed.
 
     Raises:
-        OptionsError: naming the option, where it comes from, its value, and what is allowed.
+        ConfigError: an option is wrong; names it, where it comes from, its value, and what is allowed.
+        OptionsError: there is no such recipe, or options do not go together.
     """
     values: dict[str, Any] = _read_recipe(DEFAULT).value
-    where: dict[str, str] = {}
+    origins: dict[str, Callable[[Place], str]] = {}
     if recipe != DEFAULT:
         file = _read_recipe(recipe)
         values = _merged(values, file.value)
-        where |= {key: file.where(key) for key in file.value}
+        origins |= dict.fromkeys(file.value, lambda place: file.where(*place))
     for change in changes:
         path, equals, value = change.partition("=")
         if not (equals and path.strip() and value.strip()):
@@ -118,41 +109,37 @@ def read_options(recipe: str = DEFAULT, changes: Sequence[str] = (), **typed: An
                 "Write --set key=value, such as --set lr=1e-4.",
             )
         key, *rest = path.strip().split(".")
-        where[key] = f"--set {key}"
+        origins[key] = lambda place: f"--set {dotted(place)}"
         nested: Any = value.strip()
         for part in reversed(rest):
             nested = {part: nested}
         values = _merged(values, {key: nested})
-    lengths = {"steps": None, "minutes": None} if {"steps", "minutes"} & typed.keys() else {}
-    try:
-        return TrainingOptions(**(values | lengths | typed))
-    except ValidationError as error:
-        where |= {key: "--" + key.replace("_", "-") for key in typed}
-        raise OptionsError(_in_words(error, where)) from error
+    if {"steps", "minutes"} & typed.keys():
+        values |= {"steps": None, "minutes": None}
+    elif dry_run and all(values[key] in (None, "null") for key in ("steps", "minutes")):
+        values["steps"] = 1
+    origins |= dict.fromkeys(typed, lambda place: "--" + str(place[0]).replace("_", "-"))
+
+    def where(place: Place) -> str:
+        return origins.get(str(place[0]), dotted)(place) if place else "The recipe"
+
+    options = check(TrainingOptions, values | typed, where)
+    if problem := _misfit(options):
+        raise OptionsError(f"{problem}.")
+    return options
 
 
-def _in_words(error: ValidationError, where: Mapping[str, str]) -> str:
-    """The first thing that is wrong, as a sentence."""
-    first = error.errors()[0]
-    said = first["msg"].removeprefix("Value error, ")
-    if not first["loc"]:
-        return f"{said}."
-    key, *rest = map(str, first["loc"])
-    name = ".".join([where.get(key, key), *rest])
-    if first["type"] == "value_error":
-        return f"{name}: {said}."
-    if first["type"] == "extra_forbidden":
-        parts: dict[str, type[BaseModel]] = {"made": Making, "finish": Finish}
-        known = list((parts[key] if rest else TrainingOptions).model_fields)
-        close = difflib.get_close_matches([key, *rest][-1], known, 1)
-        hint = f" Did you mean {close[0]}?" if close else ""
-        return f"{name}: there is no such option.{hint} Options: {', '.join(known)}."
-    if first["type"] == "missing":
-        return f"{name} is missing."
-    value = first["input"]
-    shown = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-    expected = said.rpartition(" should ")[2].partition(", unable")[0].partition(" after")[0]
-    return f"{name} is {shown if len(shown) < 80 else shown[:79] + '…'}; it should {expected}."
+def _misfit(options: TrainingOptions) -> str:
+    """Which options do not go together; empty: all do."""
+    if (options.steps is None) == (options.minutes is None):
+        return "Exactly one of --steps and --minutes says how long to train"
+    if options.start_share and not options.ema:
+        return "start_share is of the average of the weights, and ema is 0: there is none"
+    if options.finish is not None and options.made is None:
+        return "finish needs made, which says what pictures are made of"
+    if not options.bce_weight + options.dice_weight > 0:
+        return "bce_weight and dice_weight are both 0; at least one must be larger"
+    return ""
 
 
 def _read_recipe(name: str) -> ConfigFile:

@@ -1,4 +1,4 @@
-"""One step of the optimizer after the other, each from batches that its own number decides."""
+"""The steps of the optimizer, each from batches that its own number decides; on one GPU, recorded as a CUDA graph."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -16,11 +17,54 @@ from model.losses import clue_loss
 from model.training.errors import NotFiniteError, OptionsError
 from model.training.feed import Feed, FeedBatch, batches
 from model.training.launch import recorded
-from model.training.log import Row
 from model.training.options import TrainingOptions
-from model.training.recorded import Recorded
-from model.training.state import RunFolder, seed_step, write_tensors
+from model.training.run_folder import Row, RunFolder, write_tensors
 from model.training.task import Position
+
+
+class Recorded:
+    """Records a function of tensors that changes others in place, and replays it.
+
+    Args:
+        update: what is recorded. It takes tensors on the GPU, and gives one.
+        state: gives the tensors that it changes.
+    """
+
+    def __init__(self, update: Callable[..., Tensor], state: Callable[[], list[Tensor]]) -> None:
+        self._update, self._state = update, state
+        self._graphs: dict[tuple[torch.Size, ...], tuple[torch.cuda.CUDAGraph, list[Tensor], Tensor]] = {}
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """What the update gives; the next call overwrites it."""
+        shapes = tuple(one.shape for one in inputs)
+        if shapes not in self._graphs:
+            self._record(shapes, [one.clone() for one in inputs])
+        graph, own, out = self._graphs[shapes]
+        for mine, one in zip(own, inputs, strict=True):
+            mine.copy_(one)
+        graph.replay()
+        return out
+
+    def _record(self, shapes: tuple[torch.Size, ...], own: list[Tensor]) -> None:
+        """Updates before it choose algorithms and make what the optimizer keeps; what they change is put back."""
+        before = {id(one): one.detach().clone() for one in self._state()}
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(2):
+                self._update(*own)
+        torch.cuda.current_stream().wait_stream(stream)
+        with torch.no_grad():
+            for one in self._state():
+                one.copy_(before[id(one)]) if id(one) in before else one.zero_()
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        pool = next((other[0].pool() for other in self._graphs.values()), None)
+        # Other threads, such as the one that pins batches, use the GPU meanwhile.
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+            out = self._update(*own)
+        self._graphs[shapes] = graph, own, out
+
 
 _ENDLESS = 2**36
 """Batches of a training by the clock: more than any will see."""
@@ -182,3 +226,39 @@ class Steps:
             f"{kept}; the last checkpoint is whole. A lower lr or clip (--set lr=1e-4) or --precision no may help, "
             "in another --out with --init.",
         )
+
+
+def seed_step(seed: int, step: int, process: int) -> None:
+    """Seed torch's generators for one step: what dropout draws depends on nothing that came before."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, step, process]).generate_state(1, np.uint64)[0] >> 1))
+
+
+class StepStatus:
+    """Words on how a training goes: images per second, losses, the latest validation F1."""
+
+    def __init__(self) -> None:
+        self._losses = self._f1 = ""
+        self._speed = self._starved = 0.0
+        self._restart()
+
+    def after_step(self, row: Row) -> str:
+        """The status after the step of this row."""
+        self._images += row["images"]
+        self._waited += row["waited"]
+        seconds = max(time.monotonic() - self._since, 1e-6)
+        if seconds > 2 or not self._speed:
+            self._speed, self._starved = self._images / seconds, self._waited / seconds
+            self._restart()
+        waiting = f" ({self._starved:.0%} waiting for them)" if self._starved > 0.1 else ""
+        self._losses = f"{self._speed:.1f} images/s{waiting}, loss {row['loss']:.4f}"
+        self._losses += f" (BCE {row['bce']:.4f}, Dice {row['dice']:.4f})"
+        return self._losses + self._f1
+
+    def after_validation(self, row: Row) -> str:
+        """The status after the validation of this row."""
+        self._restart()
+        self._f1 = f", F1 {row['f1']:.3f}"
+        return self._losses + self._f1 if self._losses else ""
+
+    def _restart(self) -> None:
+        self._images, self._waited, self._since = 0, 0.0, time.monotonic()

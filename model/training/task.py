@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from model.data.calibration_pictures import CalibrationPictures
 from model.data.made_pictures import MadePictures
-from model.preset import Preset
-from model.training.calibrate import CalibrationLike
+from model.presets import Preset
 from model.training.feed import StreamLike
-from model.training.loss_weights import LossWeights
 from model.training.options import TrainingOptions
+from model.training.schedule import LossWeights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,12 +19,12 @@ class Task:
     """What is to be trained, on what, and where to.
 
     Attributes:
-        out: the runs folder.
+        out: the run folder.
         preset: of the network, before the options.
         options: of the training.
         training, validation: two sides of the data, no source photo in both.
-        calibration: a third one, to fit the score and its confidence on; None: there is none, and no confidence.
-        data: what identifies the data, in JSON types; a training goes on with the same only.
+        calibration: pictures of a third side, to fit the score and its confidence on; None: no confidence.
+        data: what identifies the data, in JSON types; a training resumes with the same data only.
         init: a model whose weights are the first ones.
     """
 
@@ -33,7 +33,7 @@ class Task:
     options: TrainingOptions
     training: StreamLike
     validation: StreamLike
-    calibration: CalibrationLike | MadePictures | None = None
+    calibration: CalibrationPictures | MadePictures | None = None
     data: dict[str, Any] = field(default_factory=dict)
     init: str | None = None
 
@@ -58,7 +58,7 @@ class Outcome:
     Attributes:
         step: steps done.
         best_f1: of the model in `best/`; -1: none was validated yet.
-        interrupted: it was stopped, and the same command goes on.
+        interrupted: it was stopped; the same command resumes it.
         damaged: pictures that were skipped.
     """
 

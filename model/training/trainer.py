@@ -1,8 +1,8 @@
 """The training loop: AdamW, warm-up and cosine, accumulation, an average of the weights, exact resume; accelerate.
 
 One CPU, one GPU, or several through `accelerate launch`; several processes on CPUs through `torchrun`. A step is a
-function of the state before it, the seed and its own number, so that an interrupted training that goes on gives the
-losses of one that was never interrupted.
+function of the state before it, the seed and its own number, so that a resumed training gives the losses of
+one that was never interrupted.
 """
 
 from __future__ import annotations
@@ -28,13 +28,10 @@ from model.evaluation.pixel_scores import Counts
 from model.preset import Preset
 from model.reporter import SILENT, Reporter
 from model.storage import save
-from model.training.average import Average
 from model.training.errors import OtherSettingsError, ResourcesError
 from model.training.feed import Feed
 from model.training.finish import calibrate_kept, no_calibration
 from model.training.launch import make_accelerator, overruled, recorded, settings
-from model.training.log import Log, Row, StepStatus, validation_line
-from model.training.loss_weights import LossWeights
 from model.training.network import (
     count_parameters,
     frozen_format,
@@ -43,15 +40,24 @@ from model.training.network import (
     stored_weights,
     with_options,
 )
-from model.training.schedule import learning_rate
-from model.training.state import RunFolder, writing
-from model.training.steps import Steps
+from model.training.run_folder import Log, Row, RunFolder, writing
+from model.training.schedule import Average, LossWeights, learning_rate
+from model.training.steps import Steps, StepStatus
 from model.training.task import Outcome, Position, Task
-from model.training.validation import SHOWN, Summary, by_source, fixed_batches, measure, summarize, write_samples
+from model.training.validation import (
+    SHOWN,
+    Summary,
+    by_source,
+    fixed_batches,
+    measure,
+    summarize,
+    validation_line,
+    write_samples,
+)
 
 
 def train(task: Task, reporter: Reporter = SILENT, stop: threading.Event | None = None) -> Outcome:
-    """Train, or go on with, a network.
+    """Train a network, or resume its training.
 
     Args:
         task: what to do.
@@ -61,7 +67,7 @@ def train(task: Task, reporter: Reporter = SILENT, stop: threading.Event | None 
     Raises:
         TrainingError: see `model.training.errors`; the last checkpoint is whole.
         CheckpointError: `init` is missing, damaged or of another preset.
-        BasesError: the preset stands on weights of others, which are not registered, damaged, or do not fit.
+        BasesError: the preset needs base weights, which are not registered, damaged, or do not fit.
     """
     accelerator = make_accelerator(task.options)
     if not accelerator.is_main_process:
@@ -121,7 +127,9 @@ class _Trainer:
         self._restore(folder.load_state())
         feed = Feed(task.training, preset, options.batch, options.seed, options.without_matches)
         self.steps = Steps(self.network, self.optimizer, feed, options, self.position, folder, accelerator, self._write)
-        self.checked = fixed_batches(Feed(task.validation, preset, options.batch, options.seed), options, accelerator)
+        checked = Feed(task.validation, preset, options.batch, options.seed)
+        self.checked = fixed_batches(checked, options, accelerator, reporter)
+        reporter.finish()
         self.status, self.reported = StepStatus(), int(self.position.seconds)
         self.started = time.monotonic()
 
@@ -237,7 +245,7 @@ class _Trainer:
             self._keep(self.folder.last, None)
         self.accelerator.wait_for_everyone()
         if not self.accelerator.is_main_process:
-            return False  # nobody waits for the calibration: it can take longer than processes wait for each other
+            return False  # no process waits for the calibration: it may take longer than their timeout
         self._free()
         same = position.best_step == position.step
         groups = [[self.folder.last, self.folder.best]] if same else [[self.folder.last], [self.folder.best]]
@@ -250,14 +258,14 @@ class _Trainer:
         return False
 
     def _free(self) -> None:
-        """Give the GPU's memory back: all is saved, and what is calibrated is loaded anew."""
+        """Free the GPU's memory: all is saved, and models are loaded again to be calibrated."""
         if self.accelerator.device.type == "cuda":  # pragma: no cover - needs a GPU
             self.optimizer.state.clear()
             self.model.cpu()
             torch.cuda.empty_cache()
 
     def _save(self) -> None:
-        """Replace the state on the disk by that of now."""
+        """Replace the saved state by the current one."""
         self.steps.share_damage()
         if self.accelerator.is_main_process:
             position, scaler = self.position, self.accelerator.scaler
@@ -289,11 +297,11 @@ class _Trainer:
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise OtherSettingsError(
                 f"{self.folder.state} does not fit this training: {str(error).splitlines()[0]}.",
-                "Start anew in another --out, with --init for the best model so far.",
+                "Start again with another --out, and --init for the best model so far.",
             ) from error
 
     def _agreed_to_stop(self) -> bool:
-        """Whether any process was asked to stop: all of them have to, or one would wait for another for ever."""
+        """Whether any process was asked to stop: then all of them must, or one would wait for another forever."""
         if self.world == 1:
             return self.stop.is_set()
         return any(gather_object([self.stop.is_set()]))

@@ -15,9 +15,11 @@ from PIL import Image
 from torch import nn
 
 from model.evaluation.pixel_scores import THRESHOLD, Counts
+from model.reporter import SILENT, Reporter
 from model.training.errors import OptionsError
 from model.training.feed import Feed, FeedBatch, batches
 from model.training.options import TrainingOptions
+from model.training.run_folder import Row
 from model.whole_file import write_whole
 
 SHOWN = 8
@@ -43,19 +45,25 @@ class Summary:
     recall: float
 
 
-def fixed_batches(feed: Feed, options: TrainingOptions, accelerator: Accelerator) -> list[FeedBatch]:
+def fixed_batches(
+    feed: Feed, options: TrainingOptions, accelerator: Accelerator, reporter: Reporter = SILENT
+) -> list[FeedBatch]:
     """This process's part of the validation, made once and kept; at least a batch.
 
     Raises:
         ResourcesError: a process that makes batches died.
-        OptionsError: there is no picture that can be read, or none that is forged.
+        OptionsError: no picture can be read, or none is forged.
     """
     count, pictures = 0, 0
     while pictures < options.validation_samples or count < accelerator.num_processes:
         pictures += feed.count(count)
         count += 1
     mine = range(accelerator.process_index, count, accelerator.num_processes)
-    made = list(batches(feed, mine, options.workers))
+    reporter.stage("Making the validation samples", "samples", sum(map(feed.count, mine)))
+    made: list[FeedBatch] = []
+    for batch in batches(feed, mine, options.workers):
+        made.append(batch)
+        reporter.advance(len(batch.images))
     problems = [batch.problem for batch in made if batch.problem]
     if problems:
         raise OptionsError(f"Nothing to validate on: {problems[0]}.", "Look at the data with --dry-run.")
@@ -140,3 +148,12 @@ def write_samples(path: Path, batches: Sequence[FeedBatch], maps: Sequence[NDArr
             sheet[top : top + part.shape[0], left : left + part.shape[1]] = part
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda part: Image.fromarray(sheet).save(part, "PNG"))
+
+
+def validation_line(row: Row) -> str:
+    """The result of a validation in words."""
+    line = f"step {row['step']}: F1 {row['f1']:.4f} on {row['forged']} forged images"
+    if row["authentic"]:
+        line += f", {row['marked_on_authentic']:.2%} of the area marked on {row['authentic']} authentic ones"
+    line += f"; weights of BCE {row['bce_weight']:.3f}, of Dice {row['dice_weight']:.3f}"
+    return line + (" (best so far)" if row["best"] else "")

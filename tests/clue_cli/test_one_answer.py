@@ -19,8 +19,8 @@ from clue_cli.evidence.item import Photo
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.scan.options import ScanOptions
 from model.calibration import Calibration
-from model.data.crop import AS_IT_IS, cut
 from model.data.mix import Masks, Shape
+from model.data.sources import AS_IT_IS, cut
 from model.datasets.sample import Sample
 from model.images.pixels import SUFFIXES, read_pixels
 from model.predictor import OutOfMemory

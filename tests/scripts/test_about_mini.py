@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from model.data.resynthesis import load_autoencoder
+from model.data.filling import load_autoencoder
 from tests.drawn_pictures import noise
 from tests.scripts.conftest import modules_of_scripts
 from tests.shipped_photos import write_root

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.data.edits.document import word_boxes
+from model.data.document import word_boxes
 from tests.drawn_pictures import page
 from tests.scripts.conftest import modules_of_scripts
 

@@ -10,9 +10,8 @@ import pytest
 
 from clue_cli.errors import NothingToScanError
 from clue_cli.forging import worker
-from clue_cli.forging.folder import LOG, SUMMARY
 from clue_cli.forging.options import ForgeOptions
-from clue_cli.forging.run import forge_folder
+from clue_cli.forging.run import LOG, SUMMARY, forge_folder
 from model.reporter import Level, Reporter
 
 SEED = 3
@@ -64,7 +63,7 @@ def test_the_next_attempt_takes_its_place(
 
 
 @pytest.mark.parametrize(("times", "said"), [(0, []), (1, ["1 edit failed"]), (2, ["2 edits failed"])])
-def test_how_many_is_told_in_the_end(
+def test_the_number_is_noted_in_the_end(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int, said: list[str]
 ) -> None:
     lines: list[str] = []

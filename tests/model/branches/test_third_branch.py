@@ -28,7 +28,7 @@ from model.presets import preset_of
 from model.registry import Base, BasesError
 from model.reporter import SILENT
 from model.storage import examine, load
-from model.training.log import read_log
+from model.training.run_folder import read_log
 from model.training.trainer import train
 from tests.base_layouts import SMALL, write_prompt_file, write_sd3
 from tests.model.training.made import QUICK, Stopper, task

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+pytest.importorskip("cv2", reason="the extra `train` is not installed")
+
 from model.data.source_photos import SourcePhotos, checked_size, find_source_photos
 from tests.drawn_pictures import page
 

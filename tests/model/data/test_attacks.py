@@ -26,10 +26,8 @@ def photo() -> Pixels:
         ("webp:60", "webp:60", (96, 128)),
         ("blur:5", "blur:5", (96, 128)),
         ("blur:1", "blur:1", (96, 128)),
-        ("noise:7", "noise:7", (96, 128)),
         ("noise:0.5", "noise:0.5", (96, 128)),
         ("resize:0.5", "resize:0.5", (48, 64)),
-        ("resize:2", "resize:2", (192, 256)),
         ("double-jpeg:90,70", "double-jpeg:90,70", (96, 128)),
         ("social:facebook-like", "social:facebook-like", (96, 128)),
         ("resize:0.5+none + jpeg:80", "resize:0.5+jpeg:80", (48, 64)),
@@ -56,7 +54,7 @@ def test_attack(text: str, name: str, shape: tuple[int, int], photo: Pixels) -> 
      "noise:-1", "noise:inf", "resize:0", "resize:9", "resize:1e9", "double-jpeg:90", "double-jpeg:90,x",
      "double-jpeg:1,2,3", "social:facebook", "grid:none", "grid:", "sharpen:3", "jpeg:70+", "jpeg:70+grid:webp"],
 )  # fmt: skip
-def test_what_is_no_attack_says_what_is_expected(text: str) -> None:
+def test_an_unknown_attack_says_what_is_expected(text: str) -> None:
     with pytest.raises(AttackError, match=r"expected|known"):
         parse(text)
 
@@ -68,11 +66,8 @@ def test_grids_are_the_published_ones() -> None:
     assert [a.name for a in parse("grid:imdl-jpeg")] == [f"jpeg:{q}" for q in (100, 90, 80, 70, 60, 50)]
     for name, members in GRIDS.items():
         assert [attack.name for attack in parse(f"grid:{name}")] == members
-
-
-def test_each_attack_once_in_order() -> None:
     names = [attack.name for attack in parse_all(["jpeg:70", "grid:imdl-jpeg", "jpeg:70.0", "none"])]
-    assert names == ["jpeg:70", "jpeg:100", "jpeg:90", "jpeg:80", "jpeg:60", "jpeg:50", "none"]
+    assert names == ["jpeg:70", "jpeg:100", "jpeg:90", "jpeg:80", "jpeg:60", "jpeg:50", "none"]  # each once, in order
 
 
 def test_chains_are_the_steps_in_order(photo: Pixels) -> None:
@@ -97,7 +92,8 @@ def test_noise_has_the_stated_variance_and_follows_seed_and_picture(photo: Pixel
 
 @pytest.mark.parametrize("size", [1, 3, 5, 7, 11, 15, 19, 23])
 def test_blur_is_that_of_opencv(size: int, photo: Pixels) -> None:
-    cv2 = pytest.importorskip("cv2", reason="the extra `train` is not installed")
+    import cv2
+
     assert np.allclose(gaussian_kernel(size), cv2.getGaussianKernel(size, 0, cv2.CV_32F)[:, 0], atol=1e-6)
     expected = cv2.GaussianBlur(photo, (size, size), 0)
     ours = parse(f"blur:{size}")[0].apply(photo)

@@ -1,8 +1,7 @@
-"""What a dry run says of a mix."""
+"""What a dry run shows of a mix: lines, and the contact sheet."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -11,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.data.description import AREA_EDGES, describe
-from model.data.mix import Authentic, Forge, MaskFolder, Mix, Pairs, Source, Validation
+from model.data.description import AREA_EDGES, CAPTION, OUTLINE, contact_sheet, describe, marked
+from model.data.mix import Authentic, Forge, MaskFolder, Mix, Pairs, Shape, Source, Validation
+from model.data.stream import Stream
+from model.images.pixels import DamagedFileError
 from model.reporter import Reporter
 
 
@@ -40,15 +41,12 @@ def mix(tmp_path_factory: pytest.TempPathFactory) -> Mix:
 
 
 def test_counts_sizes_areas_and_damage(mix: Mix) -> None:
-    own, photos, made = describe(mix).sources
+    own, photos, made = describe(mix)
     assert (own.kind, own.train + own.validation, own.authentic) == ("pairs", 20, 0)
     assert own.validation > 0
     assert own.sizes == [[40, 50], [49, 50], [57, 50]]
     areas = [0.0] * 14 + [number / 50 for number in range(1, 5)]
-    bins = [
-        sum(a == 0 for a in areas),
-        *(sum(lo < a <= hi for a in areas) for lo, hi in pairwise(AREA_EDGES)),
-    ]
+    bins = [sum(a == 0 for a in areas), *(sum(lo < a <= hi for a in areas) for lo, hi in pairwise(AREA_EDGES))]
     assert own.forged_area == bins
     assert [Path(line.split(": ")[0]).name for line in own.damaged] == ["c18.png", "c19.png"]
     assert len(own.problems) == 1
@@ -58,7 +56,7 @@ def test_counts_sizes_areas_and_damage(mix: Mix) -> None:
 
 
 def test_lines_are_for_a_terminal(mix: Mix) -> None:
-    lines = describe(mix).lines(most=1)
+    lines = [line for source in describe(mix) for line in source.lines(most=1)]
     assert all(line.isprintable() for line in lines)
     text = "\n".join(lines)
     for expected in (
@@ -88,30 +86,24 @@ def test_masks_that_look_inverted_are_a_warning(tmp_path: Path) -> None:
         Image.fromarray(mask).save(tmp_path / "masks" / f"{number}.png")
     for wrong in (False, True):
         pairs = Pairs(tmp_path / "images", tmp_path / "masks", inverted=wrong)
-        lines = describe(Mix(tmp_path / "mix.yaml", (Source("own", 1, pairs),), Validation())).lines()
-        assert any("warning: 4 of 4 masks mark most of the image" in line for line in lines) is wrong
+        (own,) = describe(Mix(tmp_path / "mix.yaml", (Source("own", 1, pairs),), Validation()))
+        assert any("warning: 4 of 4 masks mark most of the image" in line for line in own.lines()) is wrong
 
 
 def test_of_a_large_set_some_masks_are_decoded_and_all_sizes_compared(mix: Mix) -> None:
-    whole, some = describe(mix, most=0).sources[0], describe(mix, most=5).sources[0]
+    whole, some = describe(mix, most=0)[0], describe(mix, most=5)[0]
     assert sum(some.forged_area) <= 5 < sum(whole.forged_area)
     assert some.damaged == whole.damaged
     assert some.sizes == whole.sizes
 
 
-def test_everything_goes_into_json(mix: Mix) -> None:
-    told = json.loads(json.dumps(describe(mix).to_dict()))
-    assert told["area_edges"] == list(AREA_EDGES)
-    assert [source["name"] for source in told["sources"]] == ["own", "photos", "made"]
-
-
-def test_an_empty_mix_is_told(tmp_path: Path) -> None:
+def test_sources_without_images_are_listed(tmp_path: Path) -> None:
     mix = Mix(
         tmp_path / "mix.yaml",
         (Source("a", 1, Forge((tmp_path,))), Source("b", 1, Authentic((tmp_path,)))),
         Validation(),
     )
-    lines = describe(mix).lines()
+    lines = [line for source in describe(mix) for line in source.lines()]
     assert "    no photo to forge from" in lines
     assert "    b: no image that can be used" in lines
 
@@ -138,7 +130,7 @@ def cut_off(tmp_path: Path) -> Mix:
 
 
 def test_damage_behind_a_header_shows_when_all_is_decoded(cut_off: Mix) -> None:
-    assert not any(line.count("1.png") for source in describe(cut_off).sources for line in source.damaged)
+    assert not any(line.count("1.png") for source in describe(cut_off) for line in source.damaged)
     events: list[object] = []
 
     class Events(Reporter):
@@ -148,7 +140,7 @@ def test_damage_behind_a_header_shows_when_all_is_decoded(cut_off: Mix) -> None:
         def advance(self, n: int = 1, status: str | None = None, *, reused: bool = False) -> None:
             events.append(n)
 
-    own, made = describe(cut_off, most=2, decode=True, reporter=Events()).sources
+    own, made = describe(cut_off, most=2, decode=True, reporter=Events())
     assert [Path(line.split(": ")[0]).name for line in own.damaged] == ["1.png", "2.png"]
     assert [Path(line.split(": ")[0]).name for line in made.damaged] == ["3.jpg"]
     assert sum(own.forged_area) == 4  # every mask, whatever `most` says
@@ -159,9 +151,9 @@ def test_masks_that_mark_nothing_can_be_damage(mix: Mix) -> None:
     own = mix.sources[0]
     assert isinstance(own.data, Pairs)
     strict = replace(mix, sources=(replace(own, data=replace(own.data, empty_masks="damaged")),))
-    (told,) = describe(strict).sources
-    assert (told.forged_area[0], len(told.damaged)) == (0, 16)
-    assert sum("the mask marks nothing" in line for line in told.damaged) == 14
+    (found,) = describe(strict)
+    assert (found.forged_area[0], len(found.damaged)) == (0, 16)
+    assert sum("the mask marks nothing" in line for line in found.damaged) == 14
 
 
 @pytest.mark.parametrize("decode", [False, True])
@@ -177,10 +169,52 @@ def test_photos_and_object_masks_that_cannot_be_used(tmp_path: Path, decode: boo
     (tmp_path / "objects" / "p3.png").write_bytes(whole[:60])  # its header can be read
     Image.new("RGB", (640, 32)).save(tmp_path / "photos" / "p4.png")
     made = Forge((tmp_path / "photos",), (MaskFolder(tmp_path / "objects"),))
-    (told,) = describe(Mix(tmp_path / "mix.yaml", (Source("made", 1, made),), Validation()), decode=decode).sources
-    assert told.cutouts == 5
-    said = [line.removeprefix(f"{tmp_path}/") for line in told.damaged]
+    (found,) = describe(Mix(tmp_path / "mix.yaml", (Source("made", 1, made),), Validation()), decode=decode)
+    assert found.cutouts == 5
+    said = [line.removeprefix(f"{tmp_path}/") for line in found.damaged]
     assert said[0] == "objects/p1.png: the mask has 48×64 pixels, its photo 64×48"
     assert said[1] == "objects/p2.png: not a picture of a known format"
     assert [line.split(":")[0] for line in said[2:]] == ["objects/p3.png"] * decode + ["photos/p4.png"]
-    assert told.sizes == [[64, 48]] * 3
+    assert found.sizes == [[64, 48]] * 3
+
+
+def test_the_region_is_tinted_and_outlined() -> None:
+    pixels = np.zeros((20, 20, 3), np.uint8)
+    mask = np.zeros((20, 20), bool)
+    mask[8:12, 8:12] = True
+    drawn = marked(pixels, mask)
+    line = (drawn == OUTLINE).all(axis=2)
+    assert (drawn[mask] == [int(0.4 * channel) for channel in OUTLINE]).all()
+    assert line[6:14, 6:14].sum() == 64 - 16
+    assert line.sum() == 48
+    assert not drawn[~mask & ~line].any()
+    assert not pixels.any()
+
+
+def test_a_sheet_shows_samples_outlined(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64), (0, 0, 200)).save(tmp_path / "a.png")
+    Image.fromarray(np.pad(np.full((20, 20), 255, np.uint8), 22)).save(tmp_path / "a_gt.png")
+    source = Source("own\x1b[2J ✓", 1, Pairs(tmp_path, tmp_path, "_gt", fit_masks=True))
+    mix = Mix(Path("mix.yaml"), (source,), Validation(0), (Shape(64, 64),))
+    contact_sheet(Stream(mix), tmp_path / "sheet.png", count=5, columns=3, side=64)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        pixels = np.asarray(sheet)
+    assert pixels.shape == (2 * (64 + 18), 3 * 68, 3)
+    assert (pixels == OUTLINE).all(axis=2).any()
+
+
+def test_a_label_lies_below_its_own_picture(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64), (0, 0, 200)).save(tmp_path / "a.png")
+    mix = Mix(Path("mix.yaml"), (Source("s", 1, Authentic((tmp_path,))),), Validation(0), (Shape(64, 64),))
+    contact_sheet(Stream(mix), tmp_path / "sheet.png", count=1, columns=1, side=192)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        rows = np.flatnonzero((np.asarray(sheet.convert("L")) < 100).any(axis=1))
+    assert rows.max() < 64 + CAPTION
+
+
+def test_a_sheet_without_a_readable_image_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"broken")
+    mix = Mix(Path("mix.yaml"), (Source("s", 1, Authentic((tmp_path,))),), Validation(0))
+    with pytest.raises(DamagedFileError, match=r"no image can be read; the last: .+a\.jpg"):
+        contact_sheet(Stream(mix), tmp_path / "sheet.png", count=2)
+    assert not (tmp_path / "sheet.png").exists()

@@ -7,23 +7,19 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import label
 
-cv2 = pytest.importorskip("cv2", reason="the extra `train` is not installed")
-
-from model.data import writing  # noqa: E402
-from model.data.edits.copy_move import copy_move  # noqa: E402
-from model.data.edits.document import FEWEST, HOW, MOST_EDITS, document, word_boxes  # noqa: E402
-from model.data.edits.local_edit import words  # noqa: E402
-from model.data.edits.removal import removal  # noqa: E402
-from model.data.edits.scene import Scene, Tools  # noqa: E402
-from model.data.edits.splice import PIECES, splice, splices  # noqa: E402
-from model.data.source_photos import SourcePhotos  # noqa: E402
-from model.data.writing import ink_of  # noqa: E402
-from tests.drawn_pictures import noise, page  # noqa: E402
+from model.data import document as writing
+from model.data.document import FEWEST, HOW, MOST_EDITS, document, ink_of, word_boxes
+from model.data.local_edit import removal, words
+from model.data.scene import Scene, Tools
+from model.data.source_photos import SourcePhotos
+from model.data.splice import PIECES, copy_move, splice, splices
+from tests.drawn_pictures import noise, page
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -175,8 +171,8 @@ def test_writing_has_the_paper_and_the_ink_of_what_it_replaces() -> None:
 
 def test_without_fonts_of_the_system_words_are_written_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "broken.ttf").write_bytes(b"no font")
-    monkeypatch.setattr("model.data.writing.FONT_FOLDERS", (str(tmp_path), str(tmp_path / "none")))
-    monkeypatch.setattr("model.data.writing._fonts", writing._fonts.__wrapped__)  # without its cache
+    monkeypatch.setattr("model.data.document.FONT_FOLDERS", (str(tmp_path), str(tmp_path / "none")))
+    monkeypatch.setattr("model.data.document._fonts", writing._fonts.__wrapped__)  # without its cache
     assert writing._fonts() == ()
     written = ink_of("abc", 20, page(64, 120)[10:36], np.random.default_rng(0))
     assert written.min() < 60 and written.max() > 240

@@ -12,14 +12,12 @@ import numpy as np
 import pytest
 import yaml
 
-pytest.importorskip("cv2", reason="the extra `train` is not installed")
-
 from model.config import ConfigError
+from model.data.filling import Fillers
 from model.data.made import MadeStream, corner
 from model.data.making import Kind, Making
 from model.data.materials import ROLES, scanned
 from model.data.mix import Split, load_mix
-from model.data.resynthesis import Fillers
 from model.data.stream import Batch
 from model.self_match import CHANNELS, self_match
 from model.training.options import read_options
@@ -225,7 +223,7 @@ def test_one_of_several_fillers_is_chosen_by_the_pixels(monkeypatch: pytest.Monk
         loaded.append(folder)
         return lambda pixels: pixels + int(folder.name)
 
-    monkeypatch.setattr("model.data.resynthesis.load_autoencoder", load)
+    monkeypatch.setattr("model.data.filling.load_autoencoder", load)
     fillers = pickle.loads(pickle.dumps(Fillers([Path("1"), Path("2")])))
     added = {int((fillers(one) - one)[0, 0, 0]) for one in (noise(8, 8, seed=seed) for seed in range(9))}
     assert added == {1, 2} and len(loaded) == 2

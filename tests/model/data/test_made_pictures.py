@@ -7,8 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-pytest.importorskip("cv2", reason="the extra `train` is not installed")
-
 from model.data.made_pictures import SMALL, Made, MadePictures, half_of, small_regions
 from model.data.materials import Materials, materials_of
 from model.data.mix import load_mix

@@ -6,17 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-cv2 = pytest.importorskip("cv2", reason="the extra `train` is not installed")
-
-from model.data.shapes import (  # noqa: E402
-    LARGEST,
-    SMALLEST,
-    bounding_box,
-    drawn_shape,
-    region_area,
-    smallest_area,
-    superpixel_shape,
-)
+from model.data.shapes import LARGEST, SMALLEST, bounding_box, drawn_shape, region_area, smallest_area, superpixel_shape
 
 
 def test_shapes_have_about_the_area_asked_for() -> None:

@@ -1,4 +1,4 @@
-"""Entries: by stem, never by order, and whatever has no partner is told."""
+"""The images of a source: matched by stem, never by order; whatever has no partner is listed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from model.datasets.sample import Sample
 from tests.model.data.made import touch
 
 
-def told(root: Path, samples: list[Sample]) -> list[tuple[str, str | None, str]]:
+def shown(root: Path, samples: list[Sample]) -> list[tuple[str, str | None, str]]:
     def below(paths: tuple[Path, ...]) -> str | None:
         return str(paths[0].relative_to(root)) if paths else None
 
@@ -27,7 +27,7 @@ def test_pairs_by_stem_never_by_order(tmp_path: Path) -> None:
         "m/a_gt.png", "m/b_gt.png", "m/b_gt.bmp", "m/deep/c_gt.png", "m/d_gt.png", "m/e.png", "m/Thumbs.db",
     )  # fmt: skip
     found = list_images(Source("s", 1, Pairs(tmp_path / "i", tmp_path / "m", "_gt")))
-    assert told(tmp_path, found.samples) == [
+    assert shown(tmp_path, found.samples) == [
         ("i/a.PNG", "m/a_gt.png", "a"),
         ("i/b.jpg", "m/b_gt.bmp", "b"),
         ("i/deep/c.tif", "m/deep/c_gt.png", "c"),
@@ -45,11 +45,11 @@ def test_pairs_by_stem_never_by_order(tmp_path: Path) -> None:
 def test_images_and_masks_in_one_folder(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "a_mask.png")
     found = list_images(Source("s", 1, Pairs(tmp_path, tmp_path, "_mask", re.compile("^(.)"))))
-    assert told(tmp_path, found.samples) == [("a.jpg", "a_mask.png", "a")]
+    assert shown(tmp_path, found.samples) == [("a.jpg", "a_mask.png", "a")]
     assert not found.problems
 
 
-def test_links_to_folders_are_told_not_followed(tmp_path: Path) -> None:
+def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
     touch(tmp_path, "p/a.jpg", "q/b.jpg")
     (tmp_path / "p" / "loop").symlink_to(tmp_path / "p")
     (tmp_path / "p" / "c.jpg").symlink_to(tmp_path / "q" / "b.jpg")
@@ -58,7 +58,7 @@ def test_links_to_folders_are_told_not_followed(tmp_path: Path) -> None:
     assert found.problems == [f"{tmp_path}/p/loop: a link to a folder is not followed"]
 
 
-def test_an_empty_set_is_told(tmp_path: Path) -> None:
+def test_an_empty_set_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "i").mkdir()
     (tmp_path / "m").mkdir()
     for data in (Pairs(tmp_path / "i", tmp_path / "m"), Authentic((tmp_path / "i",))):
@@ -81,7 +81,7 @@ def test_a_fraction_is_chosen_by_name(tmp_path: Path) -> None:
 def test_an_authentic_photo_in_two_folders_of_a_source_counts_once(tmp_path: Path) -> None:
     touch(tmp_path, "p/a.jpg", "p/q/b.jpg")
     found = list_images(Source("s", 1, Authentic((tmp_path / "p", tmp_path / "p" / "q"))))
-    assert told(tmp_path, found.samples) == [("p/a.jpg", None, "a"), ("p/q/b.jpg", None, "b")]
+    assert shown(tmp_path, found.samples) == [("p/a.jpg", None, "a"), ("p/q/b.jpg", None, "b")]
 
 
 def test_photos_to_forge_are_no_images(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_photos_to_forge_are_no_images(tmp_path: Path) -> None:
         list_images(Source("s", 1, Forge((tmp_path,))))
 
 
-def test_a_folder_that_may_not_be_listed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_may_not_be_listed_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuses(folder: Path) -> None:
         raise PermissionError(13, "Permission denied", str(folder))
 

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from model.config import ConfigError
-from model.data.crop import sample_mask
 from model.data.mix import Masks, NamedSet, Source
-from model.data.sources import list_images
+from model.data.sources import list_images, sample_mask
 from model.datasets.registry import DATASETS, locate
 from model.datasets.sample import Sample
 from tests.model.data.made import touch

@@ -7,45 +7,27 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from model.clue import CLUE
+from model.data.calibration_pictures import CalibrationPictures, Label
+from model.data.mix import Shape
+from model.data.stream import Batch, TrainingSample
 from model.preset import Preset
-from model.reporter import Level, Reporter
-from model.score import OF_HEATMAP
-from model.training.calibrate import LabelLike, Scored, look_at
-from model.training.log import Row, read_log
+from model.reporter import SILENT, Level, Reporter
+from model.training.calibrate import Scored, look_at
 from model.training.options import TrainingOptions, read_options
+from model.training.run_folder import Row, read_log
 from model.training.task import Task
 from tests.tiny_model import TINY
 
 QUICK: Preset = dataclasses.replace(
     TINY, name="quick", view=dataclasses.replace(TINY.view, matches=False), head=dataclasses.replace(TINY.head)
 )
-
-
-@dataclass
-class Sample:
-    pixels: NDArray[np.uint8]
-    mask: NDArray[np.bool_]
-    source: str = "squares"
-    matches: NDArray[np.float32] | None = None
-
-
-@dataclass
-class Shape:
-    height: int
-    width: int
-
-
-@dataclass
-class Batch:
-    samples: list[Sample]
-    damaged: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -79,13 +61,13 @@ class Squares:
             if self.forged and number % 3 < 2:
                 mask[top : top + 24, left : left + 24] = True
                 pixels[mask] = rng.normal(180, 3, (int(mask.sum()), 3))
-            samples.append(Sample(pixels.clip(0, 255).astype(np.uint8), mask))
+            samples.append(TrainingSample(pixels.clip(0, 255).astype(np.uint8), mask, "squares"))
         bad = self.damaged.get(index, 0)
         return Batch(samples[: max(0, count - bad)], [f"photo {index}.jpg: truncated"] * min(bad, 1))
 
 
 @dataclass
-class Labelled:
+class Labelled(CalibrationPictures):
     """Calibration pictures of grain, in pairs that differ in nothing but what is said of them."""
 
     problem: str = ""
@@ -97,17 +79,14 @@ class Labelled:
             yield Label(index // 2 % 2, index % 2 == 1), grain.clip(0, 255).astype(np.uint8)
 
 
-def telling(model: CLUE, pictures: Iterable[tuple[LabelLike, NDArray[np.uint8]]], stop: threading.Event) -> Scored:
+def telling(
+    model: CLUE, pictures: Iterable[tuple[Label, NDArray[np.uint8]]], stop: threading.Event, reporter: Reporter = SILENT
+) -> Scored:
     """`look_at` with a network that knows: its features of forged pictures lie apart."""
-    found = look_at(model, pictures, stop)
+    found = look_at(model, pictures, stop, reporter)
     grain = np.random.default_rng(0).normal(0, 1, (len(found.forged), len(OF_HEATMAP)))
     of_picture = found.features[:, len(OF_HEATMAP) :]
     return dataclasses.replace(found, features=np.hstack([grain + 2 * found.forged[:, None], of_picture]))
-
-
-class Label(NamedTuple):
-    half: int
-    forged: bool
 
 
 def options(**changes: Any) -> TrainingOptions:
@@ -128,16 +107,21 @@ def task(out: Path, preset: Preset = QUICK, **changes: Any) -> Task:
 
 
 class Stopper(Reporter):
-    """Sets an event, or raises, after a step."""
+    """Sets an event, or raises, after a step of the training."""
 
     def __init__(self, step: int, error: BaseException | None = None) -> None:
         self.step, self.error, self.stop = step, error, threading.Event()
         self.said: list[str] = []
+        self.stages: list[str] = []
+        self.at = 0
 
     def stage(self, title: str, unit: str, total: int | None = None, *, done: int = 0) -> None:
-        self.at = done
+        self.stages.append(title)
+        self.training, self.at = not title, done
 
     def advance(self, n: int = 1, status: str | None = None, *, reused: bool = False) -> None:
+        if not self.training:
+            return
         self.at += n
         if n and self.at == self.step:
             self.stop.set()

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from model import tensor_files
 from model.branches.network import merged_state
 from model.calibration import Calibration
-from model.checkpoint import CheckpointError, inspect
+from model.checkpoint import CONFIG_FILE, CheckpointError, inspect
 from model.clue import CLUE, adapt, build
 from model.presets import SD3_MEDIUM
 from model.registry import Base
 from model.storage import load, save, with_bases
 from model.training.network import (
     count_parameters,
-    differences,
     frozen_format,
     hold_frozen,
     parameter_groups,
@@ -27,8 +28,11 @@ from model.training.network import (
     prepare_network,
     with_options,
 )
+from model.training.run_folder import read_log
+from model.training.task import Task
+from model.training.trainer import train
 from tests.base_layouts import SMALL, register_small
-from tests.model.training.made import QUICK, options
+from tests.model.training.made import QUICK, Stopper, options, task
 from tests.tiny_model import TINY, write_tiny_model
 
 
@@ -104,13 +108,6 @@ def test_only_matrices_decay() -> None:
     assert len(decaying["params"]) + len(rest["params"]) == len(names)
 
 
-def test_counts() -> None:
-    frozen = with_options(QUICK, options(adapt_sd3="frozen", adapt_sam="frozen"))
-    learn, everything = count_parameters(prepare_network(frozen, options()))
-    assert count_parameters(prepare_network(QUICK, options())) == (everything, everything)
-    assert learn < everything
-
-
 @pytest.mark.parametrize(
     "changes",
     [{}, {"adapt_sd3": "lora", "adapt_sam": "lora"}, {"adapt_sd3": "frozen"}, {"branches": "sd3"}, {"branches": "sam"}],
@@ -121,7 +118,9 @@ def test_a_plan_counts_as_the_network_does(changes: dict[str, Any]) -> None:
     preset = with_options(QUICK, asked)
     plan = planned(preset, asked)
     assert all(parameter.is_meta for parameter in plan.parameters())
-    assert count_parameters(plan) == count_parameters(prepare_network(preset, asked))
+    learn, everything = count_parameters(plan)
+    assert (learn, everything) == count_parameters(prepare_network(preset, asked))
+    assert (learn < everything) == any(how in ("lora", "frozen") for how in changes.values())
 
 
 def test_gradient_checkpointing_gives_the_same_gradients() -> None:
@@ -163,24 +162,24 @@ def test_the_branches_of_another_model_under_a_fresh_head(tmp_path: Path) -> Non
             prepare_network(with_options(TINY, kept), kept, folder)
 
 
-def test_what_differs() -> None:
-    there = {"a": 1, "b": {"c": [1], "d": 2}, "gone": 3}
-    here = {"a": 1, "b": {"c": [2], "d": 2}, "new": 4}
-    assert differences(there, here) == [
-        "b.c is [1] there, [2] here",
-        "gone is 3 there, None here",
-        "new is None there, 4 here",
-    ]
-    assert differences(there, there) == []
-
-
 class TestOnBases:
-    """Networks that stand on registered weights of others."""
+    """Networks on registered base weights."""
 
     @pytest.fixture(autouse=True)
     def base(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Base:
         monkeypatch.setenv("CLUE_CONFIG", str(tmp_path / "config"))
         return register_small(tmp_path / "bases")
+
+    def adapter(self, base: Base, tmp_path: Path) -> tuple[CLUE, str]:
+        """A network with trained adapters, and its folder."""
+        model = with_bases(SMALL, base, "cpu", torch.float32)
+        adapt(model, "lora")
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter.normal_(std=0.2)
+        save(tmp_path / "adapter", model, Calibration(), {})
+        return model, str(tmp_path / "adapter")
 
     def test_what_does_not_learn_is_held_in_bfloat16(self) -> None:
         asked = options(precision="bf16")
@@ -198,10 +197,7 @@ class TestOnBases:
     ) -> None:
         source = None
         if init:
-            trained = with_bases(SMALL, base, "cpu", torch.float32)
-            adapt(trained, "lora")
-            save(tmp_path / "adapter", trained, Calibration(), {})
-            source = str(tmp_path / "adapter")
+            source = self.adapter(base, tmp_path)[1]
         formats: dict[str, set[torch.dtype]] = {}
 
         def noted(network: torch.nn.Module, part: str, tensors: Iterator[tuple[str, torch.Tensor]]) -> None:
@@ -250,15 +246,10 @@ class TestOnBases:
     def test_adapters_go_on_as_adapters_where_the_preset_has_the_same(
         self, base: Base, tmp_path: Path, changes: dict[str, Any], adapters: bool
     ) -> None:
-        source = with_bases(SMALL, base, "cpu", torch.float32)
-        adapt(source, "lora")
+        source, folder = self.adapter(base, tmp_path)
         learned = {name: p for name, p in source.named_parameters() if p.requires_grad}
-        with torch.no_grad():
-            for parameter in learned.values():
-                parameter.normal_(std=0.2)
-        save(tmp_path / "adapter", source, Calibration(), {})
         asked = options(**changes)
-        model = prepare_network(with_options(SMALL, asked), asked, str(tmp_path / "adapter"))
+        model = prepare_network(with_options(SMALL, asked), asked, folder)
         assert model.kept_as_adapters == adapters
         taken = {name for name, p in model.named_parameters() if name in learned and torch.equal(p, learned[name])}
         head = {name for name in learned if name.startswith(("fusion.", "localization."))}
@@ -273,14 +264,53 @@ class TestOnBases:
             expected = set(learned) & {name for name, _ in model.named_parameters()}
             assert taken == (expected - head if changes.get("fresh_head") else expected)
 
-    def test_another_head_under_adapters_is_told(self, base: Base, tmp_path: Path) -> None:
-        source = with_bases(SMALL, base, "cpu", torch.float32)
-        adapt(source, "lora")
-        save(tmp_path / "adapter", source, Calibration(), {})
-        with pytest.raises(
-            CheckpointError, match=r"does not fit: noise\.levels is \[0\.1, 0\.5\] there, \[0\.3\] here"
-        ):
-            prepare_network(with_options(SMALL, options(levels=(0.3,))), options(), str(tmp_path / "adapter"))
+    def test_adapters_under_another_head_are_refused(self, base: Base, tmp_path: Path) -> None:
+        _, folder = self.adapter(base, tmp_path)
+        said = r"does not fit: noise\.levels is \[0\.1, 0\.5\] there, \[0\.3\] here"
+        with pytest.raises(CheckpointError, match=said):
+            prepare_network(with_options(SMALL, options(levels=(0.3,))), options(), folder)
+
+    def test_a_training_on_base_weights_in_bfloat16(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        train(of_small(tmp_path / "exact"))
+        monkeypatch.setattr("model.training.trainer.frozen_format", lambda options, device: torch.bfloat16)
+        train(of_small(tmp_path / "held"))
+        steps = [row for row in read_log(tmp_path / "held" / "log.jsonl") if row["kind"] == "step"]
+        assert len(steps) == 2
+        assert all(math.isfinite(row["loss"]) and math.isfinite(row["gradient"]) for row in steps)
+
+        state = torch.load(tmp_path / "held" / "state.pt", weights_only=True)
+        learned = set(state["average"])
+        assert {tensor.dtype for tensor in state["average"].values()} == {torch.float32}
+        assert set(state["model"]) == learned  # nothing of the base is stored again at every save
+        assert {tensor.dtype for tensor in state["model"].values()} == {torch.float32}
+
+        exact, held = (stored(tmp_path / name / "last") for name in ("exact", "held"))
+        assert held.keys() == exact.keys()
+        assert all((held[name].shape, held[name].dtype) == (t.shape, t.dtype) for name, t in exact.items())
+        assert all((held[name] - exact[name]).abs().max() < 0.05 for name in exact)
+        assert (tmp_path / "held" / "last" / CONFIG_FILE).is_file()
+        network = load(inspect(str(tmp_path / "held" / "last")), "cpu", torch.float32)
+        assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+
+        stopper = Stopper(1)
+        assert train(of_small(tmp_path / "again"), stopper, stopper.stop).interrupted
+        train(of_small(tmp_path / "again"))
+        again = stored(tmp_path / "again" / "last")
+        assert all(torch.equal(again[name], tensor) for name, tensor in held.items())
+
+
+def stored(folder: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of a model on the disk, by file and name."""
+    return {
+        f"{path.relative_to(folder)}:{name}": tensor
+        for path in sorted(folder.rglob("*.safetensors"))
+        for name, tensor in load_file(path).items()
+    }
+
+
+def of_small(out: Path) -> Task:
+    quick: dict[str, Any] = {"steps": 2, "save_every": 1, "validate_every": 2, "validation_samples": 3}
+    return task(out, SMALL, precision="bf16", gradient_checkpointing=True, **quick)
 
 
 def test_the_weights_of_the_papers_size_leave_room_on_a_card_of_24_gb() -> None:

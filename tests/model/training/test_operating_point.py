@@ -15,7 +15,7 @@ from model.preset import EdgeSpec, RegionSpec
 from model.presets.mini import MINI
 from model.score import FEATURES
 from model.training.calibrate import NoCalibrationError, Scored
-from model.training.operating_point import Looked, across_halves, chosen, shifted, table
+from model.training.finish import Looked, across_halves, chosen, shifted, table
 from model.training.options import read_options
 from tests.drawn_pictures import noise
 from tests.tiny_model import TINY
@@ -55,7 +55,7 @@ def test_the_operating_point_marks_what_it_can(
         too_much = 0.5 + shift / 10 if shift > marked_from else 0.01
         return {"f1": 0.6 - abs(shift - peak) / 10 + (0.01 if regions == better else 0), "marked": too_much}
 
-    monkeypatch.setattr("model.training.operating_point.table", table)
+    monkeypatch.setattr("model.training.finish.table", table)
     both: list[Any] = [looked("camera", number == 0, 0, 0) for number in range(301)]
     found, regions, _ = chosen(both, FINISH, usual, MINI.edges)
     assert found == shift
@@ -80,8 +80,8 @@ def test_the_table_is_by_group() -> None:
     assert (found["marked camera"], found["marked screen"], found["marked"]) == (0, 1, 1)
 
 
-def told_apart(count: int = 160) -> tuple[Scored, NDArray[np.str_]]:
-    """Features of two groups, the second of which nothing tells apart; photographs all."""
+def features_of_two_groups(count: int = 160) -> tuple[Scored, NDArray[np.str_]]:
+    """Features of two groups, of which only the first can be separated; photographs all."""
     rng = np.random.default_rng(0)
     forged = np.arange(count) % 2 == 1
     groups = np.where(np.arange(count) < count // 2, "camera", "lamps")
@@ -92,7 +92,7 @@ def told_apart(count: int = 160) -> tuple[Scored, NDArray[np.str_]]:
 
 
 def test_each_half_is_judged_by_the_other() -> None:
-    scored, groups = told_apart()
+    scored, groups = features_of_two_groups()
     found = across_halves(scored, groups)
     assert set(found) == {"camera forged", "camera untouched", "camera auc"} | {
         "lamps forged", "lamps untouched", "lamps auc"

@@ -107,30 +107,32 @@ def test_two_trainings_in_one_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"PK\x03\x04 cut off", b"not a zip at all, and long enough to be looked at"], ids=len
+    ("content", "said"),
+    [
+        (b"", r"state\.pt is damaged"),
+        (b"PK\x03\x04 cut off", r"state\.pt is damaged"),
+        (b"not a zip at all, and long enough to be looked at", r"state\.pt is damaged"),
+        ({"format": 99}, "another version"),
+    ],
+    ids=["empty", "cut off", "not a zip", "another version"],
 )
-def test_a_damaged_state_is_told(tmp_path: Path, content: bytes) -> None:
-    run = task(tmp_path / "run", steps=1)
-    train(run)
-    (run.out / "state.pt").write_bytes(content)
-    with pytest.raises(OtherSettingsError, match=r"state\.pt is damaged"):
+def test_a_damaged_state_is_refused(tmp_path: Path, finished: Path, content: bytes | dict[str, int], said: str) -> None:
+    run = task(tmp_path / "run")
+    shutil.copytree(finished, run.out)
+    if isinstance(content, bytes):
+        run.out.joinpath("state.pt").write_bytes(content)
+    else:
+        torch.save(content, run.out / "state.pt")
+    with pytest.raises(OtherSettingsError, match=said):
         train(run)
 
 
 @pytest.mark.parametrize(
     "change", [{"model": {}}, {"average": {}}, {"position": {"steps": 1}}, {"optimizer": 3}], ids=str
 )
-def test_a_state_that_does_not_fit_is_told(tmp_path: Path, finished: Path, change: dict[str, Any]) -> None:
+def test_a_state_that_does_not_fit_is_refused(tmp_path: Path, finished: Path, change: dict[str, Any]) -> None:
     run = task(tmp_path / "run")
     shutil.copytree(finished, run.out)
     torch.save(weights(finished) | change, run.out / "state.pt")
     with pytest.raises(OtherSettingsError, match=r"state\.pt does not fit this training"):
-        train(run)
-
-
-def test_a_state_of_another_version_is_told(tmp_path: Path) -> None:
-    run = task(tmp_path / "run", steps=1)
-    train(run)
-    torch.save({"format": 99}, run.out / "state.pt")
-    with pytest.raises(OtherSettingsError, match="another version"):
         train(run)

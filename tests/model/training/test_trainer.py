@@ -13,11 +13,11 @@ from PIL import Image
 
 from model.checkpoint import inspect
 from model.storage import load
-from model.training.errors import OptionsError, OtherSettingsError
+from model.training.errors import OtherSettingsError
 from model.training.feed import Feed
-from model.training.task import Outcome, Task
+from model.training.task import Outcome
 from model.training.trainer import train
-from tests.model.training.made import QUICK, Squares, Stopper, equal, figures, options, rows, task, weights
+from tests.model.training.made import QUICK, Squares, Stopper, equal, figures, rows, task, weights
 from tests.tiny_model import TINY
 
 
@@ -145,24 +145,13 @@ def test_advice_where_nothing_can_come_of_it(tmp_path: Path) -> None:
     assert any("SAM branch is frozen on random weights" in said for said in listener.said)
 
 
-def test_fp16_needs_a_gpu(tmp_path: Path) -> None:
-    with pytest.raises(OptionsError, match="needs a GPU"):
-        train(
-            Task(
-                out=tmp_path, preset=QUICK, options=options(precision="fp16"), training=Squares(), validation=Squares()
-            )
-        )
-
-
 @pytest.mark.parametrize(
     "changes",
     [
         {"branches": "sd3"},
         {"branches": "sam"},
         {"noise": "none"},
-        {"noise": "ddpm"},
-        {"shift": 0.5},
-        {"levels": (0.1, 0.3, 0.5)},
+        {"noise": "ddpm", "shift": 0.5, "levels": (0.1, 0.3, 0.5)},
         {"adapt_sd3": "lora", "adapt_sam": "frozen"},
         {"adapt_sd3": "frozen", "adapt_sam": "lora"},
     ],

@@ -15,7 +15,7 @@ from accelerate.state import AcceleratorState
 from clue_cli.app import run
 from clue_cli.errors import ExitCode
 from clue_cli.progress import ShownReporter
-from model.training.log import read_log
+from model.training.run_folder import read_log
 from tests.clue_cli.commands.train.command import clue
 
 

@@ -22,7 +22,7 @@ from model.training.errors import (
     ResourcesError,
     TrainingError,
 )
-from model.training.log import read_log
+from model.training.run_folder import read_log
 from tests.clue_cli.commands.train.command import clue
 
 
@@ -82,13 +82,7 @@ def test_damaged_pictures_whose_names_are_not_utf_8(
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [
-        (OptionsError, 2),
-        (OtherSettingsError, 2),
-        (CannotWriteError, 5),
-        (NotFiniteError, 7),
-        (ResourcesError, 7),
-    ],
+    [(OptionsError, 2), (OtherSettingsError, 2), (CannotWriteError, 5), (NotFiniteError, 7), (ResourcesError, 7)],
 )
 def test_exit_codes(
     data: Path,
@@ -101,7 +95,7 @@ def test_exit_codes(
     def fail(*_: object) -> None:
         raise error("It is \x1b[31mred.", "Do this.")
 
-    monkeypatch.setattr("model.training.trainer.train", fail)
+    monkeypatch.setattr("clue_cli.training.train", fail)
     assert clue(data, tmp_path / "run", "--steps", "1", "--quiet") == code
     assert capfd.readouterr().err == "clue: It is \\x1b[31mred.\n      Do this.\n"
 
@@ -127,7 +121,7 @@ def test_other_processes_of_a_launch_say_nothing(
     monkeypatch.setenv("RANK", "1")
     for interrupted, code in ((False, ExitCode.OK), (True, ExitCode.INTERRUPTED)):
         outcome = Outcome(1, 0.5, interrupted, 0)
-        monkeypatch.setattr("model.training.trainer.train", lambda *_, outcome=outcome: outcome)
+        monkeypatch.setattr("clue_cli.training.train", lambda *_, outcome=outcome: outcome)
         assert clue(data, tmp_path / "run", "--steps", "1") == code
     assert capfd.readouterr().err == ""
     assert torch.is_grad_enabled()

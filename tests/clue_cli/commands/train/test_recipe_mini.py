@@ -16,8 +16,9 @@ from clue_cli.app import run
 from clue_cli.errors import ExitCode
 from model.checkpoint import inspect
 from model.data.made_pictures import Made
-from model.training.log import read_log
-from model.training.operating_point import Looked
+from model.reporter import Reporter
+from model.training.finish import Looked
+from model.training.run_folder import read_log
 from tests.model.data.made_mix import recipe, small_pictures, write_mix
 from tests.tiny_model import TINY
 
@@ -39,7 +40,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model.data.made_pictures.COPIED", 128)
 
 
-def telling(_: object, pictures: Iterable[Made], stop: threading.Event) -> list[Looked]:
+def telling(_: object, pictures: Iterable[Made], stop: threading.Event, reporter: Reporter) -> list[Looked]:
     """What a network that knows gives, a little too low everywhere."""
     rng = np.random.default_rng(0)
     return [
@@ -100,7 +101,9 @@ def test_the_best_model_is_complete(
     for _ in range(2):
         assert train(root, tmp_path / "run", *words) == ExitCode.OK
         found.append(inspect(str(tmp_path / "run" / "best")))
-    capfd.readouterr()
+    err = capfd.readouterr().err
+    assert "Measuring calibration pictures (0 of 95 pictures)." in err
+    assert "Choosing the operating point: 7 of 7 settings" in err
     first, again = found
     assert first.training["logit_shift"] == again.training["logit_shift"] > 0
     assert (first.digest, first.calibration) == (again.digest, again.calibration)
@@ -123,10 +126,13 @@ def test_a_dry_run_shows_what_would_be_made(root: Path, tmp_path: Path, capfd: p
 
 def test_what_the_recipe_lacks(root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for change, said in (
-        ("made.forged=2", "--set made.forged is 2; it should be less than or equal to 1"),
-        ("made.forgd=1", "made.forgd: there is no such option. Did you mean forged? Options: shares, small_sizes"),
-        ("made.native_kinds.paint=1", "it should be 'authentic', 'splice'"),
-        ("made.tiles=60x64", "--set made.tiles.0.0 is 60; it should be a multiple of 8"),
+        ("made.forged=2", "--set made.forged: found `2`; expected a number less than or equal to 1"),
+        (
+            "made.forgd=1",
+            "unknown key `forgd`; did you mean `forged`?; expected one of shares, small_sizes",
+        ),
+        ("made.native_kinds.paint=1", "found `paint`; expected 'authentic', 'splice'"),
+        ("made.tiles=60x64", "--set made.tiles[0][0]: found `60`; expected a multiple of 8"),
         ("made.tiles=72x72", "The recipe: the shape 72×72 does not fit the preset small"),
         ("ema=0", "start_share is of the average of the weights"),
     ):

@@ -13,10 +13,8 @@ from PIL import Image
 
 from clue_cli.errors import ExitCode
 from model.checkpoint import inspect
-from model.training.errors import (
-    OptionsError,
-)
-from model.training.log import read_log
+from model.training.errors import OptionsError
+from model.training.run_folder import read_log
 from tests.clue_cli.commands.train.command import clue
 from tests.model.training.made import QUICK, telling
 
@@ -65,7 +63,7 @@ def test_every_option_arrives(data: Path, tmp_path: Path, monkeypatch: pytest.Mo
         seen.append(task)
         raise OptionsError("enough")
 
-    monkeypatch.setattr("model.training.trainer.train", note)
+    monkeypatch.setattr("clue_cli.training.train", note)
     typed = {
         "minutes": 2.0, "accumulate": 2, "seed": 6, "precision": "bf16", "validate_every": 10, "workers": 1,
         "calibration_samples": 9, "save_every": 11, "validation_samples": 12, "batch": 3,
@@ -92,11 +90,11 @@ def test_every_option_arrives(data: Path, tmp_path: Path, monkeypatch: pytest.Mo
     [
         ([], "mix.yaml", 2, "Exactly one of --steps and --minutes"),
         (["--steps", "1", "--minutes", "1"], "mix.yaml", 2, "Exactly one"),
-        (["--steps", "0"], "mix.yaml", 2, "--steps is 0"),
-        (["--steps", "1", "--set", "levels=0.1,x"], "mix.yaml", 2, "--set levels.1 is x"),
-        (["--steps", "1", "--set", "dise=image"], "mix.yaml", 2, "Did you mean dice?"),
+        (["--steps", "0"], "mix.yaml", 2, "--steps: found `0`"),
+        (["--steps", "1", "--set", "levels=0.1,x"], "mix.yaml", 2, "--set levels[1]: found `x`"),
+        (["--steps", "1", "--set", "dise=image"], "mix.yaml", 2, "did you mean `dice`?"),
         (["--steps", "1", "--recipe", "maxi"], "mix.yaml", 2, "There is no recipe maxi"),
-        (["--steps", "1", "--device", "tpu"], "mix.yaml", 2, "--device is tpu; it should be 'auto' or 'cpu'"),
+        (["--steps", "1", "--device", "tpu"], "mix.yaml", 2, "--device: found `tpu`; expected 'auto' or 'cpu'"),
         (["--steps", "1", "--decode"], "mix.yaml", 2, "--decode works only with --dry-run"),
         (["--steps", "1"], "wrong.yaml", 2, "pears"),
         (["--steps", "1"], "absent.yaml", 2, "absent.yaml"),

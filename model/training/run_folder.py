@@ -1,32 +1,38 @@
-"""The runs folder: the settings, the state that a training goes on from, and who is training in it.
+"""The run folder: settings, the state to resume from, the lock, and the log.
 
-`state.pt` holds all that a training is at the end of a step: weights (of what stands on weights of others, those that
-learn), their average, optimizer, scaler of fp16, loss weights, counts, time. There is no state of random generators,
-as there is none to lose: every step seeds them from the seed, its own number and the process (`seed_step`), and every
-batch is made from its number (`model.training.feed`).
+`state.pt` holds all that a training is at the end of a step: weights (with adapters, only those that learn), their
+average, optimizer, scaler of fp16, loss weights, counts, time. It holds no state of random generators: every step seeds
+them from the seed, its own number and the process (`seed_step`), and every batch is made from its number
+(`model.training.feed`).
+
+`log.jsonl` has one row per step or event, with `kind`: `step`, `validation`, `damaged`, `resumed`, `calibrated`,
+`finished`. A training that resumes drops the rows after its state, so that the log reads like that of an unbroken one.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
 from model.checkpoint import BEST, LAST
+from model.reporter import Reporter
 from model.training.errors import CannotWriteError, OptionsError, OtherSettingsError
 from model.training.network import differences
 from model.whole_file import PART, remove_parts, settle, write_text, write_whole
 
 FORMAT = 1
-_OURS = {".lock", "contact-sheet.png"}
-"""What may lie in the folder before a training begins: the sheet is of its dry run."""
+SHEET = "contact-sheet.png"
+"""Of the dry run; it may lie in the folder before the training begins."""
+_OURS = {".lock", SHEET}
 
 
 @contextmanager
@@ -41,7 +47,7 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         raise CannotWriteError(
             f"{path} cannot be written: {error.strerror or error}.",
-            "What was saved before is whole. Make room or choose another folder; the same command goes on from there.",
+            "What was saved before is whole. Make room or choose another folder; the same command resumes from there.",
         ) from error
 
 
@@ -49,7 +55,7 @@ class RunFolder:
     """The folder of one training.
 
     Args:
-        path: new, empty, or of this very training.
+        path: new, empty, or of this training.
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,13 +64,13 @@ class RunFolder:
         self.best, self.last, self.samples = path / BEST, path / LAST, path / "samples"
 
     def open(self, settings: dict[str, Any]) -> list[Path]:
-        """Make the folder, or see whether it is of a training with the same settings, and tidy it up.
+        """Make the folder, or check that its training has the same settings, and remove unfinished files.
 
         Returns:
-            The models that were put back: a training was killed in the moment in which it replaced them.
+            The models that were restored: a training was killed while it replaced them.
 
         Raises:
-            OtherSettingsError: it is of another one; the message says what differs.
+            OtherSettingsError: it belongs to another training; the message says what differs.
             CannotWriteError: it cannot be made.
         """
         if self.settings.is_file() and (self.state.exists() or self.log.exists()):
@@ -73,7 +79,7 @@ class RunFolder:
                 for folder in (self.path, self.best, self.last, self.samples):
                     remove_parts(folder)  # a state can be large
                 return [folder for folder in (self.best, self.last) if settle(folder)]
-        # Else the data was no good: nothing was trained, and a corrected mix is welcome.
+        # Else nothing was trained, perhaps because of wrong data: a corrected mix may follow.
         text = json.dumps(settings, indent=1, ensure_ascii=False) + "\n"
         with writing(self.settings):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -94,10 +100,10 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Nobody else trains in this folder inside the block.
+        """Lock the folder: no other training runs in it inside the block.
 
         Raises:
-            OptionsError: somebody does, or the folder holds something else than a training.
+            OptionsError: another training runs in it, or the folder holds something else.
         """
         with writing(self.path):
             if self.path.exists() and not self.settings.exists():
@@ -127,7 +133,7 @@ class RunFolder:
             write_tensors(self.state, {"format": FORMAT} | state)
 
     def load_state(self) -> dict[str, Any] | None:
-        """The state to go on from, on the CPU; None: there is none yet.
+        """The state to resume from, on the CPU; None: there is none yet.
 
         Raises:
             OtherSettingsError: it is damaged, or of another version.
@@ -139,10 +145,10 @@ class RunFolder:
         except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
             raise OtherSettingsError(
                 f"{self.state} is damaged: {str(error).splitlines()[0] if str(error) else type(error).__name__}.",
-                "Start anew in another --out, with --init for the best model so far.",
+                "Start again with another --out, and --init for the best model so far.",
             ) from error
         if not isinstance(state, dict) or state.get("format") != FORMAT:
-            raise OtherSettingsError(f"{self.state} is of another version of clue.", "Start anew in another --out.")
+            raise OtherSettingsError(f"{self.state} is of another version of clue.", "Start again with another --out.")
         return state
 
 
@@ -164,6 +170,82 @@ def write_tensors(path: Path, content: dict[str, Any]) -> None:
     write_whole(path, write)
 
 
-def seed_step(seed: int, step: int, process: int) -> None:
-    """Seed torch's generators for one step: what dropout draws depends on nothing that came before."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, step, process]).generate_state(1, np.uint64)[0] >> 1))
+Row = dict[str, Any]
+
+
+class Log:
+    """`log.jsonl` and TensorBoard in one.
+
+    Args:
+        folder: the runs folder.
+        step: of the state to resume from; later rows are dropped.
+        reporter: receives a note if TensorBoard is not installed.
+    """
+
+    def __init__(self, folder: RunFolder, step: int, reporter: Reporter) -> None:
+        with writing(folder.log):
+            _keep_until(folder.log, step)
+            self._file = folder.log.open("a", encoding="utf-8", buffering=1)
+        self._path = folder.log
+        self._board: Any = None
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            reporter.note("TensorBoard is not installed, so there is only log.jsonl; it is in the extra `train`.")
+        else:
+            with writing(folder.path / "tensorboard"):
+                self._board = SummaryWriter(str(folder.path / "tensorboard"), purge_step=step + 1)
+
+    def write(self, row: Row) -> None:
+        """Append a row.
+
+        Raises:
+            CannotWriteError: e.g. because the disk is full.
+        """
+        with writing(self._path):
+            self._file.write(_line(row))
+        if self._board is not None and row["kind"] in ("step", "validation"):
+            with writing(self._path.parent / "tensorboard"):
+                for name, value in row.items():
+                    if isinstance(value, (int, float)) and name != "step":
+                        self._board.add_scalar(f"{row['kind']}/{name}", value, row["step"])
+
+    def close(self) -> None:
+        """Close the files."""
+        with writing(self._path):
+            self._file.close()
+            if self._board is not None:
+                self._board.close()
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def read_log(path: Path) -> list[Row]:
+    """The rows of a log, up to the first broken line, such as one that was cut off."""
+    rows: list[Row] = []
+    for line in path.read_bytes().splitlines():
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            break
+        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+            break
+        rows.append(row)
+    return rows
+
+
+def _keep_until(path: Path, step: int) -> None:
+    if not path.is_file():
+        return
+    rows = [row for row in read_log(path) if row["step"] <= step] if step else []
+    write_text(path, "".join(map(_line, rows)))
+
+
+def _line(row: Row) -> str:
+    # JSON has no NaN. ASCII: the name of a damaged picture may contain line breaks and bytes that are not UTF-8.
+    plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+    return json.dumps(plain) + "\n"

@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
-cv2 = pytest.importorskip("cv2", reason="the extra `train` is not installed")
-
-from model.data.inpaint import ToolError, load_inpainter, opencv_inpaint, patch_inpaint  # noqa: E402
-from model.data.resynthesis import bottleneck, load_autoencoder  # noqa: E402
+from model.data.filling import ToolError, bottleneck, load_autoencoder, load_inpainter, opencv_inpaint, patch_inpaint
 
 
 def stripes(height: int, width: int) -> np.ndarray:
@@ -87,14 +85,14 @@ def test_the_bottleneck_keeps_the_picture_and_not_its_detail(size: tuple[int, in
 
 @pytest.mark.parametrize("load", [load_inpainter, load_autoencoder])
 @pytest.mark.parametrize("content", [None, "empty", "nonsense"])
-def test_a_path_that_is_no_model_is_told(load: Any, content: str | None, tmp_path: Path) -> None:
+def test_a_path_without_a_model_is_refused(load: Any, content: str | None, tmp_path: Path) -> None:
     folder = tmp_path / "given"
     if content:
         folder.mkdir()
     if content == "nonsense":
         (folder / "model_index.json").write_text("[]")
         (folder / "config.json").write_text("{")
-    with pytest.raises(ToolError, match="given is no"):
+    with pytest.raises(ToolError, match="given is not a"):
         load(folder)
 
 

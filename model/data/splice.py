@@ -1,13 +1,12 @@
-"""A piece of another photo, with its own compression, scale, colour and grain."""
+"""Pieces moved into a picture: of other photos (splice), with their own history, or of itself (copy-move)."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from model.data.edits.scene import Scene, around
-from model.data.edits.transfer import restyle, transfer
 from model.data.history import Pixels, first_quality, jpeg, resize
+from model.data.scene import Scene, around, outlined, restyle, retouch_seam, transfer
 from model.data.shapes import Mask, drawn_shape, superpixel_shape
 
 MARGIN = 24
@@ -95,3 +94,53 @@ def _another_photo(scene: Scene) -> int:
     count = len(scene.photos.paths)
     number = int(scene.rng.integers(count))
     return (number + 1) % count if number == scene.used[0] else number
+
+
+PLAIN, WIDELY, SEVERAL = 0.4, 0.5, 0.2
+"""How often a copy is only moved; of the others, how often it is turned to any angle and scaled by up to two; and how
+often there are two or three copies."""
+
+
+def copy_move(scene: Scene) -> tuple[Pixels, Mask]:
+    """Copy a region of the host within it, one to three times, moved, turned, scaled, mirrored or retouched."""
+    rng, steps = scene.rng, scene.steps
+    mask = outlined(scene, min(scene.area(), 0.2), 0.4)
+    if mask.sum() < 16:
+        return scene.nothing()
+    steps.append("copy-move")
+    copies = 1 + int(rng.integers(1, 3)) if rng.random() < SEVERAL and not scene.plain else 1
+    host, moved = scene.host, np.zeros(mask.shape, bool)
+    try:
+        for _ in range(copies):
+            scene.host, place = _copied(scene, host, mask)
+            moved |= place
+        return scene.host, moved
+    finally:
+        scene.host = host
+
+
+def _copied(scene: Scene, source: Pixels, mask: Mask) -> tuple[Pixels, Mask]:
+    """One copy of a region of `source` in the host."""
+    rng, steps = scene.rng, scene.steps
+    mirrored = rng.random() < 0.25
+    if mirrored:
+        steps.append("mirrored")
+    scale, turn = 1.0, 0.0
+    if rng.random() > PLAIN:
+        if rng.random() < WIDELY:
+            scale, turn = float(np.exp(rng.uniform(np.log(0.5), np.log(2)))), float(rng.uniform(-180, 180))
+        else:
+            scale, turn = float(np.exp(rng.normal(0, 0.2))), float(rng.normal(0, 15))
+        draw = rng.random()  # a third each is turned alone, scaled alone, or both
+        scale, turn = (1.0 if draw < 1 / 3 else scale), (0.0 if draw > 2 / 3 else turn)
+    window = around(mask, int(np.ceil(14 / scale)) + 8)
+    region = np.ascontiguousarray(mask[window.slices])
+    donor = np.ascontiguousarray(source[window.slices])
+    if mirrored:
+        donor, region = np.ascontiguousarray(donor[:, ::-1]), np.ascontiguousarray(region[:, ::-1])
+    if rng.random() < 0.15:
+        donor = restyle(donor, rng, steps)
+    edited, moved = transfer(scene, donor, region, scale, turn)
+    if not scene.plain and moved.any() and rng.random() < 0.15:
+        edited, moved = retouch_seam(scene, edited, moved)
+    return edited, moved
