@@ -14,10 +14,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from clue_cli import __version__, app
-from clue_cli.commands.stop import graceful_stop
+from clue_cli.commands.options import graceful_stop
 from clue_cli.errors import (
     ClueError,
     ExitCode,
@@ -271,6 +272,22 @@ class TestOtherCommands:
         assert "Example" in said
         assert " ".join(["clue", *command]) in said
 
+    def test_the_overview_says_what_the_commands_say_themselves(self) -> None:
+        group: Any = typer.main.get_command(app.app)
+        context = typer.Context(group)
+        for name in group.list_commands(context):
+            _, command, _ = group.resolve_command(context, [name])
+            said = " ".join(command.help.split("\n\n")[0].split())
+            assert group.get_command(context, name).help == said
+
+    def test_only_the_module_of_the_command_is_imported(self) -> None:
+        code = (
+            "import sys; from clue_cli.app import run; run({!r}); print(*(m for m in sys.modules if '.commands.' in m))"
+        )
+        for words, module in ((["schema", "--help"], ["clue_cli.commands.schema"]), (["--help"], [])):
+            imported = python(code.format(words)).stdout.splitlines()[-1].split()
+            assert imported == ["clue_cli.commands.options", *module]
+
     def test_every_exit_code_is_in_the_help(self, capsys: pytest.CaptureFixture[str]) -> None:
         clue("scan", "--help")
         said = capsys.readouterr().out.partition("Exit codes")[2]
@@ -295,17 +312,6 @@ class TestOtherCommands:
     def test_schema_prints_one_thing(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert clue("schema", "--fields", "--run") == ExitCode.BAD_USAGE
         assert capsys.readouterr().out == ""
-
-    def test_sample_passes_the_folder_on(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        asked: list[Path] = []
-
-        def sample(folder: Path) -> ExitCode:
-            asked.append(folder)
-            return ExitCode.OK
-
-        monkeypatch.setattr("clue_cli.commands.sample.sample", sample)
-        assert clue("sample", str(tmp_path / "new")) == ExitCode.OK
-        assert asked == [tmp_path / "new"]
 
     def test_the_test_runner_of_typer_works_too(self) -> None:
         result = CliRunner().invoke(app.app, ["--version"])
@@ -388,18 +394,26 @@ sys.exit(run(["scan", "evidence", "--out", "results", "--json-lines", "--quiet"]
         assert done.returncode == 0, done.stderr
         assert done.stderr.count("Nobody reads stdout") == 1
 
-    @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-    def test_shell_completion(self, shell: str) -> None:
+    @pytest.mark.parametrize(
+        ("variables", "expected"),
+        [
+            *(({"_CLUE_COMPLETE": f"source_{shell}"}, ["_CLUE_COMPLETE"]) for shell in ("bash", "zsh", "fish")),
+            ({"COMP_WORDS": "clue s", "COMP_CWORD": "1"}, ["scan\nsample\nschema\n"]),
+            ({"COMP_WORDS": "clue scan --de", "COMP_CWORD": "2"}, ["--device\n--devices\n"]),
+            ({"COMP_WORDS": "clue models ", "COMP_CWORD": "2"}, ["list\n", "merge\n"]),
+        ],
+    )
+    def test_shell_completion(self, variables: dict[str, str], expected: list[str]) -> None:
         done = subprocess.run(
             [sys.executable, "-m", "clue_cli"],
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
-            env={**os.environ, "_CLUE_COMPLETE": f"source_{shell}"},
+            env={**os.environ, "_CLUE_COMPLETE": "complete_bash", **variables},
         )
         assert done.returncode == 0, done.stderr
-        assert "_CLUE_COMPLETE" in done.stdout
+        assert all(words in done.stdout for words in expected)
 
 
 class TestStop:

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clue_cli.commands.schema import record_schema, run_schema
 from clue_cli.errors import ClueError, OutputError, UsageError
 from clue_cli.records import SCHEMA_VERSION, Counts, OutputPaths, RunRecord
 from clue_cli.results.folder import ResultsFolder, output_errors
 from clue_cli.results.scan_store import ResultStore
-from clue_cli.scan.fields import record_schema, run_schema
 from tests.clue_cli.results.made import failure, files, heatmap, image, mask, open_store, pixels, put, run, stamp
 
 PHOTO_FILES = {
