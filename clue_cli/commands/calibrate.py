@@ -146,8 +146,7 @@ def _execute(
     from clue_cli.calibrate.fit import check_enough, fit
     from clue_cli.calibrate.scores import Scores
     from clue_cli.evidence.walk import check_paths
-    from clue_cli.networks import networks_for
-    from clue_cli.networks.find import find_devices, find_model
+    from clue_cli.networks import find_devices, find_model, networks_for
 
     check_paths([*authentic, *forged])
     checkpoint = find_model(options.model)

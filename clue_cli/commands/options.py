@@ -21,7 +21,7 @@ import typer
 from typer.core import TyperGroup
 
 from clue_cli.errors import UsageError
-from clue_cli.networks.options import Compile, DType, NetworkOptions
+from clue_cli.networks import Compile, DType, NetworkOptions
 from clue_cli.terminal import printable
 
 READING, NETWORK, MESSAGES = "Input", "Model", "Messages"

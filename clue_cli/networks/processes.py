@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from clue_cli.errors import Aborted, UsageError, WeightsError
 from clue_cli.evidence.sandbox.process import Child, ChildDied
-from clue_cli.networks import NetworkLost, Unpredicted
-from clue_cli.networks.options import NetworkOptions
+from clue_cli.networks import NetworkLost, NetworkOptions, Unpredicted
 from model.checkpoint import Checkpoint
 from model.prediction import Key, OutOfMemory, Prediction
 

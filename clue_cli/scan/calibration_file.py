@@ -20,7 +20,7 @@ from scipy.special import expit
 
 from clue_cli import __version__
 from clue_cli.errors import UsageError
-from clue_cli.networks.options import DType
+from clue_cli.networks import DType
 from clue_cli.records import Model
 from clue_cli.terminal import printable
 from model.calibration import Calibration

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clue_cli import __version__
-from clue_cli.networks.options import NetworkOptions
+from clue_cli.networks import NetworkOptions
 
 if TYPE_CHECKING:
     from clue_cli.results.resume import Stamp

@@ -27,8 +27,7 @@ from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.sandbox.archives import ArchiveReader
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
-from clue_cli.networks import Network, Unpredicted, networks_for
-from clue_cli.networks.find import find_devices, find_model
+from clue_cli.networks import Network, Unpredicted, find_devices, find_model, networks_for
 from clue_cli.records import FailureCode, FailureRecord, FileIdentity, ModelInfo, RunRecord, Step
 from clue_cli.report.html import write_report
 from clue_cli.results.folder import output_errors

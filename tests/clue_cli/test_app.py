@@ -28,7 +28,7 @@ from clue_cli.errors import (
     UsageError,
     WeightsError,
 )
-from clue_cli.networks.options import Compile, DType
+from clue_cli.networks import Compile, DType
 from clue_cli.records import Counts, RunRecord
 from clue_cli.scan.options import FailOn, GifFrames, ScanOptions
 from clue_cli.scan.run_log import exit_code

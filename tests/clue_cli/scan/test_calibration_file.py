@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from clue_cli.errors import UsageError
-from clue_cli.networks.options import DType
+from clue_cli.networks import DType
 from clue_cli.scan.calibration_file import CalibrationFile, OwnCalibration, load, parse, thresholds
 from model.calibration import Calibration, OwnScore
 from tests.clue_cli.calibrate.made import DIGEST, content, high, low, made

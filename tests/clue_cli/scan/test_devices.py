@@ -14,8 +14,7 @@ import pytest
 from PIL import Image
 
 from clue_cli.errors import ClueError, ExitCode, UsageError, WeightsError
-from clue_cli.networks import find, processes
-from clue_cli.networks.options import Compile, DType
+from clue_cli.networks import Compile, DType, find, processes
 from clue_cli.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord
 from clue_cli.scan import pipeline
 from clue_cli.scan.options import ScanOptions

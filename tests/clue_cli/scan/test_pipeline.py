@@ -19,8 +19,7 @@ from PIL import Image
 from clue_cli import __version__
 from clue_cli.engine import flow
 from clue_cli.errors import NothingToScanError, OutputError, UsageError, WeightsError
-from clue_cli.networks import local
-from clue_cli.networks.options import DType
+from clue_cli.networks import DType, local
 from clue_cli.progress import ShownReporter
 from clue_cli.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord
 from clue_cli.scan import pipeline
