@@ -32,7 +32,7 @@ from clue_cli.terminal import counted, printable, say
 from model.reporter import Reporter
 
 if TYPE_CHECKING:
-    from clue_cli.calibrate.scores import Measured
+    from clue_cli.calibrate import Measured
     from clue_cli.scan.calibration_file import CalibrationFile
 
 _DEFAULT = ScanOptions()
@@ -143,8 +143,7 @@ def _execute(
     authentic: list[Path], forged: list[Path], options: ScanOptions, fpr: float, level: float, *, quiet: bool
 ) -> CalibrationFile:
     # Heavy: only here, so that `clue --help` answers at once.
-    from clue_cli.calibrate.fit import check_enough, fit
-    from clue_cli.calibrate.scores import Scores
+    from clue_cli.calibrate import Scores, check_enough, fit
     from clue_cli.evidence.walk import check_paths
     from clue_cli.networks import find_devices, find_model, networks_for
 

@@ -28,14 +28,11 @@ from pydantic import BaseModel
 from clue_cli.errors import OutputError, UsageError
 from clue_cli.evidence.item import Photo
 from clue_cli.records import FailureRecord, ImageRecord, OutputPaths, RunRecord
-from clue_cli.report.previews import write_panel, write_previews
 from clue_cli.results import names
 from clue_cli.results.folder import ResultsFolder, output_errors
-from clue_cli.results.panels import SUFFIXES, panels
-from clue_cli.results.pictures import write_heatmap, write_mask
+from clue_cli.results.pictures import PANELS, panels, write_heatmap, write_mask, write_panel, write_previews
 from clue_cli.results.reader import LOG, RUN, holds_results, read_run
-from clue_cli.results.record_log import MASKS, RecordLog
-from clue_cli.results.resume import ResumeIndex, Stamp, image_digest, pictures
+from clue_cli.results.record_log import MASKS, RecordLog, ResumeIndex, Stamp, image_digest, pictures
 from clue_cli.results.summary import write_summary
 
 LOCK, TORN, SUMMARY, PAGE = ".clue.lock", "records.torn", "summary.csv", "index.html"
@@ -141,7 +138,7 @@ class ResultStore:
             heat_overlay=name(_PREVIEWS, ".heat.png") if previews else None,
             outline=name(_PREVIEWS, ".outline.png") if previews else None,
             thumbnail=name(_PREVIEWS, ".thumb.jpg") if previews else None,
-            **{panel: name(_PANELS, suffix) for panel, suffix in (SUFFIXES if panels else {}).items()},
+            **{panel: name(_PANELS, suffix) for panel, suffix in (PANELS if panels else {}).items()},
         )
 
     def write_previews(

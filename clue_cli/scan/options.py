@@ -21,7 +21,7 @@ from clue_cli import __version__
 from clue_cli.networks import NetworkOptions
 
 if TYPE_CHECKING:
-    from clue_cli.results.resume import Stamp
+    from clue_cli.results.record_log import Stamp
 
 Setting = str | int | float | bool | None
 
@@ -104,7 +104,7 @@ class ScanOptions(NetworkOptions):
             dtype: the number format that is really used, e.g. `float32`.
             settings: what else a result depends on and no option shows, e.g. noise levels or tile size.
         """
-        from clue_cli.results.resume import Stamp
+        from clue_cli.results.record_log import Stamp
 
         judging = {**self._judging(), **(settings or {}), "dtype": dtype, "model": model_digest, "clue": __version__}
         if self.compile is not None:  # its masks differ in their last bits

@@ -29,11 +29,10 @@ from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
 from clue_cli.networks import Network, Unpredicted, find_devices, find_model, networks_for
 from clue_cli.records import FailureCode, FailureRecord, FileIdentity, ModelInfo, RunRecord, Step
-from clue_cli.report.html import write_report
+from clue_cli.report.page import write_report
 from clue_cli.results.folder import output_errors
-from clue_cli.results.panels import BYTES_PER_PIXEL as PANEL_BYTES_PER_PIXEL
-from clue_cli.results.panels import MAX_MEGAPIXELS as PANEL_MEGAPIXELS
-from clue_cli.results.resume import ResumeIndex
+from clue_cli.results.pictures import PANEL_BYTES_PER_PIXEL, PANEL_MEGAPIXELS
+from clue_cli.results.record_log import ResumeIndex
 from clue_cli.results.scan_store import ResultStore
 from clue_cli.scan.assemble import failure_record, image_record, photo_failure, uncalibrated
 from clue_cli.scan.calibration_file import OwnCalibration

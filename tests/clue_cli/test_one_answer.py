@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from clue_cli.calibrate.scores import Scores
+from clue_cli.calibrate import Scores
 from clue_cli.eval.pictures import Pictures
 from clue_cli.evidence.identity import identify
 from clue_cli.evidence.item import Photo

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clue_cli.calibrate.scores import Measured
+from clue_cli.calibrate import Measured
 from clue_cli.errors import UsageError
 from model.calibration import Calibration
 from tests.clue_cli.calibrate.made import high, low, made, measured

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clue_cli.calibrate.images import ForgeOutputs, expanded
+from clue_cli.calibrate import ForgeOutputs, expanded
 from clue_cli.errors import UsageError
 from tests.model.data.made import touch
 

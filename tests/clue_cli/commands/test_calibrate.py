@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from clue_cli import app
-from clue_cli.calibrate import scores
+from clue_cli import calibrate as module
 from clue_cli.errors import ExitCode
 from clue_cli.networks import Unpredicted
 from clue_cli.scan.calibration_file import parse
@@ -277,7 +277,7 @@ def test_no_picture_at_all(model: Path, tmp_path: Path, capsys: pytest.CaptureFi
 def test_what_the_network_cannot_do_is_left_out(
     photos: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judged, judge = [], scores.judge
+    judged, judge = [], module.judge
 
     def broken(*of_one: Any) -> Any:
         judged.append(1)
@@ -285,7 +285,7 @@ def test_what_the_network_cannot_do_is_left_out(
             raise ValueError("the heatmap holds values that are not finite")
         return judge(*of_one)
 
-    monkeypatch.setattr(scores, "judge", broken)
+    monkeypatch.setattr(module, "judge", broken)
     calibrate(photos, tmp_path / "c.json", model, "--fpr", "0.1", "-q")
     made = parse((tmp_path / "c.json").read_bytes())
     assert made.n == 23
@@ -299,8 +299,8 @@ class Lost(Starved):
         return (Unpredicted(image[0], "it died") for image in images if image is not None)
 
 
-def scored(paths: list[Path], network: Starved, on_event: Any = lambda found: None) -> scores.Measured:
-    return scores.Scores(paths, ScanOptions(), [network], Calibration(), on_event, pytest.fail, forged=False).run()
+def scored(paths: list[Path], network: Starved, on_event: Any = lambda found: None) -> module.Measured:
+    return module.Scores(paths, ScanOptions(), [network], Calibration(), on_event, pytest.fail, forged=False).run()
 
 
 @pytest.mark.parametrize(("network", "code"), [(Starved(), "out_of_memory"), (Lost(), "internal_error")])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from clue_cli.report.page_data import printable
+from clue_cli.report.page import printable
 from tests.clue_cli.report.conftest import Demo
 from tests.clue_cli.report.demo import ATTACK, HOSTILE
 from tests.clue_cli.report.reader import Reader, image

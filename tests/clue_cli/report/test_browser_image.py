@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clue_cli.report.html import write_report
-from clue_cli.report.previews import write_panel
+from clue_cli.report.page import write_report
+from clue_cli.results.pictures import write_panel
 from tests.clue_cli.report.conftest import Demo
 from tests.clue_cli.report.demo import SHAPES, many, run_of, with_answer
 from tests.clue_cli.report.reader import END, ENTER, ESCAPE, LEFT, RIGHT, Reader, image

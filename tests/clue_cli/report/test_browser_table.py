@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from clue_cli.records import Verdict
-from clue_cli.report.html import write_report
-from clue_cli.report.page_data import printable
+from clue_cli.report.page import printable, write_report
 from tests.clue_cli.report.conftest import Demo
 from tests.clue_cli.report.demo import failures, many, run_of
 from tests.clue_cli.report.reader import ENTER, TAB, Reader, image

@@ -15,10 +15,9 @@ from typing import Any
 import pytest
 
 from clue_cli.records import Counts, ImageRecord, RunRecord, Verdict
-from clue_cli.report import html
-from clue_cli.report.html import write_report
-from clue_cli.report.page import asset
-from clue_cli.report.previews import inferno
+from clue_cli.report import page as report
+from clue_cli.report.page import asset, write_report
+from clue_cli.results.pictures import inferno
 from tests.clue_cli.report.conftest import Demo
 from tests.clue_cli.report.demo import ATTACK, SHAPES, failures, many, record_of, run_of, with_answer
 
@@ -268,7 +267,7 @@ def test_more_images_than_fit_make_parts_with_the_strongest_first(tmp_path: Path
 
 
 def test_large_records_make_parts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(html, "BYTES_PER_PART", 10_000)
+    monkeypatch.setattr(report, "BYTES_PER_PART", 10_000)
     images = list(many(30))
     write_report(tmp_path, run_of(images, 0), images)
     counts = [len(Page(path).data["data-rows"]) for path in sorted(tmp_path.iterdir())]
@@ -331,11 +330,11 @@ def test_the_page_is_readable_by_others(tmp_path: Path) -> None:
 
 
 def test_every_verdict_has_a_name_in_the_page() -> None:
-    script = html._script()
-    assert set(html.VERDICT_ORDER) == set(Verdict)
+    script = report._script()
+    assert set(report.VERDICT_ORDER) == set(Verdict)
     for verdict in Verdict:
         assert f"{verdict.value}: " in script
-    assert set(html._STATUS) == set(RunRecord.model_fields["status"].annotation.__args__)  # type: ignore[union-attr]
+    assert set(report._STATUS) == set(RunRecord.model_fields["status"].annotation.__args__)  # type: ignore[union-attr]
 
 
 def test_the_legend_has_the_colours_of_the_heatmap() -> None:

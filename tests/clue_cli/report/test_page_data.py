@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from clue_cli.report.page_data import (
+from clue_cli.report.page import (
     embed,
     failure_row,
     image_detail,

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from clue_cli.report.previews import LINE, inferno, opacity, write_panel, write_previews
+from clue_cli.results.pictures import LINE, inferno, opacity, write_panel, write_previews
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_]]
 

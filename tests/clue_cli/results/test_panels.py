@@ -12,9 +12,9 @@ from PIL import Image
 
 from clue_cli.evidence.item import FileIdentity, Photo
 from clue_cli.records import RunRecord
-from clue_cli.results import panels as module
-from clue_cli.results.panels import SUFFIXES, panels
-from clue_cli.results.resume import pictures
+from clue_cli.results import pictures as module
+from clue_cli.results.pictures import PANELS, panels
+from clue_cli.results.record_log import pictures
 from clue_cli.scan import pipeline
 from clue_cli.scan.options import ScanOptions
 from model.reporter import SILENT
@@ -33,7 +33,7 @@ def picture(height: int = 80, width: int = 96, orientation: int = 1) -> Photo:
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_each_method_gives_a_map_of_the_image_as_displayed(height: int, width: int, orientation: int) -> None:
     found = dict(panels(picture(height, width, orientation)))
-    assert list(found) == list(SUFFIXES)
+    assert list(found) == list(PANELS)
     for values in found.values():
         if isinstance(values, str):
             assert min(height, width) < 16, values
@@ -53,8 +53,8 @@ def test_the_methods_see_the_image_as_stored(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_large_image_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_MEGAPIXELS", 0.001)
-    assert dict(panels(picture())) == dict.fromkeys(SUFFIXES, "larger than 0.001 megapixels")
+    monkeypatch.setattr(module, "PANEL_MEGAPIXELS", 0.001)
+    assert dict(panels(picture())) == dict.fromkeys(PANELS, "larger than 0.001 megapixels")
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,9 @@ def test_panels_lie_in_the_mirrored_tree_and_in_the_records(evidence: Path, mode
     scan(evidence, out, model, panels=True)
     written = {path.relative_to(out).as_posix() for path in (out / "panels").rglob("*") if path.is_file()}
     stems = ("sub/a.jpg", "turned.jpg", "pages.tif.p0000", "pages.tif.p0001")
-    assert written == {f"panels/evidence/{stem}{suffix}" for stem in stems for suffix in SUFFIXES.values()}
+    assert written == {f"panels/evidence/{stem}{suffix}" for stem in stems for suffix in PANELS.values()}
     found = list(records(out).values())
-    assert {getattr(record.outputs, name) for record in found for name in SUFFIXES} == written
+    assert {getattr(record.outputs, name) for record in found for name in PANELS} == written
     for record in found:
         with Image.open(out / record.outputs.jpeg_ghosts) as shown:
             assert shown.size == (record.width, record.height)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from clue_cli.records import FailureRecord, ImageRecord, OutputPaths
-from clue_cli.results.panels import SUFFIXES
+from clue_cli.results.pictures import PANELS
 from clue_cli.scan.options import GifFrames, ScanOptions
 from tests.clue_cli.results.made import MODEL, OTHER_SHA, SHA, failure, identity, image, mask, open_store, put
 
@@ -123,7 +123,7 @@ def test_which_frames_matters_to_gifs_alone(
     assert pages(tmp_path, gif_frames=second) == expected
 
 
-@pytest.mark.parametrize("name", [name for name in OutputPaths.model_fields if name not in SUFFIXES])
+@pytest.mark.parametrize("name", [name for name in OutputPaths.model_fields if name not in PANELS])
 @pytest.mark.parametrize("how", ["missing", "empty", "a folder"])
 def test_pictures_that_are_gone_are_made_again(tmp_path: Path, name: str, how: str) -> None:
     first_run(tmp_path, [image("x")])
