@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from clue_cli.errors import ClueError, ExitCode, UsageError, WeightsError
-from clue_cli.networks import Compile, DType, find, processes
+from clue_cli.networks import Compile, DType, find_devices, processes
 from clue_cli.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord
 from clue_cli.scan import pipeline
 from clue_cli.scan.options import ScanOptions
@@ -218,10 +218,10 @@ def test_devices_that_make_no_sense_are_refused(
             raise DeviceError(f"there is no device {name!r} here; found: cpu, cuda:0, cuda:1")
         return name, "bfloat16"
 
-    monkeypatch.setattr(find, "resolve", two_cards)
+    monkeypatch.setattr("model.device.resolve", two_cards)
     options = ScanOptions(devices=devices)
     with pytest.raises(UsageError, match=named):
-        find.find_devices(options, options.dtype)
+        find_devices(options, options.dtype)
 
 
 def test_without_a_compiler_compile_is_refused_before_anything_is_written(
