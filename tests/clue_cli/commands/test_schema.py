@@ -13,7 +13,7 @@ import clue_cli.scan
 from clue_cli.commands.schema import calibration_schema, fields_document, meaning, record_schema, run_schema
 from clue_cli.records import FailureCode
 from clue_cli.scan.calibration_file import CalibrationFile
-from tests.clue_cli.calibrate.made import content, high, low, made
+from tests.clue_cli.calibrations import content, high, low, made
 from tests.clue_cli.results.made import failure, image, run
 
 

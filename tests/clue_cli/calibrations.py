@@ -1,4 +1,4 @@
-"""Scores and calibrations as the tests of this subject need them."""
+"""Scores and calibrations as the tests need them."""
 
 from __future__ import annotations
 
