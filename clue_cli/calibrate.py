@@ -33,8 +33,8 @@ from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.walk import WalkOptions, walk
 from clue_cli.networks import Network, Unpredicted
 from clue_cli.records import FailureCode, FileIdentity
+from clue_cli.scan import GifFrames, ScanOptions
 from clue_cli.scan.calibration_file import CalibrationFile, ForgedPart, LeftOut, digest_of, thresholds
-from clue_cli.scan.options import GifFrames, ScanOptions
 from clue_cli.terminal import printable
 from model.calibration import Calibration, cross_validated, fit_even, reliability
 from model.checkpoint import Checkpoint

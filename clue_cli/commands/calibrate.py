@@ -27,7 +27,7 @@ from clue_cli.commands.options import (
 )
 from clue_cli.errors import ExitCode, NothingToScanError, OutputError, UsageError
 from clue_cli.progress import ShownReporter
-from clue_cli.scan.options import ScanOptions
+from clue_cli.scan import ScanOptions
 from clue_cli.terminal import counted, printable, say
 from model.reporter import Reporter
 

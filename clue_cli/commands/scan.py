@@ -30,7 +30,7 @@ from clue_cli.commands.options import (
     path,
 )
 from clue_cli.errors import ExitCode, ForgedFound, NothingToScanError
-from clue_cli.scan.options import FailOn, GifFrames, ScanOptions
+from clue_cli.scan import FailOn, GifFrames, ScanOptions
 from clue_cli.terminal import complain, counted, write_stdout
 
 if TYPE_CHECKING:

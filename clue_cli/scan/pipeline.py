@@ -34,10 +34,10 @@ from clue_cli.results.folder import output_errors
 from clue_cli.results.pictures import PANEL_BYTES_PER_PIXEL, PANEL_MEGAPIXELS
 from clue_cli.results.record_log import ResumeIndex
 from clue_cli.results.scan_store import ResultStore
+from clue_cli.scan import GifFrames, ScanOptions
 from clue_cli.scan.assemble import failure_record, image_record, photo_failure, uncalibrated
 from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.scan.calibration_file import load as load_calibration
-from clue_cli.scan.options import GifFrames, ScanOptions
 from clue_cli.scan.run_log import RunLog
 from clue_cli.terminal import printable
 from model.calibration import Calibration

@@ -30,7 +30,7 @@ from clue_cli.errors import (
 )
 from clue_cli.networks import Compile, DType
 from clue_cli.records import Counts, RunRecord
-from clue_cli.scan.options import FailOn, GifFrames, ScanOptions
+from clue_cli.scan import FailOn, GifFrames, ScanOptions
 from clue_cli.scan.run_log import exit_code
 from model.reporter import Reporter
 from tests.clue_cli.results.made import failure, image, run

@@ -17,7 +17,7 @@ from clue_cli.eval.pictures import Pictures
 from clue_cli.evidence.identity import identify
 from clue_cli.evidence.item import Photo
 from clue_cli.evidence.sandbox.pool import DecodePool
-from clue_cli.scan.options import ScanOptions
+from clue_cli.scan import ScanOptions
 from model.calibration import Calibration
 from model.data.crop import AS_IT_IS, cut
 from model.data.mix import Masks, Shape

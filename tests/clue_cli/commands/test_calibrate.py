@@ -15,8 +15,8 @@ from clue_cli import app
 from clue_cli import calibrate as module
 from clue_cli.errors import ExitCode
 from clue_cli.networks import Unpredicted
+from clue_cli.scan import ScanOptions
 from clue_cli.scan.calibration_file import parse
-from clue_cli.scan.options import ScanOptions
 from model.calibration import Calibration
 from model.whole_file import earlier
 from tests.clue_cli.networks.fake import Starved

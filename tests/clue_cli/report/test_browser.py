@@ -1,4 +1,4 @@
-"""The page in a browser, opened from a folder as from a USB stick: table, one image, hostile content, paper, a phone."""
+"""The page in a browser, from a folder as from a USB stick: table, one image, hostile content, paper, a phone."""
 
 from __future__ import annotations
 

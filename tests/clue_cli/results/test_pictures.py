@@ -28,8 +28,7 @@ from clue_cli.results.pictures import (
     write_panel,
     write_previews,
 )
-from clue_cli.scan import pipeline
-from clue_cli.scan.options import ScanOptions
+from clue_cli.scan import ScanOptions, pipeline
 from model.reporter import SILENT
 from tests.clue_cli.scan.test_pipeline import records
 from tests.faults.pictures import jpeg, oriented_jpeg, tiff

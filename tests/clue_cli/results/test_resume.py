@@ -9,7 +9,7 @@ import pytest
 
 from clue_cli.records import FailureRecord, ImageRecord, OutputPaths
 from clue_cli.results.pictures import PANELS
-from clue_cli.scan.options import GifFrames, ScanOptions
+from clue_cli.scan import GifFrames, ScanOptions
 from tests.clue_cli.results.made import MODEL, OTHER_SHA, SHA, failure, identity, image, mask, open_store, put
 
 Records = list[ImageRecord | FailureRecord]
@@ -147,7 +147,7 @@ def test_records_without_previews_need_none(tmp_path: Path) -> None:
 
 def test_another_version_of_clue_computes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first_run(tmp_path, [image("x")])
-    monkeypatch.setattr("clue_cli.scan.options.__version__", "999")
+    monkeypatch.setattr("clue_cli.scan.__version__", "999")
     assert pages(tmp_path) is None
 
 

@@ -16,8 +16,7 @@ from PIL import Image
 from clue_cli.errors import ClueError, ExitCode, UsageError, WeightsError
 from clue_cli.networks import Compile, DType, find_devices, processes
 from clue_cli.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord
-from clue_cli.scan import pipeline
-from clue_cli.scan.options import ScanOptions
+from clue_cli.scan import ScanOptions, pipeline
 from model.device import DeviceError
 from model.reporter import SILENT, Reporter
 from tests.faults.dying_network import FILLS_MEMORY, KILLS

@@ -21,9 +21,8 @@ from clue_cli.errors import OutputError, WeightsError
 from clue_cli.networks import DType, local
 from clue_cli.progress import ShownReporter
 from clue_cli.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord
-from clue_cli.scan import pipeline
+from clue_cli.scan import ScanOptions, pipeline
 from clue_cli.scan.assemble import uncalibrated
-from clue_cli.scan.options import ScanOptions
 from model.calibration import Calibration
 from model.checkpoint import WEIGHTS_FILE, inspect
 from model.predictor import Predictor
