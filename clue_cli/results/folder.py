@@ -121,14 +121,10 @@ class ResultsFolder:
         """
         target = self.inside(relative)
         with output_errors(target):
-            self.make_room(target)
+            self.parts.mkdir(exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(target, sync=durable, parts=self.parts) as stream:
                 yield stream
-
-    def make_room(self, target: Path) -> None:
-        """Make the folders that a file is written to by `whole_file` with `parts`. Raises OSError."""
-        self.parts.mkdir(exist_ok=True)
-        target.parent.mkdir(parents=True, exist_ok=True)
 
     def write(self, relative: str | PurePosixPath, content: bytes, *, durable: bool = False) -> None:
         """`create` for what is in memory already."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from contextlib import AbstractContextManager
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,6 @@ from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from clue_cli.evidence.item import Photo
-from model.whole_file import whole_file
 
 HEATMAP_SCALE = 65535
 """A heatmap pixel of this value means probability 1."""
@@ -92,15 +91,6 @@ def _save(to: BinaryIO, pixels: NDArray[np.uint8] | NDArray[np.uint16], mode: st
     image.save(to, "PNG", compress_level=_COMPRESS_LEVEL)
 
 
-class PreviewFiles(NamedTuple):
-    """Names of the written files, relative to the folder they were written to."""
-
-    preview: str
-    heat_overlay: str
-    outline: str
-    thumbnail: str
-
-
 def inferno() -> NDArray[np.uint8]:
     """The perceptually uniform colour map inferno as 256×3 uint8: nearly black for 0, yellow for 255.
 
@@ -138,13 +128,11 @@ def write_previews(
     pixels: NDArray[np.uint8],
     heatmap: NDArray[np.float32],
     mask: NDArray[np.bool_],
-    folder: Path,
-    stem: str,
+    create: Callable[[str], AbstractContextManager[BinaryIO]],
     max_side: int = 1600,
     thumb_side: int = 160,
-    parts: Path | None = None,
-) -> PreviewFiles:
-    """Write the four pictures of one image into `folder`, each whole or not at all.
+) -> None:
+    """Write the four pictures of one image.
 
     Heat is averaged when it is shrunk; the mask is not: a shrunk pixel is marked if any pixel under it is, so that
     the smallest region stays visible.
@@ -153,11 +141,9 @@ def write_previews(
         pixels: H×W×3 uint8 RGB, as displayed.
         heatmap: H×W float32 in [0, 1].
         mask: H×W bool.
-        folder: an existing folder.
-        stem: the files are `<stem>.preview.jpg`, `<stem>.heat.png`, `<stem>.outline.png` and `<stem>.thumb.jpg`.
+        create: opens `preview` and `thumbnail` (JPEG), `heat_overlay` and `outline` (PNG), by these names, for writing.
         max_side: longest side of the preview and of the heat overlay in pixels; nothing is enlarged.
         thumb_side: longest side of the thumbnail in pixels.
-        parts: an existing folder to write in until a file is whole; None: `folder`.
 
     Raises:
         ValueError: the shapes differ, or the heatmap is not within [0, 1] (NaN is not).
@@ -171,15 +157,16 @@ def write_previews(
     preview = _resize(_reduce(pixels, factor), size)
     heat = _resize(_reduce(heatmap, factor), size)
     marked = _shrink_mask(_reduce_mask(mask, factor), size)
-
-    files = PreviewFiles(f"{stem}.preview.jpg", f"{stem}.heat.png", f"{stem}.outline.png", f"{stem}.thumb.jpg")
-    _save_jpeg(preview, folder / files.preview, parts, quality=88)
-    _save_palette(_levels(heat), _HEAT_PALETTE, _HEAT_ALPHA, folder / files.heat_overlay, parts)
     enlarged = max(1, OUTLINE_SIDE // max(size))
     line = _outline(marked.repeat(enlarged, 0).repeat(enlarged, 1), thickness=max(2, round(max(size) / 400)))
-    _save_palette(line, _OUTLINE_PALETTE, _OUTLINE_ALPHA, folder / files.outline, parts)
-    _save_jpeg(_thumbnail(preview, marked, thumb_side), folder / files.thumbnail, parts, quality=82)
-    return files
+    with create("preview") as stream:
+        preview.save(stream, "JPEG", quality=88)
+    with create("heat_overlay") as stream:
+        _save_palette(stream, _levels(heat), _HEAT_PALETTE, _HEAT_ALPHA)
+    with create("outline") as stream:
+        _save_palette(stream, line, _OUTLINE_PALETTE, _OUTLINE_ALPHA)
+    with create("thumbnail") as stream:
+        _thumbnail(preview, marked, thumb_side).save(stream, "JPEG", quality=82)
 
 
 def write_panel(to: BinaryIO, values: NDArray[np.float32], max_side: int = 1600) -> None:
@@ -196,9 +183,7 @@ def write_panel(to: BinaryIO, values: NDArray[np.float32], max_side: int = 1600)
     """
     height, width = values.shape
     small = _resize(_reduce(values, max(1, max(width, height) // max_side)), _fit(width, height, max_side))
-    image = Image.fromarray(_levels(small)).copy()
-    image.putpalette(_HEAT_PALETTE)
-    image.save(to, "PNG", compress_level=1)
+    _save_palette(to, _levels(small), _HEAT_PALETTE)
 
 
 def _fit(width: int, height: int, side: int) -> tuple[int, int]:
@@ -283,17 +268,11 @@ def _thumbnail(preview: Image.Image, mask: NDArray[np.bool_], side: int) -> Imag
     return Image.fromarray(np.where(line[..., None] > 0, colours[line], small))
 
 
-def _save_jpeg(image: Image.Image, path: Path, parts: Path | None, quality: int) -> None:
-    with whole_file(path, sync=False, parts=parts) as stream:
-        image.save(stream, "JPEG", quality=quality)
-
-
-def _save_palette(indices: NDArray[np.uint8], palette: bytes, alpha: bytes, path: Path, parts: Path | None) -> None:
-    """A palette PNG whose entries carry their own opacity (tRNS)."""
+def _save_palette(to: BinaryIO, indices: NDArray[np.uint8], palette: bytes, alpha: bytes | None = None) -> None:
+    """A palette PNG; `alpha` is the opacity of its entries (tRNS)."""
     image = Image.fromarray(indices).copy()
     image.putpalette(palette)  # turns the mode from L to P, the indices stay
-    with whole_file(path, sync=False, parts=parts) as stream:
-        image.save(stream, "PNG", transparency=alpha, compress_level=1)
+    image.save(to, "PNG", compress_level=1, **({} if alpha is None else {"transparency": alpha}))
 
 
 def panels(photo: Photo) -> Iterator[tuple[str, NDArray[np.float32] | str]]:

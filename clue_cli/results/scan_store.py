@@ -18,7 +18,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -69,9 +68,7 @@ class ResultStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def begin(self, run: RunRecord, stamp: Stamp, *, overwrite: bool = False) -> list[str]:
@@ -160,13 +157,8 @@ class ResultStore:
             OutputError: writing failed.
             ValueError: the shapes differ, or the heatmap holds no probabilities.
         """
-        if outputs.preview is None:
-            return
-        path = self._folder.inside(outputs.preview)
-        with output_errors(path):
-            self._folder.make_room(path)
-            stem = path.name.removesuffix(".preview.jpg")
-            write_previews(pixels, heatmap, mask, path.parent, stem, parts=self._folder.parts)
+        if outputs.preview is not None:
+            write_previews(pixels, heatmap, mask, lambda name: self._folder.create(getattr(outputs, name)))
 
     def write_panels(self, outputs: OutputPaths, photo: Photo) -> tuple[OutputPaths, list[str]]:
         """Make and write the maps of the classical methods, before `write_image`; nothing if `outputs` names none.

@@ -25,11 +25,6 @@ from tests.tiny_model import write_tiny_model
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24 photos that count, five of them in an archive, and all that does not count."""
     folder = tmp_path_factory.mktemp("photos") / "authentic"

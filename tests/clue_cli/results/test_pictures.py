@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import tracemalloc
+from collections import defaultdict
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +34,6 @@ from clue_cli.scan import ScanOptions, pipeline
 from model.reporter import SILENT
 from tests.clue_cli.scan.test_pipeline import records
 from tests.faults.pictures import jpeg, oriented_jpeg, tiff
-from tests.tiny_model import write_tiny_model
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_]]
 
@@ -90,9 +91,16 @@ def arrays(width: int, height: int, box: tuple[int, int, int, int] | None = None
     return pixels, heat, heat > 0.5
 
 
-def opaque(path: Path) -> NDArray[np.bool_]:
+def previews(images: Arrays) -> dict[str, Image.Image]:
+    """The small pictures by name."""
+    files: defaultdict[str, io.BytesIO] = defaultdict(io.BytesIO)
+    write_previews(*images, lambda name: nullcontext(files[name]))
+    return {name: Image.open(file) for name, file in files.items()}
+
+
+def opaque(image: Image.Image) -> NDArray[np.bool_]:
     """H×W bool: where a picture with transparency shows something."""
-    return np.asarray(Image.open(path).convert("RGBA"))[..., 3] > 0
+    return np.asarray(image.convert("RGBA"))[..., 3] > 0
 
 
 @pytest.mark.parametrize(
@@ -109,60 +117,53 @@ def opaque(path: Path) -> NDArray[np.bool_]:
         ((6000, 1), (1600, 1), (160, 1)),
     ],
 )
-def test_sizes(tmp_path: Path, size: tuple[int, int], preview: tuple[int, int], thumb: tuple[int, int]) -> None:
-    files = write_previews(*arrays(*size, box=(0, 0, 1, 1)), tmp_path, "a 'b' #1")
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(files)
-    assert files.preview == "a 'b' #1.preview.jpg"
-    opened = {name: Image.open(tmp_path / file) for name, file in files._asdict().items()}
+def test_sizes(size: tuple[int, int], preview: tuple[int, int], thumb: tuple[int, int]) -> None:
+    opened = previews(arrays(*size, box=(0, 0, 1, 1)))
     assert opened["preview"].size == opened["heat_overlay"].size == preview
     assert opened["thumbnail"].size == thumb
     scale = max(1, 512 // max(preview))
     assert opened["outline"].size == (preview[0] * scale, preview[1] * scale)
-    assert [image.format for image in opened.values()] == ["JPEG", "PNG", "PNG", "JPEG"]
+    formats = {"preview": "JPEG", "heat_overlay": "PNG", "outline": "PNG", "thumbnail": "JPEG"}
+    assert {name: image.format for name, image in opened.items()} == formats
     assert opened["heat_overlay"].mode == opened["outline"].mode == "P"
 
 
-def test_the_preview_shows_the_image(tmp_path: Path) -> None:
+def test_the_preview_shows_the_image() -> None:
     pixels, heat, mask = arrays(3000, 2000)
     pixels[:, 1500:] = (250, 20, 20)
-    files = write_previews(pixels, heat, mask, tmp_path, "a")
-    preview = np.asarray(Image.open(tmp_path / files.preview)).astype(int)
+    preview = np.asarray(previews((pixels, heat, mask))["preview"]).astype(int)
     assert np.abs(preview[:, :790] - 128).max() < 6
     assert np.abs(preview[:, 810:] - (250, 20, 20)).max() < 12
 
 
-def test_heat_is_transparent_where_low_and_coloured_where_high(tmp_path: Path) -> None:
-    files = write_previews(*arrays(100, 80, box=(10, 10, 50, 50)), tmp_path, "a")
-    heat = np.asarray(Image.open(tmp_path / files.heat_overlay).convert("RGBA"))
+def test_heat_is_transparent_where_low_and_coloured_where_high() -> None:
+    heat = np.asarray(previews(arrays(100, 80, box=(10, 10, 50, 50)))["heat_overlay"].convert("RGBA"))
     assert (heat[0, 0, 3], heat[30, 30, 3]) == (0, 235)
     assert tuple(heat[30, 30, :3]) == tuple(inferno()[255])
 
 
 @pytest.mark.parametrize("size", [(300, 200), (12000, 800)])
-def test_a_single_marked_pixel_stays_visible(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_a_single_marked_pixel_stays_visible(size: tuple[int, int]) -> None:
     width, height = size
-    box = (width // 2, height // 2, width // 2 + 1, height // 2 + 1)
-    files = write_previews(*arrays(width, height, box), tmp_path, "a")
-    seen = opaque(tmp_path / files.outline)
+    shown = previews(arrays(width, height, (width // 2, height // 2, width // 2 + 1, height // 2 + 1)))
+    seen = opaque(shown["outline"])
     rows, columns = np.nonzero(seen)
     assert np.ptp(rows) >= 2 and np.ptp(columns) >= 2
     assert abs(columns.mean() / seen.shape[1] - 0.5) < 0.01 and abs(rows.mean() / seen.shape[0] - 0.5) < 0.02
-    thumb = np.asarray(Image.open(tmp_path / files.thumbnail)).astype(int)
+    thumb = np.asarray(shown["thumbnail"]).astype(int)
     assert np.abs(thumb - LINE).sum(-1).min() < 120, "the outline is in the thumbnail"
 
 
-def test_the_outline_surrounds_the_mask_and_leaves_it_free(tmp_path: Path) -> None:
-    files = write_previews(*arrays(600, 400, box=(200, 100, 400, 300)), tmp_path, "a")
-    seen = opaque(tmp_path / files.outline)
+def test_the_outline_surrounds_the_mask_and_leaves_it_free() -> None:
+    seen = opaque(previews(arrays(600, 400, box=(200, 100, 400, 300)))["outline"])
     assert not seen[105:295, 205:395].any(), "what is marked can be seen"
     assert not seen[:90].any() and not seen[:, :190].any()
     assert seen[98:102, 250].sum() >= 2 and seen[200, 198:202].sum() >= 2, "at least two pixels wide"
-    files = write_previews(*arrays(600, 400, box=(0, 0, 600, 400)), tmp_path, "all")
-    seen = opaque(tmp_path / files.outline)
+    seen = opaque(previews(arrays(600, 400, box=(0, 0, 600, 400)))["outline"])
     assert seen[0].all() and seen[:, -1].all() and not seen[10:-10, 10:-10].any()
-    files = write_previews(*arrays(300, 200), tmp_path, "none")
-    assert not opaque(tmp_path / files.outline).any()
-    assert np.abs(np.asarray(Image.open(tmp_path / files.thumbnail)).astype(int) - 128).max() < 4
+    unmarked = previews(arrays(300, 200))
+    assert not opaque(unmarked["outline"]).any()
+    assert np.abs(np.asarray(unmarked["thumbnail"]).astype(int) - 128).max() < 4
 
 
 def test_inferno_is_uniform_and_like_the_original() -> None:
@@ -186,12 +187,12 @@ def test_inferno_is_uniform_and_like_the_original() -> None:
         (lambda p, h, m: (p, h + 255, m), "within"),
     ],
 )
-def test_wrong_arrays_are_refused(tmp_path: Path, change: Callable[..., Arrays], message: str) -> None:
+def test_wrong_arrays_are_refused(change: Callable[..., Arrays], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        write_previews(*change(*arrays(30, 20)), tmp_path, "a")
+        previews(change(*arrays(30, 20)))
 
 
-def test_a_large_image_needs_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_image_needs_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     images = arrays(6000, 4000, (100, 100, 3000, 2000))
     handed_over: list[int] = []  # to Pillow, whose memory tracemalloc does not see
     original = Image.fromarray
@@ -202,7 +203,7 @@ def test_a_large_image_needs_little_memory(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(Image, "fromarray", watched)
     tracemalloc.start()
-    write_previews(*images, tmp_path, "a")
+    previews(images)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 40e6 and max(handed_over) < 8e6, "the pixels alone are 72 MB"
@@ -273,11 +274,6 @@ def test_a_method_that_fails_costs_its_panel(
 
     monkeypatch.setattr(module, "_methods", lambda: {"jpeg_ghosts": broken})
     assert list(panels(picture())) == [("jpeg_ghosts", why)]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture

@@ -31,17 +31,12 @@ from model.tiling import tiles
 from model.whole_file import earlier
 from tests.clue_cli.engine.noted import one_at_a_time
 from tests.faults.pictures import jpeg, tiff
-from tests.tiny_model import TINY, write_tiny_model
+from tests.tiny_model import TINY
 
 Scan = Callable[..., RunRecord]
 
 FORMATS = [DType.FLOAT32, DType.BFLOAT16]
 """What is equal to the bit is so in each, whichever of them this machine would choose."""
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture
