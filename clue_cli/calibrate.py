@@ -15,9 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
-from operator import itemgetter
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +43,7 @@ from model.datasets.sample import Sample
 from model.images.folders import FORGE_LOG, is_file, is_forge_output
 from model.images.lists import LIST_SUFFIXES
 from model.prediction import OutOfMemory
+from model.reporter import Reporter
 from model.verdict import judge
 
 FOLDS = 5
@@ -73,7 +72,6 @@ class Measured:
     notes: list[str] = field(default_factory=list)
 
 
-T = TypeVar("T")
 Place = tuple[int, int]
 """Number of a thing in the walk, and of what came of it."""
 
@@ -111,7 +109,7 @@ class Scores:
         options: what is read, and within which limits.
         networks: of the model, one for each device.
         calibration: of the model; how a heatmap becomes a score.
-        on_event: called after each image and each thing left out, by one thread at a time.
+        reporter: receives each image and each thing left out.
         warn: called with a sentence about the run as a whole.
         forged: the class of images that is measured.
 
@@ -125,17 +123,18 @@ class Scores:
         options: ScanOptions,
         networks: Sequence[Network],
         calibration: Calibration,
-        on_event: Callable[[Measured], None],
+        reporter: Reporter,
         warn: Callable[[str], None],
         *,
         forged: bool,
     ) -> None:
-        self.paths, self.options, self.on_event = expanded(paths, forged=forged), options, on_event
-        # With no score above 1 everything is `no_evidence`, except for what is no subject of a verdict at all.
+        self.paths, self.options, self.reporter = expanded(paths, forged=forged), options, reporter
+        # With no score above 1 everything is `no_evidence`, except what is not judged at all.
         self.calibration = replace(calibration.with_thresholds(1.0, 1.0), pixel_threshold=1.0)
         self.outputs = ForgeOutputs(forged=forged)
         self.measured = Measured(notes=self.outputs.notes)
-        self.places: tuple[list[Place], list[Place]] = [], []
+        self.images: dict[Place, Scored] = {}
+        self.left_out: dict[Place, LeftOut] = {}
         self.lock = threading.Lock()
         self.flow = Flow(networks, self.read, self.decode, self.score, warn, lost=None)
         limits = DecodeLimits(max_megapixels=options.max_megapixels, max_pages=options.max_pages)
@@ -150,11 +149,9 @@ class Scores:
             ClueError: the network cannot be loaded, or no device is left.
         """
         self.flow.run(self.pool, self.reader)
-        return replace(
-            self.measured,
-            images=_sorted(self.places[0], self.measured.images),
-            left_out=_sorted(self.places[1], self.measured.left_out),
-        )
+        images = [self.images[place] for place in sorted(self.images)]
+        left_out = [self.left_out[place] for place in sorted(self.left_out)]
+        return replace(self.measured, images=images, left_out=left_out)
 
     def read(self) -> Iterator[_File]:
         """Read the files that are pictures, each content once."""
@@ -174,9 +171,9 @@ class Scores:
             if isinstance(content, NotAPicture):
                 self.measured.not_pictures += 1
             elif isinstance(content, Unreadable):
-                self.leave_out((number, 0), content.locator, content.code, content.message)
+                self.drop((number, 0), content.locator, content.code, content.message)
             elif (first := seen.setdefault(content[1].sha256, thing.locator)) != thing.locator:
-                self.leave_out((number, 0), thing.locator, "duplicate", f"The same bytes as {first}.")
+                self.drop((number, 0), thing.locator, "duplicate", f"The same bytes as {first}.")
             else:
                 yield _File(number, thing.locator, *content)
 
@@ -185,9 +182,9 @@ class Scores:
         for count, page in enumerate(self.pool.decode(file.locator, file.data, file.identity)):
             place = file.number, count
             if isinstance(page, Unreadable):
-                self.leave_out(place, page.locator, page.code, page.message)
+                self.drop(place, page.locator, page.code, page.message)
             elif page.page:
-                self.leave_out(place, page.locator, "further_page", f"Page {page.page}, from 0.")
+                self.drop(place, page.locator, "further_page", f"Page {page.page}, from 0.")
             else:
                 cost = page.pixels.size // 3 * BYTES_PER_PIXEL
                 self.flow.budget.acquire(cost)
@@ -197,36 +194,31 @@ class Scores:
         """Judge a page as a scan would."""
         place, photo = page.place, page.photo
         if isinstance(answer, Unpredicted):
-            self.leave_out(place, photo.locator, FailureCode.INTERNAL_ERROR, answer.message)
+            self.drop(place, photo.locator, FailureCode.INTERNAL_ERROR, answer.message)
         elif isinstance(answer, OutOfMemory):
-            self.leave_out(place, photo.locator, FailureCode.OUT_OF_MEMORY, f"Out of memory: {answer.message}")
+            self.drop(place, photo.locator, FailureCode.OUT_OF_MEMORY, f"Out of memory: {answer.message}")
         elif answer is not None:
             try:
                 pixels, heatmap = photo.displayed(photo.pixels), photo.displayed(answer.heatmap)
                 finding = judge(pixels, heatmap, answer.features, self.calibration)
             except ValueError as error:
-                self.leave_out(place, photo.locator, FailureCode.NOT_FINITE, f"No verdict: {error}.")
+                self.drop(place, photo.locator, FailureCode.NOT_FINITE, f"No verdict: {error}.")
                 return
             if finding.verdict == "inconclusive":
-                self.leave_out(place, photo.locator, "not_judged", f"Not judged: {finding.reason}.")
+                self.drop(place, photo.locator, "not_judged", f"Not judged: {finding.reason}.")
                 return
             height, width = photo.pixels.shape[:2]
             scored = Scored(photo.locator, photo.file.sha256, finding.score, height * width / 1e6)
             with self.lock:
-                self.measured.images.append(scored)
-                self.places[0].append(place)
-                self.on_event(self.measured)
+                self.images[place] = scored
+                self.reporter.advance(1, f"{len(self.left_out):,} left out")
 
-    def leave_out(self, place: Place, locator: str, code: str, message: str) -> None:
+    def drop(self, place: Place, locator: str, code: str, message: str) -> None:
         """Note why something does not count."""
         with self.lock:
-            self.measured.left_out.append(LeftOut(locator=locator, code=str(code), message=message))
-            self.places[1].append(place)
-            self.on_event(self.measured)
-
-
-def _sorted(places: list[Place], things: list[T]) -> list[T]:
-    return [thing for _, thing in sorted(zip(places, things, strict=True), key=itemgetter(0))]
+            self.left_out[place] = LeftOut(locator=locator, code=str(code), message=message)
+            self.reporter.note(f"left out: {locator}: {message}", "warning")
+            self.reporter.advance(0, f"{len(self.left_out):,} left out")
 
 
 def expanded(paths: Iterable[Path], *, forged: bool) -> list[Path]:

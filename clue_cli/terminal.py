@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, TextIO
 from clue_cli.errors import OutputError
 
 _PLAIN_WORDS = frozenset({"no", "the", "there"})
-"""First words that are no name: `sentence` capitalises these alone."""
+"""First words that are not names: `sentence` capitalises only these."""
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -162,8 +161,9 @@ def _execute(
         for kind, paths in (("authentic", authentic), ("forged", forged)):
             if not paths:
                 continue
-            on_event, ours = _left_out_noted(reporter, kind), kind == "forged"
-            run = Scores(paths, options, networks, checkpoint.calibration, on_event, warn, forged=ours)
+            reporter.stage(kind, "images")
+            ours = kind == "forged"
+            run = Scores(paths, options, networks, checkpoint.calibration, reporter, warn, forged=ours)
             found.append(run.run())
             _note_counts(reporter, found[-1])
             if not found[-1].images:
@@ -183,21 +183,6 @@ def _execute(
         dtype=str(dtype).removeprefix("torch."),
         paths=([printable(str(path)) for path in authentic], [printable(str(path)) for path in forged]),
     )
-
-
-def _left_out_noted(reporter: Reporter, kind: str) -> Callable[[Measured], None]:
-    """Reports each image, and each file that is left out."""
-    images, left_out = 0, 0
-    reporter.stage(kind, "images")
-
-    def on_event(found: Measured) -> None:
-        nonlocal images, left_out
-        for left in found.left_out[left_out:]:
-            reporter.note(f"left out: {left.locator}: {left.message}", "warning")
-        reporter.advance(len(found.images) - images, f"{len(found.left_out):,} left out")
-        images, left_out = len(found.images), len(found.left_out)
-
-    return on_event
 
 
 def _note_counts(reporter: Reporter, found: Measured) -> None:

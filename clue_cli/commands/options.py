@@ -71,7 +71,7 @@ def device(name: str) -> str:
 
 
 def _devices(text: str | None) -> str | None:
-    """The callback of `--devices`; raises typer.BadParameter for what is no list of devices."""
+    """The callback of `--devices`; raises typer.BadParameter for anything but a list of devices."""
     if text is not None and not _DEVICES.fullmatch(text):
         raise typer.BadParameter("expected numbers of GPUs, as in 0,1")
     return text

@@ -297,7 +297,7 @@ def _value(value: Scalar) -> str:
 
 
 def _moment(text: str) -> str:
-    """`2026-11-21T04:28:38+01:00` as `2026-11-21 04:28:38 (UTC+01:00)`; a text that is no time stays as it is."""
+    """`2026-11-21T04:28:38+01:00` as `2026-11-21 04:28:38 (UTC+01:00)`; any other text stays as it is."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -163,7 +163,7 @@ class ResultsFolder:
         """
         for folder in folders:
             with output_errors(self.root / folder):
-                # Links are listed as folders and not entered; a link is no empty folder.
+                # Links are listed as folders and not entered; a link does not count as an empty folder.
                 for path, _, _ in os.walk(self.root / folder, topdown=False):
                     if not Path(path).is_symlink() and not any(Path(path).iterdir()):
                         Path(path).rmdir()

@@ -1,4 +1,4 @@
-"""What a person can choose about a scan, and the digests that tell whether two runs chose the same.
+"""What a person can choose about a scan, and the digests by which two runs are compared.
 
 Two digests, because they answer two questions. An image's result depends on the model, the number format, the
 threshold and the pictures asked for; that something *failed* depends on the limits as well. Raising a limit because
@@ -58,7 +58,7 @@ class ScanOptions(NetworkOptions):
         heatmaps: whether heatmaps are kept.
         previews: whether pictures for the page are written.
         panels: whether the maps of classical methods are written.
-        overwrite: start anew, removing what an earlier run recorded in the results folder.
+        overwrite: start over: remove what an earlier run recorded in the results folder.
         retry_failed: try again what failed before.
         fail_on: what gets an exit code of its own.
         command_line: the command as typed, printable.

@@ -116,7 +116,7 @@ def _matching_place(region: FoundRegion) -> MatchingPlace | None:
 
 
 def uncalibrated(calibration: Calibration) -> list[str]:
-    """What is to be said of a run whose model brings no calibration, in words."""
+    """The warning about a model without a calibration, if it has none."""
     if calibration.fitted_on:
         return []
     return [

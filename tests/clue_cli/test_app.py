@@ -39,7 +39,7 @@ Scan = Callable[..., RunRecord]
 
 
 class Pipeline:
-    """Stands in for the pipeline: remembers what it was asked and does as it is told."""
+    """Stands in for the pipeline: remembers its arguments and returns or raises what the test set."""
 
     def __init__(self) -> None:
         self.counts = Counts(files=1, images=1, no_evidence=1)

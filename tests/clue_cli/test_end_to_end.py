@@ -272,7 +272,7 @@ class TestBadInput:
         again = clue(*case.words, "--quiet")
         assert (again.code, again.err) == (ExitCode.SOME_FAILED, "")
         counts = case.results.run["counts"]
-        # What fails before it could be decoded is met anew each time, and not recorded twice.
+        # What fails before it could be decoded is met again each time, and recorded once.
         undecodable = sum(record["step"] == "decode" for record in case.results.failures.values())
         assert counts["resumed"] == len(IMAGES) + 2 + undecodable
         assert counts["failures"] == len(FAILURES)

@@ -18,6 +18,7 @@ from clue_cli.networks import Unpredicted
 from clue_cli.scan import ScanOptions
 from clue_cli.scan.calibration_file import parse
 from model.calibration import Calibration
+from model.reporter import SILENT, Reporter
 from model.whole_file import earlier
 from tests.clue_cli.networks.fake import Starved
 from tests.faults.pictures import encoded, photo, tiff
@@ -283,8 +284,8 @@ class Lost(Starved):
         return (Unpredicted(image[0], "it died") for image in images if image is not None)
 
 
-def scored(paths: list[Path], network: Starved, on_event: Any = lambda found: None) -> module.Measured:
-    return module.Scores(paths, ScanOptions(), [network], Calibration(), on_event, pytest.fail, forged=False).run()
+def scored(paths: list[Path], network: Starved, reporter: Reporter = SILENT) -> module.Measured:
+    return module.Scores(paths, ScanOptions(), [network], Calibration(), reporter, pytest.fail, forged=False).run()
 
 
 @pytest.mark.parametrize(("network", "code"), [(Starved(), "out_of_memory"), (Lost(), "internal_error")])
@@ -295,9 +296,13 @@ def test_an_image_that_is_not_predicted_is_left_out(photos: Path, network: Starv
 
 
 def test_what_is_left_out_stands_in_the_order_of_the_walk(photos: Path) -> None:
-    seen: list[int] = []
-    left_out = scored([photos], Starved(), lambda found: seen.append(len(found.left_out))).left_out
-    assert seen == list(range(1, len(left_out) + 1))
+    class Noted(Reporter):
+        def advance(self, n: int = 1, status: str | None = None, *, reused: bool = False) -> None:
+            seen.append(status)
+
+    seen: list[str | None] = []
+    left_out = scored([photos], Starved(), Noted()).left_out
+    assert seen == [f"{number} left out" for number in range(1, len(left_out) + 1)]
     assert [one.locator for one in left_out] == sorted(one.locator for one in left_out)
 
 

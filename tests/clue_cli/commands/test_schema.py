@@ -19,7 +19,7 @@ from tests.clue_cli.results.made import failure, image, run
 
 def test_the_document_in_the_repository_is_the_generated_one() -> None:
     kept = Path(clue_cli.scan.__file__).with_name("RECORDS.md").read_text(encoding="utf-8")
-    assert kept == fields_document(), "write it anew: clue schema --fields > clue_cli/scan/RECORDS.md"
+    assert kept == fields_document(), "run: clue schema --fields > clue_cli/scan/RECORDS.md"
 
 
 @pytest.mark.parametrize(

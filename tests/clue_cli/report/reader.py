@@ -21,7 +21,7 @@ class Reader:
         self.url = page.as_uri()
 
     def open(self, fragment: str = "") -> None:
-        """Load the page anew, as from a link."""
+        """Load the page afresh, as from a link."""
         self.driver.get("about:blank")
         self.driver.get(self.url + fragment)
         there = "return location.href.startsWith(arguments[0]) && document.readyState === 'complete'"
