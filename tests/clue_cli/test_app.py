@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 import typer
-from typer.testing import CliRunner
 
 from clue_cli import __version__, app
 from clue_cli.commands.options import graceful_stop
@@ -303,10 +302,6 @@ class TestOtherCommands:
         assert clue("schema", *words) == 0
         assert json.loads(capsys.readouterr().out)["title"] == title
 
-    def test_fields(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert clue("schema", "--fields") == 0
-        assert capsys.readouterr().out.startswith("# What `clue scan` writes")
-
     @pytest.mark.parametrize(("word", "said"), [("--mix", "sources:"), ("--preset", "class NoiseSpec")])
     def test_files_of_the_user_are_described(self, word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert clue("schema", word) == ExitCode.OK
@@ -315,10 +310,6 @@ class TestOtherCommands:
     def test_schema_prints_one_thing(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert clue("schema", "--fields", "--run") == ExitCode.BAD_USAGE
         assert capsys.readouterr().out == ""
-
-    def test_the_test_runner_of_typer_works_too(self) -> None:
-        result = CliRunner().invoke(app.app, ["--version"])
-        assert (result.exit_code, result.output) == (0, f"clue {__version__}\n")
 
 
 def python(code: str, **changes: Any) -> subprocess.CompletedProcess[str]:
@@ -346,12 +337,6 @@ print("heavy", sorted(heavy), time.process_time(), file=sys.stderr)
             if min(seconds) < 0.5:
                 break
         assert min(seconds) < 1.0, "0.2 beside a training, more with coverage"
-
-    def test_as_a_module(self) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "clue_cli", "scan"], capture_output=True, text=True, timeout=60, check=False
-        )
-        assert (done.returncode, done.stdout) == (2, "")
 
     def test_the_scan_goes_on_when_nobody_reads_stdout(self) -> None:
         code = """
