@@ -245,7 +245,7 @@ class TestFolder:
 class TestNetwork:
     def test_compiled_it_is_another_measurement(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         asked: list[str] = []
-        monkeypatch.setattr("clue_cli.networks.require_compiler", lambda: None)
+        monkeypatch.setattr("model.device.require_compiler", lambda: None)
         monkeypatch.setattr("model.speed.compile_network", lambda model, how: asked.append(how))
         photos, model = write_set(tmp_path / "set", 1, 1), write_tiny_model(tmp_path / "tiny")
         options = {"bench": (str(photos),), "model": str(model), "device": "cpu"}
