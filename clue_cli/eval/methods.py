@@ -22,8 +22,7 @@ from clue_cli.eval.pictures import Pictures
 from clue_cli.eval.sets import ChosenSet
 from clue_cli.evidence.identity import sha256_file
 from clue_cli.networks import Network as RunningNetwork
-from clue_cli.networks import networks_for
-from clue_cli.networks.find import find_devices, find_model
+from clue_cli.networks import find_devices, find_model, networks_for
 from clue_cli.terminal import printable
 from model.calibration import Calibration, image_score
 from model.data.attacks import Attack

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from clue_cli.networks.options import NetworkOptions
+from clue_cli.networks import NetworkOptions
 
 NETWORK = "mini"
 """The word of `--method` for the network, whichever `--model` names."""

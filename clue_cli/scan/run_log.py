@@ -21,8 +21,8 @@ from clue_cli import __version__
 from clue_cli.errors import ExitCode
 from clue_cli.progress import duration
 from clue_cli.records import Counts, FailureCode, FailureRecord, ImageRecord, RunRecord, Verdict
+from clue_cli.scan import FailOn, ScanOptions
 from clue_cli.scan.calibration_file import OwnCalibration
-from clue_cli.scan.options import FailOn, ScanOptions
 from clue_cli.terminal import counted
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint

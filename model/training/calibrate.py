@@ -22,7 +22,7 @@ from model.errors import UserError
 from model.images.pixels import Pixels
 from model.predictor import Prediction, Predictor
 from model.reporter import SILENT, Reporter
-from model.score import SCREEN
+from model.score import FEATURES, SCREEN, kind_of
 
 FALSE_POSITIVE_RATE = 0.01
 """At the threshold of `forged`, of the authentic pictures of the fit. A wrong “forged” can hurt a person, and on photos

@@ -27,8 +27,7 @@ from clue_cli.eval.plan import Plan
 from clue_cli.eval.results import CONTACT, LOCK, PER_IMAGE, EvalFolder, Results, read_results
 from clue_cli.eval.run import Timing
 from clue_cli.eval.table import notes
-from clue_cli.networks import local, processes
-from clue_cli.networks.options import Compile
+from clue_cli.networks import Compile, local, processes
 from clue_cli.progress import ShownReporter
 from model.calibration import Calibration
 from model.datasets.sample import Kind, Sample
@@ -232,7 +231,7 @@ class TestFolder:
 class TestNetwork:
     def test_compiled_it_is_another_measurement(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         asked: list[str] = []
-        monkeypatch.setattr("clue_cli.networks.find.require_compiler", lambda: None)
+        monkeypatch.setattr("model.device.require_compiler", lambda: None)
         monkeypatch.setattr("model.device.compile_network", lambda model, how: asked.append(how))
         photos, model = write_set(tmp_path / "set", 1, 1), write_tiny_model(tmp_path / "tiny")
         options = {"bench": (str(photos),), "model": str(model), "device": "cpu"}

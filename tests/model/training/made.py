@@ -19,6 +19,7 @@ from model.data.mix import Shape
 from model.data.stream import Batch, TrainingSample
 from model.preset import Preset
 from model.reporter import SILENT, Level, Reporter
+from model.score import OF_HEATMAP
 from model.training.calibrate import Scored, look_at
 from model.training.options import TrainingOptions, read_options
 from model.training.run_folder import Row, read_log
