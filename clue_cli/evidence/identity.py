@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from clue_cli.evidence.formats import HEAD_SIZE, claimed_type, sniff
 from clue_cli.evidence.raw_tiff import camera_raw_type
-from clue_cli.evidence.streams import ReadFailure
+from clue_cli.evidence.streams import ReadFailure, read_some
 from clue_cli.evidence.walk import open_file
 from clue_cli.records import FileIdentity, Finding, Origin
 
@@ -40,7 +40,7 @@ def sha256_file(path: Path) -> str:
     digest = hashlib.sha256()
     try:
         with open_file(path) as file:
-            while chunk := file.read(_CHUNK):
+            while chunk := read_some(file, _CHUNK):
                 digest.update(chunk)
     except ReadFailure as failure:
         raise OSError(errno.EINVAL, failure.message) from failure

@@ -8,7 +8,7 @@ from typing import BinaryIO
 from clue_cli.evidence.formats import FORMATS, HEAD_SIZE, Kind, claimed_type, extension_of, is_picture, kind_of, sniff
 from clue_cli.evidence.identity import identify
 from clue_cli.evidence.item import Item, NotAPicture, Unreadable
-from clue_cli.evidence.streams import ReadFailure, failure_from
+from clue_cli.evidence.streams import ReadFailure, failure_from, read_some
 from clue_cli.records import FailureCode, FileIdentity, Step
 
 _CHUNK = 1 << 20
@@ -65,7 +65,7 @@ def _read(item: Item, stream: BinaryIO, limit: int) -> tuple[bytes, FileIdentity
 
 def _pieces(head: bytes, stream: BinaryIO, limit: int) -> list[bytes]:
     pieces, size = [head], len(head)
-    while size <= limit and (piece := stream.read(_CHUNK)):
+    while size <= limit and (piece := read_some(stream, _CHUNK)):
         pieces.append(piece)
         size += len(piece)
     return pieces
@@ -73,7 +73,7 @@ def _pieces(head: bytes, stream: BinaryIO, limit: int) -> list[bytes]:
 
 def _read_up_to(stream: BinaryIO, size: int) -> bytes:
     data = b""
-    while len(data) < size and (piece := stream.read(size - len(data))):
+    while len(data) < size and (piece := read_some(stream, size - len(data))):
         data += piece
     return data
 
