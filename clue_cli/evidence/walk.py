@@ -49,7 +49,7 @@ class WalkOptions:
     exclude: Path | None = None
     results: bool = False
     made: bool = True
-    selection: Selection = Selection()
+    selection: Selection = field(default_factory=Selection)
     limits: ArchiveLimits = field(default_factory=ArchiveLimits)
 
 
@@ -215,7 +215,6 @@ class _Walk:
             yield unreadable(locator, Step.READ, failure)
         except OSError as error:
             yield unreadable(locator, Step.READ, failure_from(error))
-
 
     def _chosen(self, event: Event) -> Event:
         """The event, or that its file or member is left out."""

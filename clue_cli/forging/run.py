@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from clue_cli.forging.folder import LOG, ForgeFolder
 from clue_cli.forging.options import ForgeOptions
 from clue_cli.forging.photos import Found, apart, find, match_masks
 from clue_cli.forging.worker import Job, Made, initialize, load_tools, make, start_worker
+from clue_cli.machine import cores
 from clue_cli.terminal import counted
 from model.data.edits.scene import Tools
 from model.reporter import Reporter
@@ -157,8 +157,7 @@ def _results(job: Job, tools: Tools, numbers: list[int], workers: int, stop: thr
 def _workers(options: ForgeOptions, missing: int) -> int:
     automatic = 1
     if options.inpainter is None and options.autoencoder is None:
-        known = hasattr(os, "sched_getaffinity")
-        automatic = len(os.sched_getaffinity(0)) if known else (os.cpu_count() or 1)
+        automatic = cores()
     return max(1, min(options.workers or automatic, missing))
 
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from clue_cli.machine import cores
+
 if TYPE_CHECKING:  # torch takes seconds to import, and `options` is needed for --help
     import numpy as np
     import torch
@@ -91,6 +93,10 @@ def networks_for(
     Args:
         warn: called with a sentence when a process died.
     """
+    import torch
+
+    if (allowed := cores()) < torch.get_num_threads():  # a container's share of the processor; torch counts the cores
+        torch.set_num_threads(allowed)
     made: list[Network]
     if len(devices) == 1:
         from clue_cli.networks.local import LocalNetwork

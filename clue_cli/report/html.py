@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from markupsafe import Markup
 
+from clue_cli.evidence.holders import not_opened
 from clue_cli.records import FailureRecord, ImageRecord, RunRecord, Verdict
 from clue_cli.report.page import asset, content_policy, environment
 from clue_cli.report.page_data import embed, failure_row, image_detail, image_row, model_facts, printable
@@ -188,6 +189,8 @@ def _page(
             script=Markup(script),
             run=run,
             status=_STATUS[run.status],
+            not_opened=not_opened(run.not_opened),
+            alerts=list(map(printable, run.alerts)),
             facts=_facts(run),
             selection=printable(selection),
             promised=bool(_promise(run)),
