@@ -127,7 +127,7 @@ class ScanOptions(NetworkOptions):
         network: dict[str, Setting] = {"model": self.model, "dtype": self.dtype.value, "batch": self.batch}
         if self.compile is not None:
             network["compile"] = self.compile.value
-        return network | self._judging() | walking | self._limits()
+        return network | self._judging() | walking | self._limits() | {"decode_timeout": self.decode_timeout}
 
     def stamp(self, model_digest: str, dtype: str, settings: dict[str, Setting] | None = None) -> Stamp:
         """The stamp of a new run.

@@ -57,6 +57,11 @@ from model.prediction import OutOfMemory, Prediction
 from model.reporter import Reporter
 from model.verdict import judge
 
+WEAK_HASHES = (
+    "The list of --known has MD5 or SHA-1 hashes. A file can be made that has the hash of a harmless one, and it is left "
+    "out; a list of SHA-256 is safe from that."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -119,6 +124,7 @@ def scan(
             *store.begin(log.run, log.stamp, overwrite=options.overwrite),
             *(own.warnings(devices[0]) if own else uncalibrated(calibration)),
             *([printable(checkpoint.note)] if checkpoint.note else []),
+            *([WEAK_HASHES] if options.known and options.known.is_weak else []),
         ]:
             log.warn(warning)
         log.begin()
