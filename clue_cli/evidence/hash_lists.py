@@ -20,6 +20,8 @@ _ALGORITHMS = {64: "sha256", 40: "sha1", 32: "md5"}
 """By the number of hexadecimal digits."""
 
 _HASH = re.compile(r"(?<![0-9A-Za-z])(?:[0-9a-fA-F]{64}|[0-9a-fA-F]{40}|[0-9a-fA-F]{32})(?![0-9A-Za-z])")
+_AT_START = re.compile(rf"\\?({_HASH.pattern})")  # with a backslash before a name that is escaped
+_BSD = re.compile(rf" = ({_HASH.pattern})\Z")
 _HASHDEEP = "%%%% "
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
@@ -55,8 +57,9 @@ class HashList:
                 continue
             else:
                 digest = hashlib.new(algorithm, data, usedforsecurity=False).digest()
-            place = int(np.searchsorted(hashes, np.bytes_(digest)))
-            if place < len(hashes) and hashes[place] == np.bytes_(digest):
+            wanted = digest.rstrip(b"\0")  # as numpy compares them
+            place = int(np.searchsorted(hashes, np.bytes_(wanted)))
+            if place < len(hashes) and hashes[place] == wanted:
                 return True
         return False
 
@@ -86,7 +89,6 @@ def read_hash_list(path: Path) -> HashList:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.", "Check the path of the list.") from error
     if not found:
         raise UsageError(f"{path} holds no hashes.", _ADVICE)
-    # `S` compares without trailing zeros, which are the same for values of one length.
     hashes = {_ALGORITHMS[2 * size]: np.unique(np.frombuffer(values, f"S{size}")) for size, values in found.items()}
     return HashList(path, digest, hashes)
 
@@ -110,8 +112,8 @@ def _hashes(text: IO[str], path: Path) -> Iterator[str]:
         values = [cells[column].strip() for column in columns or () if column < len(cells)]
         value = next((value for value in values if _HASH.fullmatch(value)), None)
         if columns is None:
-            match = _HASH.search(words)
-            value = match[0] if match else None
+            match = _AT_START.match(words) or _BSD.search(words) or _HASH.search(words)
+            value = match[match.lastindex or 0] if match else None
         if value is None:
             raise UsageError(f"{path}, line {number}, holds no hash.", _ADVICE)
         yield value

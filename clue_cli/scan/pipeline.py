@@ -58,8 +58,8 @@ from model.reporter import Reporter
 from model.verdict import judge
 
 WEAK_HASHES = (
-    "The list of --known has MD5 or SHA-1 hashes. A file can be made that has the hash of a harmless one, and it is left "
-    "out; a list of SHA-256 is safe from that."
+    "The list of --known has MD5 or SHA-1 hashes. A file can be made that has the hash of a harmless one, and it is "
+    "left out; a list of SHA-256 is safe from that."
 )
 
 

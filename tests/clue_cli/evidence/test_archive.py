@@ -459,3 +459,21 @@ def test_a_budget_is_for_one_archive(tmp_path: Path) -> None:
     budget.check_ratio(1 << 20, 1)
     with pytest.raises(ReadFailure, match="zip bomb"):
         budget.check_ratio((1 << 20) + 1, 1)
+
+
+def test_an_archive_that_cannot_be_copied_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.BytesIO):
+        def write(self, data: object, /) -> int:
+            raise OSError(28, "No space left on device")
+
+    path = tmp_path / "outer.tar"
+    path.write_bytes(archives.tar_of({"inner.zip": archives.zip_of({"a.jpg": PHOTO}), "b.jpg": PHOTO}))
+    monkeypatch.setattr(tempfile, "SpooledTemporaryFile", lambda **_: Full())
+    found = collect(path)
+    (failure,) = found.failures
+    assert failure.locator == "outer.tar!/inner.zip"
+    assert failure.code is FailureCode.UNREADABLE
+    assert "TMPDIR" in str(failure.advice)
+    assert list(found.pictures) == ["outer.tar!/b.jpg"]
