@@ -11,7 +11,7 @@ import pytest
 
 from clue_cli.errors import OutputError
 from clue_cli.results.record_log import RecordLog
-from tests.clue_cli.results.made import failure, image
+from tests.clue_cli.results.made import failure, image, open_store, put
 
 
 class Folder:
