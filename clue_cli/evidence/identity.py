@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import os
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +16,7 @@ from clue_cli.evidence.walk import open_file
 from clue_cli.records import FileIdentity, Finding, Origin
 
 _CHUNK = 1 << 20
+_SURPLUS = 1 << 30  # bytes; files of /proc and the like say that they are empty
 
 
 def identify(data: bytes | BinaryIO, name: str) -> FileIdentity:
@@ -40,8 +42,11 @@ def sha256_file(path: Path) -> str:
     digest = hashlib.sha256()
     try:
         with open_file(path) as file:
+            left = os.fstat(file.fileno()).st_size + _SURPLUS
             while chunk := read_some(file, _CHUNK):
                 digest.update(chunk)
+                if (left := left - len(chunk)) < 0:
+                    raise OSError(errno.EFBIG, "it is much longer than its size, and may have no end")
     except ReadFailure as failure:
         raise OSError(errno.EINVAL, failure.message) from failure
     return digest.hexdigest()
