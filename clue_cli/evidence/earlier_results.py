@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from clue_cli.evidence.streams import ReadFailure, read_some
+from clue_cli.records import Finding, Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,20 @@ def written_by(
         if any(name in names and _begins(folder / name, mark, open_file) for name, mark in command.marks.items()):
             return command.name, frozenset(name for name in names if command.entries.fullmatch(name))
     return None
+
+
+_MEMBER = re.compile(
+    r"(?:\A|/)(?:masks|heatmaps|previews|panels)/(?:.*/)?[^/]+\.\w{1,8}(?:\.p\d{4,})?(?:~[0-9a-f]{12,})?"
+    r"(?:\.(?:preview|thumb)\.jpg|(?:\.(?:heat|outline|ela|ghosts|noise))?\.png)\Z"
+)
+
+
+def member_findings(path: str) -> tuple[Finding, ...]:
+    """What is to be said of an archive member by its path: the files that would tell may come later, or never."""
+    if not _MEMBER.search(path):
+        return ()
+    statement = "It is named like a picture that clue writes to its results, and may be one of an earlier scan."
+    return (Finding(kind="named_like_results", source=Origin.CONTAINER, statement=statement),)
 
 
 def _begins(path: Path, mark: re.Pattern[bytes], open_file: Callable[[Path], BinaryIO]) -> bool:

@@ -11,14 +11,14 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from clue_cli.errors import NothingToScanError
 from clue_cli.evidence.archive import ArchiveOptions, Event, Source, source_events, unreadable
-from clue_cli.evidence.earlier_results import FORGE, written_by
+from clue_cli.evidence.earlier_results import FORGE, member_findings, written_by
 from clue_cli.evidence.formats import claimed_type, is_archive
 from clue_cli.evidence.item import Item, Skipped, Unreadable
 from clue_cli.evidence.locator import UniqueNames, escape_name
@@ -225,6 +225,8 @@ class _Walk:
             # What an archive that cannot be opened holds is not known: it stays a failure.
             if not chosen.includes(path) and (isinstance(event, Item) or not is_archive(claimed_type(path))):
                 return Skipped(event.locator, "not included")
+        if isinstance(event, Item) and event.path is None and not self._options.results:
+            return replace(event, findings=(*event.findings, *member_findings(path)))
         return event
 
 

@@ -129,7 +129,7 @@ function showPanels(row, detail) {
     el("a", { href: detail.urls[key] }, el("img", { src: detail.urls[key], alt: `${title} of ${shownName(row)}` })),
     el("figcaption", null, `${title}: an aid, not a verdict`))));
 }
-const STRIP = 25;
+const STRIP = 60;
 let stretched = false;
 function setPicture(image, url) {
   if (url) image.src = url;
@@ -137,7 +137,7 @@ function setPicture(image, url) {
 }
 function showPictures(row, detail) {
   const urls = detail.urls;
-  // A strip is shown stretched: its true shape would be less than a pixel high.
+  // A narrow strip is shown stretched: else it would be a line, or metres high.
   stretched = Math.max(row[WIDTH] / row[HEIGHT], row[HEIGHT] / row[WIDTH]) > STRIP;
   for (const stage of document.querySelectorAll(".stage")) {
     stage.style.setProperty("--w", Math.max(row[WIDTH], row[HEIGHT] / STRIP));

@@ -403,3 +403,12 @@ def test_a_file_whose_read_would_block_is_told_and_the_walk_goes_on(
 @pytest.mark.skipif(not Path("/proc/self/fdinfo").is_dir(), reason="needs Linux")
 def test_the_walk_of_proc_ends() -> None:
     assert all(event.locator.startswith("self/") for event in walk([Path("/proc/self")], WalkOptions(hidden=True)))
+
+
+def test_members_that_are_named_like_results_are_told(tmp_path: Path) -> None:
+    ours = ["r/masks/ev/a.jpg.png", "r/previews/ev/a.jpg.p0002.heat.png", "previews/a.jpg~0123456789ab.thumb.jpg"]
+    others = ["r/masks/party.png", "r/a.jpg.png", "previews/a.jpg"]
+    (tmp_path / "a.zip").write_bytes(archives.zip_of(dict.fromkeys([*ours, *others], b"x")))
+    items = [event for event in walk([tmp_path / "a.zip"]) if isinstance(event, Item)]
+    told = [item.locator for item in items if "named_like_results" in [finding.kind for finding in item.findings]]
+    assert told == [f"a.zip!/{name}" for name in ours]
