@@ -74,15 +74,17 @@ def written_by(
     return None
 
 
-_MEMBER = re.compile(
-    r"(?:\A|/)(?:masks|heatmaps|previews|panels)/(?:.*/)?[^/]+\.\w{1,8}(?:\.p\d{4,})?(?:~[0-9a-f]{12,})?"
-    r"(?:\.(?:preview|thumb)\.jpg|(?:\.(?:heat|outline|ela|ghosts|noise))?\.png)\Z"
+_PICTURE_FOLDERS = frozenset({"masks", "heatmaps", "previews", "panels"})
+_PICTURE = re.compile(
+    r".+\.\w{1,8}(?:\.p\d{4,})?(?:~[0-9a-f]{12,})?"
+    r"(?:\.(?:preview|thumb)\.jpg|(?:\.(?:heat|outline|ela|ghosts|noise))?\.png)"
 )
 
 
 def member_findings(path: str) -> tuple[Finding, ...]:
     """What is to be said of an archive member by its path: the files that would tell may come later, or never."""
-    if not _MEMBER.search(path):
+    *folders, name = path.split("/")
+    if _PICTURE_FOLDERS.isdisjoint(folders) or not _PICTURE.fullmatch(name):
         return ()
     statement = "It is named like a picture that clue writes to its results, and may be one of an earlier scan."
     return (Finding(kind="named_like_results", source=Origin.CONTAINER, statement=statement),)

@@ -10,6 +10,9 @@ from functools import lru_cache
 
 from clue_cli.evidence.locator import MEMBER, unescape_name
 
+_DEEPEST = 100
+"""Folders deeper than this are not compared by their paths: a path in an archive may have half a million parts."""
+
 _NUMBER = re.compile(r"~\d+(?=/|!/|\Z)")
 
 
@@ -66,6 +69,7 @@ def _candidates(path: str) -> Iterable[str]:
         # An archive's name has a `!` after it; one that belongs to a name is escaped.
         names = [unescape_name(name) for name in (*(name.removesuffix("!") for name in above), last)]
         yield from (name.casefold() for name in names)
-        yield from ("/".join(names[:end]).casefold() for end in range(2, len(names) + 1))
+        yield "/".join(names).casefold()
+        yield from ("/".join(names[:end]).casefold() for end in range(2, min(len(names), _DEEPEST)))
         _, member, inner = rest.partition(MEMBER)
         rest = inner if member else None

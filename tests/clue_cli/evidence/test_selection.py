@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
+from clue_cli.evidence.earlier_results import member_findings
 from clue_cli.evidence.selection import Selection
 
 
@@ -39,3 +42,13 @@ def test_everything_is_wanted_by_default() -> None:
     assert Selection().includes("a")
     assert not Selection().excludes("a")
     assert not Selection().is_older(0)
+
+
+def test_hostile_paths_cost_no_more_than_others() -> None:
+    chosen = Selection(include=("*.jpg", "x/*"), exclude=("*/DCIM/*",))
+    began = time.process_time()
+    for path in ("a/" * 250_000 + "b", "~1" * 250_000 + "x", "masks/" * 80_000 + ".p0000" * 4000):
+        assert not chosen.includes(path)
+        assert not chosen.excludes(path)
+        assert not member_findings(path)
+    assert time.process_time() - began < 20
