@@ -84,7 +84,8 @@ def sync_folder(folder, real=model.whole_file._sync_folder):
         os.name = "posix"
 
 os.open, model.whole_file._sync_folder = no_folders, sync_folder
-sys.exit(app.run(sys.argv[1:]))
+codes = {app.run(sys.argv[1:]) for _ in range(2)}
+sys.exit(codes.pop() if len(codes) == 1 else 99)
 """
 
 
@@ -97,15 +98,14 @@ def test_a_scan_on_windows_and_its_repetition(tmp_path: Path) -> None:
     model = write_tiny_model(tmp_path / "model")
     words = ["scan", evidence, "--out", tmp_path / "out", "--model", model, "--device", "cpu"]
     environment = {**os.environ, "PYTHONIOENCODING": "cp1252:strict", "PYTHONPATH": str(ROOT)}
-    for reused in (False, True):
-        done = subprocess.run(
-            [sys.executable, "-c", WINDOWS, *map(str, words)],
-            capture_output=True,
-            timeout=300,
-            env=environment,
-            check=False,
-        )
-        said = done.stderr.decode("cp1252")
-        assert done.returncode == ExitCode.SOME_FAILED, said
-        assert "Scan finished" in said
-        assert ("reused from earlier scans" in said) is reused
+    done = subprocess.run(
+        [sys.executable, "-c", WINDOWS, *map(str, words)],
+        capture_output=True,
+        timeout=300,
+        env=environment,
+        check=False,
+    )
+    said = done.stderr.decode("cp1252")
+    assert done.returncode == ExitCode.SOME_FAILED, said
+    assert said.count("Scan finished") == 2
+    assert said.count("reused from earlier scans") == 1
