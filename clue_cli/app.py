@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import typer
+from typer.core import TyperCommand
 
 from clue_cli import __version__
-from clue_cli.commands.calibrate import calibrate
-from clue_cli.commands.eval import evaluate
-from clue_cli.commands.forge import forge
-from clue_cli.commands.models import models
-from clue_cli.commands.options import Group, path
-from clue_cli.commands.results import export, report
-from clue_cli.commands.scan import scan
-from clue_cli.commands.train import train
-from clue_cli.errors import ClueError, ExitCode, UsageError
-from clue_cli.eval.options import ATTACKS
+from clue_cli.commands.options import Group
+from clue_cli.errors import ClueError, ExitCode
 from clue_cli.terminal import complain, printable, say, sentence, steady_streams, write_stdout
 
 _debug: ContextVar[bool] = ContextVar("debug", default=False)
@@ -37,20 +31,150 @@ _EXIT_CODES = "\n\n".join(
     ]
 )
 
+
+def _example(*lines: str) -> str:
+    return "\n\n".join(["[bold]Examples[/bold]" if len(lines) > 1 else "[bold]Example[/bold]", *lines])
+
+
+class _Listed(NamedTuple):
+    """A command: the line of the overview, its examples, and the function or group in a module of `commands`."""
+
+    help: str
+    epilog: str
+    module: str
+    function: str = ""
+
+
+_COMMANDS = {
+    "scan": _Listed(
+        "Scan evidence for forged regions and write masks, verdicts and an HTML page to DIR.",
+        _example(
+            "clue scan ./evidence --out results/",
+            "clue scan case7.zip photo.jpg --out results/ --fail-on forged",
+            "clue scan ./evidence --out results/ --json-lines --quiet | jq -r .locator",
+            "Repeating the command resumes an interrupted scan; one Ctrl-C stops it gracefully.",
+        )
+        + "\n\n"
+        + _EXIT_CODES,
+        "scan",
+    ),
+    "calibrate": _Listed(
+        "Set the threshold of `forged` so that few of your own untouched photos are called forged by mistake.",
+        _example(
+            "clue calibrate --authentic ./my-photos --out calib.json",
+            "clue calibrate --authentic ./my-photos --forged ./my-forgeries --out calib.json --fpr 0.05",
+            "clue scan ./evidence --out results/ --calibration calib.json",
+        ),
+        "calibrate",
+    ),
+    "eval": _Listed(
+        "Measure methods on benchmarks: scores with intervals, next to baselines and the paper's scores.",
+        _example(
+            "clue eval --list --root ./benchmarks",
+            "clue eval --list --bench coverage",
+            "clue eval --bench coverage,columbia --root ./benchmarks --out results/",
+            "clue eval --bench casia1 --attack none --attack grid:imdl-jpeg --method mini,classical --out results/",
+            "clue eval --bench ./my-set --predictions ./maps --out other/ --strict",
+            "clue eval --compare results/ other/",
+        ),
+        "eval",
+        "evaluate",
+    ),
+    "train": _Listed(
+        "Train a model on a mix of data sets, or resume a training.",
+        _example(
+            "clue train --data mix.yaml --out runs/first --dry-run",
+            "clue train --data mix.yaml --out runs/first --minutes 60 --precision bf16",
+            "clue train --data mix.yaml --out runs/second --steps 2000 --init runs/first/best --set lr=1e-4",
+            "accelerate launch -m clue_cli train --data mix.yaml --out runs/third --preset sd3-medium --steps 20000",
+        ),
+        "train",
+    ),
+    "forge": _Listed(
+        "Make forgeries with masks from authentic photos, and authentic pictures with the same histories.",
+        _example(
+            "clue forge ./my-photos --out forged/ -n 500",
+            "clue forge ./my-photos --masks ./objects --out forged/ -n 500 --size 512x512 --kinds splice,copy_move",
+            "Repeating the command resumes an interrupted run; a larger -n adds pictures.",
+        ),
+        "forge",
+    ),
+    "report": _Listed(
+        "Write the page of a results folder again, or an additional page of selected records.",
+        _example(
+            "clue report results/",
+            "clue report results/ --only forged --name for-the-prosecutor",
+            "clue report results/ --where 'score>=0.8' --where 'camera_model~canon'",
+        ),
+        "results",
+    ),
+    "export": _Listed(
+        "Write the records of a results folder in another format. The folder is only read.",
+        _example(
+            "clue export results/ --format csv --out findings.csv",
+            "clue export results/ --format jsonl --only forged,inconclusive | jq -r .locator",
+        ),
+        "results",
+    ),
+    "sample": _Listed(
+        "Write sample evidence with known ground truth: authentic, spliced, copy-moved and inpainted pictures.",
+        _example("clue sample ./evidence"),
+        "sample",
+    ),
+    "schema": _Listed(
+        "Print the JSON Schema of a record: a verdict file of `clue scan`, or a line of records.jsonl.",
+        _example("clue schema > record.schema.json", "clue schema --run", "clue schema --fields"),
+        "schema",
+    ),
+    "models": _Listed(
+        "Manage base weights of SD3 and SAM: list, register, download, verify, merge.",
+        _example(
+            "clue models list",
+            "clue models add sd3-medium --sd3 ./stable-diffusion-3-medium-diffusers --sam sam_vit_h_4b8939.pth",
+            "clue models merge runs/first/best --out deployed/",
+        ),
+        "models",
+    ),
+}
+
+
+class _Commands(Group):
+    """The commands above. A command's module is imported when it runs, completes an option, or shows its help."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, listed in _COMMANDS.items():
+            self.add_command(TyperCommand(name, help=listed.help))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As in Typer; the command is the one of the module."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, _command(ctx, name) if name else None, rest
+
+
+def _command(ctx: Any, name: str) -> Any:
+    listed = _COMMANDS[name]
+    module = importlib.import_module(f"clue_cli.commands.{listed.module}")
+    found, epilog = getattr(module, listed.function or name), listed.epilog + getattr(module, "EPILOG", "")
+    parent = typer.Typer(cls=Group, rich_markup_mode="rich", callback=lambda: None)
+    if isinstance(found, typer.Typer):
+        parent.add_typer(found, name=name, epilog=epilog)
+    else:
+        parent.command(name, epilog=epilog)(found)
+    group: Any = typer.main.get_command(parent)
+    return group.get_command(ctx, name)
+
+
 app = typer.Typer(
     name="clue",
-    cls=Group,
+    cls=_Commands,
     help="Find the forged regions of photographs. Evidence is only read; nothing is sent anywhere.",
-    epilog="[bold]Example[/bold]\n\nclue scan ./evidence --out results/\n\n" + _EXIT_CODES,
+    epilog=_example("clue scan ./evidence --out results/") + "\n\n" + _EXIT_CODES,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-def _example(*lines: str) -> str:
-    return "\n\n".join(["[bold]Examples[/bold]" if len(lines) > 1 else "[bold]Example[/bold]", *lines])
 
 
 def _show_version(wanted: bool) -> None:
@@ -70,119 +194,6 @@ def main(
 ) -> None:
     """Options for every command."""
     _debug.set(debug)
-
-
-app.command(
-    epilog=_example(
-        "clue scan ./evidence --out results/",
-        "clue scan case7.zip photo.jpg --out results/ --fail-on forged",
-        "clue scan ./evidence --out results/ --json-lines --quiet | jq -r .locator",
-        "Repeating the command resumes an interrupted scan; one Ctrl-C stops it gracefully.",
-    )
-    + "\n\n"
-    + _EXIT_CODES
-)(scan)
-
-app.command(
-    epilog=_example(
-        "clue calibrate --authentic ./my-photos --out calib.json",
-        "clue calibrate --authentic ./my-photos --forged ./my-forgeries --out calib.json --fpr 0.05",
-        "clue scan ./evidence --out results/ --calibration calib.json",
-    )
-)(calibrate)
-
-app.command(
-    name="eval",
-    epilog=_example(
-        "clue eval --list --root ./benchmarks",
-        "clue eval --list --bench coverage",
-        "clue eval --bench coverage,columbia --root ./benchmarks --out results/",
-        "clue eval --bench casia1 --attack none --attack grid:imdl-jpeg --method mini,classical --out results/",
-        "clue eval --bench ./my-set --predictions ./maps --out other/ --strict",
-        "clue eval --compare results/ other/",
-    )
-    + "\n\n[bold]Attacks[/bold]\n\n"
-    + "\n\n".join(f"{name}: {words}" for name, words in ATTACKS.items()),
-)(evaluate)
-
-
-app.command(
-    epilog=_example(
-        "clue train --data mix.yaml --out runs/first --dry-run",
-        "clue train --data mix.yaml --out runs/first --minutes 60 --precision bf16",
-        "clue train --data mix.yaml --out runs/second --steps 2000 --init runs/first/best --set lr=1e-4",
-        "accelerate launch -m clue_cli train --data mix.yaml --out runs/third --preset sd3-medium --steps 20000",
-    )
-)(train)
-
-app.command(
-    epilog=_example(
-        "clue forge ./my-photos --out forged/ -n 500",
-        "clue forge ./my-photos --masks ./objects --out forged/ -n 500 --size 512x512 --kinds splice,copy_move",
-        "Repeating the command resumes an interrupted run; a larger -n adds pictures.",
-    )
-)(forge)
-
-app.command(
-    epilog=_example(
-        "clue report results/",
-        "clue report results/ --only forged --name for-the-prosecutor",
-        "clue report results/ --where 'score>=0.8' --where 'camera_model~canon'",
-    )
-)(report)
-
-app.command(
-    epilog=_example(
-        "clue export results/ --format csv --out findings.csv",
-        "clue export results/ --format jsonl --only forged,inconclusive | jq -r .locator",
-    )
-)(export)
-
-app.add_typer(
-    models,
-    epilog=_example(
-        "clue models list",
-        "clue models add sd3-medium --sd3 ./stable-diffusion-3-medium-diffusers --sam sam_vit_h_4b8939.pth",
-        "clue models merge runs/first/best --out deployed/",
-    ),
-)
-
-
-@app.command(epilog=_example("clue sample ./evidence"))
-def sample(
-    folder: Annotated[
-        Path | None, typer.Argument(parser=path, metavar="DIR", help="Folder to write; a new or empty one.")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", parser=path, metavar="DIR", help="The same as DIR."),
-    ] = None,
-) -> None:
-    """Write sample evidence with known ground truth: authentic, spliced, copy-moved and inpainted pictures."""
-    from clue_cli.commands.sample import sample as write_sample
-
-    chosen = folder or out
-    if chosen is None or (folder and out):
-        raise UsageError("Name one folder to write.", "Example: clue sample ./evidence")
-    raise typer.Exit(write_sample(chosen))
-
-
-@app.command(epilog=_example("clue schema > record.schema.json", "clue schema --run", "clue schema --fields"))
-def schema(
-    run: Annotated[bool, typer.Option("--run", help="Print the schema of run.json instead.")] = False,
-    calibration: Annotated[
-        bool, typer.Option("--calibration", help="Print the schema of the calibration file instead.")
-    ] = False,
-    fields: Annotated[bool, typer.Option("--fields", help="Print a Markdown table of all fields instead.")] = False,
-    mix: Annotated[
-        bool, typer.Option("--mix", help="Print the description of mix.yaml, the training data, instead.")
-    ] = False,
-    preset: Annotated[bool, typer.Option("--preset", help="Print the description of a preset's keys instead.")] = False,
-) -> None:
-    """Print the JSON Schema of a record: a verdict file of `clue scan`, or a line of records.jsonl."""
-    from clue_cli.commands.schema import schema as print_schema
-
-    raise typer.Exit(print_schema(run=run, calibration=calibration, fields=fields, mix=mix, preset=preset))
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

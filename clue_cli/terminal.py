@@ -11,12 +11,12 @@ import os
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from clue_cli.errors import OutputError
 
 _PLAIN_WORDS = frozenset({"no", "the", "there"})
-"""First words that are no name: `sentence` capitalises these alone."""
+"""First words that are not names: `sentence` capitalises only these."""
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
@@ -107,8 +107,8 @@ def say(*lines: str) -> None:
         _discard(sys.stderr)
 
 
-class PatientStderr(io.TextIOBase):
-    """stderr that falls silent where it cannot be written (a log on a full disk), for those who know no such thing.
+class PatientStderr:
+    """stderr that falls silent where it cannot be written, such as a log on a full disk, for libraries that would fail.
 
     It is what stderr was when this was made: a live display puts something of its own in the place of `sys.stderr`.
     """
@@ -116,18 +116,8 @@ class PatientStderr(io.TextIOBase):
     def __init__(self) -> None:
         self._stream = sys.stderr
 
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        """Of stderr."""
-        return self._stream.encoding
-
-    def isatty(self) -> bool:
-        """Whether it is a terminal."""
-        return self._stream.isatty()
-
-    def fileno(self) -> int:
-        """Of stderr."""
-        return self._stream.fileno()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
         """Write, or drop."""

@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image
 
 from clue_cli import __version__
-from clue_cli.sample.pictures import pictures
+from clue_cli.sample import pictures
 from model.data.forge import EDITS, Forgery, forge, forge_plainly
 from model.data.source_photos import Cutout, SourcePhotos
 

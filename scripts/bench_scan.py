@@ -39,7 +39,7 @@ from rich.table import Table
 
 from clue_cli import __version__
 from clue_cli.errors import ExitCode
-from clue_cli.sample.pictures import pictures
+from clue_cli.sample import pictures
 
 SMALL = (384, 256)  # width, height: the size of CASIA's images, the usual test set of the field
 PATCH = 240  # side in pixels of the patches of a large photograph

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import os
 import re
 import runpy
@@ -36,11 +35,6 @@ LICENSES = runpy.run_path(str(ROOT / "scripts" / "check_licenses.py"))
 def test_the_version_is_one_and_has_its_changes_written_down() -> None:
     assert str(Version(clue_cli.__version__)) == clue_cli.__version__
     assert f"## {clue_cli.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-
-
-def test_the_console_script_exists() -> None:
-    module, name = PROJECT["scripts"]["clue"].split(":")
-    assert callable(getattr(importlib.import_module(module), name))
 
 
 TRAINING = {"data", "training", "evaluation", "forging"}
@@ -348,21 +342,3 @@ def test_the_test_script_lints_checks_types_and_tests(
     install, *checks = _calls(clone)
     assert install.endswith(f"{clone}[test]")
     assert checks == ["python -m ruff check .", "python -m ruff format --check .", "python -m mypy", pytest_call]
-
-
-def test_types_are_checked_in_all_that_is_shipped_and_in_scripts() -> None:
-    tools = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]
-    shipped = tools["hatch"]["build"]["targets"]["wheel"]["packages"]
-    assert tools["mypy"]["files"] == [*shipped, "scripts"]
-    assert tools["mypy"]["strict"]
-    assert "packages" not in tools["mypy"]  # mypy would look at these alone
-
-
-def test_the_test_script_stops_at_the_first_failure(clone: Path) -> None:
-    log = f'echo "$*" >>"{clone}/calls"'
-    _program(
-        clone / ".venv" / "bin" / "python",
-        f'case "$1" in -c) exit 0 ;; esac\n{log}\ncase "$*" in "-m mypy") exit 3 ;; esac',
-    )
-    assert _run(clone, "test.sh").returncode == 3
-    assert _calls(clone)[-1] == "-m mypy"

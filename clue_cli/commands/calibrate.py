@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,12 +26,12 @@ from clue_cli.commands.options import (
 )
 from clue_cli.errors import ExitCode, NothingToScanError, OutputError, UsageError
 from clue_cli.progress import ShownReporter
-from clue_cli.scan.options import ScanOptions
+from clue_cli.scan import ScanOptions
 from clue_cli.terminal import counted, printable, say
 from model.reporter import Reporter
 
 if TYPE_CHECKING:
-    from clue_cli.calibrate.scores import Measured
+    from clue_cli.calibrate import Measured
     from clue_cli.scan.calibration_file import CalibrationFile
 
 _DEFAULT = ScanOptions()
@@ -143,11 +142,9 @@ def _execute(
     authentic: list[Path], forged: list[Path], options: ScanOptions, fpr: float, level: float, *, quiet: bool
 ) -> CalibrationFile:
     # Heavy: only here, so that `clue --help` answers at once.
-    from clue_cli.calibrate.fit import check_enough, fit
-    from clue_cli.calibrate.scores import Scores
+    from clue_cli.calibrate import Scores, check_enough, fit
     from clue_cli.evidence.walk import check_paths
-    from clue_cli.networks import networks_for
-    from clue_cli.networks.find import find_devices, find_model
+    from clue_cli.networks import find_devices, find_model, networks_for
 
     check_paths([*authentic, *forged])
     checkpoint = find_model(options.model)
@@ -164,8 +161,9 @@ def _execute(
         for kind, paths in (("authentic", authentic), ("forged", forged)):
             if not paths:
                 continue
-            on_event, ours = _left_out_noted(reporter, kind), kind == "forged"
-            run = Scores(paths, options, networks, checkpoint.calibration, on_event, warn, forged=ours)
+            reporter.stage(kind, "images")
+            ours = kind == "forged"
+            run = Scores(paths, options, networks, checkpoint.calibration, reporter, warn, forged=ours)
             found.append(run.run())
             _note_counts(reporter, found[-1])
             if not found[-1].images:
@@ -185,21 +183,6 @@ def _execute(
         dtype=str(dtype).removeprefix("torch."),
         paths=([printable(str(path)) for path in authentic], [printable(str(path)) for path in forged]),
     )
-
-
-def _left_out_noted(reporter: Reporter, kind: str) -> Callable[[Measured], None]:
-    """Reports each image, and each file that is left out."""
-    images, left_out = 0, 0
-    reporter.stage(kind, "images")
-
-    def on_event(found: Measured) -> None:
-        nonlocal images, left_out
-        for left in found.left_out[left_out:]:
-            reporter.note(f"left out: {left.locator}: {left.message}", "warning")
-        reporter.advance(len(found.images) - images, f"{len(found.left_out):,} left out")
-        images, left_out = len(found.images), len(found.left_out)
-
-    return on_event
 
 
 def _note_counts(reporter: Reporter, found: Measured) -> None:

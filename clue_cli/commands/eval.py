@@ -23,15 +23,18 @@ from clue_cli.commands.options import (
     check_current_folder,
     chosen_devices,
     command_line,
+    graceful_stop,
     path,
 )
-from clue_cli.commands.stop import graceful_stop
 from clue_cli.errors import ExitCode, UsageError
-from clue_cli.eval.options import FUNCTIONS, METHODS, SETS_OF_METHODS, EvalOptions
+from clue_cli.eval.options import ATTACKS, FUNCTIONS, METHODS, SETS_OF_METHODS, EvalOptions
 from clue_cli.terminal import complain, counted, write_stdout
 
 if TYPE_CHECKING:
     from clue_cli.eval.results import Results
+
+EPILOG = "\n\n".join(["", "[bold]Attacks[/bold]", *(f"{name}: {words}" for name, words in ATTACKS.items())])
+"""What the help says after the examples."""
 
 _DEFAULT = EvalOptions()
 _WHAT, _RESULTS, _OTHER = "What to measure", "Results", "Instead of measuring"

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clue_cli.commands.options import READING, Hidden, Quiet, check_current_folder, path, require_extra
-from clue_cli.commands.stop import graceful_stop
+from clue_cli.commands.options import READING, Hidden, Quiet, check_current_folder, graceful_stop, path, require_extra
 from clue_cli.errors import ExitCode, UsageError, WeightsError
 from clue_cli.forging.options import DEFAULT_KINDS, KINDS, ForgeOptions
 from clue_cli.terminal import complain, counted, printable, say

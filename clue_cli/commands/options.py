@@ -1,4 +1,4 @@
-"""Options that several commands share: one name, one meaning, one help text.
+"""What several commands share: options, with one name, one meaning and one help text, and the handling of Ctrl-C.
 
 A command gives its own default and, where the meaning differs, declares its own option; the parsers are shared.
 """
@@ -9,9 +9,14 @@ import codecs
 import importlib.util
 import os
 import re
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -20,7 +25,7 @@ import typer
 from typer.core import TyperGroup
 
 from clue_cli.errors import UsageError
-from clue_cli.networks.options import Compile, DType, NetworkOptions
+from clue_cli.networks import Compile, DType, NetworkOptions
 from clue_cli.terminal import printable
 
 READING, NETWORK, MESSAGES = "Input", "Model", "Messages"
@@ -120,7 +125,7 @@ def device(name: str) -> str:
 
 
 def _devices(text: str | None) -> str | None:
-    """The callback of `--devices`; raises typer.BadParameter for what is no list of devices."""
+    """The callback of `--devices`; raises typer.BadParameter for anything but a list of devices."""
     if text is not None and not _DEVICES.fullmatch(text):
         raise typer.BadParameter("expected numbers of GPUs, as in 0,1")
     return text
@@ -208,3 +213,35 @@ def require_extra(command: str, *modules: str) -> None:
                 f"`clue {command}` needs {name}, which the extra `train` brings.",
                 "pip install 'clue-forensics[train]'",
             )
+
+
+@contextmanager
+def graceful_stop() -> Iterator[threading.Event]:
+    """Stop in two steps: an event that is set by the first SIGINT or SIGTERM; the second raises `KeyboardInterrupt`.
+
+    Only the main thread can receive signals; elsewhere the event is never set by one. The former handlers are put
+    back at the end.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        # Not through a buffered stream: the signal may have come in the middle of writing to it.
+        _write_stderr(b"\nStopping once the work in progress is finished. Press Ctrl-C again to stop at once.\n")
+
+    former = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _write_stderr(message: bytes) -> None:
+    with suppress(OSError):  # a closed stderr is no reason not to stop
+        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, message)

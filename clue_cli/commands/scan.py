@@ -26,13 +26,13 @@ from clue_cli.commands.options import (
     check_current_folder,
     chosen_devices,
     command_line,
+    graceful_stop,
     listed_paths,
     moment,
     path,
 )
-from clue_cli.commands.stop import graceful_stop
 from clue_cli.errors import ExitCode, ForgedFound, NothingToScanError
-from clue_cli.scan.options import FailOn, GifFrames, ScanOptions
+from clue_cli.scan import FailOn, GifFrames, ScanOptions
 from clue_cli.terminal import complain, counted, printable, write_stdout
 
 if TYPE_CHECKING:

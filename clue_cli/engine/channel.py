@@ -141,7 +141,7 @@ class Budget:
 
 
 class Pending:
-    """What of one file is still on its way; tells when nothing is.
+    """Counts the pages of a file still in flight.
 
     Args:
         finished: called once, when `done` has been called once for the file itself and once for each `add`.
@@ -152,7 +152,7 @@ class Pending:
         self._lock = threading.Lock()
 
     def add(self) -> Self:
-        """One more page is on its way."""
+        """One more page is in flight."""
         with self._lock:
             self._open += 1
         return self

@@ -19,7 +19,7 @@ from clue_cli.eval.plan import Plan
 from clue_cli.eval.plots import slug
 from clue_cli.eval.sets import ChosenSet
 from clue_cli.networks import Network, NetworkLost
-from clue_cli.report.previews import inferno
+from clue_cli.results.pictures import inferno
 from clue_cli.terminal import printable
 from model.data.attacks import AttackError
 from model.datasets.sample import Sample

@@ -11,8 +11,7 @@ from typing import Any, Literal
 
 from clue_cli.eval.options import EvalOptions
 from clue_cli.networks import Network as RunningNetwork
-from clue_cli.networks import networks_for
-from clue_cli.networks.find import find_devices, find_model
+from clue_cli.networks import find_devices, find_model, networks_for
 from clue_cli.terminal import printable
 from model.data.attacks import Attack
 from model.evaluation import CLASSICAL, TRIVIAL

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from clue_cli.networks.options import NetworkOptions
+from clue_cli.networks import NetworkOptions
 
 NETWORK = "mini"
 """The word of `--method` for the network, whichever `--model` names."""

@@ -1,6 +1,7 @@
-"""Where images go to be predicted: this process (`local`), or one process for each device (`processes`).
+"""The network of a run: which model, on which devices, and where images go to be predicted.
 
-Another place, such as a cluster, is one more module with a class that is a `Network`, and a line in `networks_for`.
+They are predicted in this process (`local`), or in one process for each device (`processes`). Another place, such as a
+cluster, is one more module with a class that is a `Network`, and a line in `networks_for`.
 """
 
 from __future__ import annotations
@@ -8,18 +9,112 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from clue_cli.errors import UsageError, WeightsError
 from clue_cli.machine import cores
+from clue_cli.terminal import sentence
 
-if TYPE_CHECKING:  # torch takes seconds to import, and `options` is needed for --help
+if TYPE_CHECKING:  # torch takes seconds to import, and the options are needed for --help
     import numpy as np
     import torch
     from numpy.typing import NDArray
 
-    from clue_cli.networks.options import NetworkOptions
     from model.checkpoint import Checkpoint
     from model.prediction import OutOfMemory, Prediction
+
+
+class DType(StrEnum):
+    """Number format of the network."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+class Compile(StrEnum):
+    """How the network is compiled (`model.speed.compile_network`)."""
+
+    BLOCKS = "blocks"
+    GRAPHS = "graphs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkOptions:
+    """Which model runs where, and how.
+
+    Attributes:
+        model: name of a preset with weights in the package, or a path.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        devices: several of them, a process each; empty for the one above.
+        dtype: number format; `auto` leaves it to the device.
+        compile: how the network is compiled; None: not at all.
+        batch: tiles in one batch, None for automatic.
+    """
+
+    model: str = "mini"
+    device: str = "auto"
+    devices: tuple[str, ...] = ()
+    dtype: DType = DType.AUTO
+    compile: Compile | None = None
+    batch: int | None = None
+
+
+def find_model(name_or_path: str) -> Checkpoint:
+    """What is known of a model before its network is built.
+
+    Raises:
+        WeightsError: the model is missing or damaged.
+    """
+    from model.checkpoint import BaseWeightsError, CheckpointError, inspect
+
+    try:
+        return inspect(name_or_path)
+    except BaseWeightsError as error:
+        command = f"clue models add {error.base} --sd3 DIR --sam FILE"
+        advice = f"Put the files back, or register where they are now: {command}"
+        raise WeightsError(sentence(error), advice) from error
+    except CheckpointError as error:
+        raise WeightsError(sentence(error), "Name a model folder with --model, or leave --model out.") from error
+
+
+def find_device(device: str, dtype: DType) -> tuple[str, torch.dtype]:
+    """Where the network runs, and in which number format.
+
+    Raises:
+        UsageError: this machine does not have it.
+    """
+    from model.device import DeviceError, resolve
+
+    try:
+        return resolve(device, dtype.value)
+    except DeviceError as error:
+        raise UsageError(f"{error}.", "Choose another --device or --dtype, or leave them out.") from error
+
+
+def find_devices(options: NetworkOptions, dtype: DType) -> tuple[tuple[str, ...], torch.dtype]:
+    """Where the network runs, once or several times, and in which number format.
+
+    Raises:
+        UsageError: this machine does not have it, or the devices are of different kinds; or --compile needs a compiler.
+    """
+    found = [find_device(name, dtype) for name in options.devices or (options.device,)]
+    names = tuple(name for name, _ in found)
+    if len({name.split(":")[0] for name in names}) > 1:
+        raise UsageError(f"--devices names both the CPU and a GPU: {', '.join(names)}.", "Name devices of one kind.")
+    twice = [name for name in names if name != "cpu" and names.count(name) > 1]
+    if twice:
+        raise UsageError(f"--devices names {twice[0]} twice.", "Each GPU has one process; --batch gives it more to do.")
+    if options.compile is not None:  # torch would miss a compiler only in the middle of a run
+        from model.device import CompilerMissing, require_compiler
+
+        try:
+            require_compiler()
+        except CompilerMissing as error:
+            raise UsageError(sentence(error), "Leave --compile out, or set CXX.") from error
+    return names, found[0][1]
+
 
 Key = TypeVar("Key")
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clue_cli.errors import UsageError, WeightsError
-from clue_cli.networks.options import NetworkOptions
+from clue_cli.networks import NetworkOptions
 from model.checkpoint import Checkpoint, CheckpointError
 from model.prediction import Key, OutOfMemory, Prediction
 

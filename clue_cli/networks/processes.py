@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from clue_cli.errors import Aborted, UsageError, WeightsError
 from clue_cli.evidence.sandbox.process import Child, ChildDied
-from clue_cli.networks import NetworkLost, Unpredicted
-from clue_cli.networks.options import NetworkOptions
+from clue_cli.networks import NetworkLost, NetworkOptions, Unpredicted
 from model.checkpoint import Checkpoint
 from model.prediction import Key, OutOfMemory, Prediction
 
@@ -100,7 +99,7 @@ class NetworkProcess(Generic[Key]):
             self._child.send(header, data)
 
     def _results(self, most: int) -> Iterator[Prediction[Key] | OutOfMemory[Key] | Unpredicted[Key]]:
-        """What is answered, until at most so many images are in the process's hands; with 0 it is asked to finish."""
+        """Answers, until the process holds at most `most` images; with 0 it is asked to finish."""
         if most == 0 and self._held:
             self._say({"flush": True})
         while self._held:

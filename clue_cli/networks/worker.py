@@ -38,9 +38,8 @@ class _End:
 
 def load(setup: dict[str, Any]) -> Predictor:
     """The network that the parent asks for; raises WeightsError or UsageError as it would there."""
-    from clue_cli.networks.find import find_device, find_model
+    from clue_cli.networks import Compile, DType, NetworkOptions, find_device, find_model
     from clue_cli.networks.local import load_predictor
-    from clue_cli.networks.options import Compile, DType, NetworkOptions
 
     checkpoint = find_model(setup["model"])
     if checkpoint.digest != setup["digest"]:

@@ -121,14 +121,10 @@ class ResultsFolder:
         """
         target = self.inside(relative)
         with output_errors(target):
-            self.make_room(target)
+            self.parts.mkdir(exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(target, sync=durable, parts=self.parts) as stream:
                 yield stream
-
-    def make_room(self, target: Path) -> None:
-        """Make the folders that a file is written to by `whole_file` with `parts`. Raises OSError."""
-        self.parts.mkdir(exist_ok=True)
-        target.parent.mkdir(parents=True, exist_ok=True)
 
     def write(self, relative: str | PurePosixPath, content: bytes, *, durable: bool = False) -> None:
         """`create` for what is in memory already."""
@@ -167,7 +163,7 @@ class ResultsFolder:
         """
         for folder in folders:
             with output_errors(self.root / folder):
-                # Links are listed as folders and not entered; a link is no empty folder.
+                # Links are listed as folders and not entered; a link does not count as an empty folder.
                 for path, _, _ in os.walk(self.root / folder, topdown=False):
                     if not Path(path).is_symlink() and not any(Path(path).iterdir()):
                         Path(path).rmdir()

@@ -1,12 +1,23 @@
-"""Mask and heatmap as PNG."""
+"""The pictures of a scan: mask and heatmap, the results; previews for the page; and panels.
+
+Previews are for looking at: the image, the heatmap in colour, the outline of the mask, a thumbnail. Panels are maps of
+classical methods beside the network's: aids for an examiner, no part of a verdict. A panel that cannot be made costs
+the panel and not the image: its record says why there is none.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import maximum_filter, minimum_filter
+
+from clue_cli.evidence.item import Photo
 
 HEATMAP_SCALE = 65535
 """A heatmap pixel of this value means probability 1."""
@@ -14,6 +25,27 @@ HEATMAP_SCALE = 65535
 # A heatmap's low bits are noise to a compressor: level 6 takes a quarter longer than level 1 and saves nothing.
 _COMPRESS_LEVEL = 1
 _ROWS = 256
+
+BAND_BYTES = 4 << 20
+"""Full-size pixels are shrunk in bands of about this many bytes, so that no second copy of a large image exists."""
+
+OUTLINE_SIDE = 512
+"""Outlines of smaller images are drawn enlarged up to about this side, or two pixels would cover what they enclose."""
+
+LINE = (0, 229, 255)
+CASING = (0, 33, 41)
+"""A light line in a dark casing is visible on any picture; cyan does not occur in the colours of the heatmap."""
+
+Method = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+PANELS = {"error_level_analysis": ".ela.png", "jpeg_ghosts": ".ghosts.png", "noise_inconsistency": ".noise.png"}
+"""The methods, by the names of their fields in the record, and how their files end."""
+
+PANEL_MEGAPIXELS = 64.0
+"""Larger images get no panels: the methods need several copies of an image in memory."""
+
+PANEL_BYTES_PER_PIXEL = 64
+"""What a method may need beside the image: signed and float copies of three channels."""
 
 
 def write_mask(to: BinaryIO, mask: NDArray[np.bool_]) -> None:
@@ -57,3 +89,232 @@ def _save(to: BinaryIO, pixels: NDArray[np.uint8] | NDArray[np.uint16], mode: st
     # frombuffer, unlike fromarray, does not copy.
     image = Image.frombuffer(mode, (width, height), pixels, "raw", mode, 0, 1)
     image.save(to, "PNG", compress_level=_COMPRESS_LEVEL)
+
+
+def inferno() -> NDArray[np.uint8]:
+    """The perceptually uniform colour map inferno as 256×3 uint8: nearly black for 0, yellow for 255.
+
+    Matplotlib's map (CC0), as the polynomial of degree 6 that Matt Zucker fitted to it (CC0).
+    """
+    coefficients = np.array(
+        [
+            [0.0002189403691192265, 0.001651004631001012, -0.01948089843709184],
+            [0.1065134194856116, 0.5639564367884091, 3.932712388889277],
+            [11.60249308247187, -3.972853965665698, -15.9423941062914],
+            [-41.70399613139459, 17.43639888205313, 44.35414519872813],
+            [77.162935699427, -33.40235894210092, -81.80730925738993],
+            [-71.31942824499214, 32.62606426397723, 73.20951985803202],
+            [25.13112622243135, -12.24266895238567, -23.07032500287172],
+        ]
+    )
+    powers = np.linspace(0, 1, 256)[:, None] ** np.arange(7)  # 256×7
+    colours: NDArray[np.uint8] = np.rint(np.clip(powers @ coefficients, 0, 1) * 255).astype(np.uint8)
+    return colours
+
+
+def opacity() -> NDArray[np.uint8]:
+    """How opaque the overlay is at each of the 256 heat levels: not at all up to 0.05, nearly wholly from 0.6."""
+    alpha: NDArray[np.uint8] = np.rint(np.interp(np.linspace(0, 1, 256), [0.05, 0.6], [0, 235])).astype(np.uint8)
+    return alpha
+
+
+_HEAT_PALETTE = inferno().tobytes()
+_HEAT_ALPHA = opacity().tobytes()
+_OUTLINE_PALETTE = bytes((0, 0, 0, *LINE, *CASING))
+_OUTLINE_ALPHA = bytes((0, 255, 200))
+
+
+def write_previews(
+    pixels: NDArray[np.uint8],
+    heatmap: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    create: Callable[[str], AbstractContextManager[BinaryIO]],
+    max_side: int = 1600,
+    thumb_side: int = 160,
+) -> None:
+    """Write the four pictures of one image.
+
+    Heat is averaged when it is shrunk; the mask is not: a shrunk pixel is marked if any pixel under it is, so that
+    the smallest region stays visible.
+
+    Args:
+        pixels: H×W×3 uint8 RGB, as displayed.
+        heatmap: H×W float32 in [0, 1].
+        mask: H×W bool.
+        create: opens `preview` and `thumbnail` (JPEG), `heat_overlay` and `outline` (PNG), by these names, for writing.
+        max_side: longest side of the preview and of the heat overlay in pixels; nothing is enlarged.
+        thumb_side: longest side of the thumbnail in pixels.
+
+    Raises:
+        ValueError: the shapes differ, or the heatmap is not within [0, 1] (NaN is not).
+        OSError: a file cannot be written.
+    """
+    height, width = mask.shape
+    if pixels.shape != (height, width, 3) or heatmap.shape != (height, width):
+        raise ValueError(f"shapes differ: pixels {pixels.shape}, heatmap {heatmap.shape}, mask {mask.shape}")
+    size = _fit(width, height, max_side)
+    factors = _factors(width, height, size, max_side)
+    preview = _resize(_reduce(pixels, *factors), size)
+    heat = _resize(_reduce(heatmap, *factors), size)
+    marked = _shrink_mask(_reduce_mask(mask, *factors), size)
+    enlarged = max(1, OUTLINE_SIDE // max(size))
+    line = _outline(marked.repeat(enlarged, 0).repeat(enlarged, 1), thickness=max(2, round(max(size) / 400)))
+    with create("preview") as stream:
+        preview.save(stream, "JPEG", quality=88)
+    with create("heat_overlay") as stream:
+        _save_palette(stream, _levels(heat), _HEAT_PALETTE, _HEAT_ALPHA)
+    with create("outline") as stream:
+        _save_palette(stream, line, _OUTLINE_PALETTE, _OUTLINE_ALPHA)
+    with create("thumbnail") as stream:
+        _thumbnail(preview, marked, thumb_side).save(stream, "JPEG", quality=82)
+
+
+def write_panel(to: BinaryIO, values: NDArray[np.float32], max_side: int = 1600) -> None:
+    """Write the map of a classical method as an opaque PNG in the colours of the heatmap, shrunk like a preview.
+
+    Args:
+        to: where to.
+        values: H×W float32 in [0, 1].
+        max_side: longest side in pixels; nothing is enlarged.
+
+    Raises:
+        ValueError: the map is not within [0, 1] (NaN is not).
+        OSError: writing failed.
+    """
+    height, width = values.shape
+    size = _fit(width, height, max_side)
+    small = _resize(_reduce(values, *_factors(width, height, size, max_side)), size)
+    _save_palette(to, _levels(small), _HEAT_PALETTE)
+
+
+def _fit(width: int, height: int, side: int) -> tuple[int, int]:
+    """(width, height) shrunk so that the longer is at most `side`; neither shrinks below 1/25 of that.
+
+    So a strip is still to be seen; the page stretches pictures to their shape anyway.
+    """
+    scale = min(1.0, side / max(width, height))
+    return (
+        max(round(width * scale), min(width, side // 25)),
+        max(round(height * scale), min(height, side // 25)),
+    )
+
+
+def _factors(width: int, height: int, size: tuple[int, int], side: int) -> tuple[int, int]:
+    """By how much the pixels of columns and rows are averaged before they are resized to `size`."""
+    factor = max(1, max(width, height) // side)
+    return min(factor, round(width / size[0])), min(factor, round(height / size[1]))
+
+
+def _reduce(array: NDArray[np.uint8] | NDArray[np.float32], across: int, down: int) -> Image.Image:
+    """The mean of each across×down block; blocks at the right and bottom may be smaller."""
+    if across == down == 1:
+        return Image.fromarray(array)
+    height = array.shape[0]
+    rows = down * max(1, BAND_BYTES // (array[0].nbytes * down))
+    out: Image.Image | None = None
+    for top in range(0, height, rows):
+        band = Image.fromarray(array[top : top + rows]).reduce((across, down))
+        if out is None:
+            out = Image.new(band.mode, (band.width, math.ceil(height / down)))
+        out.paste(band, (0, top // down))
+    assert out is not None  # an image has at least one row
+    return out
+
+
+def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
+
+
+def _reduce_mask(mask: NDArray[np.bool_], across: int, down: int) -> NDArray[np.bool_]:
+    """Whether any pixel of each across×down block is marked."""
+    if across == down == 1:
+        return mask
+    height, width = mask.shape
+    rows = np.logical_or.reduceat(mask, np.arange(0, height, down), axis=0)
+    blocks: NDArray[np.bool_] = np.logical_or.reduceat(rows, np.arange(0, width, across), axis=1)
+    return blocks
+
+
+def _shrink_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """The mask at `size` (width, height); marked if any pixel below is."""
+    if (mask.shape[1], mask.shape[0]) == size or not mask.any():
+        return mask if mask.any() else np.zeros((size[1], size[0]), np.bool_)
+    width, height = size
+    rows = np.logical_or.reduceat(mask, np.arange(height) * mask.shape[0] // height, axis=0)
+    small: NDArray[np.bool_] = np.logical_or.reduceat(rows, np.arange(width) * mask.shape[1] // width, axis=1)
+    return small
+
+
+def _levels(heat: Image.Image) -> NDArray[np.uint8]:
+    """Heat in [0, 1] as levels 0 to 255."""
+    values = np.asarray(heat)
+    low, high = float(values.min()), float(values.max())
+    # Bicubic resizing may overshoot a little; NaN fails both comparisons.
+    if not (low >= -0.5 and high <= 1.5):
+        raise ValueError(f"the heatmap must be within [0, 1], it has values from {low} to {high}")
+    levels: NDArray[np.uint8] = (np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return levels
+
+
+def _outline(mask: NDArray[np.bool_], thickness: int) -> NDArray[np.uint8]:
+    """0 elsewhere, 1 on the line along the edge of the mask, 2 on the casing outside of it.
+
+    Where the mask reaches the border of the image the line runs along the border, inside.
+    """
+    if not mask.any():
+        return np.zeros(mask.shape, np.uint8)
+    outside = (thickness + 1) // 2
+    inside = max(1, thickness - outside)
+    # A square grown by a radius; beyond the border of the image nothing is marked.
+    core = minimum_filter(mask, 2 * inside + 1, mode="constant")
+    reach = maximum_filter(mask, 2 * outside + 1, mode="constant")
+    casing = maximum_filter(reach, 2 * max(1, thickness // 2) + 1, mode="constant")
+    return np.where(reach & ~core, 1, np.where(casing & ~reach, 2, 0)).astype(np.uint8)
+
+
+def _thumbnail(preview: Image.Image, mask: NDArray[np.bool_], side: int) -> Image.Image:
+    """The preview at most `side` large, with the outline of the mask drawn on it if anything is marked."""
+    size = _fit(preview.width, preview.height, side)
+    small = np.asarray(preview.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0))
+    line = _outline(_shrink_mask(mask, size), thickness=2)
+    colours = np.array([(0, 0, 0), LINE, CASING], np.uint8)
+    return Image.fromarray(np.where(line[..., None] > 0, colours[line], small))
+
+
+def _save_palette(to: BinaryIO, indices: NDArray[np.uint8], palette: bytes, alpha: bytes | None = None) -> None:
+    """A palette PNG; `alpha` is the opacity of its entries (tRNS)."""
+    image = Image.fromarray(indices).copy()
+    image.putpalette(palette)  # turns the mode from L to P, the indices stay
+    image.save(to, "PNG", compress_level=1, **({} if alpha is None else {"transparency": alpha}))
+
+
+def panels(photo: Photo) -> Iterator[tuple[str, NDArray[np.float32] | str]]:
+    """Each method's name with its map, H×W float32 in [0, 1] as displayed, or with why there is none.
+
+    The methods see the image as stored, like the network: some look at the 8×8 grid of a JPEG.
+    """
+    height, width = photo.pixels.shape[:2]
+    if height * width > PANEL_MEGAPIXELS * 1e6:
+        yield from ((name, f"larger than {PANEL_MEGAPIXELS:g} megapixels") for name in PANELS)
+        return
+    for name, method in _methods().items():
+        try:
+            found = method(photo.pixels)
+            broken = found.shape != (height, width) or not (float(found.min()) >= 0 and float(found.max()) <= 1)
+            yield name, "the method gave no map" if broken else photo.displayed(found)
+        except MemoryError:
+            yield name, "out of memory"
+        except (ValueError, ArithmeticError, OSError) as error:  # pictures of one pixel's width, and the like
+            yield name, f"the method failed: {error}"
+
+
+def _methods() -> dict[str, Method]:
+    from model.evaluation.classical.error_level_analysis import error_level_analysis
+    from model.evaluation.classical.jpeg_ghosts import jpeg_ghosts
+    from model.evaluation.classical.noise_inconsistency import noise_inconsistency
+
+    return {
+        "error_level_analysis": error_level_analysis,
+        "jpeg_ghosts": jpeg_ghosts,
+        "noise_inconsistency": noise_inconsistency,
+    }

@@ -19,7 +19,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -29,14 +28,11 @@ from pydantic import BaseModel
 from clue_cli.errors import OutputError, UsageError
 from clue_cli.evidence.item import Photo
 from clue_cli.records import FailureRecord, ImageRecord, OutputPaths, RunRecord
-from clue_cli.report.previews import write_panel, write_previews
 from clue_cli.results import names
 from clue_cli.results.folder import ResultsFolder, output_errors
-from clue_cli.results.panels import SUFFIXES, panels
-from clue_cli.results.pictures import write_heatmap, write_mask
+from clue_cli.results.pictures import PANELS, panels, write_heatmap, write_mask, write_panel, write_previews
 from clue_cli.results.reader import LOG, RUN, holds_results, read_run
-from clue_cli.results.record_log import MASKS, RecordLog
-from clue_cli.results.resume import ResumeIndex, Stamp, image_digest, pictures
+from clue_cli.results.record_log import MASKS, RecordLog, ResumeIndex, Stamp, image_digest, pictures
 from clue_cli.results.summary import write_summary
 
 LOCK, TORN, SUMMARY, PAGE = ".clue.lock", "records.torn", "summary.csv", "index.html"
@@ -73,9 +69,7 @@ class ResultStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def begin(self, run: RunRecord, stamp: Stamp, *, overwrite: bool = False) -> list[str]:
@@ -142,7 +136,7 @@ class ResultStore:
             heat_overlay=name(_PREVIEWS, ".heat.png") if previews else None,
             outline=name(_PREVIEWS, ".outline.png") if previews else None,
             thumbnail=name(_PREVIEWS, ".thumb.jpg") if previews else None,
-            **{panel: name(_PANELS, suffix) for panel, suffix in (SUFFIXES if panels else {}).items()},
+            **{panel: name(_PANELS, suffix) for panel, suffix in (PANELS if panels else {}).items()},
         )
 
     def write_previews(
@@ -164,13 +158,8 @@ class ResultStore:
             OutputError: writing failed.
             ValueError: the shapes differ, or the heatmap holds no probabilities.
         """
-        if outputs.preview is None:
-            return
-        path = self._folder.inside(outputs.preview)
-        with output_errors(path):
-            self._folder.make_room(path)
-            stem = path.name.removesuffix(".preview.jpg")
-            write_previews(pixels, heatmap, mask, path.parent, stem, parts=self._folder.parts)
+        if outputs.preview is not None:
+            write_previews(pixels, heatmap, mask, lambda name: self._folder.create(getattr(outputs, name)))
 
     def write_panels(self, outputs: OutputPaths, photo: Photo) -> tuple[OutputPaths, list[str]]:
         """Make and write the maps of the classical methods, before `write_image`; nothing if `outputs` names none.

@@ -122,7 +122,7 @@ def read_locators(path: Path) -> frozenset[str]:
     """The locators in a text file, one a line, as the records have them.
 
     Raises:
-        UsageError: it cannot be read, or is no text.
+        UsageError: it cannot be read, or is not UTF-8.
     """
     try:
         if path.stat().st_size > _LARGEST_LIST:

@@ -10,7 +10,6 @@ from clue_cli.evidence.item import Photo, Unreadable
 from clue_cli.records import (
     Answer,
     BoundingBox,
-    FailureCode,
     FailureRecord,
     Finding,
     ImageRecord,
@@ -21,7 +20,6 @@ from clue_cli.records import (
     Question,
     Region,
     Seconds,
-    Step,
     Tiles,
     Verdict,
     Weight,
@@ -120,7 +118,7 @@ def _matching_place(region: FoundRegion) -> MatchingPlace | None:
 
 
 def uncalibrated(calibration: Calibration) -> list[str]:
-    """What is to be said of a run whose model brings no calibration, in words."""
+    """The warning about a model without a calibration, if it has none."""
     if calibration.fitted_on:
         return []
     return [
@@ -218,20 +216,4 @@ def failure_record(what: Unreadable, other_pages: int = 0) -> FailureRecord:
         message=what.message,
         advice=what.advice,
         file=what.file,
-    )
-
-
-def photo_failure(
-    photo: Photo, step: Step, code: FailureCode, message: str, advice: str | None = None
-) -> FailureRecord:
-    """The record of an image that was read but could not be judged."""
-    return FailureRecord(
-        locator=photo.locator,
-        page=photo.page,
-        page_count=photo.page_count,
-        step=step,
-        code=code,
-        message=message,
-        advice=advice,
-        file=photo.file,
     )

@@ -20,7 +20,7 @@ from scipy.special import expit
 
 from clue_cli import __version__
 from clue_cli.errors import UsageError
-from clue_cli.networks.options import DType
+from clue_cli.networks import DType
 from clue_cli.records import Model
 from clue_cli.terminal import printable
 from model.calibration import Calibration
@@ -234,7 +234,7 @@ class OwnCalibration:
         if content.version != __version__:
             found.append(
                 f"The calibration {self.name} was made with clue {printable(content.version)}, this is {__version__}: "
-                "if scores have changed in between, its promise does not hold. Make it anew."
+                "if scores have changed in between, its promise does not hold. Calibrate again."
             )
         if content.device.split(":")[0] != device.split(":")[0]:
             found.append(
@@ -274,7 +274,7 @@ def load(path: Path, model_digest: str) -> OwnCalibration:
     """Read and check a calibration file.
 
     Raises:
-        UsageError: it cannot be read, is no calibration, or was made for another model.
+        UsageError: it cannot be read, is not a calibration, or was made for another model.
     """
     name = printable(path.name)
     try:

@@ -29,26 +29,23 @@ from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.selection import Selection
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
 from clue_cli.machine import library_versions
-from clue_cli.networks import Network, Unpredicted, networks_for
-from clue_cli.networks.find import find_devices, find_model
+from clue_cli.networks import Network, Unpredicted, find_devices, find_model, networks_for
 from clue_cli.records import FailureCode, FailureRecord, FileIdentity, ModelInfo, RunRecord, Step
-from clue_cli.report.html import write_report
+from clue_cli.report.page import write_report
 from clue_cli.results.folder import output_errors
-from clue_cli.results.panels import BYTES_PER_PIXEL as PANEL_BYTES_PER_PIXEL
-from clue_cli.results.panels import MAX_MEGAPIXELS as PANEL_MEGAPIXELS
-from clue_cli.results.resume import ResumeIndex
+from clue_cli.results.pictures import PANEL_BYTES_PER_PIXEL, PANEL_MEGAPIXELS
+from clue_cli.results.record_log import ResumeIndex
 from clue_cli.results.scan_store import ResultStore
+from clue_cli.scan import GifFrames, ScanOptions
 from clue_cli.scan.assemble import (
     alert_finding,
     failure_record,
     image_record,
-    photo_failure,
     says_alert,
     uncalibrated,
 )
 from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.scan.calibration_file import load as load_calibration
-from clue_cli.scan.options import GifFrames, ScanOptions
 from clue_cli.scan.run_log import RunLog
 from clue_cli.terminal import printable
 from model.calibration import Calibration
@@ -313,17 +310,17 @@ class _Scan:
         photo = page.photo
         if isinstance(answer, Unpredicted):
             advice = "Everything else was scanned; --retry-failed tries it again."
-            self.fail(photo_failure(photo, Step.PREDICT, FailureCode.INTERNAL_ERROR, answer.message, advice))
+            self._fail_photo(photo, Step.PREDICT, FailureCode.INTERNAL_ERROR, answer.message, advice)
         elif isinstance(answer, OutOfMemory):
             advice = "Free memory or scan on a machine with more; everything else was scanned."
             message = f"Out of memory: {answer.message}"
-            self.fail(photo_failure(photo, Step.PREDICT, FailureCode.OUT_OF_MEMORY, message, advice))
+            self._fail_photo(photo, Step.PREDICT, FailureCode.OUT_OF_MEMORY, message, advice)
         elif answer is not None:
             try:
                 self._write_one(photo, answer, device)
             except MemoryError:
                 message, advice = "Out of memory while the results were written.", "Scan it on a machine with more."
-                self.fail(photo_failure(photo, Step.WRITE, FailureCode.OUT_OF_MEMORY, message, advice))
+                self._fail_photo(photo, Step.WRITE, FailureCode.OUT_OF_MEMORY, message, advice)
         page.file.done()
 
     def _write_one(self, photo: Photo, prediction: Prediction[Decoded], device: str) -> None:
@@ -332,7 +329,7 @@ class _Scan:
         try:
             finding = judge(pixels, heatmap, prediction.features, self.calibration)
         except ValueError as error:
-            self.fail(photo_failure(photo, Step.PREDICT, FailureCode.NOT_FINITE, f"No verdict: {error}."))
+            self._fail_photo(photo, Step.PREDICT, FailureCode.NOT_FINITE, f"No verdict: {error}.")
             return
         outputs = self.store.outputs(
             photo.locator,
@@ -363,6 +360,10 @@ class _Scan:
         if self.flow.failed:
             raise Aborted
         self.log.record(self.store.write_failure(record))
+
+    def _fail_photo(self, photo: Photo, step: Step, code: FailureCode, message: str, advice: str | None = None) -> None:
+        what = Unreadable(photo.locator, step, code, message, advice, photo.file, photo.page, photo.page_count)
+        self.fail(failure_record(what))
 
     def _cost(self, photo: Photo) -> int:
         pixels = photo.pixels.size // 3

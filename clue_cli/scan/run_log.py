@@ -24,8 +24,8 @@ from clue_cli.evidence.item import Unreadable
 from clue_cli.machine import cores, library_versions, memory
 from clue_cli.progress import duration
 from clue_cli.records import Counts, FailureCode, FailureRecord, ImageRecord, RunRecord, Step, Verdict
+from clue_cli.scan import FailOn, ScanOptions
 from clue_cli.scan.calibration_file import OwnCalibration
-from clue_cli.scan.options import FailOn, ScanOptions
 from clue_cli.terminal import counted
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint

@@ -14,10 +14,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+import typer
 
 from clue_cli import __version__, app
-from clue_cli.commands.stop import graceful_stop
+from clue_cli.commands.options import graceful_stop
 from clue_cli.errors import (
     ClueError,
     ExitCode,
@@ -28,9 +28,9 @@ from clue_cli.errors import (
     WeightsError,
 )
 from clue_cli.evidence.selection import Selection
-from clue_cli.networks.options import Compile, DType
+from clue_cli.networks import Compile, DType
 from clue_cli.records import Counts, RunRecord
-from clue_cli.scan.options import FailOn, GifFrames, ScanOptions
+from clue_cli.scan import FailOn, GifFrames, ScanOptions
 from clue_cli.scan.run_log import exit_code
 from model.reporter import Reporter
 from tests.clue_cli.results.made import failure, image, run
@@ -39,7 +39,7 @@ Scan = Callable[..., RunRecord]
 
 
 class Pipeline:
-    """Stands in for the pipeline: remembers what it was asked and does as it is told."""
+    """Stands in for the pipeline: remembers its arguments and returns or raises what the test set."""
 
     def __init__(self) -> None:
         self.counts = Counts(files=1, images=1, no_evidence=1)
@@ -180,7 +180,10 @@ class TestScan:
                 ExitCode.FORGED_FOUND,
                 "1 of 2 images",
             ),
-            (Counts(images=1, failures=1), "interrupted", [], ExitCode.INTERRUPTED, "repeat the command to resume"),
+            (Counts(images=3, failures=1), "finished", ["--fail-on", "forged"], ExitCode.SOME_FAILED, "failures"),
+            (Counts(failures=1), "finished", [], ExitCode.SOME_FAILED, "failures"),
+            (Counts(), "finished", ["--fail-on", "forged"], ExitCode.NOTHING_TO_SCAN, "no picture in the evidence"),
+            (Counts(forged=1, failures=1), "interrupted", ["--fail-on", "forged"], ExitCode.INTERRUPTED, "to resume"),
         ],
     )
     def test_exit_codes(
@@ -305,6 +308,22 @@ class TestOtherCommands:
         assert "Example" in said
         assert " ".join(["clue", *command]) in said
 
+    def test_the_overview_says_what_the_commands_say_themselves(self) -> None:
+        group: Any = typer.main.get_command(app.app)
+        context = typer.Context(group)
+        for name in group.list_commands(context):
+            _, command, _ = group.resolve_command(context, [name])
+            said = " ".join(command.help.split("\n\n")[0].split())
+            assert group.get_command(context, name).help == said
+
+    def test_only_the_module_of_the_command_is_imported(self) -> None:
+        code = (
+            "import sys; from clue_cli.app import run; run({!r}); print(*(m for m in sys.modules if '.commands.' in m))"
+        )
+        for words, module in ((["schema", "--help"], ["clue_cli.commands.schema"]), (["--help"], [])):
+            imported = python(code.format(words)).stdout.splitlines()[-1].split()
+            assert imported == ["clue_cli.commands.options", *module]
+
     def test_every_exit_code_is_in_the_help(self, capsys: pytest.CaptureFixture[str]) -> None:
         clue("scan", "--help")
         said = capsys.readouterr().out.partition("Exit codes")[2]
@@ -317,10 +336,6 @@ class TestOtherCommands:
         assert clue("schema", *words) == 0
         assert json.loads(capsys.readouterr().out)["title"] == title
 
-    def test_fields(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert clue("schema", "--fields") == 0
-        assert capsys.readouterr().out.startswith("# What `clue scan` writes")
-
     @pytest.mark.parametrize(("word", "said"), [("--mix", "sources:"), ("--preset", "class NoiseSpec")])
     def test_files_of_the_user_are_described(self, word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert clue("schema", word) == ExitCode.OK
@@ -329,21 +344,6 @@ class TestOtherCommands:
     def test_schema_prints_one_thing(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert clue("schema", "--fields", "--run") == ExitCode.BAD_USAGE
         assert capsys.readouterr().out == ""
-
-    def test_sample_passes_the_folder_on(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        asked: list[Path] = []
-
-        def sample(folder: Path) -> ExitCode:
-            asked.append(folder)
-            return ExitCode.OK
-
-        monkeypatch.setattr("clue_cli.commands.sample.sample", sample)
-        assert clue("sample", str(tmp_path / "new")) == ExitCode.OK
-        assert asked == [tmp_path / "new"]
-
-    def test_the_test_runner_of_typer_works_too(self) -> None:
-        result = CliRunner().invoke(app.app, ["--version"])
-        assert (result.exit_code, result.output) == (0, f"clue {__version__}\n")
 
 
 def python(code: str, **changes: Any) -> subprocess.CompletedProcess[str]:
@@ -372,29 +372,6 @@ print("heavy", sorted(heavy), time.process_time(), file=sys.stderr)
                 break
         assert min(seconds) < 1.0, "0.2 beside a training, more with coverage"
 
-    def test_as_a_module(self) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "clue_cli", "scan"], capture_output=True, text=True, timeout=60, check=False
-        )
-        assert (done.returncode, done.stdout) == (2, "")
-
-    @pytest.mark.parametrize("words", [["schema"], ["schema", "--fields"]])
-    def test_a_reader_that_goes_away_is_no_error(self, words: list[str]) -> None:
-        reader, writer = os.pipe()
-        os.close(reader)
-        try:
-            done = subprocess.run(
-                [sys.executable, "-m", "clue_cli", *words],
-                stdout=writer,
-                stderr=subprocess.PIPE,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-        finally:
-            os.close(writer)
-        assert (done.returncode, done.stderr) == (0, "")
-
     def test_the_scan_goes_on_when_nobody_reads_stdout(self) -> None:
         code = """
 import sys, types
@@ -422,18 +399,26 @@ sys.exit(run(["scan", "evidence", "--out", "results", "--json-lines", "--quiet"]
         assert done.returncode == 0, done.stderr
         assert done.stderr.count("Nobody reads stdout") == 1
 
-    @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-    def test_shell_completion(self, shell: str) -> None:
+    @pytest.mark.parametrize(
+        ("variables", "expected"),
+        [
+            *(({"_CLUE_COMPLETE": f"source_{shell}"}, ["_CLUE_COMPLETE"]) for shell in ("bash", "zsh", "fish")),
+            ({"COMP_WORDS": "clue s", "COMP_CWORD": "1"}, ["scan\nsample\nschema\n"]),
+            ({"COMP_WORDS": "clue scan --de", "COMP_CWORD": "2"}, ["--device\n--devices\n"]),
+            ({"COMP_WORDS": "clue models ", "COMP_CWORD": "2"}, ["list\n", "merge\n"]),
+        ],
+    )
+    def test_shell_completion(self, variables: dict[str, str], expected: list[str]) -> None:
         done = subprocess.run(
             [sys.executable, "-m", "clue_cli"],
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
-            env={**os.environ, "_CLUE_COMPLETE": f"source_{shell}"},
+            env={**os.environ, "_CLUE_COMPLETE": "complete_bash", **variables},
         )
         assert done.returncode == 0, done.stderr
-        assert "_CLUE_COMPLETE" in done.stdout
+        assert all(words in done.stdout for words in expected)
 
 
 class TestStop:
@@ -471,3 +456,17 @@ class TestStop:
 
 def refuse(*_: object) -> int:
     raise OSError("closed")
+
+
+@pytest.mark.parametrize(
+    ("counts", "fail_on", "expected"),
+    [
+        (Counts(images=3), [], ExitCode.OK),
+        (Counts(images=3), [FailOn.UNREAD], ExitCode.SOME_FAILED),
+        (Counts(not_pictures=3), [FailOn.UNREAD], ExitCode.SOME_FAILED),
+        (Counts(not_pictures=3), [], ExitCode.NOTHING_TO_SCAN),
+        (Counts(images=3, forged=1), [FailOn.UNREAD, FailOn.FORGED], ExitCode.FORGED_FOUND),
+    ],
+)
+def test_what_was_not_opened_counts_if_asked(counts: Counts, fail_on: list[FailOn], expected: ExitCode) -> None:
+    assert exit_code(counts, interrupted=False, fail_on=fail_on, not_opened=2) is expected

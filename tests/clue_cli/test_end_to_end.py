@@ -176,24 +176,39 @@ def plain(request: pytest.FixtureRequest, clue: Clue, tmp_path_factory: pytest.T
 
 
 class TestBadInput:
-    """The bad is told apart, the rest is scanned."""
+    """What is bad has a record that says why, the rest is scanned."""
 
-    def test_exit_code_and_end(self, case: Scan) -> None:
+    def test_everything_has_its_record(self, case: Scan, schemas: dict[str, jsonschema.Draft202012Validator]) -> None:
+        results = case.results
         assert case.done.code == ExitCode.SOME_FAILED, case.done.err
-        run = case.results.run
-        assert (run["status"], run["exit_code"], run["evidence_unchanged"]) == ("finished", 1, True)
+        assert (results.run["status"], results.run["exit_code"]) == ("finished", 1)
+        assert results.run["evidence_unchanged"] is True
+        assert set(results.failures) == {f"evidence/{where}" for where, _, _ in FAILURES}
+        assert set(results.images) == IMAGES | set(PAGES)
+        for record in results.lines:
+            schemas["record"].validate(record)
+        schemas["run"].validate(results.run)
+        for record in results.images.values():
+            assert json.loads((results.folder / record["outputs"]["verdict"]).read_bytes()) == record
+        rows = {(row["locator"].removeprefix("'"), row["page"]) for row in results.summary}
+        assert rows == {(where, "" if page is None else str(page)) for where, page in results.current}
+        assert len(results.summary) == len(results.current)
+        dot = results.images["evidence/dot.png", 0]
+        assert (dot["verdict"], dot["confidence"]) == ("inconclusive", None)
+        assert "too small" in dot["reason"]
+
+    def test_stdout_is_the_records_and_stderr_is_for_people(self, case: Scan) -> None:
+        said = [json.loads(line) for line in case.done.out.splitlines()]
+        assert sorted(said, key=str) == sorted(case.results.lines, key=str)
+        assert "Scan finished" in case.done.err
+        assert "Traceback" not in case.done.err
+        assert "\x1b" not in case.done.err
 
     @pytest.mark.parametrize(("where", "code", "said"), FAILURES, ids=[where for where, _, _ in FAILURES])
     def test_each_has_its_record(self, case: Scan, where: str, code: str, said: str) -> None:
         record = case.results.failures[f"evidence/{where}"]
         assert record["code"] == code
         assert said in f"{record['message']} {record['advice']}"
-
-    def test_nothing_else_failed(self, case: Scan) -> None:
-        assert set(case.results.failures) == {f"evidence/{where}" for where, _, _ in FAILURES}
-
-    def test_everything_sound_was_scanned(self, case: Scan) -> None:
-        assert set(case.results.images) == IMAGES | set(PAGES)
 
     @pytest.mark.parametrize(("where", "size"), [(where, size) for where, _, size in SOUND])
     def test_mask_and_heatmap_are_as_displayed(self, case: Scan, where: str, size: tuple[int, int]) -> None:
@@ -222,11 +237,6 @@ class TestBadInput:
             found["statement"] for found in case.results.images[f"evidence/{where}", 0]["findings"]
         )
 
-    def test_what_is_too_small_is_inconclusive(self, case: Scan) -> None:
-        record = case.results.images["evidence/dot.png", 0]
-        assert (record["verdict"], record["confidence"]) == ("inconclusive", None)
-        assert "too small" in record["reason"]
-
     def test_the_counts_add_up(self, case: Scan) -> None:
         counts = case.results.run["counts"]
         assert counts["images"] == len(IMAGES) + 2
@@ -235,19 +245,6 @@ class TestBadInput:
         # notes.txt, and the member of the cut zip
         assert (counts["not_pictures"], case.results.run["not_pictures_by_type"]) == (2, {"txt": 2})
         assert (counts["resumed"], counts["not_met"]) == (0, 0)
-
-    def test_all_outputs_keep_to_the_schema(
-        self, case: Scan, schemas: dict[str, jsonschema.Draft202012Validator]
-    ) -> None:
-        for record in case.results.lines:
-            schemas["record"].validate(record)
-        schemas["run"].validate(case.results.run)
-        with pytest.raises(jsonschema.ValidationError):
-            schemas["record"].validate({**case.results.lines[0], "more": 1})
-
-    def test_a_verdict_file_is_its_line(self, case: Scan) -> None:
-        for record in case.results.images.values():
-            assert json.loads((case.results.folder / record["outputs"]["verdict"]).read_bytes()) == record
 
     def test_every_output_belongs_to_one_record(self, case: Scan) -> None:
         named = [path for r in case.results.images.values() for path in r["outputs"].values() if path]
@@ -260,11 +257,6 @@ class TestBadInput:
         }
         assert there == set(named)
 
-    def test_the_summary_has_all(self, case: Scan) -> None:
-        rows = {(row["locator"].removeprefix("'"), row["page"]) for row in case.results.summary}
-        assert rows == {(where, "" if page is None else str(page)) for where, page in case.results.current}
-        assert len(case.results.summary) == len(case.results.current)
-
     def test_the_page_shows_markup_as_text(self, case: Scan) -> None:
         page = (case.results.folder / "index.html").read_text("utf-8")
         assert "onerror=alert(1)" in page
@@ -275,21 +267,12 @@ class TestBadInput:
         assert fingerprint(case.evidence) == case.before
         assert {path.name for path in case.evidence.parent.iterdir()} == {"evidence", "results"}
 
-    def test_stdout_is_the_records_and_nothing_else(self, case: Scan) -> None:
-        said = [json.loads(line) for line in case.done.out.splitlines()]
-        assert sorted(said, key=str) == sorted(case.results.lines, key=str)
-
-    def test_stderr_is_for_people(self, case: Scan) -> None:
-        assert "Scan finished" in case.done.err
-        assert "Traceback" not in case.done.err
-        assert "\x1b" not in case.done.err
-
     def test_the_same_command_takes_everything_over(self, case: Scan, clue: Clue) -> None:
         log, written = case.results.lines, case.results.written()
         again = clue(*case.words, "--quiet")
         assert (again.code, again.err) == (ExitCode.SOME_FAILED, "")
         counts = case.results.run["counts"]
-        # What fails before it could be decoded is met anew each time, and not recorded twice.
+        # What fails before it could be decoded is met again each time, and recorded once.
         undecodable = sum(record["step"] == "decode" for record in case.results.failures.values())
         assert counts["resumed"] == len(IMAGES) + 2 + undecodable
         assert counts["failures"] == len(FAILURES)

@@ -12,18 +12,19 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from clue_cli.calibrate.scores import Scores
+from clue_cli.calibrate import Scores
 from clue_cli.eval.pictures import Pictures
 from clue_cli.evidence.identity import identify
 from clue_cli.evidence.item import Photo
 from clue_cli.evidence.sandbox.pool import DecodePool
-from clue_cli.scan.options import ScanOptions
+from clue_cli.scan import ScanOptions
 from model.calibration import Calibration
 from model.data.crop import AS_IT_IS, cut
 from model.data.mix import Masks, Shape
 from model.datasets.sample import Sample
 from model.images.pixels import SUFFIXES, read_pixels
 from model.prediction import OutOfMemory
+from model.reporter import SILENT
 from tests.clue_cli.networks.fake import Starved
 from tests.faults import pictures
 
@@ -110,7 +111,7 @@ def test_scripts_and_measurements_see_what_a_scan_sees(folder: Path, scanned: di
 
 def test_calibrate_sees_what_a_scan_sees(folder: Path, scanned: dict[str, NDArray[np.uint8]]) -> None:
     seen = Seen()
-    Scores([folder], ScanOptions(), [seen], Calibration(), lambda found: None, pytest.fail, forged=False).run()
+    Scores([folder], ScanOptions(), [seen], Calibration(), SILENT, pytest.fail, forged=False).run()
     assert seen.pixels.keys() == scanned.keys()
     for name, expected in scanned.items():
         assert np.array_equal(seen.pixels[name], expected), name

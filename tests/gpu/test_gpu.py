@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from clue_cli.scan.options import ScanOptions
+from clue_cli.scan import ScanOptions
 from clue_cli.scan.pipeline import scan
 from model.bases import with_bases
 from model.branches.sam_attention import SamAttention

@@ -11,7 +11,7 @@ import pytest
 from clue_cli import app
 from clue_cli.errors import ExitCode, NothingToScanError
 from clue_cli.eval.options import ATTACKS, EvalOptions
-from clue_cli.networks.options import DType
+from clue_cli.networks import DType
 from model.data.attacks import GRIDS, SOCIAL, parse
 from model.datasets.registry import DATASETS
 from tests.clue_cli.eval.made import write_set

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -15,18 +16,6 @@ def in_thread(work: Callable[[], None]) -> threading.Thread:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     return thread
-
-
-def test_everything_comes_through_in_order_and_ends() -> None:
-    channel: Channel[int] = Channel(2)
-
-    def produce() -> None:
-        for number in range(100):
-            channel.put(number)
-        channel.close()
-
-    in_thread(produce)
-    assert list(channel) == list(range(100))
 
 
 def test_several_producers_and_consumers_lose_and_double_nothing() -> None:
@@ -64,32 +53,36 @@ def test_a_full_channel_waits_for_room() -> None:
     assert second_is_in.wait(60)
 
 
-def test_abort_wakes_whoever_waits_to_put_or_to_take() -> None:
+def test_abort_ends_every_wait() -> None:
     full: Channel[int] = Channel(1)
     full.put(1)
     empty: Channel[int] = Channel(1)
-    woken = []
+    taken: Channel[int] = Channel(1, producers=2)
+    budget = Budget(10)
+    budget.acquire(10)
+    waits: list[Callable[[], object]] = [
+        lambda: full.put(2),
+        lambda: list(empty),
+        taken.take,
+        lambda: budget.acquire(1),
+    ]
+    woken: list[Exception] = []
 
-    def put() -> None:
+    def wait(action: Callable[[], object]) -> None:
         try:
-            full.put(2)
-        except Aborted:
-            woken.append("put")
+            action()
+        except Aborted as error:
+            woken.append(error)
 
-    def take() -> None:
-        try:
-            list(empty)
-        except Aborted:
-            woken.append("take")
-
-    threads = [in_thread(put), in_thread(take)]
-    full.abort()
-    empty.abort()
+    threads = [in_thread(partial(wait, action)) for action in waits]
+    for waited in (full, empty, taken, budget):
+        waited.abort()
     for thread in threads:
         thread.join(60)
-    assert sorted(woken) == ["put", "take"]
-    with pytest.raises(Aborted):
-        full.put(3)
+    assert len(woken) == 4
+    for action in (*waits, taken.poll):
+        with pytest.raises(Aborted):
+            action()
 
 
 def test_budget_admits_one_that_is_larger_than_itself_but_only_alone() -> None:
@@ -106,14 +99,6 @@ def test_budget_admits_one_that_is_larger_than_itself_but_only_alone() -> None:
     budget.release(50)
     assert admitted.wait(60)
     budget.acquire(6)  # 4 + 6 just fit
-
-
-def test_an_aborted_budget_lets_nobody_wait() -> None:
-    budget = Budget(10)
-    budget.acquire(10)
-    budget.abort()
-    with pytest.raises(Aborted):
-        budget.acquire(1)
 
 
 def test_a_file_is_finished_once_after_its_last_page() -> None:
@@ -152,11 +137,3 @@ def test_two_that_hold_nothing_end_each_other() -> None:
     assert channel.take() is None
     other.join(timeout=60)
     assert not other.is_alive()
-
-
-def test_a_cut_channel_gives_nothing() -> None:
-    channel: Channel[int] = Channel(4)
-    channel.abort()
-    for get in (channel.take, channel.poll):
-        with pytest.raises(Aborted):
-            get()

@@ -16,6 +16,7 @@ from clue_cli.engine.flow import Flow
 from clue_cli.errors import ClueError
 from clue_cli.networks import NetworkLost, Unpredicted
 from model.prediction import OutOfMemory
+from tests.clue_cli.engine.noted import one_at_a_time
 from tests.clue_cli.networks.fake import Starved
 
 PIXELS = np.zeros((2, 2, 3), np.uint8)
@@ -124,23 +125,9 @@ def test_memory_is_bounded_and_the_network_does_not_wait_for_what_waits_for_it(
     networks: tuple[Starved, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A budget of less than one image: one at a time, and all of it comes back."""
-    held: list[int] = []
-    most: list[int] = []
-
-    class Noted(flow.Budget):
-        def acquire(self, size: int) -> None:
-            super().acquire(size)
-            held.append(size)
-            most.append(len(held))
-
-        def release(self, size: int) -> None:
-            held.remove(size)
-            super().release(size)
-
-    monkeypatch.setattr(flow, "PIXEL_BUDGET", 1)
-    monkeypatch.setattr(flow, "Budget", Noted)
+    held = one_at_a_time(monkeypatch)
     assert len(Run(*networks)().seen) == 24
-    assert (max(most), held) == (1, [])
+    assert (max(held.most), held.now) == (1, [])
 
 
 @pytest.mark.parametrize("error", [OSError("a disk that died"), KeyboardInterrupt(), SystemExit(3)], ids=repr)

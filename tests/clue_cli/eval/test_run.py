@@ -36,8 +36,7 @@ from clue_cli.eval.run import Timing
 from clue_cli.eval.scoring import Shot, measure_shot
 from clue_cli.eval.sets import ChosenSet
 from clue_cli.eval.table import notes
-from clue_cli.networks import local, processes
-from clue_cli.networks.options import Compile
+from clue_cli.networks import Compile, local, processes
 from clue_cli.progress import ShownReporter
 from model.calibration import FEATURES, Calibration, OwnScore
 from model.data.attacks import Attack
@@ -246,7 +245,7 @@ class TestFolder:
 class TestNetwork:
     def test_compiled_it_is_another_measurement(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         asked: list[str] = []
-        monkeypatch.setattr("clue_cli.networks.find.require_compiler", lambda: None)
+        monkeypatch.setattr("clue_cli.networks.require_compiler", lambda: None)
         monkeypatch.setattr("model.speed.compile_network", lambda model, how: asked.append(how))
         photos, model = write_set(tmp_path / "set", 1, 1), write_tiny_model(tmp_path / "tiny")
         options = {"bench": (str(photos),), "model": str(model), "device": "cpu"}

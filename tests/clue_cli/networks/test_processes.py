@@ -26,8 +26,8 @@ def images(*reds: int, size: tuple[int, int] = (4, 6)) -> list[Image | None]:
 made: list[NetworkProcess[int]] = []
 
 
-def network(told: list[str], model: str = "fake") -> NetworkProcess[int]:
-    made.append(NetworkProcess({"device": "cuda:1", "model": model}, told.append, "tests.faults.dying_network"))
+def network(warnings: list[str], model: str = "fake") -> NetworkProcess[int]:
+    made.append(NetworkProcess({"device": "cuda:1", "model": model}, warnings.append, "tests.faults.dying_network"))
     return made[-1]
 
 
@@ -39,8 +39,8 @@ def no_process_is_left() -> Iterator[None]:
 
 
 def test_it_answers_like_a_predictor() -> None:
-    told: list[str] = []
-    process = network(told)
+    warnings: list[str] = []
+    process = network(warnings)
     results = list(process.predict(images(10, 20, 30, 40, 50)))
     assert [result.key for result in results] == [0, 1, 2, 3, 4]
     for result, red in zip(results, (10, 20, 30, 40, 50), strict=True):
@@ -49,7 +49,7 @@ def test_it_answers_like_a_predictor() -> None:
         pixels = np.full((4, 6, 3), red, np.uint8)
         assert np.array_equal(result.features, image_features(result.heatmap, pixels))
         assert (result.seed, result.tile_count, result.seconds) == (7, 1, 0.5)
-    assert (process.device, process.batch, told) == ("cuda:1", 2, [])
+    assert (process.device, process.batch, warnings) == ("cuda:1", 2, [])
 
 
 def test_it_stays_until_it_is_stopped() -> None:
@@ -101,14 +101,14 @@ def test_an_image_that_kills_it_fails_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CLUE_TEST_MARKER", str(tmp_path / "died"))
-    told: list[str] = []
-    results = list(network(told).predict(images(*reds)))
+    warnings: list[str] = []
+    results = list(network(warnings).predict(images(*reds)))
     assert sorted(result.key for result in results) == list(range(len(reds)))
     bad = [result for result in results if isinstance(result, Unpredicted)]
     assert [result.key for result in bad] == failed
     assert all(how in result.message and "on cuda:1" in result.message for result in bad)
-    assert len(told) == deaths
-    assert all("it is restarted" in sentence for sentence in told)
+    assert len(warnings) == deaths
+    assert all("it is restarted" in sentence for sentence in warnings)
 
 
 def test_out_of_memory_is_an_answer_and_the_smaller_batch_is_known() -> None:

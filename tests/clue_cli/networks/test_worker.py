@@ -12,12 +12,6 @@ from clue_cli.errors import UsageError, WeightsError
 from clue_cli.evidence.sandbox.framing import receive_header, send_header
 from clue_cli.networks.worker import load, serve
 from model.checkpoint import inspect
-from tests.tiny_model import write_tiny_model
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_model(tmp_path_factory.mktemp("model"))
 
 
 def setup(folder: Path, **changes: Any) -> dict[str, Any]:

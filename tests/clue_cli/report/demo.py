@@ -35,8 +35,8 @@ from clue_cli.records import (
     Tiles,
     Verdict,
 )
-from clue_cli.report.html import write_report
-from clue_cli.report.previews import write_previews
+from clue_cli.report.page import write_report
+from clue_cli.results.pictures import write_previews
 
 ATTACK = '"><img src=x onerror="document.title=\'owned\'">'
 
@@ -84,6 +84,14 @@ SHAPES = [
         for i, name in enumerate(HOSTILE)
     ),
 ]
+
+
+PREVIEWS = {"preview": "preview.jpg", "heat_overlay": "heat.png", "outline": "outline.png", "thumbnail": "thumb.jpg"}
+
+
+def preview(stem: str, name: str) -> str:
+    """The path of one of an image's small pictures below the results folder."""
+    return f"previews/{stem}.{PREVIEWS[name]}"
 
 
 def with_answer(record: ImageRecord, **changes: Any) -> ImageRecord:
@@ -170,10 +178,7 @@ def record_of(shape: Shape, stem: str | None = None, regions: list[Region] | Non
             mask=f"masks/{stem}.png",
             heatmap=f"heatmaps/{stem}.png",
             verdict=f"verdicts/{stem}.json",
-            preview=None if stem is None else f"previews/{stem}.preview.jpg",
-            heat_overlay=None if stem is None else f"previews/{stem}.heat.png",
-            outline=None if stem is None else f"previews/{stem}.outline.png",
-            thumbnail=None if stem is None else f"previews/{stem}.thumb.jpg",
+            **{name: None if stem is None else preview(stem, name) for name in PREVIEWS},
         ),
         model=ModelInfo(
             name="mini",
@@ -285,7 +290,7 @@ def write_demo(out: Path) -> list[ImageRecord]:
         pixels, heatmap, mask = draw(shape)
         for folder in ("previews", "masks", "heatmaps", "verdicts"):
             (out / folder).mkdir(exist_ok=True)
-        write_previews(pixels, heatmap, mask, out / "previews", stem)
+        write_previews(pixels, heatmap, mask, lambda name, stem=stem: (out / preview(stem, name)).open("wb"))
         Image.fromarray(mask.astype(np.uint8) * 255).save(out / "masks" / f"{stem}.png")
         Image.fromarray((heatmap * 65535).astype(np.uint16)).save(out / "heatmaps" / f"{stem}.png")
         records.append(record_of(shape, stem))

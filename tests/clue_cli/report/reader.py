@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from clue_cli.report.page_data import printable
+from clue_cli.report.page import printable
 
 RIGHT, LEFT, END, ESCAPE, TAB, ENTER = "\ue014", "\ue012", "\ue010", "\ue00c", "\ue004", "\ue007"
 """Keys, as WebDriver names them."""
@@ -21,7 +21,7 @@ class Reader:
         self.url = page.as_uri()
 
     def open(self, fragment: str = "") -> None:
-        """Load the page anew, as from a link."""
+        """Load the page afresh, as from a link."""
         self.driver.get("about:blank")
         self.driver.get(self.url + fragment)
         there = "return location.href.startsWith(arguments[0]) && document.readyState === 'complete'"

@@ -23,9 +23,9 @@ from clue_cli.records import (
     Tiles,
     Verdict,
 )
-from clue_cli.results.resume import Stamp
+from clue_cli.results.record_log import Stamp
 from clue_cli.results.scan_store import ResultStore
-from clue_cli.scan.options import ScanOptions
+from clue_cli.scan import ScanOptions
 
 Pixels = NDArray[np.uint8]
 SHA = "a" * 64

@@ -91,9 +91,11 @@ def test_while_a_scan_writes_there(tmp_path: Path) -> None:
 def test_a_run_that_did_not_come_to_its_end(tmp_path: Path, status: str) -> None:
     with open_store(tmp_path) as store:
         store.write_run(run(status=status))
-    with ResultsReader(tmp_path) as reader:
-        assert reader.unfinished
-        assert list(reader.records()) == []
+    for _ in range(2):
+        with ResultsReader(tmp_path) as reader:
+            assert reader.unfinished
+            assert list(reader.records()) == []
+        (tmp_path / "records.jsonl").unlink(missing_ok=True)  # as of a run that was killed before its first line
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b'{"tool":"clue","schema_version":"1.0"}'])
@@ -105,13 +107,6 @@ def test_without_a_readable_run_json_the_log_is_enough(out: Path, content: bytes
         assert reader.run is None
         assert reader.unfinished
         assert len(list(reader.records())) == 3
-
-
-def test_a_run_killed_before_its_first_line(out: Path) -> None:
-    (out / "records.jsonl").unlink()
-    with ResultsReader(out) as reader:
-        assert reader.run is not None
-        assert list(reader.records()) == []
 
 
 NEW_IN_1_1 = (

@@ -53,20 +53,19 @@ def test_what_is_appended_is_there_when_opened_again(folder: Folder) -> None:
     assert again.current("c") == []
 
 
-def test_records_come_by_locator_and_page(folder: Folder) -> None:
-    log = folder.open()
-    for record in (image("b", 1, 2), image("a"), image("b", 0, 2), failure("b")):
-        log.append(record)
-    assert [(locator, page) for locator, page, _, _ in shown(log)] == [("a", 0), ("b", None), ("b", 0), ("b", 1)]
-
-
-def test_more_records_than_one_batch_come_once_each(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_come_once_each_by_locator_and_page(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clue_cli.results.record_log._BATCH", 3)
     log = folder.open()
-    names = [f"{number:02}" for number in range(10)]
-    for name in reversed(names):
-        log.append(image(name))
-    assert [locator for locator, _, _, _ in shown(log)] == names
+    for record in (
+        image("b", 1, 2),
+        *(image(f"a{number}") for number in range(9, -1, -1)),
+        image("b", 0, 2),
+        failure("b"),
+    ):
+        log.append(record)
+    assert [entry[:2] for entry in shown(log)] == [
+        *((f"a{number}", 0) for number in range(10)), ("b", None), ("b", 0), ("b", 1)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("reopened", [False, True])

@@ -14,11 +14,9 @@ import pytest
 from PIL import Image
 
 from clue_cli.errors import ClueError, ExitCode, UsageError, WeightsError
-from clue_cli.networks import find, processes
-from clue_cli.networks.options import Compile, DType
+from clue_cli.networks import Compile, DType, find_devices, processes
 from clue_cli.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord
-from clue_cli.scan import pipeline
-from clue_cli.scan.options import ScanOptions
+from clue_cli.scan import ScanOptions, pipeline
 from model.device import DeviceError
 from model.reporter import SILENT, Reporter
 from tests.faults.dying_network import FILLS_MEMORY, KILLS
@@ -60,17 +58,16 @@ def dying(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("dtype", [DType.FLOAT32, DType.BFLOAT16])
-def test_the_same_bits_as_with_one_device(scan: Scan, evidence: Path, tmp_path: Path, dtype: DType) -> None:
-    from tests.tiny_model import write_tiny_model  # seconds to import, and the other tests need no network
-
-    model = str(write_tiny_model(tmp_path / "model"))
+def test_the_same_bits_as_with_one_device(
+    scan: Scan, evidence: Path, model: Path, tmp_path: Path, dtype: DType
+) -> None:
     rng = np.random.default_rng(0)
     for number in range(4):
         size = (60 + 40 * number, 150, 3)
         Image.fromarray(rng.integers(0, 256, size, dtype=np.uint8)).save(evidence / f"{number}.png")
     (evidence / "turned.jpg").write_bytes(oriented_jpeg(6))  # goes to a process in rows, to one device as a view
-    one = scan("one", model=model, devices=(), device="cpu", dtype=dtype)
-    two = scan("two", model=model, dtype=dtype)
+    one = scan("one", model=str(model), devices=(), device="cpu", dtype=dtype)
+    two = scan("two", model=str(model), dtype=dtype)
     assert (one.model["device"], two.model["device"]) == ("cpu", "cpu,cpu")
     assert two.status == "finished"
     assert one.counts == two.counts
@@ -87,7 +84,7 @@ def test_the_same_bits_as_with_one_device(scan: Scan, evidence: Path, tmp_path: 
         assert record.model == other.model  # the device that computed it, not all of them
         assert (record.score, record.verdict) == (other.score, other.verdict)
     # Taken over by either from the other.
-    assert scan("one", model=model, dtype=dtype).counts.resumed == 5
+    assert scan("one", model=str(model), dtype=dtype).counts.resumed == 5
 
 
 @pytest.mark.usefixtures("dying")
@@ -219,10 +216,10 @@ def test_devices_that_make_no_sense_are_refused(
             raise DeviceError(f"there is no device {name!r} here; found: cpu, cuda:0, cuda:1")
         return name, "bfloat16"
 
-    monkeypatch.setattr(find, "resolve", two_cards)
+    monkeypatch.setattr("model.device.resolve", two_cards)
     options = ScanOptions(devices=devices)
     with pytest.raises(UsageError, match=named):
-        find.find_devices(options, options.dtype)
+        find_devices(options, options.dtype)
 
 
 def test_without_a_compiler_compile_is_refused_before_anything_is_written(

@@ -19,36 +19,28 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clue_cli import __version__
-from clue_cli.engine import flow
-from clue_cli.errors import NothingToScanError, OutputError, UsageError, WeightsError
+from clue_cli.errors import OutputError, WeightsError
 from clue_cli.evidence.hash_lists import HashList, read_hash_list
 from clue_cli.evidence.selection import Selection
-from clue_cli.networks import local
-from clue_cli.networks.options import DType
+from clue_cli.networks import DType, local
 from clue_cli.progress import ShownReporter
 from clue_cli.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord
-from clue_cli.scan import pipeline
+from clue_cli.scan import FailOn, ScanOptions, pipeline
 from clue_cli.scan.assemble import uncalibrated
-from clue_cli.scan.options import FailOn, ScanOptions
 from model.calibration import Calibration
 from model.checkpoint import WEIGHTS_FILE, inspect
-from model.images.pixels import displayed_view
 from model.predictor import Predictor
-from model.reporter import SILENT, Reporter
+from model.reporter import SILENT
 from model.tiling import tiles
 from model.whole_file import earlier
-from tests.faults.pictures import jpeg, oriented_jpeg, tiff
-from tests.tiny_model import TINY, write_tiny_model
+from tests.clue_cli.engine.noted import one_at_a_time
+from tests.faults.pictures import jpeg, tiff
+from tests.tiny_model import TINY
 
 Scan = Callable[..., RunRecord]
 
 FORMATS = [DType.FLOAT32, DType.BFLOAT16]
 """What is equal to the bit is so in each, whichever of them this machine would choose."""
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture
@@ -111,6 +103,10 @@ def test_every_file_ends_in_a_record_or_a_count(scan: Scan, tmp_path: Path) -> N
     assert run.not_pictures_by_type == {"txt": 1}
     for name in ("index.html", "summary.csv", "run.json"):
         assert (tmp_path / "out" / name).stat().st_size > 0
+    for record in found.values():
+        if isinstance(record, ImageRecord):
+            assert record.tiles.count == len(tiles(record.height, record.width, TINY.tile))
+            assert sum(r.area for r in record.regions) == round(record.forged_area_ratio * record.width * record.height)
 
 
 def test_what_a_person_sees(scan: Scan, tmp_path: Path) -> None:
@@ -126,52 +122,6 @@ def test_what_a_person_sees(scan: Scan, tmp_path: Path) -> None:
     assert said.count("failed: evidence/cut.jpg: ") == 1
     for row in ("Scan finished", "6", "1 of 6 files", "slowest steps", "reused from earlier scans", "index.html"):
         assert row in said
-
-
-def test_outputs_have_the_size_of_the_image_and_agree_with_the_record(scan: Scan, tmp_path: Path) -> None:
-    scan()
-    out = tmp_path / "out"
-    for record in records(out).values():
-        if not isinstance(record, ImageRecord):
-            continue
-        assert record.outputs.heatmap is not None
-        mask = np.asarray(Image.open(out / record.outputs.mask))
-        heatmap = np.asarray(Image.open(out / record.outputs.heatmap)) / 65535
-        assert mask.shape == heatmap.shape == (record.height, record.width)
-        assert set(np.unique(mask)) <= {0, 255}
-        assert (mask > 0).mean() == pytest.approx(record.forged_area_ratio)
-        assert RECORD.validate_json((out / record.outputs.verdict).read_text()) == record
-        assert sum(r.area for r in record.regions) == (mask > 0).sum()
-        assert record.tiles.count == len(tiles(record.height, record.width, TINY.tile))
-
-
-@pytest.mark.parametrize("dtype", FORMATS)
-@pytest.mark.parametrize("options", [{"workers": 3}, {"heatmaps": False, "previews": False}])
-def test_masks_do_not_depend_on_how_the_scan_was_run(
-    scan: Scan, tmp_path: Path, options: dict[str, Any], dtype: DType
-) -> None:
-    scan("first", dtype=dtype)
-    scan("second", dtype=dtype, **options)
-    masks = sorted(p.relative_to(tmp_path / "first") for p in (tmp_path / "first" / "masks").rglob("*.png"))
-    assert len(masks) == 6
-    for mask in masks:
-        assert (tmp_path / "first" / mask).read_bytes() == (tmp_path / "second" / mask).read_bytes()
-    kept = (tmp_path / "second" / "heatmaps").exists()
-    assert kept == options.get("heatmaps", True)
-
-
-@pytest.mark.parametrize("dtype", FORMATS)
-def test_the_network_sees_the_picture_as_stored_and_the_mask_is_as_displayed(
-    scan: Scan, evidence: Path, tmp_path: Path, dtype: DType
-) -> None:
-    for orientation in range(1, 9):
-        (evidence / f"{orientation}.jpg").write_bytes(oriented_jpeg(orientation))
-    scan(dtype=dtype)
-    out = tmp_path / "out"
-    straight = np.asarray(Image.open(out / "heatmaps/evidence/1.jpg.png"))
-    for orientation in range(2, 9):
-        displayed = np.asarray(Image.open(out / f"heatmaps/evidence/{orientation}.jpg.png"))
-        assert np.array_equal(displayed, displayed_view(straight, orientation)), orientation
 
 
 def test_a_second_run_takes_everything_over_without_loading_the_network(
@@ -190,15 +140,6 @@ def test_a_second_run_takes_everything_over_without_loading_the_network(
     assert records(tmp_path / "out") == before
 
 
-def test_changed_content_is_computed_again(scan: Scan, evidence: Path, tmp_path: Path) -> None:
-    scan()
-    (evidence / "a.jpg").write_bytes(jpeg(96, 80, quality=30))
-    run = scan()
-    assert run.counts.resumed == 6
-    (line,) = [r for r in records(tmp_path / "out").values() if r.locator == "evidence/a.jpg"]
-    assert line.run_id == run.run_id
-
-
 def test_the_threshold_of_the_command_line_is_used_and_recorded(scan: Scan, tmp_path: Path) -> None:
     scan(threshold=0.0)
     for record in records(tmp_path / "out").values():
@@ -207,55 +148,26 @@ def test_the_threshold_of_the_command_line_is_used_and_recorded(scan: Scan, tmp_
             assert record.forged_area_ratio == 1.0
 
 
-def test_stop_leaves_a_valid_folder_and_the_next_run_completes_it(scan: Scan, tmp_path: Path) -> None:
-    stop = threading.Event()
-
-    class StopAtFirst(Reporter):
-        def result(self, record: object) -> None:
-            if isinstance(record, ImageRecord):
-                stop.set()
-
-    run = scan(progress=StopAtFirst(), stop=stop)
-    assert run.status == "interrupted"
-    assert run.exit_code == 130
-    assert (tmp_path / "out" / "index.html").exists()
-    done = run.counts.images
-    assert done >= 1
-    again = scan()
-    assert again.status == "finished"
-    assert again.counts.images == 6
-    assert len(records(tmp_path / "out")) == 7
-
-
+@pytest.mark.parametrize("step", ["predict", "write"])
 def test_an_image_that_does_not_fit_memory_is_recorded_and_the_rest_goes_on(
-    scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    compute = Predictor.compute
+    compute, judge = Predictor.compute, pipeline.judge
 
-    def starved(self: Predictor, jobs: list[Any], *rest: Any) -> Any:
+    def starved_compute(self: Predictor, jobs: list[Any], *others: Any) -> Any:
         if jobs[0][0].pixels.shape == (100, 150, 3):
             raise MemoryError("no more")
-        return compute(self, jobs, *rest)
+        return compute(self, jobs, *others)
 
-    monkeypatch.setattr(Predictor, "compute", starved)
-    run = scan()
-    record = records(tmp_path / "out")["evidence/sub/b.png", 0]
-    assert isinstance(record, FailureRecord)
-    assert record.code is FailureCode.OUT_OF_MEMORY
-    assert run.counts.images == 5
-
-
-def test_out_of_memory_while_writing_costs_one_image(
-    scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    judge = pipeline.judge
-
-    def starved(pixels: NDArray[np.uint8], *others: Any) -> Any:
+    def starved_judge(pixels: NDArray[np.uint8], *others: Any) -> Any:
         if pixels.shape == (100, 150, 3):
             raise MemoryError
         return judge(pixels, *others)
 
-    monkeypatch.setattr(pipeline, "judge", starved)
+    if step == "predict":
+        monkeypatch.setattr(Predictor, "compute", starved_compute)
+    else:
+        monkeypatch.setattr(pipeline, "judge", starved_judge)
     assert scan().counts.images == 5
     record = records(tmp_path / "out")["evidence/sub/b.png", 0]
     assert isinstance(record, FailureRecord)
@@ -335,13 +247,14 @@ def test_a_defect_in_any_thread_ends_the_run_and_says_so(
     assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "failed"
 
 
+@pytest.mark.parametrize("name", ["clue_cli.results.scan_store.write_mask", "clue_cli.scan.pipeline.write_report"])
 def test_a_full_disk_ends_the_run_with_an_output_error(
-    scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("clue_cli.results.scan_store.write_mask", full)
+    monkeypatch.setattr(name, full)
     with pytest.raises(OutputError, match="No space left"):
         scan()
     ended = json.loads((tmp_path / "out" / "run.json").read_text())
@@ -351,17 +264,10 @@ def test_a_full_disk_ends_the_run_with_an_output_error(
     assert scan().counts.images == 6
 
 
-def test_a_page_that_cannot_be_written_is_a_failed_run(
-    scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(pipeline, "write_report", full)
-    with pytest.raises(OutputError, match="No space left"):
-        scan()
-    ended = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert (ended["status"], ended["exit_code"]) == ("failed", 5)
+def test_memory_between_the_steps_is_bounded(scan: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = one_at_a_time(monkeypatch)
+    assert scan().counts.images == 6
+    assert (max(held.most), held.now) == (1, [])
 
 
 def test_a_second_signal_is_an_interruption(scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,49 +279,6 @@ def test_a_second_signal_is_an_interruption(scan: Scan, tmp_path: Path, monkeypa
         scan()
     ended = json.loads((tmp_path / "out" / "run.json").read_text())
     assert (ended["status"], ended["exit_code"], ended["evidence_unchanged"]) == ("interrupted", 130, None)
-
-
-def test_memory_between_the_steps_is_bounded(scan: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flow, "PIXEL_BUDGET", 1)  # every image is larger: one at a time
-    alive: list[int] = []
-    most = []
-
-    class Counting(flow.Budget):
-        def acquire(self, size: int) -> None:
-            super().acquire(size)
-            alive.append(size)
-            most.append(len(alive))
-
-        def release(self, size: int) -> None:
-            alive.remove(size)
-            super().release(size)
-
-    monkeypatch.setattr(flow, "Budget", Counting)
-    assert scan().counts.images == 6
-    assert max(most) == 1
-    assert alive == []
-
-
-@pytest.mark.parametrize(
-    ("change", "error"),
-    [
-        ({"model": "nowhere"}, WeightsError),
-        ({"device": "cuda:77"}, UsageError),
-    ],
-)
-def test_wrong_options_fail_before_anything_is_written(
-    evidence: Path, model: Path, tmp_path: Path, change: dict[str, str], error: type[Exception]
-) -> None:
-    options = ScanOptions(**({"model": str(model), "device": "cpu"} | change))  # type: ignore[arg-type]
-    with pytest.raises(error):
-        pipeline.scan([evidence], tmp_path / "out", options, SILENT)
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_missing_path_fails_before_anything_is_written(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(NothingToScanError):
-        pipeline.scan([tmp_path / "nowhere"], tmp_path / "out", ScanOptions(model=str(model)), SILENT)
-    assert not (tmp_path / "out").exists()
 
 
 def test_damaged_weights_are_told_and_the_run_is_marked_failed(evidence: Path, model: Path, tmp_path: Path) -> None:

@@ -10,16 +10,16 @@ import pytest
 
 import clue_cli
 import clue_cli.scan
+from clue_cli.commands.schema import calibration_schema, fields_document, meaning, record_schema, run_schema
 from clue_cli.records import FailureCode
 from clue_cli.scan.calibration_file import CalibrationFile
-from clue_cli.scan.fields import calibration_schema, fields_document, meaning, record_schema, run_schema
-from tests.clue_cli.calibrate.made import content, high, low, made
+from tests.clue_cli.calibrations import content, high, low, made
 from tests.clue_cli.results.made import failure, image, run
 
 
 def test_the_document_in_the_repository_is_the_generated_one() -> None:
     kept = Path(clue_cli.scan.__file__).with_name("RECORDS.md").read_text(encoding="utf-8")
-    assert kept == fields_document(), "write it anew: clue schema --fields > clue_cli/scan/RECORDS.md"
+    assert kept == fields_document(), "run: clue schema --fields > clue_cli/scan/RECORDS.md"
 
 
 @pytest.mark.parametrize(

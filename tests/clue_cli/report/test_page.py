@@ -1,4 +1,4 @@
-"""The page as a file: complete, inert, one policy, written whole, in parts when it must be."""
+"""The page as a file: complete, inert, one policy, written whole, in parts when it must be; and its data, escaped."""
 
 from __future__ import annotations
 
@@ -15,12 +15,21 @@ from typing import Any
 import pytest
 
 from clue_cli.records import Counts, ImageRecord, RunRecord, Verdict
-from clue_cli.report import html
-from clue_cli.report.html import write_report
-from clue_cli.report.page import asset
-from clue_cli.report.previews import inferno
+from clue_cli.report import page as report
+from clue_cli.report.page import (
+    asset,
+    embed,
+    failure_row,
+    image_detail,
+    image_row,
+    local_url,
+    model_facts,
+    printable,
+    write_report,
+)
+from clue_cli.results.pictures import inferno
 from tests.clue_cli.report.conftest import Demo
-from tests.clue_cli.report.demo import ATTACK, SHAPES, failures, many, record_of, run_of, with_answer
+from tests.clue_cli.report.demo import ATTACK, HOSTILE, SHAPES, failures, many, record_of, run_of, with_answer
 
 
 class Page(HTMLParser):
@@ -147,9 +156,6 @@ def test_every_image_and_failure_is_in_the_data(demo: Demo, page: Page) -> None:
 )
 def test_the_page_says(page: Page, sentence: str) -> None:
     assert sentence in page.words
-
-
-def test_no_disagreement_where_there_is_none(page: Page) -> None:
     assert "Counts differ" not in page.text and "not complete" not in page.text
 
 
@@ -172,18 +178,9 @@ def test_no_disagreement_where_there_is_none(page: Page) -> None:
     ],
 )
 def test_how_the_run_went(tmp_path: Path, changes: dict[str, object], sentence: str) -> None:
-    assert sentence in write(tmp_path, [record_of(SHAPES[0])], **changes).words
-
-
-def test_an_empty_run_has_a_page(tmp_path: Path) -> None:
-    page = write(tmp_path, [])
-    assert page.data == {"data-shared": {"blockSize": 100, "models": []}, "data-rows": [], "data-failures": []}
-
-
-def test_images_without_previews_are_listed(tmp_path: Path) -> None:
-    page = write(tmp_path, [record_of(SHAPES[0])])
-    assert page.data["data-rows"][0][10] is None
-    assert "preview" not in page.data["data-details-0"][0]["urls"]
+    page = write(tmp_path, [record_of(SHAPES[0])], **changes)
+    assert sentence in page.words
+    assert page.data["data-rows"][0][10] is None and "preview" not in page.data["data-details-0"][0]["urls"]
 
 
 PROMISE = {
@@ -268,7 +265,7 @@ def test_more_images_than_fit_make_parts_with_the_strongest_first(tmp_path: Path
 
 
 def test_large_records_make_parts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(html, "BYTES_PER_PART", 10_000)
+    monkeypatch.setattr(report, "BYTES_PER_PART", 10_000)
     images = list(many(30))
     write_report(tmp_path, run_of(images, 0), images)
     counts = [len(Page(path).data["data-rows"]) for path in sorted(tmp_path.iterdir())]
@@ -279,6 +276,8 @@ def test_large_records_make_parts_too(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_failures_alone_can_make_parts(tmp_path: Path) -> None:
     write_report(tmp_path, run_of([], 2), failures(), rows_per_part=1)
     assert [row[3] for row in Page(tmp_path / "index-0002.html").data["data-failures"]] == ["corrupt_image"]
+    empty = {"data-shared": {"blockSize": 100, "models": []}, "data-rows": [], "data-failures": []}
+    assert write(tmp_path, []).data == empty
 
 
 @pytest.mark.parametrize("moment", ["while reading", "while writing"])
@@ -302,13 +301,6 @@ def test_an_error_leaves_the_old_page(tmp_path: Path, moment: str, monkeypatch: 
     assert (tmp_path / "index.html").read_bytes() == before
 
 
-def test_a_record_that_points_elsewhere_is_refused(tmp_path: Path) -> None:
-    record = record_of(SHAPES[0], "../../secret")
-    with pytest.raises(ValueError, match="results folder"):
-        write_report(tmp_path, run_of([record], 0), [record])
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_memory_does_not_grow_with_the_records(tmp_path: Path) -> None:
     def peak(count: int) -> int:
         run = run_of([], 0, counts=Counts(images=count))
@@ -323,19 +315,12 @@ def test_memory_does_not_grow_with_the_records(tmp_path: Path) -> None:
     assert per_record < 100, "bytes; a record as JSON has more than a thousand"
 
 
-def test_the_page_is_readable_by_others(tmp_path: Path) -> None:
-    write(tmp_path, [])
-    plain = tmp_path / "plain"
-    plain.touch()
-    assert (tmp_path / "index.html").stat().st_mode == plain.stat().st_mode
-
-
 def test_every_verdict_has_a_name_in_the_page() -> None:
-    script = html._script()
-    assert set(html.VERDICT_ORDER) == set(Verdict)
+    script = report._script()
+    assert set(report.VERDICT_ORDER) == set(Verdict)
     for verdict in Verdict:
         assert f"{verdict.value}: " in script
-    assert set(html._STATUS) == set(RunRecord.model_fields["status"].annotation.__args__)  # type: ignore[union-attr]
+    assert set(report._STATUS) == set(RunRecord.model_fields["status"].annotation.__args__)  # type: ignore[union-attr]
 
 
 def test_the_legend_has_the_colours_of_the_heatmap() -> None:
@@ -351,3 +336,105 @@ def test_what_was_not_examined_and_alerts_stand_at_the_top(tmp_path: Path) -> No
     assert "Not examined: 20 PDF and 1 video were not opened; they can hold pictures." in page.words
     assert "On the alert list: 1. evidence/<b>.jpg" in page.words
     assert "Not examined" not in write(tmp_path, []).words
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain.jpg", "plain.jpg"),
+        ("ümlaut 写真", "ümlaut 写真"),
+        ("a\u202egpj.exe", "a⟨U+202E⟩gpj.exe"),
+        ("zero\u200bwidth", "zero⟨U+200B⟩width"),
+        ("line\nbreak\u2028", "line⟨U+000A⟩break⟨U+2028⟩"),
+        ("bytes\udce9", "bytes⟨U+DCE9⟩"),
+        ("\U000e0041tag", "⟨U+E0041⟩tag"),
+        ("", ""),
+    ],
+)
+def test_invisible_characters_are_spelled_out(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("path", "url"),
+    [
+        (None, None),
+        ("masks/a.png", "masks/a.png"),
+        ("masks/a b#?%&'\"<>.png", "masks/a%20b%23%3F%25%26%27%22%3C%3E.png"),
+        ("masks/%2e%2e/x", "masks/%252e%252e/x"),
+        ("masks/case.zip!/1.png", "masks/case.zip!/1.png"),
+        ("javascript:alert(1)", "javascript%3Aalert(1)"),
+        ("masks/é\udce9.png", "masks/%C3%A9%E9.png"),
+        ("masks/a\\b.png", "masks/a%5Cb.png"),
+    ],
+)
+def test_urls_are_encoded_segment_by_segment(path: str | None, url: str | None) -> None:
+    assert local_url(path) == url
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../x", "masks/../../x", "masks//x", "./x", "", "masks/"])
+def test_a_path_out_of_the_folder_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match="results folder"):
+        local_url(path)
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, "]]>", "\u2028\u2029", "&lt;", "\x00", "-->"])
+def test_embedded_json_is_inert_and_complete(text: str) -> None:
+    embedded = embed({"x": text})
+    assert embedded.isascii()
+    assert not set("<>&\u2028\u2029\x00") & set(embedded)
+    assert json.loads(embedded) == {"x": text}
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_number_that_json_does_not_know_is_an_error(number: float) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        embed([number])
+
+
+def test_a_row_has_what_the_table_sorts_by() -> None:
+    record = record_of(SHAPES[8], "case7/scan.tif.p0001")
+    assert image_row(record) == [
+        "case7/scan.tif", 1, 2, "forged", 0.7777, pytest.approx(0.7777), pytest.approx(0.015), 1, 700, 990,
+        "previews/case7/scan.tif.p0001.thumb.jpg",
+    ]  # fmt: skip
+
+
+def test_the_details_hold_the_rest_of_the_record() -> None:
+    record = record_of(SHAPES[0], "a #")
+    detail = image_detail(record, 3)
+    assert detail["file"] == [record.file.sha256, 960_000, "jpeg", None]
+    assert detail["thresholds"] == [0.5, 0.5]
+    assert detail["regions"][0] == [660, 320, 300, 280, 84000, 0.0875, 0.8125, 0.9604, None]
+    assert detail["regions"][1][8] == [100, 400, 200, 160, 0.875, 1.2, -30.0, True]
+    assert detail["urls"] == {
+        "mask": "masks/a%20%23.png",
+        "heatmap": "heatmaps/a%20%23.png",
+        "verdict": "verdicts/a%20%23.json",
+        "preview": "previews/a%20%23.preview.jpg",
+        "heat_overlay": "previews/a%20%23.heat.png",
+        "outline": "previews/a%20%23.outline.png",
+    }
+    assert detail["seed"] == "18446744073709551615", "all digits of 64 bits"
+    assert detail["tiles"] == [512, 64, 4]
+    assert detail["exif"]["gps_present"] is True and "thumbnail_present" not in detail["exif"]
+    assert detail["decoding"] == record.decoding
+    assert detail["findings"] == [
+        [found.source.value, found.weight.value, found.statement] for found in record.findings
+    ]
+    assert detail["seconds"] == [0.0012, 0.0123, 0.1456, 0.0301]
+    assert detail["model"] == 3
+
+
+def test_the_model_is_told_once_without_the_seed() -> None:
+    record = record_of(SHAPES[0])
+    facts = model_facts(record.model)
+    assert "seed" not in facts
+    assert facts["noise_levels"] == [0.25, 0.5, 0.75] and facts["digest"] == record.model.digest
+
+
+def test_a_failure_keeps_its_reason_and_advice() -> None:
+    whole, page = (failure_row(record) for record in failures())
+    assert whole[1:] == [None, "archive", "archive_encrypted", "The archive is encrypted.",
+                         "Unpack it with its password, and scan the folder.", None]  # fmt: skip
+    assert page[1:4] == [2, "decode", "corrupt_image"] and page[6] == "ab" * 32

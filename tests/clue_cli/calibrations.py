@@ -1,4 +1,4 @@
-"""Scores and calibrations as the tests of this subject need them."""
+"""Scores and calibrations as the tests need them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from clue_cli.calibrate.fit import fit
-from clue_cli.calibrate.scores import Measured, Scored
+from clue_cli.calibrate import Measured, Scored, fit
 from clue_cli.scan.calibration_file import CalibrationFile, LeftOut
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint

@@ -1,13 +1,17 @@
-"""From scores to thresholds, promises and refusals."""
+"""Which pictures count, and from their scores to thresholds, promises and refusals."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
-from clue_cli.calibrate.scores import Measured
+from clue_cli.calibrate import ForgeOutputs, Measured, expanded
 from clue_cli.errors import UsageError
 from model.calibration import Calibration
-from tests.clue_cli.calibrate.made import high, low, made, measured
+from tests.clue_cli.calibrations import high, low, made, measured
+from tests.model.data.made import touch
 
 
 def test_authentic_photos_alone() -> None:
@@ -32,16 +36,12 @@ def test_forged_images_refit_the_confidence_and_measure_what_is_found() -> None:
     assert even == pytest.approx(0.5)
     rare = 197 / 398
     assert (found.score_threshold, found.no_evidence_below) == (max(rare, forged.even), min(rare, forged.even))
-    assert forged.above == sum(score > found.score_threshold for score in high_scores())
+    assert forged.above == sum(image.score > found.score_threshold for image in high().images)
     low_end, high_end = forged.interval
     assert low_end < forged.above / 40 < high_end
     assert 0 < forged.expected_calibration_error < 0.5
     assert found.megapixels == [2.0, 4.0]
     assert f"Of 40 forged images {forged.above} were above" in found.statement
-
-
-def high_scores() -> list[float]:
-    return [image.score for image in high().images]
 
 
 def test_a_score_that_is_rare_but_likelier_authentic_is_no_forgery() -> None:
@@ -65,7 +65,12 @@ def test_equal_scores_keep_the_promise() -> None:
         (Measured(), None, 0.3, "needs at least 3 authentic photos, 0 could be used"),
         (low(), high(9), 0.01, "at least 10 images of each kind"),
         (low(9), high(), 0.3, "at least 10 images of each kind"),
-        (measured(*high_scores() * 3), measured(*[0.01] * 20, kind="f"), 0.05, "do not tell"),
+        (
+            measured(*[image.score for image in high().images] * 3),
+            measured(*[0.01] * 20, kind="f"),
+            0.05,
+            "do not tell",
+        ),
         (low(), measured(*[0.9] * 20, kind="a"), 0.01, "the same bytes"),
     ],
 )
@@ -82,9 +87,35 @@ def test_too_few_photos_are_told_what_they_can_promise(count: int, rate: str) ->
     assert made(low(count), fpr=float(rate), inconclusive_rate=0.5).n == count
 
 
-def test_the_digests_tell_other_scores_and_other_photos() -> None:
-    first, same = made(), made()
-    assert (first.scores_digest, first.photos_digest) == (same.scores_digest, same.photos_digest)
-    other = made(measured(*[image.score for image in low().images], kind="b"))
-    assert other.scores_digest == first.scores_digest
-    assert other.photos_digest != first.photos_digest
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """Two forgeries and an authentic picture, as `clue forge` writes them."""
+    kinds = ("splice", "authentic", "removal")
+    names = [f"{place}/{n:06}.png" for n in range(3) for place in ("images", "masks")]
+    touch(tmp_path / "f", "forge.json", *names)
+    rows = [
+        {"number": n, "file": f"images/{n:06}.png", "mask": f"masks/{n:06}.png", "kind": kind, "photos": ["p/a.jpg"]}
+        for n, kind in enumerate(kinds)
+    ]
+    (tmp_path / "f" / "forgeries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    touch(tmp_path, "other/a.png")
+    return tmp_path / "f"
+
+
+@pytest.mark.parametrize(("forged", "numbers"), [(True, (0, 2)), (False, (1,))])
+def test_images_of_one_class(output: Path, forged: bool, numbers: tuple[int, ...]) -> None:
+    expected = [output / "images" / f"{n:06}.png" for n in numbers]
+    outputs = ForgeOutputs(forged=forged)
+    assert [path for path in sorted(output.rglob("*.png")) if outputs.counts(path)] == expected
+    assert outputs.counts(output.parent / "other" / "a.png")
+    (note,) = outputs.notes
+    assert f"the {len(numbers)} {'forged' if forged else 'authentic'} ones count" in note
+    assert expanded([output / "forgeries.jsonl", output], forged=forged) == [*expected, output]
+
+
+def test_a_list_that_cannot_be_read(output: Path) -> None:
+    (output / "forgeries.jsonl").write_bytes(b"\xff")
+    with pytest.raises(UsageError, match="cannot be read"):
+        ForgeOutputs(forged=True).counts(output / "images" / "000000.png")
+    with pytest.raises(UsageError, match="cannot be read"):
+        expanded([output / "forgeries.jsonl"], forged=True)

@@ -1,1 +1,0 @@
-"""From a person's own photos to a threshold with a promise."""
