@@ -41,7 +41,8 @@ class ExitCode(IntEnum):
     OK = 0
     """Everything was read and judged."""
     SOME_FAILED = 1
-    """The run is complete, but some files could not be read or judged; they are listed with reasons."""
+    """The run is complete, but some files could not be read or judged; they are listed with reasons. With `--fail-on
+    unread`: or some that can hold pictures were not opened."""
     BAD_USAGE = 2
     """A wrong command line; nothing was done."""
     NOTHING_TO_SCAN = 3

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, computed_field, model_validator
 
-SCHEMA_VERSION = "2.0"
+SCHEMA_VERSION = "2.1"
 _LAST_PAGE = 2**31
 
 
@@ -412,7 +412,8 @@ RECORD: TypeAdapter[ImageRecord | FailureRecord] = TypeAdapter(Record)
 
 
 class Counts(Model):
-    """What a run met. files = pictures (by file) + not_pictures + files that failed before their type was known."""
+    """What a run met. files = pictures (by file) + not_pictures + files that failed before their type was known + those
+    on the list of `--known`."""
 
     files: int = Field(default=0, ge=0, description="Files and archive members met (archives themselves not counted).")
     archives: int = Field(default=0, ge=0, description="Archives opened.")
@@ -455,6 +456,20 @@ class RunRecord(Model):
     machine: dict[str, str | int | float | None] = Field(description="Platform, Python, torch, cores, memory.")
     counts: Counts = Counts()
     not_pictures_by_type: dict[str, int] = Field(default={}, description="Files that are no pictures, by extension.")
+    not_opened: dict[str, int] = Field(
+        default={},
+        description="Files and archives that were not opened and can hold pictures, by what they are, e.g. `PDF`.",
+    )
+    skipped: dict[str, int] = Field(
+        default={},
+        description="What was left out, by reason, e.g. `hidden`, `trash`, `known`; a folder counts as one.",
+    )
+    earlier_results: list[str] = Field(
+        default=[], description="Folders in the evidence that an earlier run of clue wrote, left out; at most 1000."
+    )
+    alerts: list[str] = Field(
+        default=[], description="Files that are on the list of `--alert`, by locator; at most 1000."
+    )
     archives: dict[str, str] = Field(
         default={}, description="SHA-256, hex, of every archive on disk that was opened, by locator."
     )

@@ -49,7 +49,8 @@ def steady_streams() -> None:
     """Make stdin, stdout and stderr fit to be used, whatever the program was started with.
 
     One that is closed becomes the null device: else the next file that is opened would take its number, and what a
-    library says on "stderr" would end up in the middle of the results. What stdout cannot encode is escaped.
+    library says on "stderr" would end up in the middle of the results. What they cannot encode, as on a console of
+    code page 1252, is escaped.
     """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:
@@ -58,8 +59,9 @@ def steady_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it takes the lowest free number: this one
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False))
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def write_stdout(text: str) -> bool:

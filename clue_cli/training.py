@@ -19,7 +19,8 @@ from model.data.materials import materials_of
 from model.data.mix import Mix, Shape, load_mix
 from model.data.stream import Stream
 from model.images.pixels import DamagedFileError
-from model.presets import Preset, preset_of
+from model.preset import Preset
+from model.presets import preset_of
 from model.reporter import SILENT, Reporter
 from model.training.errors import OptionsError
 from model.training.feed import Feed

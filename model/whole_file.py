@@ -142,10 +142,13 @@ def _settle_file(path: Path, mode: int) -> None:
     """Sync it, and give it the mode that other files get: safetensors' are readable by their owner alone."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
-        os.fchmod(file.fileno(), mode & 0o777)
+        if hasattr(os, "fchmod"):  # not on Windows, where a new file has the rights of its folder
+            os.fchmod(file.fileno(), mode & 0o777)
 
 
 def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows opens no folders, and NTFS keeps a journal of names
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

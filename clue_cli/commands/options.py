@@ -5,6 +5,7 @@ A command gives its own default and, where the meaning differs, declares its own
 
 from __future__ import annotations
 
+import codecs
 import importlib.util
 import os
 import re
@@ -13,9 +14,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import typer
 from typer.core import TyperGroup
@@ -56,11 +60,61 @@ def _without_types(parameters: Any) -> Any:
     return parameters
 
 
+_QUOTES = ('""', "''", "“”", "‘’", "«»")
+
+
 def path(word: str) -> Path:
-    """The parser of a path; raises typer.BadParameter for an empty one."""
-    if not word:  # a variable that is not set; pathlib would take it for the current folder
+    """The parser of a path, also of one as it was copied from a message or a file manager.
+
+    What exists by this name is meant. Else quotes and blanks around it are dropped, `~` is the home folder, and
+    `file://` is the scheme of a URL. Raises typer.BadParameter for an empty path.
+    """
+    plain = word if os.path.lexists(word) else pasted(word)
+    if not plain:  # a variable that is not set; pathlib would take it for the current folder
         raise typer.BadParameter("an empty path")
-    return Path(word)
+    return Path(plain)
+
+
+def pasted(word: str) -> str:
+    """A path without what came along when it was copied."""
+    plain = word.strip()
+    while len(plain) > 1 and plain[0] + plain[-1] in _QUOTES:
+        plain = plain[1:-1].strip()
+    if plain.lower().startswith("file:"):
+        url = urlsplit(plain)
+        host = "" if url.netloc in ("", "localhost") else f"//{url.netloc}"
+        # A `#` or a `?` that is not escaped belongs to the name.
+        plain = url2pathname(host + plain[len(url.scheme) + 1 :].removeprefix(f"//{url.netloc}"))
+    return os.path.expanduser(plain) if plain.startswith("~") else plain  # noqa: PTH111 - a `~` that is no user's stays
+
+
+def listed_paths(source: Path) -> list[Path]:
+    """The paths in a list: one a line, or, if there is a null byte, between null bytes; those exactly as they are.
+
+    Args:
+        source: of the list; `-`: standard input. Relative paths are below the current folder.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        content = sys.stdin.buffer.read() if str(source) == "-" else source.read_bytes()
+    except OSError as error:
+        raise UsageError(f"--files-from {source} cannot be read: {error.strerror or error}.") from error
+    for bom, encoding in ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"), (codecs.BOM_UTF8, "")):
+        if content.startswith(bom):
+            content = content.decode(encoding, "replace").encode() if encoding else content[len(bom) :]
+    if b"\0" in content:
+        return [Path(os.fsdecode(entry)) for entry in content.split(b"\0") if entry.strip(b"\r\n")]
+    return [path(entry) for line in content.splitlines() if (entry := os.fsdecode(line)).strip()]
+
+
+def moment(text: str) -> float:
+    """The parser of a date or time, ISO 8601, local without a zone: seconds since 1970. Raises typer.BadParameter."""
+    try:
+        return datetime.fromisoformat(text.strip()).timestamp()
+    except (ValueError, OverflowError, OSError) as error:
+        raise typer.BadParameter("expected a date or a time such as 2026-01-31 or 2026-01-31T18:30+01:00") from error
 
 
 def device(name: str) -> str:

@@ -27,13 +27,17 @@ from clue_cli.commands.options import (
     chosen_devices,
     command_line,
     graceful_stop,
+    listed_paths,
+    moment,
     path,
 )
 from clue_cli.errors import ExitCode, ForgedFound, NothingToScanError
 from clue_cli.scan import FailOn, GifFrames, ScanOptions
-from clue_cli.terminal import complain, counted, write_stdout
+from clue_cli.terminal import complain, counted, printable, write_stdout
 
 if TYPE_CHECKING:
+    from clue_cli.evidence.hash_lists import HashList
+    from clue_cli.evidence.selection import Selection
     from clue_cli.records import RunRecord
 
 _DEFAULT = ScanOptions()
@@ -41,12 +45,6 @@ _RESULTS = "Results"
 
 
 def scan(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(
-            parser=path, metavar="PATH...", help="Evidence to scan: files, folders and archives, in any combination."
-        ),
-    ],
     out: Annotated[
         Path,
         typer.Option(
@@ -57,6 +55,15 @@ def scan(
             help="Results folder: a new or empty one, or that of an earlier scan.",
         ),
     ],
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            parser=path,
+            metavar="PATH...",
+            help="Evidence to scan: files, folders and archives, in any combination.",
+            show_default=False,
+        ),
+    ] = None,
     model: ModelName = _DEFAULT.model,
     device: Device = _DEFAULT.device,
     devices: Devices = None,
@@ -95,10 +102,68 @@ def scan(
         bool,
         typer.Option(
             "--include-results",
-            help="Also scan masks, heatmaps, verdicts, previews and panels that an earlier scan left in the evidence.",
+            help="Also scan folders that an earlier scan, eval or forge of clue wrote.",
             rich_help_panel=READING,
         ),
     ] = _DEFAULT.include_results,
+    files_from: Annotated[
+        Path | None,
+        typer.Option(
+            parser=path,
+            metavar="LIST",
+            help="Also scan the paths in LIST, one a line or between null bytes; - is standard input.",
+            show_default=False,
+            rich_help_panel=READING,
+        ),
+    ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Scan only what matches, such as '*.jpg' or 'DCIM/*'; repeatable. Compared with paths below PATH and "
+            "in archives, and with names; * matches / too, and case does not matter.",
+            show_default=False,
+            rich_help_panel=READING,
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Leave out what matches; repeatable.",
+            show_default=False,
+            rich_help_panel=READING,
+        ),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATE",
+            help="Scan only files changed at this date or time or later. An archive counts as one file.",
+            show_default=False,
+            rich_help_panel=READING,
+        ),
+    ] = None,
+    known: Annotated[
+        Path | None,
+        typer.Option(
+            parser=path,
+            metavar="FILE",
+            help="List of hashes of pictures to leave out: of hashdeep, sha256sum or the NSRL, or one hash a line.",
+            show_default=False,
+            rich_help_panel=READING,
+        ),
+    ] = None,
+    alert: Annotated[
+        Path | None,
+        typer.Option(
+            parser=path,
+            metavar="FILE",
+            help="List of hashes of pictures to flag, in the same forms; it comes before --known.",
+            show_default=False,
+            rich_help_panel=READING,
+        ),
+    ] = None,
     archive_depth: ArchiveDepth = _DEFAULT.archive_depth,
     gif_frames: Annotated[
         GifFrames, typer.Option(help="Frames to scan of an animated GIF, PNG, WebP or AVIF.", rich_help_panel=READING)
@@ -129,6 +194,16 @@ def scan(
             rich_help_panel=READING,
         ),
     ] = _DEFAULT.max_file_mib,
+    decode_timeout: Annotated[
+        float,
+        typer.Option(
+            min=1,
+            max=86400,
+            metavar="SECONDS",
+            help="Longest time for decoding one page. What takes longer is recorded as a failure.",
+            rich_help_panel=READING,
+        ),
+    ] = _DEFAULT.decode_timeout,
     no_heatmaps: Annotated[
         bool, typer.Option("--no-heatmaps", help="Do not write heatmaps.", rich_help_panel=_RESULTS)
     ] = not _DEFAULT.heatmaps,
@@ -161,7 +236,10 @@ def scan(
     fail_on: Annotated[
         list[FailOn] | None,
         typer.Option(
-            help="Exit with code 6 if an image has this verdict.", show_default=False, rich_help_panel=_RESULTS
+            help="forged: exit with code 6 if an image has this verdict. unread: exit with code 1 if a file that can "
+            "hold pictures, such as a PDF or a video, was not opened.",
+            show_default=False,
+            rich_help_panel=_RESULTS,
         ),
     ] = None,
     quiet: Quiet = False,
@@ -175,6 +253,9 @@ def scan(
     The evidence is only read. Results that DIR already holds for the same
     content, model and settings are reused.
     """
+    listed = listed_paths(files_from) if files_from else []
+    if not paths and not files_from:
+        raise typer.BadParameter("Name a PATH to scan, or a list of them with --files-from.", param_hint="PATH...")
     options = ScanOptions(
         model=model,
         device=device,
@@ -188,11 +269,17 @@ def scan(
         hidden=hidden,
         follow_links=follow_links,
         include_results=include_results,
+        listed=tuple(listed),
+        files_from=None if files_from is None else printable(str(files_from)),
+        selection=_selection(include, exclude, since),
+        since=since,
+        **_hash_lists(known=known, alert=alert),
         archive_depth=archive_depth,
         gif_frames=gif_frames,
         max_megapixels=max_megapixels,
         max_pages=max_pages,
         max_file_mib=max_file_mib,
+        decode_timeout=decode_timeout,
         heatmaps=not no_heatmaps,
         previews=not no_previews,
         panels=panels,
@@ -203,8 +290,25 @@ def scan(
     )
     check_current_folder()
     with graceful_stop() as stop:
-        run = _execute(paths, out, options, quiet=quiet, json_lines=json_lines, stop=stop)
+        run = _execute(paths or [], out, options, quiet=quiet, json_lines=json_lines, stop=stop)
     raise typer.Exit(_conclude(run))
+
+
+def _selection(include: list[str] | None, exclude: list[str] | None, since: str | None) -> Selection | None:
+    if not include and not exclude and since is None:
+        return None
+    from clue_cli.evidence.selection import Selection
+
+    return Selection(tuple(include or ()), tuple(exclude or ()), None if since is None else moment(since))
+
+
+def _hash_lists(**paths: Path | None) -> dict[str, HashList]:
+    given = {name: path for name, path in paths.items() if path is not None}
+    if not given:
+        return {}
+    from clue_cli.evidence.hash_lists import read_hash_list
+
+    return {name: read_hash_list(path) for name, path in given.items()}
 
 
 def _execute(
@@ -231,10 +335,17 @@ class _StdoutLines:
 
 
 def _conclude(run: RunRecord) -> ExitCode:
+    from clue_cli.evidence.holders import not_opened
+
     code = ExitCode(run.exit_code or ExitCode.OK)
     if code is ExitCode.NOTHING_TO_SCAN:
         raise NothingToScanError(
-            f"There is no picture in the evidence ({counted(run.counts.files, 'file')}, none an image).",
+            " ".join(
+                [
+                    f"There is no picture in the evidence ({counted(run.counts.files, 'file')}, none an image).",
+                    *filter(None, [not_opened(run.not_opened)]),
+                ]
+            ),
             "Hidden files and links are skipped by default: --hidden and --follow-links include them.",
         )
     if code is ExitCode.FORGED_FOUND:

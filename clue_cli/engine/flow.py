@@ -10,7 +10,6 @@ devices each has a network of its own and a thread here that feeds it; all share
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -22,12 +21,13 @@ from numpy.typing import NDArray
 
 from clue_cli.engine.channel import Budget, Channel
 from clue_cli.errors import Aborted, ClueError
+from clue_cli.machine import cores, memory
 from clue_cli.networks import Network, NetworkLost, Unpredicted
 from model.predictor import OutOfMemory, Prediction
 
-PIXEL_BUDGET = 1200 * 1024 * 1024
+PIXEL_BUDGET = min(1200 << 20, (memory() or 8 << 30) // 5)
 """Bytes of pixels and heatmaps in memory at once, from behind the decoder to the end of the sink; each decoder may hold
-the pixels of one more image that waits to be let in."""
+the pixels of one more image that waits to be let in. It is a fifth of what a small machine, or a container, has."""
 
 BYTES_PER_PIXEL = 20
 """Of one image that is judged: 3 of pixels, 4 of heatmap, 1 of mask, up to 4 of region labels, and what encoders
@@ -93,7 +93,7 @@ class Flow(Generic[Item, W]):
         self.networks, self.stop = networks, stop or threading.Event()
         self._source, self._decode, self._sink, self._warn, self._advice = source, decode, sink, warn, lost
         consumers = max(1, len(networks))
-        self._sinks = max(1, min(4 * consumers, (os.cpu_count() or 1) // 2))
+        self._sinks = max(1, min(4 * consumers, cores() // 2))
         self.decoders = decoders or self._sinks
         self.budget = Budget(PIXEL_BUDGET)
         self._items: Channel[Item] = Channel(2)

@@ -8,11 +8,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import os
 import platform
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import BinaryIO
 
 import numpy as np
@@ -38,6 +36,7 @@ from clue_cli.eval.results import (
     TimingRecord,
 )
 from clue_cli.eval.sets import ChosenSet
+from clue_cli.machine import cores, library_versions
 from clue_cli.results.summary import harmless
 from clue_cli.terminal import printable
 from model.data.attacks import Attack
@@ -366,10 +365,8 @@ def _machine() -> dict[str, Scalar]:
     return {
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "torch": version("torch"),
-        "numpy": version("numpy"),
-        "pillow": version("pillow"),
-        "cores": os.cpu_count(),
+        **library_versions(),
+        "cores": cores(),
     }
 
 

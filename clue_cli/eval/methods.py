@@ -24,7 +24,7 @@ from clue_cli.evidence.identity import sha256_file
 from clue_cli.networks import Network as RunningNetwork
 from clue_cli.networks import find_devices, find_model, networks_for
 from clue_cli.terminal import printable
-from model.calibration import Calibration, image_score
+from model.calibration import Calibration
 from model.data.attacks import Attack
 from model.datasets.registry import DATASETS
 from model.datasets.sample import Kind, Problem, Sample
@@ -36,6 +36,7 @@ from model.images.maps import RESIZE, SUFFIXES, Map, is_finite, to_size
 from model.images.pairing import Index
 from model.images.pixels import DamagedFileError, Pixels
 from model.predictor import Prediction
+from model.score import image_score
 from model.verdict import judge
 
 METADATA = "metadata alone"

@@ -5,16 +5,18 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import os
 from pathlib import Path
 from typing import BinaryIO
 
 from clue_cli.evidence.camera_raw import camera_raw_type
 from clue_cli.evidence.formats import HEAD_SIZE, UNKNOWN, claimed_type, is_targa, sniff
-from clue_cli.evidence.streams import ReadFailure
+from clue_cli.evidence.streams import ReadFailure, read_some
 from clue_cli.evidence.walk import open_file
 from clue_cli.records import FileIdentity, Finding, Origin
 
 _CHUNK = 1 << 20
+_SURPLUS = 1 << 30  # bytes; files of /proc and the like say that they are empty
 
 
 def identify(data: bytes | BinaryIO, name: str) -> FileIdentity:
@@ -42,8 +44,11 @@ def sha256_file(path: Path) -> str:
     digest = hashlib.sha256()
     try:
         with open_file(path) as file:
-            while chunk := file.read(_CHUNK):
+            left = os.fstat(file.fileno()).st_size + _SURPLUS
+            while chunk := read_some(file, _CHUNK):
                 digest.update(chunk)
+                if (left := left - len(chunk)) < 0:
+                    raise OSError(errno.EFBIG, "it is much longer than its size, and may have no end")
     except ReadFailure as failure:
         raise OSError(errno.EINVAL, failure.message) from failure
     return digest.hexdigest()

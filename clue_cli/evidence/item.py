@@ -72,11 +72,22 @@ class Skipped:
 
     Attributes:
         reason: `hidden`, `link` (a link that is not followed, or leads to a folder that was followed before),
-            `results` (the results folder of this run) or `former results` (of an earlier scan).
+            `results` (the results folder of this run), `former results` (a folder that an earlier run of clue wrote),
+            or the option that leaves it out.
     """
 
     locator: str
-    reason: Literal["hidden", "link", "archive link", "results", "former results"]
+    reason: Literal[
+        "hidden",
+        "link",
+        "archive link",
+        "results",
+        "former results",
+        "excluded",
+        "not included",
+        "older",
+        "known",
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +96,12 @@ class NotAPicture:
 
     Attributes:
         extension: the ending of its name, lower case, without the dot; empty if there is none.
+        holder: what it is, e.g. `PDF` or `video`, if it can hold pictures that were not looked for.
     """
 
     locator: str
     extension: str
+    holder: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ import os
 from typing import BinaryIO
 
 from clue_cli.evidence.formats import FORMATS, HEAD_SIZE, Kind, claimed_type, extension_of, is_picture, kind_of, sniff
+from clue_cli.evidence.holders import holder_of
 from clue_cli.evidence.identity import identify
 from clue_cli.evidence.item import Item, NotAPicture, Unreadable
-from clue_cli.evidence.streams import ReadFailure, failure_from
+from clue_cli.evidence.streams import ReadFailure, failure_from, read_some
 from clue_cli.records import FailureCode, FileIdentity, Step
 
 _CHUNK = 1 << 20
@@ -41,7 +42,7 @@ def _read(item: Item, stream: BinaryIO, limit: int) -> tuple[bytes, FileIdentity
     head = _read_up_to(stream, HEAD_SIZE)
     claim, kind = claimed_type(item.locator), kind_of(sniff(head))
     if kind not in (Kind.PICTURE, Kind.FOREIGN_PICTURE) and not is_picture(claim):
-        return NotAPicture(item.locator, extension_of(item.locator))
+        return NotAPicture(item.locator, extension_of(item.locator), holder_of(item.locator, head))
     if not head:
         return Unreadable(
             item.locator, Step.READ, FailureCode.EMPTY_FILE, "The file is empty.", file=identify(b"", item.locator)
@@ -65,7 +66,7 @@ def _read(item: Item, stream: BinaryIO, limit: int) -> tuple[bytes, FileIdentity
 
 def _pieces(head: bytes, stream: BinaryIO, limit: int) -> list[bytes]:
     pieces, size = [head], len(head)
-    while size <= limit and (piece := stream.read(_CHUNK)):
+    while size <= limit and (piece := read_some(stream, _CHUNK)):
         pieces.append(piece)
         size += len(piece)
     return pieces
@@ -73,7 +74,7 @@ def _pieces(head: bytes, stream: BinaryIO, limit: int) -> list[bytes]:
 
 def _read_up_to(stream: BinaryIO, size: int) -> bytes:
     data = b""
-    while len(data) < size and (piece := stream.read(size - len(data))):
+    while len(data) < size and (piece := read_some(stream, size - len(data))):
         data += piece
     return data
 

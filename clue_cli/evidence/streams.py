@@ -52,6 +52,18 @@ class ArchiveLimits:
     seconds: float = 60.0
 
 
+def read_some(stream: BinaryIO, size: int) -> bytes:
+    """At most `size` bytes; none at the end. Raises OSError, and ReadFailure where a read would wait without end."""
+    data: bytes | None = stream.read(size)
+    if data is None:  # what a raw stream says that does not block
+        raise ReadFailure(
+            FailureCode.UNREADABLE,
+            "Reading it would block: it has no bytes to give now.",
+            "Copy the file to a local disk, and scan the copy.",
+        )
+    return data
+
+
 class Budget:
     """What is left of the limits for one top-level archive.
 
@@ -252,7 +264,7 @@ class HeadedStream(ByteSource):
 
     def _pull(self, size: int) -> bytes:
         try:
-            data = self._source.read(size)
+            data = read_some(self._source, size)
         except Exception as error:  # an archive reader fed with hostile bytes raises whatever it likes
             raise failure_from(error) from error
         self.consumed += len(data)

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from clue_cli.errors import NothingToScanError
 from clue_cli.evidence.archive import ArchiveOptions, Event, Source, source_events, unreadable
-from clue_cli.evidence.item import Item, Skipped
+from clue_cli.evidence.earlier_results import FORGE, member_findings, written_by
+from clue_cli.evidence.formats import claimed_type, is_archive
+from clue_cli.evidence.item import Item, Skipped, Unreadable
 from clue_cli.evidence.locator import UniqueNames, escape_name
 from clue_cli.evidence.sandbox.archives import ArchiveReader
+from clue_cli.evidence.selection import Selection
 from clue_cli.evidence.streams import ArchiveLimits, HeadedStream, ReadFailure, failure_from
 from clue_cli.records import FailureCode, Step
 
@@ -35,7 +37,9 @@ class WalkOptions:
         follow_links: follow symbolic links found below the paths. A path that is itself a link is always followed.
         archive_depth: archives in archives; 1 opens an archive but none inside it, 0 opens none.
         exclude: a folder (the results of this run) that is left out if the walk comes upon it.
-        results: also the masks, heatmaps, verdicts, previews and panels of an earlier scan, which are no evidence.
+        results: also what earlier runs of `clue scan` and `clue eval` wrote, which is no evidence.
+        made: also pictures that `clue forge` made; a folder of them that is a path of its own is always taken.
+        selection: which files.
         limits: what one archive may cost.
     """
 
@@ -44,6 +48,8 @@ class WalkOptions:
     archive_depth: int = 3
     exclude: Path | None = None
     results: bool = False
+    made: bool = True
+    selection: Selection = field(default_factory=Selection)
     limits: ArchiveLimits = field(default_factory=ArchiveLimits)
 
 
@@ -58,12 +64,17 @@ def check_paths(paths: Sequence[Path]) -> None:
 
 
 def walk(
-    paths: Sequence[Path], options: WalkOptions | None = None, reader: ArchiveReader | None = None
+    paths: Sequence[Path],
+    options: WalkOptions | None = None,
+    reader: ArchiveReader | None = None,
+    listed: Sequence[Path] = (),
 ) -> Iterator[Event]:
     """Every file below the paths and in their archives, sorted by name folder by folder.
 
     Args:
         reader: of archives; None: one that ends with the walk.
+        listed: further paths, from a list; their locators are the whole paths, so that they do not depend on the
+            order of the list. One that does not exist becomes an `Unreadable`.
 
     Yields:
         `Item` for each file or member, `Unreadable` for what cannot be reached, `ArchiveOpened` before the members
@@ -72,26 +83,28 @@ def walk(
     """
     if reader is None:
         with ArchiveReader() as own:
-            yield from walk(paths, options, own)
+            yield from walk(paths, options, own, listed)
         return
     walker = _Walk(options or WalkOptions(), reader)
     names = UniqueNames()
     seen: set[str] = set()
-    for path in paths:
+    for number, path in enumerate((*paths, *listed)):
         real = os.path.realpath(path)  # unlike Path.resolve, it survives a link loop
         if real in seen:
             continue
         seen.add(real)
         # The name as typed; `.`, `..` and `/` have none of their own.
         name = path.name if path.name not in ("", "..") else Path(real).name or "root"
-        yield from walker.root(path, names.take(escape_name(name)), name)
+        shown = escape_name(name) if number < len(paths) else _whole_path(path)
+        yield from walker.root(path, names.take(shown), name)
+
+
+def _whole_path(path: Path) -> str:
+    parts = Path(os.path.normpath(path)).parts
+    return "/".join(escape_name(part) for part in parts if part.strip("/\\")) or "root"
 
 
 _FileId = tuple[int, int]
-
-_RESULT_FOLDERS = frozenset({"masks", "heatmaps", "verdicts", "previews", "panels"})
-_TOOL = re.compile(rb'"tool"\s*:\s*"clue"')
-_RECORD = re.compile(rb'\{"kind":"(image|failure)"')
 
 
 @dataclass(slots=True)
@@ -108,9 +121,12 @@ class _Walk:
         self._archives = ArchiveOptions(reader, options.hidden, options.archive_depth, options.limits)
         self._folders: list[_Folder] = []
         self._followed: set[_FileId] = set()
+        self._root, self._above = "", 0
 
     def root(self, path: Path, locator: str, name: str) -> Iterator[Event]:
         """One PATH argument and everything below it."""
+        # Patterns are compared with the path below a folder, and with the name of a file.
+        self._root, self._above = locator, len(locator) + 1 if path.is_dir() else locator.rfind("/") + 1
         try:
             yield from self._entry(path, locator, name, follow=True)
             while self._folders:  # not recursion: an attacker may nest folders deeper than Python's stack
@@ -120,7 +136,9 @@ class _Walk:
                     self._folders.pop()
                     continue
                 where = f"{folder.locator}/{escape_name(child)}"
-                if child.startswith(".") and not self._options.hidden:
+                if self._options.selection.excludes(where[self._above :]):
+                    yield Skipped(where, "excluded")
+                elif child.startswith(".") and not self._options.hidden:
                     yield Skipped(where, "hidden")
                 else:
                     yield from self._entry(folder.path / child, where, child, follow=self._options.follow_links)
@@ -137,10 +155,12 @@ class _Walk:
             if is_link:
                 status = path.stat()
         except OSError as error:
-            yield unreadable(locator, Step.WALK, _status_failure(error, path))
+            yield unreadable(locator, Step.WALK, _status_failure(error, path, locator == self._root))
             return
         if stat.S_ISDIR(status.st_mode):
             yield from self._folder(path, locator, (status.st_dev, status.st_ino), is_link)
+        elif self._options.selection.is_older(status.st_mtime):
+            yield Skipped(locator, "older")
         elif stat.S_ISREG(status.st_mode):
             yield from self._file(path, locator, name, status.st_size)
         else:
@@ -167,12 +187,14 @@ class _Walk:
             failure = ReadFailure(FailureCode.UNREADABLE, f"The folder cannot be listed: {error.strerror}.")
             yield unreadable(locator, Step.WALK, failure)
             return
-        if not self._options.results and _holds_results(path, names):
-            own = [name for name in names if name in _RESULT_FOLDERS and (path / name).is_dir()]
-            names = [name for name in names if name not in own]
-            for name in own:
-                yield Skipped(f"{locator}/{name}", "former results")
+        if (found := written_by(path, names, open_file)) and not self._takes(found[0], locator):
+            names = [name for name in names if name not in found[1]]
+            yield Skipped(locator, "former results")
         self._folders.append(_Folder(path, locator, file_id, iter(names)))
+
+    def _takes(self, command: str, locator: str) -> bool:
+        """Whether the results of a command are wanted."""
+        return (self._options.made or locator == self._root) if command == FORGE else self._options.results
 
     def _is_excluded(self, file_id: _FileId) -> bool:
         if self._options.exclude is None:
@@ -187,11 +209,25 @@ class _Walk:
         item = Item(locator, size, path, partial(open_file, path))
         try:
             with open_file(path) as file:
-                yield from source_events(Source(item, HeadedStream(file), file, name), self._archives)
+                for event in source_events(Source(item, HeadedStream(file), file, name), self._archives):
+                    yield self._chosen(event)
         except ReadFailure as failure:
             yield unreadable(locator, Step.READ, failure)
         except OSError as error:
             yield unreadable(locator, Step.READ, failure_from(error))
+
+    def _chosen(self, event: Event) -> Event:
+        """The event, or that its file or member is left out."""
+        chosen, path = self._options.selection, event.locator[self._above :]
+        if isinstance(event, Item | Unreadable):
+            if chosen.excludes(path):
+                return Skipped(event.locator, "excluded")
+            # What an archive that cannot be opened holds is not known: it stays a failure.
+            if not chosen.includes(path) and (isinstance(event, Item) or not is_archive(claimed_type(path))):
+                return Skipped(event.locator, "not included")
+        if isinstance(event, Item) and event.path is None and not self._options.results:
+            return replace(event, findings=(*event.findings, *member_findings(path)))
+        return event
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -211,26 +247,13 @@ def open_file(path: Path) -> BinaryIO:
     return cast(BinaryIO, os.fdopen(descriptor, "rb", buffering=0))
 
 
-def _holds_results(folder: Path, names: Sequence[str]) -> bool:
-    """Whether a scan seems to have left its results there: its run and at least one record."""
-    return {"run.json", "records.jsonl"}.issubset(names) and all(
-        _begins(folder / name, pattern) for name, pattern in (("run.json", _TOOL), ("records.jsonl", _RECORD))
-    )
-
-
-def _begins(path: Path, pattern: re.Pattern[bytes]) -> bool:
-    try:
-        with open_file(path) as file:
-            return pattern.search(file.read(4096) or b"") is not None
-    except (OSError, ReadFailure):
-        return False
-
-
-def _status_failure(error: OSError, path: Path) -> ReadFailure:
+def _status_failure(error: OSError, path: Path, is_root: bool) -> ReadFailure:
     if error.errno == errno.ELOOP:
         return ReadFailure(FailureCode.LINK_LOOP, "The link leads in a circle.")
     if error.errno == errno.ENOENT and path.is_symlink():
         return ReadFailure(FailureCode.UNREADABLE, "The link leads to something that does not exist.")
+    if error.errno == errno.ENOENT and is_root:
+        return ReadFailure(FailureCode.UNREADABLE, "It does not exist.", "Check the spelling in the list.")
     if error.errno == errno.ENOENT:
         return ReadFailure(FailureCode.UNREADABLE, "It vanished between listing and reading.")
     return ReadFailure(FailureCode.UNREADABLE, f"It cannot be examined: {error.strerror}.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from clue_cli.errors import ClueError, NothingToScanError, UsageError
 from clue_cli.forging.options import ForgeOptions
 from clue_cli.forging.photos import Found, apart, find, match_masks
 from clue_cli.forging.worker import IMAGES, MASKS, Job, Line, initialize, load_tools, make, start_worker
+from clue_cli.machine import cores
 from clue_cli.results.folder import PARTS, ResultsFolder, output_errors
 from clue_cli.results.log import IndexedLog
 from clue_cli.terminal import counted
@@ -330,8 +330,7 @@ def _results(job: Job, tools: Tools, numbers: list[int], workers: int, stop: thr
 def _workers(options: ForgeOptions, missing: int) -> int:
     automatic = 1
     if options.inpainter is None and options.autoencoder is None:
-        known = hasattr(os, "sched_getaffinity")
-        automatic = len(os.sched_getaffinity(0)) if known else (os.cpu_count() or 1)
+        automatic = cores()
     return max(1, min(options.workers or automatic, missing))
 
 

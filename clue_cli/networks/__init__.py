@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from clue_cli.errors import UsageError, WeightsError
+from clue_cli.machine import cores
 from clue_cli.terminal import sentence
 
 if TYPE_CHECKING:  # torch takes seconds to import, and the options are needed for --help
@@ -187,6 +188,10 @@ def networks_for(
     Args:
         warn: called with a sentence when a process died.
     """
+    import torch
+
+    if (allowed := cores()) < torch.get_num_threads():  # a container's share of the processor; torch counts the cores
+        torch.set_num_threads(allowed)
     made: list[Network]
     if len(devices) == 1:
         from clue_cli.networks.local import LocalNetwork

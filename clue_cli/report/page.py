@@ -30,6 +30,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from clue_cli.evidence.holders import not_opened
 from clue_cli.records import FailureRecord, ImageRecord, MatchingPlace, ModelInfo, RunRecord, Verdict
 from model.verdict import MEANING
 from model.whole_file import whole_file
@@ -199,6 +200,8 @@ def _page(
             script=Markup(script),
             run=run,
             status=_STATUS[run.status],
+            not_opened=not_opened(run.not_opened),
+            alerts=list(map(printable, run.alerts)),
             facts=_facts(run),
             selection=printable(selection),
             promised=bool(_promise(run)),

@@ -48,7 +48,8 @@ class IndexedLog(ABC, Generic[Entry]):
         self._path, self._read_only = path, read_only
         self._lock = threading.RLock()
         flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_APPEND | os.O_CREAT
-        self._fd = os.open(path, flags | os.O_CLOEXEC, 0o666)
+        # On Windows a file is text unless it is said to be binary.
+        self._fd = os.open(path, flags | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0), 0o666)
         try:
             # "": a private database in a temporary file, gone when it is closed.
             self._index = sqlite3.connect("", check_same_thread=False, isolation_level=None)
@@ -130,13 +131,20 @@ class IndexedLog(ABC, Generic[Entry]):
 
     def _at(self, start: int, length: int) -> Entry:
         """The entry of a line that is in the index."""
-        entry = self._parse(os.pread(self._fd, length, start))
+        entry = self._parse(self._pread(length, start))
         if entry is None:
             raise OutputError(
                 f"{self._path.name} was changed by another program while clue was using it.",
                 "Leave the results folder alone meanwhile, and run the command again.",
             )
         return entry
+
+    def _pread(self, length: int, start: int) -> bytes:
+        if hasattr(os, "pread"):
+            return os.pread(self._fd, length, start)
+        with self._lock:  # Windows; what is written is appended wherever this leaves the position
+            os.lseek(self._fd, start, os.SEEK_SET)
+            return os.read(self._fd, length)
 
     def _lines(self) -> Iterator[bytes]:
         """Every whole line that was there when the log was opened, and what was appended since."""
@@ -175,7 +183,7 @@ class IndexedLog(ABC, Generic[Entry]):
         end = size
         while end:
             start = max(0, end - 65536)
-            newline = os.pread(self._fd, end - start, start).rfind(b"\n")
+            newline = self._pread(end - start, start).rfind(b"\n")
             if newline >= 0:
                 return start + newline + 1
             end = start
@@ -185,7 +193,7 @@ class IndexedLog(ABC, Generic[Entry]):
         if torn is not None:
             with torn.open("ab") as aside:
                 for start in range(self._whole, size, 1 << 20):
-                    aside.write(os.pread(self._fd, min(1 << 20, size - start), start))
+                    aside.write(self._pread(min(1 << 20, size - start), start))
                 aside.write(b"\n")
                 aside.flush()
                 os.fsync(aside.fileno())

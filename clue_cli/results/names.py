@@ -15,15 +15,17 @@ is the form in which the store compares them.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import unicodedata
 from pathlib import PurePosixPath
 
-MAX_COMPONENT = 143
+MAX_COMPONENT = 110 if os.name == "nt" else 143
 """Bytes in one component, suffix included. eCryptfs has the lowest limit of the usual file systems (others: 255)."""
 
-MAX_PATH = 700
-"""Bytes in a whole name; leaves room for the results folder below macOS' limit of 1024 for a path."""
+MAX_PATH = 170 if os.name == "nt" else 700
+"""Bytes in a whole name; leaves room for the results folder below macOS' limit of 1024 for a path, and of 260 of
+Windows."""
 
 SUFFIXES = (
     ".png",
@@ -66,8 +68,10 @@ def stem(locator: str, page: int = 0, page_count: int = 1, hash_length: int = 0)
     safe_folders, safe_name = [_safe_folder(folder) for folder in folders], _cut(_safe(name), room)
     if safe_folders != folders or safe_name != name or _LOOKS_DERIVED.search(name):
         hash_length = hash_length or HASH_LENGTHS[0]
-    if len("/".join([*safe_folders, safe_name]).encode()) > MAX_PATH - MAX_COMPONENT:
-        safe_folders, hash_length = [safe_folders[0], "~"], hash_length or HASH_LENGTHS[0]
+    room_for_folders = MAX_PATH - MAX_COMPONENT
+    if safe_folders and len("/".join([*safe_folders, safe_name]).encode()) > room_for_folders:
+        safe_folders = [_cut(safe_folders[0], room_for_folders - 3).rstrip(". "), "~"]
+        hash_length = hash_length or HASH_LENGTHS[0]
     if hash_length:
         mark = "~" + hashlib.sha256(locator.encode("utf-8", "surrogatepass")).hexdigest()[:hash_length]
         safe_name = _cut(safe_name, room - len(mark)) + mark

@@ -153,10 +153,10 @@ def write_previews(
     if pixels.shape != (height, width, 3) or heatmap.shape != (height, width):
         raise ValueError(f"shapes differ: pixels {pixels.shape}, heatmap {heatmap.shape}, mask {mask.shape}")
     size = _fit(width, height, max_side)
-    factor = max(1, max(width, height) // max_side)
-    preview = _resize(_reduce(pixels, factor), size)
-    heat = _resize(_reduce(heatmap, factor), size)
-    marked = _shrink_mask(_reduce_mask(mask, factor), size)
+    factors = _factors(width, height, size, max_side)
+    preview = _resize(_reduce(pixels, *factors), size)
+    heat = _resize(_reduce(heatmap, *factors), size)
+    marked = _shrink_mask(_reduce_mask(mask, *factors), size)
     enlarged = max(1, OUTLINE_SIDE // max(size))
     line = _outline(marked.repeat(enlarged, 0).repeat(enlarged, 1), thickness=max(2, round(max(size) / 400)))
     with create("preview") as stream:
@@ -182,28 +182,41 @@ def write_panel(to: BinaryIO, values: NDArray[np.float32], max_side: int = 1600)
         OSError: writing failed.
     """
     height, width = values.shape
-    small = _resize(_reduce(values, max(1, max(width, height) // max_side)), _fit(width, height, max_side))
+    size = _fit(width, height, max_side)
+    small = _resize(_reduce(values, *_factors(width, height, size, max_side)), size)
     _save_palette(to, _levels(small), _HEAT_PALETTE)
 
 
 def _fit(width: int, height: int, side: int) -> tuple[int, int]:
-    """(width, height) shrunk so that the longer is at most `side`; neither is below 1."""
+    """(width, height) shrunk so that the longer is at most `side`; neither shrinks below 1/25 of that.
+
+    So a strip is still to be seen; the page stretches pictures to their shape anyway.
+    """
     scale = min(1.0, side / max(width, height))
-    return max(1, round(width * scale)), max(1, round(height * scale))
+    return (
+        max(round(width * scale), min(width, side // 25)),
+        max(round(height * scale), min(height, side // 25)),
+    )
 
 
-def _reduce(array: NDArray[np.uint8] | NDArray[np.float32], factor: int) -> Image.Image:
-    """The mean of each factor×factor block; blocks at the right and bottom may be smaller."""
-    if factor == 1:
+def _factors(width: int, height: int, size: tuple[int, int], side: int) -> tuple[int, int]:
+    """By how much the pixels of columns and rows are averaged before they are resized to `size`."""
+    factor = max(1, max(width, height) // side)
+    return min(factor, round(width / size[0])), min(factor, round(height / size[1]))
+
+
+def _reduce(array: NDArray[np.uint8] | NDArray[np.float32], across: int, down: int) -> Image.Image:
+    """The mean of each across×down block; blocks at the right and bottom may be smaller."""
+    if across == down == 1:
         return Image.fromarray(array)
     height = array.shape[0]
-    rows = factor * max(1, BAND_BYTES // (array[0].nbytes * factor))
+    rows = down * max(1, BAND_BYTES // (array[0].nbytes * down))
     out: Image.Image | None = None
     for top in range(0, height, rows):
-        band = Image.fromarray(array[top : top + rows]).reduce(factor)
+        band = Image.fromarray(array[top : top + rows]).reduce((across, down))
         if out is None:
-            out = Image.new(band.mode, (band.width, math.ceil(height / factor)))
-        out.paste(band, (0, top // factor))
+            out = Image.new(band.mode, (band.width, math.ceil(height / down)))
+        out.paste(band, (0, top // down))
     assert out is not None  # an image has at least one row
     return out
 
@@ -212,13 +225,13 @@ def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
 
 
-def _reduce_mask(mask: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
-    """Whether any pixel of each factor×factor block is marked."""
-    if factor == 1:
+def _reduce_mask(mask: NDArray[np.bool_], across: int, down: int) -> NDArray[np.bool_]:
+    """Whether any pixel of each across×down block is marked."""
+    if across == down == 1:
         return mask
     height, width = mask.shape
-    rows = np.logical_or.reduceat(mask, np.arange(0, height, factor), axis=0)
-    blocks: NDArray[np.bool_] = np.logical_or.reduceat(rows, np.arange(0, width, factor), axis=1)
+    rows = np.logical_or.reduceat(mask, np.arange(0, height, down), axis=0)
+    blocks: NDArray[np.bool_] = np.logical_or.reduceat(rows, np.arange(0, width, across), axis=1)
     return blocks
 
 

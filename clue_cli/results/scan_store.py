@@ -16,7 +16,8 @@ import io
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -298,6 +299,30 @@ class ResultStore:
         if self._stamp is None:
             raise RuntimeError("begin() comes first")
         return self._stamp
+
+    def other_libraries(self, taken_over: Mapping[str, int], now: Mapping[str, str | None]) -> list[str]:
+        """Which results of earlier runs were made with other versions of the libraries, in words.
+
+        Args:
+            taken_over: how many records were taken over, by the `run_id` of the run that wrote them.
+            now: versions by name.
+        """
+        counts: Counter[str] = Counter()
+        for run_id, number in taken_over.items():
+            kept = names.mirrored(run_id, suffix=".json") if run_id else ""
+            former = read_run(self.out / "runs" / kept) if run_id else None
+            differ = [
+                f"{name} {then}, now {now[name]}"
+                for name in now
+                if former is not None and (then := former.machine.get(name)) not in (None, now[name])
+            ]
+            if differ:
+                counts["; ".join(differ)] += number
+        return [
+            f"Results taken over from earlier runs that used other libraries: {number:,} ({words}). Pixels and scores "
+            "can differ in their last digits; --overwrite computes all of them again."
+            for words, number in counts.items()
+        ]
 
     def _check_ours(self) -> None:
         """Refuse a folder that holds anything but results of clue."""

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -19,11 +22,17 @@ from typing import TYPE_CHECKING
 
 from clue_cli import __version__
 from clue_cli.networks import NetworkOptions
+from clue_cli.terminal import printable
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # heavy, and `clue --help` needs none of it
+    from clue_cli.evidence.hash_lists import HashList
+    from clue_cli.evidence.selection import Selection
     from clue_cli.results.record_log import Stamp
 
 Setting = str | int | float | bool | None
+
+DECODE_SECONDS = 60.0
+"""The default of `--decode-timeout`."""
 
 
 class GifFrames(StrEnum):
@@ -37,6 +46,7 @@ class FailOn(StrEnum):
     """What `--fail-on` can turn into an exit code of its own."""
 
     FORGED = "forged"
+    UNREAD = "unread"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +59,19 @@ class ScanOptions(NetworkOptions):
         calibration: the file that `clue calibrate` wrote; None for the model's own calibration.
         hidden: whether hidden files and folders are scanned.
         follow_links: whether symbolic links are followed.
-        include_results: whether folders with results of a scan are scanned.
+        include_results: whether folders that an earlier run of clue wrote are scanned.
+        listed: further paths, from `files_from`.
+        files_from: the list that they stand in, as typed.
+        selection: which files are scanned, None for all.
+        since: the earliest time of `selection`, as typed.
+        known: hashes of pictures that are not scanned.
+        alert: hashes of pictures that are flagged.
         archive_depth: how deep archives in archives are opened; 0 opens none.
         gif_frames: which frames of a GIF, or of an animated PNG, WebP or AVIF.
         max_megapixels: larger images are not decoded (10⁶ pixels).
         max_pages: further pages of one file are not read.
         max_file_mib: larger files and members are not read (2²⁰ bytes).
+        decode_timeout: longest time for decoding one page, seconds.
         heatmaps: whether heatmaps are kept.
         previews: whether pictures for the page are written.
         panels: whether the maps of classical methods are written.
@@ -70,11 +87,18 @@ class ScanOptions(NetworkOptions):
     hidden: bool = False
     follow_links: bool = False
     include_results: bool = False
+    listed: tuple[Path, ...] = ()
+    files_from: str | None = None
+    selection: Selection | None = None
+    since: str | None = None
+    known: HashList | None = None
+    alert: HashList | None = None
     archive_depth: int = 3
     gif_frames: GifFrames = GifFrames.FIRST
     max_megapixels: float = 250.0
     max_pages: int = 1000
     max_file_mib: float = 2048.0
+    decode_timeout: float = DECODE_SECONDS
     heatmaps: bool = True
     previews: bool = True
     panels: bool = False
@@ -89,12 +113,21 @@ class ScanOptions(NetworkOptions):
             "hidden": self.hidden,
             "follow_links": self.follow_links,
             "include_results": self.include_results,
+            "files_from": self.files_from,
+            "files_from_paths": len(self.listed) if self.files_from else None,
+            "files_from_sha256": _digest_of_paths(self.listed) if self.files_from else None,
+            "include": shlex.join(self.selection.include if self.selection else ()) or None,
+            "exclude": shlex.join(self.selection.exclude if self.selection else ()) or None,
+            "since": self.since,
         }
+        for name, hashes in (("known", self.known), ("alert", self.alert)):
+            walking[name] = None if hashes is None else printable(str(hashes.path))
+            walking[f"{name}_sha256"] = None if hashes is None else hashes.sha256
         # The batch is recorded and not compared: on a CPU it is one, on a GPU it can change the last bits of a mask.
         network: dict[str, Setting] = {"model": self.model, "dtype": self.dtype.value, "batch": self.batch}
         if self.compile is not None:
             network["compile"] = self.compile.value
-        return network | self._judging() | walking | self._limits()
+        return network | self._judging() | walking | self._limits() | {"decode_timeout": self.decode_timeout}
 
     def stamp(self, model_digest: str, dtype: str, settings: dict[str, Setting] | None = None) -> Stamp:
         """The stamp of a new run.
@@ -129,13 +162,21 @@ class ScanOptions(NetworkOptions):
         }
 
     def _limits(self) -> dict[str, Setting]:
-        return {
+        # Without the default, so that failures recorded before there was this option still count.
+        limits: dict[str, Setting] = (
+            {} if self.decode_timeout == DECODE_SECONDS else {"decode_timeout": self.decode_timeout}
+        )
+        return limits | {
             "archive_depth": self.archive_depth,
             "gif_frames": self.gif_frames.value,
             "max_megapixels": self.max_megapixels,
             "max_pages": self.max_pages,
             "max_file_mib": self.max_file_mib,
         }
+
+
+def _digest_of_paths(paths: Sequence[Path]) -> str:
+    return hashlib.sha256(b"\0".join(map(os.fsencode, paths))).hexdigest()
 
 
 def digest(settings: dict[str, Setting]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from clue_cli.evidence.hash_lists import HashList
 from clue_cli.evidence.item import Photo, Unreadable
 from clue_cli.records import (
     Answer,
@@ -24,6 +25,7 @@ from clue_cli.records import (
     Weight,
 )
 from clue_cli.scan.calibration_file import OwnCalibration
+from clue_cli.terminal import printable
 from model.calibration import Calibration
 from model.predictor import Prediction
 from model.preset import TileSpec
@@ -175,6 +177,27 @@ def _size_finding(megapixels: float, calibration: Calibration) -> list[Finding]:
             data={"megapixels": round(megapixels, 3), "smallest": smallest, "largest": largest},
         )
     ]
+
+
+_ALERT = "on_alert_list"
+
+
+def alert_finding(alert: HashList) -> Finding:
+    """The finding about a file that is on the list of `--alert`."""
+    return Finding(
+        kind=_ALERT,
+        source=Origin.FILE,
+        statement=f"The file is on the alert list {printable(alert.path.name)}.",
+        data={"list_sha256": alert.sha256},
+    )
+
+
+def says_alert(records: Sequence[ImageRecord | FailureRecord], flagged: bool) -> bool:
+    """Whether the records of a file say this about the list of `--alert`; failures have no findings to say it with."""
+    return all(
+        isinstance(record, FailureRecord) or any(finding.kind == _ALERT for finding in record.findings) == flagged
+        for record in records
+    )
 
 
 def failure_record(what: Unreadable, other_pages: int = 0) -> FailureRecord:

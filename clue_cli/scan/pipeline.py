@@ -26,7 +26,9 @@ from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Photo, Skip
 from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.sandbox.archives import ArchiveReader
 from clue_cli.evidence.sandbox.pool import DecodePool
+from clue_cli.evidence.selection import Selection
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
+from clue_cli.machine import library_versions
 from clue_cli.networks import Network, Unpredicted, find_devices, find_model, networks_for
 from clue_cli.records import FailureCode, FailureRecord, FileIdentity, ModelInfo, RunRecord, Step
 from clue_cli.report.page import write_report
@@ -35,7 +37,13 @@ from clue_cli.results.pictures import PANEL_BYTES_PER_PIXEL, PANEL_MEGAPIXELS
 from clue_cli.results.record_log import ResumeIndex
 from clue_cli.results.scan_store import ResultStore
 from clue_cli.scan import GifFrames, ScanOptions
-from clue_cli.scan.assemble import failure_record, image_record, uncalibrated
+from clue_cli.scan.assemble import (
+    alert_finding,
+    failure_record,
+    image_record,
+    says_alert,
+    uncalibrated,
+)
 from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.scan.calibration_file import load as load_calibration
 from clue_cli.scan.run_log import RunLog
@@ -45,6 +53,11 @@ from model.checkpoint import Checkpoint
 from model.predictor import OutOfMemory, Prediction
 from model.reporter import Reporter
 from model.verdict import judge
+
+WEAK_HASHES = (
+    "The list of --known has MD5 or SHA-1 hashes. A file can be made that has the hash of a harmless one, and it is "
+    "left out; a list of SHA-256 is safe from that."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +105,8 @@ def scan(
         UsageError: no such device; a calibration that cannot be used; evidence and results folder overlap.
         OutputError: the results folder cannot be written.
     """
-    check_paths(paths)
+    if paths or not options.listed:
+        check_paths(paths)
     checkpoint = find_model(options.model)
     own = None if options.calibration is None else load_calibration(options.calibration, checkpoint.digest)
     devices, dtype = find_devices(options, options.dtype if own is None else own.dtype(options.dtype))
@@ -100,13 +114,14 @@ def scan(
     if options.threshold is not None:
         calibration = replace(calibration, pixel_threshold=options.threshold)
     stop = stop or threading.Event()
-    with ResultStore(out, paths) as store:
+    with ResultStore(out, [*paths, *options.listed]) as store:
         number_format = str(dtype).removeprefix("torch.")
         log = RunLog(paths, options, checkpoint, calibration, ",".join(devices), number_format, progress, own)
         for warning in [
             *store.begin(log.run, log.stamp, overwrite=options.overwrite),
             *(own.warnings(devices[0]) if own else uncalibrated(calibration)),
             *([printable(checkpoint.note)] if checkpoint.note else []),
+            *([WEAK_HASHES] if options.known and options.known.is_weak else []),
         ]:
             log.warn(warning)
         log.begin()
@@ -114,6 +129,8 @@ def scan(
             with networks_for(checkpoint, devices, dtype, options, log.warn) as networks:
                 run = _Scan(paths, out, options, checkpoint, calibration, own, store, log, stop, networks)
                 run.flow.run(run.pool, run.reader)
+            for warning in store.other_libraries(log.taken_over, library_versions()):
+                log.warn(warning)
             log.close("interrupted" if stop.is_set() else "finished")
             log.run = store.finish(log.run)
             with output_errors(out):
@@ -171,7 +188,9 @@ class _Scan:
         )
         self.archives: list[tuple[ArchiveOpened, str]] = []
         self.flow = Flow(networks, self.read, self.decode, self.write, log.warn, stop=stop, decoders=options.workers)
-        limits = DecodeLimits(max_megapixels=options.max_megapixels, max_pages=options.max_pages)
+        limits = DecodeLimits(
+            max_megapixels=options.max_megapixels, max_pages=options.max_pages, seconds=options.decode_timeout
+        )
         self.pool = DecodePool(self.flow.decoders, limits, gif_all_frames=options.gif_frames is GifFrames.ALL)
         self.reader = ArchiveReader()
 
@@ -184,8 +203,10 @@ class _Scan:
             archive_depth=self.options.archive_depth,
             exclude=self.out,
             results=self.options.include_results,
+            made=self.options.include_results,
+            selection=self.options.selection or Selection(),
         )
-        for thing in walk(self.paths, options, self.reader):
+        for thing in walk(self.paths, options, self.reader, self.options.listed):
             if self.stop.is_set() or self.flow.failed:
                 return
             if isinstance(thing, ArchiveOpened):
@@ -195,8 +216,7 @@ class _Scan:
                 self.log.skipped(thing.reason, thing.locator)
             elif isinstance(thing, Unreadable):
                 self.log.found()
-                self.fail(failure_record(thing))
-                self.log.file_done()
+                self._fail_file(thing)
             else:
                 self.log.found()
                 yield from self._read_one(thing, resume)
@@ -220,21 +240,40 @@ class _Scan:
         started = time.perf_counter()
         content = read_item(item, self.options.max_file_mib)
         if isinstance(content, NotAPicture):
-            self.log.not_a_picture(content.extension)
+            self.log.not_a_picture(content.extension, content.holder)
         elif isinstance(content, Unreadable):
-            self.fail(failure_record(content))
-            self.log.file_done()
+            sha256 = content.file.sha256 if content.file else None
+            if sha256 and self.options.alert and self.options.alert.holds(sha256, None):
+                self.log.alert(item.locator)
+            elif sha256 and self.options.known and self.options.known.holds(sha256, None):
+                self.log.skipped("known", item.locator)
+                self.log.file_done()
+                return
+            self._fail_file(content)
         else:
             data, identity = content
+            alert = self.options.alert
+            if flagged := alert is not None and alert.holds(identity.sha256, data):
+                self.log.alert(item.locator)
+                item = replace(item, findings=(*item.findings, alert_finding(alert)))
+            elif self.options.known is not None and self.options.known.holds(identity.sha256, data):
+                self.log.skipped("known", item.locator)
+                self.log.file_done()
+                return
             if resume.holds_other_bytes(item.locator, identity.sha256):
                 self.log.replaced(item.locator)
             known = resume.lookup(item.locator, identity.sha256)
-            if known is not None:
+            if known is not None and (alert is None or says_alert(known, flagged)):
                 for record in known:
                     self.log.record(record, resumed=True)
                 self.log.file_done()
             else:
                 yield Encoded(item, data, identity, time.perf_counter() - started)
+
+    def _fail_file(self, what: Unreadable) -> None:
+        self.log.unread(what)
+        self.fail(failure_record(what))
+        self.log.file_done()
 
     def decode(self, encoded: Encoded) -> Iterator[Decoded]:
         """Have a file decoded in another process, page by page."""

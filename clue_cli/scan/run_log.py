@@ -13,14 +13,17 @@ import time
 from collections import Counter
 from collections.abc import Collection
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
 from clue_cli import __version__
 from clue_cli.errors import ExitCode
+from clue_cli.evidence.formats import claimed_type, is_archive
+from clue_cli.evidence.holders import not_opened
+from clue_cli.evidence.item import Unreadable
+from clue_cli.machine import cores, library_versions, memory
 from clue_cli.progress import duration
-from clue_cli.records import Counts, FailureCode, FailureRecord, ImageRecord, RunRecord, Verdict
+from clue_cli.records import Counts, FailureCode, FailureRecord, ImageRecord, RunRecord, Step, Verdict
 from clue_cli.scan import FailOn, ScanOptions
 from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.terminal import counted
@@ -62,6 +65,11 @@ class RunLog:
         self._not_pictures: Counter[str] = Counter()
         self._missing: Counter[str] = Counter()
         self._skipped: Counter[str] = Counter()
+        self._left_out: dict[str, int] = {}
+        self._not_opened: Counter[str] = Counter()
+        self._earlier: list[str] = []
+        self._alerts: list[str] = []
+        self.taken_over: Counter[str] = Counter()
         self._archives: dict[str, str] = {}
         self._changed = self._not_hashed = False
         self._replaced = self._computed = 0
@@ -83,7 +91,10 @@ class RunLog:
             command_line=list(options.command_line),
             status="running",
             started=_now(),
-            evidence=[_printable(str(path)) for path in paths],
+            evidence=[
+                *(_printable(str(path)) for path in paths),
+                *([f"--files-from {options.files_from}"] if options.files_from else []),
+            ],
             model={
                 "name": _printable(checkpoint.name),
                 "digest": checkpoint.digest,
@@ -136,23 +147,43 @@ class RunLog:
         with self._lock:
             self._archives[locator] = sha256
 
-    def not_a_picture(self, extension: str) -> None:
-        """A file is not a picture and does not claim to be one."""
+    def not_a_picture(self, extension: str, holder: str | None = None) -> None:
+        """A file is not a picture and does not claim to be one; `holder`: what it is, if it can hold some."""
         with self._lock:
+            if holder is not None:
+                self._not_opened[holder] += 1
             self._counts["not_pictures"] += 1
             self._not_pictures[extension or "(none)"] += 1
             self._reporter.advance()
 
+    def unread(self, what: Unreadable) -> None:
+        """Something could not be read; count it if it is an archive that clue does not open."""
+        if what.step is Step.ARCHIVE and what.code in _NOT_OPENED and is_archive(claimed_type(what.locator)):
+            with self._lock:
+                self._not_opened["disk image" if claimed_type(what.locator) == "ewf" else "archive"] += 1
+
     def skipped(self, reason: str, locator: str) -> None:
         """Something was left out because of an option."""
+        if reason == "hidden" and _TRASH.search(locator):
+            reason = "trash"
         with self._lock:
             self._skipped[reason] += 1
-            if reason != "former results" or self._skipped[reason] > _NAMED:
+            if reason != "former results":
+                return
+            self._earlier.append(locator)
+            if self._skipped[reason] > _NAMED:
                 return
         self.warn(
-            f"{locator} looks like a part of the results of an earlier scan and was not examined; --include-results "
-            "examines it as well."
+            f"{locator} holds results of an earlier run of clue, which were not examined; --include-results examines "
+            "them as well."
         )
+
+    def alert(self, locator: str) -> None:
+        """A file is on the list of `--alert`."""
+        with self._lock:
+            self._alerts.append(locator)
+            if len(self._alerts) <= _NAMED:
+                self._reporter.note(f"alert: {locator} is on the list of --alert.", "warning")
 
     def file_done(self) -> None:
         """A file needs no more work before the network."""
@@ -163,6 +194,8 @@ class RunLog:
         """A record was written, or reused from an earlier run."""
         with self._lock:
             self._counts["resumed"] += resumed
+            if resumed:
+                self.taken_over[record.run_id] += 1
             if isinstance(record, ImageRecord):
                 self._counts["images"] += 1
                 self._counts[record.verdict.value] += 1
@@ -217,6 +250,7 @@ class RunLog:
         with self._lock:
             for reason, words in _SKIPPED.items():
                 if number := self._skipped.pop(reason, 0):
+                    self._left_out[reason] = number
                     self.warn(words.format(n=number))
             for words, number in self._missing.items():
                 self.warn(f"{counted(number, 'file')} not examined. {words}")
@@ -229,7 +263,12 @@ class RunLog:
                 self._replaced = 0
             counts = Counts(**self._counts)
             if code is None:
-                code = exit_code(counts, interrupted=status == "interrupted", fail_on=self._options.fail_on)
+                code = exit_code(
+                    counts,
+                    interrupted=status == "interrupted",
+                    fail_on=self._options.fail_on,
+                    not_opened=self._not_opened.total(),
+                )
             self.run = self.run.model_copy(
                 update={
                     "status": status,
@@ -238,6 +277,10 @@ class RunLog:
                     "exit_code": int(code),
                     "counts": counts,
                     "not_pictures_by_type": dict(self._not_pictures.most_common(100)),
+                    "not_opened": dict(self._not_opened.most_common()),
+                    "skipped": self._left_out,
+                    "earlier_results": self._earlier[:_LISTED],
+                    "alerts": self._alerts[:_LISTED],
                     "archives": self._archives,
                     "evidence_unchanged": self._unchanged(status == "finished"),
                 }
@@ -254,6 +297,8 @@ class RunLog:
             ("failures", f"{counts.failures:,}", "red" if counts.failures else ""),
             ("not pictures", f"{counts.not_pictures:,} of {counts.files:,} files", ""),
         ]
+        if run.alerts:
+            rows.append(("on the alert list", f"{len(self._alerts):,}", "bold red"))
         if counts.resumed:
             rows.append(("reused from earlier scans", f"{counts.resumed:,}", ""))
         if counts.not_met:
@@ -264,6 +309,8 @@ class RunLog:
             slowest = sorted(self._steps.items(), key=lambda step: -step[1])[:2]
             rows.append(("slowest steps", ", ".join(f"{name} {total / n:.2f} s/image" for name, total in slowest), ""))
         self._reporter.summary(f"Scan {run.status}", [*rows, ("page", str(out / "index.html"), "")])
+        if words := not_opened(run.not_opened):
+            self._reporter.note(f"NOT EXAMINED: {words}", "warning")
 
     def _status(self) -> str:
         counts = self._counts
@@ -278,13 +325,34 @@ class RunLog:
 
 
 _NAMED = 20
-"""Folders with earlier results that are named one by one."""
+"""Folders with earlier results that are named one by one, and files on the alert list."""
+
+_LISTED = 1000
+"""Most entries of a list in `run.json`."""
+
+# How Android, macOS, Linux desktops, NAS and galleries name what a person has deleted.
+_TRASH = re.compile(r"(?:\A|/)\.(trash|deleted|recycle|globaltrash|dustbin)", re.IGNORECASE)
+
+_NOT_OPENED = frozenset(
+    {
+        FailureCode.UNSUPPORTED_FORMAT,
+        FailureCode.MISSING_EXTRA,
+        FailureCode.ARCHIVE_ENCRYPTED,
+        FailureCode.ARCHIVE_TOO_DEEP,
+    }
+)
 
 _SKIPPED = {
     "hidden": "Hidden files and folders that were not scanned: {n} (--hidden scans them).",
+    "trash": "Deleted files and folders, such as .trashed-… and .Trash, that were not scanned: {n} (--hidden scans "
+    "them).",
     "link": "Links that were not followed: {n} (--follow-links follows them).",
     "archive link": "Links in archives, which are never followed: {n}.",
     "former results": "Folders with earlier results that were not scanned: {n} (--include-results scans them).",
+    "excluded": "Files and folders left out by --exclude: {n}.",
+    "not included": "Files left out by --include: {n}.",
+    "older": "Files left out by --since: {n}.",
+    "known": "Pictures on the list of --known that were not scanned: {n}.",
     "results": "Results folders in the evidence that were not scanned: {n}.",
 }
 
@@ -302,25 +370,25 @@ def _machine() -> dict[str, str | int | float | None]:
         "platform": platform.platform(),
         "machine": platform.machine(),
         "python": platform.python_version(),
-        "torch": version("torch"),
-        "pillow": version("pillow"),
-        "cores": os.cpu_count(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        **library_versions(),
+        "cores": cores(),
+        "memory_gib": None if (bytes_ := memory()) is None else round(bytes_ / 2**30, 1),
     }
 
 
-def exit_code(counts: Counts, *, interrupted: bool, fail_on: Collection[FailOn] = ()) -> ExitCode:
+def exit_code(counts: Counts, *, interrupted: bool, fail_on: Collection[FailOn] = (), not_opened: int = 0) -> ExitCode:
     """The exit code of a run that came to its end or was stopped; precedence as in `clue_cli.errors`.
 
     Args:
         counts: of this run, the resumed records included.
         interrupted: whether it was stopped before the end.
         fail_on: what was asked for with `--fail-on`.
+        not_opened: how many files can hold pictures and were not opened.
     """
     if interrupted:
         return ExitCode.INTERRUPTED
     if FailOn.FORGED in fail_on and counts.forged:
         return ExitCode.FORGED_FOUND
-    if counts.failures:
+    if counts.failures or (FailOn.UNREAD in fail_on and not_opened):
         return ExitCode.SOME_FAILED
     return ExitCode.OK if counts.images else ExitCode.NOTHING_TO_SCAN

@@ -19,17 +19,19 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from model.calibration import Calibration, kind_of, proportion_interval
+from model.calibration import Calibration, proportion_interval
 from model.checkpoint import CONFIG_FILE, inspect
 from model.clue import CLUE
 from model.data.calibration_pictures import CalibrationPictures
 from model.data.made_pictures import Made, MadePictures
 from model.data.making import Finish
 from model.data.mix import place
-from model.predictor import Prediction, Predictor, complete, ran_out_of_memory
+from model.device import ran_out_of_memory
+from model.postprocess import complete
+from model.predictor import Prediction, Predictor
 from model.preset import EdgeSpec, RegionSpec
 from model.reporter import SILENT, Reporter
-from model.score import SCREEN, image_features
+from model.score import SCREEN, image_features, kind_of
 from model.storage import load, save
 from model.training.calibrate import (
     FOLDS,

@@ -8,7 +8,7 @@ from typing import Any
 
 from model.data.calibration_pictures import CalibrationPictures
 from model.data.made_pictures import MadePictures
-from model.presets import Preset
+from model.preset import Preset
 from model.training.feed import StreamLike
 from model.training.options import TrainingOptions
 from model.training.schedule import LossWeights

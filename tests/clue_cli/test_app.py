@@ -27,6 +27,7 @@ from clue_cli.errors import (
     UsageError,
     WeightsError,
 )
+from clue_cli.evidence.selection import Selection
 from clue_cli.networks import Compile, DType
 from clue_cli.records import Counts, RunRecord
 from clue_cli.scan import FailOn, GifFrames, ScanOptions
@@ -114,6 +115,17 @@ class TestScan:
             (["--overwrite"], {"overwrite": True}),
             (["--retry-failed"], {"retry_failed": True}),
             (["--fail-on", "forged"], {"fail_on": frozenset({FailOn.FORGED})}),
+            (["--fail-on", "unread"], {"fail_on": frozenset({FailOn.UNREAD})}),
+            (["--include-results"], {"include_results": True}),
+            (["--decode-timeout", "600"], {"decode_timeout": 600.0}),
+            (
+                ["--include", "*.jpg", "--include", "*.png", "--exclude", "cache"],
+                {"selection": Selection(("*.jpg", "*.png"), ("cache",))},
+            ),
+            (
+                ["--since", "2026-01-31T00:00+00:00"],
+                {"selection": Selection(since=1769817600.0), "since": "2026-01-31T00:00+00:00"},
+            ),
         ],
     )
     def test_every_option_arrives(self, pipeline: Pipeline, words: list[str], expected: dict[str, Any]) -> None:
@@ -140,6 +152,8 @@ class TestScan:
             ["evidence", "--out", "results", "--max-megapixels", "inf"],
             ["evidence", "--out", "results", "--max-file-mib", "inf"],
             ["evidence", "--out", "results", "--fail-on", "rain"],
+            ["evidence", "--out", "results", "--since", "yesterday"],
+            ["evidence", "--out", "results", "--decode-timeout", "0"],
             ["", "--out", "results"],
             ["evidence", "--out", ""],
             ["evidence", "--out", "results", "--unheard-of"],
@@ -187,6 +201,26 @@ class TestScan:
         talk = capsys.readouterr()
         assert said in talk.err
         assert talk.out == ""
+
+    def test_lists(self, pipeline: Pipeline, tmp_path: Path) -> None:
+        paths, hashes = tmp_path / "paths.txt", tmp_path / "known.txt"
+        paths.write_text("one\ntwo\n")
+        hashes.write_text("0" * 64)
+        lists = ["--files-from", str(paths), "--known", str(hashes), "--alert", f" '{hashes}' "]
+        assert clue("scan", "--out", "results", *lists) == ExitCode.OK
+        options = pipeline.options
+        assert pipeline.asked is not None
+        assert pipeline.asked[0] == []
+        assert (options.listed, options.files_from) == ((Path("one"), Path("two")), str(paths))
+        assert options.known is not None
+        assert options.alert is not None
+        assert options.known.sha256 == options.alert.sha256 == options.settings()["alert_sha256"]
+        assert options.settings()["files_from_paths"] == 2
+
+    @pytest.mark.parametrize("option", ["--files-from", "--known", "--alert"])
+    def test_a_list_that_is_not_there_is_refused(self, pipeline: Pipeline, option: str) -> None:
+        assert clue("scan", "evidence", "--out", "results", option, "no/such/list.txt") == ExitCode.BAD_USAGE
+        assert pipeline.asked is None
 
     def test_quiet_says_nothing(self, pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
         assert clue("scan", "evidence", "--out", "results", "--quiet") == ExitCode.OK
@@ -422,3 +456,17 @@ class TestStop:
 
 def refuse(*_: object) -> int:
     raise OSError("closed")
+
+
+@pytest.mark.parametrize(
+    ("counts", "fail_on", "expected"),
+    [
+        (Counts(images=3), [], ExitCode.OK),
+        (Counts(images=3), [FailOn.UNREAD], ExitCode.SOME_FAILED),
+        (Counts(not_pictures=3), [FailOn.UNREAD], ExitCode.SOME_FAILED),
+        (Counts(not_pictures=3), [], ExitCode.NOTHING_TO_SCAN),
+        (Counts(images=3, forged=1), [FailOn.UNREAD, FailOn.FORGED], ExitCode.FORGED_FOUND),
+    ],
+)
+def test_what_was_not_opened_counts_if_asked(counts: Counts, fail_on: list[FailOn], expected: ExitCode) -> None:
+    assert exit_code(counts, interrupted=False, fail_on=fail_on, not_opened=2) is expected

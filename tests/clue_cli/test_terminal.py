@@ -60,10 +60,11 @@ def test_data_is_utf8_whatever_the_locale(encoding: str) -> None:
     assert "masks/….png" in done.stdout.decode("utf-8")
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252:strict"])
 @pytest.mark.parametrize("words", [["--help"], ["scan", "--help"]])
-def test_help_where_the_terminal_knows_only_ascii(words: list[str]) -> None:
+def test_help_where_the_terminal_does_not_know_all_characters(words: list[str], encoding: str) -> None:
     code = f"import sys; from clue_cli.app import run; sys.exit(run({words!r}))"
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert b"Example" in done.stdout
@@ -88,3 +89,10 @@ def test_a_complaint_that_nobody_can_hear(monkeypatch: pytest.MonkeyPatch, full_
         patch.setattr(sys, "stderr", stream)
         complain("It is broken.", "Mend it.")
         assert os.path.samestat(os.fstat(stream.fileno()), Path(os.devnull).stat())
+
+
+def test_a_complaint_on_a_console_of_code_page_1252() -> None:
+    code = "from clue_cli.terminal import complain, steady_streams; steady_streams(); complain('日本 · ü')"
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252:strict"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, env=environment, check=True)
+    assert done.stderr.decode("cp1252") == "clue: \\u65e5\\u672c · ü\n"

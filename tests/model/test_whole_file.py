@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -148,3 +149,20 @@ def test_parts_are_removed_and_nothing_else(tmp_path: Path) -> None:
     remove_parts(tmp_path / "absent")
     assert names(tmp_path) == [part.replace("0a", "0c"), "deep", f"x{part}"]
     assert names(tmp_path / "deep") == [part]
+
+
+def test_windows_has_no_folders_to_sync_and_no_modes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.open
+
+    def refused(path: Any, *arguments: Any, **options: Any) -> int:
+        if Path(path).is_dir():
+            raise PermissionError(13, "Permission denied")
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refused)
+    monkeypatch.setattr(os, "name", "nt")
+    monkeypatch.delattr(os, "fchmod")
+    monkeypatch.setattr("model.whole_file.Path", type(tmp_path))
+    write_text(tmp_path / "a.txt", "content")
+    write_whole(tmp_path / "b.txt", lambda path: type(tmp_path)(path).write_text("content") and None)
+    assert (tmp_path / "a.txt").read_text() == (tmp_path / "b.txt").read_text() == "content"

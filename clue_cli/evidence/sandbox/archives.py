@@ -18,7 +18,7 @@ from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.metadata import clean_text
 from clue_cli.evidence.sandbox.members import LONGEST, LONGEST_MESSAGE, Fetched, Served, fields
 from clue_cli.evidence.sandbox.process import START_SECONDS, WORKER, Child, ChildDied, ChildTimeout, checked, whole
-from clue_cli.evidence.streams import Budget, ReadFailure, spool
+from clue_cli.evidence.streams import Budget, ReadFailure, read_some, spool
 from clue_cli.records import FailureCode, Finding
 
 _ADDRESS_SPACE = 8 << 30  # bytes: an LZMA dictionary may have 4 GiB
@@ -202,8 +202,8 @@ class _Reading:
         else:
             try:
                 self._file.seek(whole(position, 0, _LARGEST))
-                data = self._file.read(min(whole(size, 0, _LARGEST), LONGEST))
-            except OSError as error:
+                data = read_some(self._file, min(whole(size, 0, _LARGEST), LONGEST))
+            except (OSError, ReadFailure) as error:
                 header, data = {"failure": fields(error)}, b""
         self._patience -= max(len(data), _LEAST_PIECE)
         if self._patience < 0:

@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from clue_cli.errors import ClueError
 from clue_cli.evidence.sandbox.framing import FramingError, receive_header, receive_into, send_bytes, send_header
 
 if sys.platform == "linux":
@@ -86,7 +88,11 @@ class Child:
         self.stop()
         if self.closed:
             raise ChildDied("was closed")
-        self._complaints = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - stop() closes it
+        try:
+            self._complaints = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - stop() closes it
+        except OSError as error:
+            advice = "Let TMPDIR point to a folder with room, where you may write."
+            raise ClueError(f"No temporary file can be made: {error.strerror or error}.", advice) from error
         self._process = subprocess.Popen(
             self._command,
             stdin=subprocess.PIPE,
@@ -96,8 +102,8 @@ class Child:
             env=_environment(inherit=self._inherit),
             start_new_session=True,  # Ctrl-C in the terminal is for the parent alone
         )
-        self._requests = _Pipe(cast(BinaryIO, self._process.stdin), select.POLLOUT)
-        self._replies = _Pipe(cast(BinaryIO, self._process.stdout), select.POLLIN)
+        self._requests = _Pipe(cast(BinaryIO, self._process.stdin), "POLLOUT")
+        self._replies = _Pipe(cast(BinaryIO, self._process.stdout), "POLLIN")
         with suppress(OSError):  # `ready` finds out that it died
             send_header(cast(BinaryIO, self._requests), self._setup)
 
@@ -164,15 +170,26 @@ class Child:
         if process is None or pipe is None:
             raise ChildDied("does not run")
         pipe.deadline = None if seconds is None else time.monotonic() + seconds
+        # Where pipes cannot be waited for (Windows), the end of the process ends a read or a write.
+        timer = None if seconds is None or pipe.can_wait else threading.Timer(seconds, process.kill)
         try:
+            if timer:
+                timer.start()
             yield cast(BinaryIO, pipe)
+            if timer and not timer.is_alive():
+                raise TimeoutError
         except TimeoutError as error:
             process.kill()
             raise ChildTimeout(f"took longer than {seconds:g} seconds and was stopped") from error
         except FramingError as error:
             raise ChildDied(f"sent nonsense ({error})") from error
         except (OSError, EOFError) as error:
+            if timer and pipe.is_late():
+                raise ChildTimeout(f"took longer than {seconds:g} seconds and was stopped") from error
             raise ChildDied(self._how_it_ended(process)) from error
+        finally:
+            if timer:
+                timer.cancel()
 
     def _how_it_ended(self, process: subprocess.Popen[bytes]) -> str:
         with suppress(subprocess.TimeoutExpired):
@@ -182,15 +199,14 @@ class Child:
             return "sent nonsense (end of its output)"
         if status < 0:
             name = signal.Signals(-status).name if -status in set(signal.Signals) else str(-status)
-            hint = ", perhaps because memory ran out" if -status == signal.SIGKILL else ""
+            hint = ", perhaps because memory ran out" if name == "SIGKILL" else ""
             return f"crashed (signal {name}{hint})"
         words = self._last_words()
         return f"ended with status {status}" + (f" ({words})" if words else "")
 
     def _last_words(self) -> str:
-        file = self._complaints.fileno()
-        text = os.pread(file, _WORDS_BYTES, max(0, os.fstat(file).st_size - _WORDS_BYTES))
-        lines = text.decode("utf-8", "replace").strip().splitlines()
+        self._complaints.seek(max(0, self._complaints.seek(0, os.SEEK_END) - _WORDS_BYTES))
+        lines = self._complaints.read().decode("utf-8", "replace").strip().splitlines()
         return lines[-1][:300] if lines else ""
 
     def kill(self) -> None:
@@ -218,19 +234,36 @@ class Child:
 
 
 class _Pipe(io.RawIOBase):
-    """A pipe that is read or written until `deadline` (monotonic seconds); after that it raises TimeoutError."""
+    """A pipe that is read or written until `deadline` (monotonic seconds); after that it raises TimeoutError.
 
-    def __init__(self, stream: BinaryIO, event: int) -> None:
+    Args:
+        stream: the end of the pipe.
+        event: what is waited for, by its name in `select`.
+
+    Attributes:
+        can_wait: whether the system can wait for a pipe; if not, the deadline is the caller's affair.
+    """
+
+    def __init__(self, stream: BinaryIO, event: str) -> None:
         self._stream = stream
         self.deadline: float | None = None
+        self.can_wait = hasattr(select, "poll")
+        if not self.can_wait:
+            return
         os.set_blocking(stream.fileno(), False)
         if sys.platform == "linux":  # room for a small picture, so that the two processes need not take turns
             with suppress(OSError):  # the user's share of pipe memory may be used up
                 fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._poll = select.poll()
-        self._poll.register(stream, event)
+        self._poll.register(stream, getattr(select, event))
+
+    def is_late(self) -> bool:
+        """Whether the deadline is over."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
 
     def _wait(self) -> None:
+        if not self.can_wait:
+            return
         milliseconds = None if self.deadline is None else (self.deadline - time.monotonic()) * 1000
         if (milliseconds is not None and milliseconds <= 0) or not self._poll.poll(milliseconds):
             raise TimeoutError

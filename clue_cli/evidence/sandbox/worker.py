@@ -10,6 +10,7 @@ import io
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -178,6 +179,8 @@ def grant_cpu_seconds(seconds: float) -> None:
 
 def confine(address_space: int) -> None:
     """Take from this process what it does not need: memory without end (bytes), files to write, core dumps."""
+    with suppress(OSError):  # Linux: if memory runs out, this process ends, and not the scan
+        Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
     if sys.platform != "win32":
         import resource
 

@@ -129,15 +129,19 @@ function showPanels(row, detail) {
     el("a", { href: detail.urls[key] }, el("img", { src: detail.urls[key], alt: `${title} of ${shownName(row)}` })),
     el("figcaption", null, `${title}: an aid, not a verdict`))));
 }
+const STRIP = 60;
+let stretched = false;
 function setPicture(image, url) {
   if (url) image.src = url;
   else image.removeAttribute("src");
 }
 function showPictures(row, detail) {
   const urls = detail.urls;
+  // A narrow strip is shown stretched: else it would be a line, or metres high.
+  stretched = Math.max(row[WIDTH] / row[HEIGHT], row[HEIGHT] / row[WIDTH]) > STRIP;
   for (const stage of document.querySelectorAll(".stage")) {
-    stage.style.setProperty("--w", row[WIDTH]);
-    stage.style.setProperty("--h", row[HEIGHT]);
+    stage.style.setProperty("--w", Math.max(row[WIDTH], row[HEIGHT] / STRIP));
+    stage.style.setProperty("--h", Math.max(row[HEIGHT], row[WIDTH] / STRIP));
     stage.classList.toggle("pixels", Math.max(row[WIDTH], row[HEIGHT]) <= 128);
   }
   $("pictures-missing").hidden = Boolean(urls.preview);
@@ -170,7 +174,7 @@ function showLayers() {
   $("opacity-text").textContent = `${opacity} %`;
   $("caption").textContent = {
     over: "The image with the heatmap", heat: "The heatmap alone", mask: "The mask alone", none: "The image",
-  }[layer] + (form.outline.checked ? " and the outline of the mask" : "") + ".";
+  }[layer] + (form.outline.checked ? " and the outline of the mask" : "") + "." + (stretched ? " Stretched: the image is a narrow strip." : "");
 }
 function showDetail(i) {
   if (i === open && i >= 0) return;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +128,57 @@ def test_one_side_is_a_square(word: str, size: tuple[int, int]) -> None:
     for wrong in ("", "63", "256x", "256x63", "9000"):
         with pytest.raises(typer.BadParameter, match="or 512, sides from 64"):
             forge._size(wrong)
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("photos", "photos"),
+        (" photos\t", "photos"),
+        ("'my photos'", "my photos"),
+        ('"/a/b c" ', "/a/b c"),
+        ("“/a/b”", "/a/b"),
+        ("~/photos", "/home/x/photos"),
+        ("'~'", "/home/x"),
+        ("~nobody-of-this-name/a", "~nobody-of-this-name/a"),
+        ("file:///a/b%20c%23.jpg", "/a/b c#.jpg"),
+        ("file://localhost/a/b", "/a/b"),
+        ("file:/a?b#c", "/a?b#c"),
+        ("don't", "don't"),
+        ("'", "'"),
+    ],
+)
+def test_paths_as_people_paste_them(word: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/x")
+    assert options.path(word) == Path(expected)
+
+
+@pytest.mark.parametrize("name", ["'quoted'", " blank ", "~", "file:x"])
+def test_a_file_of_that_very_name_is_meant(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(b"")
+    assert options.path(name) == Path(name)
+
+
+@pytest.mark.parametrize("word", ["", " ", "''", "file://"])
+def test_what_is_no_path(word: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        options.path(word)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"a.jpg\nb c.jpg\n", ["a.jpg", "b c.jpg"]),
+        (b'\xef\xbb\xbf"a.jpg" \r\n\r\n  \r\nb.jpg', ["a.jpg", "b.jpg"]),
+        ("ä.jpg\r\nb.jpg\r\n".encode("utf-16"), ["ä.jpg", "b.jpg"]),
+        (b"a\nb.jpg\0 'c' \0", ["a\nb.jpg", " 'c' "]),
+        (b"caf\xe9.jpg\n", ["caf\udce9.jpg"]),
+        (b"", []),
+    ],
+)
+def test_lists_of_paths(content: bytes, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "list").write_bytes(content)
+    assert options.listed_paths(tmp_path / "list") == [Path(name) for name in expected]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+    assert options.listed_paths(Path("-")) == [Path(name) for name in expected]

@@ -25,7 +25,7 @@ import pytest
 from clue_cli.evidence import streams
 from clue_cli.evidence.containers import compressed, zip
 from clue_cli.evidence.containers.member import Archive, members
-from clue_cli.evidence.item import Item
+from clue_cli.evidence.item import Item, Unreadable
 from clue_cli.evidence.locator import unescape_name
 from clue_cli.evidence.streams import ArchiveLimits, Budget, HeadedStream, ReadFailure, failure_from, spool
 from clue_cli.evidence.walk import walk
@@ -713,3 +713,20 @@ def test_the_end_of_a_file_from_another_volume_is_named(tmp_path: Path) -> None:
     found = scan(tmp_path, tar_with([("a.jpg", PHOTO, {"type": b"M"}), ("b.jpg", OTHER, {})]))
     assert "the volume before" in found.messages["case.bin!/a.jpg"]
     assert list(found.pictures) == ["case.bin!/b.jpg"]
+
+
+def test_an_archive_that_cannot_be_copied_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.BytesIO):
+        def write(self, data: object, /) -> int:
+            raise OSError(28, "No space left on device")
+
+    path = tmp_path / "outer.tar"
+    path.write_bytes(archives.tar_of({"inner.zip": archives.zip_of({"a.jpg": PHOTO}), "b.jpg": PHOTO}))
+    monkeypatch.setattr(tempfile, "SpooledTemporaryFile", lambda **_: Full())
+    events = list(walk([path]))
+    (failure,) = [event for event in events if isinstance(event, Unreadable)]
+    assert (failure.locator, failure.code) == ("outer.tar!/inner.zip", FailureCode.UNREADABLE)
+    assert "TMPDIR" in str(failure.advice)
+    assert [event.locator for event in events if isinstance(event, Item)] == ["outer.tar!/b.jpg"]

@@ -52,18 +52,32 @@ def test_a_picture_is_read_and_identified(tmp_path: Path, name: str, data: bytes
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "extension"),
+    ("name", "data", "extension", "holder"),
     [
-        ("notes.txt", b"text", "txt"),
-        ("README", b"text", ""),
-        ("film.MP4", b"\0\0\0\x18ftypisom", "mp4"),
-        ("empty.txt", b"", "txt"),
-        ("drawing.svg", b"<svg/>", "svg"),
-        ("paper.pdf", b"%PDF-1.7", "pdf"),
+        ("notes.txt", b"text", "txt", None),
+        ("README", b"text", "", None),
+        ("film.MP4", b"\0\0\0\x18ftypisom", "mp4", "video"),
+        ("empty.txt", b"", "txt", None),
+        ("drawing.svg", b"<svg/>", "svg", None),
+        ("paper.pdf", b"%PDF-1.7", "pdf", "PDF"),
     ],
 )
-def test_what_is_no_picture_is_counted_by_extension(name: str, data: bytes, extension: str) -> None:
-    assert read_item(item_of(data, name)) == NotAPicture(name, extension)
+def test_what_is_no_picture_is_counted_by_extension(name: str, data: bytes, extension: str, holder: str | None) -> None:
+    assert read_item(item_of(data, name)) == NotAPicture(name, extension, holder)
+
+
+def test_a_read_that_would_block_is_a_failure() -> None:
+    class Blocked(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            return super().read(4096) or None  # type: ignore[return-value]
+
+    item = Item("a.jpg", None, None, lambda: Blocked(pictures.jpeg(600, 400, quality=100)))
+    found = read_item(item)
+    assert isinstance(found, Unreadable)
+    assert (found.code, found.message) == (
+        FailureCode.UNREADABLE,
+        "Reading it would block: it has no bytes to give now.",
+    )
 
 
 def test_what_is_no_picture_is_not_read_beyond_its_head() -> None:

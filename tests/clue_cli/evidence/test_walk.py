@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import os
 import socket
 import sys
@@ -16,6 +17,7 @@ from clue_cli.errors import ExitCode, NothingToScanError
 from clue_cli.evidence import walk as walk_module
 from clue_cli.evidence.archive import Event
 from clue_cli.evidence.item import ArchiveOpened, Item, Skipped, Unreadable
+from clue_cli.evidence.selection import Selection
 from clue_cli.evidence.streams import ReadFailure
 from clue_cli.evidence.walk import WalkOptions, check_paths, open_file, walk
 from clue_cli.records import FailureCode, Step
@@ -290,20 +292,42 @@ def test_nothing_beside_the_evidence_is_touched(evidence: Path) -> None:
         )
 
 
+SCAN_RUN = '{\n  "schema_version": "1.2",\n  "tool": "clue",\n  "run_id": "x"}'
+SCAN_LOG = '{"kind":"image","schema_version":"1.2"}\n'
+
+
 @pytest.mark.parametrize("included", [False, True])
-def test_results_of_an_earlier_scan_are_no_evidence(tmp_path: Path, included: bool) -> None:
+@pytest.mark.parametrize(
+    ("marks", "pictures_in"),
+    [
+        ({"run.json": SCAN_RUN}, "masks"),
+        ({"records.jsonl": SCAN_LOG}, "previews"),
+        ({"run.json": SCAN_RUN, "records.jsonl": SCAN_LOG}, "heatmaps"),
+        ({"results.json": '{\n "tool": "clue eval",'}, "contact"),
+        ({"measurements.jsonl": '{"format":2,"settings":"%s","set":"c"}' % ("0" * 64)}, "contact"),
+        ({"forge.json": '{\n "format": 1,\n "tool": {\n  "clue": "0.1.0"'}, "images"),
+        ({"forgeries.jsonl": '{"number": 0, "file": "images/0.png"}'}, "masks"),
+    ],
+)
+def test_results_of_an_earlier_run_are_no_evidence(
+    tmp_path: Path, marks: dict[str, str], pictures_in: str, included: bool
+) -> None:
     results = tmp_path / "evidence" / "results"
-    results.mkdir(parents=True)
-    (results / "run.json").write_text('{\n  "schema_version": "1.2",\n  "tool": "clue",\n  "run_id": "x"}')
-    (results / "records.jsonl").write_text('{"kind":"image","schema_version":"1.2"}\n')
-    (results / "masks").mkdir()
-    for name in ("masks/m.png", "put_there.jpg"):
-        (results / name).write_bytes(b"a picture")
-    found = list(walk([tmp_path / "evidence"], WalkOptions(results=included)))
+    (results / pictures_in).mkdir(parents=True)
+    for name, content in {**marks, f"{pictures_in}/m.png": "a picture", "put_there.jpg": "a picture"}.items():
+        (results / name).write_text(content)
+    found = list(walk([tmp_path / "evidence"], WalkOptions(results=included, made=included)))
     names = [event.locator.removeprefix("evidence/results/") for event in found if isinstance(event, Item)]
-    assert names == [*(["masks/m.png"] if included else []), "put_there.jpg", "records.jsonl", "run.json"]
+    assert names == (sorted([*marks, f"{pictures_in}/m.png", "put_there.jpg"]) if included else ["put_there.jpg"])
     skipped = [event for event in found if isinstance(event, Skipped)]
-    assert skipped == ([] if included else [Skipped("evidence/results/masks", "former results")])
+    assert skipped == ([] if included else [Skipped("evidence/results", "former results")])
+
+
+def test_forgeries_that_are_named_themselves_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "0.png").write_bytes(b"a picture")
+    (tmp_path / "forge.json").write_text('{"tool": {"clue": "0.1.0"}}')
+    assert any(event.endswith("images/0.png") for event in shown(walk([tmp_path], WalkOptions(made=False))))
 
 
 @pytest.mark.parametrize("run", [b'{"tool": "clueless"}', b"", b"\xff" * 9000])
@@ -312,3 +336,79 @@ def test_a_folder_that_only_looks_like_results_is_evidence(tmp_path: Path, run: 
     (tmp_path / "records.jsonl").write_text('{"kind":"image"}')
     (tmp_path / "masks").mkdir()
     assert not any(isinstance(event, Skipped) for event in walk([tmp_path]))
+
+
+def test_patterns_choose_files_members_and_folders(evidence: Path) -> None:
+    (evidence / "case.zip").write_bytes(archives.zip_of({"dcim/1.jpg": b"x", "dcim/2.PNG": b"x", "other/3.jpg": b"x"}))
+    chosen = WalkOptions(selection=Selection(include=("*.jpg",), exclude=("other", "c/d", "10.*")))
+    assert shown(walk([evidence], chosen)) == [
+        "skipped excluded ev/a/10.jpg",
+        "ev/a/2.jpg",
+        "ev/b.jpg",
+        "skipped excluded ev/c/d",
+        "archive ev/case.zip",
+        "ev/case.zip!/dcim/1.jpg",
+        "skipped not included ev/case.zip!/dcim/2.PNG",
+        "skipped excluded ev/case.zip!/other/3.jpg",
+    ]
+    assert shown(walk([evidence / "b.jpg"], WalkOptions(selection=Selection(exclude=("b.*",))))) == [
+        "skipped excluded b.jpg"
+    ]
+
+
+def test_a_damaged_archive_stays_a_failure_whatever_is_included(evidence: Path) -> None:
+    (evidence / "cut.zip").write_bytes(b"PK\x03\x04cut")
+    events = shown(walk([evidence], WalkOptions(selection=Selection(include=("*.jpg",)))))
+    assert "archive_corrupt ev/cut.zip" in events
+
+
+def test_older_files_are_left_out(evidence: Path) -> None:
+    os.utime(evidence / "b.jpg", (1000, 1000))
+    events = shown(walk([evidence], WalkOptions(selection=Selection(since=2000.0))))
+    assert "skipped older ev/b.jpg" in events
+    assert "ev/a/2.jpg" in events
+
+
+def test_listed_paths_have_their_whole_path_as_locator(
+    evidence: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    absolute = str(evidence / "b.jpg").lstrip("/")
+    listed = [Path("ev/c/d/../d/e.jpg"), Path("no/such.jpg"), Path("./ev/a"), evidence / "b.jpg"]
+    events = list(walk([], listed=listed))
+    assert shown(events) == ["ev/c/d/e.jpg", "unreadable no/such.jpg", "ev/a/10.jpg", "ev/a/2.jpg", absolute]
+    assert isinstance(events[1], Unreadable)
+    assert events[1].message == "It does not exist."
+
+
+class _Blocked(io.RawIOBase):
+    """What a FUSE file system or a drained kernel log is to a reader that does not wait."""
+
+    def read(self, size: int = -1, /) -> Any:
+        return None
+
+
+def test_a_file_whose_read_would_block_is_told_and_the_walk_goes_on(
+    evidence: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = walk_module.open_file
+    monkeypatch.setattr(walk_module, "open_file", lambda path: _Blocked() if path.name == "2.jpg" else real(path))
+    events = list(walk([evidence]))
+    (failure,) = [event for event in events if isinstance(event, Unreadable)]
+    assert (failure.locator, failure.code) == ("ev/a/2.jpg", FailureCode.UNREADABLE)
+    assert "would block" in failure.message
+    assert "ev/c/d/e.jpg" in shown(events)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fdinfo").is_dir(), reason="needs Linux")
+def test_the_walk_of_proc_ends() -> None:
+    assert all(event.locator.startswith("self/") for event in walk([Path("/proc/self")], WalkOptions(hidden=True)))
+
+
+def test_members_that_are_named_like_results_are_told(tmp_path: Path) -> None:
+    ours = ["r/masks/ev/a.jpg.png", "r/previews/ev/a.jpg.p0002.heat.png", "previews/a.jpg~0123456789ab.thumb.jpg"]
+    others = ["r/masks/party.png", "r/a.jpg.png", "previews/a.jpg"]
+    (tmp_path / "a.zip").write_bytes(archives.zip_of(dict.fromkeys([*ours, *others], b"x")))
+    items = [event for event in walk([tmp_path / "a.zip"]) if isinstance(event, Item)]
+    told = [item.locator for item in items if "named_like_results" in [finding.kind for finding in item.findings]]
+    assert told == [f"a.zip!/{name}" for name in ours]

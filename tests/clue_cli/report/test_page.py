@@ -331,6 +331,13 @@ def test_the_legend_has_the_colours_of_the_heatmap() -> None:
         assert max(abs(table - colour)) <= 8, stop
 
 
+def test_what_was_not_examined_and_alerts_stand_at_the_top(tmp_path: Path) -> None:
+    page = write(tmp_path, [], not_opened={"PDF": 20, "video": 1}, alerts=["evidence/<b>.jpg"])
+    assert "Not examined: 20 PDF and 1 video were not opened; they can hold pictures." in page.words
+    assert "On the alert list: 1. evidence/<b>.jpg" in page.words
+    assert "Not examined" not in write(tmp_path, []).words
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from clue_cli.results import names
 from clue_cli.results.names import HASH_LENGTHS, MAX_COMPONENT, MAX_PATH, SUFFIXES, caseless, mirrored, stem
 
 HASH = "~[0-9a-f]{12}"
@@ -130,3 +131,16 @@ def test_caseless_equals_what_some_file_system_takes_for_the_same(one: str, othe
 
 def test_the_stem_has_no_suffix() -> None:
     assert str(stem("a/b.jpg")) == "a/b.jpg"
+
+
+@pytest.mark.parametrize("length", HASH_LENGTHS)
+@pytest.mark.parametrize(
+    "locator", ["a" * 300, "é" * 90 + ".jpg", "x" * 200 + "/b.jpg", "case.zip!/" + "folder/" * 30 + "b.jpg"]
+)
+def test_names_on_windows_are_shorter(locator: str, length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "MAX_COMPONENT", 110)
+    monkeypatch.setattr(names, "MAX_PATH", 170)
+    found = mirrored(locator, 12345, 20000, ".outline.png", length)
+    assert len(str(found).encode()) <= 170
+    assert all(len(part.encode()) <= 110 and not part.endswith((".", " ")) for part in found.parts)
+    assert found != mirrored(locator + "!", 12345, 20000, ".outline.png", length)

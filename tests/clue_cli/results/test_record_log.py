@@ -11,7 +11,7 @@ import pytest
 
 from clue_cli.errors import OutputError
 from clue_cli.results.record_log import RecordLog
-from tests.clue_cli.results.made import failure, image
+from tests.clue_cli.results.made import failure, image, open_store, put
 
 
 class Folder:
@@ -219,3 +219,15 @@ def test_the_log_is_synced_now_and_then_and_when_closed(folder: Folder, monkeypa
     log.close()
     log.close()
     assert len(synced) == 2
+
+
+def test_a_log_where_files_cannot_be_read_by_position(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows."""
+    monkeypatch.delattr("os.pread")
+    monkeypatch.delattr("os.O_CLOEXEC")
+    with open_store(tmp_path / "r") as store:
+        first = put(store, image("evidence/a.jpg"))
+        second = put(store, image("evidence/b.jpg"))
+        assert list(store.records()) == [first, second]
+    with open_store(tmp_path / "r") as store:
+        assert list(store.records()) == [first, second]

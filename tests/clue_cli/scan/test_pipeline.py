@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shutil
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,13 @@ from PIL import Image
 
 from clue_cli import __version__
 from clue_cli.errors import OutputError, WeightsError
+from clue_cli.evidence.hash_lists import HashList, read_hash_list
 from clue_cli.evidence.item import Item, Unreadable
+from clue_cli.evidence.selection import Selection
 from clue_cli.networks import DType, local
 from clue_cli.progress import ShownReporter
 from clue_cli.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord, Step
-from clue_cli.scan import ScanOptions, pipeline
+from clue_cli.scan import FailOn, ScanOptions, pipeline
 from clue_cli.scan.assemble import uncalibrated
 from model.calibration import Calibration
 from model.checkpoint import WEIGHTS_FILE, inspect
@@ -322,3 +326,81 @@ def test_a_score_that_was_never_calibrated_is_said(scan: Scan) -> None:
     (warning,) = [warning for warning in scan().warnings if "not calibrated" in warning]
     assert "above 0.5" in warning and "clue calibrate" in warning
     assert uncalibrated(Calibration(fitted_on="600 made pictures")) == []
+
+
+def test_what_was_not_opened_is_counted_by_kind(scan: Scan, evidence: Path, tmp_path: Path) -> None:
+    for number in range(20):
+        (evidence / f"claim{number}.pdf").write_bytes(b"%PDF-1.7 ...")
+    (evidence / "clip.mp4").write_bytes(b"\0\0\0\x14ftypmp42\0\0\0\0mp42")
+    (evidence / "old.rar").write_bytes(b"Rar!\x1a\x07\0...")
+    stream = io.StringIO()
+    with ShownReporter(stream=stream) as reporter:
+        run = scan(progress=reporter, fail_on=frozenset({FailOn.UNREAD}))
+    assert run.not_opened == {"PDF": 20, "archive": 1, "video": 1}
+    assert run.exit_code == 1
+    said = "20 PDF, 1 archive and 1 video were not opened; they can hold pictures."
+    assert stream.getvalue().splitlines()[-1] == f"NOT EXAMINED: {said}"
+    assert said in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_deleted_files_are_counted_apart_from_hidden_ones(scan: Scan, evidence: Path) -> None:
+    for name in (".trashed-1700000000-IMG_1.jpg", ".Trash-1000", ".hidden.jpg"):
+        (evidence / name).write_bytes(b"")
+    run = scan()
+    assert run.skipped == {"hidden": 1, "trash": 2}
+    assert any("Deleted files" in warning and ": 2 (--hidden" in warning for warning in run.warnings)
+
+
+def _list(path: Path, *contents: bytes) -> HashList:
+    path.write_text("\n".join(hashlib.sha256(content).hexdigest() for content in contents))
+    return read_hash_list(path)
+
+
+def test_known_files_are_left_out_and_those_on_the_alert_list_flagged(
+    scan: Scan, evidence: Path, tmp_path: Path
+) -> None:
+    photo, png = (evidence / "a.jpg").read_bytes(), (evidence / "sub" / "b.png").read_bytes()
+    known = _list(tmp_path / "known.txt", photo, png)
+    alert = _list(tmp_path / "alert.txt", png, (evidence / "cut.jpg").read_bytes())
+    run = scan(known=known, alert=alert)
+    found = records(tmp_path / "out")
+    assert ("evidence/a.jpg", 0) not in found
+    assert run.skipped == {"known": 1}
+    assert run.alerts == ["evidence/cut.jpg", "evidence/sub/b.png"]
+    flagged = {
+        place for place, record in found.items()
+        if isinstance(record, ImageRecord) and "on_alert_list" in [finding.kind for finding in record.findings]
+    }  # fmt: skip
+    assert flagged == {("evidence/sub/b.png", 0)}
+    assert (run.settings["known_sha256"], run.settings["alert_sha256"]) == (known.sha256, alert.sha256)
+
+
+def test_a_later_alert_list_reaches_what_is_recorded_already(scan: Scan, evidence: Path, tmp_path: Path) -> None:
+    scan()
+    alert = _list(tmp_path / "alert.txt", (evidence / "a.jpg").read_bytes())
+    again = scan(alert=alert)
+    assert again.counts.resumed == 6, "one of six images is computed again, and a failure is taken over"
+    found = [RECORD.validate_json(line) for line in (tmp_path / "out" / "records.jsonl").read_text().splitlines()]
+    last = [record for record in found if record.locator == "evidence/a.jpg"][-1]
+    assert isinstance(last, ImageRecord)
+    assert "on_alert_list" in [finding.kind for finding in last.findings]
+    assert scan(alert=alert).counts.resumed == 7
+    assert scan().counts.resumed == 7, "without a list what was said stays"
+
+
+def test_results_of_other_libraries_are_named(scan: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan()
+    assert not any("other libraries" in warning for warning in scan().warnings)
+    monkeypatch.setattr(pipeline, "library_versions", lambda: {"pillow": "99.0", "numpy": version("numpy")})
+    run = scan()
+    (warning,) = [warning for warning in run.warnings if "other libraries" in warning]
+    assert f"7 (pillow {version('pillow')}, now 99.0)" in warning
+
+
+def test_a_list_of_paths_and_limits_that_change_nothing_resume(scan: Scan, evidence: Path, tmp_path: Path) -> None:
+    first = scan(selection=Selection(exclude=("*.zip",)))
+    assert first.counts.images == 2
+    listed = scan(listed=(evidence / "a.jpg",), files_from="list.txt", decode_timeout=99.0)
+    assert listed.counts.resumed == 2, "the failure depends on the limit and is tried again"
+    assert listed.settings["files_from_paths"] == 1
+    assert listed.evidence[-1] == "--files-from list.txt"

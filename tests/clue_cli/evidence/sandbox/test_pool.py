@@ -321,3 +321,28 @@ def test_modules_in_the_working_folder_are_not_run(tmp_path: Path, monkeypatch: 
     monkeypatch.syspath_prepend("")
     with DecodePool(1) as pool:
         assert isinstance(decode(pool, pictures.jpeg())[0], Photo)
+
+
+def test_where_pipes_cannot_be_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows: decoding, a hanging decoder, and one that dies."""
+    monkeypatch.delattr("select.poll")
+    monkeypatch.delattr("os.pread")
+    with DecodePool(1, DecodeLimits(seconds=2.0), worker_module=BAD) as pool:
+        (photo,) = decode(pool, telling(0))
+        (late,) = decode(pool, telling(crashing_decoder.HANG))
+        (dead,) = decode(pool, telling(crashing_decoder.KILL))
+    assert isinstance(photo, Photo)
+    assert isinstance(late, Unreadable)
+    assert isinstance(dead, Unreadable)
+    assert late.code is FailureCode.DECODER_TIMEOUT
+    assert dead.code is FailureCode.DECODER_CRASHED
+
+
+def test_no_folder_for_temporary_files_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    with pytest.raises(ClueError, match="No space left") as caught, DecodePool(1):
+        pass
+    assert "TMPDIR" in str(caught.value.advice)
