@@ -11,13 +11,16 @@ import importlib
 import io
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from PIL import AvifImagePlugin, Image, ImageFile
 
 from clue_cli.evidence.formats import FORMATS
+from clue_cli.evidence.jpeg import structure
 from clue_cli.evidence.metadata import clean_text, file_finding, file_findings, read_exif
+from clue_cli.evidence.salvage import NothingLeftError, Salvaged, missing_end, salvage, salvage_jpeg, whole_jpeg
+from clue_cli.evidence.trailing import View, after_jpeg
 from clue_cli.records import ExifBrief, FailureCode, Finding
 from model.images.pixels import orientation_of, to_rgb
 
@@ -69,6 +72,9 @@ class Page:
     decoding: tuple[str, ...]
     findings: tuple[Finding, ...]
     exif: ExifBrief
+    rows: tuple[int, int] | None = None
+    missing: str = ""
+    doubt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +97,12 @@ Decoded = PageCount | Page | PageFailure
 
 
 def decode_pages(
-    data: bytes, sniffed_type: str, limits: DecodeLimits, gif_all_frames: bool = False, first_page: int = 0
+    data: bytes,
+    sniffed_type: str,
+    limits: DecodeLimits,
+    gif_all_frames: bool = False,
+    first_page: int = 0,
+    as_evidence: bool = False,
 ) -> Iterator[Decoded]:
     """Decode a picture page by page.
 
@@ -101,6 +112,8 @@ def decode_pages(
         limits: what a page may cost; the clock is the caller's.
         gif_all_frames: each frame of a GIF is a page; else only the first one.
         first_page: pages before this one are passed over.
+        as_evidence: a cut or damaged picture is decoded as far as it goes, and further views in a JPEG are pages; else
+            the one is a failure, and the others are not decoded.
 
     Yields:
         `PageCount` if there are several, then one `Page` or `PageFailure` per page, in order. Whatever the bytes
@@ -111,10 +124,11 @@ def decode_pages(
         try:
             image = _open(data, sniffed_type)
         except Exception as error:  # Pillow fed with hostile bytes raises whatever it likes
-            yield _failure(None, None, error)
+            yield _failure(None, None, error, missing_end(data, sniffed_type))
             return
         with image:
-            yield from _Pages(data, sniffed_type, image, limits, gif_all_frames, caught).decode(first_page)
+            pages = _Pages(data, sniffed_type, image, limits, gif_all_frames, caught, as_evidence)
+            yield from pages.decode(first_page)
 
 
 class _Refused(Exception):
@@ -125,15 +139,18 @@ class _Refused(Exception):
         self.code, self.message, self.advice = code, message, advice
 
 
-def _failure(page: int | None, page_count: int | None, error: Exception) -> PageFailure:
+def _failure(page: int | None, page_count: int | None, error: Exception, cut: str | None = None) -> PageFailure:
     if isinstance(error, _Refused):
         return PageFailure(page, page_count, error.code, error.message, error.advice)
+    if isinstance(error, NothingLeftError):
+        cut = str(error)
     if isinstance(error, MemoryError):
         advice = "Lower --max-megapixels, or use a machine with more memory."
         message = "Decoding needs more memory than it was given."
         return PageFailure(page, page_count, FailureCode.OUT_OF_MEMORY, message, advice)
     reason = clean_text(error) or type(error).__name__
-    return PageFailure(page, page_count, FailureCode.CORRUPT_IMAGE, f"The picture is damaged or cut: {reason}.")
+    message = cut or f"The picture is damaged or cut: {reason}."
+    return PageFailure(page, page_count, FailureCode.CORRUPT_IMAGE, message)
 
 
 def _open(data: bytes, sniffed_type: str) -> ImageFile.ImageFile:
@@ -164,9 +181,13 @@ class _Pages:
         limits: DecodeLimits,
         gif_all_frames: bool,
         caught: list[warnings.WarningMessage],
+        as_evidence: bool,
     ) -> None:
         self._data, self._type, self._image = data, sniffed_type, image
         self._limits, self._gif_all_frames, self._caught = limits, gif_all_frames, caught
+        self._as_evidence = as_evidence
+        self._jpeg = structure(data) if sniffed_type == "jpeg" else None
+        self._views: list[View] = []
 
     def decode(self, first_page: int) -> Iterator[Decoded]:
         count, surplus = 1, False
@@ -177,16 +198,22 @@ class _Pages:
             exif, findings = self._about_file()
             if self._type == "tiff" or (self._type == "gif" and self._gif_all_frames):
                 count, surplus = self._count_pages()
+            if self._as_evidence and self._views:
+                count = min(1 + len(self._views), self._limits.max_pages)
+                surplus = count <= len(self._views)
         except Exception as error:  # as above
             yield _failure(None, None, error)
             return
         if count > 1:
             yield PageCount(count)
         for page in range(first_page, count):
+            if page and self._views:
+                yield self._view(page, count)
+                continue
             try:
                 yield self._page(page, count, exif, findings)
             except Exception as error:  # as above; the other pages go on
-                yield _failure(page, count, error)
+                yield _failure(page, count, error, missing_end(self._data, self._type))
         if surplus:
             yield PageFailure(
                 None,
@@ -195,6 +222,16 @@ class _Pages:
                 f"The file holds more than {count} pages; the rest was not examined.",
                 "Raise --max-pages.",
             )
+
+    def _view(self, page: int, count: int) -> Decoded:
+        """A further view in a JPEG, which is a JPEG of its own."""
+        view = self._views[page - 1]
+        data = self._data[view.start : view.end]
+        decoded = next(iter(decode_pages(data, "jpeg", replace(self._limits, max_pages=1), as_evidence=True)))
+        if not isinstance(decoded, Page):
+            return replace(decoded, page=page, page_count=count) if isinstance(decoded, PageFailure) else decoded
+        said = file_finding("further_view", f"It lies in the file behind its main picture, as a {view.name}.")
+        return replace(decoded, page=page, page_count=count, findings=(said, *decoded.findings))
 
     def _count_pages(self) -> tuple[int, bool]:
         """How many pages there are, at most the limit, and whether there are more."""
@@ -229,7 +266,11 @@ class _Pages:
             exif = exif.model_copy(update={"thumbnail_present": False})
         xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or b""
         xmp = xmp.encode("utf-8", "replace") if isinstance(xmp, str) else bytes(xmp)
-        return exif, findings + file_findings(self._data, self._type, exif, xmp) + self._unseen_frames()
+        findings += file_findings(self._data, self._type, exif, xmp, self._jpeg)
+        if self._jpeg is not None:
+            trailing = after_jpeg(self._data, self._jpeg)
+            self._views, findings = trailing.views, findings + trailing.findings
+        return exif, findings + self._unseen_frames()
 
     def _unseen_frames(self) -> list[Finding]:
         frames = getattr(self._image, "n_frames", 1) if self._type in ("png", "webp", "avif", "heic") else 1
@@ -251,17 +292,63 @@ class _Pages:
             statement = "This page is a reduced-size version of another one."
             findings = [*findings, file_finding("reduced_size_page", statement)]
         orientation = orientation_of(image)
-        if self._type in ("gif", "heic"):  # a frame or a picture may turn out larger than the header said
-            image.load()
-            self._check_size()
-        rgb, decoding = to_rgb(image)
+        found = self._decoded(page, image)
+        decoding = found.decoding
         if orientation != 1:
             decoding.append(f"EXIF orientation {orientation} applied")
         if image.info.get("icc_profile"):
             decoding.append("ICC profile present, not applied")
         said = [f"Pillow: {clean_text(entry.message)}" for entry in self._caught[:_WARNINGS]]
-        findings = [*findings, *(file_finding("decoder_message", text) for text in dict.fromkeys(said))]
-        return Page(page, count, rgb, orientation, tuple(decoding), tuple(findings), exif)
+        messages = (file_finding("decoder_message", text) for text in dict.fromkeys(said))
+        about = (*found.findings, *findings, *messages)
+        return Page(
+            page, count, found.image, orientation, tuple(decoding), about, exif, found.rows, found.reason, found.doubt
+        )
+
+    def _decoded(self, page: int, image: ImageFile.ImageFile) -> Salvaged:
+        """The pixels, all of them or as far as they go."""
+        jpeg = self._jpeg if self._as_evidence else None
+        if jpeg is None or jpeg.end is not None:
+            try:
+                if self._type in ("gif", "heic"):  # a frame or a picture may turn out larger than the header said
+                    image.load()
+                    self._check_size()
+                found = Salvaged(*to_rgb(image))
+            except (MemoryError, _Refused):
+                raise
+            except Exception as error:  # as above
+                if not self._as_evidence:
+                    raise
+                return self._salvaged(page, error)
+            if jpeg is None:
+                return found
+            said = whole_jpeg(self._data, jpeg, found.image)
+            if said is not None:
+                found.findings += said
+                if said:
+                    found.doubt = "the compressed data are damaged, and rows may be displaced"
+                return found
+        return self._salvaged(page, None)
+
+    def _salvaged(self, page: int, error: Exception | None) -> Salvaged:
+        if self._jpeg is not None:
+            return salvage_jpeg(self._data, self._jpeg)
+        if self._type in ("heic", "avif", "webp"):  # their decoders give all or nothing
+            assert error is not None
+            raise error
+
+        def opened() -> ImageFile.ImageFile:
+            image = _open(self._data, self._type)
+            if page:
+                image.seek(page)
+            return image
+
+        try:
+            return salvage(opened)
+        except (MemoryError, NothingLeftError):
+            raise
+        except Exception:
+            raise error from None  # type: ignore[misc]  # the first one says more
 
     def _is_reduced(self) -> bool:
         kind = self._image.tag_v2.get(_SUBFILE_TYPE, 0) if self._type == "tiff" else 0  # type: ignore[attr-defined]

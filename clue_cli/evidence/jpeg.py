@@ -16,7 +16,7 @@ SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 APP1, APP2, APP13 = 0xE1, 0xE2, 0xED
 _SOI, _EOI, _SOS, _DRI = 0xD8, 0xD9, 0xDA, 0xDD
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_PROGRESSIVE, _ARITHMETIC = frozenset({0xC2, 0xC6, 0xCA, 0xCE}), frozenset(range(0xC9, 0xD0))
+_ARITHMETIC = frozenset(range(0xC9, 0xD0))
 _AFTER_SCAN = frozenset({0xC4, _EOI, _SOI, _SOS, 0xDB, 0xDC, _DRI, *range(0xE0, 0xF0), 0xFE})
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
@@ -64,11 +64,8 @@ class Structure:
 
     @property
     def arithmetic(self) -> bool:
+        """Whether the data are coded arithmetically, and so may end before they are all read."""
         return self.frame in _ARITHMETIC
-
-    @property
-    def progressive(self) -> bool:
-        return self.frame in _PROGRESSIVE
 
     @property
     def mcu_height(self) -> int:
