@@ -68,11 +68,12 @@ class Structure:
         return self.frame in _ARITHMETIC
 
     @property
-    def mcu_height(self) -> int:
-        """Rows of pixels that are decoded together."""
-        if len(self.sampling) == 1:
-            return 8
-        return 8 * max((vertical for _, vertical in self.sampling.values()), default=1)
+    def mcu(self) -> tuple[int, int]:
+        """Width and height in pixels of what is coded together, in a scan of all components."""
+        if len(self.sampling) <= 1:
+            return 8, 8
+        across, down = zip(*self.sampling.values(), strict=True)
+        return 8 * max(across), 8 * max(down)
 
     @property
     def refined(self) -> bool:
@@ -85,10 +86,26 @@ class Structure:
                         levels[number][index] = scan.low
         return not any(level for those in levels.values() for level in those)
 
+    def box_of_interval(self, number: int) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of the pixels of a restart interval, without the rows that upsampling mixes.
+
+        Of one that is not within one row of MCUs, all its rows.
+        """
+        wide, high = self.mcu
+        across, down = -(-self.width // wide), -(-self.height // high)
+        size = self.restart or across * down
+        first, last = number * size, min((number + 1) * size, across * down) - 1
+        top, bottom = first // across * high, min(self.height, (last // across + 1) * high)
+        above, below = (high > 8 and top > 0), (high > 8 and bottom < self.height)
+        left, right = (first % across * wide, (last % across + 1) * wide) if last - first < across else (0, self.width)
+        if right <= left:
+            left, right = 0, self.width
+        return left, top + above, min(right, self.width), bottom - below
+
     def rows_of_intervals(self, row: int) -> tuple[int, int]:
         """First and last row of the restart intervals that an MCU row's pixels belong to."""
-        widest = 1 if len(self.sampling) == 1 else max((across for across, _ in self.sampling.values()), default=1)
-        high, across = self.mcu_height, -(-self.width // (8 * widest))
+        wide, high = self.mcu
+        across = -(-self.width // wide)
         first = row // high * across
         begin, last = first // self.restart * self.restart, (first + across - 1) // self.restart * self.restart
         return begin // across * high, min(self.height, ((last + self.restart - 1) // across + 1) * high) - 1
@@ -192,16 +209,22 @@ def padded(data: bytes, found: Structure) -> bytes:
     return b"".join([*pieces, EOI])
 
 
-def with_other_end(data: bytes, found: Structure) -> bytes | None:
-    """The JPEG with the last bytes of its data replaced: a picture that stays the same had data left over.
+def with_other_ends(data: bytes, found: Structure) -> tuple[bytes, list[int]] | None:
+    """The JPEG with the last bytes of each restart interval replaced, and the numbers of those intervals.
 
-    None where that cannot be asked: not a single scan, too short, or arithmetic coding, which leaves bytes out.
+    MCUs of an interval that stay the same all the same had data left over. None where that cannot be asked: several
+    scans, or arithmetic coding, which leaves bytes out.
     """
     if len(found.scans) != 1 or found.arithmetic or found.end is None or found.strange is not None:
         return None
     scan = found.scans[0]
-    keep = scan.end - _REPLACED
-    if keep - scan.start < 64 or b"\xff" in data[keep - 1 : scan.end]:
-        return None
-    other = bytes(1 + (byte ^ 0x5A) % 250 for byte in data[keep : scan.end])
-    return data[found.start : keep] + other + _PAD + data[scan.end : found.end]
+    ends = [match.start() for match in _RESTART.finditer(data, scan.start, scan.end)] if found.restart else []
+    pieces, numbers, start = [data[found.start : scan.start]], [], scan.start
+    for number, end in enumerate([*ends, scan.end]):
+        own, mark = data[start:end], data[end : end + 2] if end < scan.end else b""
+        if len(own) >= 3 * _REPLACED and b"\xff" not in own[-_REPLACED - 1 :]:
+            own = own[:-_REPLACED] + bytes(1 + (byte ^ 0x5A) % 250 for byte in own[-_REPLACED:])
+            numbers.append(number)
+        pieces += [own, _PAD, mark]
+        start = end + 2
+    return b"".join([*pieces, data[scan.end : found.end]]), numbers

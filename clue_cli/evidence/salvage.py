@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFile
 
-from clue_cli.evidence.jpeg import Structure, mended, padded, structure, with_other_end
+from clue_cli.evidence.jpeg import Structure, mended, padded, structure, with_other_ends
 from clue_cli.evidence.metadata import file_finding
 from clue_cli.records import Finding
 from model.images.pixels import to_rgb
 
+_INTERVALS = 5000  # restart intervals of one JPEG that are looked at
 _CHECKED_MEGAPIXELS = 100.0  # larger JPEGs are not decoded a second time only to see whether they are whole
 
 Rows = tuple[int, int]
@@ -142,20 +143,29 @@ def whole_jpeg(data: bytes, found: Structure, image: Image.Image) -> list[Findin
     """
     if found.arithmetic or not found.scans or image.width * image.height > _CHECKED_MEGAPIXELS * 1e6:
         return []
-    corner = np.asarray(image.crop((image.width - 8 & ~7, image.height - 8 & ~7, image.width, image.height)))
-    flat = bool((corner == corner[0, 0]).all())  # what libjpeg fills with is flat
-    if len(found.scans) > 1 or found.restart or flat or found.strange is not None:
-        other = to_rgb(_jpeg(padded(data, found)))[0]
-        if ImageChops.difference(image, other).getbbox() is not None:
+    changed = with_other_ends(data, found)
+    try:
+        if _difference(image, padded(data, found)).getbbox() is not None:
             return None
-    changed = with_other_end(data, found)
-    if changed is None or ImageChops.difference(image, to_rgb(_jpeg(changed))[0]).getbbox() is not None:
+        difference = None if changed is None else _difference(image, changed[0])
+    except OSError:  # nonsense for the decoder, so it was looked at
         return []
+    if changed is None or difference is None:
+        return []
+    boxes = [found.box_of_interval(number) for number in changed[1][:_INTERVALS]]
+    unused = next((box for box in boxes if difference.crop(box).getbbox() is None), None)
+    if unused is None:
+        return []
+    where = f" in rows {unused[1]} to {unused[3] - 1}" if found.restart else ""
     statement = (
-        f"{DAMAGED}, or were not written for this picture: some are left over when it is complete. Rows may be "
+        f"{DAMAGED}, or were not written for this picture: some are left over{where}. Rows may be "
         "displaced or have wrong colours."
     )
     return [file_finding("damaged_data", statement)]
+
+
+def _difference(image: Image.Image, variant: bytes) -> Image.Image:
+    return ImageChops.difference(image, to_rgb(_jpeg(variant))[0])
 
 
 def _jpeg(data: bytes) -> ImageFile.ImageFile:
