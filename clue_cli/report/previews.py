@@ -6,6 +6,7 @@ They are for looking at. The mask and the 16-bit heatmap, at full size, are the 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -115,6 +116,20 @@ def write_previews(
     _save_palette(line, _OUTLINE_PALETTE, _OUTLINE_ALPHA, folder / files.outline, parts)
     _save_jpeg(_thumbnail(preview, marked, thumb_side), folder / files.thumbnail, parts, quality=82)
     return files
+
+
+def hatched(pixels: NDArray[np.uint8], boxes: Sequence[tuple[int, int, int, int]]) -> NDArray[np.uint8]:
+    """A copy of a picture with slanting lines over boxes (left, top, width, height) that were not examined.
+
+    Without boxes the picture itself. The lines are wide enough to be seen when the picture is shrunk.
+    """
+    if not boxes:
+        return pixels
+    shown, wide = pixels.copy(), max(4, max(pixels.shape[:2]) // 80)
+    for left, top, width, height in boxes:
+        slope = np.add.outer(np.arange(top, top + height), np.arange(left, left + width)) // wide % 2
+        shown[top : top + height, left : left + width] = np.where(slope, 190, 110)[..., None]
+    return shown
 
 
 def write_panel(to: BinaryIO, values: NDArray[np.float32], max_side: int = 1600) -> None:

@@ -27,17 +27,19 @@ BYTES_PER_PIXEL = 64
 def panels(photo: Photo) -> Iterator[tuple[str, NDArray[np.float32] | str]]:
     """Each method's name with its map, H×W float32 in [0, 1] as displayed, or with why there is none.
 
-    The methods see the image as stored, like the network: some look at the 8×8 grid of a JPEG.
+    The methods see the image as stored, like the network: some look at the 8×8 grid of a JPEG. Where an image was not
+    examined, its maps are 0.
     """
-    height, width = photo.pixels.shape[:2]
+    pixels = photo.examined
+    height, width = pixels.shape[:2]
     if height * width > MAX_MEGAPIXELS * 1e6:
         yield from ((name, f"larger than {MAX_MEGAPIXELS:g} megapixels") for name in SUFFIXES)
         return
     for name, method in _methods().items():
         try:
-            found = method(photo.pixels)
+            found = method(pixels)
             broken = found.shape != (height, width) or not (float(found.min()) >= 0 and float(found.max()) <= 1)
-            yield name, "the method gave no map" if broken else photo.displayed(found)
+            yield name, "the method gave no map" if broken else photo.in_full(photo.displayed(found))
         except MemoryError:
             yield name, "out of memory"
         except (ValueError, ArithmeticError, OSError) as error:  # pictures of one pixel's width, and the like

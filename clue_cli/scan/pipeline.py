@@ -31,12 +31,13 @@ from clue_cli.networks import Network, Unpredicted, networks_for
 from clue_cli.networks.find import find_devices, find_model
 from clue_cli.records import FailureCode, FailureRecord, FileIdentity, ModelInfo, RunRecord, Step
 from clue_cli.report.html import write_report
+from clue_cli.report.previews import hatched
 from clue_cli.results.folder import output_errors
 from clue_cli.results.panels import BYTES_PER_PIXEL as PANEL_BYTES_PER_PIXEL
 from clue_cli.results.panels import MAX_MEGAPIXELS as PANEL_MEGAPIXELS
 from clue_cli.results.resume import ResumeIndex
 from clue_cli.results.scan_store import ResultStore
-from clue_cli.scan.assemble import failure_record, image_record, photo_failure, uncalibrated
+from clue_cli.scan.assemble import doubted, failure_record, image_record, photo_failure, uncalibrated
 from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.scan.calibration_file import load as load_calibration
 from clue_cli.scan.options import GifFrames, ScanOptions
@@ -69,8 +70,8 @@ class Decoded:
 
     @property
     def for_network(self) -> NDArray[np.uint8]:
-        """Every page is predicted."""
-        return self.photo.pixels
+        """Every page is predicted, as far as it is there."""
+        return self.photo.examined
 
 
 def scan(
@@ -174,7 +175,8 @@ class _Scan:
         self.archives: list[tuple[ArchiveOpened, str]] = []
         self.flow = Flow(networks, self.read, self.decode, self.write, log.warn, stop=stop, decoders=options.workers)
         limits = DecodeLimits(max_megapixels=options.max_megapixels, max_pages=options.max_pages)
-        self.pool = DecodePool(self.flow.decoders, limits, gif_all_frames=options.gif_frames is GifFrames.ALL)
+        frames = options.gif_frames is GifFrames.ALL
+        self.pool = DecodePool(self.flow.decoders, limits, gif_all_frames=frames, as_evidence=True)
         self.reader = ArchiveReader()
 
     def read(self) -> Iterator[Encoded]:
@@ -288,9 +290,9 @@ class _Scan:
 
     def _write_one(self, photo: Photo, prediction: Prediction[Decoded], device: str) -> None:
         started = time.perf_counter()
-        pixels, heatmap = photo.displayed(photo.pixels), photo.displayed(prediction.heatmap)
+        pixels, heatmap = photo.displayed(photo.examined), photo.displayed(prediction.heatmap)
         try:
-            finding = judge(pixels, heatmap, prediction.features, self.calibration)
+            finding = doubted(judge(pixels, heatmap, prediction.features, self.calibration), photo.doubt)
         except ValueError as error:
             self.fail(photo_failure(photo, Step.PREDICT, FailureCode.NOT_FINITE, f"No verdict: {error}."))
             return
@@ -302,7 +304,9 @@ class _Scan:
             previews=self.options.previews,
             panels=self.options.panels,
         )
-        self.store.write_previews(outputs, pixels, heatmap, finding.mask)
+        heatmap, mask = photo.in_full(heatmap), photo.in_full(finding.mask)
+        shown = hatched(photo.displayed(photo.pixels), [photo.box_of_rows(*rows) for rows in photo.not_examined])
+        self.store.write_previews(outputs, shown, heatmap, mask)
         outputs, missing = self.store.write_panels(outputs, photo)
         record = image_record(
             photo,
@@ -316,7 +320,7 @@ class _Scan:
             missing=missing,
             seconds_write=time.perf_counter() - started,
         )
-        self.log.record(self.store.write_image(record, finding.mask, heatmap))
+        self.log.record(self.store.write_image(record, mask, heatmap))
 
     def fail(self, record: FailureRecord) -> None:
         """Record a failure and go on."""
