@@ -259,6 +259,8 @@ class _Pages:
         if page and self._opened.developed is not None:
             image, orientation = self._opened.developed(), orientation_of(self._image)
             return Page(page, count, image, orientation, (DEVELOPED,), (), exif)
+        if not page and (error := getattr(self._image, "first_error", None)) is not None:
+            raise error
         if self._type in _PAGED or self._type in _ANIMATED:
             frame = self._frame(page)
             if self._image.tell() != frame:

@@ -17,7 +17,7 @@ from functools import partial
 from importlib.util import find_spec
 from types import ModuleType
 
-from PIL import AvifImagePlugin, Image
+from PIL import AvifImagePlugin, Image, TiffImagePlugin
 
 from clue_cli.evidence.camera_raw import largest_preview
 from clue_cli.evidence.formats import CAMERA_RAW, FORMATS
@@ -126,6 +126,21 @@ def explained(error: Exception, data: bytes, sniffed_type: str, page: int = 0) -
     return Refused(FailureCode.UNSUPPORTED_FORMAT, f"clue does not decode this kind of picture: {what}.", EXPORT)
 
 
+class _Tiff(TiffImagePlugin.TiffImageFile):
+    """A TIFF that can be opened for its other pages when its first one is of a kind that Pillow does not know."""
+
+    first_error: Exception | None = None
+
+    def _setup(self) -> None:
+        try:
+            super()._setup()
+        except Exception as error:
+            if self.tell() or not self.is_animated:
+                raise
+            self.first_error = error
+            self._mode, self._size, self.tile = "1", (1, 1), []
+
+
 def _by_pillow(data: bytes, sniffed_type: str) -> Image.Image:
     plugin = FORMATS[sniffed_type].pillow
     assert plugin is not None, sniffed_type
@@ -135,6 +150,8 @@ def _by_pillow(data: bytes, sniffed_type: str) -> Image.Image:
     factory, accept = Image.OPEN[plugin]
     if accept is not None and accept(data[:16]) is not True:
         raise SyntaxError(f"not a {plugin} file")
+    if sniffed_type == "tiff":
+        return _Tiff(io.BytesIO(data), "")
     return factory(io.BytesIO(data), "")  # as Image.open does, which keeps the plugin's reason to itself
 
 

@@ -47,6 +47,7 @@ def test_every_picture_type_is_sniffed(name: str, data: bytes) -> None:
         (b"Rar!\x1a\x07\x01\0", "rar"),
         (b"%PDF-1.7", "pdf"),
         (b"8BPS\0\1", "psd"),
+        (pictures.raf(), "raf"),
         (b"II*\0\x10\0\0\0CR\x02\0", "cr2"),
         (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "cr3"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "heic"),
