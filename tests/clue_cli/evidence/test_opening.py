@@ -213,6 +213,10 @@ def test_a_heic_with_many_references_is_decoded(options: dict[str, int]) -> None
     assert decoded.image.width == expected
 
 
+def test_a_heic_may_have_any_main_brand() -> None:
+    assert difference(page(heic().replace(b"ftypheic", b"ftypMiHE"))) < 12
+
+
 def test_the_maps_in_a_heic_are_named() -> None:
     assert statements(page(heic(maps=2))) == [
         "Maps that belong to the picture, as phones write them, were not examined: 2 (hdrgainmap)."
