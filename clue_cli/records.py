@@ -178,13 +178,23 @@ class Region(Model):
 
     box: BoundingBox = Field(description="The smallest rectangle around the region.")
     area: int = Field(gt=0, description="Number of marked pixels in the region.")
-    area_ratio: float = Field(ge=0, le=1, description="Area of the region / all pixels of the image, 0 to 1.")
+    area_ratio: float = Field(ge=0, le=1, description="Area of the region / all examined pixels of the image, 0 to 1.")
     mean_probability: float = Field(ge=0, le=1, description="Mean of the heatmap over the region, 0 to 1.")
     peak_probability: float = Field(ge=0, le=1, description="Largest heatmap value in the region, 0 to 1.")
     matching_place: MatchingPlace | None = Field(
         default=None,
         description="Another place of the image that the region matches; null: none known.",
     )
+
+
+class NotExamined(Model):
+    """A band of an image that was not examined, since the file does not hold it whole."""
+
+    rows: list[int] = Field(
+        min_length=2, max_length=2, description="First and last row, from 0, of the image as stored."
+    )
+    box: BoundingBox = Field(description="The band in the image as displayed.")
+    reason: str = Field(description="Why, in words.")
 
 
 class ExifBrief(Model):
@@ -253,6 +263,9 @@ class OutputPaths(Model):
     heat_overlay: str | None = Field(default=None, description="The heatmap in colour, transparent where it is low.")
     outline: str | None = Field(default=None, description="The outline of the mask, transparent elsewhere.")
     thumbnail: str | None = Field(default=None, description="A small picture for the table.")
+    embedded_thumbnail: str | None = Field(
+        default=None, description="The thumbnail that the file itself holds, as displayed, if it shows something else."
+    )
     error_level_analysis: str | None = Field(
         default=None, description="With `--panels`: map of error level analysis, an aid and no verdict."
     )
@@ -292,7 +305,12 @@ class ImageRecord(Model):
     height: int = Field(gt=0, description="Height in pixels, as displayed (EXIF orientation applied).")
     verdicts: dict[Question, Answer] = Field(min_length=1, description="The answer to each question, by its name.")
     findings: list[Finding] = Field(default=[], description="What was found in the pixels, the file and its container.")
-    forged_area_ratio: float = Field(ge=0, le=1, description="Marked pixels / all pixels, 0 to 1.")
+    not_examined: list[NotExamined] = Field(
+        default=[],
+        description="Parts of a cut or damaged picture that were not examined. Mask and heatmap are 0 there, and every "
+        "share of area is one of what was examined.",
+    )
+    forged_area_ratio: float = Field(ge=0, le=1, description="Marked pixels / all examined pixels, 0 to 1.")
     threshold: float = Field(
         ge=0,
         le=1,

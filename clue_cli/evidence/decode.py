@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from PIL import Image
 
+from clue_cli.evidence.jpeg import structure
 from clue_cli.evidence.metadata import file_finding, file_findings, read_exif
 from clue_cli.evidence.opening import DEVELOPED, Opened, Refused, check_size, explained, open_picture, words
+from clue_cli.evidence.salvage import NothingLeftError, Salvaged, missing_end, salvage, salvage_jpeg, whole_jpeg
+from clue_cli.evidence.trailing import View, after_jpeg
 from clue_cli.records import ExifBrief, FailureCode, Finding
 from model.images.pixels import orientation_of, to_rgb
 
@@ -69,6 +72,9 @@ class Page:
     decoding: tuple[str, ...]
     findings: tuple[Finding, ...]
     exif: ExifBrief
+    rows: tuple[int, int] | None = None
+    missing: str = ""
+    doubt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +97,12 @@ Decoded = PageCount | Page | PageFailure
 
 
 def decode_pages(
-    data: bytes, sniffed_type: str, limits: DecodeLimits, gif_all_frames: bool = False, first_page: int = 0
+    data: bytes,
+    sniffed_type: str,
+    limits: DecodeLimits,
+    gif_all_frames: bool = False,
+    first_page: int = 0,
+    as_evidence: bool = False,
 ) -> Iterator[Decoded]:
     """Decode a picture page by page.
 
@@ -101,6 +112,8 @@ def decode_pages(
         limits: what a page may cost; the clock is the caller's.
         gif_all_frames: each frame of a GIF is a page; else only the first one.
         first_page: pages before this one are passed over.
+        as_evidence: a cut or damaged picture is decoded as far as it goes, and further views in a JPEG are pages; else
+            the one is a failure, and the others are not decoded.
 
     Yields:
         `PageCount` if there are several, then one `Page` or `PageFailure` per page, in order. Whatever the bytes
@@ -111,21 +124,24 @@ def decode_pages(
         try:
             opened = open_picture(data, sniffed_type, limits.max_megapixels)
         except Exception as error:  # Pillow fed with hostile bytes raises whatever it likes
-            yield _failure(None, None, explained(error, data, sniffed_type))
+            yield _failure(None, None, explained(error, data, sniffed_type), missing_end(data, sniffed_type))
             return
         with opened.image:
-            yield from _Pages(opened, limits, gif_all_frames, caught).decode(first_page)
+            yield from _Pages(opened, limits, gif_all_frames, caught, as_evidence).decode(first_page)
 
 
-def _failure(page: int | None, page_count: int | None, error: Exception) -> PageFailure:
+def _failure(page: int | None, page_count: int | None, error: Exception, cut: str | None = None) -> PageFailure:
     if isinstance(error, Refused):
         return PageFailure(page, page_count, error.code, error.message, error.advice)
+    if isinstance(error, NothingLeftError):
+        cut = str(error)
     if isinstance(error, MemoryError):
         advice = "Lower --max-megapixels, or use a machine with more memory."
         message = "Decoding needs more memory than it was given."
         return PageFailure(page, page_count, FailureCode.OUT_OF_MEMORY, message, advice)
     reason = words(error) or type(error).__name__
-    return PageFailure(page, page_count, FailureCode.CORRUPT_IMAGE, f"The picture is damaged or cut: {reason}.")
+    message = cut or f"The picture is damaged or cut: {reason}."
+    return PageFailure(page, page_count, FailureCode.CORRUPT_IMAGE, message)
 
 
 class _Pages:
@@ -137,10 +153,14 @@ class _Pages:
         limits: DecodeLimits,
         gif_all_frames: bool,
         caught: list[warnings.WarningMessage],
+        as_evidence: bool,
     ) -> None:
         self._data, self._type, self._image = opened.data, opened.type, opened.image
         self._opened, self._main = opened, opened.image.tell()
         self._limits, self._gif_all_frames, self._caught = limits, gif_all_frames, caught
+        self._as_evidence = as_evidence
+        self._jpeg = structure(opened.data) if opened.type == "jpeg" else None
+        self._views: list[View] = []
 
     def decode(self, first_page: int) -> Iterator[Decoded]:
         count, surplus = 1, False
@@ -152,18 +172,25 @@ class _Pages:
             if self._type in _PAGED or (self._type in _ANIMATED and self._gif_all_frames):
                 count, surplus = self._count_pages()
                 self._image.seek(self._main)  # a page that could not be set up would pass for the one at hand
+            if self._as_evidence and self._views:
+                count = min(1 + len(self._views), self._limits.max_pages)
+                surplus = count <= len(self._views)
         except Exception as error:  # as above
             yield _failure(None, None, explained(error, self._data, self._type))
             return
         if self._opened.developed is not None:
-            count = 2
+            count, self._views = 2, []
         if count > 1:
             yield PageCount(count)
         for page in range(first_page, count):
+            if page and self._views:
+                yield self._view(page, count)
+                continue
             try:
                 yield self._page(page, count, exif, findings)
             except Exception as error:  # as above; the other pages go on
-                yield _failure(page, count, explained(error, self._data, self._type, page))
+                explanation = explained(error, self._data, self._type, page)
+                yield _failure(page, count, explanation, missing_end(self._data, self._type))
         if surplus:
             yield PageFailure(
                 None,
@@ -172,6 +199,16 @@ class _Pages:
                 f"The file holds more than {count} pages; the rest was not examined.",
                 "Raise --max-pages.",
             )
+
+    def _view(self, page: int, count: int) -> Decoded:
+        """A further view in a JPEG, which is a JPEG of its own."""
+        view = self._views[page - 1]
+        data = self._data[view.start : view.end]
+        decoded = next(iter(decode_pages(data, "jpeg", replace(self._limits, max_pages=1), as_evidence=True)))
+        if not isinstance(decoded, Page):
+            return replace(decoded, page=page, page_count=count) if isinstance(decoded, PageFailure) else decoded
+        said = file_finding("further_view", f"It lies in the file behind its main picture, as a {view.name}.")
+        return replace(decoded, page=page, page_count=count, findings=(said, *decoded.findings))
 
     def _count_pages(self) -> tuple[int, bool]:
         """How many pages there are, at most the limit, and whether there are more."""
@@ -201,8 +238,11 @@ class _Pages:
             exif = exif.model_copy(update={"thumbnail_present": False})
         xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or b""
         xmp = xmp.encode("utf-8", "replace") if isinstance(xmp, str) else bytes(xmp)
-        findings += [*file_findings(self._data, self._type, exif, xmp), *self._opened.findings, *self._unseen_frames()]
-        return exif, findings
+        findings += file_findings(self._data, self._type, exif, xmp, self._jpeg)
+        if self._jpeg is not None:
+            trailing = after_jpeg(self._data, self._jpeg)
+            self._views, findings = trailing.views, findings + trailing.findings
+        return exif, [*findings, *self._opened.findings, *self._unseen_frames()]
 
     def _unseen_frames(self) -> list[Finding]:
         kind, statement = "pictures_not_examined", ""
@@ -231,18 +271,67 @@ class _Pages:
             statement = "This page is a reduced-size version of another one."
             findings = [*findings, file_finding("reduced_size_page", statement)]
         orientation = orientation_of(image)
-        if self._type in ("gif", "heic", "ico"):  # a frame or a picture may turn out larger than the header said
-            image.load()
-            self._check_size()
-        rgb, converted = to_rgb(image)
-        decoding = [*self._opened.decoding, *converted]
+        found = self._decoded(page, image)
+        decoding = [*self._opened.decoding, *found.decoding]
         if orientation != 1:
             decoding.append(f"EXIF orientation {orientation} applied")
         if image.info.get("icc_profile"):
             decoding.append("ICC profile present, not applied")
         said = [f"Pillow: {words(entry.message)}" for entry in self._caught[:_WARNINGS]]
-        findings = [*findings, *(file_finding("decoder_message", text) for text in dict.fromkeys(said))]
-        return Page(page, count, rgb, orientation, tuple(decoding), tuple(findings), exif)
+        messages = (file_finding("decoder_message", text) for text in dict.fromkeys(said))
+        about = (*found.findings, *findings, *messages)
+        return Page(
+            page, count, found.image, orientation, tuple(decoding), about, exif, found.rows, found.reason, found.doubt
+        )
+
+    def _decoded(self, page: int, image: Image.Image) -> Salvaged:
+        """The pixels, all of them or as far as they go."""
+        jpeg = self._jpeg if self._as_evidence else None
+        if jpeg is None or jpeg.end is not None:
+            try:
+                if self._type in (
+                    "gif",
+                    "heic",
+                    "ico",
+                ):  # it may turn out larger than the header said
+                    image.load()
+                    self._check_size()
+                found = Salvaged(*to_rgb(image))
+            except (MemoryError, Refused):
+                raise
+            except Exception as error:  # as above
+                if not self._as_evidence:
+                    raise
+                return self._salvaged(page, error)
+            if jpeg is None:
+                return found
+            said = whole_jpeg(self._data, jpeg, found.image)
+            if said is not None:
+                found.findings += said
+                if said:
+                    found.doubt = "the compressed data are damaged, and rows may be displaced"
+                return found
+        return self._salvaged(page, None)
+
+    def _salvaged(self, page: int, error: Exception | None) -> Salvaged:
+        if self._jpeg is not None:
+            return salvage_jpeg(self._data, self._jpeg)
+        if self._type in ("heic", "avif", "webp", "jxl"):  # their decoders give all or nothing
+            assert error is not None
+            raise error
+
+        def opened() -> Any:
+            image = open_picture(self._data, self._type, self._limits.max_megapixels).image
+            if page:
+                image.seek(self._frame(page))
+            return image
+
+        try:
+            return salvage(opened)
+        except (MemoryError, NothingLeftError):
+            raise
+        except Exception:
+            raise error from None  # type: ignore[misc]  # the first one says more
 
     def _frame(self, page: int) -> int:
         """The frame that is a page: the main picture of a HEIC comes first, wherever it is in the file."""

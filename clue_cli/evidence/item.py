@@ -117,6 +117,9 @@ class Photo:
         decoding: what was done to get here, in words.
         findings: about the file and its container (a lying extension, trailing bytes, recovered truncation, …).
         exif: EXIF in brief.
+        rows: first and last row, as stored, that are there to be examined; None: all of them.
+        missing: why the others are not, in words.
+        doubt: why no verdict but inconclusive can be given, in words; None: one can.
         seconds_read, seconds_decode: wall-clock seconds.
     """
 
@@ -129,9 +132,42 @@ class Photo:
     decoding: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     exif: ExifBrief = field(default_factory=ExifBrief)
+    rows: tuple[int, int] | None = None
+    missing: str = ""
+    doubt: str | None = None
     seconds_read: float = 0.0
     seconds_decode: float = 0.0
 
     def displayed(self, stored: NDArray[_Sample]) -> NDArray[_Sample]:
         """The pixels, or a map of them, as a viewer turns them: a view."""
         return displayed_view(stored, self.orientation)
+
+    @property
+    def examined(self) -> NDArray[np.uint8]:
+        """The pixels that the network sees, as stored: a view."""
+        return self.pixels if self.rows is None else self.pixels[self.rows[0] : self.rows[1] + 1]
+
+    def in_full(self, examined: NDArray[_Sample]) -> NDArray[_Sample]:
+        """A map of the examined pixels as displayed, at the size of the whole picture: zero where none was examined."""
+        if self.rows is None:
+            return examined
+        left, top, width, height = self.box_of_rows(*self.rows)
+        full = np.zeros(self.displayed(self.pixels).shape[:2], examined.dtype)
+        full[top : top + height, left : left + width] = examined
+        return full
+
+    def box_of_rows(self, first: int, last: int) -> tuple[int, int, int, int]:
+        """Left, top, width and height, as displayed, of rows as stored."""
+        inside = np.zeros((len(self.pixels), 1), np.bool_)
+        inside[first : last + 1] = True
+        line = self.displayed(inside)
+        start, length, width = int(line.ravel().argmax()), last + 1 - first, self.pixels.shape[1]
+        return (0, start, width, length) if line.shape[1] == 1 else (start, 0, length, width)
+
+    @property
+    def not_examined(self) -> list[tuple[int, int]]:
+        """First and last row, as stored, of each band that was not examined."""
+        if self.rows is None:
+            return []
+        bands = (0, self.rows[0] - 1), (self.rows[1] + 1, len(self.pixels) - 1)
+        return [(first, last) for first, last in bands if first <= last]

@@ -10,11 +10,13 @@ import io
 import logging
 import re
 import unicodedata
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import exifread
 
+from clue_cli.evidence.jpeg import APP13, SEGMENTS, Structure, structure
 from clue_cli.records import ExifBrief, Finding, Origin
 
 _TEXT_LIMIT = 200  # characters, as ExifBrief promises
@@ -31,10 +33,6 @@ _EDITORS = re.compile(
 _CREATOR_TOOL = re.compile(rb"xmp:CreatorTool(?:\s*=\s*[\"']([^\"'<>]{1,400})|>([^<]{1,400})<)")
 _GENERATED = re.compile(rb"(?:compositeWith)?[tT]rainedAlgorithmicMedia")  # IPTC DigitalSourceType
 _JUMBF_C2PA = b"jumdc2pa"  # JUMBF description box of a C2PA manifest store: box type, then the UUID's first bytes
-
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
-_SEGMENTS = 20_000  # an honest JPEG has some dozens, a PNG hundreds; a hostile one could be made of nothing else
-_SOI, _EOI, _APP13, _APP2 = 0xD8, 0xD9, 0xED, 0xE2
 
 
 def clean_text(value: object, limit: int = _TEXT_LIMIT) -> str | None:
@@ -103,8 +101,13 @@ def _brief(tags: Mapping[str, Any]) -> ExifBrief:
     )
 
 
-def file_findings(data: bytes, sniffed_type: str, exif: ExifBrief, xmp: bytes) -> list[Finding]:
-    """Findings about the file as a whole: programs it names, provenance data, bytes after its end."""
+def file_findings(
+    data: bytes, sniffed_type: str, exif: ExifBrief, xmp: bytes, jpeg: Structure | None = None
+) -> list[Finding]:
+    """Findings about the file as a whole: programs it names, provenance data, its end and bytes after it.
+
+    What follows a JPEG is in `trailing`.
+    """
     findings = []
     if exif.software and _EDITORS.search(exif.software):
         findings.append(_claim("editing_software", f"EXIF says it was last saved by {exif.software}."))
@@ -118,67 +121,53 @@ def file_findings(data: bytes, sniffed_type: str, exif: ExifBrief, xmp: bytes) -
         statement = "It carries a C2PA manifest (content credentials); clue does not verify it."
         findings.append(_claim("content_credentials", statement))
     if sniffed_type == "jpeg":
-        findings += _jpeg_findings(data)
+        findings += _jpeg_findings(data, structure(data) if jpeg is None else jpeg)
     elif sniffed_type == "png":
-        findings += _trailing(data[_png_end(data) :], "PNG")
+        findings += _png_findings(data)
     elif sniffed_type == "gif" and not data.rstrip(b"\0").endswith(b";"):
         statement = "The GIF lacks its end mark: it may have been cut, and hold fewer frames than it did."
         findings.append(file_finding("end_missing", statement))
     return findings
 
 
-def _png_end(data: bytes) -> int:
-    """Where the first IEND chunk ends, walking from chunk to chunk; the end of the data if there is none."""
-    position = 8
-    for _ in range(_SEGMENTS):
+def _png_findings(data: bytes) -> list[Finding]:
+    """Walk from chunk to chunk: wrong checksums, a missing end, and what follows the first IEND."""
+    position, wrong, view = 8, list[str](), memoryview(data)
+    for _ in range(SEGMENTS):
         length, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
-        position += 12 + length
+        end = position + 12 + length
+        if len(kind) < 4 or end > len(data):
+            break
+        if zlib.crc32(view[position + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            wrong.append(clean_text(kind) or "")
+        position = end
         if kind == b"IEND":
-            return position
-        if position >= len(data):
             break
-    return len(data)
+    findings = []
+    if wrong:
+        names = ", ".join(dict.fromkeys(wrong[:50]))
+        statement = f"The checksums of {len(wrong)} chunks of the PNG are wrong ({names})"
+        if len(wrong) == 1:
+            statement = f"The checksum of a chunk of the PNG is wrong ({names})"
+        findings.append(file_finding("checksum_wrong", f"{statement}: it was changed or damaged after it was written."))
+    if kind == b"IEND" and end <= len(data):
+        return findings + _trailing(data[position:], "PNG")
+    statement = "The PNG lacks its end mark (IEND): it may have been cut."
+    return [*findings, file_finding("end_missing", statement)]
 
 
-def _jpeg_findings(data: bytes) -> list[Finding]:
-    findings: list[Finding] = []
-    photoshop = multi_picture = False
-    position = 2
-    for _ in range(_SEGMENTS):
-        match = _JPEG_MARKER.search(data, position)
-        if match is None:
-            break
-        marker, start = match[0][1], match.end()
-        if marker == _EOI:
-            rest = data[start:]
-            findings += (multi_picture and _further_pictures(rest)) or _trailing(rest, "JPEG")
-            break
-        if marker == _SOI:
-            position = start
-            continue
-        length = int.from_bytes(data[start : start + 2], "big")
-        content = data[start + 2 : start + 16]
-        photoshop |= marker == _APP13 and content.startswith(b"Photoshop 3.0")
-        multi_picture |= marker == _APP2 and content.startswith(b"MPF\0")
-        position = start + max(length, 2)  # after SOS: into the entropy-coded data, where no marker stands
-    if photoshop:
-        statement = "It carries a Photoshop resource block (APP13), as Photoshop and some other programs write."
-        findings.append(_claim("photoshop_resources", statement))
-    return findings
-
-
-def _further_pictures(rest: bytes) -> list[Finding]:
-    if count := rest.count(b"\xff\xd8\xff"):
-        statement = f"Pictures after the main one (MPO) that were not examined: {count}."
-        return [file_finding("pictures_not_examined", statement)]
-    return []
+def _jpeg_findings(data: bytes, found: Structure) -> list[Finding]:
+    if not any(marker == APP13 and data.startswith(b"Photoshop 3.0", start) for marker, start, _ in found.segments):
+        return []
+    statement = "It carries a Photoshop resource block (APP13), as Photoshop and some other programs write."
+    return [_claim("photoshop_resources", statement)]
 
 
 def _trailing(rest: bytes, name: str) -> list[Finding]:
     if not rest:
         return []
     what = "bytes of other data" if rest.strip(b"\0") else "zero bytes"
-    return [file_finding("trailing_data", f"{len(rest)} {what} follow the end of the {name}.")]
+    return [file_finding("trailing_data", f"{len(rest):,} {what} follow the end of the {name}.")]
 
 
 def file_finding(kind: str, statement: str) -> Finding:

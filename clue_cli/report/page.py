@@ -408,6 +408,10 @@ def image_detail(record: ImageRecord, model: int) -> dict[str, Any]:
             ]
             for region in record.regions
         ],
+        "missing": [
+            [band.box.x, band.box.y, band.box.width, band.box.height, *band.rows, printable(band.reason)]
+            for band in record.not_examined
+        ],
         "urls": {
             name: local_url(path)
             for name, path in record.outputs.model_dump(exclude_none=True).items()

@@ -8,7 +8,7 @@ the panel and not the image: its record says why there is none.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import BinaryIO
 
@@ -169,6 +169,20 @@ def write_previews(
         _thumbnail(preview, marked, thumb_side).save(stream, "JPEG", quality=82)
 
 
+def hatched(pixels: NDArray[np.uint8], boxes: Sequence[tuple[int, int, int, int]]) -> NDArray[np.uint8]:
+    """A copy of a picture with slanting lines over boxes (left, top, width, height) that were not examined.
+
+    Without boxes the picture itself. The lines are wide enough to be seen when the picture is shrunk.
+    """
+    if not boxes:
+        return pixels
+    shown, wide = pixels.copy(), max(4, max(pixels.shape[:2]) // 80)
+    for left, top, width, height in boxes:
+        slope = np.add.outer(np.arange(top, top + height), np.arange(left, left + width)) // wide % 2
+        shown[top : top + height, left : left + width] = np.where(slope, 190, 110)[..., None]
+    return shown
+
+
 def write_panel(to: BinaryIO, values: NDArray[np.float32], max_side: int = 1600) -> None:
     """Write the map of a classical method as an opaque PNG in the colours of the heatmap, shrunk like a preview.
 
@@ -291,17 +305,19 @@ def _save_palette(to: BinaryIO, indices: NDArray[np.uint8], palette: bytes, alph
 def panels(photo: Photo) -> Iterator[tuple[str, NDArray[np.float32] | str]]:
     """Each method's name with its map, H×W float32 in [0, 1] as displayed, or with why there is none.
 
-    The methods see the image as stored, like the network: some look at the 8×8 grid of a JPEG.
+    The methods see the image as stored, like the network: some look at the 8×8 grid of a JPEG. Where an image was not
+    examined, its maps are 0.
     """
-    height, width = photo.pixels.shape[:2]
+    pixels = photo.examined
+    height, width = pixels.shape[:2]
     if height * width > PANEL_MEGAPIXELS * 1e6:
         yield from ((name, f"larger than {PANEL_MEGAPIXELS:g} megapixels") for name in PANELS)
         return
     for name, method in _methods().items():
         try:
-            found = method(photo.pixels)
+            found = method(pixels)
             broken = found.shape != (height, width) or not (float(found.min()) >= 0 and float(found.max()) <= 1)
-            yield name, "the method gave no map" if broken else photo.displayed(found)
+            yield name, "the method gave no map" if broken else photo.in_full(photo.displayed(found))
         except MemoryError:
             yield name, "out of memory"
         except (ValueError, ArithmeticError, OSError) as error:  # pictures of one pixel's width, and the like

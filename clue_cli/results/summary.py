@@ -30,6 +30,11 @@ _COLUMNS: dict[str, tuple[str, Callable[[ImageRecord], Cell], Callable[[FailureR
     "advice": ("What can be done about the failure.", lambda r: None, lambda r: r.advice),
     "width": ("Pixels, as displayed.", lambda r: r.width, lambda r: None),
     "height": ("Pixels, as displayed.", lambda r: r.height, lambda r: None),
+    "not_examined": (
+        "Rows, as stored, of a cut or damaged picture that were not examined, e.g. `1071-1199`.",
+        lambda r: " ".join(f"{band.rows[0]}-{band.rows[1]}" for band in r.not_examined) or None,
+        lambda r: None,
+    ),
     "sha256": ("SHA-256 of the bytes.", lambda r: r.file.sha256, lambda r: r.file.sha256 if r.file else None),
     "byte_size": ("Size in bytes.", lambda r: r.file.byte_size, lambda r: r.file.byte_size if r.file else None),
     "sniffed_type": (

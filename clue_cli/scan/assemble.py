@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from clue_cli.evidence.hash_lists import HashList
@@ -15,6 +16,7 @@ from clue_cli.records import (
     ImageRecord,
     MatchingPlace,
     ModelInfo,
+    NotExamined,
     Origin,
     OutputPaths,
     Question,
@@ -52,8 +54,10 @@ def image_record(
         own: the calibration file that it came from, if it is not the model's.
         missing: which panels could not be made, in words.
     """
-    height, width = judgment.mask.shape
-    megapixels = width * height / 1e6
+    height, width = photo.displayed(photo.pixels).shape[:2]
+    left, top = (0, 0) if photo.rows is None else photo.box_of_rows(*photo.rows)[:2]
+    examined = judgment.mask.size
+    megapixels = examined / 1e6
     calibration = calibration.of(prediction.features)
     return ImageRecord(
         locator=photo.locator,
@@ -74,21 +78,25 @@ def image_record(
             )
         },
         findings=[
-            *pixel_findings(judgment),
+            *pixel_findings(judgment, left, top),
             *_size_finding(megapixels, calibration),
             *photo.findings,
             *(Finding(kind="panel_not_made", source=Origin.PIXELS, statement=text) for text in missing),
+        ],
+        not_examined=[
+            NotExamined(rows=list(rows), box=_box(*photo.box_of_rows(*rows)), reason=photo.missing)
+            for rows in photo.not_examined
         ],
         forged_area_ratio=judgment.forged_area_ratio,
         threshold=calibration.pixel_threshold,
         regions=[
             Region(
-                box=BoundingBox(x=region.x, y=region.y, width=region.width, height=region.height),
+                box=_box(left + region.x, top + region.y, region.width, region.height),
                 area=region.area,
-                area_ratio=region.area / (width * height),
+                area_ratio=region.area / examined,
                 mean_probability=region.mean_probability,
                 peak_probability=region.peak_probability,
-                matching_place=_matching_place(region),
+                matching_place=_matching_place(region, left, top),
             )
             for region in judgment.regions
         ],
@@ -104,12 +112,23 @@ def image_record(
     )
 
 
-def _matching_place(region: FoundRegion) -> MatchingPlace | None:
+def _box(x: int, y: int, width: int, height: int) -> BoundingBox:
+    return BoundingBox(x=x, y=y, width=width, height=height)
+
+
+def doubted(judgment: Judgment, doubt: str | None) -> Judgment:
+    """The judgment, or an inconclusive one for a picture whose file is in doubt."""
+    if doubt is None or judgment.verdict == "inconclusive":
+        return judgment
+    return replace(judgment, verdict="inconclusive", reason=f"{doubt} ({judgment.reason})", confidence=None)
+
+
+def _matching_place(region: FoundRegion, left: int, top: int) -> MatchingPlace | None:
     place = region.matching_place
     if place is None:
         return None
     return MatchingPlace(
-        box=BoundingBox(x=place.x, y=place.y, width=place.width, height=place.height),
+        box=_box(left + place.x, top + place.y, place.width, place.height),
         likeness=round(place.likeness, 3),
         scale=round(place.scale, 2),
         turned=round(place.turned, 1),
@@ -127,8 +146,12 @@ def uncalibrated(calibration: Calibration) -> list[str]:
     ]
 
 
-def pixel_findings(judgment: Judgment) -> list[Finding]:
-    """What the pixels say, in plain words: regions, their matching places, the kind of picture."""
+def pixel_findings(judgment: Judgment, left: int = 0, top: int = 0) -> list[Finding]:
+    """What the pixels say, in plain words: regions, their matching places, the kind of picture.
+
+    Args:
+        left, top: where in the image as displayed what was examined begins.
+    """
     found = []
     if judgment.region_count:
         count = judgment.region_count
@@ -149,7 +172,7 @@ def pixel_findings(judgment: Judgment) -> list[Finding]:
                     kind="matching_place",
                     source=Origin.PIXELS,
                     statement=f"Region {number} matches another place of the picture, {place.width}×{place.height} "
-                    f"pixels at {place.x}, {place.y}. Repeated structures match without an edit.",
+                    f"pixels at {left + place.x}, {top + place.y}. Repeated structures match without an edit.",
                     data={"region": number, "likeness": round(place.likeness, 3)},
                 )
             )

@@ -33,12 +33,13 @@ from clue_cli.networks import Network, Unpredicted, find_devices, find_model, ne
 from clue_cli.records import FailureCode, FailureRecord, FileIdentity, ModelInfo, RunRecord, Step
 from clue_cli.report.page import write_report
 from clue_cli.results.folder import output_errors
-from clue_cli.results.pictures import PANEL_BYTES_PER_PIXEL, PANEL_MEGAPIXELS
+from clue_cli.results.pictures import PANEL_BYTES_PER_PIXEL, PANEL_MEGAPIXELS, hatched
 from clue_cli.results.record_log import ResumeIndex
 from clue_cli.results.scan_store import ResultStore
 from clue_cli.scan import GifFrames, ScanOptions
 from clue_cli.scan.assemble import (
     alert_finding,
+    doubted,
     failure_record,
     image_record,
     says_alert,
@@ -80,8 +81,8 @@ class Decoded:
 
     @property
     def for_network(self) -> NDArray[np.uint8]:
-        """Every page is predicted."""
-        return self.photo.pixels
+        """Every page is predicted, as far as it is there."""
+        return self.photo.examined
 
 
 def scan(
@@ -191,7 +192,8 @@ class _Scan:
         limits = DecodeLimits(
             max_megapixels=options.max_megapixels, max_pages=options.max_pages, seconds=options.decode_timeout
         )
-        self.pool = DecodePool(self.flow.decoders, limits, gif_all_frames=options.gif_frames is GifFrames.ALL)
+        frames = options.gif_frames is GifFrames.ALL
+        self.pool = DecodePool(self.flow.decoders, limits, gif_all_frames=frames, as_evidence=True)
         self.reader = ArchiveReader()
 
     def read(self) -> Iterator[Encoded]:
@@ -325,9 +327,9 @@ class _Scan:
 
     def _write_one(self, photo: Photo, prediction: Prediction[Decoded], device: str) -> None:
         started = time.perf_counter()
-        pixels, heatmap = photo.displayed(photo.pixels), photo.displayed(prediction.heatmap)
+        pixels, heatmap = photo.displayed(photo.examined), photo.displayed(prediction.heatmap)
         try:
-            finding = judge(pixels, heatmap, prediction.features, self.calibration)
+            finding = doubted(judge(pixels, heatmap, prediction.features, self.calibration), photo.doubt)
         except ValueError as error:
             self._fail_photo(photo, Step.PREDICT, FailureCode.NOT_FINITE, f"No verdict: {error}.")
             return
@@ -339,7 +341,9 @@ class _Scan:
             previews=self.options.previews,
             panels=self.options.panels,
         )
-        self.store.write_previews(outputs, pixels, heatmap, finding.mask)
+        heatmap, mask = photo.in_full(heatmap), photo.in_full(finding.mask)
+        shown = hatched(photo.displayed(photo.pixels), [photo.box_of_rows(*rows) for rows in photo.not_examined])
+        self.store.write_previews(outputs, shown, heatmap, mask)
         outputs, missing = self.store.write_panels(outputs, photo)
         record = image_record(
             photo,
@@ -353,7 +357,7 @@ class _Scan:
             missing=missing,
             seconds_write=time.perf_counter() - started,
         )
-        self.log.record(self.store.write_image(record, finding.mask, heatmap))
+        self.log.record(self.store.write_image(record, mask, heatmap))
 
     def fail(self, record: FailureRecord) -> None:
         """Record a failure and go on."""

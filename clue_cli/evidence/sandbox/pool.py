@@ -45,7 +45,7 @@ class DecodePool:
     Args:
         workers: number of processes.
         limits: what one picture may cost.
-        gif_all_frames: each frame of a GIF is a page; else only the first one.
+        gif_all_frames, as_evidence: as in `decode.decode_pages`.
         worker_module: the module that a worker runs; tests put a bad one here.
     """
 
@@ -55,10 +55,11 @@ class DecodePool:
         limits: DecodeLimits | None = None,
         *,
         gif_all_frames: bool = False,
+        as_evidence: bool = False,
         worker_module: str = WORKER,
     ) -> None:
         self._limits = limits or DecodeLimits()
-        self._gif_all_frames = gif_all_frames
+        self._options = {"gif_all_frames": gif_all_frames, "as_evidence": as_evidence}
         setup = {"address_space": self._limits.address_space()}
         self._children = [Child(worker_module, setup) for _ in range(workers)]
         self._free: queue.LifoQueue[Child] = queue.LifoQueue()
@@ -119,7 +120,7 @@ class DecodePool:
             the rest of its pages).
         """
         with self._child() as child:
-            yield from _Job(child, locator, data, identity, findings, self._limits, self._gif_all_frames).pages()
+            yield from _Job(child, locator, data, identity, findings, self._limits, self._options).pages()
 
     def ask(self, operation: str, data: bytes = b"", **arguments: Any) -> tuple[dict[str, Any], Levels | None]:
         """The one reply to any operation of `worker` but `picture`.
@@ -174,10 +175,10 @@ class _Job:
         identity: FileIdentity,
         findings: Sequence[Finding],
         limits: DecodeLimits,
-        gif_all_frames: bool,
+        options: dict[str, bool],
     ) -> None:
         self._child, self._locator, self._data, self._identity = child, locator, data, identity
-        self._limits, self._gif_all_frames = limits, gif_all_frames
+        self._limits, self._options = limits, options
         said = type_finding(identity)
         self._findings = (*findings, *([said] if said else []))
         self._next_page = 0
@@ -199,11 +200,7 @@ class _Job:
         yield self._unreadable(FailureCode.DECODER_CRASHED, message, None, None)
 
     def _attempt(self) -> Iterator[Photo | Unreadable]:
-        arguments = {
-            "sniffed_type": self._identity.sniffed_type,
-            "first_page": self._next_page,
-            "gif_all_frames": self._gif_all_frames,
-        }
+        arguments = {"sniffed_type": self._identity.sniffed_type, "first_page": self._next_page, **self._options}
         for reply, pixels in _replies(self._child, "picture", self._data, arguments, self._limits):
             if "failure" in reply:
                 yield self._failure(reply["failure"])
@@ -220,6 +217,9 @@ class _Job:
         if orientation > 8 or pixels is None or pixels.ndim != 3 or pixels.dtype != np.uint8:
             raise ValueError("no picture")
         self._next_page, self._page_count = page + 1, page_count
+        rows = None if reply["rows"] is None else (whole(reply["rows"][0], 0), whole(reply["rows"][1], 0))
+        if rows is not None and not rows[0] <= rows[1] < len(pixels):
+            raise ValueError("rows that cannot be")
         return Photo(
             locator=self._locator,
             file=self._identity,
@@ -230,6 +230,9 @@ class _Job:
             decoding=_texts(reply["decoding"]),
             findings=(*self._findings, *_findings(reply["findings"])),
             exif=_exif(reply["exif"]),
+            rows=rows,
+            missing=clean_text(reply["missing"]) or "",
+            doubt=None if reply["doubt"] is None else clean_text(reply["doubt"]),
             seconds_decode=max(0.0, float(reply["seconds"])),
         )
 

@@ -38,10 +38,10 @@ Operation = Callable[..., Iterator[Reply]]
 
 
 def picture(
-    data: bytes, limits: DecodeLimits, *, sniffed_type: str, first_page: int, gif_all_frames: bool
+    data: bytes, limits: DecodeLimits, *, sniffed_type: str, first_page: int, gif_all_frames: bool, as_evidence: bool
 ) -> Iterator[Reply]:
     """The pages of a picture file, from `first_page` on; several are announced by their number, `page_count`."""
-    for page in decode_pages(data, sniffed_type, limits, gif_all_frames, first_page):
+    for page in decode_pages(data, sniffed_type, limits, gif_all_frames, first_page, as_evidence):
         if isinstance(page, PageFailure):
             yield {"failure": page.as_message()}, ()
         elif isinstance(page, PageCount):
@@ -102,6 +102,9 @@ def _page(page: Page) -> Reply:
         "decoding": page.decoding,
         "findings": [finding.model_dump(mode="json") for finding in page.findings],
         "exif": page.exif.model_dump(),
+        "rows": page.rows,
+        "missing": page.missing,
+        "doubt": page.doubt,
     }
     rows = max(1, _STRIP_BYTES // (3 * width))
     tops = range(0, height, rows)

@@ -117,6 +117,20 @@ function showRegions(row, detail) {
   }), ...detail.regions.flatMap(([, , , , , , , , place], i) => (place
     ? [placed(el("div", { class: "box match" }, el("b", null, `matches ${i + 1}`)), row, ...place.slice(0, 4))] : [])));
 }
+function showMissing(row, detail) {
+  const bands = detail.missing;
+  $("missing-bands").replaceChildren(...bands.map((band) => placed(el("div", { class: "box hatch" }), row, ...band.slice(0, 4))));
+  $("missing-text").hidden = !bands.length;
+  $("missing-text").lastElementChild.textContent = !bands.length ? "" :
+    `Hatched: ${bands.map((band) => `rows ${band[4]} to ${band[5]}`).join(" and ")} of the picture as stored were not examined. ` +
+    `${bands[0][6]}. Areas and shares are of what was examined.`;
+}
+function showThumbnails(detail) {
+  const url = detail.urls.embedded_thumbnail;
+  $("thumbnails").hidden = !url;
+  setPicture($("own-thumbnail"), url);
+  setPicture($("shown-thumbnail"), url && detail.urls.preview);
+}
 const PANELS = {
   error_level_analysis: "Error level analysis (Krawetz 2007)",
   jpeg_ghosts: "JPEG ghosts (Farid 2009)",
@@ -200,7 +214,7 @@ function showDetail(i) {
   const figures = [
     ["Score", fixed(row[SCORE], 4), `threshold ${detail.thresholds[1]}`],
     ["Confidence", confidence(row[CONFIDENCE]), row[CONFIDENCE] === null ? "not given" : "that the verdict is right"],
-    ["Forged area", percent(row[AREA], 2), "of the pixels"],
+    ["Forged area", percent(row[AREA], 2), detail.missing.length ? "of the examined pixels" : "of the pixels"],
     ["Regions", number(row[REGIONS]), "connected groups"],
     ["Size", `${row[WIDTH]} × ${row[HEIGHT]}`, `pixels, ${fixed((row[WIDTH] * row[HEIGHT]) / 1e6, 2)} megapixels`],
   ];
@@ -208,6 +222,8 @@ function showDetail(i) {
     el("div", null, el("dt", null, label), el("dd", null, value, el("small", null, note)))));
   showRegions(row, detail);
   showPictures(row, detail);
+  showMissing(row, detail);
+  showThumbnails(detail);
   showPanels(row, detail);
   showRecord(row, detail);
 }

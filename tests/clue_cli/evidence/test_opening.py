@@ -442,6 +442,26 @@ def test_damaged_pictures_get_an_answer(pool: DecodePool, name: str, data: bytes
             ), each
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "rows"),
+    [
+        ("a.psd", pictures.psd()[:-400], (0, 22)),
+        ("a.tga", pictures.encoded(pictures.photo(), "TGA")[:2400], (16, 31)),
+        ("a.png", cgbi(SOURCE, cut=1800), (0, 12)),
+        ("a.raf", pictures.raf()[: 160 + len(PREVIEW) // 2], (0, 222)),
+    ],
+)
+def test_a_cut_picture_is_examined_as_far_as_it_goes(name: str, data: bytes, rows: tuple[int, int]) -> None:
+    decoded = next(
+        each
+        for each in decode_pages(data, identify(data, name).sniffed_type, DecodeLimits(), as_evidence=True)
+        if not isinstance(each, PageCount)
+    )
+    assert isinstance(decoded, Page), decoded
+    assert decoded.rows == rows
+    assert any("were not examined" in finding.statement for finding in decoded.findings)
+
+
 @pytest.fixture(scope="module")
 def pool() -> Iterator[DecodePool]:
     with DecodePool(1, DecodeLimits(max_megapixels=4, max_pages=20, seconds=20)) as pool:
