@@ -23,6 +23,7 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from pydantic import BaseModel
 
 from clue_cli.errors import OutputError, UsageError
@@ -118,6 +119,7 @@ class ResultStore:
         heatmap: bool = True,
         previews: bool = True,
         panels: bool = False,
+        thumbnail: bool = False,
     ) -> OutputPaths:
         """The names of a page's files, reserved for it; to be asked for before the first of them is written.
 
@@ -141,6 +143,7 @@ class ResultStore:
             heat_overlay=name(_PREVIEWS, ".heat.png") if previews else None,
             outline=name(_PREVIEWS, ".outline.png") if previews else None,
             thumbnail=name(_PREVIEWS, ".thumb.jpg") if previews else None,
+            embedded_thumbnail=name(_PREVIEWS, ".inside.png") if previews and thumbnail else None,
             **{panel: name(_PANELS, suffix) for panel, suffix in (SUFFIXES if panels else {}).items()},
         )
 
@@ -150,6 +153,7 @@ class ResultStore:
         pixels: NDArray[np.uint8],
         heatmap: NDArray[np.float32],
         mask: NDArray[np.bool_],
+        thumbnail: NDArray[np.uint8] | None = None,
     ) -> None:
         """Write the pictures for the page, before `write_image`; nothing if `outputs` names none.
 
@@ -158,6 +162,7 @@ class ResultStore:
             pixels: H×W×3 RGB, as displayed.
             heatmap: H×W probabilities in [0, 1].
             mask: H×W, True where marked.
+            thumbnail: h×w×3 RGB, as displayed, if `outputs` names it.
 
         Raises:
             OutputError: writing failed.
@@ -170,6 +175,9 @@ class ResultStore:
             self._folder.make_room(path)
             stem = path.name.removesuffix(".preview.jpg")
             write_previews(pixels, heatmap, mask, path.parent, stem, parts=self._folder.parts)
+        if outputs.embedded_thumbnail is not None and thumbnail is not None:
+            with self._folder.create(outputs.embedded_thumbnail) as stream:
+                Image.fromarray(np.ascontiguousarray(thumbnail)).save(stream, "PNG")
 
     def write_panels(self, outputs: OutputPaths, photo: Photo) -> tuple[OutputPaths, list[str]]:
         """Make and write the maps of the classical methods, before `write_image`; nothing if `outputs` names none.
