@@ -15,7 +15,6 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import gaussian_filter, uniform_filter
 
 from clue_cli.evidence.jpeg import APP13, SOI, Structure
 
@@ -93,7 +92,7 @@ def compare(thumbnail: bytes, picture: Image.Image) -> Compared:
         ValueError: it is larger than a thumbnail is, or too small.
         Exception: whatever Pillow raises on damaged bytes.
     """
-    if not SOI == thumbnail[:2] or len(thumbnail) > MOST_BYTES:
+    if thumbnail[:2] != SOI or len(thumbnail) > MOST_BYTES:
         raise ValueError("no JPEG of a thumbnail's size")
     with Image.open(io.BytesIO(thumbnail), formats=["JPEG"]) as image:
         if max(image.size) > MOST_SIDE or min(image.size) < LEAST_SIDE:
@@ -116,6 +115,8 @@ class _Fitted:
 
 def _fitted(small: Image.Image, picture: Image.Image, turn: int) -> _Fitted:
     """The comparison in the geometry that fits best, for one turn."""
+    from scipy.ndimage import gaussian_filter  # few files need it, and a decoder shall start fast
+
     image = small.rotate(turn, expand=True) if turn else small
     grey = np.asarray(image.convert("L"), np.float64)
     whole = picture.resize((4 * SIDE, 4 * SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0).convert("L")
@@ -173,6 +174,8 @@ def _correlation(one: _Map, other: _Map) -> float:
 
 def _local(one: _Map, other: _Map) -> float:
     """The largest mean difference in a window, after the picture's tones were given those of the thumbnail."""
+    from scipy.ndimage import gaussian_filter, uniform_filter
+
     one, other = gaussian_filter(one, 1.0), gaussian_filter(other, 1.0)
     levels = np.linspace(0, 255, 9)
     near = [abs(other - level) <= 24 for level in levels]

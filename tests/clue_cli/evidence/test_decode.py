@@ -292,13 +292,6 @@ def test_of_other_animations_the_first_frame_is_examined_and_it_is_said(containe
     ]
 
 
-def test_further_pictures_of_an_mpo_are_told() -> None:
-    data = pictures.encoded(pictures.photo(), "MPO", save_all=True, append_images=[pictures.photo(seed=2)])
-    decoded = page(data)
-    assert close_to(pixels(decoded), SOURCE, 9)
-    assert any("not examined: 1." in finding.statement for finding in decoded.findings)
-
-
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_cut_jpeg_is_a_failure(progressive: bool, part: float) -> None:
