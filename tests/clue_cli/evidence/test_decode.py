@@ -297,7 +297,7 @@ def test_of_other_animations_the_first_frame_is_examined_and_it_is_said(containe
 def test_a_cut_jpeg_is_a_failure(progressive: bool, part: float) -> None:
     cut = failure(broken_pictures.truncated(pictures.jpeg(progressive=progressive), part))
     assert cut.code is FailureCode.CORRUPT_IMAGE
-    assert "damaged or cut" in cut.message
+    assert "damaged or cut" in cut.message or "The end of the file is missing" in cut.message
 
 
 @pytest.mark.parametrize("kind", ["png", "tiff", "webp", "avif", "bmp"])

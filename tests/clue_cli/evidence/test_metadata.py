@@ -170,7 +170,8 @@ def test_what_follows_the_end_of_a_png_is_told() -> None:
     data = pictures.encoded(pictures.photo(), "PNG", pnginfo=info)
     assert findings_of(data, "png") == ""
     assert (
-        findings_of(data + b"secret" + data, "png") == f"{6 + len(data)} bytes of other data follow the end of the PNG."
+        findings_of(data + b"secret" + data, "png")
+        == f"{6 + len(data):,} bytes of other data follow the end of the PNG."
     )
     assert findings_of(data + b"secret", "png") == "6 bytes of other data follow the end of the PNG."
 
