@@ -123,7 +123,9 @@ def test_which_frames_matters_to_gifs_alone(
     assert pages(tmp_path, gif_frames=second) == expected
 
 
-@pytest.mark.parametrize("name", [name for name in OutputPaths.model_fields if name not in SUFFIXES])
+@pytest.mark.parametrize(
+    "name", [name for name in OutputPaths.model_fields if name not in (*SUFFIXES, "embedded_thumbnail")]
+)
 @pytest.mark.parametrize("how", ["missing", "empty", "a folder"])
 def test_pictures_that_are_gone_are_made_again(tmp_path: Path, name: str, how: str) -> None:
     first_run(tmp_path, [image("x")])
