@@ -297,6 +297,9 @@ class _Pages:
         found = self._decoded(page, image)
         decoding = found.decoding
         if orientation != 1:
+            if found.rows is not None:
+                note = "Rows are those of the picture as stored, before it is turned for display."
+                found.findings.append(file_finding("rows_as_stored", note))
             decoding.append(f"EXIF orientation {orientation} applied")
         if image.info.get("icc_profile"):
             decoding.append("ICC profile present, not applied")

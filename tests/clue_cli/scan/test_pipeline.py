@@ -33,6 +33,7 @@ from model.predictor import Predictor
 from model.reporter import SILENT, Reporter
 from model.tiling import tiles
 from model.whole_file import earlier
+from tests.clue_cli.evidence.test_thumbnail import PICTURE, thumbnail, with_thumbnail
 from tests.faults.pictures import jpeg, oriented_jpeg, tiff
 from tests.tiny_model import TINY, write_tiny_model
 
@@ -505,3 +506,34 @@ def test_a_picture_whose_data_are_in_doubt_is_never_more_than_inconclusive(model
     assert record.verdict == "inconclusive"
     assert "less precisely" in record.reason
     assert record.not_examined == []
+
+
+def test_a_thumbnail_that_differs_is_shown_beside_the_picture(model: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "evidence", tmp_path / "out"
+    folder.mkdir()
+    cropped = PICTURE.crop((80, 60, 432, 324))
+    (folder / "a.jpg").write_bytes(with_thumbnail(cropped, thumbnail(PICTURE.resize((160, 120))), orientation=6))
+    (folder / "b.jpg").write_bytes(with_thumbnail(PICTURE, thumbnail(PICTURE.resize((160, 120)))))
+    pipeline.scan([folder], out, ScanOptions(model=str(model), device="cpu"), SILENT)
+    differs, same = (records(out)[f"evidence/{name}.jpg", 0] for name in "ab")
+    assert isinstance(differs, ImageRecord)
+    assert isinstance(same, ImageRecord)
+    assert same.outputs.embedded_thumbnail is None
+    assert differs.outputs.embedded_thumbnail is not None
+    with Image.open(out / differs.outputs.embedded_thumbnail) as shown:
+        assert shown.size == (120, 160)
+    assert "embedded_thumbnail" in (out / "index.html").read_text()
+
+
+def test_a_second_view_has_a_record_of_its_own(model: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "evidence", tmp_path / "out"
+    folder.mkdir()
+    (folder / "two.jpg").write_bytes(jpeg(96, 80) + jpeg(96, 80, quality=60))
+    pipeline.scan([folder], out, ScanOptions(model=str(model), device="cpu"), SILENT)
+    assert set(records(out)) == {("evidence/two.jpg", 0), ("evidence/two.jpg", 1)}
+    first = [record.model_copy(update={"seconds": None, "run_id": ""}) for record in records(out).values()]
+    pipeline.scan([folder], tmp_path / "again", ScanOptions(model=str(model), device="cpu"), SILENT)
+    again = [
+        record.model_copy(update={"seconds": None, "run_id": ""}) for record in records(tmp_path / "again").values()
+    ]
+    assert first == again
