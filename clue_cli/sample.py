@@ -347,7 +347,7 @@ def _sources_text() -> str:
         "",
         "Folder names tell what was done; the sibling folder whose name ends in -truth has masks and a table.",
         "The camera, the dates and the position in the EXIF of DCIM/ are invented.",
-        "The two files in damaged/ are meant to be damaged.",
+        "The two files in damaged/ are meant to be damaged: of one, the rows that are left are examined.",
     ]
     return "\n".join(lines) + "\n"
 

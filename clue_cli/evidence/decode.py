@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 from clue_cli.evidence.jpeg import structure
 from clue_cli.evidence.metadata import file_finding, file_findings, read_exif
 from clue_cli.evidence.opening import DEVELOPED, Opened, Refused, check_size, explained, open_picture, words
 from clue_cli.evidence.salvage import NothingLeftError, Salvaged, missing_end, salvage, salvage_jpeg, whole_jpeg
+from clue_cli.evidence.thumbnail import compare, embedded
 from clue_cli.evidence.trailing import View, after_jpeg
 from clue_cli.records import ExifBrief, FailureCode, Finding
 from model.images.pixels import orientation_of, to_rgb
@@ -75,6 +76,7 @@ class Page:
     rows: tuple[int, int] | None = None
     missing: str = ""
     doubt: str | None = None
+    thumbnail: tuple[str, Image.Image] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,15 +276,38 @@ class _Pages:
         found = self._decoded(page, image)
         decoding = [*self._opened.decoding, *found.decoding]
         if orientation != 1:
+            if found.rows is not None:
+                note = "Rows are those of the picture as stored, before it is turned for display."
+                found.findings.append(file_finding("rows_as_stored", note))
             decoding.append(f"EXIF orientation {orientation} applied")
         if image.info.get("icc_profile"):
             decoding.append("ICC profile present, not applied")
         said = [f"Pillow: {words(entry.message)}" for entry in self._caught[:_WARNINGS]]
         messages = (file_finding("decoder_message", text) for text in dict.fromkeys(said))
-        about = (*found.findings, *findings, *messages)
-        return Page(
-            page, count, found.image, orientation, tuple(decoding), about, exif, found.rows, found.reason, found.doubt
-        )
+        thumbnail, unread = self._other_thumbnail(image, found) if self._as_evidence and not page else (None, [])
+        about = (*found.findings, *findings, *messages, *unread)
+        left = found.rows, found.reason, found.doubt
+        return Page(page, count, found.image, orientation, tuple(decoding), about, exif, *left, thumbnail)
+
+    def _other_thumbnail(
+        self, image: ImageFile.ImageFile, found: Salvaged
+    ) -> tuple[tuple[str, Image.Image] | None, list[Finding]]:
+        """A thumbnail in the file that shows something else, and where it is; findings about others."""
+        block, unread = image.info.get("exif", b""), []
+        if found.rows is not None or not isinstance(block, bytes):  # it would show what is lost
+            return None, []
+        for where, thumbnail in embedded(self._data, block, self._jpeg):
+            try:
+                compared = compare(thumbnail, found.image)
+            except MemoryError:
+                raise
+            except Exception:  # as above
+                statement = f"The thumbnail that the file holds ({where}) cannot be read."
+                unread.append(file_finding("thumbnail_unread", statement))
+                continue
+            if compared.differs:
+                return (where, compared.image), unread
+        return None, unread
 
     def _decoded(self, page: int, image: Image.Image) -> Salvaged:
         """The pixels, all of them or as far as they go."""

@@ -120,6 +120,7 @@ class Photo:
         rows: first and last row, as stored, that are there to be examined; None: all of them.
         missing: why the others are not, in words.
         doubt: why no verdict but inconclusive can be given, in words; None: one can.
+        thumbnail: h×w×3 uint8, as stored: one in the file that shows something else than the picture.
         seconds_read, seconds_decode: wall-clock seconds.
     """
 
@@ -135,6 +136,7 @@ class Photo:
     rows: tuple[int, int] | None = None
     missing: str = ""
     doubt: str | None = None
+    thumbnail: NDArray[np.uint8] | None = None
     seconds_read: float = 0.0
     seconds_decode: float = 0.0
 

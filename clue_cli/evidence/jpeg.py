@@ -20,7 +20,8 @@ _ARITHMETIC = frozenset(range(0xC9, 0xD0))
 _AFTER_SCAN = frozenset({0xC4, _EOI, _SOI, _SOS, 0xDB, 0xDC, _DRI, *range(0xE0, 0xF0), 0xFE})
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
-_PAD = bytes((73 * index + 41) % 251 for index in range(96))  # no marker in it, and like no picture's own data
+# No marker in it, and like no picture's own data. It begins with ones: where data end, libjpeg goes on with zeros.
+_PAD = b"\xfe" * 8 + bytes((73 * index + 41) % 251 for index in range(96))
 _REPLACED = 8  # bytes of the last scan; a picture that does without them had data left over
 
 

@@ -143,6 +143,8 @@ def whole_jpeg(data: bytes, found: Structure, image: Image.Image) -> list[Findin
     """
     if found.arithmetic or not found.scans or image.width * image.height > _CHECKED_MEGAPIXELS * 1e6:
         return []
+    if not found.refined:
+        return None
     changed = with_other_ends(data, found)
     try:
         if _difference(image, padded(data, found)).getbbox() is not None:

@@ -50,8 +50,6 @@ class Trailing:
 def after_jpeg(data: bytes, main: Structure) -> Trailing:
     """Look at what follows the end of a JPEG, or the place where the next file begins if it has no end mark."""
     start = main.end if main.end is not None else main.cut if main.scans else len(data)
-    if start >= len(data):
-        return Trailing([], [])
     look = _Look(data, main)
     trailer, stop = _samsung(data, start)
     look.over(start, stop)

@@ -34,6 +34,7 @@ SUFFIXES = (
     ".heat.png",
     ".outline.png",
     ".thumb.jpg",
+    ".inside.png",
     ".ela.png",
     ".ghosts.png",
     ".noise.png",

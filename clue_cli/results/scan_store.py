@@ -23,6 +23,7 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from pydantic import BaseModel
 
 from clue_cli.errors import OutputError, UsageError
@@ -113,6 +114,7 @@ class ResultStore:
         heatmap: bool = True,
         previews: bool = True,
         panels: bool = False,
+        thumbnail: bool = False,
     ) -> OutputPaths:
         """The names of a page's files, reserved for it; to be asked for before the first of them is written.
 
@@ -136,6 +138,7 @@ class ResultStore:
             heat_overlay=name(_PREVIEWS, ".heat.png") if previews else None,
             outline=name(_PREVIEWS, ".outline.png") if previews else None,
             thumbnail=name(_PREVIEWS, ".thumb.jpg") if previews else None,
+            embedded_thumbnail=name(_PREVIEWS, ".inside.png") if previews and thumbnail else None,
             **{panel: name(_PANELS, suffix) for panel, suffix in (PANELS if panels else {}).items()},
         )
 
@@ -145,6 +148,7 @@ class ResultStore:
         pixels: NDArray[np.uint8],
         heatmap: NDArray[np.float32],
         mask: NDArray[np.bool_],
+        thumbnail: NDArray[np.uint8] | None = None,
     ) -> None:
         """Write the pictures for the page, before `write_image`; nothing if `outputs` names none.
 
@@ -153,6 +157,7 @@ class ResultStore:
             pixels: H×W×3 RGB, as displayed.
             heatmap: H×W probabilities in [0, 1].
             mask: H×W, True where marked.
+            thumbnail: h×w×3 RGB, as displayed, if `outputs` names it.
 
         Raises:
             OutputError: writing failed.
@@ -160,6 +165,9 @@ class ResultStore:
         """
         if outputs.preview is not None:
             write_previews(pixels, heatmap, mask, lambda name: self._folder.create(getattr(outputs, name)))
+        if outputs.embedded_thumbnail is not None and thumbnail is not None:
+            with self._folder.create(outputs.embedded_thumbnail) as stream:
+                Image.fromarray(np.ascontiguousarray(thumbnail)).save(stream, "PNG")
 
     def write_panels(self, outputs: OutputPaths, photo: Photo) -> tuple[OutputPaths, list[str]]:
         """Make and write the maps of the classical methods, before `write_image`; nothing if `outputs` names none.

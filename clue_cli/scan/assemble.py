@@ -78,7 +78,7 @@ def image_record(
             )
         },
         findings=[
-            *pixel_findings(judgment, left, top),
+            *pixel_findings(judgment, left, top, "the picture" if photo.rows is None else "what was examined"),
             *_size_finding(megapixels, calibration),
             *photo.findings,
             *(Finding(kind="panel_not_made", source=Origin.PIXELS, statement=text) for text in missing),
@@ -146,11 +146,12 @@ def uncalibrated(calibration: Calibration) -> list[str]:
     ]
 
 
-def pixel_findings(judgment: Judgment, left: int = 0, top: int = 0) -> list[Finding]:
+def pixel_findings(judgment: Judgment, left: int = 0, top: int = 0, of: str = "the picture") -> list[Finding]:
     """What the pixels say, in plain words: regions, their matching places, the kind of picture.
 
     Args:
         left, top: where in the image as displayed what was examined begins.
+        of: what was examined, in words.
     """
     found = []
     if judgment.region_count:
@@ -160,7 +161,7 @@ def pixel_findings(judgment: Judgment, left: int = 0, top: int = 0) -> list[Find
             Finding(
                 kind="marked_regions",
                 source=Origin.PIXELS,
-                statement=f"{marked} marked, {judgment.forged_area_ratio:.2%} of the picture.",
+                statement=f"{marked} marked, {judgment.forged_area_ratio:.2%} of {of}.",
                 data={"regions": count, "area_ratio": judgment.forged_area_ratio},
                 weight=Weight.SUPPORTS_EDIT if judgment.verdict == "forged" else Weight.INFORMATION,
             )

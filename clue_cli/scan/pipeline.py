@@ -340,10 +340,12 @@ class _Scan:
             heatmap=self.options.heatmaps,
             previews=self.options.previews,
             panels=self.options.panels,
+            thumbnail=photo.thumbnail is not None,
         )
         heatmap, mask = photo.in_full(heatmap), photo.in_full(finding.mask)
         shown = hatched(photo.displayed(photo.pixels), [photo.box_of_rows(*rows) for rows in photo.not_examined])
-        self.store.write_previews(outputs, shown, heatmap, mask)
+        thumbnail = None if photo.thumbnail is None else photo.displayed(photo.thumbnail)
+        self.store.write_previews(outputs, shown, heatmap, mask, thumbnail)
         outputs, missing = self.store.write_panels(outputs, photo)
         record = image_record(
             photo,

@@ -6,6 +6,7 @@ next page, or the next item; the run never notices. Pixels come back through a p
 
 from __future__ import annotations
 
+import base64
 import queue
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from clue_cli.evidence.identity import type_finding
 from clue_cli.evidence.item import Photo, Unreadable
 from clue_cli.evidence.metadata import clean_text
 from clue_cli.evidence.sandbox.process import START_SECONDS, WORKER, Child, ChildDied, ChildTimeout, checked, whole
+from clue_cli.evidence.thumbnail import SIDE as THUMBNAIL_SIDE
 from clue_cli.records import ExifBrief, FailureCode, FileIdentity, Finding, Origin, Step, Weight
 
 _RESTARTS = 3
@@ -220,6 +222,7 @@ class _Job:
         rows = None if reply["rows"] is None else (whole(reply["rows"][0], 0), whole(reply["rows"][1], 0))
         if rows is not None and not rows[0] <= rows[1] < len(pixels):
             raise ValueError("rows that cannot be")
+        thumbnail, differs = _thumbnail(reply["thumbnail"])
         return Photo(
             locator=self._locator,
             file=self._identity,
@@ -228,11 +231,12 @@ class _Job:
             pixels=cast(NDArray[np.uint8], pixels),
             orientation=orientation,
             decoding=_texts(reply["decoding"]),
-            findings=(*self._findings, *_findings(reply["findings"])),
+            findings=(*differs, *self._findings, *_findings(reply["findings"])),
             exif=_exif(reply["exif"]),
             rows=rows,
             missing=clean_text(reply["missing"]) or "",
             doubt=None if reply["doubt"] is None else clean_text(reply["doubt"]),
+            thumbnail=thumbnail,
             seconds_decode=max(0.0, float(reply["seconds"])),
         )
 
@@ -268,6 +272,23 @@ def _findings(values: object) -> tuple[Finding, ...]:
         for finding in found
         if finding.source is not Origin.PIXELS and (text := clean_text(finding.statement))
     )
+
+
+def _thumbnail(value: dict[str, Any] | None) -> tuple[NDArray[np.uint8] | None, list[Finding]]:
+    """The file's own thumbnail that shows something else, H×W×3, and the finding that says so."""
+    if value is None:
+        return None, []
+    width, height = (whole(side, 1) for side in value["size"])
+    if max(width, height) > THUMBNAIL_SIDE:
+        raise ValueError("a thumbnail beyond the limits")
+    pixels = np.frombuffer(base64.b64decode(value["rgb"]), np.uint8).reshape(height, width, 3)
+    statement = (
+        f"The embedded thumbnail ({clean_text(value['where'])}) shows something else than the picture: it may be that "
+        "of the picture before it was cropped or edited. A program that copies the data of one file to another, or a "
+        "damaged thumbnail, would explain it as well."
+    )
+    kind, weight = "thumbnail_differs", Weight.SUPPORTS_EDIT
+    return pixels, [Finding(kind=kind, source=Origin.METADATA, statement=statement, weight=weight)]
 
 
 def _exif(values: dict[str, Any]) -> ExifBrief:

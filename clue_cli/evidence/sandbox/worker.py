@@ -6,6 +6,7 @@ network, may not write files, ignores Ctrl-C (the parent decides), and ends when
 
 from __future__ import annotations
 
+import base64
 import io
 import sys
 import time
@@ -105,10 +106,15 @@ def _page(page: Page) -> Reply:
         "rows": page.rows,
         "missing": page.missing,
         "doubt": page.doubt,
+        "thumbnail": None if page.thumbnail is None else _thumbnail(*page.thumbnail),
     }
     rows = max(1, _STRIP_BYTES // (3 * width))
     tops = range(0, height, rows)
     return reply, (page.image.crop((0, top, width, min(top + rows, height))).tobytes() for top in tops)
+
+
+def _thumbnail(where: str, image: Image.Image) -> dict[str, Any]:
+    return {"where": where, "size": image.size, "rgb": base64.b64encode(image.tobytes()).decode()}
 
 
 def _array(levels: NDArray[np.uint8] | NDArray[np.uint16]) -> Reply:

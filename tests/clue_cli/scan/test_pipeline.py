@@ -34,6 +34,7 @@ from model.predictor import Predictor, tiles
 from model.reporter import SILENT
 from model.whole_file import earlier
 from tests.clue_cli.engine.noted import one_at_a_time
+from tests.clue_cli.evidence.test_thumbnail import PICTURE, thumbnail, with_thumbnail
 from tests.faults.pictures import jpeg, tiff
 from tests.tiny_model import TINY
 
@@ -404,3 +405,100 @@ def test_a_list_of_paths_and_limits_that_change_nothing_resume(scan: Scan, evide
     assert listed.counts.resumed == 2, "the failure depends on the limit and is tried again"
     assert listed.settings["files_from_paths"] == 1
     assert listed.evidence[-1] == "--files-from list.txt"
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_cut_picture_is_examined_as_far_as_it_goes(model: Path, tmp_path: Path, orientation: int) -> None:
+    folder, out = tmp_path / "evidence", tmp_path / "out"
+    folder.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    whole = jpeg(200, 160, exif=exif)
+    (folder / "cut.jpg").write_bytes(whole[: len(whole) * 9 // 10])
+    pipeline.scan([folder], out, ScanOptions(model=str(model), device="cpu", threshold=0.0, panels=True), SILENT)
+    record = records(out)["evidence/cut.jpg", 0]
+    assert isinstance(record, ImageRecord)
+    assert (record.width, record.height) == ((200, 160) if orientation < 5 else (160, 200))
+    (missing,) = record.not_examined
+    first, last = missing.rows
+    lost, box = 160 - first, missing.box
+    assert last == 159
+    assert (box.x, box.y, box.width, box.height) == {
+        1: (0, first, 200, lost),
+        3: (0, 0, 200, lost),
+        6: (0, 0, lost, 200),
+        8: (first, 0, lost, 200),
+    }[orientation]
+    statement = (
+        f"The end of the file is missing: rows {first} to 159 of 160 could not be decoded and were not examined."
+    )
+    assert statement in [finding.statement for finding in record.findings]
+    for path in (record.outputs.mask, record.outputs.heatmap):
+        assert path is not None
+        band = np.asarray(Image.open(out / path))
+        assert band.shape == (record.height, record.width)
+        assert not band[box.y : box.y + box.height, box.x : box.x + box.width].any()
+    assert record.forged_area_ratio == np.count_nonzero(np.asarray(Image.open(out / record.outputs.mask))) / (
+        200 * first
+    )
+    assert all(
+        not (box.x <= region.box.x < box.x + box.width and box.y <= region.box.y < box.y + box.height)
+        for region in record.regions
+    )
+    assert f",{first}-159," in (out / "summary.csv").read_text()
+    assert "were not examined" in (out / "index.html").read_text()
+
+
+def test_a_picture_of_which_too_little_is_left_is_inconclusive_for_that_reason(model: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "evidence", tmp_path / "out"
+    folder.mkdir()
+    whole = jpeg(200, 160)
+    (folder / "cut.jpg").write_bytes(whole[: len(whole) * 4 // 10])
+    pipeline.scan([folder], out, ScanOptions(model=str(model), device="cpu"), SILENT)
+    record = records(out)["evidence/cut.jpg", 0]
+    assert isinstance(record, ImageRecord)
+    assert record.reason.startswith("too small: 200×")
+
+
+def test_a_picture_whose_data_are_in_doubt_is_never_more_than_inconclusive(model: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "evidence", tmp_path / "out"
+    folder.mkdir()
+    whole = jpeg(200, 160, progressive=True)
+    (folder / "cut.jpg").write_bytes(whole[: len(whole) * 7 // 10])
+    pipeline.scan([folder], out, ScanOptions(model=str(model), device="cpu"), SILENT)
+    record = records(out)["evidence/cut.jpg", 0]
+    assert isinstance(record, ImageRecord)
+    assert record.verdict == "inconclusive"
+    assert "less precisely" in record.reason
+    assert record.not_examined == []
+
+
+def test_a_thumbnail_that_differs_is_shown_beside_the_picture(model: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "evidence", tmp_path / "out"
+    folder.mkdir()
+    cropped = PICTURE.crop((80, 60, 432, 324))
+    (folder / "a.jpg").write_bytes(with_thumbnail(cropped, thumbnail(PICTURE.resize((160, 120))), orientation=6))
+    (folder / "b.jpg").write_bytes(with_thumbnail(PICTURE, thumbnail(PICTURE.resize((160, 120)))))
+    pipeline.scan([folder], out, ScanOptions(model=str(model), device="cpu"), SILENT)
+    differs, same = (records(out)[f"evidence/{name}.jpg", 0] for name in "ab")
+    assert isinstance(differs, ImageRecord)
+    assert isinstance(same, ImageRecord)
+    assert same.outputs.embedded_thumbnail is None
+    assert differs.outputs.embedded_thumbnail is not None
+    with Image.open(out / differs.outputs.embedded_thumbnail) as shown:
+        assert shown.size == (120, 160)
+    assert "embedded_thumbnail" in (out / "index.html").read_text()
+
+
+def test_a_second_view_has_a_record_of_its_own(model: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "evidence", tmp_path / "out"
+    folder.mkdir()
+    (folder / "two.jpg").write_bytes(jpeg(96, 80) + jpeg(96, 80, quality=60))
+    pipeline.scan([folder], out, ScanOptions(model=str(model), device="cpu"), SILENT)
+    assert set(records(out)) == {("evidence/two.jpg", 0), ("evidence/two.jpg", 1)}
+    first = [record.model_copy(update={"seconds": None, "run_id": ""}) for record in records(out).values()]
+    pipeline.scan([folder], tmp_path / "again", ScanOptions(model=str(model), device="cpu"), SILENT)
+    again = [
+        record.model_copy(update={"seconds": None, "run_id": ""}) for record in records(tmp_path / "again").values()
+    ]
+    assert first == again
