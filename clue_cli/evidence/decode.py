@@ -16,6 +16,9 @@ from typing import Any
 
 from PIL import AvifImagePlugin, Image, ImageFile
 
+from clue_cli.evidence.claims import claim_findings
+from clue_cli.evidence.compression import compression_findings
+from clue_cli.evidence.content_credentials import credential_findings
 from clue_cli.evidence.formats import FORMATS
 from clue_cli.evidence.metadata import clean_text, file_finding, file_findings, read_exif
 from clue_cli.records import ExifBrief, FailureCode, Finding
@@ -229,7 +232,9 @@ class _Pages:
             exif = exif.model_copy(update={"thumbnail_present": False})
         xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or b""
         xmp = xmp.encode("utf-8", "replace") if isinstance(xmp, str) else bytes(xmp)
-        return exif, findings + file_findings(self._data, self._type, exif, xmp) + self._unseen_frames()
+        findings += file_findings(self._data, self._type, exif, xmp) + claim_findings(self._image, self._data, xmp)
+        findings += credential_findings(self._data, f"image/{self._type}")
+        return exif, findings + self._unseen_frames()
 
     def _unseen_frames(self) -> list[Finding]:
         frames = getattr(self._image, "n_frames", 1) if self._type in ("png", "webp", "avif", "heic") else 1
@@ -257,6 +262,8 @@ class _Pages:
         rgb, decoding = to_rgb(image)
         if orientation != 1:
             decoding.append(f"EXIF orientation {orientation} applied")
+        if self._type == "jpeg":
+            findings = [*findings, *compression_findings(image, rgb)]
         if image.info.get("icc_profile"):
             decoding.append("ICC profile present, not applied")
         said = [f"Pillow: {clean_text(entry.message)}" for entry in self._caught[:_WARNINGS]]

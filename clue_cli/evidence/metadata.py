@@ -30,7 +30,6 @@ _EDITORS = re.compile(
 )
 _CREATOR_TOOL = re.compile(rb"xmp:CreatorTool(?:\s*=\s*[\"']([^\"'<>]{1,400})|>([^<]{1,400})<)")
 _GENERATED = re.compile(rb"(?:compositeWith)?[tT]rainedAlgorithmicMedia")  # IPTC DigitalSourceType
-_JUMBF_C2PA = b"jumdc2pa"  # JUMBF description box of a C2PA manifest store: box type, then the UUID's first bytes
 
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 _SEGMENTS = 20_000  # an honest JPEG has some dozens, a PNG hundreds; a hostile one could be made of nothing else
@@ -114,9 +113,6 @@ def file_findings(data: bytes, sniffed_type: str, exif: ExifBrief, xmp: bytes) -
     if _GENERATED.search(xmp):
         statement = "XMP says that it was made, or changed, by a generative model."
         findings.append(_claim("generative_model", statement))
-    if _JUMBF_C2PA in data:
-        statement = "It carries a C2PA manifest (content credentials); clue does not verify it."
-        findings.append(_claim("content_credentials", statement))
     if sniffed_type == "jpeg":
         findings += _jpeg_findings(data)
     elif sniffed_type == "png":
