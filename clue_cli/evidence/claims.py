@@ -7,7 +7,7 @@ of itself without one, or claims that do not fit each other. The statements say 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 from xml.etree import ElementTree
@@ -87,7 +87,13 @@ def claim_findings(image: ImageFile, data: bytes, xmp: bytes) -> list[Finding]:
         In a fixed order. Whatever the bytes hold, nothing is raised.
     """
     found: list[Finding] = []
-    for part in (lambda: _xmp(xmp), lambda: _iptc(image), lambda: _texts(image, data), lambda: _exif(image)):
+    parts: tuple[Callable[[], Iterator[Finding]], ...] = (
+        lambda: _xmp(xmp),
+        lambda: _iptc(image),
+        lambda: _texts(image, data),
+        lambda: _exif(image),
+    )
+    for part in parts:
         try:
             found += part()
         except Exception as error:  # parsers fed with hostile bytes raise whatever they like

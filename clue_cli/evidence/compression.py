@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,15 +117,13 @@ def _standard_quality(table: Table, kind: Table) -> int | None:
 @cache
 def _photoshop_tables() -> dict[tuple[Table, ...], str]:
     """Pillow's presets, which are Photoshop's tables; theirs are in the same order as `quantization`."""
-    names = {
-        name: preset["quantization"]
-        for name, preset in JpegPresets.presets.items()
-        if name.startswith("web_") or name in ("low", "medium", "high", "maximum")
-    }
-    return {
-        tuple(tuple(table) for table in tables): name.replace("web_", "Save for Web, ").replace("_", " ")
-        for name, tables in names.items()
-    }
+    found: dict[tuple[Table, ...], str] = {}
+    for name, preset in JpegPresets.presets.items():
+        if name.startswith("web_") or name in ("low", "medium", "high", "maximum"):
+            tables = cast("Sequence[Sequence[int]]", preset["quantization"])
+            shown = name.replace("web_", "Save for Web, ").replace("_", " ")
+            found[tuple(tuple(table) for table in tables)] = shown
+    return found
 
 
 def _photoshop(luma: Table, chroma: Table | None) -> str | None:
@@ -220,14 +218,14 @@ def _basis() -> NDArray[np.float32]:
 _BASIS = _basis()
 
 
-def _histogram(values: NDArray[np.float32], weights: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+def _histogram(values: NDArray[np.floating[Any]], weights: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
     """How often each value, rounded, occurs from -`_LARGEST` to `_LARGEST`."""
     edge = _LARGEST + 1
     index = np.clip(np.rint(values), -edge, edge).astype(np.int64) + edge
     return np.bincount(index, weights, minlength=2 * edge + 1)[1:-1].astype(np.float64)
 
 
-def _expected(values: NDArray[np.float32], weights: NDArray[np.int64]) -> NDArray[np.float64]:
+def _expected(values: NDArray[np.floating[Any]], weights: NDArray[np.int64]) -> NDArray[np.float64]:
     """Shares of the values other than zero, smoothed by what rounding the pixels does, and never zero."""
     counts = _histogram(values, weights)
     counts = np.delete(counts + 0.02 * (np.roll(counts, 1) + np.roll(counts, -1)) + 0.5, _LARGEST)

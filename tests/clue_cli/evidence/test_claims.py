@@ -32,7 +32,7 @@ def history(*steps: bytes) -> bytes:
 
 def findings(data: bytes, packet: bytes = b"") -> list[Finding]:
     with Image.open(io.BytesIO(data)) as image:
-        return claim_findings(image, data, packet)  # type: ignore[arg-type]
+        return claim_findings(image, data, packet)
 
 
 def by_kind(data: bytes, packet: bytes = b"") -> dict[str, Finding]:

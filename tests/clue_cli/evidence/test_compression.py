@@ -15,7 +15,7 @@ from tests.faults import pictures
 
 def opened(data: bytes) -> list[Finding]:
     with Image.open(io.BytesIO(data)) as image:
-        return compression_findings(image, image.convert("RGB"))  # type: ignore[arg-type]
+        return compression_findings(image, image.convert("RGB"))
 
 
 def textured(side: int = 320) -> Image.Image:
