@@ -14,6 +14,9 @@ from typing import Any
 
 from PIL import Image, ImageFile
 
+from clue_cli.evidence.claims import claim_findings
+from clue_cli.evidence.compression import compression_findings
+from clue_cli.evidence.content_credentials import credential_findings
 from clue_cli.evidence.jpeg import structure
 from clue_cli.evidence.metadata import file_finding, file_findings, read_exif
 from clue_cli.evidence.opening import DEVELOPED, Opened, Refused, check_size, explained, open_picture, words
@@ -241,6 +244,9 @@ class _Pages:
         xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or b""
         xmp = xmp.encode("utf-8", "replace") if isinstance(xmp, str) else bytes(xmp)
         findings += file_findings(self._data, self._type, exif, xmp, self._jpeg)
+        if self._as_evidence:
+            findings += claim_findings(self._image, self._data, xmp)
+            findings += credential_findings(self._data, f"image/{self._type}")
         if self._jpeg is not None:
             trailing = after_jpeg(self._data, self._jpeg)
             self._views, findings = trailing.views, findings + trailing.findings
@@ -280,6 +286,8 @@ class _Pages:
                 note = "Rows are those of the picture as stored, before it is turned for display."
                 found.findings.append(file_finding("rows_as_stored", note))
             decoding.append(f"EXIF orientation {orientation} applied")
+        if self._type == "jpeg" and self._as_evidence and found.rows is None:
+            findings = [*findings, *compression_findings(image, found.image)]
         if image.info.get("icc_profile"):
             decoding.append("ICC profile present, not applied")
         said = [f"Pillow: {words(entry.message)}" for entry in self._caught[:_WARNINGS]]

@@ -32,7 +32,6 @@ _EDITORS = re.compile(
 )
 _CREATOR_TOOL = re.compile(rb"xmp:CreatorTool(?:\s*=\s*[\"']([^\"'<>]{1,400})|>([^<]{1,400})<)")
 _GENERATED = re.compile(rb"(?:compositeWith)?[tT]rainedAlgorithmicMedia")  # IPTC DigitalSourceType
-_JUMBF_C2PA = b"jumdc2pa"  # JUMBF description box of a C2PA manifest store: box type, then the UUID's first bytes
 
 
 def clean_text(value: object, limit: int = _TEXT_LIMIT) -> str | None:
@@ -117,9 +116,6 @@ def file_findings(
     if _GENERATED.search(xmp):
         statement = "XMP says that it was made, or changed, by a generative model."
         findings.append(_claim("generative_model", statement))
-    if _JUMBF_C2PA in data:
-        statement = "It carries a C2PA manifest (content credentials); clue does not verify it."
-        findings.append(_claim("content_credentials", statement))
     if sniffed_type == "jpeg":
         findings += _jpeg_findings(data, structure(data) if jpeg is None else jpeg)
     elif sniffed_type == "png":

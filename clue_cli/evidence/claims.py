@@ -1,0 +1,293 @@
+"""What a file claims of its history: XMP, IPTC, texts of generators and editors, and EXIF that contradicts itself.
+
+All of it is the file's own word, which anybody can write; what supports an edit is what a picture would hardly claim
+of itself without one, or claims that do not fit each other. The statements say what else could explain them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+from xml.etree import ElementTree
+
+from PIL import IptcImagePlugin
+from PIL.ImageFile import ImageFile
+
+from clue_cli.evidence.metadata import clean_text
+from clue_cli.records import Finding, Origin, Weight
+
+XMP_LIMIT = 4 << 20
+"""Bytes; a longer packet is not read."""
+_STEPS = 8
+"""Steps of a history that are named."""
+
+_RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
+_HISTORY = "{http://ns.adobe.com/xap/1.0/mm/}History"
+_EVENT = "{http://ns.adobe.com/xap/1.0/sType/ResourceEvent#}"
+_CREDIT = "{http://ns.adobe.com/photoshop/1.0/}Credit"
+_ANCESTORS = "{http://ns.adobe.com/photoshop/1.0/}DocumentAncestors"
+_RAW_SETTINGS = "{http://ns.adobe.com/camera-raw-settings/1.0/}"
+_SOURCE_TYPE = re.compile(r"digitalsourcetype/([A-Za-z]{1,60})", re.IGNORECASE)
+_SOURCE_TYPES: Mapping[str, tuple[str, Weight]] = {
+    "trainedalgorithmicmedia": ("made by a generative model", Weight.SUPPORTS_EDIT),
+    "compositewithtrainedalgorithmicmedia": ("edited with a generative model", Weight.SUPPORTS_EDIT),
+    "algorithmicmedia": ("made by a program", Weight.SUPPORTS_EDIT),
+    "compositesynthetic": ("a composite with generated elements", Weight.SUPPORTS_EDIT),
+    "composite": ("a composite of several pictures", Weight.SUPPORTS_EDIT),
+    "compositecapture": ("a composite of several captures", Weight.SUPPORTS_EDIT),
+    "humanedits": ("edited by a person", Weight.SUPPORTS_EDIT),
+    "minorhumanedits": ("retouched by a person", Weight.SUPPORTS_EDIT),
+    "digitalart": ("drawn on a computer", Weight.SUPPORTS_EDIT),
+    "digitalcreation": ("made on a computer", Weight.SUPPORTS_EDIT),
+    "digitalcapture": ("captured by a digital camera", Weight.INFORMATION),
+    "computationalcapture": ("captured and computed by a camera", Weight.INFORMATION),
+    "negativefilm": ("scanned from a negative", Weight.INFORMATION),
+    "positivefilm": ("scanned from a slide", Weight.INFORMATION),
+    "print": ("scanned from a print", Weight.INFORMATION),
+    "screencapture": ("a capture of a screen", Weight.INFORMATION),
+}
+"""IPTC's codes for the digital source type, in words."""
+_AI_EDIT = re.compile(
+    r"edited with google ai|made with google ai|magic (?:eraser|editor)|generative (?:fill|edit|expand)", re.I
+)
+
+_GENERATORS: Mapping[str, str] = {
+    "workflow": "ComfyUI",
+    "prompt": "ComfyUI",
+    "parameters": "the Stable Diffusion web UI or a program like it",
+    "invokeai_metadata": "InvokeAI",
+    "sd-metadata": "InvokeAI",
+    "dream": "InvokeAI",
+    "fooocus_scheme": "Fooocus",
+}
+"""Text chunks of a PNG, in lower case, and who writes them."""
+_PHONE_EDITS: Mapping[bytes, str] = {
+    b"PhotoEditor_Re_Edit_Data": "Samsung's photo editor",
+    b"Image_UTC_Data_EraserInfo": "Samsung's object eraser",
+}
+"""Names of blocks at the end of a file that only an editor writes."""
+
+_IPTC = {(2, 65): "program", (2, 40): "instructions", (2, 110): "credit", (2, 115): "source", (2, 120): "caption"}
+_TIME = "%Y:%m:%d %H:%M:%S"
+_MAKES = ("canon", "nikon", "sony", "olympus", "panasonic", "leica", "samsung", "apple", "huawei", "casio")
+"""Makers whose names no other maker's models have; those of Kodak, Nokia and Pentax are licensed to others."""
+
+
+def claim_findings(image: ImageFile, data: bytes, xmp: bytes) -> list[Finding]:
+    """Findings about what a file says of its own history.
+
+    Args:
+        image: the opened file; nothing of its pixels is read.
+        data: the file.
+        xmp: its XMP packet, empty if it has none.
+
+    Returns:
+        In a fixed order. Whatever the bytes hold, nothing is raised.
+    """
+    found: list[Finding] = []
+    parts: tuple[Callable[[], Iterator[Finding]], ...] = (
+        lambda: _xmp(xmp),
+        lambda: _iptc(image),
+        lambda: _texts(image, data),
+        lambda: _exif(image),
+    )
+    for part in parts:
+        try:
+            found += part()
+        except Exception as error:  # parsers fed with hostile bytes raise whatever they like
+            statement = f"A block of metadata could not be read ({type(error).__name__})."
+            found.append(_finding("metadata_damaged", statement))
+    return found
+
+
+def _finding(kind: str, statement: str, weight: Weight = Weight.INFORMATION, **data: str | int | None) -> Finding:
+    return Finding(kind=kind, source=Origin.METADATA, statement=statement, weight=weight, data=data)
+
+
+def _xmp(packet: bytes) -> Iterator[Finding]:
+    start, end = packet.find(b"<rdf:RDF"), packet.rfind(b"</rdf:RDF>") + len(b"</rdf:RDF>")
+    if not 0 <= start < end:
+        return
+    if len(packet) > XMP_LIMIT:
+        yield _finding("metadata_too_large", f"Its XMP has {len(packet)} bytes, too many to be read.")
+        return
+    if b"<!DOCTYPE" in packet or b"<!ENTITY" in packet:
+        yield _finding("metadata_damaged", "Its XMP declares entities, which no program writes; it was not read.")
+        return
+    root = ElementTree.fromstring(packet[start:end])
+    steps = [_event(item) for item in root.iterfind(f".//{_HISTORY}/*/{_RDF}li")]
+    named = [step for step in steps if step]
+    if named:
+        more = f", and {len(named) - _STEPS} more" if len(named) > _STEPS else ""
+        yield _finding(
+            "edit_history",
+            f"XMP keeps a history of {len(named)} steps: {'; '.join(named[:_STEPS])}{more}. Programs write it when "
+            "they save or convert a picture, whether or not its content was changed.",
+            Weight.SUPPORTS_EDIT
+            if any("derived" not in step and "saved" in step for step in named)
+            else Weight.INFORMATION,
+            steps=len(named),
+        )
+    if count := sum(len(list(bag.iter(f"{_RDF}li"))) for bag in root.iter(_ANCESTORS)):
+        yield _finding(
+            "document_ancestors",
+            f"XMP names {count} other documents that were opened in Photoshop and pasted into this one or one before "
+            "it. Templates and text layers leave such names, too.",
+            Weight.SUPPORTS_EDIT,
+            documents=count,
+        )
+    if any(name.startswith(_RAW_SETTINGS) for element in root.iter() for name in (element.tag, *element.attrib)):
+        yield _finding(
+            "raw_settings",
+            "XMP holds settings of Camera Raw or Lightroom: the picture was developed or adjusted as a whole; local "
+            "corrections and removals are possible there.",
+        )
+    values = [*_values(root)]
+    for code in dict.fromkeys(match[1].lower() for value in values for match in _SOURCE_TYPE.finditer(value)):
+        if known := _SOURCE_TYPES.get(code):
+            words, weight = known
+            statement = f"XMP states IPTC's digital source type “{code}”: the picture is said to be {words}."
+            yield _finding("digital_source_type", statement, weight, code=code)
+    if credit := next((value for value in values if _AI_EDIT.search(value)), None):
+        yield _finding(
+            "generative_edit",
+            f"XMP says “{clean_text(credit, 80)}”, as phones and programs write after a change by a generative model.",
+            Weight.SUPPORTS_EDIT,
+        )
+
+
+def _values(root: ElementTree.Element) -> Iterator[str]:
+    for element in root.iter():
+        yield from element.attrib.values()
+        if element.text and not element.text.isspace():
+            yield element.text
+
+
+def _event(item: ElementTree.Element) -> str:
+    """One step of a history: what, with which program, when."""
+
+    def of(name: str) -> str | None:
+        found = item.get(_EVENT + name) or item.findtext(f".//{_EVENT}{name}")
+        return clean_text(found, 60) if found else None
+
+    action, program, when = of("action"), of("softwareAgent"), of("when")
+    words = [action or "", f"with {program}" if program else "", f"on {when}" if when else ""]
+    return " ".join(word for word in words if word)
+
+
+def _iptc(image: ImageFile) -> Iterator[Finding]:
+    if image.format not in ("JPEG", "MPO", "TIFF"):
+        return
+    block: Mapping[Any, Any] = IptcImagePlugin.getiptcinfo(image) or {}
+    said = {}
+    for key, name in _IPTC.items():
+        value = block.get(key)
+        value = value[0] if isinstance(value, list) and value else value
+        if isinstance(value, bytes) and (text := clean_text(value, 100)):
+            said[name] = text
+    if said.get("instructions", "").startswith("FBMD"):
+        yield _finding(
+            "social_network",
+            "IPTC has the mark that Facebook and Instagram set: the file was downloaded from there, and they compress "
+            "every picture again.",
+        )
+        del said["instructions"]
+    if said:
+        words = "; ".join(f"{name}: {text}" for name, text in said.items())
+        yield _finding("iptc", f"IPTC says {words}. Agencies and photo programs write it.")
+
+
+def _texts(image: ImageFile, data: bytes) -> Iterator[Finding]:
+    if image.format == "PNG":
+        texts = {str(key): value for key, value in image.info.items() if isinstance(value, str)}  # `text` would decode
+        writers = {_GENERATORS[key.lower()] for key in texts if key.lower() in _GENERATORS}
+        if writers:
+            who = ", ".join(sorted(writers))
+            yield _finding(
+                "generator_settings",
+                f"The PNG carries settings of an image generator, as {who} writes them: it was made or changed there. "
+                "A photo can pass through such a program with small changes or none.",
+                Weight.SUPPORTS_EDIT,
+            )
+        if text := clean_text(texts.get("Software", ""), 80):
+            yield _finding("software", f"The PNG says it was written by {text}.")
+    comment = image.info.get("comment")
+    if image.format in ("JPEG", "MPO") and comment and (text := clean_text(comment, 120)):
+        yield _finding("comment", f"A comment in the file says “{text}”. Programs and web sites leave such comments.")
+    for name in dict.fromkeys(who for mark, who in _PHONE_EDITS.items() if mark in data):
+        yield _finding(
+            "phone_edit",
+            f"The file carries a block that {name} writes when a photo was edited there; it may have been a crop or a "
+            "filter.",
+            Weight.SUPPORTS_EDIT,
+        )
+
+
+def _exif(image: ImageFile) -> Iterator[Finding]:
+    if image.format not in ("JPEG", "MPO", "PNG", "WEBP", "HEIF", "AVIF") or not image.info.get("exif"):
+        return  # without a block, a PNG would be decoded to look for one behind its pixels
+    exif = image.getexif()
+    own = exif.get_ifd(0x8769)
+    width, height = _number(own.get(0xA002)), _number(own.get(0xA003))
+    if width and height and {width, height} != set(image.size):
+        now, before = max(image.size) / min(image.size), max(width, height) / min(width, height)
+        same_shape = abs(now / before - 1) < 0.01 and max(image.size) < max(width, height)
+        what = "was reduced, as for the web," if same_shape else "was cropped, enlarged or put into another one"
+        yield _finding(
+            "size_differs",
+            f"EXIF says the picture had {width} × {height} pixels; it has {image.size[0]} × {image.size[1]}: it {what} "
+            "after EXIF was written.",
+            Weight.INFORMATION if same_shape else Weight.SUPPORTS_EDIT,
+            width=width,
+            height=height,
+        )
+    taken, changed = _time(own.get(0x9003)), _time(exif.get(0x0132))
+    if taken and changed and changed < taken:
+        yield _finding(
+            "times_contradict",
+            f"EXIF says the picture was last changed on {changed}, before it was taken on {taken}: one of the two is "
+            "wrong, or a clock was set in between.",
+            Weight.SUPPORTS_EDIT,
+        )
+    elif taken and changed and (changed - taken).total_seconds() > 60:
+        yield _finding(
+            "changed_later",
+            f"EXIF says the picture was taken on {taken} and last changed on {changed}. Importing, rotating and "
+            "renaming programs set that time as well.",
+        )
+    satellite = _time(f"{exif.get_ifd(0x8825).get(29, '')} 12:00:00")
+    if taken and satellite and abs((satellite - taken).total_seconds()) > 48 * 3600:
+        yield _finding(
+            "times_contradict",
+            f"EXIF says the picture was taken on {taken}, but its GPS date is {satellite.date()}: one of the two was "
+            "changed, or the clock of the camera was wrong.",
+            Weight.SUPPORTS_EDIT,
+        )
+    make, model = (str(exif.get(tag, "")).lower() for tag in (0x010F, 0x0110))
+    other = next((name for name in _MAKES if re.search(rf"\b{name}\b", model) and name not in make), None)
+    if make.strip("\0 ") and other:
+        yield _finding(
+            "camera_contradicts",
+            f"EXIF names the maker “{clean_text(make, 40)}” and the model “{clean_text(model, 40)}”, which is another "
+            "maker's: no camera writes that, some programs for scanners and phones do.",
+            Weight.SUPPORTS_EDIT,
+        )
+    if make.strip("\0 ") and not any(own.get(tag) for tag in (0x829A, 0x829D, 0x8827, 0x9201, 0x9202, 0x920A)):
+        yield _finding(
+            "no_exposure",
+            "EXIF names a camera but neither exposure time, aperture, sensitivity nor focal length, which cameras "
+            "write: a program may have dropped or written the block.",
+        )
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and 0 < value < 1 << 20 else None
+
+
+def _time(value: object) -> datetime | None:
+    try:
+        return datetime.strptime(str(value).strip("\0 ")[:19], _TIME)
+    except ValueError:
+        return None
