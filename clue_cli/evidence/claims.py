@@ -13,7 +13,6 @@ from typing import Any
 from xml.etree import ElementTree
 
 from PIL import IptcImagePlugin
-from PIL.ImageFile import ImageFile
 
 from clue_cli.evidence.metadata import clean_text
 from clue_cli.records import Finding, Origin, Weight
@@ -75,7 +74,7 @@ _MAKES = ("canon", "nikon", "sony", "olympus", "panasonic", "leica", "samsung", 
 """Makers whose names no other maker's models have; those of Kodak, Nokia and Pentax are licensed to others."""
 
 
-def claim_findings(image: ImageFile, data: bytes, xmp: bytes) -> list[Finding]:
+def claim_findings(image: Image.Image, data: bytes, xmp: bytes) -> list[Finding]:
     """Findings about what a file says of its own history.
 
     Args:
@@ -177,7 +176,7 @@ def _event(item: ElementTree.Element) -> str:
     return " ".join(word for word in words if word)
 
 
-def _iptc(image: ImageFile) -> Iterator[Finding]:
+def _iptc(image: Image.Image) -> Iterator[Finding]:
     if image.format not in ("JPEG", "MPO", "TIFF"):
         return
     block: Mapping[Any, Any] = IptcImagePlugin.getiptcinfo(image) or {}
@@ -199,7 +198,7 @@ def _iptc(image: ImageFile) -> Iterator[Finding]:
         yield _finding("iptc", f"IPTC says {words}. Agencies and photo programs write it.")
 
 
-def _texts(image: ImageFile, data: bytes) -> Iterator[Finding]:
+def _texts(image: Image.Image, data: bytes) -> Iterator[Finding]:
     if image.format == "PNG":
         texts = {str(key): value for key, value in image.info.items() if isinstance(value, str)}  # `text` would decode
         writers = {_GENERATORS[key.lower()] for key in texts if key.lower() in _GENERATORS}
@@ -225,7 +224,7 @@ def _texts(image: ImageFile, data: bytes) -> Iterator[Finding]:
         )
 
 
-def _exif(image: ImageFile) -> Iterator[Finding]:
+def _exif(image: Image.Image) -> Iterator[Finding]:
     if image.format not in ("JPEG", "MPO", "PNG", "WEBP", "HEIF", "AVIF") or not image.info.get("exif"):
         return  # without a block, a PNG would be decoded to look for one behind its pixels
     exif = image.getexif()

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegPresets
-from PIL.ImageFile import ImageFile
 
 from clue_cli.records import Finding, Origin
 
@@ -38,7 +37,7 @@ _LARGEST = 14
 """Quantized coefficients of a larger magnitude are left out."""
 
 
-def compression_findings(image: ImageFile, rgb: Image.Image) -> list[Finding]:
+def compression_findings(image: Image.Image, rgb: Image.Image) -> list[Finding]:
     """Findings about the compression of a JPEG.
 
     Args:

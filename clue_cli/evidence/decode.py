@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from PIL import Image, ImageFile
+from PIL import Image
 
 from clue_cli.evidence.claims import claim_findings
 from clue_cli.evidence.compression import compression_findings
@@ -298,7 +298,7 @@ class _Pages:
         return Page(page, count, found.image, orientation, tuple(decoding), about, exif, *left, thumbnail)
 
     def _other_thumbnail(
-        self, image: ImageFile.ImageFile, found: Salvaged
+        self, image: Image.Image, found: Salvaged
     ) -> tuple[tuple[str, Image.Image] | None, list[Finding]]:
         """A thumbnail in the file that shows something else, and where it is; findings about others."""
         block, unread = image.info.get("exif", b""), []
