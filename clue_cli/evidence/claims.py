@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from xml.etree import ElementTree
 
-from PIL import IptcImagePlugin
+from PIL import Image, IptcImagePlugin
 
 from clue_cli.evidence.metadata import clean_text
 from clue_cli.records import Finding, Origin, Weight
