@@ -194,6 +194,17 @@ def scan(
             rich_help_panel=READING,
         ),
     ] = _DEFAULT.max_file_mib,
+    video: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            metavar="SECONDS",
+            help="Open videos, and examine one keyframe for every so many seconds. The model did not learn from "
+            "videos: no verdict is more than inconclusive. Needs the extra [bold]video[/].",
+            show_default="videos are counted and not opened",
+            rich_help_panel=READING,
+        ),
+    ] = _DEFAULT.video,
     decode_timeout: Annotated[
         float,
         typer.Option(
@@ -279,6 +290,7 @@ def scan(
         max_megapixels=max_megapixels,
         max_pages=max_pages,
         max_file_mib=max_file_mib,
+        video=video,
         decode_timeout=decode_timeout,
         heatmaps=not no_heatmaps,
         previews=not no_previews,

@@ -14,6 +14,7 @@ from typing import BinaryIO, cast
 
 from clue_cli.evidence.containers.member import Archive, Member
 from clue_cli.evidence.formats import FORMATS, HEAD_SIZE, Kind, claimed_type, is_archive, is_picture, kind_of, sniff
+from clue_cli.evidence.holders import holder_of
 from clue_cli.evidence.item import ArchiveOpened, Item, Skipped, Unreadable
 from clue_cli.evidence.locator import MEMBER, UniqueNames, member_path
 from clue_cli.evidence.sandbox.archives import ArchiveReader
@@ -83,6 +84,8 @@ def source_events(source: Source, options: ArchiveOptions) -> Iterator[Event]:
             yield unreadable(locator, Step.ARCHIVE, ReadFailure(FailureCode.ARCHIVE_CORRUPT, message))
             return
         type_name = claim
+    if options.limits.video_step and kind_of(type_name) is Kind.OTHER and holder_of("", head) == "video":
+        type_name = "video"  # by its content alone: FFmpeg would follow what a playlist names
     match kind_of(type_name):
         case Kind.ARCHIVE if source.depth >= options.depth:
             failure = ReadFailure(

@@ -104,6 +104,7 @@ FORMATS: dict[str, Format] = {
         Format("xz", Kind.ARCHIVE, ("xz", "txz"), container="compressed"),
         Format("zstd", Kind.ARCHIVE, ("zst", "tzst"), container="compressed"),
         Format("7z", Kind.ARCHIVE, ("7z",), container="sevenzip"),
+        Format("video", Kind.ARCHIVE, (), container="video"),  # `sniff` finds none: they are opened on request
         Format("pdf", Kind.ARCHIVE, ("pdf",), container="pdf", by_name=True),
         Format("eml", Kind.ARCHIVE, ("eml", "emlx"), container="mail", by_name=True),
         Format("mbox", Kind.ARCHIVE, ("mbox", "mbx"), container="mail", by_name=True),

@@ -16,6 +16,10 @@ from model.images.pixels import displayed_view
 _Sample = TypeVar("_Sample", bound=np.generic)
 
 
+VIDEO_FRAME = "video_frame"
+"""Kind of the finding of a picture that is a frame of a video."""
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """One file or archive member, not yet read.

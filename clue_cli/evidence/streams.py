@@ -43,6 +43,7 @@ class ArchiveLimits:
         ratio: uncompressed / compressed size of one member.
         ratio_floor_mib: a member is not measured by its ratio below this uncompressed size, MiB.
         seconds: wall-clock time between two signs of life of the process that reads it.
+        video_step: a video is opened, and a keyframe handed out for every so many seconds; None: videos are not opened.
     """
 
     members: int = 200_000
@@ -50,6 +51,7 @@ class ArchiveLimits:
     ratio: float = 250.0
     ratio_floor_mib: float = 128.0
     seconds: float = 60.0
+    video_step: float | None = None
 
 
 def read_some(stream: BinaryIO, size: int) -> bytes:

@@ -67,6 +67,7 @@ class ScanOptions(NetworkOptions):
         known: hashes of pictures that are not scanned.
         alert: hashes of pictures that are flagged.
         archive_depth: how deep archives in archives are opened; 0 opens none.
+        video: a keyframe of every video is examined for every so many seconds; None: videos are not opened.
         gif_frames: which frames of a GIF, or of an animated PNG, WebP or AVIF.
         max_megapixels: larger images are not decoded (10⁶ pixels).
         max_pages: further pages of one file are not read.
@@ -94,6 +95,7 @@ class ScanOptions(NetworkOptions):
     known: HashList | None = None
     alert: HashList | None = None
     archive_depth: int = 3
+    video: float | None = None
     gif_frames: GifFrames = GifFrames.FIRST
     max_megapixels: float = 250.0
     max_pages: int = 1000
@@ -119,6 +121,7 @@ class ScanOptions(NetworkOptions):
             "include": shlex.join(self.selection.include if self.selection else ()) or None,
             "exclude": shlex.join(self.selection.exclude if self.selection else ()) or None,
             "since": self.since,
+            "video": self.video,
         }
         for name, hashes in (("known", self.known), ("alert", self.alert)):
             walking[name] = None if hashes is None else printable(str(hashes.path))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from clue_cli.evidence.hash_lists import HashList
-from clue_cli.evidence.item import Photo, Unreadable
+from clue_cli.evidence.item import VIDEO_FRAME, Photo, Unreadable
 from clue_cli.records import (
     Answer,
     BoundingBox,
@@ -116,8 +116,11 @@ def _box(x: int, y: int, width: int, height: int) -> BoundingBox:
     return BoundingBox(x=x, y=y, width=width, height=height)
 
 
-def doubted(judgment: Judgment, doubt: str | None) -> Judgment:
-    """The judgment, or an inconclusive one for a picture whose file is in doubt."""
+def doubted(judgment: Judgment, photo: Photo) -> Judgment:
+    """The judgment, or an inconclusive one for a picture whose file is in doubt, or a frame of a video."""
+    doubt = photo.doubt
+    if any(finding.kind == VIDEO_FRAME for finding in photo.findings):
+        doubt = "it is a frame of a video, and the model did not learn from videos"
     if doubt is None or judgment.verdict == "inconclusive":
         return judgment
     return replace(judgment, verdict="inconclusive", reason=f"{doubt} ({judgment.reason})", confidence=None)

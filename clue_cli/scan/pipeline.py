@@ -27,6 +27,7 @@ from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.sandbox.archives import ArchiveReader
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.selection import Selection
+from clue_cli.evidence.streams import ArchiveLimits
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
 from clue_cli.machine import library_versions
 from clue_cli.networks import Network, Unpredicted, find_devices, find_model, networks_for
@@ -207,6 +208,7 @@ class _Scan:
             results=self.options.include_results,
             made=self.options.include_results,
             selection=self.options.selection or Selection(),
+            limits=ArchiveLimits(video_step=self.options.video),
         )
         for thing in walk(self.paths, options, self.reader, self.options.listed):
             if self.stop.is_set() or self.flow.failed:
@@ -329,7 +331,7 @@ class _Scan:
         started = time.perf_counter()
         pixels, heatmap = photo.displayed(photo.examined), photo.displayed(prediction.heatmap)
         try:
-            finding = doubted(judge(pixels, heatmap, prediction.features, self.calibration), photo.doubt)
+            finding = doubted(judge(pixels, heatmap, prediction.features, self.calibration), photo)
         except ValueError as error:
             self._fail_photo(photo, Step.PREDICT, FailureCode.NOT_FINITE, f"No verdict: {error}.")
             return

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, BinaryIO, cast
 
 from clue_cli.evidence.containers.member import Archive, Member, oddity
+from clue_cli.evidence.item import VIDEO_FRAME
 from clue_cli.evidence.streams import Budget, Metered, ReadFailure
 from clue_cli.records import FailureCode, Finding
 
+_CLOSED = "protocol_whitelist;none|format_whitelist;mov,mp4,matroska,webm,flv,asf,mpeg,avi,mpegts"
+"""FFmpeg opens nothing but the stream that it is given, and no format that names other files."""
+
 _MOST_PACKETS = 20_000_000
 _WORDS = (
-    "It is a frame of a video. The model learned from photographs, not from video compression: what it marks here, and "
-    "that it marks nothing, is weaker evidence."
+    "It is a frame of a video. The model learned from photographs, not from video compression: what it marks here is "
+    "weak evidence, and no verdict."
 )
 
 
@@ -28,16 +33,13 @@ def members(archive: Archive, budget: Budget) -> Iterator[Member]:
     try:
         cv2 = importlib.import_module("cv2")
     except ImportError as error:
-        message, advice = (
-            "Videos need the extra `video`, which is not installed.",
-            "pip install 'clue-forensics[video]'",
-        )
-        raise ReadFailure(FailureCode.MISSING_EXTRA, message, advice) from error
+        message = "Videos need the extra `video`, which is not installed."
+        raise ReadFailure(FailureCode.MISSING_EXTRA, message, "pip install 'clue-forensics[video]'") from error
+    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = _CLOSED
     source = archive.seekable()
-    step = budget.limits.video_step
-    times = [*_steps(_keyframes(cv2, source), step * 1000)]
+    times = [*_steps(_keyframes(cv2, source), (budget.limits.video_step or 1.0) * 1000)]
     if not times:
-        raise ReadFailure(FailureCode.UNSUPPORTED_FORMAT, "No frame of the video can be decoded.")
+        raise ReadFailure(FailureCode.UNSUPPORTED_FORMAT, "No frame of the video can be decoded: it is cut, or of a kind that is not read.")
     source.seek(0)
     video = cv2.VideoCapture(source, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     try:
@@ -48,7 +50,7 @@ def members(archive: Archive, budget: Budget) -> Iterator[Member]:
 
 
 def _finding() -> Finding:
-    return oddity("video_frame", _WORDS)
+    return oddity(VIDEO_FRAME, _WORDS)
 
 
 def _keyframes(cv2: Any, source: BinaryIO) -> Iterator[float]:
