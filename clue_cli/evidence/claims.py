@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from xml.etree import ElementTree
 
-from PIL import Image, IptcImagePlugin
+from PIL import Image, ImageFile, IptcImagePlugin
 
 from clue_cli.evidence.metadata import clean_text
 from clue_cli.records import Finding, Origin, Weight
@@ -179,7 +179,7 @@ def _event(item: ElementTree.Element) -> str:
 def _iptc(image: Image.Image) -> Iterator[Finding]:
     if image.format not in ("JPEG", "MPO", "TIFF"):
         return
-    block: Mapping[Any, Any] = IptcImagePlugin.getiptcinfo(image) or {}
+    block: Mapping[Any, Any] = IptcImagePlugin.getiptcinfo(cast("ImageFile.ImageFile", image)) or {}
     said = {}
     for key, name in _IPTC.items():
         value = block.get(key)

@@ -33,7 +33,7 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS.keys() - {"powershell"})
+@pytest.mark.parametrize("form", sorted(FORMS.keys() - {"powershell"}))
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_forms(tmp_path: Path, form: str, encoding: str) -> None:
     path = tmp_path / "list.txt"
