@@ -39,7 +39,10 @@ def members(archive: Archive, budget: Budget) -> Iterator[Member]:
     source = archive.seekable()
     times = [*_steps(_keyframes(cv2, source), (budget.limits.video_step or 1.0) * 1000)]
     if not times:
-        raise ReadFailure(FailureCode.UNSUPPORTED_FORMAT, "No frame of the video can be decoded: it is cut, or of a kind that is not read.")
+        raise ReadFailure(
+            FailureCode.UNSUPPORTED_FORMAT,
+            "No frame of the video can be decoded: it is cut, or of a kind that is not read.",
+        )
     source.seek(0)
     video = cv2.VideoCapture(source, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     try:
