@@ -71,7 +71,7 @@ class _Look:
         self.other = self.zeros = 0
         self.types = _mpf(data, main)
         self.semantics = iter(_semantics(data, main))
-        self.parts = 0
+        self.parts = self.tried = 0
 
     def say(self, kind: str, statement: str) -> None:
         self.findings.append(file_finding(kind, statement))
@@ -94,12 +94,12 @@ class _Look:
     def _next(self, position: int, stop: int) -> tuple[int, int, Structure | str | None]:
         """The next part that is recognised: where it begins and ends, and what it is; None: nothing up to `stop`."""
         video = video_at(self.data, position, stop)
-        jpeg, tried = position - 1, 0
-        while self.parts < _PARTS and tried < _PARTS:
+        jpeg = position - 1
+        while self.parts < _PARTS and self.tried < _PARTS:
             jpeg = self.data.find(SOI + b"\xff", jpeg + 1, stop if video is None else video)
             if jpeg < 0:
                 break
-            tried += 1
+            self.tried += 1
             found = structure(self.data, jpeg, stop)
             if found.frame and found.scans and found.width and found.height:
                 self.parts += 1

@@ -97,7 +97,7 @@ BAD: dict[str, bytes] = {
 FAILURES: list[tuple[str, str, str]] = [
     ("empty.jpg", "empty_file", "empty"),
     ("text.jpg", "not_an_image", "its content is not one (text)"),
-    ("cut.jpg", "corrupt_image", "damaged or cut"),
+    ("cut.jpg", "corrupt_image", "ends in the header of the JPEG"),
     ("huge.png", "too_many_pixels", "--max-megapixels"),
     ("other.xcf", "unsupported_format", "xcf"),
     ("cut.zip", "archive_corrupt", "damaged or cut"),

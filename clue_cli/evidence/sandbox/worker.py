@@ -39,7 +39,13 @@ Operation = Callable[..., Iterator[Reply]]
 
 
 def picture(
-    data: bytes, limits: DecodeLimits, *, sniffed_type: str, first_page: int, gif_all_frames: bool, as_evidence: bool
+    data: bytes,
+    limits: DecodeLimits,
+    *,
+    sniffed_type: str,
+    first_page: int,
+    gif_all_frames: bool,
+    as_evidence: bool = False,
 ) -> Iterator[Reply]:
     """The pages of a picture file, from `first_page` on; several are announced by their number, `page_count`."""
     for page in decode_pages(data, sniffed_type, limits, gif_all_frames, first_page, as_evidence):
