@@ -7,7 +7,6 @@ next page, or the next item; the run never notices. Pixels come back through a p
 from __future__ import annotations
 
 import base64
-import math
 import queue
 import re
 from collections.abc import Iterator, Sequence
@@ -289,7 +288,7 @@ def _data(finding: Finding) -> dict[str, str | int | float | bool | None]:
     return {
         name: clean_text(value) if isinstance(value, str) else value
         for name, value in [*finding.data.items()][:_MOST_VALUES]
-        if _NAME.fullmatch(name) and not (isinstance(value, float) and not math.isfinite(value))
+        if _NAME.fullmatch(name)
     }
 
 
