@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import io
 import random
 import zlib
@@ -441,6 +442,43 @@ def test_hostile_headers_of_a_mail_cost_nothing(tmp_path: Path) -> None:
         data = b"From: a\nDate: b\nSubject: c\n" + header + b"\nContent-Transfer-Encoding: base64\n\n" + photo
         found = scan(tmp_path, data, "case.eml")
         assert list(found.pictures.values()) == [PHOTO], header
+
+
+HEADERS = b"From: a\nDate: Mon, 1 Jan 2024 10:00:00 +0000\nSubject: b\nMIME-Version: 1.0\n"
+BASE64 = base64.encodebytes(PHOTO)
+WITH_PHOTO = HEADERS + b"Content-Type: image/jpeg; name=a.jpg\nContent-Transfer-Encoding: base64\n\n" + BASE64
+HTML = b"<img src='data:image/jpeg;charset=utf-8;base64," + BASE64 + b"'>"
+UUENCODED = b"".join(binascii.b2a_uu(PHOTO[start : start + 45]) for start in range(0, len(PHOTO), 45))
+ODD_MAILS = {
+    "a mark of UTF-8": (b"\xef\xbb\xbf" + WITH_PHOTO, "part-1/a.jpg"),
+    "empty lines first": (b"\r\n\r\n" + WITH_PHOTO, "part-1/a.jpg"),
+    "a page as attachment": (HEADERS + b"Content-Type: text/html; name=a.html\n\n" + HTML, "part-1/inline-1"),
+    "uuencode in the text": (HEADERS + b"\nHello\nbegin 644 a.jpg\n" + UUENCODED + b"`\nend\n", "part-1/a.jpg"),
+    "an encoded mail": (
+        HEADERS
+        + b"Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\n"
+        + base64.encodebytes(WITH_PHOTO),
+        "part-1!/part-1/a.jpg",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_MAILS)
+def test_a_picture_is_found_however_a_mail_holds_it(tmp_path: Path, kind: str) -> None:
+    data, where = ODD_MAILS[kind]
+    assert scan(tmp_path, data, "case.eml").pictures == {f"case.eml!/{where}": PHOTO}
+
+
+def test_a_mailbox_may_name_neither_sender_nor_time(tmp_path: Path) -> None:
+    found = scan(tmp_path, b"From \n" + WITH_PHOTO + b"\nFrom \n" + WITH_PHOTO, "Inbox")
+    assert list(found.pictures) == ["Inbox!/mail-1/part-1/a.jpg", "Inbox!/mail-2/part-1/a.jpg"]
+
+
+def test_a_mail_that_is_wrapped_in_its_signature_says_what_to_do(tmp_path: Path) -> None:
+    data = HEADERS + b"Content-Type: application/pkcs7-mime; smime-type=signed-data\n\nMIIB"
+    found = scan(tmp_path, data, "case.eml")
+    assert found.failures == {"case.eml!/part-1": FailureCode.UNSUPPORTED_FORMAT}
+    assert "openssl cms" in str(found.advice["case.eml!/part-1"])
 
 
 def test_an_encrypted_mail_says_what_to_do(tmp_path: Path) -> None:
