@@ -117,12 +117,13 @@ def _walk(part: Message, number: str, prefix: str, budget: Budget, depth: int) -
             part.get_content_maintype() == "message" and len(inner) == 1
         ):  # a mail within the mail: its number is the part's
             coding = str(part.get("Content-Transfer-Encoding", "")).strip().lower()
-            if coding in ("base64", "quoted-printable") and not inner[0].keys():
-                part.set_payload(inner[0].get_payload())  # it was taken for the text of a mail without headers
+            mail = cast(Message, inner[0])
+            if coding in ("base64", "quoted-printable") and not mail.keys():
+                part.set_payload(mail.get_payload())  # it was taken for the text of a mail without headers
                 part.set_type("application/octet-stream")
                 yield from _walk(part, number, prefix, budget, depth + 1)
                 return
-            yield from _walk(cast(Message, inner[0]), number, prefix, budget, depth + 1)
+            yield from _walk(mail, number, prefix, budget, depth + 1)
             return
         for count, child in enumerate(inner, 1):
             yield from _walk(

@@ -7,15 +7,18 @@ reads the PDF, and repairs one that was cut.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, BinaryIO, cast
 
 from clue_cli.evidence.containers.compressed import Decompressed, Inflater
@@ -35,6 +38,8 @@ _STEPS = 1_000_000
 _PAGES_SHOWN = 50
 _REPAIRED = re.compile("damaged|reconstruct|recover")
 _INLINE = re.compile(rb"\bID\s")
+_VERSION_END = re.compile(rb"startxref\s+[0-9]+\s+%%EOF")
+_VERSIONS = 100
 _OBJECT = re.compile(rb"(?<![0-9])([0-9]{1,9})[ \r\n]([0-9]{1,5})[ \r\n]obj\b")
 _ORIGINAL = {"DCTDecode": "jpg", "JPXDecode": "jp2"}
 _SHORT = {
@@ -77,9 +82,12 @@ def members(archive: Archive, budget: Budget) -> Iterator[Member]:
     with archive.seekable() as stream:
         total = stream.seek(0, 2)
         stream.seek(0)
-        stream = io.BytesIO(stream.read()) if total <= _IN_MEMORY else stream  # qpdf jumps about
+        stream = body = io.BytesIO(stream.read()) if total <= _IN_MEMORY else stream  # qpdf jumps about
+        end = rfind(stream, b"%%EOF", total)
+        if isinstance(stream, io.BytesIO) and end >= 0 and not _OBJECT.search(stream.getbuffer(), end):
+            body = io.BytesIO(stream.getbuffer()[: end + 5])  # qpdf looks for its end in the last 1,000 bytes
         try:
-            document = pikepdf.open(stream)
+            document = pikepdf.open(body)
         except pikepdf.PasswordError as error:
             raise ReadFailure(
                 FailureCode.ARCHIVE_ENCRYPTED,
@@ -95,7 +103,9 @@ def members(archive: Archive, budget: Budget) -> Iterator[Member]:
         with document:
             reading = _Reading(document, budget, damage, mended)
             yield from reading.members()
-        if (end := rfind(stream, b"%%EOF", total)) >= 0:
+            if isinstance(stream, io.BytesIO):
+                yield from _earlier_versions(stream.getvalue(), body is not stream, reading, budget)
+        if end >= 0:
             place = "after the end of the PDF"
             tail = cast(BinaryIO, Slice(stream, end + 5, total - end - 5))
             yield from stray(tail, "(after the end)", place, skipped=b"\0\r\n\t ", quiet=True)
@@ -103,11 +113,45 @@ def members(archive: Archive, budget: Budget) -> Iterator[Member]:
             raise reading.damage
 
 
+def _earlier_versions(data: bytes, complete: bool, last: _Reading, budget: Budget) -> Iterator[Member]:
+    """What a PDF held before programs replaced or removed it: each wrote its changes behind what was there.
+
+    Args:
+        complete: whether the last version has its end, and is `last`.
+    """
+    import pikepdf
+
+    ends = [match.end() for match in islice(_VERSION_END.finditer(data), _VERSIONS + 2)]
+    ends = ends[:-1] if complete else ends
+    if len(ends) > _VERSIONS:
+        message = f"The PDF has more than {_VERSIONS} earlier versions; not all were looked at."
+        last.damage = last.damage or ReadFailure(FailureCode.ARCHIVE_LIMIT, message)
+    known = last.digests() if ends else set()
+    for number, end in enumerate(ends[:_VERSIONS], 1):
+        with suppress(pikepdf.PdfError), pikepdf.open(io.BytesIO(data[:end]), attempt_recovery=False) as document:
+            reading = _Reading(document, budget, None, None, known)
+            finding = oddity(
+                "pdf_earlier",
+                f"It is in version {number} of the PDF and not in the last one: it was replaced or removed.",
+            )
+            for member in reading.members():
+                yield replace(member, name=f"version-{number}/{member.name}", findings=(*member.findings, finding))
+            known |= reading.digests()
+
+
 class _Reading:
     """One PDF, opened."""
 
-    def __init__(self, document: Any, budget: Budget, damage: ReadFailure | None, mended: _Mended | None) -> None:
-        self._document, self._budget, self._mended = document, budget, mended
+    def __init__(
+        self,
+        document: Any,
+        budget: Budget,
+        damage: ReadFailure | None,
+        mended: _Mended | None,
+        known: AbstractSet[bytes] = frozenset(),
+    ) -> None:
+        self._document, self._budget, self._mended, self._known = document, budget, mended, known
+        self._inlines: Counter[int | None] = Counter()
         self._pictures: dict[tuple[int, int], _Picture] = {}
         self._masks: set[tuple[int, int]] = set()
         self._original: set[tuple[int, int]] = set()
@@ -128,7 +172,7 @@ class _Reading:
             if stream.objgen not in self._pictures and _text(stream.get("/Subtype")) == "Image":
                 self._add(stream, None)
         for key, picture in self._pictures.items():
-            if picture.pages or key not in self._masks:
+            if (picture.pages or key not in self._masks) and self._is_new(picture.stream):
                 yield self._member(key, picture)
         warnings = [str(warning) for warning in self._document.get_warnings()]
         if self.damage is None and any(_REPAIRED.search(words) or not self._pictures for words in warnings):
@@ -141,8 +185,24 @@ class _Reading:
         for stream in streams:
             if _text(stream.get("/Type")) == "EmbeddedFile":
                 self._attached.setdefault(stream.objgen, (f"object-{stream.objgen[0]}", stream))
-        for name, attached in self._attached.values():
+        for name, attached in filter(lambda pair: self._is_new(pair[1]), self._attached.values()):
             yield Member(f"attachment/{name}", None, self._opener(partial(_read, attached)))
+
+    def digests(self) -> set[bytes]:
+        """Of the data of each picture and attachment, as they lie in the file."""
+        streams = [
+            *(picture.stream for picture in self._pictures.values()),
+            *(pair[1] for pair in self._attached.values()),
+        ]
+        return {self._digest(stream) for stream in streams}
+
+    def _is_new(self, stream: Any) -> bool:
+        return not self._known or self._digest(stream) not in self._known
+
+    def _digest(self, stream: Any) -> bytes:
+        with suppress(Exception):
+            return hashlib.sha256(self._raw(stream)).digest()
+        return b""
 
     def _streams(self) -> Iterator[Any]:
         import pikepdf
@@ -222,9 +282,8 @@ class _Reading:
         if page is not None:
             picture.pages.append(page)
         if stream.objgen not in self._original and not picture.inline:
-            picture.inline = 1 + sum(
-                other.pages[:1] == [page] and other.inline > 0 for other in self._pictures.values()
-            )
+            self._inlines[page] += 1
+            picture.inline = self._inlines[page]
         for name in ("/SMask", "/Mask"):
             # A mask has no mask: else two pictures could hide each other.
             if _is_stream(mask := stream.get(name)) and not (

@@ -6,6 +6,7 @@ import base64
 import binascii
 import io
 import random
+import re
 import zlib
 from collections.abc import Callable
 from email.message import EmailMessage
@@ -302,6 +303,52 @@ def test_files_attached_to_a_place_on_a_page_are_read_and_so_are_those_without_a
     named, unnamed = found.pictures
     assert named == "case.pdf!/attachment/a.jpg"
     assert unnamed.startswith("case.pdf!/attachment/object-")
+
+
+def changed(document: bytes, number: int, photo: bytes) -> bytes:
+    """A PDF whose picture a program replaced by writing another one behind it."""
+    dictionary = (
+        b"/Type/XObject/Subtype/Image/Width 64/Height 48/BitsPerComponent 8/ColorSpace/DeviceRGB/Filter/DCTDecode"
+    )
+    head = b"%d 0 obj\n<<%b/Length %d>>\nstream\n" % (number, dictionary, len(photo))
+    at = len(document) + len(head) + len(photo) + 18
+    root, before = (re.findall(words, document)[-1] for words in (rb"/Root (\d+)", rb"startxref\s+(\d+)"))
+    table = b"xref\n%d 1\n%010d 00000 n \n" % (number, len(document))
+    end = b"trailer\n<</Size 99/Root %b 0 R/Prev %b>>\nstartxref\n%d\n%%%%EOF\n" % (root, before, at)
+    return document + head + photo + b"\nendstream\nendobj\n" + table + end
+
+
+def test_what_a_change_of_a_pdf_replaced_is_read(tmp_path: Path, qpdf: Any) -> None:
+    document = qpdf.new()
+    pages(document, [picture(document, PHOTO, Filter=qpdf.Name.DCTDecode)])
+    first = saved(document)
+    (number,) = numbers(first)
+    data = changed(changed(first, number, OTHER), number, OTHER)
+    found = scan(tmp_path, data)
+    place = f"page-1/object-{number}.jpg"
+    assert found.pictures == {f"case.pdf!/{place}": OTHER, f"case.pdf!/version-1/{place}": PHOTO}
+    assert "version 1" in statements(found, f"case.pdf!/version-1/{place}")["pdf_earlier"]
+    assert not found.failures
+    cut = scan(tmp_path, changed(first, number, OTHER)[:-90])  # in the middle of the change
+    assert list(cut.pictures.values()) == [OTHER, PHOTO]
+    assert cut.failures == {"case.pdf": FailureCode.ARCHIVE_CORRUPT}
+
+
+def test_a_pdf_behind_another_hides_nothing(tmp_path: Path, qpdf: Any) -> None:
+    made = []
+    for photo in (PHOTO, OTHER):
+        document = qpdf.new()
+        pages(document, [picture(document, photo, Filter=qpdf.Name.DCTDecode)])
+        made.append(saved(document))
+    assert set(scan(tmp_path, b"".join(made)).pictures.values()) == {PHOTO, OTHER}
+
+
+def test_a_picture_behind_a_pdf_does_not_damage_it(tmp_path: Path, qpdf: Any) -> None:
+    document = qpdf.new()
+    pages(document, [picture(document, PHOTO, Filter=qpdf.Name.DCTDecode)])
+    found = scan(tmp_path, saved(document) + OTHER + bytes(2000))
+    assert list(found.pictures.values()) == [PHOTO, OTHER]
+    assert not found.failures
 
 
 def test_an_encrypted_pdf_says_what_to_do(tmp_path: Path, qpdf: Any) -> None:
