@@ -13,7 +13,17 @@ from dataclasses import dataclass, field, replace
 from typing import BinaryIO, cast
 
 from clue_cli.evidence.containers.member import Archive, Member
-from clue_cli.evidence.formats import FORMATS, HEAD_SIZE, Kind, claimed_type, is_archive, is_picture, kind_of, sniff
+from clue_cli.evidence.formats import (
+    FORMATS,
+    HEAD_SIZE,
+    Kind,
+    claimed_type,
+    extension_of,
+    is_archive,
+    is_picture,
+    kind_of,
+    sniff,
+)
 from clue_cli.evidence.holders import holder_of
 from clue_cli.evidence.item import ArchiveOpened, Item, Skipped, Unreadable
 from clue_cli.evidence.locator import MEMBER, UniqueNames, member_path
@@ -80,7 +90,8 @@ def source_events(source: Source, options: ArchiveOptions) -> Iterator[Event]:
             yield unreadable(locator, Step.ARCHIVE, failure)
             return
         if claim is None or not FORMATS[claim].by_name:
-            message = f"It is named like a {claim} archive but its content is not one ({type_name})."
+            extension = extension_of(source.name)
+            message = f"Its name ends in .{extension}, but its content is of another kind ({type_name})."
             yield unreadable(locator, Step.ARCHIVE, ReadFailure(FailureCode.ARCHIVE_CORRUPT, message))
             return
         type_name = claim

@@ -37,6 +37,10 @@ _UUENCODED = re.compile(rb"^begin [0-7]{3,4} ([^\r\n]{1,1000})\r?\n((?:[!-`][ -`
 _WRAPPED = ("application/pkcs7-mime", "application/x-pkcs7-mime")
 _DATA_URL = re.compile(rb"data:image/[\w.+-]{1,40}(?:;[\w.=+-]{1,80}){0,5};base64,([A-Za-z0-9+/=\s%]{64,})")
 
+_BASE64 = re.compile(  # of a JPEG, a PNG or a GIF, where a line of text begins: as in a mail that came back
+    rb"^(?:/9j/|iVBORw0KGgo|R0lGOD)[A-Za-z0-9+/]{50,}={0,2}(?:\r?\n[A-Za-z0-9+/]+={0,2}(?=\r?\n|\Z))*", re.M
+)
+
 
 def members(archive: Archive, budget: Budget) -> Iterator[Member]:
     """The parts of a mail; those of an mbox have the number of their mail before their own."""
@@ -137,8 +141,9 @@ def _walk(part: Message, number: str, prefix: str, budget: Budget, depth: int) -
         yield Member(f"{place}/{name}" if name else place, len(content), _opener(content))
     if part.get_content_maintype() != "text":
         return
-    for count, match in enumerate(_DATA_URL.finditer(content), 1):
-        picture = _from_base64(match[1])
+    encoded = [match[1] for match in _DATA_URL.finditer(content)] + [match[0] for match in _BASE64.finditer(content)]
+    for count, text in enumerate(encoded, 1):
+        picture = _from_base64(text)
         budget.charge_bytes(len(picture))
         yield Member(f"{place}/inline-{count}", len(picture), _opener(picture))
     for match in _UUENCODED.finditer(content):

@@ -452,6 +452,7 @@ def test_a_full_temporary_folder_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
         (NotImplementedError("That compression method is not supported"), FailureCode.UNSUPPORTED_FORMAT),
         (EOFError(), FailureCode.ARCHIVE_CORRUPT),
         (KeyError("x"), FailureCode.ARCHIVE_CORRUPT),
+        (KeyError("x"), FailureCode.ARCHIVE_CORRUPT),
         (ReadFailure(FailureCode.LINK_LOOP, "x"), FailureCode.LINK_LOOP),
     ],
 )

@@ -501,6 +501,7 @@ ODD_MAILS = {
     "empty lines first": (b"\r\n\r\n" + WITH_PHOTO, "part-1/a.jpg"),
     "a page as attachment": (HEADERS + b"Content-Type: text/html; name=a.html\n\n" + HTML, "part-1/inline-1"),
     "uuencode in the text": (HEADERS + b"\nHello\nbegin 644 a.jpg\n" + UUENCODED + b"`\nend\n", "part-1/a.jpg"),
+    "a mail that came back": (HEADERS + b"\nIt was not delivered:\n" + WITH_PHOTO + b"\nBye\n", "part-1/inline-1"),
     "an encoded mail": (
         HEADERS
         + b"Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\n"
