@@ -7,7 +7,7 @@ unnamed temporary file first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, cast
@@ -44,12 +44,16 @@ Event = Item | Unreadable | ArchiveOpened | Skipped
 
 @dataclass(frozen=True, slots=True)
 class ArchiveOptions:
-    """How archives are walked: who reads them, whether hidden members are wanted, how deep, and what one may cost."""
+    """How archives are walked: who reads them, whether hidden members are wanted, how deep, and what one may cost.
+
+    `excludes` says of a member's locator whether it is left out, with all that is in it.
+    """
 
     reader: ArchiveReader
     hidden: bool = False
     depth: int = 3
     limits: ArchiveLimits = field(default_factory=ArchiveLimits)
+    excludes: Callable[[str], bool] = lambda locator: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +161,8 @@ def _member_events(
         yield Skipped(locator, "hidden")
     elif member.is_link:
         yield Skipped(locator, "archive link")
+    elif options.excludes(locator):  # it is not opened: a hard link to it may be wanted
+        yield Skipped(locator, "excluded")
     else:
         findings = (*archive.item.findings, *oddities, *member.findings)
         try:
