@@ -547,6 +547,18 @@ def test_a_member_that_the_directory_does_not_list_is_read(tmp_path: Path) -> No
     assert "does not list it" in statement(found, "case.bin!/b.jpg", "unlisted_member")
 
 
+@pytest.mark.parametrize("behind", ["", "<4L", "<2L2Q"])
+def test_a_picture_between_a_member_and_the_directory_is_read(tmp_path: Path, behind: str) -> None:
+    data = archives.raw_zip([(b"a.jpg", PHOTO)], [(b"a.jpg", 0)])
+    at = data.index(b"PK\x01\x02")
+    descriptor = struct.pack(behind, 0x08074B50, 7, len(PHOTO), len(PHOTO)) if behind else b""
+    hidden = descriptor + pictures.jpeg(80)
+    end = bytearray(data[at:])
+    end[-6:-2] = struct.pack("<L", at + len(hidden))
+    found = scan(tmp_path, data[:at] + hidden + bytes(end))
+    assert found.pictures == {"case.bin!/a.jpg": PHOTO, "case.bin!/(between members)": pictures.jpeg(80)}
+
+
 def test_a_damaged_directory_costs_no_member(tmp_path: Path) -> None:
     data = bytearray(archives.zip_of(BIG, zipfile.ZIP_STORED))
     at = [match.start() for match in re.finditer(b"PK\x01\x02", bytes(data))][3]
