@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 from PIL import Image, ImageFile, IptcImagePlugin
 
-from clue_cli.evidence.metadata import clean_text
+from clue_cli.evidence.locator import clean_text
 from clue_cli.records import Finding, Origin, Weight
 
 XMP_LIMIT = 4 << 20

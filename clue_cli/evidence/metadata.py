@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import logging
 import re
-import unicodedata
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -17,9 +16,9 @@ from typing import Any
 import exifread
 
 from clue_cli.evidence.jpeg import APP13, SEGMENTS, Structure, structure
+from clue_cli.evidence.locator import clean_text
 from clue_cli.records import ExifBrief, Finding, Origin
 
-_TEXT_LIMIT = 200  # characters, as ExifBrief promises
 _READS = 100_000  # an honest EXIF block is read in a few thousand steps; a loop of overlapping folders never ends
 _BYTES = 16 << 20
 
@@ -32,22 +31,6 @@ _EDITORS = re.compile(
 )
 _CREATOR_TOOL = re.compile(rb"xmp:CreatorTool(?:\s*=\s*[\"']([^\"'<>]{1,400})|>([^<]{1,400})<)")
 _GENERATED = re.compile(rb"(?:compositeWith)?[tT]rainedAlgorithmicMedia")  # IPTC DigitalSourceType
-
-
-def clean_text(value: object, limit: int = _TEXT_LIMIT) -> str | None:
-    """A string of the file, fit to be shown: at most `limit` characters, control and bidi characters as U+FFFD.
-
-    None if nothing is left of it.
-    """
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "replace")
-    text = str(value)[: 4 * limit].strip(" \0\t\r\n")[:limit]
-    shown = "".join(character if _is_shown(character) else "\ufffd" for character in text)
-    return shown or None
-
-
-def _is_shown(character: str) -> bool:
-    return character.isprintable() or unicodedata.category(character) == "Zs"  # a space other than U+0020
 
 
 class _Bounded(io.BytesIO):

@@ -21,7 +21,8 @@ from PIL import AvifImagePlugin, Image, TiffImagePlugin
 
 from clue_cli.evidence.camera_raw import largest_preview
 from clue_cli.evidence.formats import CAMERA_RAW, FORMATS
-from clue_cli.evidence.metadata import clean_text, file_finding
+from clue_cli.evidence.locator import clean_text
+from clue_cli.evidence.metadata import file_finding
 from clue_cli.evidence.png_chunks import apple_to_png, without_huge_chunks
 from clue_cli.evidence.unsupported import described
 from clue_cli.records import FailureCode, Finding

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from clue_cli.evidence.metadata import clean_text
+from clue_cli.evidence.locator import clean_text
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MOST, _MOST_TOGETHER = 1 << 20, 64 << 20  # bytes of one text or profile, and of all of them: Pillow's limits

@@ -54,6 +54,32 @@ class ArchiveLimits:
     video_step: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class DecodeLimits:
+    """What one picture may cost.
+
+    Attributes:
+        max_megapixels: width × height of a page, millions of pixels.
+        max_pages: pages (frames) of one file.
+        seconds: wall-clock time of one page.
+        memory_mib: address space of a decoder's process, MiB; None: generous for `max_megapixels`.
+    """
+
+    max_megapixels: float = 250.0
+    max_pages: int = 1000
+    seconds: float = 60.0
+    memory_mib: int | None = None
+
+    def address_space(self) -> int:
+        """Bytes of address space a decoder may use.
+
+        Pillow keeps 4 bytes a pixel; with alpha or a turn there are three such copies, beside the file's bytes.
+        """
+        if self.memory_mib is not None:
+            return self.memory_mib << 20
+        return (4 << 30) + int(self.max_megapixels * 1e6 * 16)
+
+
 def read_some(stream: BinaryIO, size: int) -> bytes:
     """At most `size` bytes; none at the end. Raises OSError, and ReadFailure where a read would wait without end."""
     data: bytes | None = stream.read(size)

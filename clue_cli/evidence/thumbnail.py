@@ -16,10 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from clue_cli.evidence.item import THUMBNAIL_SIDE
 from clue_cli.evidence.jpeg import APP13, SOI, Structure
-
-SIDE = 160
-"""Longest side in pixels at which a thumbnail is compared and kept; larger ones are shrunk."""
 
 MOST_BYTES, MOST_SIDE, LEAST_SIDE = 512 << 10, 1024, 32
 """Size of a thumbnail's data and sides that is looked at."""
@@ -41,7 +39,7 @@ class Compared:
     """A thumbnail and how like the picture it is.
 
     Attributes:
-        image: 8-bit RGB, turned as the picture is stored; at most SIDE large.
+        image: 8-bit RGB, turned as the picture is stored; at most THUMBNAIL_SIDE large.
         likeness: correlation of both, -1 to 1.
         local: largest mean difference in a window, grey levels.
     """
@@ -98,7 +96,7 @@ def compare(thumbnail: bytes, picture: Image.Image) -> Compared:
         if max(image.size) > MOST_SIDE or min(image.size) < LEAST_SIDE:
             raise ValueError("not of a thumbnail's size")
         small = image.convert("RGB")
-    small.thumbnail((SIDE, SIDE))
+    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     best = _fitted(small, picture, 0)
     if best.likeness < LIKENESS:  # some programs turn a picture and not its thumbnail
         turned = max((_fitted(small, picture, turn) for turn in (90, 180, 270)), key=lambda one: one.likeness)
@@ -119,7 +117,9 @@ def _fitted(small: Image.Image, picture: Image.Image, turn: int) -> _Fitted:
 
     image = small.rotate(turn, expand=True) if turn else small
     grey = np.asarray(image.convert("L"), np.float64)
-    whole = picture.resize((4 * SIDE, 4 * SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0).convert("L")
+    whole = picture.resize(
+        (4 * THUMBNAIL_SIDE, 4 * THUMBNAIL_SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0
+    ).convert("L")
     best, values = -2.0, (grey, grey)
     place: tuple[_Box, _Box] = (0, 0, *image.size), (0.0, 0.0, 1.0, 1.0)
 
@@ -129,7 +129,7 @@ def _fitted(small: Image.Image, picture: Image.Image, turn: int) -> _Fitted:
         part = grey[top:bottom, left:right]
         if min(part.shape) < LEAST_SIDE // 2:
             return
-        box = tuple(min(max(side, 0.0), 1.0) * 4 * SIDE for side in outside)
+        box = tuple(min(max(side, 0.0), 1.0) * fine for side in outside)
         fitted = whole.resize((part.shape[1], part.shape[0]), Image.Resampling.BOX, box=box)  # type: ignore[arg-type]
         other = np.asarray(fitted, np.float64)
         likeness = _correlation(gaussian_filter(part, 1.0), gaussian_filter(other, 1.0))

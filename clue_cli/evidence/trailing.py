@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from clue_cli.evidence.jpeg import APP1, APP2, SEGMENTS, SOI, Structure, structure, video_at
-from clue_cli.evidence.metadata import clean_text, file_finding
+from clue_cli.evidence.locator import clean_text
+from clue_cli.evidence.metadata import file_finding
 from clue_cli.records import Finding
 
 _PARTS = 100  # looked at in one file

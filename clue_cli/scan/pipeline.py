@@ -20,14 +20,13 @@ from numpy.typing import NDArray
 from clue_cli.engine.channel import Pending
 from clue_cli.engine.flow import BYTES_PER_PIXEL, Answer, Flow
 from clue_cli.errors import Aborted, ClueError, ExitCode, OutputError
-from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.identity import sha256_file
 from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Photo, Skipped, Unreadable
 from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.sandbox.archives import ArchiveReader
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.selection import Selection
-from clue_cli.evidence.streams import ArchiveLimits
+from clue_cli.evidence.streams import ArchiveLimits, DecodeLimits
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
 from clue_cli.machine import library_versions
 from clue_cli.networks import Network, Unpredicted, find_devices, find_model, networks_for

@@ -14,11 +14,10 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
 
 from clue_cli.evidence.containers.member import Archive, Member, oddity
-from clue_cli.evidence.decode import DecodeLimits
-from clue_cli.evidence.metadata import clean_text
+from clue_cli.evidence.locator import clean_text
 from clue_cli.evidence.sandbox.members import LONGEST, LONGEST_MESSAGE, Fetched, Served, fields
 from clue_cli.evidence.sandbox.process import START_SECONDS, WORKER, Child, ChildDied, ChildTimeout, checked, whole
-from clue_cli.evidence.streams import Budget, ReadFailure, read_some, spool
+from clue_cli.evidence.streams import Budget, DecodeLimits, ReadFailure, read_some, spool
 from clue_cli.records import FailureCode, Finding
 
 _ADDRESS_SPACE = 8 << 30  # bytes: an LZMA dictionary may have 4 GiB

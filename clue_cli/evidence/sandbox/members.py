@@ -30,7 +30,7 @@ from clue_cli.evidence.streams import ArchiveLimits, Budget, ByteSource, HeadedS
 from clue_cli.records import FailureCode
 
 if TYPE_CHECKING:
-    from clue_cli.evidence.decode import DecodeLimits
+    from clue_cli.evidence.streams import DecodeLimits
 
 Talk = Callable[[float, dict[str, Any], bytes], tuple[dict[str, Any], bytes]]
 """Says something to the parent, and returns its answer; this process may run for so many seconds after that."""
