@@ -13,8 +13,17 @@ from dataclasses import dataclass, field, replace
 from typing import BinaryIO, cast
 
 from clue_cli.evidence.containers.member import Archive, Member
-from clue_cli.evidence.formats import FORMATS, HEAD_SIZE, Kind, claimed_type, is_archive, is_picture, kind_of, sniff
-from clue_cli.evidence.holders import holder_of
+from clue_cli.evidence.formats import (
+    FORMATS,
+    HEAD_SIZE,
+    Kind,
+    claimed_type,
+    holder_of,
+    is_archive,
+    is_picture,
+    kind_of,
+    sniff,
+)
 from clue_cli.evidence.item import ArchiveOpened, Item, Skipped, Unreadable
 from clue_cli.evidence.locator import MEMBER, UniqueNames, member_path
 from clue_cli.evidence.sandbox.archives import ArchiveReader

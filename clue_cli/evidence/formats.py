@@ -1,11 +1,13 @@
 """File types: how they start, what their names end in, and what can be done with them.
 
-The table is the one place that knows a type; `sniff` reads the first bytes, `claimed_type` the name.
+The table is the one place that knows a type; `sniff` reads the first bytes, `claimed_type` the name. What has no type
+but can hold pictures is named by `holder_of`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -338,3 +340,56 @@ def _sniff_text(head: bytes) -> str:
         if error.end < len(head) or error.reason != "unexpected end of data":
             return UNKNOWN
     return "svg" if b"<svg" in head else "text"
+
+
+# Of no type above, in the words of a report: by content, else by name.
+_HOLDER_STARTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
+    (re.compile(rb".{0,1020}%PDF-", re.DOTALL), "PDF"),
+    (re.compile(rb"....ftyp(?!M4A|M4B|M4P|F4A|heic|heix|mif1|msf1|avif|crx )", re.DOTALL), "video"),
+    (re.compile(rb"....(moov|mdat|wide|free|skip)", re.DOTALL), "video"),  # QuickTime
+    (re.compile(rb"\x1aE\xdf\xa3|FLV\x01|\x30\x26\xb2\x75\x8e\x66\xcf\x11|\0\0\x01[\xba\xb3]"), "video"),
+    (re.compile(rb"RIFF....AVI ", re.DOTALL), "video"),
+    (re.compile(rb"G.{187}G.{187}G", re.DOTALL), "video"),  # MPEG transport stream
+    (re.compile(rb"\{\\rtf|AT&TFORM|%!PS|\xc5\xd0\xd3\xc6"), "document"),
+    (re.compile(rb"CMMM|IMMM"), "thumbnail cache"),
+)
+_HOLDER_NAMES = {
+    extension: kind
+    for kind, extensions in {
+        "video": "3g2 3gp asf avi flv m2ts m4v mkv mov mp4 mpeg mpg mts ogv vob webm wmv",
+        "mail file": "msf oft",
+        "document": "doc dot ppt pps pot xls xlt vsd pub rtf djvu eps ps xps oxps one mobi azw azw3 pages key numbers",
+        "disk image": "aff4 raw wim",
+        "archive": "ace arj lha lzh r00 sit sitx",
+    }.items()
+    for extension in extensions.split()
+}
+_PLURALS = {"PDF": "PDF"}
+
+
+def holder_of(name: str, head: bytes) -> str | None:
+    """What a file is that can hold pictures, None if it is nothing of that kind, or empty.
+
+    Args:
+        name: its name or locator.
+        head: its first bytes, of kind `OTHER`.
+    """
+    if not head:
+        return None
+    found = (kind for start, kind in _HOLDER_STARTS if start.match(head))
+    return next(found, _HOLDER_NAMES.get(extension_of(name)))
+
+
+def not_opened(counts: Mapping[str, int]) -> str:
+    """`20 PDF and 1 video were not opened; they can hold pictures.`; empty if there are none."""
+    words = [
+        f"{number:,} {kind if number == 1 else _PLURALS.get(kind, kind + 's')}"
+        for kind, number in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        if number
+    ]
+    if not words:
+        return ""
+    if len(words) == 1 and max(counts.values()) == 1:
+        return f"{words[0]} was not opened; it can hold pictures."
+    shown = " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return f"{shown} were not opened; they can hold pictures."

@@ -117,9 +117,8 @@ def _fitted(small: Image.Image, picture: Image.Image, turn: int) -> _Fitted:
 
     image = small.rotate(turn, expand=True) if turn else small
     grey = np.asarray(image.convert("L"), np.float64)
-    whole = picture.resize(
-        (4 * THUMBNAIL_SIDE, 4 * THUMBNAIL_SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0
-    ).convert("L")
+    fine = 4 * THUMBNAIL_SIDE
+    whole = picture.resize((fine, fine), Image.Resampling.BILINEAR, reducing_gap=2.0).convert("L")
     best, values = -2.0, (grey, grey)
     place: tuple[_Box, _Box] = (0, 0, *image.size), (0.0, 0.0, 1.0, 1.0)
 

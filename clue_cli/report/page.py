@@ -30,7 +30,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from clue_cli.evidence.holders import not_opened
+from clue_cli.evidence.formats import not_opened
 from clue_cli.records import FailureRecord, ImageRecord, MatchingPlace, ModelInfo, RunRecord, Verdict
 from model.verdict import MEANING
 from model.whole_file import whole_file

@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 from clue_cli.engine.channel import Pending
 from clue_cli.engine.flow import BYTES_PER_PIXEL, Answer, Flow
 from clue_cli.errors import Aborted, ClueError, ExitCode, OutputError
-from clue_cli.evidence.identity import sha256_file
 from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Photo, Skipped, Unreadable
-from clue_cli.evidence.reader import read_item
+from clue_cli.evidence.reader import read_item, sha256_file
 from clue_cli.evidence.sandbox.archives import ArchiveReader
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.selection import Selection

@@ -18,8 +18,7 @@ from typing import Literal
 
 from clue_cli import __version__
 from clue_cli.errors import ExitCode
-from clue_cli.evidence.formats import claimed_type, is_archive
-from clue_cli.evidence.holders import not_opened
+from clue_cli.evidence.formats import claimed_type, is_archive, not_opened
 from clue_cli.evidence.item import Unreadable
 from clue_cli.machine import cores, library_versions, memory
 from clue_cli.progress import duration

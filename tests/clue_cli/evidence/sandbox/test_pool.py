@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from clue_cli.errors import ClueError
-from clue_cli.evidence.identity import identify
 from clue_cli.evidence.item import Photo, Unreadable
+from clue_cli.evidence.reader import identify
 from clue_cli.evidence.sandbox.pool import DecodePool, Unanswered
 from clue_cli.evidence.streams import DecodeLimits
 from clue_cli.records import FailureCode, Finding, Origin, Step
