@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import queue
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -27,7 +28,9 @@ from clue_cli.records import ExifBrief, FailureCode, FileIdentity, Finding, Orig
 
 _RESTARTS = 3
 """How often a decoder is started again for the pages of one file. A file that kills more of them is given up."""
-_MOST_FINDINGS = 100
+_MOST_FINDINGS, _MOST_VALUES = 100, 20
+_STATEMENT = 1000  # characters
+_NAME = re.compile("[a-z][a-z0-9_]{0,40}")
 
 Levels = NDArray[np.uint8] | NDArray[np.uint16]
 """An array that a child sends."""
@@ -262,15 +265,30 @@ class _Job:
 
 
 def _findings(values: object) -> tuple[Finding, ...]:
-    """The decoder's findings: hostile bytes may own it, so each is checked, cleaned and counted."""
+    """The decoder's findings: hostile bytes may own it, so each is checked, cleaned and counted.
+
+    It may accuse its own file, as what stands in the file may; it cannot speak for the pixels, or against an edit.
+    """
     if not isinstance(values, list):
         raise TypeError("not a list")
     found = (Finding.model_validate(value) for value in values[:_MOST_FINDINGS])
     return tuple(
-        finding.model_copy(update={"statement": text, "data": {}, "weight": Weight.INFORMATION})
+        finding.model_copy(update={"statement": text, "data": _data(finding), "weight": _weight(finding)})
         for finding in found
-        if finding.source is not Origin.PIXELS and (text := clean_text(finding.statement))
+        if finding.source is not Origin.PIXELS and (text := clean_text(finding.statement, _STATEMENT))
     )
+
+
+def _weight(finding: Finding) -> Weight:
+    return finding.weight if finding.weight is Weight.SUPPORTS_EDIT else Weight.INFORMATION
+
+
+def _data(finding: Finding) -> dict[str, str | int | float | bool | None]:
+    return {
+        name: clean_text(value) if isinstance(value, str) else value
+        for name, value in [*finding.data.items()][:_MOST_VALUES]
+        if _NAME.fullmatch(name)
+    }
 
 
 def _thumbnail(value: dict[str, Any] | None) -> tuple[NDArray[np.uint8] | None, list[Finding]]:

@@ -19,9 +19,10 @@ import pytest
 from clue_cli.errors import ClueError
 from clue_cli.evidence.item import Photo, Unreadable
 from clue_cli.evidence.reader import identify
+from clue_cli.evidence.sandbox import pool as pool_module
 from clue_cli.evidence.sandbox.pool import DecodePool, Unanswered
 from clue_cli.evidence.streams import DecodeLimits
-from clue_cli.records import FailureCode, Finding, Origin, Step
+from clue_cli.records import FailureCode, Finding, Origin, Step, Weight
 from tests.faults import broken_pictures, crashing_decoder, pictures
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -346,3 +347,17 @@ def test_no_folder_for_temporary_files_is_told(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ClueError, match="No space left") as caught, DecodePool(1):
         pass
     assert "TMPDIR" in str(caught.value.advice)
+
+
+def test_a_decoder_may_accuse_its_own_file_and_say_no_more() -> None:
+    def said(**changes: Any) -> dict[str, Any]:
+        return {"kind": "x", "source": "metadata", "statement": "s", "data": {}, "weight": "information"} | changes
+
+    values = [
+        said(weight="supports_edit", data={"a": "b\x1b", "n": 1.5, "No Name": 1}),
+        said(weight="speaks_against", statement="a" * 2000),
+        said(source="pixels"),
+    ]
+    first, second = pool_module._findings(values)
+    assert (first.weight, first.data) == (Weight.SUPPORTS_EDIT, {"a": "b\ufffd", "n": 1.5})
+    assert (second.weight, len(second.statement)) == (Weight.INFORMATION, 1000)
