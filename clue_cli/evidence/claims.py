@@ -25,7 +25,6 @@ _STEPS = 8
 _RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 _HISTORY = "{http://ns.adobe.com/xap/1.0/mm/}History"
 _EVENT = "{http://ns.adobe.com/xap/1.0/sType/ResourceEvent#}"
-_CREDIT = "{http://ns.adobe.com/photoshop/1.0/}Credit"
 _ANCESTORS = "{http://ns.adobe.com/photoshop/1.0/}DocumentAncestors"
 _RAW_SETTINGS = "{http://ns.adobe.com/camera-raw-settings/1.0/}"
 _SOURCE_TYPE = re.compile(r"digitalsourcetype/([A-Za-z]{1,60})", re.IGNORECASE)

@@ -7,7 +7,8 @@ but can hold pictures is named by `holder_of`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import struct
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -290,6 +291,44 @@ def is_targa(data: bytes) -> bool:
         return False
     width, height = (int.from_bytes(data[at : at + 2], "little") for at in (12, 14))
     return data[1] in (0, 1) and data[2] in (1, 2, 3, 9, 10, 11) and data[16] in (8, 16, 24, 32) and width * height > 0
+
+
+_NEW_SUBFILE_TYPE, _SUB_IFDS, _DNG_VERSION = 254, 330, 50706
+_REDUCED = 0x1  # NewSubfileType: the picture is a smaller version of another one in the file
+
+
+def camera_raw_type(data: bytes, claim: str | None) -> str | None:
+    """The raw type of bytes that start like a TIFF, None if they are a plain one.
+
+    A DNG says what it is. Others (NEF, ARW, …) are known by their name, or because their first picture is a reduced
+    one and the real ones are in sub-folders of it, which no plain TIFF does.
+    """
+    tags = next(tiff_directories(data), {})
+    if _DNG_VERSION in tags:
+        return "dng"
+    if claim in CAMERA_RAW:
+        return claim
+    return "raw" if _SUB_IFDS in tags and tags.get(_NEW_SUBFILE_TYPE, (0, 0))[1] & _REDUCED else None
+
+
+def tiff_directories(block: bytes) -> Iterator[dict[int, tuple[int, int]]]:
+    """Tags of the first two directories of a classic TIFF, or of a block that is built like one.
+
+    Of each tag the number of its values, and the one value as a number, or the offset of all.
+    """
+    order, place = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4]), 4
+    for _ in range(2):
+        if order is None or place + 4 > len(block):
+            return
+        (start,) = struct.unpack_from(order + "I", block, place)
+        if not 8 <= start <= len(block) - 2:
+            return
+        place = start + 2 + 12 * struct.unpack_from(order + "H", block, start)[0]
+        entries = block[start + 2 : place]
+        yield {
+            tag: (count, value >> 16 if kind == 3 and order == ">" else value)  # a SHORT stands in the upper half there
+            for tag, kind, count, value in struct.iter_unpack(order + "HHII", entries[: len(entries) // 12 * 12])
+        }
 
 
 def _is_tar(head: bytes) -> bool:

@@ -11,12 +11,14 @@ import logging
 import re
 import zlib
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import exifread
 
 from clue_cli.evidence.jpeg import APP13, SEGMENTS, Structure, structure
 from clue_cli.evidence.locator import clean_text
+from clue_cli.evidence.png_chunks import chunks
 from clue_cli.records import ExifBrief, Finding, Origin
 
 _READS = 100_000  # an honest EXIF block is read in a few thousand steps; a loop of overlapping folders never ends
@@ -111,15 +113,10 @@ def file_findings(
 
 def _png_findings(data: bytes) -> list[Finding]:
     """Walk from chunk to chunk: wrong checksums, a missing end, and what follows the first IEND."""
-    position, wrong, view = 8, list[str](), memoryview(data)
-    for _ in range(SEGMENTS):
-        length, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
-        end = position + 12 + length
-        if len(kind) < 4 or end > len(data):
-            break
-        if zlib.crc32(view[position + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+    wrong, view, kind, end = list[str](), memoryview(data), b"", 0
+    for kind, start, end in islice(chunks(data), SEGMENTS):
+        if zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
             wrong.append(clean_text(kind) or "")
-        position = end
         if kind == b"IEND":
             break
     findings = []
@@ -129,8 +126,8 @@ def _png_findings(data: bytes) -> list[Finding]:
         if len(wrong) == 1:
             statement = f"The checksum of a chunk of the PNG is wrong ({names})"
         findings.append(file_finding("checksum_wrong", f"{statement}: it was changed or damaged after it was written."))
-    if kind == b"IEND" and end <= len(data):
-        return findings + _trailing(data[position:], "PNG")
+    if kind == b"IEND":
+        return findings + _trailing(data[end:], "PNG")
     statement = "The PNG lacks its end mark (IEND): it may have been cut."
     return [*findings, file_finding("end_missing", statement)]
 

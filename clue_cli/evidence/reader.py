@@ -9,12 +9,12 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
-from clue_cli.evidence.camera_raw import camera_raw_type
 from clue_cli.evidence.formats import (
     FORMATS,
     HEAD_SIZE,
     UNKNOWN,
     Kind,
+    camera_raw_type,
     claimed_type,
     extension_of,
     holder_of,

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from clue_cli.evidence.formats import tiff_directories
 from clue_cli.evidence.item import THUMBNAIL_SIDE
 from clue_cli.evidence.jpeg import APP13, SOI, Structure
 
@@ -57,20 +58,10 @@ class Compared:
 def embedded(data: bytes, exif: bytes, found: Structure | None) -> Iterator[tuple[str, bytes]]:
     """The JPEG thumbnails of a file, each with where it was: in EXIF's second directory, in Photoshop's resources."""
     block = exif.removeprefix(b"Exif\0\0")
-    if block[:4] in (b"II*\0", b"MM\0*"):
-        order = "little" if block[:2] == b"II" else "big"
-
-        def number(at: int, size: int) -> int:
-            return int.from_bytes(block[at : at + size], order)  # type: ignore[arg-type]
-
-        first = number(4, 4)
-        second = number(first + 2 + 12 * number(first, 2), 4)
-        if 8 <= second < len(block):
-            entries = range(second + 2, second + 2 + 12 * min(number(second, 2), 100), 12)
-            tags = {number(entry, 2): number(entry + 8, 4) for entry in entries}
-            start, length = tags.get(0x201, 0), tags.get(0x202, 0)
-            if start and length:
-                yield "EXIF", block[start : start + length]
+    for tags in [*tiff_directories(block)][1:]:
+        (_, start), (_, length) = tags.get(0x201, (0, 0)), tags.get(0x202, (0, 0))
+        if start and length:
+            yield "EXIF", block[start : start + length]
     for marker, start, end in found.segments if found else ():
         if marker == APP13 and data.startswith(b"Photoshop 3.0\0", start):
             at = data.find(b"8BIM\x04\x0c", start, end)

@@ -9,12 +9,12 @@ import struct
 
 import pytest
 
-from clue_cli.evidence.camera_raw import camera_raw_type
 from clue_cli.evidence.formats import (
     CAMERA_RAW,
     FORMATS,
     Format,
     Kind,
+    camera_raw_type,
     claimed_type,
     extension_of,
     holder_of,
