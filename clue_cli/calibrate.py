@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clue_cli import __version__
-from clue_cli.engine.flow import BYTES_PER_PIXEL, Answer, Flow
+from clue_cli.engine import BYTES_PER_PIXEL, Answer, Flow
 from clue_cli.errors import UsageError
 from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Photo, Skipped, Unreadable
 from clue_cli.evidence.reader import read_item

@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, cast
 
-from clue_cli.evidence.containers.member import Archive, Member
+from clue_cli.evidence.containers import Archive, Member
 from clue_cli.evidence.formats import (
     FORMATS,
     HEAD_SIZE,

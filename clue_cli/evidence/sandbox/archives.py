@@ -13,7 +13,7 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
 
-from clue_cli.evidence.containers.member import Archive, Member, oddity
+from clue_cli.evidence.containers import Archive, Member, oddity
 from clue_cli.evidence.locator import clean_text
 from clue_cli.evidence.sandbox.members import LONGEST, LONGEST_MESSAGE, Fetched, Served, fields
 from clue_cli.evidence.sandbox.process import START_SECONDS, WORKER, Child, ChildDied, ChildTimeout, checked, whole

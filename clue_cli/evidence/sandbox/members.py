@@ -23,8 +23,8 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from clue_cli.evidence.containers.member import Archive, Member
-from clue_cli.evidence.containers.member import members as members_of
+from clue_cli.evidence.containers import Archive, Member
+from clue_cli.evidence.containers import members as members_of
 from clue_cli.evidence.formats import HEAD_SIZE
 from clue_cli.evidence.streams import ArchiveLimits, Budget, ByteSource, HeadedStream, ReadFailure, failure_from
 from clue_cli.records import FailureCode
