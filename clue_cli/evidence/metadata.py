@@ -36,7 +36,7 @@ _GENERATED = re.compile(rb"(?:compositeWith)?[tT]rainedAlgorithmicMedia")  # IPT
 
 
 class _Bounded(io.BytesIO):
-    """A file that exifread may read so many times and no more."""
+    """A file with a limit on how often, and how much, exifread may read."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)

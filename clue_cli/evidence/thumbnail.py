@@ -75,7 +75,7 @@ def compare(thumbnail: bytes, picture: Image.Image) -> Compared:
 
     Args:
         thumbnail: a JPEG.
-        picture: 8-bit RGB as stored; what of it is to be compared.
+        picture: 8-bit RGB as stored.
 
     Raises:
         ValueError: it is larger than a thumbnail is, or too small.

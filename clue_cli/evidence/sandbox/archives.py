@@ -23,7 +23,7 @@ from clue_cli.records import FailureCode, Finding
 _ADDRESS_SPACE = 8 << 30  # bytes: an LZMA dictionary may have 4 GiB
 _LARGEST = 1 << 63
 _PATIENCE = 64 << 20  # bytes
-_LEAST_PIECE = 1 << 16  # bytes; fewer count as so many
+_LEAST_PIECE = 1 << 16  # bytes; a smaller piece counts as this many
 
 
 class ArchiveReader:

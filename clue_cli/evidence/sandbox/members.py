@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from clue_cli.evidence.streams import DecodeLimits
 
 Talk = Callable[[float, dict[str, Any], bytes], tuple[dict[str, Any], bytes]]
-"""Says something to the parent, and returns its answer; this process may run for so many seconds after that."""
+"""Says something to the parent, and returns its answer; this process may run for that many seconds afterwards."""
 
 _BUFFER = 1 << 17  # of a file
 _AHEAD = 100  # pieces of a stream
@@ -100,7 +100,7 @@ class _Parent:
         raise ReadFailure(FailureCode(failure["code"]), failure["message"], failure["advice"])
 
     def seekable(self, total: int) -> BinaryIO:
-        """The archive, which has so many bytes and positions."""
+        """The archive as a file of `size` bytes that can be read at any position."""
         return io.BufferedReader(_File(self, total), _BUFFER)
 
     def fetch(self, size: int, times: int) -> tuple[dict[str, Any], bytes]:
