@@ -21,6 +21,9 @@ from clue_cli.records import Finding, Origin
 Table = tuple[int, ...]
 """64 quantization steps, row by row."""
 
+COMPRESSED_TWICE = "compressed_twice"
+"""Kind of the finding about an earlier compression."""
+
 SIDE = 512
 """Pixels. An earlier compression is searched for in a square of this side in the middle of the picture."""
 GAIN = 0.012
@@ -153,7 +156,7 @@ def _earlier(table: Table, rgb: Image.Image) -> list[Finding]:
         "programs that resave a photo without changing it. A first compression that was finer leaves no such trace."
     )
     data = {"gain": round(found.gain, 3), "earlier_step": found.step, "step": found.now}
-    return [Finding(kind="compressed_twice", source=Origin.PIXELS, statement=statement, data=dict(data))]
+    return [Finding(kind=COMPRESSED_TWICE, source=Origin.PIXELS, statement=statement, data=dict(data))]
 
 
 def _middle(rgb: Image.Image) -> NDArray[np.uint8]:

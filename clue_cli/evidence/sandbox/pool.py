@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import queue
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clue_cli.errors import ClueError
+from clue_cli.evidence.compression import COMPRESSED_TWICE
 from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.identity import type_finding
 from clue_cli.evidence.item import Photo, Unreadable
@@ -28,7 +30,9 @@ from clue_cli.records import ExifBrief, FailureCode, FileIdentity, Finding, Orig
 
 _RESTARTS = 3
 """How often a decoder is started again for the pages of one file. A file that kills more of them is given up."""
-_MOST_FINDINGS = 100
+_MOST_FINDINGS, _MOST_VALUES = 100, 20
+_STATEMENT = 2000  # characters
+_NAME = re.compile(r"[a-z0-9_]{1,60}")
 
 Levels = NDArray[np.uint8] | NDArray[np.uint16]
 """An array that a child sends."""
@@ -263,15 +267,31 @@ class _Job:
 
 
 def _findings(values: object) -> tuple[Finding, ...]:
-    """The decoder's findings: hostile bytes may own it, so each is checked, cleaned and counted."""
+    """The decoder's findings: hostile bytes may own it, so each is checked, cleaned and counted.
+
+    Of the pixels it can say one thing alone, and nothing that it says speaks for the picture.
+    """
     if not isinstance(values, list):
         raise TypeError("not a list")
     found = (Finding.model_validate(value) for value in values[:_MOST_FINDINGS])
     return tuple(
-        finding.model_copy(update={"statement": text, "data": {}, "weight": Weight.INFORMATION})
+        finding.model_copy(
+            update={
+                "statement": text,
+                "data": dict(_values(finding)),
+                "weight": Weight.INFORMATION if finding.weight is Weight.SPEAKS_AGAINST else finding.weight,
+            }
+        )
         for finding in found
-        if finding.source is not Origin.PIXELS and (text := clean_text(finding.statement))
+        if (finding.source is not Origin.PIXELS or finding.kind == COMPRESSED_TWICE)
+        and (text := clean_text(finding.statement, _STATEMENT))
     )
+
+
+def _values(finding: Finding) -> Iterator[tuple[str, str | int | float | bool | None]]:
+    for name, value in list(finding.data.items())[:_MOST_VALUES]:
+        if _NAME.fullmatch(name):
+            yield name, clean_text(value) if isinstance(value, str) else value
 
 
 def _thumbnail(value: dict[str, Any] | None) -> tuple[NDArray[np.uint8] | None, list[Finding]]:

@@ -43,6 +43,11 @@ def pixels(found: Page) -> np.ndarray[Any, Any]:
     return np.asarray(found.image)
 
 
+def kinds(found: Page) -> list[str]:
+    about = ("quantization_tables", "compressed_twice")
+    return [finding.kind for finding in found.findings if finding.kind not in about]
+
+
 def said(found: Page) -> str:
     return " | ".join(finding.statement for finding in found.findings)
 
@@ -51,11 +56,11 @@ def said(found: Page) -> str:
 def test_a_whole_jpeg_has_no_findings_and_without_its_end_mark_loses_nothing(kind: str) -> None:
     data = KINDS.get(kind, PROGRESSIVE)
     whole = page(data)
-    assert (whole.rows, whole.doubt, whole.findings) == (None, None, ())
+    assert (whole.rows, whole.doubt, kinds(whole)) == (None, None, [])
     for cut in (data[:-2], data[:-1]):
         found = page(cut)
         assert (found.rows, found.doubt) == (None, None)
-        assert [finding.kind for finding in found.findings] == ["end_missing"]
+        assert kinds(found) == ["end_missing"]
         np.testing.assert_array_equal(pixels(found), pixels(whole))
 
 
