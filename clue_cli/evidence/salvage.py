@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageFile
+from PIL import Image, ImageFile
 
 from clue_cli.evidence.jpeg import Structure, mended, padded, structure, with_other_ends
 from clue_cli.evidence.metadata import file_finding
@@ -145,17 +145,24 @@ def whole_jpeg(data: bytes, found: Structure, image: Image.Image) -> list[Findin
         return []
     if not found.refined:
         return None
-    changed = with_other_ends(data, found)
     try:
-        if _difference(image, padded(data, found)).getbbox() is not None:
+        # What one scan holds shows at an eighth of the size, in a third of the time
+        factor = 8 if len(found.scans) == 1 and min(image.size) >= 8 else 1
+        small = image if factor == 1 else _decoded(mended(data, found), factor)
+        if not _same(small, _decoded(padded(data, found), factor), (0, 0, *small.size)):
             return None
-        difference = None if changed is None else _difference(image, changed[0])
+        changed = with_other_ends(data, found)
+        if changed is None:
+            return []
+        other = _decoded(changed[0], factor)
+        boxes = [found.box_of_interval(number) for number in changed[1][:_INTERVALS]]
+        differs = (np.asarray(small) != np.asarray(other)).any(2)
+        boxes = [box for box in boxes if not differs[_reduced(box, factor)].any()]
+        if boxes and factor > 1:  # an eighth has no place for details
+            other = _decoded(changed[0], 1)
     except OSError:  # nonsense for the decoder, so it was looked at
         return []
-    if changed is None or difference is None:
-        return []
-    boxes = [found.box_of_interval(number) for number in changed[1][:_INTERVALS]]
-    unused = next((box for box in boxes if difference.crop(box).getbbox() is None), None)
+    unused = next((box for box in boxes if _same(image, other, box)), None)
     if unused is None:
         return []
     where = f" in rows {unused[1]} to {unused[3] - 1}" if found.restart else ""
@@ -166,8 +173,27 @@ def whole_jpeg(data: bytes, found: Structure, image: Image.Image) -> list[Findin
     return [file_finding("damaged_data", statement)]
 
 
-def _difference(image: Image.Image, variant: bytes) -> Image.Image:
-    return ImageChops.difference(image, to_rgb(_jpeg(variant))[0])
+def _decoded(variant: bytes, factor: int) -> Image.Image:
+    """A JPEG as 8-bit RGB, reduced by 8 or not."""
+    image = _jpeg(variant)
+    if factor > 1:
+        image.draft(None, (image.width // factor, image.height // factor))
+    return to_rgb(image)[0]
+
+
+def _reduced(box: tuple[int, int, int, int], factor: int) -> tuple[slice, slice]:
+    left, top, right, bottom = box
+    return np.s_[top // factor : -(-bottom // factor), left // factor : -(-right // factor)]
+
+
+def _same(one: Image.Image, other: Image.Image, box: tuple[int, int, int, int]) -> bool:
+    """Whether two pictures of a size are equal in a box, compared from its end: there they differ first."""
+    left, top, right, bottom = box
+    step = max(1, (1 << 20) // max(1, right - left))
+    return all(
+        one.crop(part).tobytes() == other.crop(part).tobytes()
+        for part in ((left, max(top, end - step), right, end) for end in range(bottom, top, -step))
+    )
 
 
 def _jpeg(data: bytes) -> ImageFile.ImageFile:

@@ -178,3 +178,9 @@ def test_a_cut_page_of_a_tiff_is_one_page_only() -> None:
     data = pictures.tiff(3)
     found = list(decode_pages(data[:-1000], "tiff", LIMITS, as_evidence=True))
     assert any(isinstance(each, Page) and each.rows is None for each in found)
+
+
+@pytest.mark.parametrize("kind", ["baseline", "restarts by row", "restarts by MCU"])
+def test_zeros_that_fill_up_the_data_are_no_damage(kind: str) -> None:
+    found = page(KINDS[kind][:-2] + bytes(40) + b"\xff\xd9")
+    assert (found.rows, found.doubt, kinds(found)) == (None, None, [])
