@@ -238,6 +238,8 @@ class _Pages:
     def _about_file(self) -> tuple[ExifBrief, list[Finding]]:
         info = self._image.info
         block = self._data if self._type == "tiff" else info.get("exif", b"")
+        if self._type == "tiff" and self._data[2:4] in (b"+\0", b"\0+"):
+            block = b""  # exifread knows no BigTIFF
         exif, findings = read_exif(block) if isinstance(block, bytes) else (ExifBrief(), [])
         if self._type == "tiff":  # what exifread takes for a thumbnail there is the second page
             exif = exif.model_copy(update={"thumbnail_present": False})

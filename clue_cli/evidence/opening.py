@@ -31,7 +31,7 @@ EXPORT = "Export it as 8-bit TIFF or PNG with a program that reads it, and scan 
 DEVELOPED = "RAW data developed with the camera's white balance"
 _UNSUPPORTED = re.compile(
     r"(?!.*(?:data version|unsupported or ))"  # what libheif says of damaged boxes
-    r".*(?:unsupported|not supported|cannot handle|unknown pixel mode|unknown data organization)",
+    r".*(?:unsupported|not supported|cannot handle|unknown pixel mode)",
     re.IGNORECASE | re.DOTALL,
 )
 _TOO_LARGE = "Security limit exceeded: Image size"  # libheif's own limit
@@ -118,7 +118,7 @@ def explained(error: Exception, data: bytes, sniffed_type: str, page: int = 0) -
     try:
         what = described(data, sniffed_type, page, told)
     except Exception:  # its header is damaged, too
-        what = None
+        what, told = None, False
     if what is None and told:
         what = f"{FORMATS[sniffed_type].short} ({words(error)})"
     if what is None:

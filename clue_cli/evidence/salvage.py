@@ -9,7 +9,7 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -208,9 +208,10 @@ def missing_end(data: bytes, sniffed_type: str) -> str | None:
     if sniffed_type == "webp" and size < (told := int.from_bytes(data[4:8], "little") + 8):
         return f"{CUT}: it has {size:,} of {told:,} bytes, and a WebP can only be decoded whole."
     if sniffed_type == "tiff" and data[2:4] in (b"*\0", b"\0*"):
-        at = int.from_bytes(data[4:8], "little" if data[:2] == b"II" else "big")
-        if at >= size:
-            return f"{CUT}: it has {size:,} bytes, and the directory of its pages lay at byte {at:,}."
+        order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
+        at = int.from_bytes(data[4:8], order)
+        if at >= size or at + 2 + 12 * int.from_bytes(data[at : at + 2], order) > size:
+            return f"{CUT}: it has {size:,} bytes, and the directory of its pages begins at byte {at:,}."
     if sniffed_type in ("avif", "heic"):
         position = 0
         while 0 <= position <= size - 8 and (length := int.from_bytes(data[position : position + 4], "big")) >= 8:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from PIL import PsdImagePlugin, TiffImagePlugin
 
 _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _SAMPLE_FORMAT = 258, 259, 262, 277, 339  # TIFF tags
+_STRIPS, _TILES, _JPEG_AT = 273, 324, 513
+_OLD_JPEG = 6  # compression
 _FORMATS = {2: "signed ", 3: "float ", 5: "complex integer ", 6: "complex "}
 _COLOURS = {
     0: ("grey", 1),
@@ -100,12 +102,16 @@ def _frame(marker: int, bits: int, height: int, width: int, components: int) -> 
 
 
 def _tiff(data: bytes, page: int, told: bool) -> str | None:
+    if data[:4] == b"MM\0+":
+        return "big-endian BigTIFF"
     stream = io.BytesIO(data)
     folder = TiffImagePlugin.ImageFileDirectory_v2(stream.read(16 if data[2:4] in (b"+\0", b"\0+") else 8))
     for _ in range(page + 1):
         stream.seek(folder.next)
         folder.load(stream)
     compression = folder.get(_COMPRESSION, 1)
+    if compression == _OLD_JPEG and _JPEG_AT in folder and not {_STRIPS, _TILES} & set(folder):
+        return "TIFF with a JPEG inside in the old style"
     known = compression in TiffImagePlugin.COMPRESSION_INFO
     if known and not told:
         return None

@@ -477,6 +477,13 @@ def _tiff(samples: np.ndarray[Any, Any], **options: Any) -> bytes:
     return buffer.getvalue()
 
 
+def _old_jpeg_tiff() -> bytes:
+    jpeg = pictures.encoded(pictures.photo(), "JPEG")
+    tags = [(256, 48), (257, 32), (259, 6), (262, 6), (277, 3), (513, 8 + 2 + 7 * 12 + 4), (514, len(jpeg))]
+    entries = b"".join(struct.pack("<HHII", tag, 4 if tag > 500 else 3, 1, value) for tag, value in tags)
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + jpeg
+
+
 def _compressed(method: int) -> bytes:
     with Image.open(io.BytesIO(pictures.tiff())) as image:
         at = pictures.tiff().index(struct.pack("<HHI", 259, 3, 1))
@@ -527,6 +534,8 @@ REFUSED: dict[str, Callable[[], bytes]] = {
     "8-bit RGB PSB (large Photoshop document)": lambda: pictures.psd(version=2),
     "24-bit BMP, compressed with JPEG": lambda: _bmp(24, 4),
     "64-bit BMP": lambda: _bmp(64, 0),
+    "big-endian BigTIFF": lambda: _tiff(SOURCE, photometric="rgb", bigtiff=True, byteorder=">"),
+    "TIFF with a JPEG inside in the old style": lambda: _old_jpeg_tiff(),
     "HEIF with VVC inside": lambda: heic().replace(b"hvc1", b"vvc1"),
     "HEIF with AV1 inside": lambda: heic().replace(b"hvc1", b"av01"),
 }
@@ -553,6 +562,21 @@ def test_a_page_that_is_not_decoded_is_named_and_does_not_cost_the_others(which:
     assert refused.code is FailureCode.UNSUPPORTED_FORMAT
     assert "32-bit float RGB TIFF" in refused.message
     assert all(isinstance(each, Page) and difference(each) == 0 for each in found)
+
+
+def test_a_big_tiff_is_examined_and_has_no_damaged_exif() -> None:
+    (found,) = pages(_tiff(SOURCE, photometric="rgb", bigtiff=True))
+    assert isinstance(found, Page)
+    assert found.findings == ()
+
+
+@pytest.mark.parametrize("left", [1, 12, 64])
+def test_a_tiff_that_is_cut_in_its_directory_is_cut_and_not_unsupported(left: int) -> None:
+    data = pictures.encoded(pictures.photo(), "TIFF", compression="jpeg")
+    at = int.from_bytes(data[4:8], "little")
+    refused = failure(data[: at + left])
+    assert refused.code is FailureCode.CORRUPT_IMAGE
+    assert "The end of the file is missing" in refused.message
 
 
 DAMAGED = {kind: data[: len(data) // 2] for kind, data in pictures.one_of_each().items()} | {
