@@ -247,7 +247,7 @@ class _Pages:
         xmp = xmp.encode("utf-8", "replace") if isinstance(xmp, str) else bytes(xmp)
         findings += file_findings(self._data, self._type, exif, xmp, self._jpeg)
         if self._as_evidence:
-            findings += claim_findings(self._image, self._data, xmp)
+            findings += claim_findings(self._image, self._data, xmp, sized=not self._opened.preview)
             findings += credential_findings(self._data, f"image/{self._type}")
         if self._jpeg is not None:
             trailing = after_jpeg(self._data, self._jpeg)

@@ -22,7 +22,7 @@ from PIL import AvifImagePlugin, Image, TiffImagePlugin
 from clue_cli.evidence.camera_raw import largest_preview
 from clue_cli.evidence.formats import CAMERA_RAW, FORMATS
 from clue_cli.evidence.metadata import clean_text, file_finding
-from clue_cli.evidence.png_chunks import apple_to_png, without_huge_chunks
+from clue_cli.evidence.png_chunks import apple_to_png, with_texts_first, without_huge_chunks
 from clue_cli.evidence.unsupported import described
 from clue_cli.records import FailureCode, Finding
 
@@ -56,6 +56,7 @@ class Opened:
         decoding: what was done to get here, in words.
         findings: about what is around it.
         developed: makes the second page, which a raw file has if the extra is installed.
+        preview: whether it is a raw file's preview, whose EXIF speaks of the raw file's own picture.
     """
 
     image: Image.Image
@@ -64,6 +65,7 @@ class Opened:
     decoding: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     developed: Callable[[], Image.Image] | None = None
+    preview: bool = False
 
 
 def open_picture(data: bytes, sniffed_type: str, max_megapixels: float) -> Opened:
@@ -165,7 +167,7 @@ def _package(name: str, what: str) -> ModuleType:
 
 def _png(data: bytes, max_megapixels: float) -> Opened:
     plain = apple_to_png(data, lambda size: check_size(size, max_megapixels))
-    read, dropped = without_huge_chunks(plain or data)
+    read, dropped = without_huge_chunks(with_texts_first(plain or data))
     opened = Opened(_by_pillow(read, "png"), data, "png")
     if dropped:
         shown = ", ".join(dropped[:3]) + (f", and {len(dropped) - 3} more" if len(dropped) > 3 else "")
@@ -252,7 +254,7 @@ def _camera_raw(data: bytes, sniffed_type: str, max_megapixels: float) -> Opened
         f"byte {preview.start}; {rest}."
     )
     finding = file_finding("raw_preview", statement)
-    return Opened(image, jpeg, "jpeg", [f"JPEG preview of the {name} file"], [finding], developed)
+    return Opened(image, jpeg, "jpeg", [f"JPEG preview of the {name} file"], [finding], developed, True)
 
 
 def _developed(data: bytes, max_megapixels: float) -> Image.Image:

@@ -100,6 +100,22 @@ def test_such_a_chunk_after_the_pixels_is_named_too() -> None:
     ]
 
 
+def test_texts_and_exif_after_the_pixels_are_read() -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x0131] = 6, "GIMP 2.10"
+    whole = _png(("tEXt", "parameters", "a cat"), exif=exif)
+    late = [
+        whole[at - 4 : at + 8 + int.from_bytes(whole[at - 4 : at], "big")]
+        for at in map(whole.index, (b"eXIf", b"tEXt"))
+    ]
+    moved = whole
+    for chunk in late:
+        moved = moved.replace(chunk, b"")
+    moved = moved[:-12] + b"".join(late) + moved[-12:]
+    assert [found.kind for found in page(moved).findings] == [found.kind for found in page(whole).findings]
+    assert (page(moved).orientation, page(moved).exif.software) == (6, "GIMP 2.10")
+
+
 @pytest.mark.parametrize("kind", ["tEXt", "plain iTXt"])
 def test_a_long_plain_text_is_read(kind: str) -> None:
     assert statements(page(_png((kind, "XML:com.adobe.xmp", LONG.replace("aaa", "xmp:CreatorTool='GIMP'", 1))))) == [
