@@ -19,6 +19,8 @@ from clue_cli.records import Finding, Origin, Weight
 
 XMP_LIMIT = 4 << 20
 """Bytes; a longer packet is not read."""
+_DEEPEST, _PART = 64, 1 << 16
+"""Elements of XMP within each other; bytes that are parsed at once."""
 _STEPS = 8
 """Steps of a history that are named."""
 
@@ -118,7 +120,7 @@ def _xmp(packet: bytes) -> Iterator[Finding]:
     if b"<!DOCTYPE" in packet or b"<!ENTITY" in packet:
         yield _finding("metadata_damaged", "Its XMP declares entities, which no program writes; it was not read.")
         return
-    root = ElementTree.fromstring(packet[start:end])
+    root = _tree(packet[start:end])
     steps = [_event(item) for item in root.iterfind(f".//{_HISTORY}/*/{_RDF}li")]
     named = [step for step in steps if step]
     if named:
@@ -158,6 +160,19 @@ def _xmp(packet: bytes) -> Iterator[Finding]:
             f"XMP says “{clean_text(credit, 80)}”, as phones and programs write after a change by a generative model.",
             Weight.SUPPORTS_EDIT,
         )
+
+
+def _tree(packet: bytes) -> ElementTree.Element:
+    """The parsed packet; raises ValueError if it is nested so deeply that a search of its parts would take hours."""
+    depth, parser = 0, ElementTree.XMLPullParser(("start", "end"))
+    for at in range(0, len(packet), _PART):
+        parser.feed(packet[at : at + _PART])
+        for event, element in parser.read_events():
+            depth += 1 if event == "start" else -1
+            if depth > _DEEPEST:
+                raise ValueError("nested too deeply")
+    parser.close()
+    return element
 
 
 def _values(root: ElementTree.Element) -> Iterator[str]:
