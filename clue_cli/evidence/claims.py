@@ -19,8 +19,8 @@ from clue_cli.records import Finding, Origin, Weight
 
 XMP_LIMIT = 4 << 20
 """Bytes; a longer packet is not read."""
-_DEEPEST, _PART = 64, 1 << 16
-"""Elements of XMP within each other; bytes that are parsed at once."""
+_DEEPEST = 64
+"""Elements of XMP within each other."""
 _STEPS = 8
 """Steps of a history that are named."""
 
@@ -120,7 +120,7 @@ def _xmp(packet: bytes) -> Iterator[Finding]:
     if b"<!DOCTYPE" in packet or b"<!ENTITY" in packet:
         yield _finding("metadata_damaged", "Its XMP declares entities, which no program writes; it was not read.")
         return
-    root = _tree(packet[start:end])
+    root = ElementTree.fromstring(packet[start:end], ElementTree.XMLParser(target=_Shallow()))
     steps = [_event(item) for item in root.iterfind(f".//{_HISTORY}/*/{_RDF}li")]
     named = [step for step in steps if step]
     if named:
@@ -162,17 +162,20 @@ def _xmp(packet: bytes) -> Iterator[Finding]:
         )
 
 
-def _tree(packet: bytes) -> ElementTree.Element:
-    """The parsed packet; raises ValueError if it is nested so deeply that a search of its parts would take hours."""
-    depth, parser = 0, ElementTree.XMLPullParser(("start", "end"))
-    for at in range(0, len(packet), _PART):
-        parser.feed(packet[at : at + _PART])
-        for event, element in parser.read_events():
-            depth += 1 if event == "start" else -1
-            if depth > _DEEPEST:
-                raise ValueError("nested too deeply")
-    parser.close()
-    return element
+class _Shallow(ElementTree.TreeBuilder):
+    """Raises ValueError at elements nested so deeply that a search of the parts of each would take hours."""
+
+    depth = 0
+
+    def start(self, tag: str, attrs: dict[str, str], /) -> ElementTree.Element:
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise ValueError("nested too deeply")
+        return super().start(tag, attrs)
+
+    def end(self, tag: str, /) -> ElementTree.Element:
+        self.depth -= 1
+        return super().end(tag)
 
 
 def _values(root: ElementTree.Element) -> Iterator[str]:

@@ -322,7 +322,7 @@ class _Pages:
     def _decoded(self, page: int, image: Image.Image) -> Salvaged:
         """The pixels, all of them or as far as they go."""
         jpeg = self._jpeg if self._as_evidence else None
-        if jpeg is None or jpeg.end is not None:
+        if jpeg is None or jpeg.end is not None or not jpeg.scans:
             try:
                 if self._type in (
                     "gif",

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 SEGMENTS = 20_000
 """Most segments that are looked at: an honest JPEG has some dozens, a hostile one could be made of nothing else."""
+MOST_SCANS = 100
+"""Scans of one JPEG that are decoded more than once: an honest one has up to a dozen."""
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 APP1, APP2, APP13 = 0xE1, 0xE2, 0xED

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from clue_cli.evidence.jpeg import Structure, mended, padded, structure, with_other_ends
+from clue_cli.evidence.jpeg import MOST_SCANS, Structure, mended, padded, structure, with_other_ends
 from clue_cli.evidence.metadata import file_finding
 from clue_cli.records import Finding
 from model.images.pixels import to_rgb
@@ -141,7 +141,9 @@ def whole_jpeg(data: bytes, found: Structure, image: Image.Image) -> list[Findin
     Returns:
         Findings, none if all is well; None if data are missing and `salvage_jpeg` has to say which.
     """
-    if found.arithmetic or not found.scans or image.width * image.height > _CHECKED_MEGAPIXELS * 1e6:
+    if found.arithmetic or not 0 < len(found.scans) <= MOST_SCANS:
+        return []
+    if image.width * image.height > _CHECKED_MEGAPIXELS * 1e6:
         return []
     if not found.refined:
         return None

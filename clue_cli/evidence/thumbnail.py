@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clue_cli.evidence.jpeg import APP13, SOI, Structure
+from clue_cli.evidence.jpeg import APP13, MOST_SCANS, SOI, Structure, structure
 
 SIDE = 160
 """Longest side in pixels at which a thumbnail is compared and kept; larger ones are shrunk."""
@@ -97,6 +97,8 @@ def compare(thumbnail: bytes, picture: Image.Image) -> Compared:
     with Image.open(io.BytesIO(thumbnail), formats=["JPEG"]) as image:
         if max(image.size) > MOST_SIDE or min(image.size) < LEAST_SIDE:
             raise ValueError("not of a thumbnail's size")
+        if len(structure(thumbnail).scans) > MOST_SCANS:
+            raise ValueError("more scans than a thumbnail has")
         small = image.convert("RGB")
     small.thumbnail((SIDE, SIDE))
     best = _fitted(small, picture, 0)

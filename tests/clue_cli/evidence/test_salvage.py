@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from clue_cli.evidence.decode import DecodeLimits, Page, PageFailure, decode_pages
-from clue_cli.evidence.jpeg import structure
+from clue_cli.evidence.jpeg import SEGMENTS, structure
 from tests.faults import pictures
 
 LIMITS = DecodeLimits()
@@ -184,3 +184,9 @@ def test_a_cut_page_of_a_tiff_is_one_page_only() -> None:
 def test_zeros_that_fill_up_the_data_are_no_damage(kind: str) -> None:
     found = page(KINDS[kind][:-2] + bytes(40) + b"\xff\xd9")
     assert (found.rows, found.doubt, kinds(found)) == (None, None, [])
+
+
+def test_more_segments_than_are_looked_at_do_not_cost_the_picture() -> None:
+    data = KINDS["baseline"]
+    found = page(data[:2] + b"\xff\xfe\0\3a" * (SEGMENTS + 1) + data[2:])
+    np.testing.assert_array_equal(pixels(found), pixels(page(data)))
