@@ -268,11 +268,12 @@ def _exif(image: Image.Image, sized: bool) -> Iterator[Finding]:
         )
     taken, changed = _time(own.get(0x9003)), _time(exif.get(0x0132))
     if taken and changed and changed < taken:
+        zone = taken - changed < _TIME_ZONES
         yield _finding(
             "times_contradict",
             f"EXIF says the picture was last changed on {changed}, before it was taken on {taken}: one of the two is "
-            "wrong, in another time zone, or a clock was set in between.",
-            Weight.INFORMATION if taken - changed < _TIME_ZONES else Weight.SUPPORTS_EDIT,
+            f"wrong, {'in another time zone, ' if zone else ''}or a clock was set in between.",
+            Weight.INFORMATION if zone else Weight.SUPPORTS_EDIT,
         )
     elif taken and changed and (changed - taken).total_seconds() > 60:
         yield _finding(
