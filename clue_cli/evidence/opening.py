@@ -31,7 +31,7 @@ EXPORT = "Export it as 8-bit TIFF or PNG with a program that reads it, and scan 
 DEVELOPED = "RAW data developed with the camera's white balance"
 _UNSUPPORTED = re.compile(
     r"(?!.*(?:data version|unsupported or ))"  # what libheif says of damaged boxes
-    r".*(?:unsupported|not supported|cannot handle|unknown pixel mode)",
+    r".*(?:unsupported|not supported|unknown pixel mode)",
     re.IGNORECASE | re.DOTALL,
 )
 _TOO_LARGE = "Security limit exceeded: Image size"  # libheif's own limit

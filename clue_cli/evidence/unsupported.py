@@ -87,6 +87,8 @@ def _jpeg(data: bytes, page: int, told: bool) -> str | None:
 
 def _frame(marker: int, bits: int, height: int, width: int, components: int) -> str | None:
     """By the start of a JPEG's frame; those that follow each other differ in process, those four apart in coding."""
+    if bits not in (8, 12) and not (marker % 4 == 3 and 2 <= bits <= 16):
+        raise ValueError("no precision that a JPEG can have")
     wide = f"{bits}-bit " if bits != 8 else ""
     if marker % 4 == 3:
         return f"{wide}lossless JPEG (SOF{marker - 0xC0})"

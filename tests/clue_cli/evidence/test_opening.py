@@ -606,6 +606,11 @@ def test_what_is_damaged_is_not_called_unsupported() -> None:
             assert isinstance(decoded, Page) or decoded.code is not FailureCode.UNSUPPORTED_FORMAT, (kind, decoded)
 
 
+@pytest.mark.parametrize("bits", [0, 1, 136])
+def test_a_precision_that_no_jpeg_has_is_damage(bits: int) -> None:
+    assert failure(_jpeg_frame(bits=bits)).code is FailureCode.CORRUPT_IMAGE
+
+
 def test_two_runs_say_the_same() -> None:
     sources = [make() for make in REFUSED.values()] + list(DAMAGED.values())
     for seed, data in enumerate(pictures.one_of_each().values()):
