@@ -219,7 +219,7 @@ _BASIS = _basis()
 
 
 def _histogram(values: NDArray[np.floating[Any]], weights: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-    """How often each value of a row, rounded, occurs from -`_LARGEST` to `_LARGEST`; all rows have the same `weights`."""
+    """How often each value of a row, rounded, occurs from -`_LARGEST` to `_LARGEST`; `weights` are for all rows."""
     edge, rows = _LARGEST + 1, len(values)
     bins = 2 * edge + 1
     index = np.clip(np.rint(values), -edge, edge).astype(np.int64) + edge + bins * np.arange(rows)[:, None]
