@@ -104,7 +104,7 @@ class _Places:
         marked = np.zeros((self.height, self.width), bool)
         part = mask[box][::factor, ::factor]
         top, left = box[0].start // factor, box[1].start // factor
-        part = part[: self.height - top, : self.width - left]
+        part = part[: max(0, self.height - top), : max(0, self.width - left)]  # some lie beyond the last whole cell
         marked[top : top + part.shape[0], left : left + part.shape[1]] = part
         cells = marked.reshape(self.height // CELL, CELL, -1, CELL).mean((1, 3)) > 0.5
         cells &= self.textured

@@ -3,9 +3,10 @@
 Each kind of file is made whole, cut at ten places and with bits flipped at three, with markup in every text that it
 can hold, and scanned by the console script with the model `mini`. What comes out is counted against what went in:
 
-    lost        inputs without a record of any kind, and pictures of whole archives without one (must be 0)
+    lost        inputs without a record of any kind, and whole files of which a picture has none (must be 0)
     crashes     runs that ended with an internal error, and records of one (must be 0)
-    wronged     whole files that were called damaged (must be 0)
+    wronged     whole files that were called damaged, by a failure or by a finding, and cut ones that were called
+                unsupported (must be 0)
     named       inputs that are no picture of a supported format, and whose record says so by its true reason
 
 Then every input that failed is read again in one warm pool, for the seconds that a failure costs.
@@ -35,12 +36,14 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
 from clue_cli.errors import ExitCode
 from clue_cli.evidence.item import Item
+from clue_cli.evidence.locator import escape_name
 from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.streams import DecodeLimits
@@ -53,7 +56,14 @@ SIZE = (160, 120)
 FAILED_MEDIAN = 0.05
 """Seconds that a file which fails may cost, in the median."""
 
-DAMAGED = {"corrupt_image", "archive_corrupt"}
+DAMAGED = {"corrupt_image", "archive_corrupt", "decoder_crashed", "decoder_timeout"}
+DAMAGE_SAID = {
+    "rows_missing", "damaged_data", "less_precise", "end_missing", "checksum_wrong", "exif_damaged",
+    "metadata_damaged", "thumbnail_unread", "pictures_missing",
+}  # fmt: skip
+"""Kinds of findings."""
+BROKEN = {"internal_error", "not_finite"}
+"""What a failure says where code that is clue's own went wrong."""
 
 
 def photo(seed: int = 0, mode: str = "RGB", size: tuple[int, int] = SIZE) -> Image.Image:
@@ -207,7 +217,7 @@ def others() -> Iterator[tuple[str, bytes]]:
     """Whole files that are no picture of a supported format: each must be named for what it is."""
     jpeg = saved(photo(), "JPEG")
     frame = jpeg.index(b"\xff\xc0")
-    for name, marker in (("lossless.jpg", 0xC3), ("arithmetic.jpg", 0xC9), ("hierarchical.jpg", 0xC5)):
+    for name, marker in (("lossless.jpg", 0xC3), ("lossless-arithmetic.jpg", 0xCB), ("hierarchical.jpg", 0xC5)):
         yield name, jpeg[: frame + 1] + bytes((marker,)) + jpeg[frame + 2 :]
     yield "12bit.jpg", jpeg[: frame + 4] + b"\x0c" + jpeg[frame + 5 :]
     yield "jpeg-ls.jls", b"\xff\xd8\xff\xf7\0\x0b\x08\0\x10\0\x10\x01\x01\x11\0\xff\xda\0\x08\x01\x01\0\0\0\0\xff\xd9"
@@ -268,11 +278,11 @@ class Corpus:
                 self.hurt.add(self._write(f"flip{number}-{name}", bytes(flipped)))
         for name, data in others():
             self.foreign.add(self._write(f"other-{name}", data))
-        self._write(f"whole-{MARKUP.replace('/', '')}.jpg", saved(photo(20), "JPEG"))
+        self.whole[self._write(f"whole-{MARKUP.replace('/', '')}.jpg", saved(photo(20), "JPEG"))] = 1
 
     def _write(self, name: str, data: bytes) -> str:
         (self.folder / name).write_bytes(data)
-        return name
+        return escape_name(name)
 
 
 def scan(folder: Path, results: Path) -> int:
@@ -281,7 +291,7 @@ def scan(folder: Path, results: Path) -> int:
     return subprocess.run(command, check=False).returncode
 
 
-def records(results: Path) -> list[dict[str, object]]:
+def records(results: Path) -> list[dict[str, Any]]:
     lines = (results / "records.jsonl").read_text("utf-8").splitlines()
     return [json.loads(line) for line in lines]
 
@@ -291,29 +301,36 @@ def file_of(locator: str) -> str:
     return Path(locator.partition("!/")[0]).name
 
 
-def outcome(corpus: Corpus, found: list[dict[str, object]], code: int) -> dict[str, object]:
+def kinds(rows: list[dict[str, Any]]) -> set[str]:
+    """Of all findings of some records."""
+    return {finding["kind"] for row in rows for finding in row.get("findings", ())}
+
+
+def outcome(corpus: Corpus, found: list[dict[str, Any]], code: int) -> dict[str, object]:
     """What the scan did with the corpus."""
-    by_file: dict[str, list[dict[str, object]]] = {}
+    by_file: dict[str, list[dict[str, Any]]] = {}
     for record in found:
         by_file.setdefault(file_of(str(record["locator"])), []).append(record)
     said = {name: by_file.get(name, []) for name in (*corpus.whole, *corpus.hurt, *corpus.foreign)}
     codes = {name: {str(r["code"]) for r in rows if r["kind"] == "failure"} for name, rows in said.items()}
     images = {name: sum(r["kind"] == "image" for r in rows) for name, rows in said.items()}
     short = [name for name, number in corpus.whole.items() if images[name] < number]
+    damaged = {name for name, rows in said.items() if codes[name] & DAMAGED or kinds(rows) & DAMAGE_SAID}
+    unsupported = [name for name in corpus.hurt if name.startswith("cut") and "unsupported_format" in codes[name]]
     not_pictures = {name for name in corpus.foreign if not said[name]}
     return {
         "inputs": len(said),
         "whole, examined": sum(images[name] >= number for name, number in corpus.whole.items()),
         "whole": len(corpus.whole),
         "whole, not examined in full": sorted(short),
-        "wronged": sorted(name for name in (*corpus.whole, *corpus.foreign) if codes[name] & DAMAGED),
+        "wronged": sorted([*damaged.intersection((*corpus.whole, *corpus.foreign)), *unsupported]),
         "hurt, with a picture examined": sum(images[name] > 0 for name in corpus.hurt),
         "hurt": len(corpus.hurt),
-        "lost": sorted(name for name in (*corpus.whole, *corpus.hurt) if not said[name]),
+        "lost": sorted({name for name in (*corpus.whole, *corpus.hurt) if not said[name]}.union(short)),
         "named": len(corpus.foreign) - len([n for n in corpus.foreign if codes[n] & DAMAGED or images[n]]),
         "others": len(corpus.foreign),
         "others without a record (no picture by name or content)": sorted(not_pictures),
-        "crashes": int(code == ExitCode.INTERNAL_ERROR) + sum("internal_error" in each for each in codes.values()),
+        "crashes": int(code == ExitCode.INTERNAL_ERROR) + sum(bool(each & BROKEN) for each in codes.values()),
         "exit code": code,
         "failures by code": dict(Counter(str(r["code"]) for r in found if r["kind"] == "failure").most_common()),
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, cast
 from xml.etree import ElementTree
 
@@ -19,6 +19,8 @@ from clue_cli.records import Finding, Origin, Weight
 
 XMP_LIMIT = 4 << 20
 """Bytes; a longer packet is not read."""
+_DEEPEST = 64
+"""Elements of XMP within each other."""
 _STEPS = 8
 """Steps of a history that are named."""
 
@@ -68,18 +70,21 @@ _PHONE_EDITS: Mapping[bytes, str] = {
 """Names of blocks at the end of a file that only an editor writes."""
 
 _IPTC = {(2, 65): "program", (2, 40): "instructions", (2, 110): "credit", (2, 115): "source", (2, 120): "caption"}
+_MCU = 16  # pixels; the largest block that a camera compresses together
+_TIME_ZONES = timedelta(hours=27)  # what two of them can be apart, with a clock that one hour was added to
 _TIME = "%Y:%m:%d %H:%M:%S"
 _MAKES = ("canon", "nikon", "sony", "olympus", "panasonic", "leica", "samsung", "apple", "huawei", "casio")
 """Makers whose names no other maker's models have; those of Kodak, Nokia and Pentax are licensed to others."""
 
 
-def claim_findings(image: Image.Image, data: bytes, xmp: bytes) -> list[Finding]:
+def claim_findings(image: Image.Image, data: bytes, xmp: bytes, sized: bool = True) -> list[Finding]:
     """Findings about what a file says of its own history.
 
     Args:
         image: the opened file; nothing of its pixels is read.
         data: the file.
         xmp: its XMP packet, empty if it has none.
+        sized: whether the size that EXIF states is meant to be that of this picture.
 
     Returns:
         In a fixed order. Whatever the bytes hold, nothing is raised.
@@ -89,7 +94,7 @@ def claim_findings(image: Image.Image, data: bytes, xmp: bytes) -> list[Finding]
         lambda: _xmp(xmp),
         lambda: _iptc(image),
         lambda: _texts(image, data),
-        lambda: _exif(image),
+        lambda: _exif(image, sized),
     )
     for part in parts:
         try:
@@ -114,7 +119,7 @@ def _xmp(packet: bytes) -> Iterator[Finding]:
     if b"<!DOCTYPE" in packet or b"<!ENTITY" in packet:
         yield _finding("metadata_damaged", "Its XMP declares entities, which no program writes; it was not read.")
         return
-    root = ElementTree.fromstring(packet[start:end])
+    root = ElementTree.fromstring(packet[start:end], ElementTree.XMLParser(target=_Shallow()))
     steps = [_event(item) for item in root.iterfind(f".//{_HISTORY}/*/{_RDF}li")]
     named = [step for step in steps if step]
     if named:
@@ -154,6 +159,22 @@ def _xmp(packet: bytes) -> Iterator[Finding]:
             f"XMP says “{clean_text(credit, 80)}”, as phones and programs write after a change by a generative model.",
             Weight.SUPPORTS_EDIT,
         )
+
+
+class _Shallow(ElementTree.TreeBuilder):
+    """Raises ValueError at elements nested so deeply that a search of the parts of each would take hours."""
+
+    depth = 0
+
+    def start(self, tag: str, attrs: dict[str, str], /) -> ElementTree.Element:
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise ValueError("nested too deeply")
+        return super().start(tag, attrs)
+
+    def end(self, tag: str, /) -> ElementTree.Element:
+        self.depth -= 1
+        return super().end(tag)
 
 
 def _values(root: ElementTree.Element) -> Iterator[str]:
@@ -223,31 +244,35 @@ def _texts(image: Image.Image, data: bytes) -> Iterator[Finding]:
         )
 
 
-def _exif(image: Image.Image) -> Iterator[Finding]:
+def _exif(image: Image.Image, sized: bool) -> Iterator[Finding]:
     if image.format not in ("JPEG", "MPO", "PNG", "WEBP", "HEIF", "AVIF") or not image.info.get("exif"):
         return  # without a block, a PNG would be decoded to look for one behind its pixels
     exif = image.getexif()
     own = exif.get_ifd(0x8769)
     width, height = _number(own.get(0xA002)), _number(own.get(0xA003))
-    if width and height and {width, height} != set(image.size):
+    if sized and width and height and {width, height} != set(image.size):
         now, before = max(image.size) / min(image.size), max(width, height) / min(width, height)
         same_shape = abs(now / before - 1) < 0.01 and max(image.size) < max(width, height)
+        lost = [big - small for big, small in zip(sorted((width, height)), sorted(image.size), strict=True)]
+        trimmed = all(0 <= side < _MCU for side in lost)
         what = "was reduced, as for the web," if same_shape else "was cropped, enlarged or put into another one"
+        what = "lost less than a block at its edges, as in a lossless rotation," if trimmed else what
         yield _finding(
             "size_differs",
             f"EXIF says the picture had {width} × {height} pixels; it has {image.size[0]} × {image.size[1]}: it {what} "
             "after EXIF was written.",
-            Weight.INFORMATION if same_shape else Weight.SUPPORTS_EDIT,
+            Weight.INFORMATION if same_shape or trimmed else Weight.SUPPORTS_EDIT,
             width=width,
             height=height,
         )
     taken, changed = _time(own.get(0x9003)), _time(exif.get(0x0132))
     if taken and changed and changed < taken:
+        zone = taken - changed < _TIME_ZONES
         yield _finding(
             "times_contradict",
             f"EXIF says the picture was last changed on {changed}, before it was taken on {taken}: one of the two is "
-            "wrong, or a clock was set in between.",
-            Weight.SUPPORTS_EDIT,
+            f"wrong, {'in another time zone, ' if zone else ''}or a clock was set in between.",
+            Weight.INFORMATION if zone else Weight.SUPPORTS_EDIT,
         )
     elif taken and changed and (changed - taken).total_seconds() > 60:
         yield _finding(

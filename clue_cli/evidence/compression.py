@@ -21,6 +21,9 @@ from clue_cli.records import Finding, Origin
 Table = tuple[int, ...]
 """64 quantization steps, row by row."""
 
+COMPRESSED_TWICE = "compressed_twice"
+"""Kind of the finding about an earlier compression."""
+
 SIDE = 512
 """Pixels. An earlier compression is searched for in a square of this side in the middle of the picture."""
 GAIN = 0.012
@@ -153,7 +156,7 @@ def _earlier(table: Table, rgb: Image.Image) -> list[Finding]:
         "programs that resave a photo without changing it. A first compression that was finer leaves no such trace."
     )
     data = {"gain": round(found.gain, 3), "earlier_step": found.step, "step": found.now}
-    return [Finding(kind="compressed_twice", source=Origin.FILE, statement=statement, data=dict(data))]
+    return [Finding(kind=COMPRESSED_TWICE, source=Origin.FILE, statement=statement, data=dict(data))]
 
 
 def _middle(rgb: Image.Image) -> NDArray[np.uint8]:
@@ -177,19 +180,17 @@ def earlier_compression(pixels: NDArray[np.uint8], table: Table) -> Earlier | No
     found: list[tuple[float, int, int]] = []
     for row, column in _MODES:
         step = table[8 * row + column]
-        values = np.delete(_histogram(blocks[:, row, column] / step), _LARGEST)  # zeros tell of flat places
+        values = np.delete(_histogram(blocks[None, :, row, column] / step)[0], _LARGEST)  # zeros tell of flat places
         if (count := values.sum()) < _FEWEST_VALUES:
             continue
         plain, count_of = np.unique(np.floor(4 * unquantized[:, row, column]), return_counts=True)
         plain = (plain + 0.5) / 4
-        once = _expected(plain / step, count_of)
-        gains = [
-            (float(values @ np.log(_expected(np.rint(plain / first) * first / step, count_of) / once)) / count, first)
-            for first in _EARLIER
-            if step % first
-        ]
-        if gains:
-            found.append((*max(gains), step))
+        once = _expected(plain[None] / step, count_of)
+        firsts = np.array([first for first in _EARLIER if step % first])[:, None]
+        gains = np.log(_expected(np.rint(plain / firsts) * firsts / step, count_of) / once) @ values / count
+        if gains.size:
+            best = len(gains) - 1 - int(gains[::-1].argmax())
+            found.append((float(gains[best]), int(firsts[best, 0]), step))
     if len(found) < _FEWEST_MODES:
         return None
     showing = [one for one in found if one[0] > GAIN] or found
@@ -218,14 +219,18 @@ _BASIS = _basis()
 
 
 def _histogram(values: NDArray[np.floating[Any]], weights: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-    """How often each value, rounded, occurs from -`_LARGEST` to `_LARGEST`."""
-    edge = _LARGEST + 1
-    index = np.clip(np.rint(values), -edge, edge).astype(np.int64) + edge
-    return np.bincount(index, weights, minlength=2 * edge + 1)[1:-1].astype(np.float64)
+    """How often each value of a row, rounded, occurs from -`_LARGEST` to `_LARGEST`; `weights` are for all rows."""
+    edge, rows = _LARGEST + 1, len(values)
+    bins = 2 * edge + 1
+    index = np.clip(np.rint(values), -edge, edge).astype(np.int64) + edge + bins * np.arange(rows)[:, None]
+    repeated = None if weights is None else np.broadcast_to(weights, index.shape).ravel()
+    counts = np.bincount(index.ravel(), repeated, minlength=bins * rows).reshape(rows, bins)
+    return counts[:, 1:-1].astype(np.float64)
 
 
 def _expected(values: NDArray[np.floating[Any]], weights: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Shares of the values other than zero, smoothed by what rounding the pixels does, and never zero."""
+    """Shares of the values other than zero in each row, smoothed by what rounding does, and never zero."""
     counts = _histogram(values, weights)
-    counts = np.delete(counts + 0.02 * (np.roll(counts, 1) + np.roll(counts, -1)) + 0.5, _LARGEST)
-    return np.asarray(counts / counts.sum())
+    counts = counts + 0.02 * (np.roll(counts, 1, 1) + np.roll(counts, -1, 1)) + 0.5
+    counts = np.delete(counts, _LARGEST, 1)
+    return np.asarray(counts / counts.sum(1, keepdims=True))

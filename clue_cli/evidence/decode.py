@@ -213,6 +213,8 @@ class _Pages:
     def _about_file(self) -> tuple[ExifBrief, list[Finding]]:
         info = self._image.info
         block = self._data if self._type == "tiff" else info.get("exif", b"")
+        if self._type == "tiff" and self._data[2:4] in (b"+\0", b"\0+"):
+            block = b""  # exifread knows no BigTIFF
         exif, findings = read_exif(block) if isinstance(block, bytes) else (ExifBrief(), [])
         if self._type == "tiff":  # what exifread takes for a thumbnail there is the second page
             exif = exif.model_copy(update={"thumbnail_present": False})
@@ -220,7 +222,7 @@ class _Pages:
         xmp = xmp.encode("utf-8", "replace") if isinstance(xmp, str) else bytes(xmp)
         findings += file_findings(self._data, self._type, exif, xmp, self._jpeg)
         if self._as_evidence:
-            findings += claim_findings(self._image, self._data, xmp)
+            findings += claim_findings(self._image, self._data, xmp, sized=not self._opened.preview)
             findings += credential_findings(self._data, f"image/{self._type}")
         if self._jpeg is not None:
             trailing = after_jpeg(self._data, self._jpeg)
@@ -295,7 +297,7 @@ class _Pages:
     def _decoded(self, page: int, image: Image.Image) -> Salvaged:
         """The pixels, all of them or as far as they go."""
         jpeg = self._jpeg if self._as_evidence else None
-        if jpeg is None or jpeg.end is not None:
+        if jpeg is None or jpeg.end is not None or not jpeg.scans:
             try:
                 if self._type in (
                     "gif",

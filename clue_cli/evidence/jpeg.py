@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 SEGMENTS = 20_000
 """Most segments that are looked at: an honest JPEG has some dozens, a hostile one could be made of nothing else."""
 _HEADER = 1000  # segments before the first scan
+MOST_SCANS = 100
+"""Scans of one JPEG that are decoded more than once: an honest one has up to a dozen."""
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 APP1, APP2, APP13 = 0xE1, 0xE2, 0xED
@@ -244,7 +246,7 @@ def with_other_ends(data: bytes, found: Structure) -> tuple[bytes, list[int]] | 
     ends = [match.start() for match in _RESTART.finditer(data, scan.start, scan.end)] if found.restart else []
     pieces, numbers, start = [data[found.start : scan.start]], [], scan.start
     for number, end in enumerate([*ends, scan.end]):
-        own, mark = data[start:end], data[end : end + 2] if end < scan.end else b""
+        own, mark = data[start:end].rstrip(b"\0"), data[end : end + 2] if end < scan.end else b""  # some fill up
         if len(own) >= 3 * _REPLACED and b"\xff" not in own[-_REPLACED - 1 :]:
             own = own[:-_REPLACED] + bytes(1 + (byte ^ 0x5A) % 250 for byte in own[-_REPLACED:])
             numbers.append(number)

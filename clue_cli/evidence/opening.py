@@ -23,7 +23,7 @@ from clue_cli.evidence.formats import CAMERA_RAW, FORMATS
 from clue_cli.evidence.jpeg import SOS, header_segments, structure
 from clue_cli.evidence.locator import clean_text
 from clue_cli.evidence.metadata import file_finding
-from clue_cli.evidence.png_chunks import apple_to_png, without_huge_chunks
+from clue_cli.evidence.png_chunks import apple_to_png, with_texts_first, without_huge_chunks
 from clue_cli.evidence.unsupported import described
 from clue_cli.records import FailureCode, Finding
 
@@ -36,7 +36,7 @@ _JPEG_START = b"\xff\xd8\xff"
 DEVELOPED = "RAW data developed with the camera's white balance"
 _UNSUPPORTED = re.compile(
     r"(?!.*(?:data version|unsupported or ))"  # what libheif says of damaged boxes
-    r".*(?:unsupported|not supported|cannot handle|unknown pixel mode|unknown data organization)",
+    r".*(?:unsupported|not supported|unknown pixel mode)",
     re.IGNORECASE | re.DOTALL,
 )
 _TOO_LARGE = "Security limit exceeded: Image size"  # libheif's own limit
@@ -61,6 +61,7 @@ class Opened:
         decoding: what was done to get here, in words.
         findings: about what is around it.
         developed: makes the second page, which a raw file has if the extra is installed.
+        preview: whether it is a raw file's preview, whose EXIF speaks of the raw file's own picture.
     """
 
     image: Image.Image
@@ -69,6 +70,7 @@ class Opened:
     decoding: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     developed: Callable[[], Image.Image] | None = None
+    preview: bool = False
 
 
 def open_picture(data: bytes, sniffed_type: str, max_megapixels: float) -> Opened:
@@ -123,7 +125,7 @@ def explained(error: Exception, data: bytes, sniffed_type: str, page: int = 0) -
     try:
         what = described(data, sniffed_type, page, refused)
     except Exception:  # its header is damaged, too
-        what = None
+        what, refused = None, False
     if what is None and refused:
         what = f"{FORMATS[sniffed_type].short} ({words(error)})"
     if what is None:
@@ -170,7 +172,7 @@ def _package(name: str, what: str) -> ModuleType:
 
 def _png(data: bytes, max_megapixels: float) -> Opened:
     plain = apple_to_png(data, lambda size: check_size(size, max_megapixels))
-    read, dropped = without_huge_chunks(plain or data)
+    read, dropped = without_huge_chunks(with_texts_first(plain or data))
     opened = Opened(_by_pillow(read, "png"), data, "png")
     if dropped:
         shown = ", ".join(dropped[:3]) + (f", and {len(dropped) - 3} more" if len(dropped) > 3 else "")
@@ -257,7 +259,7 @@ def _camera_raw(data: bytes, sniffed_type: str, max_megapixels: float) -> Opened
         f"byte {preview.start}; {rest}."
     )
     finding = file_finding("raw_preview", statement)
-    return Opened(image, jpeg, "jpeg", [f"JPEG preview of the {name} file"], [finding], developed)
+    return Opened(image, jpeg, "jpeg", [f"JPEG preview of the {name} file"], [finding], developed, True)
 
 
 @dataclass(frozen=True, slots=True)

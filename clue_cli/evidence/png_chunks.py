@@ -35,6 +35,23 @@ def without_huge_chunks(data: bytes) -> tuple[bytes, list[str]]:
     return (b"".join([*pieces, data[kept_from:]]) if dropped else data), dropped
 
 
+def with_texts_first(data: bytes) -> bytes:
+    """A PNG whose texts and EXIF stand before its pixels, where Pillow reads them when it opens the file."""
+    pixels, late = 0, []
+    for kind, start, end in chunks(data):
+        if kind == b"IDAT":
+            pixels = pixels or start
+        elif kind == b"IEND":
+            break
+        elif pixels and kind in (b"tEXt", b"zTXt", b"iTXt", b"eXIf"):
+            late.append((start, end))
+    if not late:
+        return data
+    kept = zip([pixels, *(end for _, end in late)], [*(start for start, _ in late), len(data)], strict=True)
+    moved = (data[start:end] for start, end in late)
+    return b"".join([data[:pixels], *moved, *(data[start:end] for start, end in kept)])
+
+
 def apple_to_png(data: bytes, check: Callable[[tuple[int, int]], None]) -> bytes | None:
     """A standard PNG with the pixels of Apple's CgBI variant; None if it is not of that variant.
 

@@ -9,13 +9,13 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageFile
+from PIL import Image, ImageFile
 
-from clue_cli.evidence.jpeg import Structure, mended, padded, structure, with_other_ends
+from clue_cli.evidence.jpeg import MOST_SCANS, Structure, mended, padded, structure, with_other_ends
 from clue_cli.evidence.metadata import file_finding
 from clue_cli.records import Finding
 from model.images.pixels import to_rgb
@@ -141,21 +141,30 @@ def whole_jpeg(data: bytes, found: Structure, image: Image.Image) -> list[Findin
     Returns:
         Findings, none if all is well; None if data are missing and `salvage_jpeg` has to say which.
     """
-    if found.arithmetic or not found.scans or image.width * image.height > _CHECKED_MEGAPIXELS * 1e6:
+    if found.arithmetic or not 0 < len(found.scans) <= MOST_SCANS:
+        return []
+    if image.width * image.height > _CHECKED_MEGAPIXELS * 1e6:
         return []
     if not found.refined:
         return None
-    changed = with_other_ends(data, found)
     try:
-        if _difference(image, padded(data, found)).getbbox() is not None:
+        # What one scan holds shows at an eighth of the size, in a third of the time
+        factor = 8 if len(found.scans) == 1 and min(image.size) >= 8 else 1
+        small = image if factor == 1 else _decoded(mended(data, found), factor)
+        if not _same(small, _decoded(padded(data, found), factor), (0, 0, *small.size)):
             return None
-        difference = None if changed is None else _difference(image, changed[0])
+        changed = with_other_ends(data, found)
+        if changed is None:
+            return []
+        other = _decoded(changed[0], factor)
+        boxes = [found.box_of_interval(number) for number in changed[1][:_INTERVALS]]
+        differs = (np.asarray(small) != np.asarray(other)).any(2)
+        boxes = [box for box in boxes if not differs[_reduced(box, factor)].any()]
+        if boxes and factor > 1:  # an eighth has no place for details
+            other = _decoded(changed[0], 1)
     except OSError:  # nonsense for the decoder, so it was looked at
         return []
-    if changed is None or difference is None:
-        return []
-    boxes = [found.box_of_interval(number) for number in changed[1][:_INTERVALS]]
-    unused = next((box for box in boxes if difference.crop(box).getbbox() is None), None)
+    unused = next((box for box in boxes if _same(image, other, box)), None)
     if unused is None:
         return []
     where = f" in rows {unused[1]} to {unused[3] - 1}" if found.restart else ""
@@ -166,8 +175,27 @@ def whole_jpeg(data: bytes, found: Structure, image: Image.Image) -> list[Findin
     return [file_finding("damaged_data", statement)]
 
 
-def _difference(image: Image.Image, variant: bytes) -> Image.Image:
-    return ImageChops.difference(image, to_rgb(_jpeg(variant))[0])
+def _decoded(variant: bytes, factor: int) -> Image.Image:
+    """A JPEG as 8-bit RGB, reduced by 8 or not."""
+    image = _jpeg(variant)
+    if factor > 1:
+        image.draft(None, (image.width // factor, image.height // factor))
+    return to_rgb(image)[0]
+
+
+def _reduced(box: tuple[int, int, int, int], factor: int) -> tuple[slice, slice]:
+    left, top, right, bottom = box
+    return np.s_[top // factor : -(-bottom // factor), left // factor : -(-right // factor)]
+
+
+def _same(one: Image.Image, other: Image.Image, box: tuple[int, int, int, int]) -> bool:
+    """Whether two pictures of a size are equal in a box, compared from its end: there they differ first."""
+    left, top, right, bottom = box
+    step = max(1, (1 << 20) // max(1, right - left))
+    return all(
+        one.crop(part).tobytes() == other.crop(part).tobytes()
+        for part in ((left, max(top, end - step), right, end) for end in range(bottom, top, -step))
+    )
 
 
 def _jpeg(data: bytes) -> ImageFile.ImageFile:
@@ -182,9 +210,10 @@ def missing_end(data: bytes, sniffed_type: str) -> str | None:
     if sniffed_type == "webp" and size < (stated := int.from_bytes(data[4:8], "little") + 8):
         return f"{CUT}: it has {size:,} of {stated:,} bytes, and a WebP can only be decoded whole."
     if sniffed_type == "tiff" and data[2:4] in (b"*\0", b"\0*"):
-        at = int.from_bytes(data[4:8], "little" if data[:2] == b"II" else "big")
-        if at >= size:
-            return f"{CUT}: it has {size:,} bytes, and the directory of its pages lay at byte {at:,}."
+        order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
+        at = int.from_bytes(data[4:8], order)
+        if at >= size or at + 2 + 12 * int.from_bytes(data[at : at + 2], order) > size:
+            return f"{CUT}: it has {size:,} bytes, and the directory of its pages begins at byte {at:,}."
     if sniffed_type in ("avif", "heic"):
         position = 0
         while 0 <= position <= size - 8 and (length := int.from_bytes(data[position : position + 4], "big")) >= 8:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from clue_cli.evidence.formats import tiff_directories
 from clue_cli.evidence.item import THUMBNAIL_SIDE
-from clue_cli.evidence.jpeg import APP13, SOI, Structure
+from clue_cli.evidence.jpeg import APP13, MOST_SCANS, SOI, Structure, structure
 
 MOST_BYTES, MOST_SIDE, LEAST_SIDE = 512 << 10, 1024, 32
 """Size of a thumbnail's data and sides that is looked at."""
@@ -86,6 +86,8 @@ def compare(thumbnail: bytes, picture: Image.Image) -> Compared:
     with Image.open(io.BytesIO(thumbnail), formats=["JPEG"]) as image:
         if max(image.size) > MOST_SIDE or min(image.size) < LEAST_SIDE:
             raise ValueError("not of a thumbnail's size")
+        if len(structure(thumbnail).scans) > MOST_SCANS:
+            raise ValueError("more scans than a thumbnail has")
         small = image.convert("RGB")
     small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     best = _fitted(small, picture, 0)

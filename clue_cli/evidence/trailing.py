@@ -117,6 +117,7 @@ class _Look:
         semantic = next(self.semantics, "")
         mpf = self.types.get(found.start, "")
         facts = f"JPEG, {found.width} × {found.height} pixels, {end - found.start:,} bytes"
+        facts += ", without its end" if found.end is None else ""
         if _GAIN_MAP.search(own) or semantic == "GainMap" or _has(self.data, found, APP2, _ISO_GAIN_MAP):
             self.say("gain_map_follows", f"An HDR gain map follows, as phones write ({facts}).")
         elif _DEPTH_MAP.search(own) or semantic in ("Depth", "DepthMap", "Confidence"):
@@ -145,14 +146,15 @@ class _Look:
 
 def _video(data: bytes, start: int, stop: int) -> tuple[int, str]:
     """Where a video of boxes ends, and what it is."""
-    brand, position = data[start + 8 : start + 12], start
+    brand, position, cut = data[start + 8 : start + 12], start, False
     for _ in range(SEGMENTS):
         size, kind, header = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8], 8
         if not re.fullmatch(rb"[\x20-\x7e\xa9]{4}", kind):
             break
         if size == 1:
             size, header = int.from_bytes(data[position + 8 : position + 16], "big"), 16
-        if size == 0 or size > stop - position:
+        cut = size > stop - position
+        if size == 0 or cut:
             position = stop
         elif size < header:
             break
@@ -160,7 +162,8 @@ def _video(data: bytes, start: int, stop: int) -> tuple[int, str]:
             position += size
         if position >= stop:
             break
-    return max(position, start + 8), "QuickTime" if brand == b"qt  " else "MP4"
+    name = "QuickTime" if brand == b"qt  " else "MP4"
+    return max(position, start + 8), f"{name}, without its end" if cut else name
 
 
 def _mpf(data: bytes, main: Structure) -> dict[int, str]:

@@ -12,6 +12,8 @@ from PIL import PsdImagePlugin, TiffImagePlugin
 from clue_cli.evidence.jpeg import FRAMES, header_segments
 
 _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _SAMPLE_FORMAT = 258, 259, 262, 277, 339  # TIFF tags
+_STRIPS, _TILES, _JPEG_AT = 273, 324, 513
+_OLD_JPEG = 6  # compression
 _FORMATS = {2: "signed ", 3: "float ", 5: "complex integer ", 6: "complex "}
 _COLOURS = {
     0: ("grey", 1),
@@ -81,6 +83,8 @@ def _jpeg(data: bytes, page: int, refused: bool) -> str | None:
 
 def _frame(marker: int, bits: int, height: int, width: int, components: int) -> str | None:
     """By the start of a JPEG's frame; those that follow each other differ in process, those four apart in coding."""
+    if bits not in (8, 12) and not (marker % 4 == 3 and 2 <= bits <= 16):
+        raise ValueError("no precision that a JPEG can have")
     wide = f"{bits}-bit " if bits != 8 else ""
     if marker % 4 == 3:
         return f"{wide}lossless JPEG (SOF{marker - 0xC0})"
@@ -96,12 +100,16 @@ def _frame(marker: int, bits: int, height: int, width: int, components: int) -> 
 
 
 def _tiff(data: bytes, page: int, refused: bool) -> str | None:
+    if data[:4] == b"MM\0+":
+        return "big-endian BigTIFF"
     stream = io.BytesIO(data)
     folder = TiffImagePlugin.ImageFileDirectory_v2(stream.read(16 if data[2:4] in (b"+\0", b"\0+") else 8))
     for _ in range(page + 1):
         stream.seek(folder.next)
         folder.load(stream)
     compression = folder.get(_COMPRESSION, 1)
+    if compression == _OLD_JPEG and _JPEG_AT in folder and not {_STRIPS, _TILES} & set(folder):
+        return "TIFF with a JPEG inside in the old style"
     known = compression in TiffImagePlugin.COMPRESSION_INFO
     if known and not refused:
         return None

@@ -120,3 +120,8 @@ def test_memory_that_runs_out_is_said_as_that(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr("model.matching_place.keypoints", fail)
         with pytest.raises(expected, match=error[:10]):
             place_of(pixels, region)
+
+
+@pytest.mark.parametrize("box", [np.s_[65:70, 4:60], np.s_[4:60, 65:70], np.s_[60:70, 60:70]])
+def test_a_region_beyond_the_last_whole_cell_has_none(box: tuple[slice, slice]) -> None:
+    assert place_of(photo(70, 70), box, margin=0) is None

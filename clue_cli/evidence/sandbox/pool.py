@@ -29,7 +29,7 @@ from clue_cli.records import ExifBrief, FailureCode, FileIdentity, Finding, Orig
 _RESTARTS = 3
 """How often a decoder is started again for the pages of one file. A file that kills more of them is given up."""
 _MOST_FINDINGS, _MOST_VALUES = 100, 20
-_STATEMENT = 1000  # characters
+_STATEMENT = 2000  # characters
 _NAME = re.compile("[a-z][a-z0-9_]{0,40}")
 
 Levels = NDArray[np.uint8] | NDArray[np.uint16]

@@ -112,13 +112,17 @@ def test_statements_of_xmp(body: bytes, kind: str, words: str, weight: Weight) -
     assert found.weight is weight
 
 
+_NESTED = b'<m:History xmlns:m="http://ns.adobe.com/xap/1.0/mm/"><a>', b"</a></m:History>"
+
+
 @pytest.mark.parametrize(
     ("packet", "kind"),
     [
         (xmp(b"<broken"), "metadata_damaged"),
         (b'<!DOCTYPE x [<!ENTITY a "b">]>' + xmp(b"&a;"), "metadata_damaged"),
         (xmp(b"a" * XMP_LIMIT), "metadata_too_large"),
-        (xmp(b"<a>" * 5000 + b"</a>" * 5000), None),
+        (xmp(b"<a>" * 40 + b"</a>" * 40), None),
+        (xmp(_NESTED[0] * 50_000 + _NESTED[1] * 50_000), "metadata_damaged"),
         (b"no packet", None),
         (b"</rdf:RDF><rdf:RDF", None),
     ],
@@ -139,7 +143,9 @@ def test_markup_and_control_characters_are_cleaned() -> None:
         ({}, {0xA002: 96, 0xA003: 64}, {}, "size_differs", Weight.INFORMATION),
         ({}, {0xA002: 96, 0xA003: 60}, {}, "size_differs", Weight.SUPPORTS_EDIT),
         ({}, {0xA002: 24, 0xA003: 16}, {}, "size_differs", Weight.SUPPORTS_EDIT),
-        ({0x0132: "2024:02:03 04:00:00"}, {}, {}, "times_contradict", Weight.SUPPORTS_EDIT),
+        ({}, {0xA002: 63, 0xA003: 40}, {}, "size_differs", Weight.INFORMATION),
+        ({0x0132: "2024:02:01 04:00:00"}, {}, {}, "times_contradict", Weight.SUPPORTS_EDIT),
+        ({0x0132: "2024:02:03 04:00:00"}, {}, {}, "times_contradict", Weight.INFORMATION),
         ({0x0132: "2024:02:04 04:00:00"}, {}, {}, "changed_later", Weight.INFORMATION),
         ({}, {}, {29: "2024:03:03"}, "times_contradict", Weight.SUPPORTS_EDIT),
         ({0x0110: "NIKON D70"}, {}, {}, "camera_contradicts", Weight.SUPPORTS_EDIT),
@@ -152,6 +158,12 @@ def test_exif_that_contradicts_itself(
     shot = {tag: value for tag, value in (SHOT | own).items() if value is not None}
     found = findings(with_exif(CAMERA | tags, shot, gps))
     assert [(finding.kind, finding.weight) for finding in found] == [(kind, weight)]
+
+
+def test_the_size_that_exif_states_is_not_always_that_of_this_picture() -> None:
+    data = with_exif(CAMERA, SHOT | {0xA002: 6000, 0xA003: 3000})
+    with Image.open(io.BytesIO(data)) as image:
+        assert claim_findings(image, data, b"", sized=False) == []
 
 
 def test_texts_of_generators_and_phones() -> None:

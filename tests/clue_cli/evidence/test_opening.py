@@ -101,6 +101,22 @@ def test_such_a_chunk_after_the_pixels_is_named_too() -> None:
     ]
 
 
+def test_texts_and_exif_after_the_pixels_are_read() -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x0131] = 6, "GIMP 2.10"
+    whole = _png(("tEXt", "parameters", "a cat"), exif=exif)
+    late = [
+        whole[at - 4 : at + 8 + int.from_bytes(whole[at - 4 : at], "big")]
+        for at in map(whole.index, (b"eXIf", b"tEXt"))
+    ]
+    moved = whole
+    for chunk in late:
+        moved = moved.replace(chunk, b"")
+    moved = moved[:-12] + b"".join(late) + moved[-12:]
+    assert [found.kind for found in page(moved).findings] == [found.kind for found in page(whole).findings]
+    assert (page(moved).orientation, page(moved).exif.software) == (6, "GIMP 2.10")
+
+
 @pytest.mark.parametrize("kind", ["tEXt", "plain iTXt"])
 def test_a_long_plain_text_is_read(kind: str) -> None:
     assert statements(page(_png((kind, "XML:com.adobe.xmp", LONG.replace("aaa", "xmp:CreatorTool='GIMP'", 1))))) == [
@@ -478,6 +494,13 @@ def _tiff(samples: np.ndarray[Any, Any], **options: Any) -> bytes:
     return buffer.getvalue()
 
 
+def _old_jpeg_tiff() -> bytes:
+    jpeg = pictures.encoded(pictures.photo(), "JPEG")
+    tags = [(256, 48), (257, 32), (259, 6), (262, 6), (277, 3), (513, 8 + 2 + 7 * 12 + 4), (514, len(jpeg))]
+    entries = b"".join(struct.pack("<HHII", tag, 4 if tag > 500 else 3, 1, value) for tag, value in tags)
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + jpeg
+
+
 def _compressed(method: int) -> bytes:
     with Image.open(io.BytesIO(pictures.tiff())) as image:
         at = pictures.tiff().index(struct.pack("<HHI", 259, 3, 1))
@@ -528,6 +551,8 @@ REFUSED: dict[str, Callable[[], bytes]] = {
     "8-bit RGB PSB (large Photoshop document)": lambda: pictures.psd(version=2),
     "24-bit BMP, compressed with JPEG": lambda: _bmp(24, 4),
     "64-bit BMP": lambda: _bmp(64, 0),
+    "big-endian BigTIFF": lambda: _tiff(SOURCE, photometric="rgb", bigtiff=True, byteorder=">"),
+    "TIFF with a JPEG inside in the old style": lambda: _old_jpeg_tiff(),
     "HEIF with VVC inside": lambda: heic().replace(b"hvc1", b"vvc1"),
     "HEIF with AV1 inside": lambda: heic().replace(b"hvc1", b"av01"),
 }
@@ -556,6 +581,21 @@ def test_a_page_that_is_not_decoded_is_named_and_does_not_cost_the_others(which:
     assert all(isinstance(each, Page) and difference(each) == 0 for each in found)
 
 
+def test_a_big_tiff_is_examined_and_has_no_damaged_exif() -> None:
+    (found,) = pages(_tiff(SOURCE, photometric="rgb", bigtiff=True))
+    assert isinstance(found, Page)
+    assert found.findings == ()
+
+
+@pytest.mark.parametrize("left", [1, 12, 64])
+def test_a_tiff_that_is_cut_in_its_directory_is_cut_and_not_unsupported(left: int) -> None:
+    data = pictures.encoded(pictures.photo(), "TIFF", compression="jpeg")
+    at = int.from_bytes(data[4:8], "little")
+    refused = failure(data[: at + left])
+    assert refused.code is FailureCode.CORRUPT_IMAGE
+    assert "The end of the file is missing" in refused.message
+
+
 DAMAGED = {kind: data[: len(data) // 2] for kind, data in pictures.one_of_each().items()} | {
     f"start of {kind}": data[:24] for kind, data in pictures.one_of_each().items()
 }
@@ -565,6 +605,11 @@ def test_what_is_damaged_is_not_called_unsupported() -> None:
     for kind, data in DAMAGED.items():
         for decoded in pages(data):
             assert isinstance(decoded, Page) or decoded.code is not FailureCode.UNSUPPORTED_FORMAT, (kind, decoded)
+
+
+@pytest.mark.parametrize("bits", [0, 1, 136])
+def test_a_precision_that_no_jpeg_has_is_damage(bits: int) -> None:
+    assert failure(_jpeg_frame(bits=bits)).code is FailureCode.CORRUPT_IMAGE
 
 
 def test_two_runs_say_the_same() -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from clue_cli.evidence.decode import Page, PageFailure, decode_pages
-from clue_cli.evidence.jpeg import structure
+from clue_cli.evidence.jpeg import SEGMENTS, structure
 from clue_cli.evidence.streams import DecodeLimits
 from tests.faults import pictures
 
@@ -44,13 +44,13 @@ def pixels(found: Page) -> np.ndarray[Any, Any]:
     return np.asarray(found.image)
 
 
+def kinds(found: Page) -> list[str]:
+    about = ("quantization_tables", "compressed_twice")
+    return [finding.kind for finding in found.findings if finding.kind not in about]
+
+
 def said(found: Page) -> str:
     return " | ".join(finding.statement for finding in found.findings)
-
-
-def kinds(found: Page) -> list[str]:
-    """Of the findings; every JPEG has one about its tables."""
-    return [finding.kind for finding in found.findings if finding.kind != "quantization_tables"]
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "progressive"])
@@ -179,3 +179,15 @@ def test_a_cut_page_of_a_tiff_is_one_page_only() -> None:
     data = pictures.tiff(3)
     found = list(decode_pages(data[:-1000], "tiff", LIMITS, as_evidence=True))
     assert any(isinstance(each, Page) and each.rows is None for each in found)
+
+
+@pytest.mark.parametrize("kind", ["baseline", "restarts by row", "restarts by MCU"])
+def test_zeros_that_fill_up_the_data_are_no_damage(kind: str) -> None:
+    found = page(KINDS[kind][:-2] + bytes(40) + b"\xff\xd9")
+    assert (found.rows, found.doubt, kinds(found)) == (None, None, [])
+
+
+def test_more_segments_than_are_looked_at_do_not_cost_the_picture() -> None:
+    data = KINDS["baseline"]
+    found = page(data[:2] + b"\xff\xfe\0\3a" * (SEGMENTS + 1) + data[2:])
+    np.testing.assert_array_equal(pixels(found), pixels(page(data)))

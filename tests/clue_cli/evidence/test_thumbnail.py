@@ -96,6 +96,12 @@ def test_one_that_differs_supports_an_edit_and_is_turned_as_the_picture(pool: De
     assert photo(pool, with_thumbnail(PICTURE, inside, orientation)).thumbnail is None
 
 
+def many_scans(image: Image.Image, count: int) -> bytes:
+    data = pictures.encoded(image, "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:-2] + data[last:-2] * count + data[-2:]
+
+
 @pytest.mark.parametrize(
     "inside",
     [
@@ -108,8 +114,9 @@ def test_one_that_differs_supports_an_edit_and_is_turned_as_the_picture(pool: De
         thumbnail(PICTURE.resize((160, 120))).replace(
             b"\xff\xc0\x00\x11\x08\x00\x78\x00\xa0", b"\xff\xc0\x00\x11\x08\xff\xff\xff\xff"
         ),
+        many_scans(Image.new("L", (160, 120), 99), 101),
     ],
-    ids=["text", "broken", "cut", "large", "png", "tiny", "bomb"],
+    ids=["text", "broken", "cut", "large", "png", "tiny", "bomb", "scans"],
 )
 def test_hostile_thumbnails_cost_a_finding_and_no_more(pool: DecodePool, inside: bytes) -> None:
     found = photo(pool, with_thumbnail(PICTURE, inside))

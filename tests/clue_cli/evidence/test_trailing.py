@@ -62,6 +62,8 @@ GAIN = xmp(SMALL, b'<rdf hdrgm:Version="1.0"/>')
         (PHOTO, ""),
         (PHOTO + MP4, "A video (MP4, 5,028 bytes) follows, as in a motion photo."),
         (PHOTO[:-2] + MP4, "A video (MP4, 5,028 bytes) follows, as in a motion photo."),
+        (PHOTO + MP4[:-9], "A video (MP4, without its end, 5,019 bytes) follows, as in a motion photo."),
+        (PHOTO + GAIN[:-9], f"60 × 48 pixels, {len(GAIN) - 9:,} bytes, without its end)."),
         (PHOTO + GAIN, f"An HDR gain map follows, as phones write (JPEG, 60 × 48 pixels, {len(GAIN):,} bytes)."),
         (mpf(PHOTO, (0, GAIN)), "An HDR gain map follows, as phones write"),
         (PHOTO + SMALL, "A smaller picture follows, as cameras write for previews"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -15,12 +16,12 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from clue_cli.errors import ClueError
 from clue_cli.evidence.item import Photo, Unreadable
 from clue_cli.evidence.reader import identify
-from clue_cli.evidence.sandbox import pool as pool_module
-from clue_cli.evidence.sandbox.pool import DecodePool, Unanswered
+from clue_cli.evidence.sandbox.pool import DecodePool, Unanswered, _findings
 from clue_cli.evidence.streams import DecodeLimits
 from clue_cli.records import FailureCode, Finding, Origin, Step, Weight
 from tests.faults import broken_pictures, crashing_decoder, pictures
@@ -67,6 +68,42 @@ def test_every_format_comes_through(pool: DecodePool, name: str, data: bytes) ->
         assert photo.pixels.flags.c_contiguous
         assert photo.file.sniffed_type == name
         assert photo.seconds_decode >= 0
+
+
+def test_findings_arrive_whole_with_their_weight_and_values() -> None:
+    steps = "".join(
+        f'<rdf:li e:action="saved" e:softwareAgent="Adobe Photoshop 25.{minor} (Macintosh)"/>' for minor in range(9)
+    )
+    xmp = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<rdf:Description xmlns:m="http://ns.adobe.com/xap/1.0/mm/" '
+        f'xmlns:e="http://ns.adobe.com/xap/1.0/sType/ResourceEvent#"><m:History><rdf:Seq>{steps}</rdf:Seq></m:History>'
+        "</rdf:Description></rdf:RDF></x:xmpmeta>"
+    )
+    once = pictures.encoded(pictures.photo(512, 512), "JPEG", quality=60)
+    data = pictures.encoded(Image.open(io.BytesIO(once)), "JPEG", quality=92, xmp=xmp.encode())
+    with DecodePool(1, DecodeLimits(), as_evidence=True) as pool:
+        (photo,) = decode(pool, data, "a.jpg")
+    assert isinstance(photo, Photo)
+    found = {finding.kind: finding for finding in photo.findings}
+    assert found["edit_history"].statement.endswith("whether or not its content was changed.")
+    assert (found["edit_history"].weight, found["edit_history"].data) == (Weight.SUPPORTS_EDIT, {"steps": 9})
+    assert found["quantization_tables"].data["quality"] == 92
+    assert found["compressed_twice"].source is Origin.FILE
+
+
+def test_a_decoder_that_lies_is_not_believed_much() -> None:
+    def said(**values: Any) -> dict[str, Any]:
+        return {"kind": "odd", "source": "file", "statement": "x", "data": {}, "weight": "information"} | values
+
+    (finding,) = _findings(
+        [
+            said(kind="marked_regions", source="pixels"),
+            said(statement="\u202e" * 9000, weight="speaks_against", data={"a b": 1, "c": "\x1b["}),
+        ]
+    )
+    assert (finding.kind, finding.weight, finding.data) == ("odd", Weight.INFORMATION, {"c": "\ufffd["})
+    assert finding.statement == "\ufffd" * 2000
 
 
 def test_a_photo_carries_what_is_known_about_it(pool: DecodePool) -> None:
@@ -347,17 +384,3 @@ def test_no_folder_for_temporary_files_is_told(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ClueError, match="No space left") as caught, DecodePool(1):
         pass
     assert "TMPDIR" in str(caught.value.advice)
-
-
-def test_a_decoder_may_accuse_its_own_file_and_say_no_more() -> None:
-    def said(**changes: Any) -> dict[str, Any]:
-        return {"kind": "x", "source": "metadata", "statement": "s", "data": {}, "weight": "information"} | changes
-
-    values = [
-        said(weight="supports_edit", data={"a": "b\x1b", "n": 1.5, "No Name": 1}),
-        said(weight="speaks_against", statement="a" * 2000),
-        said(source="pixels"),
-    ]
-    first, second = pool_module._findings(values)
-    assert (first.weight, first.data) == (Weight.SUPPORTS_EDIT, {"a": "b\ufffd", "n": 1.5})
-    assert (second.weight, len(second.statement)) == (Weight.INFORMATION, 1000)
