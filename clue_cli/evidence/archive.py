@@ -106,7 +106,7 @@ def source_events(source: Source, options: ArchiveOptions) -> Iterator[Event]:
         case Kind.FOREIGN_ARCHIVE:
             failure = ReadFailure(
                 FailureCode.UNSUPPORTED_FORMAT,
-                f"clue cannot open {FORMATS[type_name].title or f'{type_name} archives'}.",
+                f"clue cannot open {FORMATS[type_name].title or f'{type_name.upper()} archives'}.",
                 FORMATS[type_name].advice,
             )
             yield unreadable(locator, Step.ARCHIVE, failure)

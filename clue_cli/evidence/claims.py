@@ -28,7 +28,9 @@ _EVENT = "{http://ns.adobe.com/xap/1.0/sType/ResourceEvent#}"
 _CREDIT = "{http://ns.adobe.com/photoshop/1.0/}Credit"
 _ANCESTORS = "{http://ns.adobe.com/photoshop/1.0/}DocumentAncestors"
 _RAW_SETTINGS = "{http://ns.adobe.com/camera-raw-settings/1.0/}"
-_SOURCE_TYPE = re.compile(r"digitalsourcetype/([A-Za-z]{1,60})", re.IGNORECASE)
+_SOURCE_TYPE = re.compile(
+    r"digitalsourcetype/([a-z]{1,60})|\b((?:compositewith)?trainedalgorithmicmedia)\b", re.IGNORECASE
+)
 _SOURCE_TYPES: Mapping[str, tuple[str, Weight]] = {
     "trainedalgorithmicmedia": ("made by a generative model", Weight.SUPPORTS_EDIT),
     "compositewithtrainedalgorithmicmedia": ("edited with a generative model", Weight.SUPPORTS_EDIT),
@@ -122,7 +124,7 @@ def _xmp(packet: bytes) -> Iterator[Finding]:
         more = f", and {len(named) - _STEPS} more" if len(named) > _STEPS else ""
         yield _finding(
             "edit_history",
-            f"XMP keeps a history of {len(named)} steps: {'; '.join(named[:_STEPS])}{more}. Programs write it when "
+            f"XMP keeps a history of {len(named)} step{'s' if len(named) > 1 else ''}: {'; '.join(named[:_STEPS])}{more}. Programs write it when "
             "they save or convert a picture, whether or not its content was changed.",
             Weight.SUPPORTS_EDIT
             if any("derived" not in step and "saved" in step for step in named)
@@ -132,8 +134,8 @@ def _xmp(packet: bytes) -> Iterator[Finding]:
     if count := sum(len(list(bag.iter(f"{_RDF}li"))) for bag in root.iter(_ANCESTORS)):
         yield _finding(
             "document_ancestors",
-            f"XMP names {count} other documents that were opened in Photoshop and pasted into this one or one before "
-            "it. Templates and text layers leave such names, too.",
+            f"XMP names {count} other document{'s' if count > 1 else ''} from which something was pasted into this one "
+            "in Photoshop, or into one that it was made from. Templates and text layers leave such names, too.",
             Weight.SUPPORTS_EDIT,
             documents=count,
         )
@@ -144,7 +146,9 @@ def _xmp(packet: bytes) -> Iterator[Finding]:
             "corrections and removals are possible there.",
         )
     values = [*_values(root)]
-    for code in dict.fromkeys(match[1].lower() for value in values for match in _SOURCE_TYPE.finditer(value)):
+    for code in dict.fromkeys(
+        (match[1] or match[2]).lower() for value in values for match in _SOURCE_TYPE.finditer(value)
+    ):
         if known := _SOURCE_TYPES.get(code):
             words, weight = known
             statement = f"XMP states IPTC's digital source type “{code}”: the picture is said to be {words}."
@@ -237,7 +241,7 @@ def _exif(image: Image.Image) -> Iterator[Finding]:
         yield _finding(
             "size_differs",
             f"EXIF says the picture had {width} × {height} pixels; it has {image.size[0]} × {image.size[1]}: it {what} "
-            "after EXIF was written.",
+            "after EXIF was written. Some programs leave these numbers wrong.",
             Weight.INFORMATION if same_shape else Weight.SUPPORTS_EDIT,
             width=width,
             height=height,

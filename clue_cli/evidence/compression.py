@@ -153,7 +153,7 @@ def _earlier(table: Table, rgb: Image.Image) -> list[Finding]:
         "programs that resave a photo without changing it. A first compression that was finer leaves no such trace."
     )
     data = {"gain": round(found.gain, 3), "earlier_step": found.step, "step": found.now}
-    return [Finding(kind="compressed_twice", source=Origin.PIXELS, statement=statement, data=dict(data))]
+    return [Finding(kind="compressed_twice", source=Origin.FILE, statement=statement, data=dict(data))]
 
 
 def _middle(rgb: Image.Image) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -15,13 +16,14 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from clue_cli.errors import ClueError
 from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.identity import identify
 from clue_cli.evidence.item import Photo, Unreadable
 from clue_cli.evidence.sandbox.pool import DecodePool, Unanswered
-from clue_cli.records import FailureCode, Finding, Origin, Step
+from clue_cli.records import FailureCode, Finding, Origin, Step, Weight
 from tests.faults import broken_pictures, crashing_decoder, pictures
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -78,6 +80,37 @@ def test_a_photo_carries_what_is_known_about_it(pool: DecodePool) -> None:
         "The name says jpeg, the content is png.",
     ]
     np.testing.assert_array_equal(photo.pixels, np.asarray(pictures.photo()))
+
+
+def test_findings_arrive_whole() -> None:
+    steps = "".join(
+        f'<rdf:li e:action="saved" e:softwareAgent="Adobe Photoshop 25.{step} (Windows)" e:when="2024"/>'
+        for step in range(8)
+    )
+    xmp = (
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns:m="http://ns.adobe.com/xap/1.0/mm/" '
+        f'xmlns:e="http://ns.adobe.com/xap/1.0/sType/ResourceEvent#"><m:History><rdf:Seq>{steps}</rdf:Seq></m:History>'
+        "</rdf:RDF>"
+    )
+    once = Image.open(io.BytesIO(pictures.jpeg(480, 320, quality=50)))
+    with DecodePool(1, as_evidence=True) as pool:
+        (photo,) = decode(pool, pictures.encoded(once, "JPEG", quality=90, xmp=xmp.encode()))
+    assert isinstance(photo, Photo)
+    found = {finding.kind: finding for finding in photo.findings}
+    assert found["edit_history"].statement.endswith("whether or not its content was changed.")
+    assert found["edit_history"].weight is Weight.SUPPORTS_EDIT
+    assert found["edit_history"].data == {"steps": 8}
+    assert found["compressed_twice"].data["earlier_step"]
+
+
+def test_a_decoder_cannot_judge_the_picture(bad_pool: DecodePool) -> None:
+    (photo,) = decode(bad_pool, telling(crashing_decoder.JUDGE))
+    assert isinstance(photo, Photo)
+    *_, found = photo.findings
+    assert [finding.kind for finding in photo.findings].count("odd") == 1
+    assert (found.source, found.weight) == (Origin.FILE, Weight.SUPPORTS_EDIT)
+    assert len(found.statement) == 4000
+    assert found.data == {"c": "t" * 200, "d": 0.5}
 
 
 def test_a_turned_photo_arrives_as_stored(pool: DecodePool) -> None:
