@@ -1,8 +1,7 @@
 """A sandboxed child that misbehaves when a picture's pixels say so; to be given to `DecodePool(worker_module=…)`.
 
 The first pixel of a page chooses: red 1 crashes it, red 2 hangs it, red 3 is an out-of-memory kill, red 4 prints to
-stdout and stderr from a library, red 5 sends nonsense, red 6 claims more pages than there are, red 7 judges the
-picture itself. `say` replies as asked.
+stdout and stderr from a library, red 5 sends nonsense, red 6 claims more pages than there are. `say` replies as asked.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.sandbox.worker import OPERATIONS, Reply, main, picture
 
-CRASH, HANG, KILL, PRINT, NONSENSE, LIE, JUDGE = range(1, 8)
+CRASH, HANG, KILL, PRINT, NONSENSE, LIE = range(1, 7)
 
 
 def misbehave(data: bytes, limits: DecodeLimits, **arguments: Any) -> Iterator[Reply]:
@@ -45,10 +44,6 @@ def act(what: int, reply: dict[str, Any]) -> None:
             reply["orientation"] = 99
         case _ if what == LIE:
             reply["page_count"] = 0
-        case _ if what == JUDGE:
-            finding = {"kind": "odd", "source": "file", "statement": "s" * 100_000, "weight": "supports_edit"}
-            finding["data"] = {"b": 1 << 99, "c": "t" * 1000, "d": 0.5}
-            reply["findings"] = [{**finding, "source": "pixels"}, {**finding, "weight": "speaks_against"}, finding]
 
 
 def say(data: bytes, limits: DecodeLimits, *, replies: list[dict[str, Any]]) -> Iterator[Reply]:

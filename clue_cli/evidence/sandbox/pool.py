@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import base64
 import queue
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from itertools import islice
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -30,8 +30,8 @@ from clue_cli.records import ExifBrief, FailureCode, FileIdentity, Finding, Orig
 _RESTARTS = 3
 """How often a decoder is started again for the pages of one file. A file that kills more of them is given up."""
 _MOST_FINDINGS, _MOST_VALUES = 100, 20
-_LONGEST = 4000
-"""Characters of a statement or a message."""
+_STATEMENT = 4000  # characters; a history of eight steps has 1,700
+_NAME = re.compile("[a-z][a-z0-9_]{0,40}")
 
 Levels = NDArray[np.uint8] | NDArray[np.uint16]
 """An array that a child sends."""
@@ -250,8 +250,8 @@ class _Job:
         self._failed = page is None
         if page is not None:
             self._next_page, self._page_count = page + 1, whole(said["page_count"], 1)
-        message = clean_text(said["message"], _LONGEST) or ""
-        advice = None if said["advice"] is None else clean_text(said["advice"], _LONGEST)
+        message = clean_text(said["message"], _STATEMENT) or ""
+        advice = None if said["advice"] is None else clean_text(said["advice"], _STATEMENT)
         return self._unreadable(FailureCode(said["code"]), message, advice, page)
 
     def _died(self, error: ChildDied) -> Unreadable:
@@ -268,26 +268,27 @@ class _Job:
 def _findings(values: object) -> tuple[Finding, ...]:
     """The decoder's findings: hostile bytes may own it, so each is checked, cleaned and counted.
 
-    A file may accuse itself, as its metadata can anyway; nothing from here clears it or speaks for its pixels.
+    It may accuse its own file, as what stands in the file may; it cannot speak for the pixels, or against an edit.
     """
     if not isinstance(values, list):
         raise TypeError("not a list")
     found = (Finding.model_validate(value) for value in values[:_MOST_FINDINGS])
     return tuple(
-        finding.model_copy(update={"statement": text, "data": _data(finding.data)})
+        finding.model_copy(update={"statement": text, "data": _data(finding), "weight": _weight(finding)})
         for finding in found
-        if finding.source is not Origin.PIXELS
-        and finding.weight is not Weight.SPEAKS_AGAINST
-        and (text := clean_text(finding.statement, _LONGEST))
+        if finding.source is not Origin.PIXELS and (text := clean_text(finding.statement, _STATEMENT))
     )
 
 
-def _data(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values behind a finding, without integers that few readers of JSON can hold."""
+def _weight(finding: Finding) -> Weight:
+    return finding.weight if finding.weight is Weight.SUPPORTS_EDIT else Weight.INFORMATION
+
+
+def _data(finding: Finding) -> dict[str, str | int | float | bool | None]:
     return {
-        clean_text(name) or "": clean_text(value) if isinstance(value, str) else value
-        for name, value in islice(values.items(), _MOST_VALUES)
-        if not isinstance(value, int) or abs(value) < 1 << 53
+        name: clean_text(value) if isinstance(value, str) else value
+        for name, value in [*finding.data.items()][:_MOST_VALUES]
+        if _NAME.fullmatch(name)
     }
 
 

@@ -47,15 +47,20 @@ def said(found: Page) -> str:
     return " | ".join(finding.statement for finding in found.findings)
 
 
+def kinds(found: Page) -> list[str]:
+    """Of the findings; every JPEG has one about its tables."""
+    return [finding.kind for finding in found.findings if finding.kind != "quantization_tables"]
+
+
 @pytest.mark.parametrize("kind", [*KINDS, "progressive"])
 def test_a_whole_jpeg_has_no_findings_and_without_its_end_mark_loses_nothing(kind: str) -> None:
     data = KINDS.get(kind, PROGRESSIVE)
     whole = page(data)
-    assert (whole.rows, whole.doubt, whole.findings) == (None, None, ())
+    assert (whole.rows, whole.doubt, kinds(whole)) == (None, None, [])
     for cut in (data[:-2], data[:-1]):
         found = page(cut)
         assert (found.rows, found.doubt) == (None, None)
-        assert [finding.kind for finding in found.findings] == ["end_missing"]
+        assert kinds(found) == ["end_missing"]
         np.testing.assert_array_equal(pixels(found), pixels(whole))
 
 

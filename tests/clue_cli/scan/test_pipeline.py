@@ -331,15 +331,15 @@ def test_a_score_that_was_never_calibrated_is_said(scan: Scan) -> None:
 
 def test_what_was_not_opened_is_counted_by_kind(scan: Scan, evidence: Path, tmp_path: Path) -> None:
     for number in range(20):
-        (evidence / f"claim{number}.pdf").write_bytes(b"%PDF-1.7 ...")
+        (evidence / f"claim{number}.djvu").write_bytes(b"AT&TFORM...")
     (evidence / "clip.mp4").write_bytes(b"\0\0\0\x14ftypmp42\0\0\0\0mp42")
     (evidence / "old.rar").write_bytes(b"Rar!\x1a\x07\0...")
     stream = io.StringIO()
     with ShownReporter(stream=stream) as reporter:
         run = scan(progress=reporter, fail_on=frozenset({FailOn.UNREAD}))
-    assert run.not_opened == {"PDF": 20, "archive": 1, "video": 1}
+    assert run.not_opened == {"document": 20, "archive": 1, "video": 1}
     assert run.exit_code == 1
-    said = "20 PDF, 1 archive and 1 video were not opened; they can hold pictures."
+    said = "20 documents, 1 archive and 1 video were not opened; they can hold pictures."
     assert stream.getvalue().splitlines()[-1] == f"NOT EXAMINED: {said}"
     assert said in (tmp_path / "out" / "index.html").read_text()
 

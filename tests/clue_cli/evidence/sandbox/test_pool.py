@@ -22,6 +22,7 @@ from clue_cli.errors import ClueError
 from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.identity import identify
 from clue_cli.evidence.item import Photo, Unreadable
+from clue_cli.evidence.sandbox import pool as pool_module
 from clue_cli.evidence.sandbox.pool import DecodePool, Unanswered
 from clue_cli.records import FailureCode, Finding, Origin, Step, Weight
 from tests.faults import broken_pictures, crashing_decoder, pictures
@@ -89,8 +90,8 @@ def test_findings_arrive_whole() -> None:
     )
     xmp = (
         '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns:m="http://ns.adobe.com/xap/1.0/mm/" '
-        f'xmlns:e="http://ns.adobe.com/xap/1.0/sType/ResourceEvent#"><m:History><rdf:Seq>{steps}</rdf:Seq></m:History>'
-        "</rdf:RDF>"
+        'xmlns:e="http://ns.adobe.com/xap/1.0/sType/ResourceEvent#">'
+        f"<m:History><rdf:Seq>{steps}</rdf:Seq></m:History></rdf:RDF>"
     )
     once = Image.open(io.BytesIO(pictures.jpeg(480, 320, quality=50)))
     with DecodePool(1, as_evidence=True) as pool:
@@ -101,16 +102,6 @@ def test_findings_arrive_whole() -> None:
     assert found["edit_history"].weight is Weight.SUPPORTS_EDIT
     assert found["edit_history"].data == {"steps": 8}
     assert found["compressed_twice"].data["earlier_step"]
-
-
-def test_a_decoder_cannot_judge_the_picture(bad_pool: DecodePool) -> None:
-    (photo,) = decode(bad_pool, telling(crashing_decoder.JUDGE))
-    assert isinstance(photo, Photo)
-    *_, found = photo.findings
-    assert [finding.kind for finding in photo.findings].count("odd") == 1
-    assert (found.source, found.weight) == (Origin.FILE, Weight.SUPPORTS_EDIT)
-    assert len(found.statement) == 4000
-    assert found.data == {"c": "t" * 200, "d": 0.5}
 
 
 def test_a_turned_photo_arrives_as_stored(pool: DecodePool) -> None:
@@ -379,3 +370,17 @@ def test_no_folder_for_temporary_files_is_told(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ClueError, match="No space left") as caught, DecodePool(1):
         pass
     assert "TMPDIR" in str(caught.value.advice)
+
+
+def test_a_decoder_may_accuse_its_own_file_and_say_no_more() -> None:
+    def said(**changes: Any) -> dict[str, Any]:
+        return {"kind": "x", "source": "metadata", "statement": "s", "data": {}, "weight": "information"} | changes
+
+    values = [
+        said(weight="supports_edit", data={"a": "b\x1b", "n": 1.5, "No Name": 1}),
+        said(weight="speaks_against", statement="a" * 5000),
+        said(source="pixels"),
+    ]
+    first, second = pool_module._findings(values)
+    assert (first.weight, first.data) == (Weight.SUPPORTS_EDIT, {"a": "b\ufffd", "n": 1.5})
+    assert (second.weight, len(second.statement)) == (Weight.INFORMATION, 4000)
