@@ -122,10 +122,11 @@ def _xmp(packet: bytes) -> Iterator[Finding]:
     named = [step for step in steps if step]
     if named:
         more = f", and {len(named) - _STEPS} more" if len(named) > _STEPS else ""
+        number = "1 step" if len(named) == 1 else f"{len(named)} steps"
         yield _finding(
             "edit_history",
-            f"XMP keeps a history of {len(named)} step{'s' if len(named) > 1 else ''}: {'; '.join(named[:_STEPS])}{more}. Programs write it when "
-            "they save or convert a picture, whether or not its content was changed.",
+            f"XMP keeps a history of {number}: {'; '.join(named[:_STEPS])}{more}. "
+            "Programs write it when they save or convert a picture, whether or not its content was changed.",
             Weight.SUPPORTS_EDIT
             if any("derived" not in step and "saved" in step for step in named)
             else Weight.INFORMATION,
