@@ -29,7 +29,7 @@ from model.images.pixels import orientation_of, to_rgb
 _SUBFILE_TYPE = 254  # TIFF tag
 _PAGED = ("tiff", "heic")
 _ANIMATED = ("gif", "png", "webp", "avif")
-_WARNINGS = 5  # at most so many of Pillow's own warnings are passed on
+_WARNINGS = 5  # the most of Pillow's own warnings that are passed on
 
 
 @dataclass(frozen=True, slots=True)

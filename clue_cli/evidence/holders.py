@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from clue_cli.evidence.formats import extension_of
 
-# By content. What has no entry is told by its name.
+# By content. What has no entry is recognized by its name.
 _STARTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb".{0,1020}%PDF-", re.DOTALL), "PDF"),
     (re.compile(rb"....ftyp(?!M4A|M4B|M4P|F4A|heic|heix|mif1|msf1|avif|crx )", re.DOTALL), "video"),
@@ -53,7 +53,7 @@ def holder_of(name: str, head: bytes) -> str | None:
 
 
 def not_opened(counts: Mapping[str, int]) -> str:
-    """`20 PDF and 1 video were not opened; they can hold pictures.`; empty if there are none."""
+    """`20 disk images and 1 video were not opened; they can hold pictures.`; empty if there are none."""
     words = [
         f"{number:,} {kind if number == 1 else _PLURALS.get(kind, kind + 's')}"
         for kind, number in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))

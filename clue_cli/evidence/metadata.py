@@ -51,7 +51,7 @@ def _is_shown(character: str) -> bool:
 
 
 class _Bounded(io.BytesIO):
-    """A file that exifread may read so many times and no more."""
+    """A file that exifread may read `_READS` times and no more."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)

@@ -114,12 +114,12 @@ def explained(error: Exception, data: bytes, sniffed_type: str, page: int = 0) -
         return error
     if _TOO_LARGE in str(error):
         return Refused(FailureCode.TOO_MANY_PIXELS, f"libheif does not decode so large a picture: {words(error)}.")
-    told = _UNSUPPORTED.match(str(error)) is not None
+    declined = _UNSUPPORTED.match(str(error)) is not None
     try:
-        what = described(data, sniffed_type, page, told)
+        what = described(data, sniffed_type, page, declined)
     except Exception:  # its header is damaged, too
         what = None
-    if what is None and told:
+    if what is None and declined:
         what = f"{FORMATS[sniffed_type].short} ({words(error)})"
     if what is None:
         return error

@@ -179,8 +179,8 @@ def missing_end(data: bytes, sniffed_type: str) -> str | None:
     size = len(data)
     if sniffed_type == "jpeg" and not (found := structure(data)).scans and found.end is None:
         return f"{CUT}: it has {size:,} bytes, and ends in the header of the JPEG."
-    if sniffed_type == "webp" and size < (told := int.from_bytes(data[4:8], "little") + 8):
-        return f"{CUT}: it has {size:,} of {told:,} bytes, and a WebP can only be decoded whole."
+    if sniffed_type == "webp" and size < (stated := int.from_bytes(data[4:8], "little") + 8):
+        return f"{CUT}: it has {size:,} of {stated:,} bytes, and a WebP can only be decoded whole."
     if sniffed_type == "tiff" and data[2:4] in (b"*\0", b"\0*"):
         at = int.from_bytes(data[4:8], "little" if data[:2] == b"II" else "big")
         if at >= size:

@@ -43,7 +43,7 @@ class ArchiveLimits:
         ratio: uncompressed / compressed size of one member.
         ratio_floor_mib: a member is not measured by its ratio below this uncompressed size, MiB.
         seconds: wall-clock time between two signs of life of the process that reads it.
-        video_step: a video is opened, and a keyframe handed out for every so many seconds; None: videos are not opened.
+        video_step: seconds of a video from one keyframe that is handed out to the next; None: videos are not opened.
     """
 
     members: int = 200_000

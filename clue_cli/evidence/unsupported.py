@@ -54,21 +54,21 @@ _ITEM_CODINGS = {
 _PSD_MODES = {0: "bitmap", 1: "grey", 2: "palette", 3: "RGB", 4: "CMYK", 7: "multichannel", 8: "duotone", 9: "Lab"}
 
 
-def described(data: bytes, sniffed_type: str, page: int, told: bool) -> str | None:
+def described(data: bytes, sniffed_type: str, page: int, declined: bool) -> str | None:
     """The kind of a picture that its decoder has failed at, None if it is one that can be decoded.
 
     Args:
         page: of a TIFF.
-        told: whether the decoder has said that it does not know this kind; not all say so.
+        declined: whether the decoder has said that it does not know this kind; not all say so.
 
     Raises:
         Exception: anything, if the header is damaged.
     """
     describe = _DESCRIBE.get(sniffed_type)
-    return describe(data, page, told) if describe else None
+    return describe(data, page, declined) if describe else None
 
 
-def _jpeg(data: bytes, page: int, told: bool) -> str | None:
+def _jpeg(data: bytes, page: int, declined: bool) -> str | None:
     position = 2
     while data[position] == 0xFF:
         marker = data[position + 1]
@@ -99,7 +99,7 @@ def _frame(marker: int, bits: int, height: int, width: int, components: int) -> 
     return f"JPEG of {components} components" if components not in (1, 3, 4) else None
 
 
-def _tiff(data: bytes, page: int, told: bool) -> str | None:
+def _tiff(data: bytes, page: int, declined: bool) -> str | None:
     stream = io.BytesIO(data)
     folder = TiffImagePlugin.ImageFileDirectory_v2(stream.read(16 if data[2:4] in (b"+\0", b"\0+") else 8))
     for _ in range(page + 1):
@@ -107,7 +107,7 @@ def _tiff(data: bytes, page: int, told: bool) -> str | None:
         folder.load(stream)
     compression = folder.get(_COMPRESSION, 1)
     known = compression in TiffImagePlugin.COMPRESSION_INFO
-    if known and not told:
+    if known and not declined:
         return None
     colour, channels = _COLOURS.get(folder[_PHOTOMETRIC], (f"photometric {folder[_PHOTOMETRIC]}", 1))
     bits = "/".join(dict.fromkeys(map(str, folder.get(_BITS, (1,)))))
@@ -118,7 +118,7 @@ def _tiff(data: bytes, page: int, told: bool) -> str | None:
     return what if known else f"{what}, compressed with {_COMPRESSIONS.get(compression, f'method {compression}')}"
 
 
-def _psd(data: bytes, page: int, told: bool) -> str | None:
+def _psd(data: bytes, page: int, declined: bool) -> str | None:
     version, channels, _, _, bits, mode = struct.unpack_from(">H6xHIIHH", data, 4)
     colour = _PSD_MODES.get(mode, f"mode {mode}")
     if version == 2:
@@ -126,15 +126,15 @@ def _psd(data: bytes, page: int, told: bool) -> str | None:
     return None if (mode, bits) in PsdImagePlugin.MODES else f"{bits}-bit {colour} PSD of {channels} channels"
 
 
-def _bmp(data: bytes, page: int, told: bool) -> str | None:
+def _bmp(data: bytes, page: int, declined: bool) -> str | None:
     bits, compression = struct.unpack_from("<HI", data, 28)
-    if not told or int.from_bytes(data[14:18], "little") < 40:
+    if not declined or int.from_bytes(data[14:18], "little") < 40:
         return None
     method = _BMP_METHODS.get(compression)
     return f"{bits}-bit BMP" + (f", compressed with {method}" if method else "")
 
 
-def _heic(data: bytes, page: int, told: bool) -> str | None:
+def _heic(data: bytes, page: int, declined: bool) -> str | None:
     codings = {_ITEM_CODINGS.get(kind) for kind in _ITEM.findall(data, 0, 1 << 20)} - {None}
     return None if "HEVC" in codings or not codings else f"HEIF with {' and '.join(sorted(map(str, codings)))} inside"
 

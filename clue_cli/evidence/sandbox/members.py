@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from clue_cli.evidence.decode import DecodeLimits
 
 Talk = Callable[[float, dict[str, Any], bytes], tuple[dict[str, Any], bytes]]
-"""Says something to the parent, and returns its answer; this process may run for so many seconds after that."""
+"""Seconds that this process may run after the answer, a header and bytes for the parent → the parent's answer."""
 
 _BUFFER = 1 << 17  # of a file
 _AHEAD = 100  # pieces of a stream
@@ -100,7 +100,7 @@ class _Parent:
         raise ReadFailure(FailureCode(failure["code"]), failure["message"], failure["advice"])
 
     def seekable(self, total: int) -> BinaryIO:
-        """The archive, which has so many bytes and positions."""
+        """The archive, of `total` bytes, read by position."""
         return io.BufferedReader(_File(self, total), _BUFFER)
 
     def fetch(self, size: int, times: int) -> tuple[dict[str, Any], bytes]:
@@ -167,7 +167,7 @@ class Served:
         self._failure: dict[str, Any] | None = None
 
     def read(self, size: int, times: int) -> tuple[dict[str, Any], bytes]:
-        """What reading at most `size` bytes so many times gives: a header with the sizes of the pieces, and them."""
+        """Up to `times` pieces of at most `size` bytes: a header with their sizes, and the pieces."""
         pieces: list[bytes] = []
         header: dict[str, Any] = {}
         left, failure = LONGEST, self._failure
@@ -201,7 +201,7 @@ class Fetched(ByteSource):
     they are: a decoder that comes upon damage loses its whole piece.
 
     Args:
-        fetch: asks the other side to read so many bytes so many times.
+        fetch: (bytes of a piece, pieces) → what the other side read, as `Served.read` gives it.
     """
 
     def __init__(self, fetch: Callable[[int, int], tuple[dict[str, Any], bytes]]) -> None:
