@@ -52,6 +52,12 @@ def holder_of(name: str, head: bytes) -> str | None:
     return next((kind for start, kind in _STARTS if start.match(head)), _BY_NAME.get(extension))
 
 
+def kind_named(name: str) -> str:
+    """What an archive that could not be opened is, by its name: `PDF`, `disk image`, `mail file` or `archive`."""
+    extension = extension_of(name)
+    return "PDF" if extension == "pdf" else _BY_NAME.get(extension, "archive")
+
+
 def not_opened(counts: Mapping[str, int]) -> str:
     """`20 disk images and 1 video were not opened; they can hold pictures.`; empty if there are none."""
     words = [

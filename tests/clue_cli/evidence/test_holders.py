@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clue_cli.evidence.holders import holder_of, not_opened
+from clue_cli.evidence.holders import holder_of, kind_named, not_opened
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,11 @@ def test_holders(name: str, head: bytes, expected: str | None) -> None:
 )
 def test_the_sentence(counts: dict[str, int], words: str) -> None:
     assert not_opened(counts) == words
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("a.rar", "archive"), ("z.zip!/b.PDF", "PDF"), ("c.vmdk", "disk image"), ("d.pst", "mail file"), ("e", "archive")],
+)
+def test_an_archive_that_was_not_opened_is_named_by_its_ending(name: str, kind: str) -> None:
+    assert kind_named(name) == kind
