@@ -7,13 +7,23 @@ unnamed temporary file first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, cast
 
 from clue_cli.evidence.containers.member import Archive, Member
-from clue_cli.evidence.formats import FORMATS, HEAD_SIZE, Kind, claimed_type, is_archive, is_picture, kind_of, sniff
+from clue_cli.evidence.formats import (
+    FORMATS,
+    HEAD_SIZE,
+    Kind,
+    claimed_type,
+    extension_of,
+    is_archive,
+    is_picture,
+    kind_of,
+    sniff,
+)
 from clue_cli.evidence.holders import holder_of
 from clue_cli.evidence.item import ArchiveOpened, Item, Skipped, Unreadable
 from clue_cli.evidence.locator import MEMBER, UniqueNames, member_path
@@ -34,12 +44,16 @@ Event = Item | Unreadable | ArchiveOpened | Skipped
 
 @dataclass(frozen=True, slots=True)
 class ArchiveOptions:
-    """How archives are walked: who reads them, whether hidden members are wanted, how deep, and what one may cost."""
+    """How archives are walked: who reads them, whether hidden members are wanted, how deep, and what one may cost.
+
+    `excludes` says of a member's locator whether it is left out, with all that is in it.
+    """
 
     reader: ArchiveReader
     hidden: bool = False
     depth: int = 3
     limits: ArchiveLimits = field(default_factory=ArchiveLimits)
+    excludes: Callable[[str], bool] = lambda locator: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +94,8 @@ def source_events(source: Source, options: ArchiveOptions) -> Iterator[Event]:
             yield unreadable(locator, Step.ARCHIVE, failure)
             return
         if claim is None or not FORMATS[claim].by_name:
-            message = f"It is named like a {claim} archive but its content is not one ({type_name})."
+            extension = extension_of(source.name)
+            message = f"Its name ends in .{extension}, but its content is of another kind ({type_name})."
             yield unreadable(locator, Step.ARCHIVE, ReadFailure(FailureCode.ARCHIVE_CORRUPT, message))
             return
         type_name = claim
@@ -146,6 +161,8 @@ def _member_events(
         yield Skipped(locator, "hidden")
     elif member.is_link:
         yield Skipped(locator, "archive link")
+    elif options.excludes(locator):  # it is not opened: a hard link to it may be wanted
+        yield Skipped(locator, "excluded")
     else:
         findings = (*archive.item.findings, *oddities, *member.findings)
         try:

@@ -314,7 +314,7 @@ def _is_disk(head: bytes) -> bool:
     )
 
 
-_MBOX = re.compile(rb"From \S[^\r\n]*\b\d\d:\d\d[^\r\n]*\r?\n[!-9;-~]+:")
+_MBOX = re.compile(rb"From (?:\S[^\r\n]*\b\d\d:\d\d[^\r\n]*)?\r?\n[!-9;-~]+:")
 _HEADERS = re.compile(rb"(?:[!-9;-~]+:[^\n]*\n(?:[ \t][^\n]*\n)*)+")
 _MAIL_HEADERS = re.compile(rb"^(from|date|message-id|mime-version|received|return-path|subject):", re.M | re.I)
 

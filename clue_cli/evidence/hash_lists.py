@@ -105,10 +105,10 @@ def _hashes(text: IO[str], path: Path) -> Iterator[str]:
             continue
         if not words or words.startswith(("#", ";")):
             continue
-        if columns is None and (header := _columns(next(csv.reader([words])))):
+        if columns is None and (header := _columns(_cells(words))):
             columns = header
             continue
-        cells = next(csv.reader([words])) if columns is not None else []
+        cells = _cells(words) if columns is not None else []
         values = [cells[column].strip() for column in columns or () if column < len(cells)]
         value = next((value for value in values if _HASH.fullmatch(value)), None)
         if columns is None:
@@ -117,6 +117,13 @@ def _hashes(text: IO[str], path: Path) -> Iterator[str]:
         if value is None:
             raise UsageError(f"{path}, line {number}, holds no hash.", _ADVICE)
         yield value
+
+
+def _cells(line: str) -> list[str]:
+    try:
+        return next(csv.reader([line]))
+    except csv.Error:  # one is longer than csv reads
+        return []
 
 
 def _columns(names: Sequence[str]) -> list[int] | None:

@@ -27,9 +27,11 @@ _BY_NAME: Mapping[str, str] = {
     for kind, extensions in {
         "video": "3g2 3gp asf avi flv m2ts m4v mkv mov mp4 mpeg mpg mts ogv vob webm wmv",
         "mail file": "eml emlx mbox mbx msf msg oft ost pst",
-        "document": "doc dot ppt pps pot xls xlt vsd pub rtf djvu eps ps xps oxps one mobi azw azw3 pages key numbers",
+        "document": "doc dot ppt pps pot xls xlt vsd pub rtf djvu eps ps xps oxps one mobi azw azw3 pages key numbers "
+        "fodt fods fodp fodg",
+        "metafile": "emf emz wmf wmz",
         "disk image": "001 aff aff4 dd dmg e01 ex01 img iso l01 qcow2 raw vdi vhd vhdx vmdk wim",
-        "archive": "ace arj lha lzh rar r00 sit sitx z",
+        "archive": "ace ar arj br cpio deb lha lzh lzma lzo rar r00 rpm sit sitx xar z zoo",
     }.items()
     for extension in extensions.split()
 }

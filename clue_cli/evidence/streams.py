@@ -241,9 +241,11 @@ def failure_from(error: Exception) -> ReadFailure:
             f"The archive uses a method that clue cannot unpack: {error}.",
             "Unpack it yourself and scan the folder.",
         )
-    return ReadFailure(
-        FailureCode.ARCHIVE_CORRUPT, f"The archive is damaged ({type(error).__name__}: {error}).".replace(": )", ")")
-    )
+    if isinstance(error, LookupError | TypeError | AttributeError | ArithmeticError | AssertionError):
+        words = "its structure makes no sense"  # as the programmer's words about it do to a user
+    else:
+        words = str(error).removeprefix("Error -3 while decompressing data: ") or "it ends early"
+    return ReadFailure(FailureCode.ARCHIVE_CORRUPT, f"The archive is damaged ({words.rstrip('.')}).")
 
 
 class HeadedStream(ByteSource):

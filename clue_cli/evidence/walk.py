@@ -118,7 +118,13 @@ class _Folder:
 class _Walk:
     def __init__(self, options: WalkOptions, reader: ArchiveReader) -> None:
         self._options = options
-        self._archives = ArchiveOptions(reader, options.hidden, options.archive_depth, options.limits)
+        self._archives = ArchiveOptions(
+            reader,
+            options.hidden,
+            options.archive_depth,
+            options.limits,
+            lambda locator: options.selection.excludes(locator[self._above :]),
+        )
         self._folders: list[_Folder] = []
         self._followed: set[_FileId] = set()
         self._root, self._above = "", 0

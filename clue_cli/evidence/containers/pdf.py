@@ -7,15 +7,18 @@ reads the PDF, and repairs one that was cut.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, BinaryIO, cast
 
 from clue_cli.evidence.containers.compressed import Decompressed, Inflater
@@ -35,6 +38,8 @@ _STEPS = 1_000_000
 _PAGES_SHOWN = 50
 _REPAIRED = re.compile("damaged|reconstruct|recover")
 _INLINE = re.compile(rb"\bID\s")
+_VERSION_END = re.compile(rb"startxref\s+[0-9]+\s+%%EOF")
+_VERSIONS = 100
 _OBJECT = re.compile(rb"(?<![0-9])([0-9]{1,9})[ \r\n]([0-9]{1,5})[ \r\n]obj\b")
 _ORIGINAL = {"DCTDecode": "jpg", "JPXDecode": "jp2"}
 _SHORT = {
@@ -77,9 +82,12 @@ def members(archive: Archive, budget: Budget) -> Iterator[Member]:
     with archive.seekable() as stream:
         total = stream.seek(0, 2)
         stream.seek(0)
-        stream = io.BytesIO(stream.read()) if total <= _IN_MEMORY else stream  # qpdf jumps about
+        stream = body = io.BytesIO(stream.read()) if total <= _IN_MEMORY else stream  # qpdf jumps about
+        end = rfind(stream, b"%%EOF", total)
+        if isinstance(stream, io.BytesIO) and end >= 0 and not _OBJECT.search(stream.getbuffer(), end):
+            body = io.BytesIO(stream.getbuffer()[: end + 5])  # qpdf looks for its end in the last 1,000 bytes
         try:
-            document = pikepdf.open(stream)
+            document = pikepdf.open(body)
         except pikepdf.PasswordError as error:
             raise ReadFailure(
                 FailureCode.ARCHIVE_ENCRYPTED,
@@ -95,7 +103,9 @@ def members(archive: Archive, budget: Budget) -> Iterator[Member]:
         with document:
             reading = _Reading(document, budget, damage, mended)
             yield from reading.members()
-        if (end := rfind(stream, b"%%EOF", total)) >= 0:
+            if isinstance(stream, io.BytesIO):
+                yield from _earlier_versions(stream.getvalue(), body is not stream, reading, budget)
+        if end >= 0:
             place = "after the end of the PDF"
             tail = cast(BinaryIO, Slice(stream, end + 5, total - end - 5))
             yield from stray(tail, "(after the end)", place, skipped=b"\0\r\n\t ", quiet=True)
@@ -103,15 +113,50 @@ def members(archive: Archive, budget: Budget) -> Iterator[Member]:
             raise reading.damage
 
 
+def _earlier_versions(data: bytes, complete: bool, last: _Reading, budget: Budget) -> Iterator[Member]:
+    """What a PDF held before programs replaced or removed it: each wrote its changes behind what was there.
+
+    Args:
+        complete: whether the last version has its end, and is `last`.
+    """
+    import pikepdf
+
+    ends = [match.end() for match in islice(_VERSION_END.finditer(data), _VERSIONS + 2)]
+    ends = ends[:-1] if complete else ends
+    if len(ends) > _VERSIONS:
+        message = f"The PDF has more than {_VERSIONS} earlier versions; not all were looked at."
+        last.damage = last.damage or ReadFailure(FailureCode.ARCHIVE_LIMIT, message)
+    known = last.digests() if ends else set()
+    for number, end in enumerate(ends[:_VERSIONS], 1):
+        with suppress(pikepdf.PdfError), pikepdf.open(io.BytesIO(data[:end]), attempt_recovery=False) as document:
+            reading = _Reading(document, budget, None, None, known)
+            finding = oddity(
+                "pdf_earlier",
+                f"It is in version {number} of the PDF and not in the last one: it was replaced or removed.",
+            )
+            for member in reading.members():
+                yield replace(member, name=f"version-{number}/{member.name}", findings=(*member.findings, finding))
+            known |= reading.digests()
+
+
 class _Reading:
     """One PDF, opened."""
 
-    def __init__(self, document: Any, budget: Budget, damage: ReadFailure | None, mended: _Mended | None) -> None:
-        self._document, self._budget, self._mended = document, budget, mended
+    def __init__(
+        self,
+        document: Any,
+        budget: Budget,
+        damage: ReadFailure | None,
+        mended: _Mended | None,
+        known: AbstractSet[bytes] = frozenset(),
+    ) -> None:
+        self._document, self._budget, self._mended, self._known = document, budget, mended, known
+        self._inlines: Counter[int | None] = Counter()
         self._pictures: dict[tuple[int, int], _Picture] = {}
         self._masks: set[tuple[int, int]] = set()
         self._original: set[tuple[int, int]] = set()
         self._drawings: set[tuple[int, int]] = set()
+        self._attached: dict[tuple[int, int], tuple[str, Any]] = {}
         self._steps = 0
         self.damage = damage
 
@@ -127,17 +172,37 @@ class _Reading:
             if stream.objgen not in self._pictures and _text(stream.get("/Subtype")) == "Image":
                 self._add(stream, None)
         for key, picture in self._pictures.items():
-            if key not in self._masks:
+            if (picture.pages or key not in self._masks) and self._is_new(picture.stream):
                 yield self._member(key, picture)
         warnings = [str(warning) for warning in self._document.get_warnings()]
         if self.damage is None and any(_REPAIRED.search(words) or not self._pictures for words in warnings):
             self.damage = _damaged(warnings[0])
         with self._noting():
             for name, attached in self._document.attachments.items():
-                yield Member(f"attachment/{name}", None, _opener(partial(self._attached, attached)))
+                with self._noting():
+                    content = attached.get_file().obj
+                    self._attached.setdefault(content.objgen, (name, content))
+        for stream in streams:
+            if _text(stream.get("/Type")) == "EmbeddedFile":
+                self._attached.setdefault(stream.objgen, (f"object-{stream.objgen[0]}", stream))
+        for name, attached in filter(lambda pair: self._is_new(pair[1]), self._attached.values()):
+            yield Member(f"attachment/{name}", None, self._opener(partial(_read, attached)))
 
-    def _attached(self, attached: Any) -> bytes:
-        return self._charged(bytes(attached.get_file().read_bytes()))
+    def digests(self) -> set[bytes]:
+        """Of the data of each picture and attachment, as they lie in the file."""
+        streams = [
+            *(picture.stream for picture in self._pictures.values()),
+            *(pair[1] for pair in self._attached.values()),
+        ]
+        return {self._digest(stream) for stream in streams}
+
+    def _is_new(self, stream: Any) -> bool:
+        return not self._known or self._digest(stream) not in self._known
+
+    def _digest(self, stream: Any) -> bytes:
+        with suppress(Exception):
+            return hashlib.sha256(self._raw(stream)).digest()
+        return b""
 
     def _streams(self) -> Iterator[Any]:
         import pikepdf
@@ -151,52 +216,79 @@ class _Reading:
         return _Noting(self)
 
     def _look_at(self, page: Any, number: int) -> None:
-        self._name_inline(page, *_listed(page.obj.get("/Contents")))
         seen: set[tuple[int, int]] = set()
-        todo = [page.resources]
+        drawings, resources = _listed(page.obj.get("/Contents")), page.resources
+        todo = [(picture, None) for picture in self._inline(drawings, resources)] + [(resources, resources)]
         if (thumbnail := page.obj.get("/Thumb")) is not None:
             self._add(thumbnail, number)
         for annotation in _values(page.obj.get("/Annots")):
+            self._note_attached(annotation.get("/FS"))
             for look in _values(annotation.get("/AP")):
-                todo += [look] if _is_stream(look) else list(_values(look))
+                todo += [(look, resources)] if _is_stream(look) else [(value, resources) for value in _values(look)]
         while todo:
-            thing = todo.pop(0)
+            thing, resources = todo.pop(0)
             self._steps += 1
             if self._steps > _STEPS:
                 raise ReadFailure(FailureCode.ARCHIVE_LIMIT, "The PDF has too many resources; not all were looked at.")
-            if _is_stream(thing):
+            if thing.objgen != (0, 0):
                 if thing.objgen in seen:
                     continue
                 seen.add(thing.objgen)
+            if _is_stream(thing):
                 if _text(thing.get("/Subtype")) == "Image":
                     self._add(thing, number)
                     continue
-                self._name_inline(page, thing)
-                thing = thing.get("/Resources")
+                resources = _dictionary(thing.get("/Resources")) or resources
+                todo += [(picture, None) for picture in self._inline([thing], resources)]
+                thing = resources
             for kind in ("/XObject", "/Pattern"):
-                todo += [value for value in _values(_get(thing, kind)) if _is_stream(value)]
+                todo += [(value, thing) for value in _values(_get(thing, kind)) if _is_stream(value)]
             for state in _values(_get(thing, "/ExtGState")):
-                todo += [value for value in [_get(_get(state, "/SMask"), "/G")] if _is_stream(value)]
+                todo += [(value, thing) for value in [_get(_get(state, "/SMask"), "/G")] if _is_stream(value)]
+            for font in _values(_get(thing, "/Font")):  # one of type 3 draws its letters
+                own = _dictionary(font.get("/Resources")) or thing
+                todo += [(value, own) for value in _values(font.get("/CharProcs")) if _is_stream(value)]
+                todo += [] if own is thing else [(own, own)]
 
-    def _name_inline(self, page: Any, *drawings: Any) -> None:
-        """Turn the inline pictures of a page into objects, if one of its drawings has any."""
+    def _inline(self, drawings: list[Any], resources: Any) -> list[Any]:
+        """The inline pictures of a page, a form, a pattern or a letter, as objects in their order."""
+        import pikepdf
+
+        new = []
         for drawing in drawings:
-            with suppress(Exception):  # a page whose drawing makes no sense still has its other pictures
+            with suppress(Exception):  # a drawing that makes no sense does not cost the others
                 if drawing.objgen not in self._drawings:
                     self._drawings.add(drawing.objgen)
-                    if _INLINE.search(bytes(drawing.read_bytes())):
-                        page.externalize_inline_images()
+                    new += [drawing] if _INLINE.search(bytes(drawing.read_bytes())) else []
+        with suppress(Exception):
+            if new:
+                spaces = pikepdf.Dictionary() if (held := _get(resources, "/ColorSpace")) is None else held
+                page = {"/Type": pikepdf.Name.Page, "/Contents": pikepdf.Array(new)}
+                page["/Resources"] = pikepdf.Dictionary({"/ColorSpace": spaces, "/XObject": pikepdf.Dictionary()})
+                scratch = pikepdf.Page(self._document.make_indirect(pikepdf.Dictionary(page)))
+                scratch.externalize_inline_images(shallow=True)
+                found = _values(scratch.obj["/Resources"]["/XObject"])
+                return sorted(found, key=lambda picture: cast("tuple[int, int]", picture.objgen))
+        return []
+
+    def _note_attached(self, specification: Any) -> None:
+        """Remember the name of a file that is attached to a place on a page."""
+        for attached in _values(_get(specification, "/EF")):
+            name = _get(specification, "/UF") or _get(specification, "/F") or ""
+            self._attached.setdefault(attached.objgen, (_text(name), attached))
 
     def _add(self, stream: Any, page: int | None) -> None:
         picture = self._pictures.setdefault(stream.objgen, _Picture(stream))
         if page is not None:
             picture.pages.append(page)
         if stream.objgen not in self._original and not picture.inline:
-            picture.inline = 1 + sum(
-                other.pages[:1] == [page] and other.inline > 0 for other in self._pictures.values()
-            )
+            self._inlines[page] += 1
+            picture.inline = self._inlines[page]
         for name in ("/SMask", "/Mask"):
-            if _is_stream(mask := stream.get(name)):
+            # A mask has no mask: else two pictures could hide each other.
+            if _is_stream(mask := stream.get(name)) and not (
+                _is_stream(mask.get("/SMask")) or _is_stream(mask.get("/Mask"))
+            ):
                 self._masks.add(mask.objgen)
 
     def _member(self, key: tuple[int, int], picture: _Picture) -> Member:
@@ -208,22 +300,20 @@ class _Reading:
         except Exception as error:  # its dictionary makes no sense
             failure = _failure(error)
             return Member(f"{folder}/{name}", None, refused(failure.code, failure.message, failure.advice))
-        return Member(f"{folder}/{name}.{ending}", None, _opener(opener), findings=findings)
+        return Member(f"{folder}/{name}.{ending}", None, self._opener(opener), findings=findings)
 
     def _content(self, stream: Any) -> tuple[str, Callable[[], bytes]]:
         """The ending that a picture's name shall have, and what makes its file."""
         filters = [_SHORT.get(name, name) for name in map(_text, _listed(stream.get("/Filter")))]
         last = filters[-1] if filters else ""
         if last in _ORIGINAL:
-            return _ORIGINAL[last], lambda: self._charged(self._undone(stream, len(filters) - 1))
+            return _ORIGINAL[last], lambda: self._undone(stream, len(filters) - 1)
         width, height = int(stream.get("/Width")), int(stream.get("/Height"))
         if not (0 < width < 1 << 31 and 0 < height < 1 << 31):
             raise ValueError(f"{width}×{height} pixels")
         parameters = (_listed(stream.get("/DecodeParms")) or [None])[-1]
         if last == "CCITTFaxDecode":
-            return "tif", lambda: _fax(
-                self._charged(self._undone(stream, len(filters) - 1)), width, height, parameters, stream
-            )
+            return "tif", lambda: _fax(self._undone(stream, len(filters) - 1), width, height, parameters, stream)
         if last == "JBIG2Decode":
             raise ReadFailure(
                 FailureCode.UNSUPPORTED_FORMAT,
@@ -246,8 +336,8 @@ class _Reading:
             for key, usual in (("/Colors", 1), ("/Columns", 1), ("/BitsPerComponent", 8))
         ]
         if predicted and said == [channels, width, bits] and space in (_GREY, _RGB, _INDEXED):
-            return "png", lambda: _png(self._charged(self._raw(stream)), *shape)
-        return "tif", lambda: _tiff(self._charged(self._pixels(stream, filters, parameters, size)), *shape)
+            return "png", lambda: _png(self._raw(stream), *shape)
+        return "tif", lambda: _tiff(self._pixels(stream, filters, parameters, size), *shape)
 
     def _raw(self, stream: Any) -> bytes:
         try:
@@ -280,9 +370,16 @@ class _Reading:
                 pixels += piece
         return bytes(pixels)
 
-    def _charged(self, data: bytes) -> bytes:
-        self._budget.charge_bytes(len(data))
-        return data
+    def _opener(self, make: Callable[[], bytes]) -> Callable[[], BinaryIO]:
+        def open_member() -> BinaryIO:
+            try:
+                content = bytes(make())
+                self._budget.charge_bytes(len(content))
+            except Exception as error:
+                raise _failure(error) from error
+            return io.BytesIO(content)
+
+        return open_member
 
 
 class _Mended(ByteSource):
@@ -375,16 +472,6 @@ def _damaged(words: str) -> ReadFailure:
     return ReadFailure(FailureCode.ARCHIVE_CORRUPT, f"The PDF is damaged ({words.splitlines()[0][:300]}).")
 
 
-def _opener(make: Callable[[], bytes]) -> Callable[[], BinaryIO]:
-    def open_member() -> BinaryIO:
-        try:
-            return io.BytesIO(make())
-        except Exception as error:
-            raise _failure(error) from error
-
-    return open_member
-
-
 def _findings(picture: _Picture, *, pageless: bool) -> tuple[Finding, ...]:
     stream, found = picture.stream, []
     if pageless:
@@ -397,7 +484,8 @@ def _findings(picture: _Picture, *, pageless: bool) -> tuple[Finding, ...]:
     for key, kind in (("/SMask", "soft mask"), ("/Mask", "mask")):
         if _is_stream(mask := stream.get(key)):
             statement = (
-                f"Object {mask.objgen[0]} of the PDF is its {kind}, and is not judged: it hides parts of the picture."
+                f"Object {mask.objgen[0]} of the PDF is its {kind}: it hides parts of the picture, and "
+                "is not judged unless a page shows it."
             )
             found.append(("pdf_mask", statement))
     if bool(stream.get("/ImageMask", False)):
@@ -408,8 +496,15 @@ def _findings(picture: _Picture, *, pageless: bool) -> tuple[Finding, ...]:
     return tuple(oddity(kind, statement) for kind, statement in found)
 
 
+def _read(stream: Any) -> bytes:
+    return bytes(stream.read_bytes())
+
+
 def _text(value: Any) -> str:
-    return "" if value is None else str(value).removeprefix("/")
+    try:
+        return "" if value is None else str(value).removeprefix("/")
+    except UnicodeDecodeError:  # a name of other bytes means nothing here
+        return ""
 
 
 def _is_stream(thing: Any) -> bool:
@@ -422,6 +517,13 @@ def _get(thing: Any, key: str) -> Any:
     import pikepdf
 
     return thing.get(key) if isinstance(thing, pikepdf.Dictionary | pikepdf.Stream) else None
+
+
+def _dictionary(thing: Any) -> Any:
+    """The thing if it is a dictionary, else None."""
+    import pikepdf
+
+    return thing if isinstance(thing, pikepdf.Dictionary) else None
 
 
 def _values(thing: Any) -> Iterator[Any]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from clue_cli.evidence.containers.member import ENCRYPTED_ADVICE, Archive, Member, link, stray
 from clue_cli.evidence.formats import HEAD_SIZE, Kind, claimed_type, is_archive, is_picture, kind_of, sniff
+from clue_cli.evidence.holders import holder_of
 from clue_cli.evidence.streams import Budget, ByteSource, ReadFailure, Slice, failure_from
 from clue_cli.records import FailureCode
 
@@ -88,11 +89,17 @@ class _Sink:
         self._pump.budget.charge_bytes(len(data))
         if len(self._head) < HEAD_SIZE:
             self._head += data[: HEAD_SIZE - len(self._head)]
-            self._wanted = len(self._head) < HEAD_SIZE or _is_wanted(self._head, self._file.filename)
+            self._wanted = len(self._head) < HEAD_SIZE or self._is_wanted()
         if data and (self._wanted or self._kept < HEAD_SIZE):
             self._pump.put(data)
             self._kept += len(data)
         return len(data)
+
+    def _is_wanted(self) -> bool:
+        claim = claimed_type(self._file.filename)
+        if kind_of(sniff(self._head)) is not Kind.OTHER or is_picture(claim) or is_archive(claim):
+            return True
+        return self._pump.budget.limits.video_step is not None and holder_of("", self._head) == "video"
 
     def close(self) -> None:
         """py7zr calls this once the member is complete and its checksum right."""
@@ -109,11 +116,6 @@ class _Sink:
 
     def size(self) -> int:
         return self._kept
-
-
-def _is_wanted(head: bytes, name: str) -> bool:
-    claim = claimed_type(name)
-    return kind_of(sniff(head)) is not Kind.OTHER or is_picture(claim) or is_archive(claim)
 
 
 def _member(file: Any, content: BinaryIO) -> Member:

@@ -93,8 +93,9 @@ def tar_members(stream: BinaryIO, budget: Budget, again: Callable[[], BinaryIO] 
     yield from reading.members()
     if reading.missed and again is None:
         for name in (name for names in reading.missed.values() for name in names):
-            message = "It is a hard link to a hidden member of the archive, which was skipped."
-            yield Member(name, None, refused(FailureCode.UNREADABLE, message, "--hidden reads it."))
+            message = "It is a hard link to a member of the archive that was skipped."
+            advice = "Unpack the archive that the tar is in, and scan the tar."
+            yield Member(name, None, refused(FailureCode.UNREADABLE, message, advice))
     elif reading.missed and again is not None:
         yield from _Reading(again(), budget).links(reading.missed)
     if reading.damage is not None:

@@ -116,7 +116,7 @@ def _listed(stream: BinaryIO, end: _End, budget: Budget) -> Iterator[Member]:
         )
     entries, damage = _directory(stream, end)
     entries = _without_duplicates(entries)
-    overlapping, gaps = _layout(entries, end.directory)
+    overlapping, gaps = _layout(stream, entries, end.directory)
     document = any(entry.name in _DOCUMENTS for entry in entries)
     for entry in entries:
         if not entry.size and entry.name.endswith(("/", "\\")):
@@ -125,7 +125,8 @@ def _listed(stream: BinaryIO, end: _End, budget: Budget) -> Iterator[Member]:
         if not (document and _is_markup(member)):
             yield member
     for start, stop in gaps:
-        yield from _gap(stream, start, stop, budget)
+        if start < stop:
+            yield from _gap(stream, start, stop, budget)
     if damage:
         raise ReadFailure(
             FailureCode.ARCHIVE_CORRUPT, f"The archive's directory is damaged after {len(entries)} members."
@@ -232,7 +233,7 @@ def _without_duplicates(entries: list[_Entry]) -> list[_Entry]:
     return kept
 
 
-def _layout(entries: list[_Entry], directory: int) -> tuple[set[int], list[tuple[int, int]]]:
+def _layout(stream: BinaryIO, entries: list[_Entry], directory: int) -> tuple[set[int], list[tuple[int, int]]]:
     """Where the members start that reach into another one, and the gaps before, between and behind all of them."""
     overlapping, gaps = set(), []
     reach = last = 0
@@ -240,13 +241,30 @@ def _layout(entries: list[_Entry], directory: int) -> tuple[set[int], list[tuple
         if entry.start < reach:
             overlapping |= {entry.start, last}
         elif entry.start - reach > (_GAP if reach else 0):
-            gaps.append((reach, entry.start))
+            gaps.append((_end_of(stream, last, reach), entry.start))
         # at least: the local header's name need not be as long as the directory's
         if (stop := entry.start + _LOCAL.size + entry.packed) > reach:
             reach, last = stop, entry.start
     if directory - reach > (_GAP if reach else 0):
-        gaps.append((reach, directory))
+        gaps.append((_end_of(stream, last, reach), directory))
     return overlapping, gaps
+
+
+def _end_of(stream: BinaryIO, start: int, least: int) -> int:
+    """Where the member ends that starts there: behind its name and its data descriptor, which the directory leaves out.
+
+    Args:
+        least: its end if there were no name; 0 if there is no member.
+    """
+    if not least or (local := _local(stream, start)) is None:
+        return least
+    end = least + local[2] - start - _LOCAL.size
+    stream.seek(end)
+    descriptor = stream.read(24)
+    if not descriptor.startswith(b"PK\x07\x08"):
+        return end
+    wide = any(descriptor[8:12]) and not any(descriptor[12:16])  # sizes of 8 bytes
+    return end + (24 if wide else 16)
 
 
 def _gap(stream: BinaryIO, start: int, stop: int, budget: Budget) -> Iterator[Member]:

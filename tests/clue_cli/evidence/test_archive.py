@@ -452,6 +452,7 @@ def test_a_full_temporary_folder_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
         (NotImplementedError("That compression method is not supported"), FailureCode.UNSUPPORTED_FORMAT),
         (EOFError(), FailureCode.ARCHIVE_CORRUPT),
         (KeyError("x"), FailureCode.ARCHIVE_CORRUPT),
+        (KeyError("x"), FailureCode.ARCHIVE_CORRUPT),
         (ReadFailure(FailureCode.LINK_LOOP, "x"), FailureCode.LINK_LOOP),
     ],
 )
@@ -544,6 +545,18 @@ def test_a_member_that_the_directory_does_not_list_is_read(tmp_path: Path) -> No
     )
     assert found.pictures == {"case.bin!/a.jpg": PHOTO, "case.bin!/c.jpg": PHOTO, "case.bin!/b.jpg": OTHER}
     assert "does not list it" in statement(found, "case.bin!/b.jpg", "unlisted_member")
+
+
+@pytest.mark.parametrize("behind", ["", "<4L", "<2L2Q"])
+def test_a_picture_between_a_member_and_the_directory_is_read(tmp_path: Path, behind: str) -> None:
+    data = archives.raw_zip([(b"a.jpg", PHOTO)], [(b"a.jpg", 0)])
+    at = data.index(b"PK\x01\x02")
+    descriptor = struct.pack(behind, 0x08074B50, 7, len(PHOTO), len(PHOTO)) if behind else b""
+    hidden = descriptor + pictures.jpeg(80)
+    end = bytearray(data[at:])
+    end[-6:-2] = struct.pack("<L", at + len(hidden))
+    found = scan(tmp_path, data[:at] + hidden + bytes(end))
+    assert found.pictures == {"case.bin!/a.jpg": PHOTO, "case.bin!/(between members)": pictures.jpeg(80)}
 
 
 def test_a_damaged_directory_costs_no_member(tmp_path: Path) -> None:
@@ -662,7 +675,8 @@ def test_a_hard_link_to_a_skipped_member_is_judged_under_its_own_name(tmp_path: 
     }
     assert len(scan(tmp_path, data, hidden=True).pictures) == 2
     nested = scan(tmp_path, archives.zip_of({"in.tar": data}))
-    assert nested.advice["case.bin!/in.tar!/kept/a.jpg"] == "--hidden reads it.", "cannot be read a second time"
+    advice = "Unpack the archive that the tar is in, and scan the tar."
+    assert nested.advice["case.bin!/in.tar!/kept/a.jpg"] == advice, "cannot be read a second time"
 
 
 @pytest.mark.parametrize("size", [3 << 20, 20 << 20])

@@ -63,6 +63,8 @@ def test_a_hash_that_ends_in_zeros_is_found(tmp_path: Path) -> None:
         ("# nothing\n", "holds no hashes"),
         (f"{SHA}\nnot a hash\n", "line 2, holds no hash"),
         (f"{SHA}0\n", "line 1, holds no hash"),
+        ("a" * 200_000, "line 1, holds no hash"),
+        ("md5\n" + "a" * 200_000, "line 2, holds no hash"),
         ("%%%% HASHDEEP-1.0\n%%%% size,tiger,filename\n7,aa,x\n", "line 3, holds no hash"),
         (FORMS["powershell"], "line 2, holds no hash"),
     ],

@@ -23,6 +23,8 @@ from clue_cli.evidence.holders import holder_of, kind_named, not_opened
         ("x/Thumbs.db", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "thumbnail cache"),
         ("mail.eml", b"From: a", "mail file"),
         ("disk.dd", b"\xeb\x63", "disk image"),
+        ("a.jpg.lzma", b"]\0\0\x80\0", "archive"),
+        ("word/media/image1.emf", b"\1\0\0\0", "metafile"),
         ("notes.txt", b"text", None),
         ("empty.pdf", b"", None),
     ],

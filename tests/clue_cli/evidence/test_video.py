@@ -106,3 +106,18 @@ def test_no_verdict_of_a_frame_is_more_than_inconclusive(clip: bytes, model: Pat
         records = [record for record in reader.records() if isinstance(record, ImageRecord)]
     assert {record.verdict for record in records} == {"inconclusive"}
     assert all("video" in record.reason for record in records)
+
+
+def test_a_long_video_in_a_7z_is_read_to_its_end(tmp_path: Path) -> None:
+    pytest.importorskip("py7zr")
+    cv2 = pytest.importorskip("cv2")
+    path = tmp_path / "made.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 25, (320, 240))
+    noise = np.random.default_rng(0).integers(0, 256, (60, 240, 320, 3), dtype=np.uint8)
+    for frame in noise:
+        writer.write(frame)
+    writer.release()
+    assert path.stat().st_size > 1 << 20  # what py7zr writes at once
+    path.with_suffix(".7z").write_bytes(archives.seven_zip_of({"clip.mp4": path.read_bytes()}))
+    path.unlink()
+    assert next(iter(events(tmp_path))) == f"{tmp_path.name}/made.7z!/clip.mp4!/t=0.00s"

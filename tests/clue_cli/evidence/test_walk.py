@@ -7,6 +7,7 @@ import io
 import os
 import socket
 import sys
+import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -353,6 +354,21 @@ def test_patterns_choose_files_members_and_folders(evidence: Path) -> None:
     ]
     assert shown(walk([evidence / "b.jpg"], WalkOptions(selection=Selection(exclude=("b.*",))))) == [
         "skipped excluded b.jpg"
+    ]
+
+
+def test_a_hard_link_to_an_excluded_member_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "tmp" / "a.jpg").write_bytes(pictures.jpeg())
+    os.link(tmp_path / "tmp" / "a.jpg", tmp_path / "b.jpg")
+    with tarfile.open(tmp_path / "case.tar", "w") as archive:
+        archive.add(tmp_path / "tmp" / "a.jpg", "tmp/a.jpg")
+        archive.add(tmp_path / "b.jpg", "kept/b.jpg")
+    events = walk([tmp_path / "case.tar"], WalkOptions(selection=Selection(exclude=("tmp",))))
+    assert shown(events) == [
+        "archive case.tar",
+        "skipped excluded case.tar!/tmp/a.jpg",
+        "case.tar!/kept/b.jpg",
     ]
 
 
