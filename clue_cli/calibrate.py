@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clue_cli import __version__
-from clue_cli.engine.flow import BYTES_PER_PIXEL, Answer, Flow
+from clue_cli.engine import BYTES_PER_PIXEL, Answer, Flow
 from clue_cli.errors import UsageError
-from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Photo, Skipped, Unreadable
 from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.sandbox.archives import ArchiveReader
 from clue_cli.evidence.sandbox.pool import DecodePool
+from clue_cli.evidence.streams import DecodeLimits
 from clue_cli.evidence.walk import WalkOptions, walk
 from clue_cli.networks import Network, Unpredicted
 from clue_cli.records import FailureCode, FileIdentity

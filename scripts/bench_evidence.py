@@ -40,10 +40,10 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from clue_cli.errors import ExitCode
-from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.item import Item
 from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.sandbox.pool import DecodePool
+from clue_cli.evidence.streams import DecodeLimits
 from clue_cli.evidence.walk import walk
 
 MARKUP = '<script>alert("x")</script>\u202e{{7*7}}&amp;\n\x1b[31m'

@@ -1,10 +1,12 @@
-"""Check the licences of what `pip install clue-forensics` brings along: no GPL, AGPL, or unnamed LGPL.
+"""Check the licences of what `pip install clue-forensics` and its extras bring along: no GPL, AGPL, or unnamed LGPL.
 
-Follows the requirements in pyproject.toml through the installed distributions, extras left out, and judges each
-one's licence as its metadata states it. The list is of what is allowed: an unknown licence fails, so that a person
-looks at it. Exit code 0 if all are allowed, 1 if not.
+Follows the requirements in pyproject.toml through the installed distributions, and judges each one's licence as its
+metadata states it. What a wheel holds beside its own code the metadata do not say: what is known of that stands in
+EXCEPTIONS. The list is of what is allowed: an unknown licence fails, so that a person looks at it. Exit code 0 if all
+are allowed, 1 if not.
 
-    python scripts/check_licenses.py             what is not allowed
+    python scripts/check_licenses.py             what is not allowed in the default installation
+    python scripts/check_licenses.py --extras    the same of what the extras bring besides
     python scripts/check_licenses.py --list      every distribution with its licence
 """
 
@@ -14,7 +16,7 @@ import argparse
 import re
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -36,8 +38,21 @@ EXCEPTIONS = {
     "bring along; a CPU build of PyTorch does without them",
     "pi-heif": "BSD itself; its wheels hold libheif and libde265 as shared libraries, which the LGPL lets anybody "
     "replace, and no encoder: nothing under the GPL",
+    "lxml": "BSD itself; its wheels hold GNU libiconv (LGPL) inside the extension module, which anybody can build "
+    "again from lxml's source; pikepdf needs it for the metadata of a PDF, which clue does not read",
+    "pikepdf": "MPL-2.0, whose copyleft ends at the file's edge; its wheels hold qpdf and libjpeg-turbo, which are "
+    "permissive, and for musl the GCC runtime (GPL with the runtime exception)",
 }
-"""Distributions (a pattern of their names) that are none of the above, and why they are accepted."""
+"""Distributions (a pattern of their names) that are none of the above, or hold something else; why each is accepted."""
+
+EXTRAS = {
+    "py7zr|pybcj|pyppmd|inflate64|multivolumefile": "LGPL, used as the libraries they are",
+    "opencv-python-headless": "Apache-2.0 itself; its wheels hold FFmpeg, built without its GPL parts, as shared "
+    "libraries (LGPL), and the GCC runtime (GPL with the runtime exception)",
+    "rawpy": "MIT itself; its wheels hold LibRaw as a shared library (LGPL or CDDL) and libgomp (GPL with the runtime "
+    "exception)",
+}
+"""The same of what only the extras bring: nobody has it who did not ask for it."""
 
 TITLES = {
     "apache license": "Apache-2.0",
@@ -58,11 +73,14 @@ def requirements(lines: Iterable[str], extras: Iterable[str] = ()) -> Iterator[R
             yield requirement
 
 
-def closure(lines: Iterable[str]) -> dict[str, metadata.Distribution]:
+def closure(lines: Iterable[str], missing: set[str] | None = None) -> dict[str, metadata.Distribution]:
     """Every distribution that these requirements bring along, by canonical name.
 
+    Args:
+        missing: collects the names of those that are not installed.
+
     Raises:
-        metadata.PackageNotFoundError: one of them is not installed.
+        metadata.PackageNotFoundError: one of them is not installed, and there is no `missing`.
     """
     found: dict[str, metadata.Distribution] = {}
     seen: set[tuple[str, frozenset[str]]] = set()
@@ -73,7 +91,13 @@ def closure(lines: Iterable[str]) -> dict[str, metadata.Distribution]:
         if key in seen:
             continue
         seen.add(key)
-        distribution = found[key[0]] = metadata.distribution(requirement.name)
+        try:
+            distribution = found[key[0]] = metadata.distribution(requirement.name)
+        except metadata.PackageNotFoundError:
+            if missing is None:
+                raise
+            missing.add(key[0])
+            continue
         waiting += requirements(distribution.requires or (), requirement.extras)
     return found
 
@@ -108,27 +132,36 @@ def is_allowed(licence: str) -> bool:
     )
 
 
-def exception_for(name: str) -> str | None:
-    """Why a distribution is accepted in spite of its licence; None if it is not."""
-    return next((why for pattern, why in EXCEPTIONS.items() if re.fullmatch(pattern, name)), None)
+def exception_for(name: str, exceptions: Mapping[str, str] = EXCEPTIONS) -> str | None:
+    """Why a distribution is accepted in spite of its licence, or of what its wheels hold; None if nothing is said."""
+    return next((why for pattern, why in exceptions.items() if re.fullmatch(pattern, name)), None)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the verdict; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Check the licences of the default installation.")
+    parser = argparse.ArgumentParser(description="Check the licences of what an installation brings along.")
+    parser.add_argument("--extras", action="store_true", help="check what only the extras bring, not the default")
     parser.add_argument("--list", action="store_true", help="list every distribution with its licence")
     options = parser.parse_args(arguments)
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    distributions = closure(project["dependencies"])
+    distributions, exceptions, what = closure(project["dependencies"]), EXCEPTIONS, "the default installation"
+    if options.extras:
+        extras = project["optional-dependencies"]
+        wanted = [line for name in extras if name not in ("all", "test") for line in extras[name]]
+        default, exceptions, what = distributions.keys(), EXCEPTIONS | EXTRAS, "the extras"
+        missing: set[str] = set()
+        distributions = {name: found for name, found in closure(wanted, missing).items() if name not in default}
+        if missing:
+            print(f"Not installed, so not checked: {', '.join(sorted(missing))}.")
     refused = 0
     for name, distribution in sorted(distributions.items()):
         licence = stated_licence(distribution)
-        verdict = "ok" if is_allowed(licence) else exception_for(name)
+        verdict = exception_for(name, exceptions) or ("ok" if is_allowed(licence) else None)
         refused += verdict is None
         if options.list or verdict is None:
             print(f"{name}: {licence}: {verdict or 'NOT ALLOWED'}")
-    print(f"{len(distributions)} distributions in the default installation, {refused} not allowed.")
+    print(f"{len(distributions)} distributions in {what}, {refused} not allowed.")
     return 1 if refused else 0
 
 

@@ -78,7 +78,7 @@ def report(
         raise UsageError(f"--name {chosen!r} is the name of a further part of a page.", "Choose another --name.")
     if selection and chosen.casefold() == "index":
         raise UsageError("index.html shows all records.", "Choose another --name for a selection.")
-    from clue_cli.report.page import write_report
+    from clue_cli.report import write_report
     from clue_cli.results.folder import ResultsFolder, output_errors
     from clue_cli.results.reader import ResultsReader
     from clue_cli.results.scan_store import LOCK

@@ -347,7 +347,7 @@ class _StdoutLines:
 
 
 def _conclude(run: RunRecord) -> ExitCode:
-    from clue_cli.evidence.holders import not_opened
+    from clue_cli.evidence.formats import not_opened
 
     code = ExitCode(run.exit_code or ExitCode.OK)
     if code is ExitCode.NOTHING_TO_SCAN:

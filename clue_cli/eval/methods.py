@@ -20,7 +20,7 @@ from clue_cli.eval.measurements import Measurement, pixel_curve
 from clue_cli.eval.options import EvalOptions, MethodKind
 from clue_cli.eval.pictures import Pictures
 from clue_cli.eval.sets import ChosenSet
-from clue_cli.evidence.identity import sha256_file
+from clue_cli.evidence.reader import sha256_file
 from clue_cli.networks import Network as RunningNetwork
 from clue_cli.networks import find_devices, find_model, networks_for
 from clue_cli.terminal import printable

@@ -39,7 +39,7 @@ from clue_cli.eval.table import (
     with_interval,
 )
 from clue_cli.networks import Network, NetworkLost
-from clue_cli.report.page import asset, content_policy, environment
+from clue_cli.report import asset, content_policy, environment
 from clue_cli.results.pictures import inferno
 from clue_cli.terminal import printable
 from model.data.attacks import AttackError

@@ -9,11 +9,11 @@ from typing import Any, Self
 
 from PIL import Image
 
-from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.item import Item, NotAPicture, Unreadable
 from clue_cli.evidence.reader import read_item
 from clue_cli.evidence.sandbox.pool import DecodePool, Unanswered
 from clue_cli.evidence.sandbox.process import WORKER
+from clue_cli.evidence.streams import DecodeLimits
 from clue_cli.evidence.walk import open_file
 from clue_cli.records import FileIdentity
 from clue_cli.terminal import printable

@@ -1,4 +1,4 @@
-"""A measurement: from the images of sets to a results folder, through the flow of `engine.flow`.
+"""A measurement: from the images of sets to a results folder, through the flow of `engine`.
 
 images of a set ─ digest ─ known from before? ─┬─ yes: taken over
                                                 └─ no: decode ─ attack ─ network ─ figures ─ a line in the log
@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from clue_cli.engine.flow import Answer, Flow
+from clue_cli.engine import Answer, Flow
 from clue_cli.errors import DataProblemError
 from clue_cli.eval import page
 from clue_cli.eval.aggregate import Images, PerImageTable, conclude, now, outcomes_and_averages, rows_of

@@ -12,19 +12,19 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, cast
 
-from clue_cli.evidence.containers.member import Archive, Member
+from clue_cli.evidence.containers import Archive, Member
 from clue_cli.evidence.formats import (
     FORMATS,
     HEAD_SIZE,
     Kind,
     claimed_type,
     extension_of,
+    holder_of,
     is_archive,
     is_picture,
     kind_of,
     sniff,
 )
-from clue_cli.evidence.holders import holder_of
 from clue_cli.evidence.item import ArchiveOpened, Item, Skipped, Unreadable
 from clue_cli.evidence.locator import MEMBER, UniqueNames, member_path
 from clue_cli.evidence.sandbox.archives import ArchiveReader
@@ -119,11 +119,11 @@ def source_events(source: Source, options: ArchiveOptions) -> Iterator[Event]:
                 source = replace(source, item=replace(source.item, findings=(*source.item.findings, finding)))
             yield from _archive_events(source, type_name, options)
         case Kind.FOREIGN_ARCHIVE:
-            failure = ReadFailure(
-                FailureCode.UNSUPPORTED_FORMAT,
-                f"clue cannot open {FORMATS[type_name].title or f'{type_name.upper()} archives'}.",
-                FORMATS[type_name].advice,
-            )
+            what, advice = FORMATS[type_name].title or f"{type_name} archives", FORMATS[type_name].advice
+            if type_name == "ole" and source.name.lower().startswith(("thumbs.db", "ehthumbs")):
+                what = "thumbnail caches of Windows"
+                advice = "Extract their pictures with a viewer of thumbnail caches, and scan those."
+            failure = ReadFailure(FailureCode.UNSUPPORTED_FORMAT, f"clue cannot open {what}.", advice)
             yield unreadable(locator, Step.ARCHIVE, failure)
         case _:
             yield source.item

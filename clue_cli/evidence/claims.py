@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 from PIL import Image, ImageFile, IptcImagePlugin
 
-from clue_cli.evidence.metadata import clean_text
+from clue_cli.evidence.locator import clean_text
 from clue_cli.records import Finding, Origin, Weight
 
 XMP_LIMIT = 4 << 20
@@ -25,7 +25,6 @@ _STEPS = 8
 _RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 _HISTORY = "{http://ns.adobe.com/xap/1.0/mm/}History"
 _EVENT = "{http://ns.adobe.com/xap/1.0/sType/ResourceEvent#}"
-_CREDIT = "{http://ns.adobe.com/photoshop/1.0/}Credit"
 _ANCESTORS = "{http://ns.adobe.com/photoshop/1.0/}DocumentAncestors"
 _RAW_SETTINGS = "{http://ns.adobe.com/camera-raw-settings/1.0/}"
 _SOURCE_TYPE = re.compile(

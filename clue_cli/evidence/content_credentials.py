@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from clue_cli.evidence.metadata import clean_text
+from clue_cli.evidence.locator import clean_text
 from clue_cli.records import Finding, Origin, Weight
 
 MARK = b"jumdc2pa"

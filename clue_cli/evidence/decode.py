@@ -21,6 +21,7 @@ from clue_cli.evidence.jpeg import structure
 from clue_cli.evidence.metadata import file_finding, file_findings, read_exif
 from clue_cli.evidence.opening import DEVELOPED, Opened, Refused, check_size, explained, open_picture, words
 from clue_cli.evidence.salvage import NothingLeftError, Salvaged, missing_end, salvage, salvage_jpeg, whole_jpeg
+from clue_cli.evidence.streams import DecodeLimits
 from clue_cli.evidence.thumbnail import compare, embedded
 from clue_cli.evidence.trailing import View, after_jpeg
 from clue_cli.records import ExifBrief, FailureCode, Finding
@@ -29,33 +30,7 @@ from model.images.pixels import orientation_of, to_rgb
 _SUBFILE_TYPE = 254  # TIFF tag
 _PAGED = ("tiff", "heic")
 _ANIMATED = ("gif", "png", "webp", "avif")
-_WARNINGS = 5  # the most of Pillow's own warnings that are passed on
-
-
-@dataclass(frozen=True, slots=True)
-class DecodeLimits:
-    """What one picture may cost.
-
-    Attributes:
-        max_megapixels: width × height of a page, millions of pixels.
-        max_pages: pages (frames) of one file.
-        seconds: wall-clock time of one page.
-        memory_mib: address space of a decoder's process, MiB; None: generous for `max_megapixels`.
-    """
-
-    max_megapixels: float = 250.0
-    max_pages: int = 1000
-    seconds: float = 60.0
-    memory_mib: int | None = None
-
-    def address_space(self) -> int:
-        """Bytes of address space a decoder may use.
-
-        Pillow keeps 4 bytes a pixel; with alpha or a turn there are three such copies, beside the file's bytes.
-        """
-        if self.memory_mib is not None:
-            return self.memory_mib << 20
-        return (4 << 30) + int(self.max_megapixels * 1e6 * 16)
+_WARNINGS = 5  # most of Pillow's own warnings that are passed on
 
 
 @dataclass(frozen=True, slots=True)

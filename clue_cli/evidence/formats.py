@@ -1,11 +1,14 @@
 """File types: how they start, what their names end in, and what can be done with them.
 
-The table is the one place that knows a type; `sniff` reads the first bytes, `claimed_type` the name.
+The table is the one place that knows a type; `sniff` reads the first bytes, `claimed_type` the name. What has no type
+but can hold pictures is named by `holder_of`.
 """
 
 from __future__ import annotations
 
 import re
+import struct
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -290,6 +293,44 @@ def is_targa(data: bytes) -> bool:
     return data[1] in (0, 1) and data[2] in (1, 2, 3, 9, 10, 11) and data[16] in (8, 16, 24, 32) and width * height > 0
 
 
+_NEW_SUBFILE_TYPE, _SUB_IFDS, _DNG_VERSION = 254, 330, 50706
+_REDUCED = 0x1  # NewSubfileType: the picture is a smaller version of another one in the file
+
+
+def camera_raw_type(data: bytes, claim: str | None) -> str | None:
+    """The raw type of bytes that start like a TIFF, None if they are a plain one.
+
+    A DNG says what it is. Others (NEF, ARW, …) are known by their name, or because their first picture is a reduced
+    one and the real ones are in sub-folders of it, which no plain TIFF does.
+    """
+    tags = next(tiff_directories(data), {})
+    if _DNG_VERSION in tags:
+        return "dng"
+    if claim in CAMERA_RAW:
+        return claim
+    return "raw" if _SUB_IFDS in tags and tags.get(_NEW_SUBFILE_TYPE, (0, 0))[1] & _REDUCED else None
+
+
+def tiff_directories(block: bytes) -> Iterator[dict[int, tuple[int, int]]]:
+    """Tags of the first two directories of a classic TIFF, or of a block that is built like one.
+
+    Of each tag the number of its values, and the one value as a number, or the offset of all.
+    """
+    order, place = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4]), 4
+    for _ in range(2):
+        if order is None or place + 4 > len(block):
+            return
+        (start,) = struct.unpack_from(order + "I", block, place)
+        if not 8 <= start <= len(block) - 2:
+            return
+        place = start + 2 + 12 * struct.unpack_from(order + "H", block, start)[0]
+        entries = block[start + 2 : place]
+        yield {
+            tag: (count, value >> 16 if kind == 3 and order == ">" else value)  # a SHORT stands in the upper half there
+            for tag, kind, count, value in struct.iter_unpack(order + "HHII", entries[: len(entries) // 12 * 12])
+        }
+
+
 def _is_tar(head: bytes) -> bool:
     """By magic, or, as the oldest tars have none, by the checksum of the first header."""
     if len(head) < 512:
@@ -338,3 +379,69 @@ def _sniff_text(head: bytes) -> str:
         if error.end < len(head) or error.reason != "unexpected end of data":
             return UNKNOWN
     return "svg" if b"<svg" in head else "text"
+
+
+# Of no type above, in the words of a report: by content, else by name.
+_HOLDER_STARTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
+    (re.compile(rb".{0,1020}%PDF-", re.DOTALL), "PDF"),
+    (re.compile(rb"....ftyp(?!M4A|M4B|M4P|F4A|heic|heix|mif1|msf1|avif|crx )", re.DOTALL), "video"),
+    (re.compile(rb"....(moov|mdat|wide|free|skip)", re.DOTALL), "video"),  # QuickTime
+    (re.compile(rb"\x1aE\xdf\xa3|FLV\x01|\x30\x26\xb2\x75\x8e\x66\xcf\x11|\0\0\x01[\xba\xb3]"), "video"),
+    (re.compile(rb"RIFF....AVI ", re.DOTALL), "video"),
+    (re.compile(rb"G.{187}G.{187}G", re.DOTALL), "video"),  # MPEG transport stream
+    (re.compile(rb"\{\\rtf|AT&TFORM|%!PS|\xc5\xd0\xd3\xc6"), "document"),
+    (re.compile(rb"CMMM|IMMM"), "thumbnail cache"),
+)
+_HOLDER_NAMES = {
+    extension: kind
+    for kind, extensions in {
+        "video": "3g2 3gp asf avi flv m2ts m4v mkv mov mp4 mpeg mpg mts ogv vob webm wmv",
+        "mail file": "msf oft",
+        "document": "doc dot ppt pps pot xls xlt vsd pub rtf djvu eps ps xps oxps one mobi azw azw3 pages key numbers "
+        "fodt fods fodp fodg",
+        "metafile": "emf emz wmf wmz",
+        "disk image": "aff4 raw wim",
+        "archive": "ace ar arj br cpio deb lha lzh lzma lzo r00 rpm sit sitx xar zoo",
+    }.items()
+    for extension in extensions.split()
+}
+_PLURALS = {"PDF": "PDF"}
+
+
+def holder_of(name: str, head: bytes) -> str | None:
+    """What a file is that can hold pictures, None if it is nothing of that kind, or empty.
+
+    Args:
+        name: its name or locator.
+        head: its first bytes, of kind `OTHER`.
+    """
+    if not head:
+        return None
+    found = (kind for start, kind in _HOLDER_STARTS if start.match(head))
+    return next(found, _HOLDER_NAMES.get(extension_of(name)))
+
+
+def archive_holder(name: str) -> str | None:
+    """The same for what was taken for an archive and is not opened, by its name; None if the name claims nothing."""
+    claim = claimed_type(name)
+    if not is_archive(claim):
+        return _HOLDER_NAMES.get(extension_of(name))
+    if claim == "pdf":
+        return "PDF"
+    advice = FORMATS[claim or UNKNOWN].advice
+    return {_MOUNT: "disk image", _EXTRACT: "mail file", _SAVE: "mail file"}.get(advice or "", "archive")
+
+
+def not_opened(counts: Mapping[str, int]) -> str:
+    """`20 PDF and 1 video were not opened; they can hold pictures.`; empty if there are none."""
+    words = [
+        f"{number:,} {kind if number == 1 else _PLURALS.get(kind, kind + 's')}"
+        for kind, number in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        if number
+    ]
+    if not words:
+        return ""
+    if len(words) == 1 and max(counts.values()) == 1:
+        return f"{words[0]} was not opened; it can hold pictures."
+    shown = " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return f"{shown} were not opened; they can hold pictures."

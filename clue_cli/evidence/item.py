@@ -20,6 +20,10 @@ VIDEO_FRAME = "video_frame"
 """Kind of the finding of a picture that is a frame of a video."""
 
 
+THUMBNAIL_SIDE = 160
+"""Longest side in pixels at which a thumbnail is compared and kept; larger ones are shrunk."""
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """One file or archive member, not yet read.

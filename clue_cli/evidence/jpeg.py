@@ -7,17 +7,20 @@ file, as it is and with other data put where its own end (`mended`, `padded`), d
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 SEGMENTS = 20_000
 """Most segments that are looked at: an honest JPEG has some dozens, a hostile one could be made of nothing else."""
+_HEADER = 1000  # segments before the first scan
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 APP1, APP2, APP13 = 0xE1, 0xE2, 0xED
-_SOI, _EOI, _SOS, _DRI = 0xD8, 0xD9, 0xDA, 0xDD
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+SOS = 0xDA
+_SOI, _EOI, _DRI = 0xD8, 0xD9, 0xDD
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ARITHMETIC = frozenset(range(0xC9, 0xD0))
-_AFTER_SCAN = frozenset({0xC4, _EOI, _SOI, _SOS, 0xDB, 0xDC, _DRI, *range(0xE0, 0xF0), 0xFE})
+_AFTER_SCAN = frozenset({0xC4, _EOI, _SOI, SOS, 0xDB, 0xDC, _DRI, *range(0xE0, 0xF0), 0xFE})
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 # No marker in it, and like no picture's own data. It begins with ones: where data end, libjpeg goes on with zeros.
@@ -142,7 +145,7 @@ def structure(data: bytes, start: int = 0, stop: int | None = None) -> Structure
         if position > stop:
             break
         found.segments.append((marker, content, position))
-        if not (in_scan := marker == _SOS):
+        if not (in_scan := marker == SOS):
             found.cut = position
         _read(found, marker, data[content : min(position, content + 1024)], position)
     if found.end is None:
@@ -150,15 +153,34 @@ def structure(data: bytes, start: int = 0, stop: int | None = None) -> Structure
     return found
 
 
+def header_segments(data: bytes, start: int = 0) -> Iterator[tuple[int, int, int]]:
+    """Marker, start and end of the content of each segment down to the header of the first scan.
+
+    It ends where one does not follow the other, so it is no JPEG if none of them is `SOS`.
+    """
+    position = start + 2
+    for _ in range(_HEADER):  # there may be as many starts as bytes
+        if data[position : position + 1] != b"\xff" or position + 4 > len(data):
+            return
+        marker, content = data[position + 1], position + 4
+        if marker == 0xFF:  # a byte that fills
+            position += 1
+            continue
+        position += 2 + max(int.from_bytes(data[content - 2 : content], "big"), 2)
+        yield marker, content, position
+        if marker == SOS:
+            return
+
+
 def _read(found: Structure, marker: int, content: bytes, position: int) -> None:
-    if marker in _FRAMES and len(content) >= 6 and not found.frame:
+    if marker in FRAMES and len(content) >= 6 and not found.frame:
         found.frame = marker
         found.height, found.width = int.from_bytes(content[1:3], "big"), int.from_bytes(content[3:5], "big")
         each = (content[index : index + 3] for index in range(6, 6 + 3 * min(content[5], 4), 3))
         found.sampling = {part[0]: (part[1] >> 4 or 1, part[1] & 15 or 1) for part in each if len(part) == 3}
     elif marker == _DRI and len(content) >= 2:
         found.restart = int.from_bytes(content[:2], "big")
-    elif marker == _SOS:
+    elif marker == SOS:
         count = content[0] if content else 0
         rest = content[1 + 2 * count : 4 + 2 * count]
         first, last, bits = rest if len(rest) == 3 else (0, 63, 0)

@@ -1,4 +1,4 @@
-"""Names that can be printed, and that tell any two files apart.
+"""Names that can be printed, and that tell any two files apart; and texts of files, fit to be shown.
 
 A locator is `root/folder/file`, with `!/` between an archive and its member. Names come from an attacker: a newline
 could forge a log line, ESC could repaint a terminal, a bidi override could turn `gpj.exe` around, and bytes that are
@@ -9,6 +9,7 @@ meaning (a backslash, a final `!`, a final `~2`, the component `..`), so that tw
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 
 from clue_cli.records import Finding, Origin
@@ -16,6 +17,7 @@ from clue_cli.records import Finding, Origin
 MEMBER = "!/"
 """What stands between an archive and its member."""
 
+_TEXT_LIMIT = 200  # characters, as ExifBrief promises
 _PLAIN = re.compile(r"[ -\[\]-}]*", re.ASCII)  # printable ASCII but backslash and tilde
 _NUMBERED = re.compile(r"~(?=\d+\Z)")
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -58,6 +60,22 @@ def unescape_name(escaped: str) -> str:
         return chr(int(code[1:], 16) + (0xDC00 if code[0] == "x" else 0))
 
     return _ESCAPE.sub(restore, escaped)
+
+
+def clean_text(value: object, limit: int = _TEXT_LIMIT) -> str | None:
+    """A string of the file, fit to be shown: at most `limit` characters, control and bidi characters as U+FFFD.
+
+    None if nothing is left of it.
+    """
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    text = str(value)[: 4 * limit].strip(" \0\t\r\n")[:limit]
+    shown = "".join(character if _is_shown(character) else "\ufffd" for character in text)
+    return shown or None
+
+
+def _is_shown(character: str) -> bool:
+    return character.isprintable() or unicodedata.category(character) == "Zs"  # a space other than U+0020
 
 
 def member_path(name: str) -> tuple[str, tuple[Finding, ...]]:

@@ -9,17 +9,18 @@ from __future__ import annotations
 import io
 import logging
 import re
-import unicodedata
 import zlib
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import exifread
 
 from clue_cli.evidence.jpeg import APP13, SEGMENTS, Structure, structure
+from clue_cli.evidence.locator import clean_text
+from clue_cli.evidence.png_chunks import chunks
 from clue_cli.records import ExifBrief, Finding, Origin
 
-_TEXT_LIMIT = 200  # characters, as ExifBrief promises
 _READS = 100_000  # an honest EXIF block is read in a few thousand steps; a loop of overlapping folders never ends
 _BYTES = 16 << 20
 
@@ -34,24 +35,8 @@ _ALSO = ". Such programs also import, resize and convert pictures without changi
 _CREATOR_TOOL = re.compile(rb"xmp:CreatorTool(?:\s*=\s*[\"']([^\"'<>]{1,400})|>([^<]{1,400})<)")
 
 
-def clean_text(value: object, limit: int = _TEXT_LIMIT) -> str | None:
-    """A string of the file, fit to be shown: at most `limit` characters, control and bidi characters as U+FFFD.
-
-    None if nothing is left of it.
-    """
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "replace")
-    text = str(value)[: 4 * limit].strip(" \0\t\r\n")[:limit]
-    shown = "".join(character if _is_shown(character) else "\ufffd" for character in text)
-    return shown or None
-
-
-def _is_shown(character: str) -> bool:
-    return character.isprintable() or unicodedata.category(character) == "Zs"  # a space other than U+0020
-
-
 class _Bounded(io.BytesIO):
-    """A file that exifread may read `_READS` times and no more."""
+    """A file with a limit on how often, and how much, exifread may read."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -125,15 +110,10 @@ def file_findings(
 
 def _png_findings(data: bytes) -> list[Finding]:
     """Walk from chunk to chunk: wrong checksums, a missing end, and what follows the first IEND."""
-    position, wrong, view = 8, list[str](), memoryview(data)
-    for _ in range(SEGMENTS):
-        length, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
-        end = position + 12 + length
-        if len(kind) < 4 or end > len(data):
-            break
-        if zlib.crc32(view[position + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+    wrong, view, kind, end = list[str](), memoryview(data), b"", 0
+    for kind, start, end in islice(chunks(data), SEGMENTS):
+        if zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
             wrong.append(clean_text(kind) or "")
-        position = end
         if kind == b"IEND":
             break
     findings = []
@@ -143,8 +123,8 @@ def _png_findings(data: bytes) -> list[Finding]:
         if len(wrong) == 1:
             statement = f"The checksum of a chunk of the PNG is wrong ({names})"
         findings.append(file_finding("checksum_wrong", f"{statement}: it was changed or damaged after it was written."))
-    if kind == b"IEND" and end <= len(data):
-        return findings + _trailing(data[position:], "PNG")
+    if kind == b"IEND":
+        return findings + _trailing(data[end:], "PNG")
     statement = "The PNG lacks its end mark (IEND): it may have been cut."
     return [*findings, file_finding("end_missing", statement)]
 

@@ -19,14 +19,19 @@ from types import ModuleType
 
 from PIL import AvifImagePlugin, Image, TiffImagePlugin
 
-from clue_cli.evidence.camera_raw import largest_preview
 from clue_cli.evidence.formats import CAMERA_RAW, FORMATS
-from clue_cli.evidence.metadata import clean_text, file_finding
+from clue_cli.evidence.jpeg import SOS, header_segments, structure
+from clue_cli.evidence.locator import clean_text
+from clue_cli.evidence.metadata import file_finding
 from clue_cli.evidence.png_chunks import apple_to_png, without_huge_chunks
 from clue_cli.evidence.unsupported import described
 from clue_cli.records import FailureCode, Finding
 
 EXPORT = "Export it as 8-bit TIFF or PNG with a program that reads it, and scan that."
+
+_THUMBNAIL = 500  # pixels; a JPEG in a raw file with no longer side is no preview
+_SHOWN_FRAMES = (0xC0, 0xC1, 0xC2)
+_JPEG_START = b"\xff\xd8\xff"
 
 DEVELOPED = "RAW data developed with the camera's white balance"
 _UNSUPPORTED = re.compile(
@@ -114,12 +119,12 @@ def explained(error: Exception, data: bytes, sniffed_type: str, page: int = 0) -
         return error
     if _TOO_LARGE in str(error):
         return Refused(FailureCode.TOO_MANY_PIXELS, f"libheif does not decode so large a picture: {words(error)}.")
-    declined = _UNSUPPORTED.match(str(error)) is not None
+    refused = _UNSUPPORTED.match(str(error)) is not None
     try:
-        what = described(data, sniffed_type, page, declined)
+        what = described(data, sniffed_type, page, refused)
     except Exception:  # its header is damaged, too
         what = None
-    if what is None and declined:
+    if what is None and refused:
         what = f"{FORMATS[sniffed_type].short} ({words(error)})"
     if what is None:
         return error
@@ -232,7 +237,7 @@ def _jpeg_xl(data: bytes, max_megapixels: float) -> Opened:
 
 
 def _camera_raw(data: bytes, sniffed_type: str, max_megapixels: float) -> Opened:
-    preview = largest_preview(data)
+    preview = _largest_preview(data)
     developed = partial(_developed, data, max_megapixels) if find_spec("rawpy") else None
     name = FORMATS[sniffed_type].short
     if preview is None:
@@ -253,6 +258,55 @@ def _camera_raw(data: bytes, sniffed_type: str, max_megapixels: float) -> Opened
     )
     finding = file_finding("raw_preview", statement)
     return Opened(image, jpeg, "jpeg", [f"JPEG preview of the {name} file"], [finding], developed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Preview:
+    """A JPEG inside a raw file: from byte `start` to byte `end`, pixels, and the EXIF block of the raw file."""
+
+    start: int
+    end: int
+    width: int
+    height: int
+    exif: bytes | None
+
+
+def _largest_preview(data: bytes) -> _Preview | None:
+    """The largest JPEG in a raw file that any viewer shows, None if all are thumbnails.
+
+    It is found by its own markers and not by the tags that lead to it, which each maker puts elsewhere. The lossless
+    JPEGs that hold a camera's raw data do not count.
+    """
+    best = None
+    start = data.find(_JPEG_START)
+    while start >= 0:
+        end, width, height = _jpeg_at(data, start)
+        if max(width, height) > _THUMBNAIL and (best is None or width * height > best[2] * best[3]):
+            best = start, end, width, height
+        start = data.find(_JPEG_START, end)
+    return None if best is None else _Preview(*best, _raw_exif(data))
+
+
+def _jpeg_at(data: bytes, start: int) -> tuple[int, int, int]:
+    """Where a JPEG ends, its width and height; where to look on and zeros, if it is none that a viewer shows."""
+    marker = width = height = 0
+    for marker, content, _ in header_segments(data, start):
+        if marker in _SHOWN_FRAMES and content + 5 <= len(data) and data[content] == 8:
+            height, width = struct.unpack_from(">HH", data, content + 1)
+    if marker != SOS or not width * height:
+        return start + len(_JPEG_START), 0, 0
+    end = structure(data, start).end
+    return len(data) if end is None else end, width, height
+
+
+def _raw_exif(data: bytes) -> bytes | None:
+    """The raw file's EXIF block: nearly the whole file, or in Canon's CR3 a box of its own."""
+    if data[:2] in (b"II", b"MM"):  # the two bytes after are a maker's own mark in some
+        return data[:2] + (b"*\0" if data[:2] == b"II" else b"\0*") + data[4:]
+    box = data.find(b"CMT1", 0, 1 << 20)
+    if box < 4:
+        return None
+    return data[box + 4 : box - 4 + int.from_bytes(data[box - 4 : box], "big")]
 
 
 def _developed(data: bytes, max_megapixels: float) -> Image.Image:

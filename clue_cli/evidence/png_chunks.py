@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from clue_cli.evidence.metadata import clean_text
+from clue_cli.evidence.locator import clean_text
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MOST, _MOST_TOGETHER = 1 << 20, 64 << 20  # bytes of one text or profile, and of all of them: Pillow's limits
@@ -20,7 +20,7 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 def without_huge_chunks(data: bytes) -> tuple[bytes, list[str]]:
     """A PNG without the texts and the colour profile that are larger than Pillow reads, and the names of those."""
     pieces, dropped, kept_from, together = [], [], 0, 0
-    for kind, start, end in _chunks(data):
+    for kind, start, end in chunks(data):
         if kind not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
             continue
         content = data[start + 8 : end - 4]
@@ -46,7 +46,7 @@ def apple_to_png(data: bytes, check: Callable[[tuple[int, int]], None]) -> bytes
     if data[12:16] != b"CgBI":
         return None
     kept, compressed, header = [_SIGNATURE], [], b""
-    for kind, start, end in _chunks(data):
+    for kind, start, end in chunks(data):
         if kind == b"IHDR":
             header = data[start + 8 : end - 4]
         if kind == b"IDAT":
@@ -90,7 +90,7 @@ def _passes(width: int, height: int, interlaced: int) -> Iterator[tuple[int, int
             yield across, down
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Type, start and end of each whole chunk."""
     start = len(_SIGNATURE)
     while start + 12 <= len(data):

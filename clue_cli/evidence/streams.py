@@ -43,7 +43,7 @@ class ArchiveLimits:
         ratio: uncompressed / compressed size of one member.
         ratio_floor_mib: a member is not measured by its ratio below this uncompressed size, MiB.
         seconds: wall-clock time between two signs of life of the process that reads it.
-        video_step: seconds of a video from one keyframe that is handed out to the next; None: videos are not opened.
+        video_step: seconds between the keyframes that are handed out of a video; None: videos are not opened.
     """
 
     members: int = 200_000
@@ -52,6 +52,32 @@ class ArchiveLimits:
     ratio_floor_mib: float = 128.0
     seconds: float = 60.0
     video_step: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeLimits:
+    """What one picture may cost.
+
+    Attributes:
+        max_megapixels: width × height of a page, millions of pixels.
+        max_pages: pages (frames) of one file.
+        seconds: wall-clock time of one page.
+        memory_mib: address space of a decoder's process, MiB; None: generous for `max_megapixels`.
+    """
+
+    max_megapixels: float = 250.0
+    max_pages: int = 1000
+    seconds: float = 60.0
+    memory_mib: int | None = None
+
+    def address_space(self) -> int:
+        """Bytes of address space a decoder may use.
+
+        Pillow keeps 4 bytes a pixel; with alpha or a turn there are three such copies, beside the file's bytes.
+        """
+        if self.memory_mib is not None:
+            return self.memory_mib << 20
+        return (4 << 30) + int(self.max_megapixels * 1e6 * 16)
 
 
 def read_some(stream: BinaryIO, size: int) -> bytes:

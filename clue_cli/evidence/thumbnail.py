@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from clue_cli.evidence.formats import tiff_directories
+from clue_cli.evidence.item import THUMBNAIL_SIDE
 from clue_cli.evidence.jpeg import APP13, SOI, Structure
-
-SIDE = 160
-"""Longest side in pixels at which a thumbnail is compared and kept; larger ones are shrunk."""
 
 MOST_BYTES, MOST_SIDE, LEAST_SIDE = 512 << 10, 1024, 32
 """Size of a thumbnail's data and sides that is looked at."""
@@ -41,7 +40,7 @@ class Compared:
     """A thumbnail and how like the picture it is.
 
     Attributes:
-        image: 8-bit RGB, turned as the picture is stored; at most SIDE large.
+        image: 8-bit RGB, turned as the picture is stored; at most THUMBNAIL_SIDE large.
         likeness: correlation of both, -1 to 1.
         local: largest mean difference in a window, grey levels.
     """
@@ -59,20 +58,10 @@ class Compared:
 def embedded(data: bytes, exif: bytes, found: Structure | None) -> Iterator[tuple[str, bytes]]:
     """The JPEG thumbnails of a file, each with where it was: in EXIF's second directory, in Photoshop's resources."""
     block = exif.removeprefix(b"Exif\0\0")
-    if block[:4] in (b"II*\0", b"MM\0*"):
-        order = "little" if block[:2] == b"II" else "big"
-
-        def number(at: int, size: int) -> int:
-            return int.from_bytes(block[at : at + size], order)  # type: ignore[arg-type]
-
-        first = number(4, 4)
-        second = number(first + 2 + 12 * number(first, 2), 4)
-        if 8 <= second < len(block):
-            entries = range(second + 2, second + 2 + 12 * min(number(second, 2), 100), 12)
-            tags = {number(entry, 2): number(entry + 8, 4) for entry in entries}
-            start, length = tags.get(0x201, 0), tags.get(0x202, 0)
-            if start and length:
-                yield "EXIF", block[start : start + length]
+    for tags in [*tiff_directories(block)][1:]:
+        (_, start), (_, length) = tags.get(0x201, (0, 0)), tags.get(0x202, (0, 0))
+        if start and length:
+            yield "EXIF", block[start : start + length]
     for marker, start, end in found.segments if found else ():
         if marker == APP13 and data.startswith(b"Photoshop 3.0\0", start):
             at = data.find(b"8BIM\x04\x0c", start, end)
@@ -86,7 +75,7 @@ def compare(thumbnail: bytes, picture: Image.Image) -> Compared:
 
     Args:
         thumbnail: a JPEG.
-        picture: 8-bit RGB as stored; what of it is to be compared.
+        picture: 8-bit RGB as stored.
 
     Raises:
         ValueError: it is larger than a thumbnail is, or too small.
@@ -98,7 +87,7 @@ def compare(thumbnail: bytes, picture: Image.Image) -> Compared:
         if max(image.size) > MOST_SIDE or min(image.size) < LEAST_SIDE:
             raise ValueError("not of a thumbnail's size")
         small = image.convert("RGB")
-    small.thumbnail((SIDE, SIDE))
+    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     best = _fitted(small, picture, 0)
     if best.likeness < LIKENESS:  # some programs turn a picture and not its thumbnail
         turned = max((_fitted(small, picture, turn) for turn in (90, 180, 270)), key=lambda one: one.likeness)
@@ -119,7 +108,8 @@ def _fitted(small: Image.Image, picture: Image.Image, turn: int) -> _Fitted:
 
     image = small.rotate(turn, expand=True) if turn else small
     grey = np.asarray(image.convert("L"), np.float64)
-    whole = picture.resize((4 * SIDE, 4 * SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0).convert("L")
+    fine = 4 * THUMBNAIL_SIDE
+    whole = picture.resize((fine, fine), Image.Resampling.BILINEAR, reducing_gap=2.0).convert("L")
     best, values = -2.0, (grey, grey)
     place: tuple[_Box, _Box] = (0, 0, *image.size), (0.0, 0.0, 1.0, 1.0)
 
@@ -129,7 +119,7 @@ def _fitted(small: Image.Image, picture: Image.Image, turn: int) -> _Fitted:
         part = grey[top:bottom, left:right]
         if min(part.shape) < LEAST_SIDE // 2:
             return
-        box = tuple(min(max(side, 0.0), 1.0) * 4 * SIDE for side in outside)
+        box = tuple(min(max(side, 0.0), 1.0) * fine for side in outside)
         fitted = whole.resize((part.shape[1], part.shape[0]), Image.Resampling.BOX, box=box)  # type: ignore[arg-type]
         other = np.asarray(fitted, np.float64)
         likeness = _correlation(gaussian_filter(part, 1.0), gaussian_filter(other, 1.0))

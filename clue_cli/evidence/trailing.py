@@ -7,11 +7,14 @@ depends on its size and on nothing but a gain or depth map's own label.
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from clue_cli.evidence.formats import tiff_directories
 from clue_cli.evidence.jpeg import APP1, APP2, SEGMENTS, SOI, Structure, structure, video_at
-from clue_cli.evidence.metadata import clean_text, file_finding
+from clue_cli.evidence.locator import clean_text
+from clue_cli.evidence.metadata import file_finding
 from clue_cli.records import Finding
 
 _PARTS = 100  # looked at in one file
@@ -163,21 +166,12 @@ def _video(data: bytes, start: int, stop: int) -> tuple[int, str]:
 def _mpf(data: bytes, main: Structure) -> dict[int, str]:
     """What the pictures after the main one are by MPF, by their place."""
     for marker, start, end in main.segments:
-        block = data[start + 4 : end]
-        if marker != APP2 or not data.startswith(b"MPF\0", start) or block[:4] not in (b"II*\0", b"MM\0*"):
-            continue
-        order = "little" if block[:2] == b"II" else "big"
-
-        def number(at: int, size: int, block: bytes = block, order: str = order) -> int:
-            return int.from_bytes(block[at : at + size], order)  # type: ignore[arg-type]
-
-        directory = number(4, 4)
-        for entry in range(directory + 2, directory + 2 + 12 * min(number(directory, 2), 50), 12):
-            if number(entry, 2) == 0xB002:
-                count, at = min(number(entry + 4, 4) // 16, _PARTS), number(entry + 8, 4)
-                listed = range(at, at + 16 * count, 16)
-                places = ((start + 4 + number(row + 8, 4), number(row, 4) & 0xFFFFFF) for row in listed)
-                return {place: _MPF_TYPES.get(kind, "") for place, kind in places if place > start + 4}
+        block = data[start + 4 : end] if marker == APP2 and data.startswith(b"MPF\0", start) else b""
+        count, at = next(tiff_directories(block), {}).get(0xB002, (0, 0))
+        if count:
+            rows = block[at : at + 16 * min(count // 16, _PARTS)]
+            listed = struct.iter_unpack("<4I" if block[:2] == b"II" else ">4I", rows[: len(rows) // 16 * 16])
+            return {start + 4 + place: _MPF_TYPES.get(kind & 0xFFFFFF, "") for kind, _, place, _ in listed if place}
     return {}
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 from PIL import PsdImagePlugin, TiffImagePlugin
 
+from clue_cli.evidence.jpeg import FRAMES, header_segments
+
 _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _SAMPLE_FORMAT = 258, 259, 262, 277, 339  # TIFF tags
 _FORMATS = {2: "signed ", 3: "float ", 5: "complex integer ", 6: "complex "}
 _COLOURS = {
@@ -54,32 +56,26 @@ _ITEM_CODINGS = {
 _PSD_MODES = {0: "bitmap", 1: "grey", 2: "palette", 3: "RGB", 4: "CMYK", 7: "multichannel", 8: "duotone", 9: "Lab"}
 
 
-def described(data: bytes, sniffed_type: str, page: int, declined: bool) -> str | None:
+def described(data: bytes, sniffed_type: str, page: int, refused: bool) -> str | None:
     """The kind of a picture that its decoder has failed at, None if it is one that can be decoded.
 
     Args:
         page: of a TIFF.
-        declined: whether the decoder has said that it does not know this kind; not all say so.
+        refused: whether the decoder has said that it does not know this kind; not all say so.
 
     Raises:
         Exception: anything, if the header is damaged.
     """
     describe = _DESCRIBE.get(sniffed_type)
-    return describe(data, page, declined) if describe else None
+    return describe(data, page, refused) if describe else None
 
 
-def _jpeg(data: bytes, page: int, declined: bool) -> str | None:
-    position = 2
-    while data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker == 0xFF:  # a byte that fills
-            position += 1
-        elif marker == 0xF7:
+def _jpeg(data: bytes, page: int, refused: bool) -> str | None:
+    for marker, content, _ in header_segments(data):
+        if marker == 0xF7:
             return "JPEG-LS"
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return _frame(marker, *struct.unpack_from(">BHHB", data, position + 4))
-        else:
-            position += 2 + max(2, int.from_bytes(data[position + 2 : position + 4], "big"))
+        if marker in FRAMES:
+            return _frame(marker, *struct.unpack_from(">BHHB", data, content))
     return None
 
 
@@ -99,7 +95,7 @@ def _frame(marker: int, bits: int, height: int, width: int, components: int) -> 
     return f"JPEG of {components} components" if components not in (1, 3, 4) else None
 
 
-def _tiff(data: bytes, page: int, declined: bool) -> str | None:
+def _tiff(data: bytes, page: int, refused: bool) -> str | None:
     stream = io.BytesIO(data)
     folder = TiffImagePlugin.ImageFileDirectory_v2(stream.read(16 if data[2:4] in (b"+\0", b"\0+") else 8))
     for _ in range(page + 1):
@@ -107,7 +103,7 @@ def _tiff(data: bytes, page: int, declined: bool) -> str | None:
         folder.load(stream)
     compression = folder.get(_COMPRESSION, 1)
     known = compression in TiffImagePlugin.COMPRESSION_INFO
-    if known and not declined:
+    if known and not refused:
         return None
     colour, channels = _COLOURS.get(folder[_PHOTOMETRIC], (f"photometric {folder[_PHOTOMETRIC]}", 1))
     bits = "/".join(dict.fromkeys(map(str, folder.get(_BITS, (1,)))))
@@ -118,7 +114,7 @@ def _tiff(data: bytes, page: int, declined: bool) -> str | None:
     return what if known else f"{what}, compressed with {_COMPRESSIONS.get(compression, f'method {compression}')}"
 
 
-def _psd(data: bytes, page: int, declined: bool) -> str | None:
+def _psd(data: bytes, page: int, refused: bool) -> str | None:
     version, channels, _, _, bits, mode = struct.unpack_from(">H6xHIIHH", data, 4)
     colour = _PSD_MODES.get(mode, f"mode {mode}")
     if version == 2:
@@ -126,15 +122,15 @@ def _psd(data: bytes, page: int, declined: bool) -> str | None:
     return None if (mode, bits) in PsdImagePlugin.MODES else f"{bits}-bit {colour} PSD of {channels} channels"
 
 
-def _bmp(data: bytes, page: int, declined: bool) -> str | None:
+def _bmp(data: bytes, page: int, refused: bool) -> str | None:
     bits, compression = struct.unpack_from("<HI", data, 28)
-    if not declined or int.from_bytes(data[14:18], "little") < 40:
+    if not refused or int.from_bytes(data[14:18], "little") < 40:
         return None
     method = _BMP_METHODS.get(compression)
     return f"{bits}-bit BMP" + (f", compressed with {method}" if method else "")
 
 
-def _heic(data: bytes, page: int, declined: bool) -> str | None:
+def _heic(data: bytes, page: int, refused: bool) -> str | None:
     codings = {_ITEM_CODINGS.get(kind) for kind in _ITEM.findall(data, 0, 1 << 20)} - {None}
     return None if "HEVC" in codings or not codings else f"HEIF with {' and '.join(sorted(map(str, codings)))} inside"
 

@@ -206,7 +206,7 @@ class _Walk:
         if self._options.exclude is None:
             return False
         try:
-            status = self._options.exclude.stat()  # each time: it may be made while the walk is under way
+            status = self._options.exclude.stat()  # not once for all: it may be made during the walk
         except OSError:
             return False
         return file_id == (status.st_dev, status.st_ino)

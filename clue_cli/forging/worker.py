@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clue_cli.errors import NothingToScanError, OutputError
-from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.sandbox.pool import DecodePool
+from clue_cli.evidence.streams import DecodeLimits
 from clue_cli.forging.options import ForgeOptions
 from clue_cli.forging.photos import Found, PhotoFailure, SandboxReader
 from clue_cli.results.folder import ResultsFolder

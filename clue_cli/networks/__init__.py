@@ -34,7 +34,7 @@ class DType(StrEnum):
 
 
 class Compile(StrEnum):
-    """How the network is compiled (`model.speed.compile_network`)."""
+    """How the network is compiled (`model.device.compile_network`)."""
 
     BLOCKS = "blocks"
     GRAPHS = "graphs"

@@ -67,7 +67,7 @@ class ScanOptions(NetworkOptions):
         known: hashes of pictures that are not scanned.
         alert: hashes of pictures that are flagged.
         archive_depth: how deep archives in archives are opened; 0 opens none.
-        video: seconds of a video from one examined keyframe to the next; None: videos are not opened.
+        video: seconds between the keyframes of a video that are examined; None: videos are not opened.
         gif_frames: which frames of a GIF, or of an animated PNG, WebP or AVIF.
         max_megapixels: larger images are not decoded (10⁶ pixels).
         max_pages: further pages of one file are not read.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from clue_cli.evidence.hash_lists import HashList
 from clue_cli.evidence.item import VIDEO_FRAME, Photo, Unreadable
 from clue_cli.records import (
     Answer,
@@ -32,6 +31,9 @@ from model.calibration import Calibration
 from model.predictor import Prediction
 from model.preset import TileSpec
 from model.verdict import FoundRegion, Judgment
+
+if TYPE_CHECKING:
+    from clue_cli.evidence.hash_lists import HashList
 
 
 def image_record(

@@ -1,4 +1,4 @@
-"""A scan: from evidence to a results folder, through the flow of `engine.flow`.
+"""A scan: from evidence to a results folder, through the flow of `engine`.
 
 walk ─ read and hash ─ known from an earlier run? ─┬─ yes: taken over
  │                                                 └─ no:  decode ─ network ─ verdict ─ pictures ─ record
@@ -17,22 +17,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clue_cli.engine.channel import Pending
-from clue_cli.engine.flow import BYTES_PER_PIXEL, Answer, Flow
+from clue_cli.engine import BYTES_PER_PIXEL, Answer, Flow, Pending
 from clue_cli.errors import Aborted, ClueError, ExitCode, OutputError
-from clue_cli.evidence.decode import DecodeLimits
-from clue_cli.evidence.identity import sha256_file
 from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Photo, Skipped, Unreadable
-from clue_cli.evidence.reader import read_item
+from clue_cli.evidence.reader import read_item, sha256_file
 from clue_cli.evidence.sandbox.archives import ArchiveReader
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.selection import Selection
-from clue_cli.evidence.streams import ArchiveLimits
+from clue_cli.evidence.streams import ArchiveLimits, DecodeLimits
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
 from clue_cli.machine import library_versions
 from clue_cli.networks import Network, Unpredicted, find_devices, find_model, networks_for
 from clue_cli.records import FailureCode, FailureRecord, FileIdentity, ModelInfo, RunRecord, Step
-from clue_cli.report.page import write_report
+from clue_cli.report import write_report
 from clue_cli.results.folder import output_errors
 from clue_cli.results.pictures import PANEL_BYTES_PER_PIXEL, PANEL_MEGAPIXELS, hatched
 from clue_cli.results.record_log import ResumeIndex

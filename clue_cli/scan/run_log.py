@@ -18,8 +18,7 @@ from typing import Literal
 
 from clue_cli import __version__
 from clue_cli.errors import ExitCode
-from clue_cli.evidence.formats import claimed_type, is_archive
-from clue_cli.evidence.holders import kind_named, not_opened
+from clue_cli.evidence.formats import archive_holder, not_opened
 from clue_cli.evidence.item import Unreadable
 from clue_cli.machine import cores, library_versions, memory
 from clue_cli.progress import duration
@@ -158,9 +157,9 @@ class RunLog:
 
     def unread(self, what: Unreadable) -> None:
         """Something could not be read; count it if it is an archive that clue does not open."""
-        if what.step is Step.ARCHIVE and what.code in _NOT_OPENED and is_archive(claimed_type(what.locator)):
+        if what.step is Step.ARCHIVE and what.code in _NOT_OPENED and (kind := archive_holder(what.locator)):
             with self._lock:
-                self._not_opened[kind_named(what.locator)] += 1
+                self._not_opened[kind] += 1
 
     def skipped(self, reason: str, locator: str) -> None:
         """Something was left out because of an option."""

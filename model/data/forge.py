@@ -4,7 +4,7 @@ The trace that carries over from made forgeries to real ones is the difference o
 and is compressed again on the same grid, while what was put into it lost its grid, had another quality, or was
 resampled. So every source gets a history of its own first, and the whole picture gets one afterwards.
 
-What is done is in `model.data.edits`; this module decides what is made of which photo, at which size.
+The edits are in `splice`, `local_edit` and `document`; this module decides what is made of which photo, at which size.
 """
 
 from __future__ import annotations

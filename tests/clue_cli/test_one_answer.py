@@ -14,8 +14,8 @@ from PIL import Image
 
 from clue_cli.calibrate import Scores
 from clue_cli.eval.pictures import Pictures
-from clue_cli.evidence.identity import identify
 from clue_cli.evidence.item import Photo
+from clue_cli.evidence.reader import identify
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.scan import ScanOptions
 from model.calibration import Calibration

@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import BinaryIO, cast
 
-from clue_cli.evidence.containers import zip
-from clue_cli.evidence.containers.member import Archive, Member
+from clue_cli.evidence.containers import Archive, Member, zip
 from clue_cli.evidence.sandbox.worker import main
 from clue_cli.evidence.streams import Budget
 

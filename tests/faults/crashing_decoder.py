@@ -13,8 +13,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.sandbox.worker import OPERATIONS, Reply, main, picture
+from clue_cli.evidence.streams import DecodeLimits
 
 CRASH, HANG, KILL, PRINT, NONSENSE, LIE = range(1, 7)
 

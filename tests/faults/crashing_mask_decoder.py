@@ -5,8 +5,8 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 
-from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.sandbox.worker import OPERATIONS, Reply, main
+from clue_cli.evidence.streams import DecodeLimits
 
 
 def crash(data: bytes, limits: DecodeLimits, *, style: str) -> Iterator[Reply]:

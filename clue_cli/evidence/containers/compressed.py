@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import BinaryIO, Protocol, cast
 
-from clue_cli.evidence.containers.member import Archive, Member, stray
+from clue_cli.evidence.containers import Archive, Member, stray
 from clue_cli.evidence.containers.tar import tar_members
 from clue_cli.evidence.formats import FORMATS, HEAD_SIZE, extension_of, sniff
 from clue_cli.evidence.streams import CHUNK, Borrowed, Budget, ByteSource, HeadedStream, Metered, ReadFailure

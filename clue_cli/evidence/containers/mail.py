@@ -19,7 +19,7 @@ from email.message import Message
 from email.parser import BytesParser
 from typing import BinaryIO, cast
 
-from clue_cli.evidence.containers.member import Archive, Member, refused
+from clue_cli.evidence.containers import Archive, Member, refused
 from clue_cli.evidence.formats import HEAD_SIZE, Kind, kind_of, sniff
 from clue_cli.evidence.streams import UNPACK_ADVICE, Budget, ReadFailure
 from clue_cli.records import FailureCode

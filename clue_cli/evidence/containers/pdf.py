@@ -21,8 +21,8 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any, BinaryIO, cast
 
+from clue_cli.evidence.containers import Archive, Member, oddity, refused, stray
 from clue_cli.evidence.containers.compressed import Decompressed, Inflater
-from clue_cli.evidence.containers.member import Archive, Member, oddity, refused, stray
 from clue_cli.evidence.streams import CHUNK, UNPACK_ADVICE, Budget, ByteSource, ReadFailure, Slice, rfind
 from clue_cli.records import FailureCode, Finding
 

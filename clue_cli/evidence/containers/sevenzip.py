@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from clue_cli.evidence.containers.member import ENCRYPTED_ADVICE, Archive, Member, link, stray
-from clue_cli.evidence.formats import HEAD_SIZE, Kind, claimed_type, is_archive, is_picture, kind_of, sniff
-from clue_cli.evidence.holders import holder_of
+from clue_cli.evidence.containers import ENCRYPTED_ADVICE, Archive, Member, link, stray
+from clue_cli.evidence.formats import HEAD_SIZE, Kind, claimed_type, holder_of, is_archive, is_picture, kind_of, sniff
 from clue_cli.evidence.streams import Budget, ByteSource, ReadFailure, Slice, failure_from
 from clue_cli.records import FailureCode
 

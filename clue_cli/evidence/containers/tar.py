@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, cast
 
-from clue_cli.evidence.containers.member import Archive, Member, link, oddity, refused, stray
+from clue_cli.evidence.containers import Archive, Member, link, oddity, refused, stray
 from clue_cli.evidence.formats import is_picture, sniff
 from clue_cli.evidence.streams import CHUNK, Budget, ByteSource, HeadedStream, Metered, ReadFailure
 from clue_cli.records import FailureCode

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, BinaryIO, cast
 
-from clue_cli.evidence.containers.member import Archive, Member, oddity
+from clue_cli.evidence.containers import Archive, Member, oddity
 from clue_cli.evidence.item import VIDEO_FRAME
 from clue_cli.evidence.streams import Budget, Metered, ReadFailure
 from clue_cli.records import FailureCode, Finding

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO, cast
 
+from clue_cli.evidence.containers import ENCRYPTED_ADVICE, Archive, Member, link, oddity, refused, stray
 from clue_cli.evidence.containers.compressed import XZ_MEMORY, Decoder, Decompressed, Inflater, zstd_decoder
-from clue_cli.evidence.containers.member import ENCRYPTED_ADVICE, Archive, Member, link, oddity, refused, stray
 from clue_cli.evidence.formats import HEAD_SIZE, claimed_type, is_archive, is_picture, sniff
 from clue_cli.evidence.streams import (
     CHUNK,

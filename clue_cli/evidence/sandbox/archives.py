@@ -13,18 +13,17 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
 
-from clue_cli.evidence.containers.member import Archive, Member, oddity
-from clue_cli.evidence.decode import DecodeLimits
-from clue_cli.evidence.metadata import clean_text
+from clue_cli.evidence.containers import Archive, Member, oddity
+from clue_cli.evidence.locator import clean_text
 from clue_cli.evidence.sandbox.members import LONGEST, LONGEST_MESSAGE, Fetched, Served, fields
 from clue_cli.evidence.sandbox.process import START_SECONDS, WORKER, Child, ChildDied, ChildTimeout, checked, whole
-from clue_cli.evidence.streams import Budget, ReadFailure, read_some, spool
+from clue_cli.evidence.streams import Budget, DecodeLimits, ReadFailure, read_some, spool
 from clue_cli.records import FailureCode, Finding
 
 _ADDRESS_SPACE = 8 << 30  # bytes: an LZMA dictionary may have 4 GiB
 _LARGEST = 1 << 63
 _PATIENCE = 64 << 20  # bytes
-_LEAST_PIECE = 1 << 16  # bytes; fewer count as so many
+_LEAST_PIECE = 1 << 16  # bytes; a smaller piece counts as this many
 
 
 class ArchiveReader:

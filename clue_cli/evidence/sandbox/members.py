@@ -21,19 +21,24 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
-from clue_cli.evidence.containers.member import Archive, Member
-from clue_cli.evidence.containers.member import members as members_of
+from clue_cli.evidence.containers import Archive, Member
+from clue_cli.evidence.containers import members as members_of
 from clue_cli.evidence.formats import HEAD_SIZE
-from clue_cli.evidence.streams import ArchiveLimits, Budget, ByteSource, HeadedStream, ReadFailure, failure_from
+from clue_cli.evidence.streams import (
+    ArchiveLimits,
+    Budget,
+    ByteSource,
+    DecodeLimits,
+    HeadedStream,
+    ReadFailure,
+    failure_from,
+)
 from clue_cli.records import FailureCode
 
-if TYPE_CHECKING:
-    from clue_cli.evidence.decode import DecodeLimits
-
 Talk = Callable[[float, dict[str, Any], bytes], tuple[dict[str, Any], bytes]]
-"""Seconds that this process may run after the answer, a header and bytes for the parent → the parent's answer."""
+"""Says something to the parent, and returns its answer; this process may run for that many seconds afterwards."""
 
 _BUFFER = 1 << 17  # of a file
 _AHEAD = 100  # pieces of a stream
@@ -100,7 +105,7 @@ class _Parent:
         raise ReadFailure(FailureCode(failure["code"]), failure["message"], failure["advice"])
 
     def seekable(self, total: int) -> BinaryIO:
-        """The archive, of `total` bytes, read by position."""
+        """The archive as a file of `total` bytes that can be read at any position."""
         return io.BufferedReader(_File(self, total), _BUFFER)
 
     def fetch(self, size: int, times: int) -> tuple[dict[str, Any], bytes]:

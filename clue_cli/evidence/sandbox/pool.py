@@ -19,12 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clue_cli.errors import ClueError
-from clue_cli.evidence.decode import DecodeLimits
-from clue_cli.evidence.identity import type_finding
-from clue_cli.evidence.item import Photo, Unreadable
-from clue_cli.evidence.metadata import clean_text
+from clue_cli.evidence.item import THUMBNAIL_SIDE, Photo, Unreadable
+from clue_cli.evidence.locator import clean_text
+from clue_cli.evidence.reader import type_finding
 from clue_cli.evidence.sandbox.process import START_SECONDS, WORKER, Child, ChildDied, ChildTimeout, checked, whole
-from clue_cli.evidence.thumbnail import SIDE as THUMBNAIL_SIDE
+from clue_cli.evidence.streams import DecodeLimits
 from clue_cli.records import ExifBrief, FailureCode, FileIdentity, Finding, Origin, Step, Weight
 
 _RESTARTS = 3

@@ -165,7 +165,7 @@ class Child:
 
     @contextmanager
     def _time_limit(self, pipe: _Pipe | None, seconds: float | None) -> Iterator[BinaryIO]:
-        """The pipe, with its failures raised as ChildDied; after so many seconds the process is killed."""
+        """The pipe, with its failures raised as ChildDied; after `seconds` the process is killed."""
         process = self._process
         if process is None or pipe is None:
             raise ChildDied("does not run")

@@ -21,10 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clue_cli.evidence.decode import DecodeLimits, Page, PageCount, PageFailure, decode_pages
+from clue_cli.evidence.decode import Page, PageCount, PageFailure, decode_pages
 from clue_cli.evidence.opening import words
 from clue_cli.evidence.sandbox.framing import receive_bytes, receive_header, send_header, standard_streams
 from clue_cli.evidence.sandbox.members import members
+from clue_cli.evidence.streams import DecodeLimits
 from model.images.maps import png_levels
 from model.images.masks import MaskStyle, marked
 from model.images.pixels import FORMATS, read_header

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clue_cli.engine import flow
-from clue_cli.engine.channel import Budget
+from clue_cli import engine as flow
+from clue_cli.engine import Budget
 from clue_cli.errors import ClueError, DataProblemError, NothingToScanError, OutputError, UsageError, WeightsError
 from clue_cli.eval import run
 from clue_cli.eval.compare import compare_folders, describe

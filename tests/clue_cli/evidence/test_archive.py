@@ -23,8 +23,7 @@ from typing import Any
 import pytest
 
 from clue_cli.evidence import streams
-from clue_cli.evidence.containers import compressed, zip
-from clue_cli.evidence.containers.member import Archive, members
+from clue_cli.evidence.containers import Archive, compressed, members, zip
 from clue_cli.evidence.item import Item, Unreadable
 from clue_cli.evidence.locator import unescape_name
 from clue_cli.evidence.streams import ArchiveLimits, Budget, HeadedStream, ReadFailure, failure_from, spool

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from clue_cli.evidence.content_credentials import MARK, credential_findings
-from clue_cli.evidence.decode import DecodeLimits, Page, decode_pages
+from clue_cli.evidence.decode import Page, decode_pages
+from clue_cli.evidence.streams import DecodeLimits
 from clue_cli.records import Finding, Weight
 from tests.faults import pictures
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageFile
 
-from clue_cli.evidence.decode import DecodeLimits, Page, PageCount, PageFailure, decode_pages
+from clue_cli.evidence.decode import Page, PageCount, PageFailure, decode_pages
 from clue_cli.evidence.formats import sniff
+from clue_cli.evidence.streams import DecodeLimits
 from clue_cli.records import FailureCode
 from tests.faults import broken_pictures, pictures
 

@@ -9,17 +9,20 @@ import struct
 
 import pytest
 
-from clue_cli.evidence.camera_raw import camera_raw_type
 from clue_cli.evidence.formats import (
     CAMERA_RAW,
     FORMATS,
     Format,
     Kind,
+    archive_holder,
+    camera_raw_type,
     claimed_type,
     extension_of,
+    holder_of,
     is_archive,
     is_picture,
     kind_of,
+    not_opened,
     sniff,
 )
 from tests.faults import archives, pictures
@@ -167,3 +170,62 @@ def test_an_archive_that_is_opened_has_a_container(entry: Format) -> None:
     assert (entry.container is not None) == (entry.kind is Kind.ARCHIVE)
     if entry.container is not None:
         assert callable(importlib.import_module(f"clue_cli.evidence.containers.{entry.container}").members)
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "expected"),
+    [
+        ("claim.pdf", b"%PDF-1.7", "PDF"),
+        ("claim", b"\r\n%PDF-1.7", "PDF"),
+        ("clip.mp4", b"\0\0\0\x14ftypmp42", "video"),
+        ("clip.jpg.bin", b"\0\0\0\x14ftypqt  ", "video"),
+        ("song.m4a", b"\0\0\0\x14ftypM4A ", None),
+        ("clip.mkv", b"\x1aE\xdf\xa3", "video"),
+        ("clip.avi", b"RIFF\1\2\3\4AVI LIST", "video"),
+        ("sound.wav", b"RIFF\1\2\3\4WAVE", None),
+        ("letter.doc", b"{\\rtf1", "document"),
+        ("letter.doc", b"\0\1\2", "document"),
+        ("mail.oft", b"\0\1\2", "mail file"),
+        ("x/thumbcache_256.db", b"CMMM", "thumbnail cache"),
+        ("notes.txt", b"text", None),
+        ("empty.pdf", b"", None),
+        ("a.jpg.lzma", b"]\0\0\x80\0", "archive"),
+        ("word/media/image1.emf", b"\1\0\0\0", "metafile"),
+    ],
+)
+def test_holders(name: str, head: bytes, expected: str | None) -> None:
+    assert holder_of(name, head) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.rar", "archive"),
+        ("a.vmdk", "disk image"),
+        ("a.dmg", "disk image"),
+        ("a.e01", "disk image"),
+        ("a.pst", "mail file"),
+        ("a.msg", "mail file"),
+        ("a.doc", "document"),
+        ("a.pdf", "PDF"),
+        ("a.bin", None),
+    ],
+)
+def test_archives_that_are_not_opened_have_a_kind(name: str, expected: str | None) -> None:
+    assert archive_holder(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ({}, ""),
+        ({"PDF": 20, "video": 1}, "20 PDF and 1 video were not opened; they can hold pictures."),
+        ({"video": 1}, "1 video was not opened; it can hold pictures."),
+        (
+            {"mail file": 2, "PDF": 1000, "archive": 2},
+            "1,000 PDF, 2 archives and 2 mail files were not opened; they can hold pictures.",
+        ),
+    ],
+)
+def test_the_sentence_on_what_was_not_opened(counts: dict[str, int], words: str) -> None:
+    assert not_opened(counts) == words

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from clue_cli.evidence.decode import DecodeLimits
-from clue_cli.evidence.identity import identify
 from clue_cli.evidence.item import Photo, Unreadable
+from clue_cli.evidence.reader import identify
 from clue_cli.evidence.sandbox.pool import DecodePool
+from clue_cli.evidence.streams import DecodeLimits
 from tests.clue_cli.evidence.collect import collect
 from tests.faults import archives, broken_pictures, pictures
 

@@ -9,7 +9,8 @@ import time
 import pytest
 from PIL import Image, PngImagePlugin
 
-from clue_cli.evidence.metadata import clean_text, file_findings, read_exif
+from clue_cli.evidence.locator import clean_text
+from clue_cli.evidence.metadata import file_findings, read_exif
 from clue_cli.records import ExifBrief
 from tests.faults import broken_pictures, pictures
 

@@ -16,11 +16,12 @@ import tifffile
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from clue_cli.evidence.decode import DecodeLimits, Page, PageCount, PageFailure, decode_pages
+from clue_cli.evidence.decode import Page, PageCount, PageFailure, decode_pages
 from clue_cli.evidence.formats import FORMATS, Kind
-from clue_cli.evidence.identity import identify
 from clue_cli.evidence.item import Photo
+from clue_cli.evidence.reader import identify
 from clue_cli.evidence.sandbox.pool import DecodePool
+from clue_cli.evidence.streams import DecodeLimits
 from clue_cli.records import FailureCode
 from tests.faults import broken_pictures, pictures
 from tests.faults.heic import heic

@@ -12,9 +12,8 @@ from typing import BinaryIO, cast
 import pytest
 
 from clue_cli.evidence import reader
-from clue_cli.evidence.identity import identify, sha256_file, type_finding
 from clue_cli.evidence.item import Item, NotAPicture, Unreadable
-from clue_cli.evidence.reader import read_item
+from clue_cli.evidence.reader import identify, read_item, sha256_file, type_finding
 from clue_cli.evidence.streams import ReadFailure
 from clue_cli.evidence.walk import open_file
 from clue_cli.records import FailureCode, Step

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clue_cli.evidence.decode import DecodeLimits, Page, PageFailure, decode_pages
+from clue_cli.evidence.decode import Page, PageFailure, decode_pages
 from clue_cli.evidence.jpeg import structure
+from clue_cli.evidence.streams import DecodeLimits
 from tests.faults import pictures
 
 LIMITS = DecodeLimits()

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 from skimage import data as photographs
 
-from clue_cli.evidence.decode import DecodeLimits
-from clue_cli.evidence.identity import identify
 from clue_cli.evidence.item import Photo
+from clue_cli.evidence.reader import identify
 from clue_cli.evidence.sandbox.pool import DecodePool
+from clue_cli.evidence.streams import DecodeLimits
 from clue_cli.evidence.thumbnail import MOST_SIDE, compare
 from clue_cli.records import Weight
 from tests.faults import pictures

@@ -6,8 +6,9 @@ import struct
 
 import pytest
 
-from clue_cli.evidence.decode import DecodeLimits, Page, PageCount, PageFailure, decode_pages
+from clue_cli.evidence.decode import Page, PageCount, PageFailure, decode_pages
 from clue_cli.evidence.jpeg import structure
+from clue_cli.evidence.streams import DecodeLimits
 from clue_cli.evidence.trailing import after_jpeg
 from tests.faults import pictures
 

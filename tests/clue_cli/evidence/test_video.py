@@ -86,8 +86,7 @@ def test_a_playlist_is_not_followed(clip: bytes, tmp_path: Path) -> None:
 
 
 def test_without_the_extra_it_is_named(clip: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from clue_cli.evidence.containers import video
-    from clue_cli.evidence.containers.member import Archive
+    from clue_cli.evidence.containers import Archive, video
     from clue_cli.evidence.streams import Budget, HeadedStream, ReadFailure
 
     monkeypatch.setitem(sys.modules, "cv2", None)

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from clue_cli.errors import NothingToScanError, UsageError
-from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.sandbox.pool import DecodePool
+from clue_cli.evidence.streams import DecodeLimits
 from clue_cli.forging import photos as module
 from clue_cli.forging.photos import Found, PhotoFailure, SandboxReader, apart, find, match_masks
 from model.data.source_photos import Cutout, SourcePhotos

@@ -35,7 +35,7 @@ from clue_cli.records import (
     Tiles,
     Verdict,
 )
-from clue_cli.report.page import write_report
+from clue_cli.report import write_report
 from clue_cli.results.pictures import write_previews
 
 ATTACK = '"><img src=x onerror="document.title=\'owned\'">'

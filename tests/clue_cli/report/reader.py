@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from clue_cli.report.page import printable
+from clue_cli.report import printable
 
 RIGHT, LEFT, END, ESCAPE, TAB, ENTER = "\ue014", "\ue012", "\ue010", "\ue00c", "\ue004", "\ue007"
 """Keys, as WebDriver names them."""

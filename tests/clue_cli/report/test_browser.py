@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from clue_cli.records import Verdict
-from clue_cli.report.page import printable, write_report
+from clue_cli.report import printable, write_report
 from clue_cli.results.pictures import write_panel
 from tests.clue_cli.report.conftest import Demo
 from tests.clue_cli.report.demo import ATTACK, HOSTILE, SHAPES, failures, many, run_of, with_answer

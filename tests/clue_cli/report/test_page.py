@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from clue_cli import report
 from clue_cli.records import BoundingBox, Counts, Finding, ImageRecord, NotExamined, Origin, RunRecord, Verdict, Weight
-from clue_cli.report import page as report
-from clue_cli.report.page import (
+from clue_cli.report import (
     asset,
     embed,
     failure_row,

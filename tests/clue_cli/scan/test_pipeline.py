@@ -33,8 +33,8 @@ from model.checkpoint import WEIGHTS_FILE, inspect
 from model.predictor import Predictor, tiles
 from model.reporter import SILENT
 from model.whole_file import earlier
-from tests.clue_cli.engine.noted import one_at_a_time
 from tests.clue_cli.evidence.test_thumbnail import PICTURE, thumbnail, with_thumbnail
+from tests.clue_cli.noted import one_at_a_time
 from tests.faults.pictures import jpeg, tiff
 from tests.tiny_model import TINY
 

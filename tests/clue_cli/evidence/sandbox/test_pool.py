@@ -19,11 +19,11 @@ import pytest
 from PIL import Image
 
 from clue_cli.errors import ClueError
-from clue_cli.evidence.decode import DecodeLimits
-from clue_cli.evidence.identity import identify
 from clue_cli.evidence.item import Photo, Unreadable
+from clue_cli.evidence.reader import identify
 from clue_cli.evidence.sandbox import pool as pool_module
 from clue_cli.evidence.sandbox.pool import DecodePool, Unanswered
+from clue_cli.evidence.streams import DecodeLimits
 from clue_cli.records import FailureCode, Finding, Origin, Step, Weight
 from tests.faults import broken_pictures, crashing_decoder, pictures
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clue_cli.evidence.decode import DecodeLimits
 from clue_cli.evidence.sandbox import worker
 from clue_cli.evidence.sandbox.framing import receive_header, receive_into, send_header
 from clue_cli.evidence.sandbox.worker import confine, serve
+from clue_cli.evidence.streams import DecodeLimits
 from tests.faults import pictures
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clue_cli.engine import flow
+from clue_cli import engine as flow
 
 
 class Held:
