@@ -89,7 +89,7 @@ class Flow(Generic[Item, W]):
         *,
         stop: threading.Event | None = None,
         decoders: int | None = None,
-        lost: str | None = "What was finished is recorded; the same command goes on from there.",
+        lost: str | None = "What was finished is recorded; the same command continues from there.",
     ) -> None:
         self.networks, self.stop = networks, stop or threading.Event()
         self._source, self._decode, self._sink, self._warn, self._advice = source, decode, sink, warn, lost

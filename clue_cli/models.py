@@ -178,13 +178,13 @@ def _snapshot(source: HubFolder, folder: Path) -> None:
         ) from error
     except HfHubHTTPError as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(f"{page} cannot be fetched: {reason}.", "The same command goes on.") from error
+        raise WeightsError(f"{page} cannot be fetched: {reason}.", "Repeat the same command to continue.") from error
     except Exception as error:  # the hub's HTTP client has its own exceptions, of another kind in each version
         # Its own errors are OSErrors as well: without network it says that a file was not found.
         if isinstance(error, OSError) and error.errno and not isinstance(error, ConnectionError | TimeoutError):
             raise
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise WeightsError(f"{page} cannot be fetched: {reason}.", "The same command goes on.") from error
+        raise WeightsError(f"{page} cannot be fetched: {reason}.", "Repeat the same command to continue.") from error
 
 
 def _fetch(source: WebFile, path: Path, reporter: Reporter) -> None:
@@ -204,7 +204,9 @@ def _fetch(source: WebFile, path: Path, reporter: Reporter) -> None:
                 raise HTTPException(f"what came has SHA-256 {digest.hexdigest()}, its authors' has {source.sha256}")
     except (URLError, HTTPException, ConnectionError, TimeoutError) as error:
         reason = getattr(error, "reason", None) or str(error) or "the connection broke off"
-        raise WeightsError(f"{source.url} cannot be fetched: {reason}.", "The same command goes on.") from error
+        raise WeightsError(
+            f"{source.url} cannot be fetched: {reason}.", "Repeat the same command to continue."
+        ) from error
 
 
 def parameters(preset: Preset) -> int:

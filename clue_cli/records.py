@@ -476,7 +476,7 @@ class RunRecord(Model):
     not_pictures_by_type: dict[str, int] = Field(default={}, description="Files that are no pictures, by extension.")
     not_opened: dict[str, int] = Field(
         default={},
-        description="Files and archives that were not opened and can hold pictures, by what they are, e.g. `PDF`.",
+        description="Files and archives that were not opened and can hold pictures, by what they are, e.g. `video`.",
     )
     skipped: dict[str, int] = Field(
         default={},

@@ -176,7 +176,7 @@ def _note(name_or_path: str, folder: Path) -> str:
         return ""
     return (
         f"{name_or_path} is missing, as a training ended while it replaced it; the earlier model, which it had moved "
-        f"to {folder}, is used. The same training puts it back when it goes on."
+        f"to {folder}, is used. The same training puts it back when it is resumed."
     )
 
 

@@ -120,7 +120,7 @@ def learned_tensors(path: Path, device: str, dtype: torch.dtype | None) -> Itera
     """`safetensors_tensors` of what somebody trained.
 
     Raises:
-        BasesError: the file is damaged, or a value in it is infinite or no number: every heatmap would be.
+        BasesError: the file is damaged, or a value in it is infinite or NaN, and every heatmap would be.
     """
     for name, tensor in safetensors_tensors((path,), device, dtype):
         if not bool(tensor.isfinite().all()):

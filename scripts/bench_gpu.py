@@ -167,7 +167,7 @@ class Bench:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
 
     def reset(self) -> None:
-        """Count the peak of memory anew."""
+        """Reset the peak of memory."""
         if self.cuda:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self.device)

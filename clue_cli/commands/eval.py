@@ -72,23 +72,6 @@ def evaluate(
             rich_help_panel=_WHAT,
         ),
     ] = None,
-    attack: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME:VALUE",
-            help="Distortion applied to the images first, such as jpeg:70 (listed below). Can be repeated.",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    bars: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE|MODEL",
-            help="Bars to compare the figures with: a YAML file, or `mini`. Without --bench and --attack, what they "
-            "name is measured.",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -105,6 +88,23 @@ def evaluate(
             parser=path,
             metavar="DIR",
             help="Folder with another method's maps to score (8- or 16-bit PNG, or NPY), named like the images.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    attack: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:VALUE",
+            help="Distortion applied to the images first, such as jpeg:70 (listed below). Can be repeated.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    bars: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|MODEL",
+            help="Bars to compare the figures with: a YAML file, or `mini`. Without --bench and --attack, what they "
+            "name is measured.",
             rich_help_panel=_WHAT,
         ),
     ] = None,

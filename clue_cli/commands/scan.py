@@ -96,22 +96,12 @@ def scan(
             rich_help_panel=NETWORK,
         ),
     ] = _DEFAULT.calibration,
-    hidden: Hidden = _DEFAULT.hidden,
-    follow_links: FollowLinks = _DEFAULT.follow_links,
-    include_results: Annotated[
-        bool,
-        typer.Option(
-            "--include-results",
-            help="Also scan folders that an earlier scan, eval or forge of clue wrote.",
-            rich_help_panel=READING,
-        ),
-    ] = _DEFAULT.include_results,
     files_from: Annotated[
         Path | None,
         typer.Option(
             parser=path,
             metavar="LIST",
-            help="Also scan the paths in LIST, one a line or between null bytes; - is standard input.",
+            help="Also scan the paths in LIST, one per line or separated by null bytes; - is standard input.",
             show_default=False,
             rich_help_panel=READING,
         ),
@@ -120,8 +110,8 @@ def scan(
         list[str] | None,
         typer.Option(
             metavar="PATTERN",
-            help="Scan only what matches, such as '*.jpg' or 'DCIM/*'; repeatable. Compared with paths below PATH and "
-            "in archives, and with names; * matches / too, and case does not matter.",
+            help="Scan only what matches, such as '*.jpg' or 'DCIM/*'. Can be repeated. Compared with paths below PATH "
+            "and in archives, and with names; * matches / too, and case does not matter.",
             show_default=False,
             rich_help_panel=READING,
         ),
@@ -130,7 +120,7 @@ def scan(
         list[str] | None,
         typer.Option(
             metavar="PATTERN",
-            help="Leave out what matches; repeatable.",
+            help="Leave out what matches. Can be repeated.",
             show_default=False,
             rich_help_panel=READING,
         ),
@@ -149,7 +139,7 @@ def scan(
         typer.Option(
             parser=path,
             metavar="FILE",
-            help="List of hashes of pictures to leave out: of hashdeep, sha256sum or the NSRL, or one hash a line.",
+            help="List of hashes of pictures to leave out, from hashdeep, sha256sum or the NSRL, or one hash per line.",
             show_default=False,
             rich_help_panel=READING,
         ),
@@ -159,15 +149,36 @@ def scan(
         typer.Option(
             parser=path,
             metavar="FILE",
-            help="List of hashes of pictures to flag, in the same forms; it comes before --known.",
+            help="List of hashes of pictures to flag, in the same formats. A picture on both lists is scanned.",
             show_default=False,
             rich_help_panel=READING,
         ),
     ] = None,
+    hidden: Hidden = _DEFAULT.hidden,
+    follow_links: FollowLinks = _DEFAULT.follow_links,
+    include_results: Annotated[
+        bool,
+        typer.Option(
+            "--include-results",
+            help="Also scan folders that an earlier scan, eval or forge of clue wrote.",
+            rich_help_panel=READING,
+        ),
+    ] = _DEFAULT.include_results,
     archive_depth: ArchiveDepth = _DEFAULT.archive_depth,
     gif_frames: Annotated[
         GifFrames, typer.Option(help="Frames to scan of an animated GIF, PNG, WebP or AVIF.", rich_help_panel=READING)
     ] = _DEFAULT.gif_frames,
+    video: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            metavar="SECONDS",
+            help="Open videos and examine one keyframe in every SECONDS. No verdict is then more than inconclusive, "
+            "because the model did not learn from videos. Needs the extra [bold]video[/].",
+            show_default="videos are counted and not opened",
+            rich_help_panel=READING,
+        ),
+    ] = _DEFAULT.video,
     max_megapixels: Annotated[
         float,
         typer.Option(
@@ -194,17 +205,6 @@ def scan(
             rich_help_panel=READING,
         ),
     ] = _DEFAULT.max_file_mib,
-    video: Annotated[
-        float | None,
-        typer.Option(
-            min=0.01,
-            metavar="SECONDS",
-            help="Open videos, and examine one keyframe for every so many seconds. The model did not learn from "
-            "videos: no verdict is more than inconclusive. Needs the extra [bold]video[/].",
-            show_default="videos are counted and not opened",
-            rich_help_panel=READING,
-        ),
-    ] = _DEFAULT.video,
     decode_timeout: Annotated[
         float,
         typer.Option(
@@ -248,7 +248,7 @@ def scan(
         list[FailOn] | None,
         typer.Option(
             help="forged: exit with code 6 if an image has this verdict. unread: exit with code 1 if a file that can "
-            "hold pictures, such as a PDF or a video, was not opened.",
+            "hold pictures, such as a disk image or a video, was not opened.",
             show_default=False,
             rich_help_panel=_RESULTS,
         ),

@@ -38,7 +38,7 @@ from model.predictor import OutOfMemory, Prediction
 from model.reporter import Reporter
 
 BYTES_PER_PIXEL = 32
-"""Of one picture on its way: 3 of pixels, 4 of map, 8 of sorted values, 1 of truth, and what methods copy."""
+"""Of one picture while it is measured: 3 of pixels, 4 of map, 8 of sorted values, 1 of truth, and what methods copy."""
 
 
 @dataclass(slots=True)
@@ -236,7 +236,7 @@ def evaluate(out: Path, options: EvalOptions, progress: Reporter, stop: threadin
     """Measure, and write the results folder.
 
     Args:
-        stop: set to end early; what is finished stays in the log, and the same call goes on from there.
+        stop: set to end early; what is finished stays in the log, and the same call continues from there.
 
     Raises:
         UsageError: an attack, a device or a combination of options that cannot be.

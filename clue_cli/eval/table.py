@@ -226,8 +226,8 @@ def _small_samples(results: Results) -> list[str]:
     authentic = min((record.authentic for record in results.sets if record.authentic), default=100)
     if authentic < 100:
         lines.append(
-            f"With {authentic} authentic images one false positive is a rate of {1 / authentic:.1%}: true positives at "
-            "a lower rate are those at none."
+            f"With {counted(authentic, 'authentic image')} one false positive is a rate of {1 / authentic:.1%}: "
+            "true positives at a lower rate are those at none."
         )
     stated = [one.image.get("calibration_error") for one in results.outcomes if one.method in results.subjects()]
     if any(figure is not None and figure.value is not None for figure in stated):

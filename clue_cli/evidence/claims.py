@@ -29,7 +29,9 @@ _HISTORY = "{http://ns.adobe.com/xap/1.0/mm/}History"
 _EVENT = "{http://ns.adobe.com/xap/1.0/sType/ResourceEvent#}"
 _ANCESTORS = "{http://ns.adobe.com/photoshop/1.0/}DocumentAncestors"
 _RAW_SETTINGS = "{http://ns.adobe.com/camera-raw-settings/1.0/}"
-_SOURCE_TYPE = re.compile(r"digitalsourcetype/([A-Za-z]{1,60})", re.IGNORECASE)
+_SOURCE_TYPE = re.compile(
+    r"digitalsourcetype/([a-z]{1,60})|\b((?:compositewith)?trainedalgorithmicmedia)\b", re.IGNORECASE
+)
 _SOURCE_TYPES: Mapping[str, tuple[str, Weight]] = {
     "trainedalgorithmicmedia": ("made by a generative model", Weight.SUPPORTS_EDIT),
     "compositewithtrainedalgorithmicmedia": ("edited with a generative model", Weight.SUPPORTS_EDIT),
@@ -124,10 +126,11 @@ def _xmp(packet: bytes) -> Iterator[Finding]:
     named = [step for step in steps if step]
     if named:
         more = f", and {len(named) - _STEPS} more" if len(named) > _STEPS else ""
+        number = "1 step" if len(named) == 1 else f"{len(named)} steps"
         yield _finding(
             "edit_history",
-            f"XMP keeps a history of {len(named)} steps: {'; '.join(named[:_STEPS])}{more}. Programs write it when "
-            "they save or convert a picture, whether or not its content was changed.",
+            f"XMP keeps a history of {number}: {'; '.join(named[:_STEPS])}{more}. "
+            "Programs write it when they save or convert a picture, whether or not its content was changed.",
             Weight.SUPPORTS_EDIT
             if any("derived" not in step and "saved" in step for step in named)
             else Weight.INFORMATION,
@@ -136,8 +139,8 @@ def _xmp(packet: bytes) -> Iterator[Finding]:
     if count := sum(len(list(bag.iter(f"{_RDF}li"))) for bag in root.iter(_ANCESTORS)):
         yield _finding(
             "document_ancestors",
-            f"XMP names {count} other documents that were opened in Photoshop and pasted into this one or one before "
-            "it. Templates and text layers leave such names, too.",
+            f"XMP names {count} other document{'s' if count > 1 else ''} from which something was pasted into this one "
+            "in Photoshop, or into one that it was made from. Templates and text layers leave such names, too.",
             Weight.SUPPORTS_EDIT,
             documents=count,
         )
@@ -148,7 +151,9 @@ def _xmp(packet: bytes) -> Iterator[Finding]:
             "corrections and removals are possible there.",
         )
     values = [*_values(root)]
-    for code in dict.fromkeys(match[1].lower() for value in values for match in _SOURCE_TYPE.finditer(value)):
+    for code in dict.fromkeys(
+        (match[1] or match[2]).lower() for value in values for match in _SOURCE_TYPE.finditer(value)
+    ):
         if known := _SOURCE_TYPES.get(code):
             words, weight = known
             statement = f"XMP states IPTC's digital source type “{code}”: the picture is said to be {words}."
@@ -260,7 +265,7 @@ def _exif(image: Image.Image, sized: bool) -> Iterator[Finding]:
         yield _finding(
             "size_differs",
             f"EXIF says the picture had {width} × {height} pixels; it has {image.size[0]} × {image.size[1]}: it {what} "
-            "after EXIF was written.",
+            "after EXIF was written. Some programs leave these numbers wrong.",
             Weight.INFORMATION if same_shape or trimmed else Weight.SUPPORTS_EDIT,
             width=width,
             height=height,

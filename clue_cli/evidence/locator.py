@@ -86,7 +86,9 @@ def member_path(name: str) -> tuple[str, tuple[Finding, ...]]:
     """
     odd = []
     if "\\" in name:
-        odd.append("The path inside the archive contains backslashes.")
+        odd.append(
+            "The path inside the archive contains backslashes, as some programs for Windows write between folders."
+        )
     if name.startswith(("/", "\\")) or _DRIVE.match(name):
         odd.append("The path inside the archive is absolute: an unpacker could write outside its folder.")
     parts = [part for part in name.split("/") if part not in ("", ".")]

@@ -31,8 +31,8 @@ _EDITORS = re.compile(
     r"firefly|midjourney|dall|stable diffusion|imagemagick|fotor|polarr|vsco|remini|topaz",
     re.IGNORECASE,
 )
+_ALSO = ". Such programs also import, resize and convert pictures without changing what they show."
 _CREATOR_TOOL = re.compile(rb"xmp:CreatorTool(?:\s*=\s*[\"']([^\"'<>]{1,400})|>([^<]{1,400})<)")
-_GENERATED = re.compile(rb"(?:compositeWith)?[tT]rainedAlgorithmicMedia")  # IPTC DigitalSourceType
 
 
 class _Bounded(io.BytesIO):
@@ -94,13 +94,10 @@ def file_findings(
     """
     findings = []
     if exif.software and _EDITORS.search(exif.software):
-        findings.append(_claim("editing_software", f"EXIF says it was last saved by {exif.software}."))
+        findings.append(_claim("editing_software", f"EXIF says it was last saved by {exif.software}{_ALSO}"))
     tool = _CREATOR_TOOL.search(xmp)
     if tool and (name := clean_text(tool[1] or tool[2])) and _EDITORS.search(name) and name != exif.software:
-        findings.append(_claim("editing_software", f"XMP says it was made with {name}."))
-    if _GENERATED.search(xmp):
-        statement = "XMP says that it was made, or changed, by a generative model."
-        findings.append(_claim("generative_model", statement))
+        findings.append(_claim("editing_software", f"XMP says it was made with {name}{_ALSO}"))
     if sniffed_type == "jpeg":
         findings += _jpeg_findings(data, structure(data) if jpeg is None else jpeg)
     elif sniffed_type == "png":

@@ -31,7 +31,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from clue_cli.evidence.formats import not_opened
-from clue_cli.records import FailureRecord, ImageRecord, MatchingPlace, ModelInfo, RunRecord, Verdict
+from clue_cli.records import FailureRecord, ImageRecord, MatchingPlace, ModelInfo, Origin, RunRecord, Verdict, Weight
+from clue_cli.terminal import counted
 from model.verdict import MEANING
 from model.whole_file import whole_file
 
@@ -369,7 +370,19 @@ def image_row(record: ImageRecord) -> list[Any]:
         record.width,
         record.height,
         local_url(record.outputs.thumbnail),
+        _note(record),
     ]
+
+
+def _note(record: ImageRecord) -> str:
+    """What the table says of an image beside its verdict, which rests on the pixels that were examined."""
+    supporting = [
+        one for one in record.findings if one.weight is Weight.SUPPORTS_EDIT and one.source is not Origin.PIXELS
+    ]
+    said = ["not all of it examined"] if record.not_examined else []
+    if count := len(supporting):
+        said.append(f"{counted(count, 'finding')} outside the pixels support{'s' * (count == 1)} an edit")
+    return "; ".join(said)
 
 
 def _matching_place(place: MatchingPlace | None) -> list[Any] | None:

@@ -31,7 +31,7 @@ _ADVICE = {
     errno.ENOTDIR: "A part of the path is a file. Choose another folder with --out.",
     errno.EEXIST: "A part of the path is a file. Choose another folder with --out.",
 }
-_RESUME = "What was finished is recorded; the same command goes on from there."
+_RESUME = "What was finished is recorded; the same command continues from there."
 
 
 @contextmanager

@@ -60,7 +60,7 @@ class ResultsReader:
 
     @property
     def unfinished(self) -> bool:
-        """Whether the latest run did not come to its end: it goes on, was interrupted or killed, or failed."""
+        """Whether the latest run has not finished: it is running, was interrupted or killed, or failed."""
         return self.run is None or self.run.status != "finished"
 
     def records(self) -> Iterator[ImageRecord | FailureRecord]:

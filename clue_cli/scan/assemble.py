@@ -79,12 +79,15 @@ def image_record(
                 p_value=own.p_value(judgment.score) if own and calibration.knows_size(megapixels) else None,
             )
         },
-        findings=[
-            *pixel_findings(judgment, left, top, "the picture" if photo.rows is None else "what was examined"),
-            *_size_finding(megapixels, calibration),
-            *photo.findings,
-            *(Finding(kind="panel_not_made", source=Origin.PIXELS, statement=text) for text in missing),
-        ],
+        findings=sorted(
+            [
+                *pixel_findings(judgment, left, top, "the picture" if photo.rows is None else "what was examined"),
+                *_size_finding(megapixels, calibration),
+                *photo.findings,
+                *(Finding(kind="panel_not_made", source=Origin.PIXELS, statement=text) for text in missing),
+            ],
+            key=lambda finding: finding.weight is Weight.INFORMATION,
+        ),
         not_examined=[
             NotExamined(rows=list(rows), box=_box(*photo.box_of_rows(*rows)), reason=photo.missing)
             for rows in photo.not_examined

@@ -71,7 +71,7 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """One page of a file, on its way through the network to the writer."""
+    """One page of a file between the decoder and the writer."""
 
     photo: Photo
     file: Pending

@@ -250,7 +250,8 @@ class RunLog:
             for reason, words in _SKIPPED.items():
                 if number := self._skipped.pop(reason, 0):
                     self._left_out[reason] = number
-                    self.warn(words.format(n=number))
+                    if reason != "former results" or number > _NAMED:  # the first ones have been named
+                        self.warn(words.format(n=number))
             for words, number in self._missing.items():
                 self.warn(f"{counted(number, 'file')} not examined. {words}")
             self._missing.clear()
@@ -347,7 +348,8 @@ _SKIPPED = {
     "them).",
     "link": "Links that were not followed: {n} (--follow-links follows them).",
     "archive link": "Links in archives, which are never followed: {n}.",
-    "former results": "Folders with earlier results that were not scanned: {n} (--include-results scans them).",
+    "former results": "Folders with earlier results that were not scanned, all named in run.json: {n} "
+    "(--include-results scans them).",
     "excluded": "Files and folders left out by --exclude: {n}.",
     "not included": "Files left out by --include: {n}.",
     "older": "Files left out by --since: {n}.",

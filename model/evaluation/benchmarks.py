@@ -117,7 +117,7 @@ def limited(entries: Sequence[Sample], limit: int | None, seed: int) -> list[Sam
     """A random part of a set, sorted by key: both classes in about the proportion of the set, one of each at least.
 
     The seed and the keys alone decide, and a smaller limit chooses among what a larger one does, so that a larger one
-    goes on from there.
+    continues from there.
     """
     if limit is None or limit >= len(entries):
         return list(entries)

@@ -67,10 +67,10 @@ class TestAdd:
         self, published: Path, config: Path, capsys: Output
     ) -> None:
         assert add(published) == ExitCode.OK
-        told = capsys.readouterr().err
-        assert "small-sd3 is registered; the empty prompt has 77 clip, 256 t5 tokens." in told
-        assert "one million" in told
-        assert "Apache-2.0" in told
+        said = capsys.readouterr().err
+        assert "small-sd3 is registered; the empty prompt has 77 clip, 256 t5 tokens." in said
+        assert "one million" in said
+        assert "Apache-2.0" in said
 
         assert clue("models", "list") == ExitCode.OK
         rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
@@ -103,11 +103,11 @@ class TestAdd:
     def test_a_sam_that_its_authors_did_not_publish_is_told(
         self, published: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for digest, told in ((sha256_of(published / "sam.pth"), False), ("0" * 64, True)):
+        for digest, said in ((sha256_of(published / "sam.pth"), False), ("0" * 64, True)):
             theirs = WebFile("https://example.org/sam.pth", digest)
             monkeypatch.setattr(sam, "PUBLISHED", ((SMALL.sam, theirs),))
             assert add(published, "--prompt", published / "prompt.safetensors") == ExitCode.OK
-            assert ("not the one that its authors publish" in capsys.readouterr().err) is told
+            assert ("not the one that its authors publish" in capsys.readouterr().err) is said
 
     def test_the_prompt_is_computed_once(
         self, published: Path, config: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
@@ -161,9 +161,9 @@ class TestAdd:
         dropped = [name for name in state if name.startswith("image_encoder.neck")]
         torch.save({name: tensor for name, tensor in state.items() if name not in dropped}, files / "sam.pth")
         assert add(files) == ExitCode.WEIGHTS_MISSING
-        told = capsys.readouterr().err
-        assert all(f"sam: {name.removeprefix('image_encoder.')} is missing" in told for name in dropped)
-        assert "Nothing was registered" in told
+        said = capsys.readouterr().err
+        assert all(f"sam: {name.removeprefix('image_encoder.')} is missing" in said for name in dropped)
+        assert "Nothing was registered" in said
         assert registry.registered() == {}
 
     @pytest.mark.parametrize(
@@ -224,9 +224,9 @@ class TestVerifyInfoRemove:
 
     def test_a_preset_that_is_not_registered_is_known_all_the_same(self, capsys: Output) -> None:
         assert clue("models", "info", "sd3-medium") == ExitCode.WEIGHTS_MISSING
-        told = capsys.readouterr().err
-        assert "sd3-medium is known, but its base weights are not registered." in told
-        assert "`clue models add sd3-medium`" in told
+        said = capsys.readouterr().err
+        assert "sd3-medium is known, but its base weights are not registered." in said
+        assert "`clue models add sd3-medium`" in said
 
     def test_a_registered_name_is_a_preset(self, published: Path) -> None:
         with pytest.raises(ConfigError, match="small-sd3: there is no such preset; expected one of mini"):
@@ -317,9 +317,9 @@ class TestDownload:
         hub(GatedRepoError.__new__(GatedRepoError))
         words = ("models", "download", published / "small-sd3.yaml", "--to", tmp_path / "weights")
         assert clue(*words) == ExitCode.WEIGHTS_MISSING
-        told = capsys.readouterr().err
-        assert "https://huggingface.co/someone/small-sd3 and accept the licence" in told
-        assert "https://huggingface.co/settings/tokens" in told
+        said = capsys.readouterr().err
+        assert "https://huggingface.co/someone/small-sd3 and accept the licence" in said
+        assert "https://huggingface.co/settings/tokens" in said
         assert registry.registered() == {}
 
     @pytest.mark.parametrize(
@@ -493,9 +493,9 @@ def test_add(
     change(files)
     words = ["--sd3", files / "sd3", "--sam", files / "sam.pth", "--prompt", files / "prompt.safetensors", *more]
     assert clue("models", "add", files / "small-sd3.yaml", *words) == code
-    told = capsys.readouterr().err
-    assert named in told
-    assert "defect" not in told
+    said = capsys.readouterr().err
+    assert named in said
+    assert "defect" not in said
     assert not (tmp_path / "executed").exists()
     assert registry.registered() == {}
     assert not (tmp_path / "config").exists()
@@ -512,9 +512,9 @@ def test_a_registry_that_cannot_be_read(
     path.unlink()
     path.mkdir() if registry_file is None else path.write_text(registry_file)
     assert clue("models", *[adapter if word == "ADAPTER" else word for word in words]) == ExitCode.WEIGHTS_MISSING
-    told = capsys.readouterr().err
-    assert registry.REGISTRY_FILE in told
-    assert "defect" not in told
+    said = capsys.readouterr().err
+    assert registry.REGISTRY_FILE in said
+    assert "defect" not in said
 
 
 @pytest.mark.parametrize(
@@ -540,9 +540,9 @@ def test_a_trained_model_that_cannot_be_used(
     Image.effect_noise((40, 32), 40).convert("RGB").save(tmp_path / "a.png")
     words = ["models", "merge", adapter] if command == "merge" else ["scan", tmp_path / "a.png", "--model", adapter]
     assert clue(*words, "--out", tmp_path / "out") == ExitCode.WEIGHTS_MISSING
-    told = capsys.readouterr().err
-    assert named in " ".join(told.split())
-    assert "defect" not in told
+    said = capsys.readouterr().err
+    assert named in " ".join(said.split())
+    assert "defect" not in said
     assert command == "scan" or not (tmp_path / "out").exists()
 
 

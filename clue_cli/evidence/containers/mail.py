@@ -113,7 +113,7 @@ def _walk(part: Message, number: str, prefix: str, budget: Budget, depth: int) -
         yield Member(place, None, refused(FailureCode.ARCHIVE_ENCRYPTED, "The mail is encrypted.", advice))
         return
     if not part.is_multipart() and part.get_content_maintype() == "multipart":
-        message = "The mail is damaged: its parts cannot be told apart."
+        message = "The mail is damaged: its parts cannot be separated."
         yield Member(place, None, refused(FailureCode.ARCHIVE_CORRUPT, message))
         return
     if isinstance(inner, list):

@@ -348,7 +348,7 @@ class _Reading:
             return cut
 
     def _undone(self, stream: Any, count: int) -> bytes:
-        """The stream with so many of its filters undone."""
+        """The stream with its first `count` filters undone."""
         if not count:
             return self._raw(stream)
         import pikepdf
@@ -360,7 +360,7 @@ class _Reading:
         return bytes(stream.read_bytes(pikepdf.StreamDecodeLevel.generalized))
 
     def _pixels(self, stream: Any, filters: list[str], parameters: Any, size: int) -> bytes:
-        """At most so many bytes of pixels."""
+        """At most `size` bytes of pixels."""
         if filters != ["FlateDecode"] or int(_get(parameters, "/Predictor") or 1) > 1:
             return self._undone(stream, len(filters))[:size]
         inflated = Decompressed(io.BytesIO(self._raw(stream)), lambda: Inflater(wbits=15))
@@ -444,7 +444,7 @@ class _Mended(ByteSource):
 
 
 class _Noting:
-    """Notes the first failure inside it, and goes on behind it."""
+    """Notes the first failure inside it, and continues after it."""
 
     def __init__(self, reading: _Reading) -> None:
         self._reading = reading

@@ -211,7 +211,7 @@ def _name(raw: bytes, flags: int, system: int, unicode_path: bytes | None) -> tu
     shown, nul, _ = name.partition("\0")
     if not nul:
         return name, ()
-    return shown, (oddity("odd_member_path", f"The name in the archive goes on behind a zero byte: {name!r}."),)
+    return shown, (oddity("odd_member_path", f"The name in the archive continues after a zero byte: {name!r}."),)
 
 
 def _without_duplicates(entries: list[_Entry]) -> list[_Entry]:

@@ -66,7 +66,7 @@ def receive_into(stream: BinaryIO, view: memoryview) -> bool:
 
 
 def receive_bytes(stream: BinaryIO, size: int) -> bytes | None:
-    """So many bytes, None if the stream ends before that."""
+    """`size` bytes; None if the stream ends before that."""
     data = bytearray(size)
     return bytes(data) if receive_into(stream, memoryview(data)) else None
 

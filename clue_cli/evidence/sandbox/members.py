@@ -172,7 +172,7 @@ class Served:
         self._failure: dict[str, Any] | None = None
 
     def read(self, size: int, times: int) -> tuple[dict[str, Any], bytes]:
-        """What reading at most `size` bytes so many times gives: a header with the sizes of the pieces, and them."""
+        """Up to `times` pieces of at most `size` bytes: a header with their sizes, and the pieces."""
         pieces: list[bytes] = []
         header: dict[str, Any] = {}
         left, failure = LONGEST, self._failure
@@ -206,7 +206,7 @@ class Fetched(ByteSource):
     they are: a decoder that comes upon damage loses its whole piece.
 
     Args:
-        fetch: asks the other side to read so many bytes so many times.
+        fetch: (bytes of a piece, pieces) → what the other side read, as `Served.read` gives it.
     """
 
     def __init__(self, fetch: Callable[[int, int], tuple[dict[str, Any], bytes]]) -> None:

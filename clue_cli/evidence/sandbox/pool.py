@@ -29,7 +29,7 @@ from clue_cli.records import ExifBrief, FailureCode, FileIdentity, Finding, Orig
 _RESTARTS = 3
 """How often a decoder is started again for the pages of one file. A file that kills more of them is given up."""
 _MOST_FINDINGS, _MOST_VALUES = 100, 20
-_STATEMENT = 2000  # characters
+_STATEMENT = 4000  # characters; a history of eight steps has 1,700
 _NAME = re.compile("[a-z][a-z0-9_]{0,40}")
 
 Levels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -249,8 +249,8 @@ class _Job:
         self._failed = page is None
         if page is not None:
             self._next_page, self._page_count = page + 1, whole(said["page_count"], 1)
-        message = clean_text(said["message"]) or ""
-        advice = None if said["advice"] is None else clean_text(said["advice"])
+        message = clean_text(said["message"], _STATEMENT) or ""
+        advice = None if said["advice"] is None else clean_text(said["advice"], _STATEMENT)
         return self._unreadable(FailureCode(said["code"]), message, advice, page)
 
     def _died(self, error: ChildDied) -> Unreadable:

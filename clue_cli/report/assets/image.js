@@ -18,11 +18,11 @@ function sentences(title, list) {
   return el("section", null, el("h2", null, title), el("ul", null, ...list.map((text) => el("li", null, name(text)))));
 }
 const SOURCES = { pixels: "Pixels", metadata: "Metadata (unverified)", container: "Container", file: "File" };
-const WEIGHTS = { supports_edit: "supports an edit", speaks_against: "speaks against an edit", information: "" };
+const WEIGHTS = { supports_edit: "Supports an edit", speaks_against: "Speaks against an edit", information: "" };
 function findings(list) {
   if (!list.length) return null;
   const lines = list.map(([source, weight, statement]) => el("li", null, el("small", null, `${SOURCES[source]}: `),
-    name(statement), WEIGHTS[weight] ? el("small", null, ` (${WEIGHTS[weight]})`) : null));
+    WEIGHTS[weight] ? el("strong", null, `${WEIGHTS[weight]}. `) : null, name(statement)));
   return el("section", null, el("h2", null, "Findings"), el("ul", null, ...lines));
 }
 // The path is shown too: a printed page has no links.

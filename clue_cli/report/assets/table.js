@@ -97,6 +97,7 @@ function tableRow(i) {
     el("td", { class: "thumb" }, el("a", { href: addressOf(i), tabindex: "-1", "aria-hidden": "true" }, thumbnail(row))),
     el("td", { class: "name" }, el("a", { href: addressOf(i) }, name(row[NAME])),
       row[PAGES] > 1 ? el("small", null, `page ${row[PAGE] + 1} of ${row[PAGES]}`) : null,
+      row[NOTE] ? el("small", null, row[NOTE]) : null,
       el("span", { class: "narrow" }, verdict(row[VERDICT]))),
     el("td", { class: "c-verdict" }, verdict(row[VERDICT])),
     el("td", { class: "num" }, fixed(row[SCORE], 3)),

@@ -1,5 +1,5 @@
-// The order of the fields in a row of the table of images, and of failures: see page_data.py.
-const [NAME, PAGE, PAGES, VERDICT, SCORE, CONFIDENCE, AREA, REGIONS, WIDTH, HEIGHT, THUMB] = Array(11).keys();
+// The order of the fields in a row of the table of images, and of failures: see `image_row` and `failure_row` in report/__init__.py.
+const [NAME, PAGE, PAGES, VERDICT, SCORE, CONFIDENCE, AREA, REGIONS, WIDTH, HEIGHT, THUMB, NOTE] = Array(12).keys();
 const [F_NAME, F_PAGE, F_STEP, F_CODE, F_MESSAGE, F_ADVICE, F_SHA] = Array(7).keys();
 const VERDICTS = { forged: "Forged", inconclusive: "Inconclusive", no_evidence: "No evidence" };
 const RANK = { forged: 0, inconclusive: 1, no_evidence: 2 };

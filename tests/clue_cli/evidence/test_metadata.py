@@ -119,8 +119,6 @@ def test_an_honest_file_has_no_findings() -> None:
         (None, b'<x xmp:CreatorTool="GIMP 2.10"/>', "XMP says it was made with GIMP 2.10."),
         (None, b"<xmp:CreatorTool>Snapseed</xmp:CreatorTool>", "XMP says it was made with Snapseed."),
         ("GIMP 2.10", b'<x xmp:CreatorTool="GIMP 2.10"/>', "EXIF says it was last saved by GIMP 2.10."),
-        (None, b"digitalsourcetype/trainedAlgorithmicMedia", "generative model"),
-        (None, b"digitalsourcetype/compositeWithTrainedAlgorithmicMedia", "generative model"),
         (None, b'<x xmp:CreatorTool="NIKON Z 6"/>', ""),
     ],
 )

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from clue_cli import report
-from clue_cli.records import Counts, ImageRecord, RunRecord, Verdict
+from clue_cli.records import BoundingBox, Counts, Finding, ImageRecord, NotExamined, Origin, RunRecord, Verdict, Weight
 from clue_cli.report import (
     asset,
     embed,
@@ -396,8 +396,16 @@ def test_a_row_has_what_the_table_sorts_by() -> None:
     record = record_of(SHAPES[8], "case7/scan.tif.p0001")
     assert image_row(record) == [
         "case7/scan.tif", 1, 2, "forged", 0.7777, pytest.approx(0.7777), pytest.approx(0.015), 1, 700, 990,
-        "previews/case7/scan.tif.p0001.thumb.jpg",
+        "previews/case7/scan.tif.p0001.thumb.jpg", "",
     ]  # fmt: skip
+
+
+def test_a_row_notes_what_the_verdict_does_not_say() -> None:
+    record = record_of(SHAPES[0], "a")
+    claim = Finding(kind="x", source=Origin.METADATA, statement="s", weight=Weight.SUPPORTS_EDIT)
+    missing = NotExamined(rows=[5, 9], box=BoundingBox(x=0, y=5, width=9, height=5), reason="r")
+    record = record.model_copy(update={"findings": [claim, claim], "not_examined": [missing]})
+    assert image_row(record)[-1] == "not all of it examined; 2 findings outside the pixels support an edit"
 
 
 def test_the_details_hold_the_rest_of_the_record() -> None:

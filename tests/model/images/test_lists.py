@@ -16,7 +16,7 @@ from model.datasets.sample import Sample
 from tests.model.data.made import touch
 
 
-def told(root: Path, samples: list[Sample]) -> list[tuple[str, str | None, str]]:
+def listed(root: Path, samples: list[Sample]) -> list[tuple[str, str | None, str]]:
     def below(paths: tuple[Path, ...]) -> str | None:
         return str(paths[0].relative_to(root)) if paths else None
 
@@ -38,7 +38,7 @@ def test_list(tmp_path: Path, name: str, text: str) -> None:
     touch(tmp_path, "a.jpg", "a.png", "b.jpg")
     (tmp_path / name).write_bytes(text.encode())
     found = list_images(Source("s", 1, ListFile(tmp_path / name)))
-    assert told(tmp_path, found.samples) == [("a.jpg", "a.png", "one"), ("b.jpg", None, "b")]
+    assert listed(tmp_path, found.samples) == [("a.jpg", "a.png", "one"), ("b.jpg", None, "b")]
     assert not found.problems
 
 
@@ -49,7 +49,7 @@ def test_rows_of_a_list_that_cannot_be_used_are_told(tmp_path: Path) -> None:
         f"image,mask\na.jpg,\na.jpg,\ngone.jpg,\na.jpg,gone.png\npipe.jpg,\n{'x' * 5000},\n"
     )
     found = list_images(Source("s", 1, ListFile(tmp_path / "l.csv", re.compile("^(z)"))))
-    assert told(tmp_path, found.samples) == [("a.jpg", None, "a")]
+    assert listed(tmp_path, found.samples) == [("a.jpg", None, "a")]
     assert [re.search(r"l\.csv:(\d)", problem)[1] for problem in found.problems] == ["3", "4", "5", "6", "7"]  # type: ignore[index]
 
 
@@ -118,13 +118,13 @@ def test_the_image_counts_before_the_file(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "b.jpg")
     (tmp_path / "l.csv").write_text("file,image\nb.jpg,a.jpg\nb.jpg,\n")
     found = list_images(Source("s", 1, ListFile(tmp_path / "l.csv")))
-    assert told(tmp_path, found.samples) == [("a.jpg", None, "a"), ("b.jpg", None, "b")]
+    assert listed(tmp_path, found.samples) == [("a.jpg", None, "a"), ("b.jpg", None, "b")]
 
 
 def test_columns_that_are_none_of_ours_may_have_any_name(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "a.png")
     (tmp_path / "l.csv").write_text("image,mask,mask_path,Photo\na.jpg,a.png,b.png,\n")
     source = Source("s", 1, ListFile(tmp_path / "l.csv"))
-    assert told(tmp_path, list_images(source).samples) == [("a.jpg", "a.png", "a")]
+    assert listed(tmp_path, list_images(source).samples) == [("a.jpg", "a.png", "a")]
     (tmp_path / "l.csv").write_text("image,mask_area\na.jpg,0.25\n")
-    assert told(tmp_path, list_images(source).samples) == [("a.jpg", None, "a")]
+    assert listed(tmp_path, list_images(source).samples) == [("a.jpg", None, "a")]

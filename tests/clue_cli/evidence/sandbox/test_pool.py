@@ -99,11 +99,11 @@ def test_a_decoder_that_lies_is_not_believed_much() -> None:
     (finding,) = _findings(
         [
             said(kind="marked_regions", source="pixels"),
-            said(statement="\u202e" * 9000, weight="speaks_against", data={"a b": 1, "c": "\x1b["}),
+            said(statement="\u202e" * 19000, weight="speaks_against", data={"a b": 1, "c": "\x1b["}),
         ]
     )
     assert (finding.kind, finding.weight, finding.data) == ("odd", Weight.INFORMATION, {"c": "\ufffd["})
-    assert finding.statement == "\ufffd" * 2000
+    assert finding.statement == "\ufffd" * 4000
 
 
 def test_a_photo_carries_what_is_known_about_it(pool: DecodePool) -> None:
@@ -116,6 +116,27 @@ def test_a_photo_carries_what_is_known_about_it(pool: DecodePool) -> None:
         "The name says jpeg, the content is png.",
     ]
     np.testing.assert_array_equal(photo.pixels, np.asarray(pictures.photo()))
+
+
+def test_findings_arrive_whole() -> None:
+    steps = "".join(
+        f'<rdf:li e:action="saved" e:softwareAgent="Adobe Photoshop 25.{step} (Windows)" e:when="2024"/>'
+        for step in range(8)
+    )
+    xmp = (
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns:m="http://ns.adobe.com/xap/1.0/mm/" '
+        'xmlns:e="http://ns.adobe.com/xap/1.0/sType/ResourceEvent#">'
+        f"<m:History><rdf:Seq>{steps}</rdf:Seq></m:History></rdf:RDF>"
+    )
+    once = Image.open(io.BytesIO(pictures.jpeg(480, 320, quality=50)))
+    with DecodePool(1, as_evidence=True) as pool:
+        (photo,) = decode(pool, pictures.encoded(once, "JPEG", quality=90, xmp=xmp.encode()))
+    assert isinstance(photo, Photo)
+    found = {finding.kind: finding for finding in photo.findings}
+    assert found["edit_history"].statement.endswith("whether or not its content was changed.")
+    assert found["edit_history"].weight is Weight.SUPPORTS_EDIT
+    assert found["edit_history"].data == {"steps": 8}
+    assert found["compressed_twice"].data["earlier_step"]
 
 
 def test_a_turned_photo_arrives_as_stored(pool: DecodePool) -> None:
