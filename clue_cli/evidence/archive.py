@@ -119,7 +119,8 @@ def source_events(source: Source, options: ArchiveOptions) -> Iterator[Event]:
                 source = replace(source, item=replace(source.item, findings=(*source.item.findings, finding)))
             yield from _archive_events(source, type_name, options)
         case Kind.FOREIGN_ARCHIVE:
-            what, advice = FORMATS[type_name].title or f"{type_name} archives", FORMATS[type_name].advice
+            entry = FORMATS[type_name]
+            what, advice = entry.title or f"{entry.short} archives", entry.advice
             if type_name == "ole" and source.name.lower().startswith(("thumbs.db", "ehthumbs")):
                 what = "thumbnail caches of Windows"
                 advice = "Extract their pictures with a viewer of thumbnail caches, and scan those."

@@ -38,7 +38,7 @@ _SOURCE_TYPES: Mapping[str, tuple[str, Weight]] = {
     "algorithmicmedia": ("made by a program", Weight.SUPPORTS_EDIT),
     "compositesynthetic": ("a composite with generated elements", Weight.SUPPORTS_EDIT),
     "composite": ("a composite of several pictures", Weight.SUPPORTS_EDIT),
-    "compositecapture": ("a composite of several captures", Weight.SUPPORTS_EDIT),
+    "compositecapture": ("a composite of several captures, as for HDR or a panorama", Weight.INFORMATION),
     "humanedits": ("edited by a person", Weight.SUPPORTS_EDIT),
     "minorhumanedits": ("retouched by a person", Weight.SUPPORTS_EDIT),
     "digitalart": ("drawn on a computer", Weight.SUPPORTS_EDIT),

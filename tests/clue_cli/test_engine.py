@@ -179,7 +179,7 @@ def test_what_a_lost_network_held_goes_to_the_others() -> None:
 def test_without_networks_nothing_goes_on(devices: int) -> None:
     with pytest.raises(ClueError, match=r"It burned down\. No device is left\.") as error:
         Run(*(Lost() for _ in range(devices)))()
-    assert "goes on from there" in str(error.value.advice)
+    assert "continues from there" in str(error.value.advice)
 
 
 def in_thread(work: Callable[[], None]) -> threading.Thread:
