@@ -103,7 +103,7 @@ FAILURES: list[tuple[str, str, str]] = [
     ("cut.zip", "archive_corrupt", "damaged or cut"),
     ("locked.zip!/secret.png", "archive_encrypted", "encrypted"),
     ("deep.zip!/level2.zip!/level1.zip!/level0.zip", "archive_too_deep", "--archive-depth"),
-    ("old.rar", "unsupported_format", "rar"),
+    ("old.rar", "unsupported_format", "RAR archives"),
     ("round", "link_loop", "in a circle"),
     ("up/again", "link_loop", "leads back"),
     ("gone.jpg", "unreadable", "does not exist"),
