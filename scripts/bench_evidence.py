@@ -24,6 +24,7 @@ import importlib.util
 import io
 import json
 import random
+import runpy
 import statistics
 import struct
 import subprocess
@@ -49,6 +50,7 @@ from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.streams import DecodeLimits
 from clue_cli.evidence.walk import walk
 
+TESTS = Path(__file__).resolve().parent.parent / "tests"
 MARKUP = '<script>alert("x")</script>\u202e{{7*7}}&amp;\n\x1b[31m'
 CUTS = 10
 FLIPS = 3
@@ -142,11 +144,9 @@ def pictures() -> Iterator[tuple[str, bytes]]:
     yield "one.jp2", saved(first, "JPEG2000")
     yield "codestream.j2k", saved(first, "JPEG2000", no_jp2=True)
     yield "one.psd", psd(first)
-    if importlib.util.find_spec("pillow_heif"):
-        import pillow_heif
-
-        pillow_heif.register_heif_opener()
-        yield "one.heic", saved(first, "HEIF", exif=marked_exif())
+    heic = runpy.run_path(str(TESTS / "faults" / "heic.py"))["heic"]  # nothing that is installed writes one
+    yield "one.heic", heic()
+    yield "burst.heic", heic(pictures=3, main=1, maps=1, described=1)
 
 
 def psd(image: Image.Image) -> bytes:
