@@ -88,6 +88,8 @@ def source_events(source: Source, options: ArchiveOptions) -> Iterator[Event]:
     locator, type_name, claim = source.item.locator, sniff(head), claimed_type(source.name)
     if claim == "zip" != type_name and source.seekable is not None and _ends_as_zip(source.seekable):
         type_name = "zip"  # what was put before it comes out as what it is
+    if type_name == "ole" and claim == "msg":
+        type_name = "msg"
     if kind_of(type_name) is Kind.OTHER and is_archive(claim):
         if not head:
             failure = ReadFailure(FailureCode.EMPTY_FILE, "The file is empty.")

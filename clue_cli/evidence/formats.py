@@ -67,9 +67,10 @@ _DEVELOP = "Develop it with a raw converter and scan that, or install the extra:
 _MOUNT = "Mount the disk image read-only and scan the mount point."
 _UNPACK = "Unpack it to a folder and scan the folder."
 
-_SAVE = "Save a message as .eml, and a document as .docx, .xlsx, .pptx or PDF without a password, and scan that."
+_SAVE = "Save it as .docx, .xlsx, .pptx or PDF without a password, and scan that."
+_EXTRACT_MAIL = "Save the message as .eml, or extract it (for instance with tnef), and scan that."
 _EXTRACT = "Export its mails as .eml or .mbox (for instance with readpst) and scan those."
-_OLE = "older or password-protected Office documents and Outlook messages"
+_OLE = "older or password-protected Office documents"
 _IMAGES = "disk images"
 _OFFICE = ("docx", "docm", "dotx", "pptx", "pptm", "ppsx", "xlsx", "xlsm", "odt", "odp", "ods", "odg", "ott", "epub")
 
@@ -116,8 +117,9 @@ FORMATS: dict[str, Format] = {
         Format("lz4", Kind.FOREIGN_ARCHIVE, ("lz4",), advice=_UNPACK),
         Format("lzip", Kind.FOREIGN_ARCHIVE, ("lz", "tlz"), advice=_UNPACK),
         Format("compress", Kind.FOREIGN_ARCHIVE, ("z",), advice=_UNPACK, title="files of Unix compress"),
-        Format("ole", Kind.FOREIGN_ARCHIVE, ("msg",), advice=_SAVE, title=_OLE),
-        Format("tnef", Kind.FOREIGN_ARCHIVE, ("tnef",), advice=_SAVE, title="Outlook's winmail.dat"),
+        Format("msg", Kind.ARCHIVE, ("msg", "oft"), container="msg"),
+        Format("ole", Kind.FOREIGN_ARCHIVE, (), advice=_SAVE, title=_OLE),
+        Format("tnef", Kind.FOREIGN_ARCHIVE, ("tnef",), advice=_EXTRACT_MAIL, title="Outlook's winmail.dat"),
         Format("pst", Kind.FOREIGN_ARCHIVE, ("pst", "ost"), advice=_EXTRACT, title="Outlook mailboxes"),
         Format("ewf", Kind.FOREIGN_ARCHIVE, ("e01", "ex01", "s01"), advice=_MOUNT, title=f"EnCase {_IMAGES}"),
         Format("l01", Kind.FOREIGN_ARCHIVE, ("l01", "lx01"), advice=_MOUNT, title="EnCase logical evidence files"),
@@ -396,7 +398,7 @@ _HOLDER_NAMES = {
     extension: kind
     for kind, extensions in {
         "video": "3g2 3gp asf avi flv m2ts m4v mkv mov mp4 mpeg mpg mts ogv vob webm wmv",
-        "mail file": "msf oft",
+        "mail file": "msf",
         "document": "doc dot ppt pps pot xls xlt vsd pub rtf djvu eps ps xps oxps one mobi azw azw3 pages key numbers "
         "fodt fods fodp fodg",
         "metafile": "emf emz wmf wmz",
@@ -426,10 +428,10 @@ def archive_holder(name: str) -> str | None:
     claim = claimed_type(name)
     if not is_archive(claim):
         return _HOLDER_NAMES.get(extension_of(name))
-    if claim == "pdf":
-        return "PDF"
+    if claim in ("pdf", "eml", "mbox", "msg"):
+        return "PDF" if claim == "pdf" else "mail file"
     advice = FORMATS[claim or UNKNOWN].advice
-    return {_MOUNT: "disk image", _EXTRACT: "mail file", _SAVE: "mail file"}.get(advice or "", "archive")
+    return {_MOUNT: "disk image", _EXTRACT: "mail file", _EXTRACT_MAIL: "mail file"}.get(advice or "", "archive")
 
 
 def not_opened(counts: Mapping[str, int]) -> str:

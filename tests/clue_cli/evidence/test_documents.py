@@ -21,6 +21,7 @@ from clue_cli.evidence.streams import ArchiveLimits
 from clue_cli.records import FailureCode
 from tests.clue_cli.evidence.collect import Found, collect
 from tests.faults import archives, pictures
+from tests.faults.compound import compound
 
 if TYPE_CHECKING:
     import pikepdf
@@ -556,3 +557,46 @@ def test_of_a_document_only_pictures_and_embedded_files_are_looked_at(tmp_path: 
     }
     assert found.others == []
     assert found.failures == {f"{name}!/word/media/bad.jpg": FailureCode.NOT_AN_IMAGE}
+
+
+def message(attachments: dict[str, bytes], inside: str = "") -> dict[str, bytes]:
+    """The streams of a message of Outlook."""
+    streams = {f"{inside}__properties_version1.0": bytes(64)}
+    for number, (name, content) in enumerate(attachments.items()):
+        place = f"{inside}__attach_version1.0_#{number:08X}"
+        streams[f"{place}/__substg1.0_37010102"] = content
+        if name:
+            streams[f"{place}/__substg1.0_3707001F"] = name.encode("utf-16-le")
+    return streams
+
+
+LARGE = pictures.encoded(pictures.photo(200, 160), "PNG")
+
+
+def test_attachments_of_a_message_of_outlook_are_read(tmp_path: Path) -> None:
+    inner = message({"b.png": LARGE + b"2"}, "__attach_version1.0_#00000002/__substg1.0_3701000D/")
+    data = compound(message({"caf\u00e9.png": LARGE, "": LARGE + b"1"}) | inner)
+    found = scan(tmp_path, data, "mail.msg")
+    assert found.pictures == {
+        "mail.msg!/attachment-1/caf\u00e9.png": LARGE,
+        "mail.msg!/attachment-2": LARGE + b"1",
+        "mail.msg!/attachment-3/attachment-1/b.png": LARGE + b"2",
+    }
+    assert not found.failures
+
+
+def test_a_compound_file_that_is_no_message_and_a_damaged_one_are_named(tmp_path: Path) -> None:
+    found = scan(tmp_path, compound({"WordDocument": bytes(5000)}), "mail.msg")
+    assert found.failures == {"mail.msg": FailureCode.UNSUPPORTED_FORMAT}
+    found = scan(tmp_path, compound({"WordDocument": bytes(5000)}), "old.doc")
+    assert found.failures == {"old.doc": FailureCode.UNSUPPORTED_FORMAT}
+    data = compound(message({"a.png": LARGE, "../../b\x1b.png": LARGE + b"1"}))
+    for length in range(0, len(data), 1500):
+        found = scan(tmp_path, data[:length], "mail.msg")
+        assert found.failures or length == 0, length
+    rng = random.Random(3)
+    for _ in range(40):
+        flipped = bytearray(data)
+        for _ in range(6):
+            flipped[rng.randrange(8, len(data))] = rng.randrange(256)
+        scan(tmp_path, bytes(flipped), "mail.msg")
