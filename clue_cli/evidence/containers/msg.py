@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import olefile
 
@@ -36,7 +36,7 @@ def members(archive: Archive, budget: Budget) -> Iterator[Member]:
         raise ReadFailure(FailureCode.ARCHIVE_CORRUPT, "The message is damaged or cut.") from error
 
 
-def _attachments(ole: olefile.OleFileIO, place: tuple[str, ...], prefix: str, budget: Budget) -> Iterator[Member]:
+def _attachments(ole: olefile.OleFileIO[Any], place: tuple[str, ...], prefix: str, budget: Budget) -> Iterator[Member]:
     depth = len(place)
     entries = [entry for entry in ole.listdir(streams=True, storages=True) if tuple(entry[:depth]) == place]
     found = sorted({entry[depth] for entry in entries if len(entry) > depth and entry[depth].startswith(_ATTACHMENT)})
@@ -57,7 +57,7 @@ def _attachments(ole: olefile.OleFileIO, place: tuple[str, ...], prefix: str, bu
             yield Member(number_of, None, refused(FailureCode.UNSUPPORTED_FORMAT, words))
 
 
-def _name(ole: olefile.OleFileIO, place: tuple[str, ...]) -> str:
+def _name(ole: olefile.OleFileIO[Any], place: tuple[str, ...]) -> str:
     for start in _NAMES:
         for ending, coding in (("001F", "utf-16-le"), ("001E", "cp1252")):
             if ole.exists([*place, start + ending]):
@@ -66,5 +66,5 @@ def _name(ole: olefile.OleFileIO, place: tuple[str, ...]) -> str:
     return ""
 
 
-def _open(ole: olefile.OleFileIO, place: list[str], size: int, budget: Budget) -> BinaryIO:
+def _open(ole: olefile.OleFileIO[Any], place: list[str], size: int, budget: Budget) -> BinaryIO:
     return cast(BinaryIO, Metered(ole.openstream(place), budget, lambda: size))
