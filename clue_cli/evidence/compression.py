@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegPresets
 
-from clue_cli.records import Finding, Origin
+from clue_cli.records import Finding, Origin, Weight
 
 Table = tuple[int, ...]
 """64 quantization steps, row by row."""
@@ -40,12 +40,13 @@ _LARGEST = 14
 """Quantized coefficients of a larger magnitude are left out."""
 
 
-def compression_findings(image: Image.Image, rgb: Image.Image) -> list[Finding]:
+def compression_findings(image: Image.Image, rgb: Image.Image, camera: bool = False) -> list[Finding]:
     """Findings about the compression of a JPEG.
 
     Args:
         image: the opened file, which has the tables.
         rgb: its pixels as stored.
+        camera: whether its EXIF names a camera and no program.
     """
     tables: Mapping[int, Sequence[int]] = getattr(image, "quantization", {})
     layers: Sequence[tuple[int, int, int, int]] = getattr(image, "layer", ())
@@ -54,12 +55,13 @@ def compression_findings(image: Image.Image, rgb: Image.Image) -> list[Finding]:
     used = [tuple(tables[layer[3]]) for layer in layers if layer[3] in tables]
     if not used:
         return []
-    return [_tables(used, _subsampling(layers)), *_earlier(used[0], rgb)]
+    return [_tables(used, _subsampling(layers), camera), *_earlier(used[0], rgb)]
 
 
-def _tables(used: Sequence[Table], subsampling: str) -> Finding:
+def _tables(used: Sequence[Table], subsampling: str, camera: bool) -> Finding:
     luma, chroma = used[0], used[1] if len(used) > 1 else None
     qualities = [q for q in (_standard_quality(table, kind) for table, kind in zip(used[:2], _STANDARD)) if q]  # noqa: B905
+    weight = Weight.INFORMATION
     data: dict[str, str | int | float | bool | None] = {
         "luma_mean": round(sum(luma) / 64, 2),
         "chroma_mean": round(sum(chroma) / 64, 2) if chroma else None,
@@ -78,12 +80,15 @@ def _tables(used: Sequence[Table], subsampling: str) -> Finding:
             f"Its quantization tables are those of Photoshop's setting {name}{tail}: it was saved by Photoshop, or by "
             "a program that copies these tables, and not by a camera."
         )
+        if camera:
+            statement += " EXIF names a camera alone."
+            weight = Weight.SUPPORTS_EDIT
     else:
         statement = (
             f"Its quantization tables are not the standard ones (mean step {data['luma_mean']:g} of luminance{tail}): "
             "many cameras have tables of their own, and so have some programs."
         )
-    return Finding(kind="quantization_tables", source=Origin.FILE, statement=statement, data=data)
+    return Finding(kind="quantization_tables", source=Origin.FILE, statement=statement, data=data, weight=weight)
 
 
 def _subsampling(layers: Sequence[tuple[int, int, int, int]]) -> str:

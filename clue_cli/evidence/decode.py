@@ -263,8 +263,9 @@ class _Pages:
                 note = "Rows are those of the picture as stored, before it is turned for display."
                 found.findings.append(file_finding("rows_as_stored", note))
             decoding.append(f"EXIF orientation {orientation} applied")
+        camera = bool(exif.camera_make) and not any(finding.kind == "editing_software" for finding in findings)
         if self._type == "jpeg" and self._as_evidence and found.rows is None:
-            findings = [*findings, *compression_findings(image, found.image)]
+            findings = [*findings, *compression_findings(image, found.image, camera)]
         if image.info.get("icc_profile"):
             decoding.append("ICC profile present, not applied")
         said = [f"Pillow: {words(entry.message)}" for entry in self._caught[:_WARNINGS]]

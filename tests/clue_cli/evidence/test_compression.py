@@ -6,10 +6,10 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image, JpegPresets
+from PIL import Image
 
 from clue_cli.evidence.compression import GAIN, compression_findings, earlier_compression
-from clue_cli.records import Finding
+from clue_cli.records import Finding, Weight
 from tests.faults import pictures
 
 
@@ -40,7 +40,10 @@ def test_standard_tables_are_named_by_their_quality(quality: int) -> None:
 def test_tables_of_photoshop_are_named() -> None:
     found = opened(pictures.encoded(pictures.photo(), "JPEG", quality="web_high"))[0]
     assert found.data["program"] == "Photoshop, Save for Web, high"
-    assert JpegPresets.presets["web_high"]
+    assert found.weight is Weight.INFORMATION
+    with Image.open(io.BytesIO(pictures.encoded(pictures.photo(), "JPEG", quality="web_high"))) as image:
+        named = compression_findings(image, image.convert("RGB"), camera=True)[0]
+    assert named.weight is Weight.SUPPORTS_EDIT, "a camera does not write them"
 
 
 def test_other_tables_are_described_and_grey_pictures_have_one() -> None:
