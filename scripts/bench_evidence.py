@@ -24,18 +24,15 @@ import importlib.util
 import io
 import json
 import random
-import runpy
 import statistics
 import struct
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
-import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +47,9 @@ from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.streams import DecodeLimits
 from clue_cli.evidence.walk import walk
 
-TESTS = Path(__file__).resolve().parent.parent / "tests"
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tests.faults import archives, heic
+
 MARKUP = '<script>alert("x")</script>\u202e{{7*7}}&amp;\n\x1b[31m'
 CUTS = 10
 FLIPS = 3
@@ -144,9 +143,8 @@ def pictures() -> Iterator[tuple[str, bytes]]:
     yield "one.jp2", saved(first, "JPEG2000")
     yield "codestream.j2k", saved(first, "JPEG2000", no_jp2=True)
     yield "one.psd", psd(first)
-    heic = runpy.run_path(str(TESTS / "faults" / "heic.py"))["heic"]  # nothing that is installed writes one
-    yield "one.heic", heic()
-    yield "burst.heic", heic(pictures=3, main=1, maps=1, described=1)
+    yield "one.heic", heic.heic()
+    yield "burst.heic", heic.heic(pictures=3, main=1, maps=1, described=1)
 
 
 def psd(image: Image.Image) -> bytes:
@@ -156,52 +154,32 @@ def psd(image: Image.Image) -> bytes:
     return head + bytes(12) + bytes(2) + np.asarray(image).transpose(2, 0, 1).tobytes()
 
 
-def zipped(members: Mapping[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
-    return buffer.getvalue()
-
-
-def taped(members: Mapping[str, bytes], mode: str = "w") -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=mode) as archive:  # type: ignore[call-overload]
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
-
-
 def containers() -> Iterator[tuple[str, bytes, int]]:
     """Name, bytes, and the number of pictures in a whole container of every kind."""
     jpeg, png = saved(photo(11), "JPEG"), saved(photo(12), "PNG")
     marked = f"a{MARKUP}.jpg".replace("/", "")
     members = {"DCIM/a.jpg": jpeg, "b.png": png, marked: saved(photo(13), "JPEG")}
-    yield "three.zip", zipped(members), 3
-    yield "three.tar", taped(members), 3
-    yield "three.tar.gz", taped(members, "w:gz"), 3
-    yield "three.tar.bz2", taped(members, "w:bz2"), 3
-    yield "three.tar.xz", taped(members, "w:xz"), 3
-    yield "two.tar", taped({"a.jpg": jpeg}) + taped({"b.png": png}), 2
+    yield "three.zip", archives.zip_of(members), 3
+    yield "three.tar", archives.tar_of(members), 3
+    yield "three.tar.gz", archives.tar_of(members, "w:gz"), 3
+    yield "three.tar.bz2", archives.tar_of(members, "w:bz2"), 3
+    yield "three.tar.xz", archives.tar_of(members, "w:xz"), 3
+    yield "two.tar", archives.tar_of({"a.jpg": jpeg}) + archives.tar_of({"b.png": png}), 2
     yield "one.jpg.gz", gzip.compress(jpeg), 1
-    yield "nested.zip", zipped({"inner.zip": zipped({"a.jpg": jpeg}), "b.tar": taped({"b.png": png})}), 2
+    yield (
+        "nested.zip",
+        archives.zip_of({"inner.zip": archives.zip_of({"a.jpg": jpeg}), "b.tar": archives.tar_of({"b.png": png})}),
+        2,
+    )
     if importlib.util.find_spec("py7zr"):
-        import py7zr
-
-        buffer = io.BytesIO()
-        with py7zr.SevenZipFile(buffer, "w") as archive:
-            archive.writestr(jpeg, "a.jpg")
-            archive.writestr(png, "b.png")
-        yield "two.7z", buffer.getvalue(), 2
+        yield "two.7z", archives.seven_zip_of({"a.jpg": jpeg, "b.png": png}), 2
     yield "two.pdf", saved(photo(14), "PDF", save_all=True, append_images=[photo(15)], title=MARKUP), 2
     xml = b'<?xml version="1.0"?><x/>'
     word = {"[Content_Types].xml": xml, "word/document.xml": xml, "word/media/image1.jpeg": jpeg}
-    yield "report.docx", zipped(word), 1
+    yield "report.docx", archives.zip_of(word), 1
     yield (
         "slides.odp",
-        zipped({"mimetype": b"application/vnd.oasis.opendocument.presentation", "Pictures/1.png": png}),
+        archives.zip_of({"mimetype": b"application/vnd.oasis.opendocument.presentation", "Pictures/1.png": png}),
         1,
     )
     mail = email.message.EmailMessage()

@@ -55,21 +55,16 @@ _AI_EDIT = re.compile(
     r"edited with google ai|made with google ai|magic (?:eraser|editor)|generative (?:fill|edit|expand)", re.I
 )
 
-_GENERATORS: Mapping[str, str] = {
-    "workflow": "ComfyUI",
-    "prompt": "ComfyUI",
-    "parameters": "the Stable Diffusion web UI or a program like it",
-    "invokeai_metadata": "InvokeAI",
-    "sd-metadata": "InvokeAI",
-    "dream": "InvokeAI",
-    "fooocus_scheme": "Fooocus",
+_GENERATORS: Mapping[str, tuple[str, re.Pattern[str]]] = {
+    "workflow": ("ComfyUI", re.compile(r"\s*\{.*\"nodes\"", re.DOTALL)),
+    "prompt": ("ComfyUI", re.compile(r"\s*\{.*\"class_type\"", re.DOTALL)),
+    "parameters": ("the Stable Diffusion web UI", re.compile(r"(?=.*\bSteps: \d)(?=.*\bSampler: )", re.DOTALL)),
+    "invokeai_metadata": ("InvokeAI", re.compile(r"\s*\{")),
+    "sd-metadata": ("InvokeAI", re.compile(r"\s*\{")),
 }
-"""Text chunks of a PNG, in lower case, and who writes them."""
-_PHONE_EDITS: Mapping[bytes, str] = {
-    b"PhotoEditor_Re_Edit_Data": "Samsung's photo editor",
-    b"Image_UTC_Data_EraserInfo": "Samsung's object eraser",
-}
-"""Names of blocks at the end of a file that only an editor writes."""
+"""Text chunks of a PNG, in lower case, who writes them, and how they begin: other programs use the same names."""
+_SAMSUNG_EDIT = b"PhotoEditor_Re_Edit_Data"
+"""Name of a block behind the picture that Samsung's photo editor writes."""
 
 _IPTC = {(2, 65): "program", (2, 40): "instructions", (2, 110): "credit", (2, 115): "source", (2, 120): "caption"}
 _MCU = 16  # pixels; the largest block that a camera compresses together
@@ -156,12 +151,16 @@ def _xmp(packet: bytes) -> Iterator[Finding]:
     ):
         if known := _SOURCE_TYPES.get(code):
             words, weight = known
-            statement = f"XMP states IPTC's digital source type “{code}”: the picture is said to be {words}."
+            statement = (
+                f"XMP states IPTC's digital source type “{code}”: the picture is said to be {words}. Programs and "
+                "people set it, and can set it wrongly."
+            )
             yield _finding("digital_source_type", statement, weight, code=code)
     if credit := next((value for value in values if _AI_EDIT.search(value)), None):
         yield _finding(
             "generative_edit",
-            f"XMP says “{clean_text(credit, 80)}”, as phones and programs write after a change by a generative model.",
+            f"XMP says “{clean_text(credit, 80)}”, as phones and programs write after a change by a generative model; "
+            "a caption may use such words, too.",
             Weight.SUPPORTS_EDIT,
         )
 
@@ -214,7 +213,7 @@ def _iptc(image: Image.Image) -> Iterator[Finding]:
     if said.get("instructions", "").startswith("FBMD"):
         yield _finding(
             "social_network",
-            "IPTC has the mark that Facebook and Instagram set: the file was downloaded from there, and they compress "
+            "IPTC has a mark that Facebook and Instagram set (FBMD): the file seems to come from there. They compress "
             "every picture again.",
         )
         del said["instructions"]
@@ -226,12 +225,13 @@ def _iptc(image: Image.Image) -> Iterator[Finding]:
 def _texts(image: Image.Image, data: bytes) -> Iterator[Finding]:
     if image.format == "PNG":
         texts = {str(key): value for key, value in image.info.items() if isinstance(value, str)}  # `text` would decode
-        writers = {_GENERATORS[key.lower()] for key in texts if key.lower() in _GENERATORS}
+        known = ((_GENERATORS[key.lower()], text) for key, text in texts.items() if key.lower() in _GENERATORS)
+        writers = {name for (name, form), text in known if form.match(text)}
         if writers:
             who = ", ".join(sorted(writers))
             yield _finding(
                 "generator_settings",
-                f"The PNG carries settings of an image generator, as {who} writes them: it was made or changed there. "
+                f"The PNG carries settings of an image generator, as {who} writes them into what it makes or changes. "
                 "A photo can pass through such a program with small changes or none.",
                 Weight.SUPPORTS_EDIT,
             )
@@ -240,11 +240,11 @@ def _texts(image: Image.Image, data: bytes) -> Iterator[Finding]:
     comment = image.info.get("comment")
     if image.format in ("JPEG", "MPO") and comment and (text := clean_text(comment, 120)):
         yield _finding("comment", f"A comment in the file says “{text}”. Programs and web sites leave such comments.")
-    for name in dict.fromkeys(who for mark, who in _PHONE_EDITS.items() if mark in data):
+    if _SAMSUNG_EDIT in data:
         yield _finding(
             "phone_edit",
-            f"The file carries a block that {name} writes when a photo was edited there; it may have been a crop or a "
-            "filter.",
+            "The file carries a block that Samsung's photo editor writes when a photo was edited there; it may "
+            "have been a crop or a filter.",
             Weight.SUPPORTS_EDIT,
         )
 
@@ -282,8 +282,8 @@ def _exif(image: Image.Image, sized: bool) -> Iterator[Finding]:
     elif taken and changed and (changed - taken).total_seconds() > 60:
         yield _finding(
             "changed_later",
-            f"EXIF says the picture was taken on {taken} and last changed on {changed}. Importing, rotating and "
-            "renaming programs set that time as well.",
+            f"EXIF says the picture was taken on {taken} and last changed on {changed}. Programs that "
+            "import or rotate set that time as well.",
         )
     satellite = _time(f"{exif.get_ifd(0x8825).get(29, '')} 12:00:00")
     if taken and satellite and abs((satellite - taken).total_seconds()) > 48 * 3600:
@@ -298,8 +298,8 @@ def _exif(image: Image.Image, sized: bool) -> Iterator[Finding]:
     if make.strip("\0 ") and other:
         yield _finding(
             "camera_contradicts",
-            f"EXIF names the maker “{clean_text(make, 40)}” and the model “{clean_text(model, 40)}”, which is another "
-            "maker's: no camera writes that, some programs for scanners and phones do.",
+            f"EXIF names the maker “{clean_text(exif[0x010F], 40)}” and the model “{clean_text(exif[0x0110], 40)}”, "
+            "which is another maker's: the two were not written by one camera. Some programs write them wrongly.",
             Weight.SUPPORTS_EDIT,
         )
     if make.strip("\0 ") and not any(own.get(tag) for tag in (0x829A, 0x829D, 0x8827, 0x9201, 0x9202, 0x920A)):

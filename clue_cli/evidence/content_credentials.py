@@ -80,13 +80,17 @@ def _said(store: Mapping[str, Any]) -> list[Finding]:
     failures = (store.get("validation_results") or {}).get("activeManifest", {}).get("failure", [])
     broken = sorted({str(failure.get("code")) for failure in failures} - {_UNTRUSTED})
     by = f"{signer}{f' on {when}' if when else ''}"
-    if broken:
-        words = clean_text(", ".join(broken), 200)
+    words = clean_text(", ".join(broken), 200)
+    if any(code.endswith((".mismatch", ".missing")) for code in broken):
         statement = (
             f"Its content credentials (C2PA), signed by {by}, do not hold ({words}): the file or the credentials were "
-            "changed after signing. Programs that do not know of credentials break them by saving."
+            "changed after signing. Programs that do not know of credentials break them by saving, and so does the "
+            "loss of the file's end."
         )
         return [_finding(statement, Weight.SUPPORTS_EDIT, state="invalid", signer=signer)]
+    if broken:  # such as an expired certificate, or an unknown algorithm
+        statement = f"Its content credentials (C2PA), signed by {by}, could not be confirmed ({words})."
+        return [_finding(statement, state="not confirmed", signer=signer)]
     found = [
         _finding(
             f"Its content credentials (C2PA) hold: the file is as {by} signed it. Whether the signer is who it claims "

@@ -31,8 +31,8 @@ def members(archive: Archive, budget: Budget) -> Iterator[Member]:
                 raise ReadFailure(FailureCode.UNSUPPORTED_FORMAT, message)
             yield from _attachments(ole, (), "", budget)
     except (OSError, IndexError, ValueError) as error:
-        if isinstance(error, ReadFailure):
-            raise
+        if isinstance(error, ReadFailure) or getattr(error, "errno", None) is not None:
+            raise  # a disk that fails is no damaged message
         raise ReadFailure(FailureCode.ARCHIVE_CORRUPT, "The message is damaged or cut.") from error
 
 

@@ -10,13 +10,12 @@ import importlib
 import io
 import os
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, BinaryIO, cast
 
 from clue_cli.evidence.containers import Archive, Member, oddity
 from clue_cli.evidence.item import VIDEO_FRAME
 from clue_cli.evidence.streams import Budget, Metered, ReadFailure
-from clue_cli.records import FailureCode, Finding
+from clue_cli.records import FailureCode
 
 _CLOSED = "protocol_whitelist;none|format_whitelist;mov,mp4,matroska,webm,flv,asf,mpeg,avi,mpegts"
 """FFmpeg opens nothing but the stream that it is given, and no format that names other files."""
@@ -24,7 +23,7 @@ _CLOSED = "protocol_whitelist;none|format_whitelist;mov,mp4,matroska,webm,flv,as
 _MOST_PACKETS = 20_000_000
 _WORDS = (
     "It is a frame of a video. The model learned from photographs, not from video compression: what it marks here is "
-    "weak evidence, and no verdict."
+    "weak evidence."
 )
 
 
@@ -43,17 +42,14 @@ def members(archive: Archive, budget: Budget) -> Iterator[Member]:
             FailureCode.UNSUPPORTED_FORMAT,
             "No frame of the video can be decoded: it is cut, or of a kind that is not read.",
         )
+    finding = oddity(VIDEO_FRAME, _WORDS)
     source.seek(0)
     video = cv2.VideoCapture(source, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     try:
         for time in times:
-            yield Member(f"t={time / 1000:.2f}s", None, _opener(cv2, video, time, budget), findings=(_finding(),))
+            yield Member(f"t={time / 1000:.2f}s", None, _opener(cv2, video, time, budget), findings=(finding,))
     finally:
         video.release()
-
-
-def _finding() -> Finding:
-    return oddity(VIDEO_FRAME, _WORDS)
 
 
 def _keyframes(cv2: Any, source: BinaryIO) -> Iterator[float]:
@@ -90,4 +86,4 @@ def _opener(cv2: Any, video: Any, time: float, budget: Budget) -> Callable[[], B
             raise ReadFailure(FailureCode.CORRUPT_IMAGE, "This frame of the video cannot be decoded.")
         return cast(BinaryIO, Metered(io.BytesIO(png.tobytes()), budget, lambda: len(png)))
 
-    return partial(open_frame)
+    return open_frame

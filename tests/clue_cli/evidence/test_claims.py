@@ -173,6 +173,10 @@ def test_texts_of_generators_and_phones() -> None:
     found = by_kind(pictures.encoded(pictures.photo(), "PNG", pnginfo=info))
     assert "ComfyUI" in found["generator_settings"].statement
     assert found["software"].statement == "The PNG says it was written by Some Painter 2\ufffd."
+    other = PngImagePlugin.PngInfo()
+    for key, text in (("parameters", "gain 3"), ("prompt", "Name?"), ("workflow", "step 1, step 2")):
+        other.add_text(key, text)
+    assert findings(pictures.encoded(pictures.photo(), "PNG", pnginfo=other)) == [], "other programs use these names"
     phone = by_kind(pictures.jpeg() + b"\0\0\x01\x0a PhotoEditor_Re_Edit_Data{}SEFT")
     assert "Samsung" in phone["phone_edit"].statement
     comment = by_kind(pictures.jpeg(comment="CREATOR: gd-jpeg v1.0"))

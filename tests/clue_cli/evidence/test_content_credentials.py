@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from clue_cli.evidence import content_credentials
 from clue_cli.evidence.content_credentials import MARK, credential_findings
 from clue_cli.evidence.decode import Page, decode_pages
 from clue_cli.evidence.streams import DecodeLimits
@@ -55,6 +56,16 @@ def test_a_file_changed_after_signing_breaks_them(signed: bytes) -> None:
     (found,) = credential_findings(bytes(changed), "image/jpeg")
     assert found.data["state"] == "invalid"
     assert found.weight is Weight.SUPPORTS_EDIT
+
+
+def test_what_is_no_change_is_no_accusation() -> None:
+    store = {
+        "active_manifest": "a",
+        "manifests": {"a": {"signature_info": {"issuer": "X"}}},
+        "validation_results": {"activeManifest": {"failure": [{"code": "signingCredential.expired"}]}},
+    }
+    (found,) = content_credentials._said(store)
+    assert (found.data["state"], found.weight) == ("not confirmed", Weight.INFORMATION)
 
 
 def test_damaged_credentials_cost_a_finding(signed: bytes) -> None:
