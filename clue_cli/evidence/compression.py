@@ -28,7 +28,8 @@ SIDE = 512
 """Pixels. An earlier compression is searched for in a square of this side in the middle of the picture."""
 GAIN = 0.012
 """Mean gain in log-likelihood of a coefficient from which a file counts as compressed twice. It was chosen on 58 photos
-compressed once, where the largest gain is 0.008; on 58 others one of 290 files is above (`scripts/measure_resaved.py`)."""
+compressed once, where the largest gain is 0.008; on 58 others one of 290 files is above it
+(`scripts/measure_resaved.py`)."""
 
 _MODES = ((0, 1), (1, 0), (1, 1), (2, 0), (0, 2), (2, 1), (1, 2), (3, 0), (0, 3))
 """Frequencies (row, column) whose histograms are compared; higher ones are mostly zero."""
