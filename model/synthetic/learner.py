@@ -24,7 +24,7 @@ class Learner(Protocol):
     crop: int
 
     def inputs(self, pixels: NDArray[np.uint8]) -> dict[str, Tensor]:
-        """One crop, crop×crop×3 uint8, as the network takes it, without the batch dimension; used in worker processes."""
+        """One crop, crop×crop×3 uint8, as the network takes it, without a batch dimension; in worker processes."""
 
     def loss(self, inputs: dict[str, Tensor], generated: Tensor) -> Tensor:
         """The mean loss of a batch.
