@@ -16,10 +16,12 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.vae import Decoder
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -28,7 +30,7 @@ from model.branches.sd3_network import SD3Network
 from model.checkpoint import inspect
 from model.data.attacks import jpeg
 from model.data.filling import load_autoencoder
-from model.evaluation.bootstrap import statistic_estimates
+from model.evaluation.bootstrap import Statistic, statistic_estimates
 from model.evaluation.image_scores import Classes, Values, auc
 from model.evaluation.made import photos
 from model.images.pixels import Pixels, read_pixels
@@ -63,7 +65,8 @@ class MiniDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """A batch of latents, decoded."""
-        return F.pixel_shuffle(self.decoder(z * self.scale), self.fold)
+        decoded: Tensor = self.decoder(z * self.scale)
+        return F.pixel_shuffle(decoded, self.fold)
 
 
 def encoder_of_mini() -> tuple[Preset, SD3Network]:
@@ -78,8 +81,8 @@ class MiniAutoencoder(Autoencoder):
     """`mini`'s encoder with a decoder, as `reconstruction` uses one."""
 
     def __init__(self, preset: Preset, encoder: SD3Network, decoder: MiniDecoder) -> None:
-        super().__init__("mini", decoder, preset.vae, preset.tile, "")
-        self.encoder = encoder
+        super().__init__("mini", cast(AutoencoderKL, decoder), preset.vae, preset.tile, "")
+        self.encoder, self.decoder = encoder, decoder
 
     def encode(self, x: Tensor) -> Tensor:
         """By `mini`'s encoder."""
@@ -87,7 +90,8 @@ class MiniAutoencoder(Autoencoder):
 
     def decode(self, z: Tensor) -> Tensor:
         """By the small decoder."""
-        return (self.network(z) + 1) / 2
+        decoded: Tensor = self.decoder(z)
+        return (decoded + 1) / 2
 
 
 def train(args: argparse.Namespace) -> None:
@@ -142,9 +146,9 @@ def crops_of(data: Path) -> dict[str, Pixels]:
 def report(autoencoder: Autoencoder, others: dict[str, Callable[[Pixels], Pixels]], crops: dict[str, Pixels]) -> None:
     """Print the AUC of the score, and of the error alone, for photos against the same photos through each."""
     method = Reconstruction(autoencoder, None, (0.0,))
-    ways = {"as they are": lambda pixels: pixels, "this autoencoder": autoencoder.reconstruct} | others
-    found = {way: [method.detect(jpeg(f(p), QUALITY)) for p in crops.values()] for way, f in ways.items()}
-    real = found.pop("as they are")
+    ways = {"this autoencoder": autoencoder.reconstruct, **others}
+    real = [method.detect(jpeg(pixels, QUALITY)) for pixels in crops.values()]
+    found = {way: [method.detect(jpeg(through(p), QUALITY)) for p in crops.values()] for way, through in ways.items()}
     forged, sources = np.repeat([False, True], len(real)), [*crops, *crops]
     for way, made in found.items():
         both = [*real, *made]
@@ -152,7 +156,7 @@ def report(autoencoder: Autoencoder, others: dict[str, Callable[[Pixels], Pixels
             "score": np.array([d.score for d in both]),
             "error": np.array([-d.parts["error_0"] for d in both]),
         }
-        statistics = {name: partial(_auc, values, forged) for name, values in columns.items()}
+        statistics: dict[str, Statistic] = {n: partial(_auc, values, forged) for n, values in columns.items()}
         for name, cell in statistic_estimates(statistics, forged.astype(np.int64), 0, sources=sources).items():
             print(f"{way}: AUC of the {name} {cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}], n {len(real)} pairs")
     print("error of photos", np.median([d.parts["error_0"] for d in real]), "grey levels, median", flush=True)
@@ -176,7 +180,7 @@ def main() -> None:
     training = commands.add_parser("train")
     training.add_argument("--data", type=Path, required=True)
     training.add_argument("--out", type=Path, required=True)
-    training.add_argument("--minutes", type=float, default=12, help="of computing time")
+    training.add_argument("--minutes", type=float, default=12, help="of processor time")
     training.add_argument("--seed", type=int, default=1)
     training.set_defaults(run=train)
     measuring = commands.add_parser("measure")

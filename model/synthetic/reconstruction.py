@@ -154,9 +154,9 @@ class Reconstruction:
             raise ValueError(
                 f"the picture has {width}×{height} pixels; reconstruction needs at least {SMALLEST}×{SMALLEST}"
             )
-        seed, biased, parts = content_seed(pixels), without_trace(pixels), {}
-        total = np.zeros(_cells(height, width))
-        ratios = []
+        seed, biased = content_seed(pixels), without_trace(pixels)
+        total, ratios = np.zeros(_cells(height, width)), []
+        parts: dict[str, float] = {}
         for level in self.levels:
             own = band_errors(pixels, self._reconstructed(pixels, level, seed))
             other = band_errors(biased, self._reconstructed(biased, level, seed))
@@ -243,11 +243,10 @@ def _cells(height: int, width: int) -> tuple[int, int]:
 
 def _cell_means(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Means of the cells, of what there is of them at the edges."""
-    for axis in (0, 1):
-        starts = np.arange(0, values.shape[axis], CELL)
-        sizes = np.diff([*starts, values.shape[axis]]).astype(np.float32)
-        values = np.add.reduceat(values, starts, axis) / (sizes[:, None] if axis == 0 else sizes)
-    return values
+    rows, columns = (np.arange(0, side, CELL) for side in values.shape)
+    sums = np.add.reduceat(np.add.reduceat(values, rows, 0), columns, 1)
+    heights, widths = (np.diff(starts, append=side) for starts, side in zip((rows, columns), values.shape, strict=True))
+    return np.asarray(sums / np.outer(heights, widths), np.float32)
 
 
 def _geometric(errors: NDArray[np.float32]) -> float:

@@ -27,7 +27,7 @@ class Known:
         height, width = pixels.shape[:2]
         wide = np.pad(pixels, ((0, 0), (0, -width % 8), (0, 0)), mode="symmetric").astype(np.float32)
         means = wide.reshape(height, -1, 8, 3).mean(2).repeat(8, 1)[:, :width]
-        return (means + 0.5).astype(np.uint8)
+        return np.asarray(means + 0.5, np.uint8)
 
 
 KNOWN: Any = Known()
@@ -38,14 +38,14 @@ def photo(seed: int, plain: float) -> NDArray[np.uint8]:
     """Texture, of which the upper part is a plain background."""
     texture = np.random.default_rng(seed).normal(128, 30, (SIDE, SIDE, 3))
     texture[: int(SIDE * plain)] = 128
-    return texture.clip(0, 255).astype(np.uint8)
+    return np.asarray(texture.clip(0, 255), np.uint8)
 
 
 def generated(seed: int, plain: float) -> NDArray[np.uint8]:
     """The same through the autoencoder, then the noise of a later compression."""
     made = KNOWN.reconstruct(photo(seed, plain)) + np.random.default_rng(seed + 1).normal(0, 6, (SIDE, SIDE, 3))
     made[: int(SIDE * plain)] = 128
-    return made.clip(0, 255).astype(np.uint8)
+    return np.asarray(made.clip(0, 255), np.uint8)
 
 
 def test_the_score_follows_the_trace_and_not_the_content() -> None:
