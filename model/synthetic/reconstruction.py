@@ -103,8 +103,8 @@ def _limits(base: str) -> tuple[str, ...]:
         "all other generators look like photographs.",
         "A photograph that was passed through such an autoencoder is found as well: what is found is the trace of the "
         "autoencoder, not that the content was invented.",
-        "Resizing and strong compression remove the trace.",
-        "It is not calibrated: until `clue calibrate --task synthetic:reconstruction` was run on photographs like "
+        "Resizing and strong compression remove the trace, and the score depends on how a picture was compressed.",
+        "No calibration comes with it: without one that `clue calibrate --task synthetic` fitted on photographs like "
         "those that are judged, every verdict is inconclusive.",
     )
 

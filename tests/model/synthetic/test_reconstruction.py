@@ -119,7 +119,7 @@ def test_end_to_end(tmp_path: Path, config: Path) -> None:
     base = register_small(tmp_path)
     method = describe("reconstruction@small-sd3")
     assert (method.kind, method.base, method.folder) == ("reconstruction", "small-sd3", None)
-    assert any("not calibrated" in limit for limit in method.limits)
+    assert any("No calibration" in limit for limit in method.limits)
     pixels = photo(3, 0.2)[:150, :170]
     detection = load(method, "cpu", torch.float32).detect(pixels)
     assert set(detection.parts) == {f"{k}_{t}" for k in ("error", "biased_error", "ratio") for t in ("0", "0.1", "0.3")}
