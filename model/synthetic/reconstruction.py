@@ -4,7 +4,7 @@ A picture that an autoencoder's decoder made is reconstructed better by this aut
 (AEROBLADE, Ricker et al. 2024); the same holds with noise and a denoising step in between (DIRE, Wang et al. 2023,
 there with DDIM, here with SD3's rectified flow). The error alone says as much about the content: any autoencoder
 reconstructs a plain sky well. So it is divided by the error of a version of the same picture that has the content and
-has lost the trace: turned by 90°, half a cell off the decoder's grid, and low-passed.
+has lost the trace: turned by 90°, and half a cell off the decoder's grid.
 
 The distance is the mean absolute difference in three octave bands (differences of Gaussians with σ = 0, 1, 2, 4), and
 over the bands the mean of the logarithms, so that no band outweighs the others. LPIPS, which AEROBLADE uses, needs
@@ -14,6 +14,13 @@ downloaded weights.
     score = 1 / (1 + ratio)
 
 The score is one half where both are reconstructed alike, and rises as the picture is reconstructed better.
+
+SD3's weights were not at hand. Measured with a small autoencoder of ours, trained for minutes, on parts (192×192
+pixels, JPEG quality 90) of 25 camera photos, of which it may have seen some, against the same photos passed through it:
+AUC of the ratio 1.000, of the error alone .926 ± .077. Against the same photos passed through two autoencoders of other
+designs: .518 and .526 ± .16. So an autoencoder finds its own trace and says nothing of others, and `mini`, which has no
+decoder, gets none for this. A low-passed version, as published, made the ratio follow sharpness: with σ = 0.5, blurred
+photos (18, σ = 1) came two standard deviations nearer to the reconstructed ones, without it none.
 """
 
 from __future__ import annotations
@@ -54,8 +61,6 @@ SIGMAS = (0.0, 1.0, 2.0, 4.0)
 """Bounds of the bands, pixels."""
 CELL = 8
 """Side in pixels of the cells that errors are averaged over; half of it is off the decoder's grid."""
-LOW_PASS = 0.5
-"""σ in pixels. With 1 the score follows the sharpness of photographs."""
 FLOOR = 0.05
 """Grey levels that are added to each error: below them there is rounding alone."""
 SMOOTH = 5
@@ -93,7 +98,7 @@ def _digest(base: Base, levels: tuple[float, ...]) -> str:
     digests = base.digests()
     used = [digests[part] for part in (SD3.parts if any(levels) else ("vae",))]
     sizes = [asdict(base.preset.vae), asdict(base.preset.tile)]
-    settings = [VERSION, levels, SIGMAS, LOW_PASS, FLOOR, SMOOTH]
+    settings = [VERSION, levels, SIGMAS, FLOOR, SMOOTH]
     return hashlib.sha256(json.dumps([settings, sizes, used]).encode()).hexdigest()
 
 
@@ -186,7 +191,7 @@ class Reconstruction:
 
 
 def without_trace(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The version that has the content and not the trace: low-passed, and turned by 90° counterclockwise.
+    """The version that has the content and not the trace: turned by 90° counterclockwise.
 
     The upper 4 rows and up to 7 columns on the right are cut off: turned, the picture begins in the middle of cells.
 
@@ -197,12 +202,7 @@ def without_trace(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         (W - 0…7)×(H - 4)×3.
     """
     half = CELL // 2
-    cut = pixels[half:, : pixels.shape[1] - (pixels.shape[1] - half) % CELL]
-    result = np.empty_like(cut)
-    for top, bottom, above, below in _strips(len(cut)):
-        smooth = gaussian_filter(cut[above:below].astype(np.float32), (LOW_PASS, LOW_PASS, 0))
-        result[top:bottom] = (smooth[top - above : bottom - above] + 0.5).clip(0, 255)
-    return np.ascontiguousarray(np.rot90(result))
+    return np.ascontiguousarray(np.rot90(pixels[half:, : pixels.shape[1] - (pixels.shape[1] - half) % CELL]))
 
 
 def band_errors(pixels: NDArray[np.uint8], made: NDArray[np.uint8]) -> NDArray[np.float32]:

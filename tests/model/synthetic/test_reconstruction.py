@@ -96,11 +96,9 @@ def test_errors_are_means_of_bands_whatever_the_strips(monkeypatch: pytest.Monke
     rng = np.random.default_rng(0)
     pixels, made = (rng.integers(0, 256, (203, 91, 3), dtype=np.uint8) for _ in range(2))
     whole = band_errors(pixels, made)
-    version = without_trace(pixels)
     monkeypatch.setattr(reconstruction, "_STRIP", 64)
     assert whole.shape == (3, 26, 12)
     assert np.allclose(band_errors(pixels, made), whole, rtol=1e-4)
-    assert np.abs(without_trace(pixels).astype(int) - version).max() <= 1
     # A brighter picture differs in no band.
     assert band_errors(np.full((64, 64, 3), 90, np.uint8), np.full((64, 64, 3), 100, np.uint8)).max() < 1e-3
     # White noise of standard deviation s loses little to σ = 4: the bands' energies sum up to nearly all of it.
