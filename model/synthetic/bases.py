@@ -205,16 +205,18 @@ def load_network(base: FolderBase, kind: str, dtype: torch.dtype, device: str = 
         RuntimeError, MemoryError: the device has not the memory for it.
     """
     loader = _class(base, kind)
+    more = {"dtype": dtype, "use_safetensors": True, "local_files_only": True, "trust_remote_code": False}
     try:
-        network, report = loader.from_pretrained(
-            base.folder,
-            dtype=dtype,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            attn_implementation="sdpa",  # a name in config.json could be one of a kernel in the network
-            output_loading_info=True,
-        )
+        try:  # an attention that config.json names could be a kernel to be fetched from the web
+            network, report = loader.from_pretrained(
+                base.folder, attn_implementation="sdpa", output_loading_info=True, **more
+            )
+        except ValueError as error:
+            if "scaled_dot_product_attention" not in str(error):
+                raise
+            network, report = loader.from_pretrained(
+                base.folder, attn_implementation="eager", output_loading_info=True, **more
+            )
     except MemoryError:
         raise
     except Exception as error:  # the library raises whatever a damaged file makes of it

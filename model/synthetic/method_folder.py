@@ -118,11 +118,11 @@ def base_of(description: Description, folder: Path) -> FolderBase:
     try:
         return bound_base(description.base, description.base_digest, str(folder))
     except BasesError as error:
+        there: object = description.settings.get("base_sizes")
         try:
-            here = sizes_of(find_base(description.base))
+            here: object = sizes_of(find_base(description.base))
         except BasesError:
-            here = description.settings.get("base_sizes")
-        there = description.settings.get("base_sizes")
+            here = there
         differ = f"; trained on {_words(there)}, here is {_words(here)}" if here != there else ""
         raise MethodError(f"{error}{differ}") from error
 
