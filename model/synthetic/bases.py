@@ -205,7 +205,12 @@ def load_network(base: FolderBase, kind: str, dtype: torch.dtype, device: str = 
         RuntimeError, MemoryError: the device has not the memory for it.
     """
     loader = _class(base, kind)
-    more = {"dtype": dtype, "use_safetensors": True, "local_files_only": True, "trust_remote_code": False}
+    more: dict[str, Any] = {
+        "dtype": dtype,
+        "use_safetensors": True,
+        "local_files_only": True,
+        "trust_remote_code": False,
+    }
     try:
         try:  # an attention that config.json names could be a kernel to be fetched from the web
             network, report = loader.from_pretrained(
