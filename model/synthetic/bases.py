@@ -205,23 +205,19 @@ def load_network(base: FolderBase, kind: str, dtype: torch.dtype, device: str = 
         RuntimeError, MemoryError: the device has not the memory for it.
     """
     loader = _class(base, kind)
-    more: dict[str, Any] = {
-        "dtype": dtype,
+    shared = {
         "use_safetensors": True,
         "local_files_only": True,
         "trust_remote_code": False,
+        "output_loading_info": True,
     }
     try:
         try:  # an attention that config.json names could be a kernel to be fetched from the web
-            network, report = loader.from_pretrained(
-                base.folder, attn_implementation="sdpa", output_loading_info=True, **more
-            )
+            network, report = loader.from_pretrained(base.folder, dtype=dtype, attn_implementation="sdpa", **shared)
         except ValueError as error:
             if "scaled_dot_product_attention" not in str(error):
                 raise
-            network, report = loader.from_pretrained(
-                base.folder, attn_implementation="eager", output_loading_info=True, **more
-            )
+            network, report = loader.from_pretrained(base.folder, dtype=dtype, attn_implementation="eager", **shared)
     except MemoryError:
         raise
     except Exception as error:  # the library raises whatever a damaged file makes of it
