@@ -213,15 +213,11 @@ def load_network(base: FolderBase, kind: str, dtype: torch.dtype, device: str = 
     }
     try:
         try:  # an attention that config.json names could be a kernel to be fetched from the web
-            network, report = loader.from_pretrained(
-                base.folder, dtype=dtype, attn_implementation="sdpa", **shared, trust_remote_code=False
-            )
+            network, report = loader.from_pretrained(base.folder, dtype=dtype, attn_implementation="sdpa", **shared)
         except ValueError as error:
             if "scaled_dot_product_attention" not in str(error):
                 raise
-            network, report = loader.from_pretrained(
-                base.folder, dtype=dtype, attn_implementation="eager", **shared, trust_remote_code=False
-            )
+            network, report = loader.from_pretrained(base.folder, dtype=dtype, attn_implementation="eager", **shared)
     except MemoryError:
         raise
     except Exception as error:  # the library raises whatever a damaged file makes of it

@@ -78,7 +78,7 @@ def _named() -> Iterator[None]:
     try:
         yield
     except (BasesError, CheckpointError) as error:
-        raise MethodError(str(error)) from error
+        raise MethodError(str(error), error.advice) from error
 
 
 def _blip2(base: FolderBase, device: str, dtype: torch.dtype) -> tuple[nn.Module, str]:

@@ -124,7 +124,7 @@ def base_of(description: Description, folder: Path) -> FolderBase:
         except BasesError:
             here = there
         differ = f"; trained on {_words(there)}, here is {_words(here)}" if here != there else ""
-        raise MethodError(f"{error}{differ}") from error
+        raise MethodError(f"{error}{differ}", error.advice) from error
 
 
 def sizes_of(base: FolderBase) -> dict[str, Any]:
