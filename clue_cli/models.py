@@ -7,7 +7,7 @@ import hashlib
 import importlib.util
 import re
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from http.client import HTTPException
 from pathlib import Path
@@ -22,9 +22,10 @@ from model.checkpoint import EMBEDDED, Checkpoint
 from model.clue import build
 from model.preset import Preset
 from model.presets import PRESETS, preset_of
-from model.registry import Base, BasesError, StoredFile, config_folder, put, registered, stored
+from model.registry import Base, BasesError, FolderBase, StoredFile, config_folder, put, registered, stored
 from model.reporter import Reporter
 from model.storage import examine
+from model.synthetic import bases
 from model.whole_file import whole_file
 
 _NOTE = 1 << 12
@@ -74,11 +75,33 @@ def register(preset: Preset, places: Mapping[str, Path], reporter: Reporter) -> 
             say(*map(printable, error.problems))
         raise WeightsError(sentence(error), "Nothing was registered.") from error
     except OSError as error:
-        raise OutputError(
-            f"The config folder {config_folder()} cannot be written: {error.strerror or error}.",
-            "Choose another with the environment variable CLUE_CONFIG.",
-        ) from error
+        raise _not_written(error) from error
     return base
+
+
+def register_folder(name: str, folder: Path, reporter: Reporter) -> FolderBase:
+    """Check a folder of a transformers model, and store where it is.
+
+    Raises:
+        UsageError: the name is that of a preset.
+        WeightsError: it is damaged, incomplete, a pickle, or of a model that transformers does not know.
+        OutputError: the config folder cannot be written.
+    """
+    if name in PRESETS:
+        raise UsageError(f"{name} is the name of a preset.", "Choose another, such as blip2.")
+    try:
+        return bases.register_folder(name, folder, reporter)
+    except BasesError as error:
+        raise WeightsError(sentence(error), "Nothing was registered.") from error
+    except OSError as error:
+        raise _not_written(error) from error
+
+
+def _not_written(error: OSError) -> OutputError:
+    return OutputError(
+        f"The config folder {config_folder()} cannot be written: {error.strerror or error}.",
+        "Choose another with the environment variable CLUE_CONFIG.",
+    )
 
 
 def _checked(preset: Preset, places: Mapping[str, Path], reporter: Reporter) -> dict[str, tuple[StoredFile, ...]]:
@@ -214,8 +237,8 @@ def parameters(preset: Preset) -> int:
     return sum(parameter.numel() for parameter in build(preset, "meta").parameters())
 
 
-def model_table(bases: dict[str, Base]) -> list[tuple[str, ...]]:
-    """All known models: name, parameters, size, licence, present or not; the first row is the heading."""
+def model_table(bases: dict[str, Base], folders: Mapping[str, FolderBase] = {}) -> list[tuple[str, ...]]:
+    """All known models: name, parameters (or type), size, licence, present or not; the first row is the heading."""
     rows = [("name", "parameters", "size", "licence", "weights")]
     for name, preset in PRESETS.items() | {base.name: base.preset for base in bases.values()}.items():
         count = parameters(preset)
@@ -226,11 +249,17 @@ def model_table(bases: dict[str, Base]) -> list[tuple[str, ...]]:
             base = bases.get(name)
             files = [file for part in base.parts.values() for file in part] if base else []
             size = sum(file.bytes for file in files) or 2 * count  # unseen: as stored in two bytes each
-            gone = sum(not _there(Path(file.path)) for file in files)
-            state = f"registered {base.added[:10]}" if base else "not registered"
-            state += f", {gone} of {len(files)} files missing" if gone else ""
+            state = _state(base.added, files) if base else "not registered"
         rows.append((name, f"{count / 1e6:,.0f} M", _size(size), licence, state))
+    for name, folder in folders.items():
+        size = sum(file.bytes for file in folder.files)
+        rows.append((name, folder.model_type, _size(size), "its publisher's", _state(folder.added, folder.files)))
     return [rows[0], *sorted(rows[1:])]
+
+
+def _state(added: str, files: Sequence[StoredFile]) -> str:
+    gone = sum(not _there(Path(file.path)) for file in files)
+    return f"registered {added[:10]}" + (f", {gone} of {len(files)} files missing" if gone else "")
 
 
 def _there(path: Path) -> bool:
@@ -260,16 +289,26 @@ def base_facts(base: Base) -> dict[str, Any]:
         "parameters": parameters(base.preset),
         "added": base.added,
         "sd3": base.sd3,
-        "parts": {
-            part: {
-                "files": [{"path": file.path, "bytes": file.bytes, "sha256": file.sha256} for file in files],
-                "digest": digests[part],
-            }
-            for part, files in base.parts.items()
-        },
+        "parts": {part: {"files": _files(files), "digest": digests[part]} for part, files in base.parts.items()},
         "prompt tokens": base.tokens,
         "licences": {branch.title: dataclasses.asdict(branch.licence) for branch in branches_of(base.preset)},
     }
+
+
+def folder_facts(base: FolderBase) -> dict[str, Any]:
+    """A registered folder of a transformers model, in plain JSON types."""
+    return {
+        "name": base.name,
+        "model type": base.model_type,
+        "added": base.added,
+        "folder": base.folder,
+        "digest": base.digest,
+        "files": _files(base.files),
+    }
+
+
+def _files(files: Sequence[StoredFile]) -> list[dict[str, Any]]:
+    return [{"path": file.path, "bytes": file.bytes, "sha256": file.sha256} for file in files]
 
 
 def checkpoint_facts(checkpoint: Checkpoint) -> dict[str, Any]:

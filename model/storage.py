@@ -39,8 +39,8 @@ from model.checkpoint import (
 )
 from model.clue import CLUE, build, place_constants
 from model.preset import LARGEST, LoraSpec, Preset
-from model.registry import Base, BasesError, find, registered
-from model.tensor_files import converted, differences, learned_tensors, read_json, safetensors_shapes
+from model.registry import Base, BasesError, find, read_json, registered
+from model.tensor_files import converted, differences, learned_tensors, safetensors_shapes
 from model.whole_file import whole_folder, write_text, write_whole
 
 LORA_CONFIG, LORA_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -107,7 +107,7 @@ def save(
         return
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: _rounded(tensor.detach(), dtype) for name, tensor in merged_state(model).items()}
-    write_whole(folder / WEIGHTS_FILE, lambda path: _write(path, state))
+    write_whole(folder / WEIGHTS_FILE, lambda path: write_tensors(path, state))
     write_text(folder / CONFIG_FILE, _config(model, calibration, training))
 
 
@@ -185,18 +185,19 @@ def _save_adapter(folder: Path, model: CLUE, base: Base, calibration: Calibratio
         raise ValueError(f"{foreign[0]} was trained itself, which no adapter can hold; a whole model can")
     with whole_folder(folder) as place:
         head = {name: tensor.detach().contiguous() for name, tensor in state.items() if name.startswith(_HEADS)}
-        _write(place / HEAD_FILE, head)
+        write_tensors(place / HEAD_FILE, head)
         for name, network in model.networks.items():
-            if adapters := _adapters(network.get_submodule(network.adapted)):
+            if adapters := adapter_tensors(network.get_submodule(network.adapted)):
                 branch = lora_folder(place, name)
                 branch.mkdir()
-                _write(branch / LORA_WEIGHTS, adapters)
+                write_tensors(branch / LORA_WEIGHTS, adapters)
                 targets = BRANCHES[name].lora_targets(model.preset)
                 lora_config(model.preset.lora, targets).save_pretrained(str(branch))
         (place / CONFIG_FILE).write_text(_config(model, calibration, training, base), "utf-8")
 
 
-def _adapters(network: nn.Module) -> dict[str, Tensor]:
+def adapter_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """What the adapters of a network have learned, under the names that peft gives them in a file."""
     return {
         PREFIX + name.replace(f".{ADAPTER}.", "."): tensor.detach().contiguous()
         for name, tensor in network.state_dict().items()
@@ -204,7 +205,12 @@ def _adapters(network: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def _write(path: Path | str, tensors: dict[str, Tensor]) -> None:
+def write_tensors(path: Path | str, tensors: dict[str, Tensor]) -> None:
+    """Write a safetensors file.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     try:
         save_file(tensors, path)
     except SafetensorError as error:  # what safetensors makes of a full disk
@@ -226,7 +232,7 @@ def _load_adapter(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> CL
             if model.preset.adapt(name) == "lora":
                 spec, path = _stored(checkpoint, name)
                 network.add_adapters(spec, BRANCHES[name].lora_targets(model.preset), empty=True)
-                _merge(network.get_submodule(network.adapted), path, device)
+                merge_stored(network.get_submodule(network.adapted), path, device)
     except BasesError as error:
         raise CheckpointError(str(error)) from error
     return model.eval()
@@ -248,16 +254,24 @@ def _read(path: Path, device: str, dtype: torch.dtype | None) -> Iterator[tuple[
         yield name.removeprefix(PREFIX).replace(".weight", f".{ADAPTER}.weight"), tensor
 
 
-def _merge(network: nn.Module, path: Path, device: str) -> None:
+def merge_stored(network: nn.Module, path: Path, device: str) -> None:
     """Give a network the values of its empty adapters, in float32, and merge them.
 
     Where some of them are lost, the network would be another without a word.
+
+    Raises:
+        CheckpointError: they do not fit the network, or some are missing.
+        BasesError: the file is damaged, or a merged weight does not fit the number format.
     """
     stored = dict(_read(path, device, torch.float32))
     expected = {name: tensor.shape for name, tensor in network.named_parameters() if ".lora_" in name}
     wrong = sorted(name for name, tensor in stored.items() if expected.get(name) != tensor.shape)
     if wrong:
-        raise CheckpointError(f"{path} does not fit the network: {_layer(wrong[0])}")
+        there, here = tuple(stored[wrong[0]].shape), expected.get(wrong[0])
+        raise CheckpointError(
+            f"{path} does not fit the network: {_layer(wrong[0])} has {there}, "
+            f"the network {tuple(here) if here else 'none'}"
+        )
     lost = sorted({_layer(name) for name in expected.keys() - stored.keys()})
     if lost:
         raise CheckpointError(f"{path} is damaged: the adapters of {lost[0]} are missing ({len(lost)} in all)")
@@ -277,7 +291,17 @@ def _layer(name: str) -> str:
 def _stored(checkpoint: Checkpoint, branch: str) -> tuple[LoraSpec, Path]:
     """What the adapters of a branch are, as their own configuration says, and the file that holds them."""
     folder = lora_folder(checkpoint.folder, branch)
-    path = folder / LORA_CONFIG
+    rank, alpha = lora_numbers(folder / LORA_CONFIG)
+    return dataclasses.replace(checkpoint.preset.lora, rank=rank, alpha=alpha), folder / LORA_WEIGHTS
+
+
+def lora_numbers(path: Path) -> tuple[int, Any]:
+    """Rank and alpha of adapters, of peft's configuration of them.
+
+    Raises:
+        CheckpointError: they are no plain LoRA, or the numbers are none.
+        BasesError: the file is damaged.
+    """
     config = read_json(path)
     other = [key for key, plain in _PLAIN.items() if config.get(key, plain) not in (plain, None)]
     if other:
@@ -287,7 +311,7 @@ def _stored(checkpoint: Checkpoint, branch: str) -> tuple[LoraSpec, Path]:
     numbers = isinstance(rank, int) and isinstance(alpha, int | float)
     if not numbers or not (1 <= rank <= LARGEST and 0 <= alpha <= LARGEST):
         raise CheckpointError(f"{path}: r is {rank!r:.80} and lora_alpha is {alpha!r:.80}; expected numbers")
-    return dataclasses.replace(checkpoint.preset.lora, rank=rank, alpha=alpha), folder / LORA_WEIGHTS
+    return rank, alpha
 
 
 def _rounded(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -17,12 +17,12 @@ from clue_cli.progress import ShownReporter
 from clue_cli.terminal import counted, printable, say, sentence, write_stdout
 
 if TYPE_CHECKING:
-    from model.registry import Base
+    from model.registry import Base, FolderBase
 
 models = typer.Typer(
     name="models",
     cls=Group,
-    help="Manage base weights of SD3 and SAM: list, register, download, verify, merge.",
+    help="Manage base weights: list, register, download, verify, merge.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -53,36 +53,58 @@ def _bases_errors(advice: str) -> Iterator[None]:
 def list_models() -> None:
     """List the known models: name, parameters, size, licence, and whether the weights are there."""
     from clue_cli.models import aligned, model_table
-    from model.registry import registered
+    from model.registry import folders, registered
 
-    write_stdout(aligned([tuple(map(printable, row)) for row in model_table(registered())]))
+    write_stdout(aligned([tuple(map(printable, row)) for row in model_table(registered(), folders())]))
 
 
 @models.command()
 def add(
-    name: Annotated[str, _NAME],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="Preset, such as sd3-medium, or a YAML file of your own; with --folder, any name, such as blip2.",
+        ),
+    ],
     sd3: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--sd3",
             parser=path,
             metavar="DIR",
             help="SD3 in diffusers format: the folder with transformer/, vae/ and so on.",
         ),
-    ],
+    ] = None,
     sam: Annotated[
-        Path, typer.Option("--sam", parser=path, metavar="FILE", help="SAM checkpoint, such as sam_vit_h_4b8939.pth.")
-    ],
+        Path | None,
+        typer.Option("--sam", parser=path, metavar="FILE", help="SAM checkpoint, such as sam_vit_h_4b8939.pth."),
+    ] = None,
     prompt: Annotated[
         Path | None,
         typer.Option(
             parser=path, metavar="FILE", help="Stored embedding of the empty prompt, used instead of the text encoders."
         ),
     ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            parser=path, metavar="DIR", help="Folder of a transformers model with safetensors, such as BLIP-2 or CLIP."
+        ),
+    ] = None,
 ) -> None:
     """Check your base weights and register their location. They are neither copied nor changed."""
-    from clue_cli.models import base_preset, register
+    from clue_cli.models import base_preset, register, register_folder
 
+    if folder is not None:
+        if sd3 is not None or sam is not None or prompt is not None:
+            raise UsageError("--folder cannot be combined with --sd3, --sam or --prompt.", "Add them one by one.")
+        with ShownReporter() as reporter:
+            added = register_folder(name, folder, reporter)
+        say(printable(f"{name} is registered: {added.model_type}, SHA-256 {added.digest}."))
+        return
+    if sd3 is None or sam is None:
+        raise UsageError("--sd3 and --sam are needed, or --folder.", "See clue models add --help.")
     preset = base_preset(name)
     places = {"sd3": sd3, "sam": sam} | ({"prompt": prompt} if prompt is not None else {})
     with ShownReporter() as reporter:
@@ -118,19 +140,22 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show the files of a model with their SHA-256, its licences, and how it was trained."""
-    from clue_cli.models import base_facts, checkpoint_facts, lines
+    from clue_cli.models import base_facts, checkpoint_facts, folder_facts, lines
     from model.checkpoint import inspect
     from model.presets import PRESETS
-    from model.registry import registered
+    from model.registry import folders, registered
 
     with _bases_errors("See clue models list."):
-        base = registered().get(name)
-        if base is None and name in PRESETS and name != "mini" and not Path(name).exists():
+        base, folder = registered().get(name), folders().get(name)
+        if base is None and folder is None and name in PRESETS and name != "mini" and not Path(name).exists():
             raise WeightsError(
                 f"{name} is known, but its base weights are not registered.",
                 f"Register yours with `clue models add {name}`, or fetch them with `clue models download {name}`.",
             )
-        facts = base_facts(base) if base is not None else checkpoint_facts(inspect(name, check_bases=False))
+        if folder is not None:
+            facts = folder_facts(folder)
+        else:
+            facts = base_facts(base) if base is not None else checkpoint_facts(inspect(name, check_bases=False))
     if as_json:
         write_stdout(json.dumps(facts, indent=2) + "\n")
     else:
@@ -144,10 +169,10 @@ def verify(
     ] = None,
 ) -> None:
     """Hash the base weights again and compare with the registered digests. Exits with 4 on a difference."""
-    from model.registry import registered
+    from model.registry import folders, registered
     from model.registry import verify as verify_base
 
-    bases = registered()
+    bases: dict[str, Base | FolderBase] = {**registered(), **folders()}
     unknown = [name for name in names or [] if name not in bases]
     if unknown:
         raise UsageError(f"{unknown[0]} is not registered.", f"Registered: {', '.join(bases) or 'nothing'}.")

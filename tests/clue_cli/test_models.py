@@ -62,6 +62,51 @@ def add(folder: Path, *more: object) -> int:
     return clue("models", "add", folder / "small-sd3.yaml", "--sd3", folder / "sd3", "--sam", folder / "sam.pth", *more)
 
 
+class TestFolders:
+    @pytest.fixture
+    def clip(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "clip"
+        folder.mkdir()
+        (folder / "config.json").write_text('{"model_type": "clip"}')
+        save_file({"a": torch.zeros(3)}, folder / "model.safetensors")
+        return folder
+
+    def test_a_folder_is_listed_described_verified_and_removed(self, clip: Path, capsys: Output) -> None:
+        assert clue("models", "add", "my-clip", "--folder", clip) == ExitCode.OK
+        digest = registry.folders()["my-clip"].digest
+        assert f"my-clip is registered: clip, SHA-256 {digest}." in capsys.readouterr().err
+        assert clue("models", "list") == ExitCode.OK
+        (row,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("my-clip"))
+        assert "clip" in row.split() and "registered 20" in row
+        assert clue("models", "info", "my-clip", "--json") == ExitCode.OK
+        facts = json.loads(capsys.readouterr().out)
+        assert facts["digest"] == digest and len(facts["files"]) == 2
+        assert clue("models", "verify") == ExitCode.OK
+        assert capsys.readouterr().out == "my-clip: unchanged\n"
+        (clip / "config.json").write_text('{"model_type": "clap"}')
+        assert clue("models", "verify", "my-clip") == ExitCode.WEIGHTS_MISSING
+        assert "config.json: SHA-256 was" in capsys.readouterr().out
+        assert clue("models", "remove", "my-clip") == ExitCode.OK
+        assert registry.folders() == {}
+
+    def test_what_cannot_be_added(self, clip: Path, capsys: Output) -> None:
+        assert clue("models", "add", "sd3-medium", "--folder", clip) == ExitCode.BAD_USAGE
+        assert "sd3-medium is the name of a preset." in capsys.readouterr().err
+        assert clue("models", "add", "clip", "--folder", clip, "--sam", clip) == ExitCode.BAD_USAGE
+        assert "--folder cannot be combined with" in capsys.readouterr().err
+        assert clue("models", "add", "clip") == ExitCode.BAD_USAGE
+        assert "--sd3 and --sam are needed, or --folder." in capsys.readouterr().err
+        (clip / "model.safetensors").rename(clip / "pytorch_model.bin")
+        assert clue("models", "add", "clip", "--folder", clip) == ExitCode.WEIGHTS_MISSING
+        assert "pytorch_model.bin is a pickle" in capsys.readouterr().err
+        assert registry.folders() == {}
+
+    def test_a_name_is_either_a_folder_or_a_base_model(self, published: Path, clip: Path, capsys: Output) -> None:
+        assert clue("models", "add", "small-sd3", "--folder", clip) == ExitCode.OK
+        assert add(published, "--prompt", published / "prompt.safetensors") == ExitCode.WEIGHTS_MISSING
+        assert "the name small-sd3 is taken" in capsys.readouterr().err.lower()
+
+
 class TestAdd:
     def test_what_was_added_is_listed_described_verified_and_removed(
         self, published: Path, config: Path, capsys: Output
