@@ -110,14 +110,20 @@ def _hint(folder: Path) -> str:
 
 
 def lora_folder(folder: Path, branch: str) -> Path:
-    """Where an adapter checkpoint keeps the adapters of a branch."""
+    """Where an adapter checkpoint keeps the LoRA of a branch."""
     return folder / f"lora_{branch}"
+
+
+def svd_folder(folder: Path, branch: str) -> Path:
+    """Where an adapter checkpoint keeps the SVD residuals of a branch."""
+    return folder / f"svd_{branch}"
 
 
 def digest_of(folder: Path) -> str:
     """SHA-256 over the SHA-256 of each file of the model, hex."""
     total = hashlib.sha256()
-    adapters = [path for name in BRANCHES for path in sorted(lora_folder(folder, name).glob("adapter_*"))]
+    folders = [place(folder, name) for place in (lora_folder, svd_folder) for name in BRANCHES]
+    adapters = [path for place in folders for path in sorted(place.glob("adapter_*"))]
     files = [HEAD_FILE, *(path.relative_to(folder).as_posix() for path in adapters)]
     whole = not (folder / HEAD_FILE).is_file()
     for name in [CONFIG_FILE, WEIGHTS_FILE] if whole else [CONFIG_FILE, *files]:

@@ -109,8 +109,9 @@ def adapt(model: CLUE, how: Adapt | Mapping[str, Adapt] | None = None) -> None:
     """
     for name, network in model.networks.items():
         mode = model.preset.adapt(name) if how is None else how if isinstance(how, str) else how[name]
-        if mode == "lora":
-            network.add_adapters(model.preset.lora, BRANCHES[name].lora_targets(model.preset))
+        if mode in ("lora", "svd"):
+            spec = model.preset.lora if mode == "lora" else model.preset.svd
+            network.add_adapters(spec, BRANCHES[name].lora_targets(model.preset))
         elif mode == "frozen":
             freeze(network)
 

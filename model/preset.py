@@ -28,7 +28,7 @@ Blocks = Annotated[int, Between(1, MOST_BLOCKS)]
 Indexes = tuple[Annotated[int, Between(0, LARGEST)], ...]
 Positive = Annotated[float, Between(0, LARGEST, above=True)]
 NoiseSchedule = Literal["rf", "ddpm", "none"]
-Adapt = Literal["lora", "full", "frozen"]
+Adapt = Literal["lora", "full", "frozen", "svd"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +165,21 @@ class LoraSpec(Keyed):
 
 
 @dataclass(frozen=True, slots=True)
+class SvdSpec(Keyed):
+    """Adapters in the residual of a singular value decomposition (`model.branches.svd`), on the layers that LoRA has.
+
+    Attributes:
+        rank: of the residual of each layer, which learns: that many of its smallest singular components.
+        orthogonality, norm: weights in the loss of the two constraints: components stay orthogonal, and a weight
+            keeps its Frobenius norm. 1 and 1 in the paper.
+    """
+
+    rank: Size = 1
+    orthogonality: Annotated[float, Between(0, LARGEST)] = 1.0
+    norm: Annotated[float, Between(0, LARGEST)] = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class BranchSpec(Keyed):
     """Base class of the sizes of a branch that has no fields of its own in `Preset`."""
 
@@ -266,6 +281,7 @@ class Preset(Keyed):
     view: ViewSpec = ViewSpec()
     noise: NoiseSpec = NoiseSpec()
     lora: LoraSpec = LoraSpec()
+    svd: SvdSpec = SvdSpec()
     head: HeadSpec = HeadSpec()
     tile: TileSpec = TileSpec()
     regions: RegionSpec = RegionSpec()
@@ -282,9 +298,9 @@ class Preset(Keyed):
         return how
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types; `backbones` and `specs` only where they are not the usual ones."""
+        """Plain JSON types; `backbones`, `specs` and `svd` only where they are not the usual ones."""
         data = cast(dict[str, Any], _plain(asdict(self)))
-        usual = {"backbones": ["sd3", "sam"], "specs": {}}
+        usual = {"backbones": ["sd3", "sam"], "specs": {}, "svd": asdict(SvdSpec())}
         return {key: value for key, value in data.items() if usual.get(key) != value}
 
     @staticmethod

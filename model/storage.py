@@ -3,12 +3,13 @@
     model.json                  preset, calibration, training summary; for adapters also the digests of the bases
     model.safetensors           all weights of a whole model
     head.safetensors            of an adapter checkpoint: fusion, localization, and the early view where there is one
-    lora_BRANCH/adapter_{config.json,model.safetensors}     in peft's own format; absent where the branch is frozen
+    lora_BRANCH/adapter_{config.json,model.safetensors}     in peft's own format, of branches with LoRA
+    svd_BRANCH/adapter_model.safetensors                    factors of the residuals and their first values, with SVD
 
 A network is built on the meta device, where it costs nothing, and each tensor takes its place there as it comes from
 the file, on the device and in the dtype it is wanted in: nothing is ever held twice.
 
-For inference each W becomes W + (alpha / rank)·B·A once, when it is loaded: no adapter costs anything at run time.
+For inference adapters are merged once, when they are loaded: none costs anything at run time.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from model.branches import BRANCHES, branches_of, parts_of
-from model.branches.network import ADAPTER, lora_config, merge_adapters, merged_state
+from model.branches.network import ADAPTER, PARTS, adapters_in, lora_config, merge_adapters, merged_state
 from model.calibration import Calibration
 from model.checkpoint import (
     ADAPTER_FORMAT,
@@ -36,14 +37,16 @@ from model.checkpoint import (
     Checkpoint,
     CheckpointError,
     lora_folder,
+    svd_folder,
 )
 from model.clue import CLUE, build, place_constants
-from model.preset import LARGEST, LoraSpec, Preset
+from model.preset import LARGEST, LoraSpec, Preset, SvdSpec
 from model.registry import Base, BasesError, find, read_json, registered
 from model.tensor_files import converted, differences, learned_tensors, safetensors_shapes
 from model.whole_file import whole_folder, write_text, write_whole
 
 LORA_CONFIG, LORA_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+"""In the folder of a branch's LoRA; residuals of an SVD have a file of the second name."""
 PREFIX = "base_model.model."
 """What peft puts before the names of a model's modules in a file of adapters."""
 
@@ -122,20 +125,22 @@ def load_learned(model: CLUE, checkpoint: Checkpoint, *, keep_head: bool = True)
     Raises:
         CheckpointError: something is damaged, or the network has other adapters.
     """
-    own = dict(model.named_parameters())
+    own = dict(model.named_parameters()) | adapters_in(model)
     device = str(next(model.parameters()).device)
     try:
         state = dict(learned_tensors(checkpoint.folder / HEAD_FILE, device, None))
         if not keep_head:
             state = {name: tensor for name, tensor in state.items() if name.startswith("view.")}
         for branch, network in model.networks.items():
-            path, inside = lora_folder(checkpoint.folder, branch) / LORA_WEIGHTS, f"{branch}.{network.adapted}."
-            if path.is_file():
-                state |= {inside + name: tensor for name, tensor in _read(path, device, None)}
+            inside = f"{branch}.{network.adapted}."
+            for place in (lora_folder, svd_folder):
+                path = place(checkpoint.folder, branch) / LORA_WEIGHTS
+                if path.is_file():
+                    state |= {inside + name: tensor for name, tensor in _read(path, device, None)}
     except BasesError as error:
         raise CheckpointError(str(error)) from error
     wrong = sorted(name for name in state if name not in own or own[name].shape != state[name].shape)
-    wrong += sorted(name for name in own if ".lora_" in name and name not in state)
+    wrong += sorted(name for name in adapters_in(model) if name not in state)
     if wrong:
         raise CheckpointError(f"{checkpoint.folder} has other adapters than this network: {wrong[0]} does not fit")
     with torch.no_grad():
@@ -180,7 +185,7 @@ def _save_adapter(folder: Path, model: CLUE, base: Base, calibration: Calibratio
     """Write what a model has learned on top of a base, in the place of an earlier checkpoint: all of it or nothing."""
     state = model.state_dict()
     learned = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    foreign = [name for name in learned if "lora_" not in name and not name.startswith(_HEADS)]
+    foreign = [name for name in learned.keys() - adapters_in(model).keys() if not name.startswith(_HEADS)]
     if foreign:
         raise ValueError(f"{foreign[0]} was trained itself, which no adapter can hold; a whole model can")
     with whole_folder(folder) as place:
@@ -188,11 +193,13 @@ def _save_adapter(folder: Path, model: CLUE, base: Base, calibration: Calibratio
         write_tensors(place / HEAD_FILE, head)
         for name, network in model.networks.items():
             if adapters := adapter_tensors(network.get_submodule(network.adapted)):
-                branch = lora_folder(place, name)
+                svd = any(".svd_" in tensor for tensor in adapters)
+                branch = (svd_folder if svd else lora_folder)(place, name)
                 branch.mkdir()
                 write_tensors(branch / LORA_WEIGHTS, adapters)
-                targets = BRANCHES[name].lora_targets(model.preset)
-                lora_config(model.preset.lora, targets).save_pretrained(str(branch))
+                if not svd:
+                    targets = BRANCHES[name].lora_targets(model.preset)
+                    lora_config(model.preset.lora, targets).save_pretrained(str(branch))
         (place / CONFIG_FILE).write_text(_config(model, calibration, training, base), "utf-8")
 
 
@@ -200,8 +207,7 @@ def adapter_tensors(network: nn.Module) -> dict[str, Tensor]:
     """What the adapters of a network have learned, under the names that peft gives them in a file."""
     return {
         PREFIX + name.replace(f".{ADAPTER}.", "."): tensor.detach().contiguous()
-        for name, tensor in network.state_dict().items()
-        if ".lora_" in name
+        for name, tensor in adapters_in(network).items()
     }
 
 
@@ -229,8 +235,9 @@ def _load_adapter(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> CL
         head = dict(learned_tensors(checkpoint.folder / HEAD_FILE, device, dtype))
         _load_head(model, head, checkpoint.folder)
         for name, network in model.networks.items():
-            if model.preset.adapt(name) == "lora":
-                spec, path = _stored(checkpoint, name)
+            how = model.preset.adapt(name)
+            if how in ("lora", "svd"):
+                spec, path = _stored(checkpoint, name) if how == "lora" else _residual(checkpoint, name)
                 network.add_adapters(spec, BRANCHES[name].lora_targets(model.preset), empty=True)
                 merge_stored(network.get_submodule(network.adapted), path, device)
     except BasesError as error:
@@ -264,7 +271,7 @@ def merge_stored(network: nn.Module, path: Path, device: str) -> None:
         BasesError: the file is damaged, or a merged weight does not fit the number format.
     """
     stored = dict(_read(path, device, torch.float32))
-    expected = {name: tensor.shape for name, tensor in network.named_parameters() if ".lora_" in name}
+    expected = {name: tensor.shape for name, tensor in adapters_in(network).items()}
     wrong = sorted(name for name, tensor in stored.items() if expected.get(name) != tensor.shape)
     if wrong:
         there, here = tuple(stored[wrong[0]].shape), expected.get(wrong[0])
@@ -285,11 +292,17 @@ def merge_stored(network: nn.Module, path: Path, device: str) -> None:
 
 
 def _layer(name: str) -> str:
-    return name.rsplit(".lora_", 1)[0]
+    for part in PARTS:
+        name = name.rsplit(part, 1)[0]
+    return name
+
+
+def _residual(checkpoint: Checkpoint, branch: str) -> tuple[SvdSpec, Path]:
+    return checkpoint.preset.svd, svd_folder(checkpoint.folder, branch) / LORA_WEIGHTS
 
 
 def _stored(checkpoint: Checkpoint, branch: str) -> tuple[LoraSpec, Path]:
-    """What the adapters of a branch are, as their own configuration says, and the file that holds them."""
+    """What the LoRA of a branch is, as its own configuration says, and the file that holds it."""
     folder = lora_folder(checkpoint.folder, branch)
     rank, alpha = lora_numbers(folder / LORA_CONFIG)
     return dataclasses.replace(checkpoint.preset.lora, rank=rank, alpha=alpha), folder / LORA_WEIGHTS

@@ -1,4 +1,4 @@
-"""A branch's network as the rest of the program sees it, and its low-rank adapters: peft's LoRA."""
+"""A branch's network as the rest of the program sees it, and its adapters: peft's LoRA, and `model.branches.svd`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from model.preset import LoraSpec, Preset
+from model.branches.svd import inject_svd
+from model.preset import LoraSpec, Preset, SvdSpec
 from model.registry import Base
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ class BranchNetwork(nn.Module):
     def blocks(self) -> list[nn.Module]:
         """The repeated blocks: what is compiled, and computed twice to save memory."""
 
-    def add_adapters(self, spec: LoraSpec, targets: tuple[str, ...], *, empty: bool = False) -> None:
-        """Freeze it and put LoRA on the targets, in place; `empty` leaves the adapters on the meta device."""
+    def add_adapters(self, spec: LoraSpec | SvdSpec, targets: tuple[str, ...], *, empty: bool = False) -> None:
+        """Freeze it and put adapters on the targets, in place; `empty` leaves the adapters on the meta device."""
         freeze(self)
         inject(self.get_submodule(self.adapted), spec, targets, empty=empty)
 
@@ -86,6 +87,8 @@ class BranchNetwork(nn.Module):
 
 
 ADAPTER = "clue"
+PARTS = (".lora_", ".svd_")
+"""In the names of an adapter's tensors, between the layer's name and their own."""
 Convert = Callable[[str, Tensor, torch.dtype], Tensor]
 Replaced = tuple[str, nn.Module]
 
@@ -119,11 +122,22 @@ class FusedQKV(nn.Module):
         return _linear(torch.cat([p.weight.data for p in parts]), torch.cat([p.bias.data for p in parts]))
 
 
+def adapters_in(network: nn.Module) -> dict[str, Tensor]:
+    """All tensors of its adapters by name, among them what is stored of them and does not learn."""
+    return {
+        name: tensor
+        for name, tensor in (*network.named_parameters(), *network.named_buffers())
+        if any(part in name for part in PARTS)
+    }
+
+
 @torch.no_grad()
 def merge_adapters(
     model: nn.Module, convert: Convert = lambda name, merged, dtype: merged.to(dtype)
 ) -> Iterator[Replaced]:
-    """Take the adapters out of a model, in place: each W becomes W + (alpha / rank)·B·A, and q, k, v are fused again.
+    """Take the adapters out of a model, in place, and q, k, v are fused again.
+
+    Each W becomes W + (alpha / rank)·B·A, or W + U·S·V - U₀·S₀·V₀.
 
     Args:
         convert: gives the merged weight of a layer, float32, its number format.
@@ -132,7 +146,7 @@ def merge_adapters(
         The name and the former module of each layer, right after its replacement.
     """
     for name, module in list(model.named_modules()):
-        if hasattr(module, "get_delta_weight"):  # a layer of peft
+        if hasattr(module, "get_delta_weight"):  # a layer of peft, or an `SvdLinear`
             base = cast(nn.Linear, module.base_layer)
             merged = base.weight.float() + module.get_delta_weight(ADAPTER)
             model.set_submodule(name, _linear(convert(name, merged, base.weight.dtype), base.bias))
@@ -171,15 +185,21 @@ def lora_config(spec: LoraSpec, targets: tuple[str, ...]) -> LoraConfig:
     )
 
 
-def inject(module: nn.Module, spec: LoraSpec, targets: tuple[str, ...], *, empty: bool = False) -> None:
+def inject(module: nn.Module, spec: LoraSpec | SvdSpec, targets: tuple[str, ...], *, empty: bool = False) -> None:
     """Put adapters on the linear layers whose names end so, in place.
 
     Args:
         module: the network.
-        spec: rank, alpha, dropout.
+        spec: rank, alpha, dropout of LoRA; or the rank of the residual of an SVD.
         targets: ends of names.
         empty: leave the adapters on the meta device; their values come from a file.
+
+    Raises:
+        ValueError: there is no such layer, or a residual's rank is too large for one.
     """
+    if isinstance(spec, SvdSpec):
+        inject_svd(module, spec, targets, empty=empty)
+        return
     from peft import inject_adapter_in_model
 
     with _shown_in_float32(module):

@@ -68,6 +68,7 @@ class SAM(Branch):
         yield "sam.num_heads", sam.embed_dim % sam.num_heads != 0, f"a divisor of embed_dim, {sam.embed_dim}"
         yield "sam.global_attn_indexes", any(i > last for i in sam.global_attn_indexes), f"blocks from 0 to {last}"
         yield "sam.patch_size", sam.img_size % sam.patch_size != 0, f"a divisor of img_size, {sam.img_size}"
+        yield "svd.rank", preset.adapt("sam") == "svd" and preset.svd.rank >= sam.embed_dim, "below sam.embed_dim"
         yield "view.channels", sam.input == "view" and not preset.view.channels, "above 0, as sam.input is view"
 
     def sizes(self, preset: Preset) -> dict[str, dict[str, Any]]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from model import tensor_files
 from model.branches.network import BranchNetwork, Files, FusedQKV
-from model.preset import LoraSpec, Preset, SamSpec
+from model.preset import LoraSpec, Preset, SamSpec, SvdSpec
 from model.registry import Base, BasesError
 
 PREFIX = "image_encoder."
@@ -98,7 +98,7 @@ class SamNetwork(BranchNetwork):
         """The encoder's blocks."""
         return list(self.encoder.blocks)
 
-    def add_adapters(self, spec: LoraSpec, targets: tuple[str, ...], *, empty: bool = False) -> None:
+    def add_adapters(self, spec: LoraSpec | SvdSpec, targets: tuple[str, ...], *, empty: bool = False) -> None:
         """q, k and v get adapters of their own: the fused projection is split for as long as there are any."""
         for block in self.encoder.blocks:
             block.attn.qkv = FusedQKV(block.attn.qkv)

@@ -113,6 +113,7 @@ class SD3(Branch):
         key, heads = "transformer.attention_head_dim", "num_attention_heads times this"
         yield key, mmdit.width % 4 != 0, f"{heads} a multiple of 4"
         yield key, mmdit.width > LARGEST, f"{heads} at most {LARGEST}"
+        yield "svd.rank", preset.adapt("sd3") == "svd" and preset.svd.rank >= mmdit.width, f"below {mmdit.width}"
         yield "lora.sd3_targets", not preset.lora.sd3_targets, "at least one layer"
 
     def sizes(self, preset: Preset) -> dict[str, dict[str, Any]]:

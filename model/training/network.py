@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from model.branches import BRANCHES, from_scratch
+from model.branches.network import adapters_in
 from model.checkpoint import Checkpoint, CheckpointError, inspect
 from model.clue import CLUE, adapt, build
 from model.preset import Preset
@@ -92,7 +93,7 @@ def stored_weights(model: CLUE) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = model.state_dict()
     if not model.kept_as_adapters:
         return weights
-    return {name: weights[name] for name, _ in _learning(model)}
+    return {name: weights[name] for name in {name: None for name, _ in _learning(model)} | adapters_in(model)}
 
 
 def _same_adapters(source: Checkpoint, preset: Preset) -> bool:
@@ -101,7 +102,8 @@ def _same_adapters(source: Checkpoint, preset: Preset) -> bool:
         return False
     there, here = (
         {
-            name: (one.adapt(name), set(BRANCHES[name].lora_targets(one)), one.lora.rank, one.lora.alpha)
+            name: (how := one.adapt(name), set(BRANCHES[name].lora_targets(one)))
+            + ((one.svd.rank,) if how == "svd" else (one.lora.rank, one.lora.alpha))
             for name in one.backbones
         }
         for one in (source.preset, preset)

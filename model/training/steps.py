@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
+from model.branches.svd import constraint, svd_layers
 from model.losses import clue_loss
 from model.training.errors import NotFiniteError, OptionsError
 from model.training.feed import Feed, FeedBatch, batches
@@ -98,6 +99,7 @@ class Steps:
         self.options, self.position, self.folder = options, position, folder
         self.accelerator, self.write = accelerator, write
         self.parameters = [p for p in network.parameters() if p.requires_grad]
+        self.residuals = svd_layers(network)
         self.rank, self.world = accelerator.process_index, accelerator.num_processes
         self.recorded = Recorded(self._update, self._state) if recorded(options, accelerator) else None
         self._met: dict[str, int] = {}  # damaged pictures that the first process does not know of
@@ -158,6 +160,8 @@ class Steps:
                 logits = self.network(*batch.to(self.accelerator.device))
                 target = batch.masks.to(logits.device).float()
                 loss, *terms = clue_loss(logits.float(), target, weights.bce, weights.dice, options.dice)
+                if self.residuals:
+                    loss = loss + constraint(self.residuals)
                 losses.append(self._finite(torch.stack([loss, *terms]).detach(), batch))
                 self.accelerator.backward(loss / options.accumulate)
         if self.recorded is None:
@@ -191,6 +195,8 @@ class Steps:
         self.optimizer.zero_grad(set_to_none=True)
         logits = self.network(x, noise, matches)
         loss, *terms = clue_loss(logits.float(), target, balance[0], balance[1], self.options.dice)
+        if self.residuals:
+            loss = loss + constraint(self.residuals)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.options.clip)
         self.optimizer.step()

@@ -118,7 +118,10 @@ def test_what_is_wrong_is_named(part: str, key: Any, value: Any, named: str) -> 
         ({"name": ""}, r"preset\.name: found ``"),
         ({"name": "x\n"}, r"preset\.name"),
         ({"name": "x", "sam": 3}, r"preset\.sam: found `3`; expected a mapping with `img_size`"),
-        ({"name": "x", "adapt_sam": "some"}, r"preset\.adapt_sam: found `some`; expected 'lora', 'full' or 'frozen'"),
+        (
+            {"name": "x", "adapt_sam": "some"},
+            r"preset\.adapt_sam: found `some`; expected 'lora', 'full', 'frozen' or 'svd'",
+        ),
         ([], r"preset: found a list of 0; expected a mapping"),
     ],
 )
