@@ -24,7 +24,6 @@ from model.data.mix import Augment, Shape, Split, place
 from model.data.reconstructions import Pool, Window, photo_window
 from model.data.sources import crop_box
 from model.data.synthetic_mix import (
-    LAUNDERED,
     REAL,
     Align,
     SyntheticAugment,
@@ -345,7 +344,7 @@ class SyntheticStream:
         pixels = self._first(self._cut(picture, made, box), part, picture, made, box, rng)
         if rng.random() < self.mix.augment.history:
             pixels = publish(np.ascontiguousarray(pixels), rng).pixels
-        return np.ascontiguousarray(pixels)
+        return np.array(pixels, order="C")
 
 
 def after(
@@ -359,12 +358,7 @@ def after(
         pixels = pixels[:, ::-1]
     if rng.random() < augment.history:
         pixels = publish(np.ascontiguousarray(pixels), rng).pixels
-    return np.ascontiguousarray(pixels)
-
-
-def is_laundered(group: str) -> bool:
-    """Whether a group is that of laundered photos."""
-    return group == LAUNDERED
+    return np.array(pixels, order="C")  # torch warns about memory that it could not write to
 
 
 def _taken_by(part: _Part, picture: _Picture) -> str:

@@ -132,9 +132,10 @@ def _read(
     origins: dict[str, Callable[[Place], str]] = {}
     if recipe != DEFAULTS[task]:
         file = _read_recipe(recipe, task)
-        values = _merged(values, file.value)
+        values = _merged(values, _one_length(file.value, lengths))
         origins |= dict.fromkeys(file.value, lambda place: file.where(*place))
     values.pop("task", None)
+    changed: dict[str, Any] = {}
     for change in changes:
         path, equals, value = change.partition("=")
         if not (equals and path.strip() and value.strip()):
@@ -147,7 +148,8 @@ def _read(
         nested: Any = value.strip()
         for part in reversed(rest):
             nested = {part: nested}
-        values = _merged(values, {key: nested})
+        changed = _merged(changed, {key: nested})
+    values = _merged(values, _one_length(changed, lengths))
     if set(lengths) & typed.keys():
         values |= dict.fromkeys(lengths)
     elif dry_run and all(values[key] in (None, "null") for key in lengths):
@@ -158,6 +160,12 @@ def _read(
         return origins.get(str(place[0]), dotted)(place) if place else "The recipe"
 
     return check(kind, values | typed, where)
+
+
+def _one_length(values: dict[str, Any], lengths: tuple[str, str]) -> dict[str, Any]:
+    """The same values; if they give one of two lengths, the other one counts no more."""
+    given = [key for key in lengths if values.get(key) not in (None, "null")]
+    return dict.fromkeys(lengths) | values if len(given) == 1 else values
 
 
 def _misfit(options: TrainingOptions) -> str:
