@@ -21,8 +21,9 @@ from model.whole_file import remove_parts, write_whole
 GRID = 16
 """Pixels: windows start on the grid of a JPEG, whatever its chroma subsampling, and end on it."""
 
-Reconstruct = Callable[[Pixels, float, int], Pixels]
-"""A picture through the autoencoder and back, with noise of a deviation and a seed: H×W×3 uint8, the size unchanged."""
+Reconstruct = Callable[[str, Pixels, float, int], Pixels]
+"""A picture through the autoencoder of a name and back, with noise of a deviation and a seed: H×W×3 uint8, the size
+unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Window:
     top: int
     width: int
     height: int
+    autoencoder: str
     strength: float
     file: Path
 
@@ -73,7 +75,7 @@ class Pool:
         strength = data.strengths[int(place(f"strength {name}") * len(data.strengths))]
         said = [data.autoencoder, repr(strength), str(sample.image), f"{left} {top} {width} {height} of {size}"]
         key = hashlib.sha256("\0".join(said).encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        return Window(left, top, width, height, strength, self.folder / f"{key}.png")
+        return Window(left, top, width, height, data.autoencoder, strength, self.folder / f"{key}.png")
 
     def prepare(
         self,
@@ -130,7 +132,7 @@ def photo_window(sample: Sample, window: Window, limit: float) -> Pixels:
 
 def _make(sample: Sample, window: Window, reconstruct: Reconstruct, limit: float) -> None:
     pixels = photo_window(sample, window, limit)
-    made = reconstruct(pixels, window.strength, int(place(f"noise {sample.image.name}") * 2**32))
+    made = reconstruct(window.autoencoder, pixels, window.strength, int(place(f"noise {sample.image.name}") * 2**32))
     if made.shape != pixels.shape:
         raise ValueError(f"{sample.image}: a reconstruction of {made.shape}, expected {pixels.shape}")
     write_whole(window.file, lambda part: Image.fromarray(made).save(part, "PNG"))

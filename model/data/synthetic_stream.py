@@ -34,7 +34,8 @@ from model.data.synthetic_mix import (
     on_side,
 )
 from model.datasets.sample import Sample
-from model.images.pixels import DamagedFileError, Pixels, opened, rgb, stored_size
+from model.images.pixels import DamagedFileError, Pixels, opened, read_pixels, rgb, stored_size
+from model.reporter import SILENT, Reporter
 
 TRIES = 16
 """Damaged files after which a pair is given up."""
@@ -195,6 +196,19 @@ class SyntheticStream:
     def windows(self) -> list[tuple[Sample, Window]]:
         """Photos whose reconstruction is drawn, with their windows."""
         return [(p.sample, p.window) for part in self._parts for p in part.pictures if p.window is not None]
+
+    def damaged(self, reporter: Reporter = SILENT) -> list[str]:
+        """Decode every file. Those that cannot be read, in words."""
+        found = []
+        reporter.stage(f"Decoding the {self.side} side", "pictures", sum(len(part.pictures) for part in self._parts))
+        for part in self._parts:
+            for picture in part.pictures:
+                try:
+                    read_pixels(picture.sample.image, self.mix.max_megapixels)
+                except DamagedFileError as error:
+                    found.append(str(error))
+                reporter.advance()
+        return found
 
     def batch(self, index: int, count: int) -> Crops:
         """Batch number `index`: `count` crops, half of them real. The first ones do not depend on `count`.
