@@ -53,7 +53,7 @@ def make_learner(options: SyntheticOptions, device: torch.device) -> Learner:
     torch.manual_seed(options.seed)
     dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
     module = import_module(f"model.synthetic.{KINDS[options.kind]}")
-    made: Learner = module.learner(options.base, options, device, dtype)
+    made: Learner = module.learner(options.base, options, str(device), dtype)
     return made
 
 
@@ -150,6 +150,7 @@ def train_synthetic(
     folder, stop = RunFolder(task.out, again=""), stop or threading.Event()
     with folder.locked():
         settings = {"task": "synthetic", "options": task.options.to_dict(), "crop": task.learner.crop}
+        settings["base"] = getattr(task.learner, "base_digest", None)  # SHA-256 of the base, where the learner has it
         for kept in folder.open(settings | {"data": task.data}):
             reporter.note(f"{kept} is the earlier one again: the training was killed while it replaced it.")
         try:

@@ -38,10 +38,7 @@ def test_a_dry_run_then_a_training(tmp_path: Path, capfd: pytest.CaptureFixture[
 
     words = ["--recipe", "effort", *SHORT, "--steps", "4"]
     assert clue(mix, out, *words) == ExitCode.OK
-    assert (
-        f"clue scan --also synthetic:{out / 'best'}" in " ".join(capfd.readouterr().err.split()).replace(" /", "/")
-        or (out / "best").is_dir()
-    )
+    assert "clue scan --also synthetic:" in " ".join(capfd.readouterr().err.split())
     content = json.loads((out / "best" / METHOD_FILE).read_text("utf-8"))
     assert content["training"]["options"]["adapt"] == "svd"
     assert clue(mix, out, *words, "--adapt", "lora", "--quiet") == ExitCode.BAD_USAGE
