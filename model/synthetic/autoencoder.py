@@ -1,4 +1,4 @@
-"""The autoencoder of a latent diffusion model, encoder and decoder: pictures through it and back, at any size."""
+"""A latent diffusion model's autoencoder, encoder and decoder, at any size of picture; and its denoising step."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from model import tensor_files
-from model.branches import from_scratch
-from model.branches.sd3_network import DECODER, build_autoencoder
+from model.branches.sd3 import SD3, with_decoder
+from model.branches.sd3_network import build_autoencoder
 from model.predictor import Tile, padded, starts, weights
-from model.preset import TileSpec, VaeSpec
-from model.presets import PRESETS
-from model.registry import BasesError, find
+from model.preset import NoiseSpec, TileSpec, VaeSpec
+from model.rectified_flow import add_noise
 
 Change = Callable[[Tensor, Tile], Tensor]
 """What is done to the latent of a tile, 1×C×h×w, between encoder and decoder."""
@@ -120,15 +119,62 @@ def load_autoencoder(name: str, device: str, dtype: torch.dtype) -> Autoencoder:
     Raises:
         BasesError: not registered, damaged, changed, or without a decoder.
     """
-    if name in PRESETS and from_scratch(PRESETS[name]):
-        raise BasesError(f"the VAE of {name} has no decoder: {name} has an encoder of its own, and nothing decodes it")
-    base = find(name)
-    if "vae" not in base.parts:
-        raise BasesError(f"{name} has no VAE: its parts are {', '.join(base.parts)}")
-    spec, files = base.preset.vae, base.paths("vae")
-    if not any(tensor.startswith(DECODER) for tensor in tensor_files.safetensors_shapes(files)):
-        raise BasesError(f"the VAE of {name} has no decoder: {files[0]} holds the encoder alone; get the whole VAE")
+    base = with_decoder(name)
+    spec = base.preset.vae
     with torch.device("meta"):
         network = build_autoencoder(spec)
-    tensor_files.fill(network, f"VAE of {name}", tensor_files.safetensors_tensors(files, device, dtype))
+    tensors = tensor_files.safetensors_tensors(base.paths("vae"), device, dtype)
+    tensor_files.fill(network, f"VAE of {name}", tensors)
     return Autoencoder(name, network.eval().requires_grad_(False), spec, base.preset.tile, base.digests()["vae"])
+
+
+class Denoiser:
+    """SD3's transformer with the empty prompt, one step from a noise level to the clean latent.
+
+    Args:
+        transformer: SD3Transformer2DModel in evaluation mode.
+        prompt: 1×N×D, embeddings of the empty prompt.
+        pooled: 1×P, its pooled embedding.
+    """
+
+    def __init__(self, transformer: nn.Module, prompt: Tensor, pooled: Tensor) -> None:
+        self.transformer, self.prompt, self.pooled = transformer, prompt, pooled
+
+    def velocity(self, z: Tensor, level: float) -> Tensor:
+        """The velocity noise - z0 that the transformer predicts.
+
+        Args:
+            z: noisy latent, B×C×h×w float32.
+            level: of the noise, 0 to 1; the transformer is given 1000 times this.
+
+        Returns:
+            B×C×h×w float32.
+        """
+        count, dtype = len(z), self.prompt.dtype
+        output: Tensor = self.transformer(
+            hidden_states=z.to(dtype),
+            timestep=torch.full((count,), 1000 * level, dtype=torch.float32, device=z.device),
+            encoder_hidden_states=self.prompt.expand(count, -1, -1),
+            pooled_projections=self.pooled.expand(count, -1),
+            return_dict=False,
+        )[0]
+        return output.float()
+
+    def denoised(self, z0: Tensor, noise: Tensor, level: float) -> Tensor:
+        """Noise a latent, z_t = t·noise + (1 - t)·z0, and take it back in one step, z_t - t·v: B×C×h×w float32."""
+        z = add_noise(z0.float(), noise.to(z0.device), level, NoiseSpec(schedule="rf"))
+        return z - level * self.velocity(z, level)
+
+
+def load_denoiser(name: str, device: str, dtype: torch.dtype) -> Denoiser:
+    """The transformer of registered base weights.
+
+    Raises:
+        BasesError: as of `load_autoencoder`.
+    """
+    base = with_decoder(name)
+    preset = SD3().fitted(base.preset, base)
+    with torch.device("meta"):
+        network = SD3().build(preset)
+    network.load(base, device, dtype, dtype)
+    return Denoiser(network.transformer.eval().requires_grad_(False), network.prompt, network.pooled)
