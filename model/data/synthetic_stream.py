@@ -229,21 +229,29 @@ class SyntheticStream:
         """
         cv2.setNumThreads(1)
         for made in (False, True):
-            parts = self._made if made else self._real
-            order = [sorted(part.pictures, key=lambda p: place(f"whole {p.sample.image.name}")) for part in parts]
-            key = _made_of if made else _taken_by
-            turns: dict[str, tuple[_Part, _Picture]] = {}
-            for turn in range(max(map(len, order))):
-                for part, pictures in zip(parts, order, strict=True):
-                    if turn < len(pictures):
-                        turns.setdefault(key(part, pictures[turn]), (part, pictures[turn]))
-            for part, picture in list(turns.values())[:count]:
+            for part, picture in self._turns(made)[:count]:
                 seed = int(place(f"history {picture.sample.image.name}") * 2**32)
                 try:
                     pixels = self._whole(part, picture, made, np.random.default_rng([self.seed, seed]))
                 except DamagedFileError:  # the dry run names it
                     continue
                 yield WholePicture(pixels, made, part.source.group if made else REAL, picture.sample.group)
+
+    def most(self, count: int) -> int:
+        """How many pictures `wholes` gives, if none is damaged."""
+        return sum(min(count, len(self._turns(made))) for made in (False, True))
+
+    def _turns(self, made: bool) -> list[tuple[_Part, _Picture]]:
+        """The pictures of a class, one of each source in turn."""
+        parts = self._made if made else self._real
+        order = [sorted(part.pictures, key=lambda p: place(f"whole {p.sample.image.name}")) for part in parts]
+        turns: dict[tuple[str, str], tuple[_Part, _Picture]] = {}
+        for turn in range(max(map(len, order))):
+            for part, pictures in zip(parts, order, strict=True):
+                if turn < len(pictures):
+                    group = part.source.group if made else REAL
+                    turns.setdefault((group, pictures[turn].sample.group), (part, pictures[turn]))
+        return list(turns.values())
 
     def _pictures(self, source: SyntheticSource) -> list[_Picture]:
         samples, problems = list_pictures(source)
@@ -373,14 +381,6 @@ def after(
     if rng.random() < augment.history:
         pixels = publish(np.ascontiguousarray(pixels), rng).pixels
     return np.array(pixels, order="C")  # torch warns about memory that it could not write to
-
-
-def _taken_by(part: _Part, picture: _Picture) -> str:
-    return picture.sample.group
-
-
-def _made_of(part: _Part, picture: _Picture) -> str:
-    return f"{part.source.group}\0{picture.sample.group}"
 
 
 def _drawn(parts: list[_Part], rng: np.random.Generator) -> _Part:

@@ -65,7 +65,7 @@ def calibrated(
     megapixels: list[float] = []
     groups: list[str] = []
     refused = 0
-    reporter.stage("Measuring calibration pictures", "pictures", count)
+    reporter.stage("Measuring calibration pictures", "pictures", stream.most(count // 2))
     for picture in stream.wholes(count // 2):
         if stop.is_set():
             return None

@@ -128,7 +128,7 @@ def test_the_threshold_keeps_its_promise_and_the_band_lies_below() -> None:
 
 def test_a_loss_that_is_not_finite_stops_it(tmp_path: Path) -> None:
     task = make_task(write_mix(tmp_path / "data", 20, 20), tmp_path / "run", options(steps=3))
-    task.learner.network["head"].bias.data[:] = torch.nan  # type: ignore[operator, index, union-attr]
+    task.learner.network["head"].bias.data[:] = torch.nan
     with pytest.raises(NotFiniteError, match="In step 1, batch 0, the loss is nan"):
         train_synthetic(task)
     assert (tmp_path / "run" / "not-finite-step-1.pt").is_file()

@@ -29,10 +29,10 @@ class ToyLearner:
 
     def __init__(self) -> None:
         self.crop = CROP
-        self.network = nn.ModuleDict({"base": nn.Conv2d(3, 4, 3), "head": nn.Linear(4, 1), "drop": nn.Dropout(0.1)})
-        self.network["base"].requires_grad_(False)
+        base = nn.Conv2d(3, 4, 3).requires_grad_(False)
+        self.network = nn.ModuleDict({"base": base, "head": nn.Linear(4, 1), "drop": nn.Dropout(0.1)})
         kernel = torch.tensor([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]])
-        self.network["base"].weight.data[:] = kernel / 3
+        base.weight.data[:] = kernel / 3
 
     def inputs(self, pixels: NDArray[np.uint8]) -> dict[str, Tensor]:
         assert pixels.shape == (CROP, CROP, 3) and pixels.dtype == np.uint8
@@ -118,7 +118,8 @@ def photo(number: int, side: int = 64) -> NDArray[np.uint8]:
 def traced(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The same with the trace that the toy finds: a chequered pattern."""
     rows, columns = np.indices(pixels.shape[:2])
-    return np.clip(pixels.astype(int) + (24 * ((rows + columns) % 2) - 12)[..., None], 0, 255).astype(np.uint8)
+    chequered = np.asarray((rows + columns) % 2 * 24 - 12)[..., None]
+    return np.asarray(np.clip(pixels.astype(int) + chequered, 0, 255), np.uint8)
 
 
 def write_mix(folder: Path, real: int = 40, made: int = 40, **more: Any) -> Path:

@@ -30,8 +30,8 @@ def test_a_dry_run_then_a_training(tmp_path: Path, capfd: pytest.CaptureFixture[
     (tmp_path / "data" / "alpha" / "bad.png").write_bytes(b"nothing")
     assert clue(mix, out, "--recipe", "effort", *SHORT, "--dry-run", "--quiet") == ExitCode.OK
     said = capfd.readouterr().out
-    for words in ("train: real ", "Alpha 1.0 ", "left out: ", "bad.png", "5 of 117 parameters are trainable"):
-        assert words in said
+    for line in ("train: real ", "Alpha 1.0 ", "left out: ", "bad.png", "5 of 117 parameters are trainable"):
+        assert line in said
     assert "photos: 100% of the files are JPEG" in said
     with Image.open(out / "contact-sheet.png") as sheet:
         assert sheet.width > 6 * 192
