@@ -64,7 +64,7 @@ def calibrated(
     made: list[bool] = []
     megapixels: list[float] = []
     groups: list[str] = []
-    refused = 0
+    refused: list[str] = []
     reporter.stage("Measuring calibration pictures", "pictures", stream.most(count // 2))
     for picture in stream.wholes(count // 2):
         if stop.is_set():
@@ -72,8 +72,8 @@ def calibrated(
         reporter.advance()
         try:
             scores.append(detector.detect(picture.pixels).score)
-        except ValueError:  # one that the method cannot judge
-            refused += 1
+        except ValueError as error:
+            refused.append(str(error))
             continue
         made.append(picture.generated)
         groups.append(picture.group)
@@ -86,7 +86,7 @@ def calibration_of(
     made: NDArray[np.bool_],
     megapixels: Sequence[float],
     groups: Sequence[str],
-    refused: int = 0,
+    refused: Sequence[str] = (),
 ) -> Calibration:
     """Threshold, inconclusive band and confidence.
 
@@ -95,18 +95,19 @@ def calibration_of(
         made: n, whether a picture was generated.
         megapixels: n, 10⁶ pixels.
         groups: n, `real` or a generator.
-        refused: pictures that the method could not judge.
+        refused: why the method could not judge other pictures.
 
     Raises:
         NoCalibrationError: too few pictures of a class, or a score that does not separate them.
     """
     real, needed = scores[~made], photos_needed(FALSE_POSITIVE_RATE)
+    others = f"; {len(refused)} could not be judged, the first because {refused[0]}" if refused else ""
     if len(real) < needed:
         raise NoCalibrationError(
-            f"{len(real)} real pictures could be used, and a rate of {FALSE_POSITIVE_RATE:.0%} needs {needed}"
+            f"{len(real)} real pictures could be used, and a rate of {FALSE_POSITIVE_RATE:.0%} needs {needed}{others}"
         )
     if int(made.sum()) < FEWEST:
-        raise NoCalibrationError(f"{int(made.sum())} generated pictures could be used, and {FEWEST} are needed")
+        raise NoCalibrationError(f"{int(made.sum())} generated pictures could be used, and {FEWEST} are needed{others}")
     slope, intercept = fit_even(scores, made)
     if not (np.isfinite(slope) and slope > 0 and np.isfinite(intercept)):
         raise NoCalibrationError("the score does not separate generated from real pictures")
@@ -117,7 +118,7 @@ def calibration_of(
     figures = reliability(cross_validated(scores, made), made, even=True) | {
         "n_real": float(len(real)),
         "n_generated": float(made.sum()),
-        "n_not_judged": float(refused),
+        "n_not_judged": float(len(refused)),
         "auc": auc(scores[made], real),
         "real_called_generated_at_most": FALSE_POSITIVE_RATE,
         "real_called_generated_upper_95": rate_bound(len(real), place),

@@ -122,13 +122,15 @@ def test_the_threshold_keeps_its_promise_and_the_band_lies_below() -> None:
     assert "300 Alpha" in found.fitted_on and "300 real" in found.fitted_on
     with pytest.raises(NoCalibrationError, match=r"98 real pictures.* needs 99"):
         calibration_of(scores[202:], truth[202:], [1.0] * 398, groups[202:])
+    with pytest.raises(NoCalibrationError, match="2 could not be judged, the first because too small"):
+        calibration_of(scores[:200], truth[:200], [1.0] * 200, groups[:200], ["too small", "x"])
     with pytest.raises(NoCalibrationError, match="does not separate"):
         calibration_of(1 - scores, truth, [1.0] * 600, groups)
 
 
 def test_a_loss_that_is_not_finite_stops_it(tmp_path: Path) -> None:
     task = make_task(write_mix(tmp_path / "data", 20, 20), tmp_path / "run", options(steps=3))
-    task.learner.network["head"].bias.data[:] = torch.nan
+    task.learner.network["head"].bias.data[:] = torch.nan  # type: ignore[index]
     with pytest.raises(NotFiniteError, match="In step 1, batch 0, the loss is nan"):
         train_synthetic(task)
     assert (tmp_path / "run" / "not-finite-step-1.pt").is_file()

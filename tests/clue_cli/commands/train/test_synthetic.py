@@ -11,6 +11,7 @@ from PIL import Image
 from clue_cli.app import run
 from clue_cli.errors import ExitCode
 from model.synthetic import METHOD_FILE
+from tests.base_layouts import register_small
 from tests.model.training.toy_method import install, write_mix
 
 SHORT = ["--base", "toy", "--batch", "8", "--workers", "0", "--device", "cpu", "--validation-samples", "16"]
@@ -69,3 +70,25 @@ def test_a_run_folder_in_the_data(tmp_path: Path, capfd: pytest.CaptureFixture[s
     mix = write_mix(tmp_path / "data", 4, 4)
     assert clue(mix, tmp_path / "data" / "real" / "run", "--recipe", "aligned", *SHORT) == ExitCode.BAD_USAGE
     assert "lies in the data folder" in " ".join(capfd.readouterr().err.split())
+
+
+@pytest.mark.usefixtures("config")
+def test_photos_against_their_reconstructions(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    mix, out = write_mix(tmp_path / "data", 12, 0), tmp_path / "run"
+    content = json.loads(mix.read_text())
+    content["sources"] = [{"name": "photos", "align": "real", "autoencoder": "small-sd3", "strengths": [0, 0.3]}]
+    content["sources"][0]["side"] = 64
+    content["validation"] = {"share": 0.4, "calibration_share": 0}
+    mix.write_text(json.dumps(content))
+    words = ["--recipe", "aligned", *SHORT, "--steps", "2", "--quiet"]
+    assert clue(mix, out, *words) == ExitCode.WEIGHTS_MISSING
+    assert "small-sd3" in capfd.readouterr().err
+
+    register_small(tmp_path / "bases")
+    assert clue(mix, out, *words) == ExitCode.OK
+    made = {path.name: path.stat().st_mtime_ns for path in (out / "pool").iterdir()}
+    assert len(made) == 12
+    training = json.loads((out / "best" / METHOD_FILE).read_text("utf-8"))["training"]
+    assert training["generators"] == ["autoencoder of small-sd3"]
+    assert clue(mix, out, *words) == ExitCode.OK, "it resumes at its end"
+    assert made == {path.name: path.stat().st_mtime_ns for path in (out / "pool").iterdir()}
