@@ -127,7 +127,7 @@ def photo_window(sample: Sample, window: Window, limit: float) -> Pixels:
         height, width = stored_size(image)
         if box[2] > width or box[3] > height:
             raise DamagedFileError(f"{sample.image}: another size than when it was listed")
-        return np.asarray(rgb(image, box))
+        return np.array(rgb(image, box))  # a copy: torch warns about memory that it could not write to
 
 
 def _make(sample: Sample, window: Window, reconstruct: Reconstruct, limit: float) -> None:
