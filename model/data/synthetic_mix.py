@@ -23,10 +23,10 @@ from model.data.mix import (
     Validation,
     photo_name,
     place,
-    read_sources,
     short_for,
     split_of,
 )
+from model.data.source_keys import read_sources
 from model.datasets.own import find_list
 from model.datasets.sample import Kind, Sample
 from model.images.folders import find_pictures

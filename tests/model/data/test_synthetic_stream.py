@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.config import ConfigError
+from model.data.mix import load_mix
 from model.data.reconstructions import Pool
 from model.data.synthetic_mix import LAUNDERED, REAL, load_synthetic_mix
 from model.data.synthetic_stream import SyntheticStream
@@ -182,7 +183,8 @@ def test_lists_give_the_pictures_of_their_class(root: Path) -> None:
         ([G], "no source has real pictures"),
         ([R, G | {"weight": 0}], "no source has generated pictures"),
         ([R, G, {"align": "real"}], "`autoencoder` is missing"),
-        ([R, {"pairs": "made"}], "unknown key `pairs`"),
+        ([R, {"pairs": "made"}], "`pairs` is a source of --task localization"),
+        ([R, {"casia2": "made"}], "unknown key `casia2`"),
         ([R, {"generated": "nowhere"}], r"line 1, sources\[1\].generated.*a folder that exists, or a list"),
         ([R, G, {"align": "real", "autoencoder": "x", "strengths": [9]}], r"sources\[2\].strengths.*from 0 to 3"),
     ],
@@ -190,6 +192,11 @@ def test_lists_give_the_pictures_of_their_class(root: Path) -> None:
 def test_wrong_mixes(root: Path, sources: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_synthetic_mix(mix_of(root, *sources))
+
+
+def test_a_mix_of_the_other_task(root: Path) -> None:
+    with pytest.raises(ConfigError, match="`real` is a source of --task synthetic"):
+        load_mix(mix_of(root, R, G))
 
 
 def test_a_side_without_a_class(root: Path) -> None:
