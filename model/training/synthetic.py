@@ -150,7 +150,7 @@ def train_synthetic(
     folder, stop = RunFolder(task.out, again=""), stop or threading.Event()
     with folder.locked():
         settings = {"task": "synthetic", "options": task.options.to_dict(), "crop": task.learner.crop}
-        settings["base"] = getattr(task.learner, "base_digest", None)  # SHA-256 of the base, where the learner has it
+        settings["base"] = _base_digest(task.learner)
         for kept in folder.open(settings | {"data": task.data}):
             reporter.note(f"{kept} is the earlier one again: the training was killed while it replaced it.")
         try:
@@ -407,6 +407,12 @@ class _Trainer:
                 f"{self.folder.state} does not fit this training: {str(error).splitlines()[0]}.",
                 "Start again with another --out.",
             ) from error
+
+
+def _base_digest(learner: Learner) -> str | None:
+    """SHA-256 of the base, hex, where the learner says it: a training resumes on the same base only."""
+    own = getattr(learner, "base_digest", None) or getattr(getattr(learner, "base", None), "digest", None)
+    return own if isinstance(own, str) else None
 
 
 def _rate(options: SyntheticOptions, progress: float) -> float:

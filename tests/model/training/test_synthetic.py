@@ -87,6 +87,10 @@ def test_it_learns_and_resumes_to_the_bit(tmp_path: Path) -> None:
     assert content["training"]["generators"] == ["Alpha 1.0", "b"]
     with pytest.raises(OtherSettingsError, match=r"lr"):
         train_synthetic(make_task(mix, out, options(steps=30, lr=0.01)))
+    other = make_task(mix, out, options(steps=30))
+    other.learner.base_digest = "1" * 64  # type: ignore[attr-defined]
+    with pytest.raises(OtherSettingsError, match="base"):
+        train_synthetic(other)
 
 
 def test_a_calibration_needs_99_real_pictures(tmp_path: Path) -> None:
