@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,14 +13,17 @@ from clue_cli.terminal import complain, counted, printable, say
 from model.config import advising
 
 if TYPE_CHECKING:
+    from model.training.synthetic import SyntheticOutcome
     from model.training.task import Outcome
 
 _DATA, _TRAINING = "Data and output", "Network and length"
 _CHECKS, _MACHINE = "Validation and checkpoints", "Machine"
 
 
-_NO_RECIPE = {"data", "out", "dry_run", "decode", "preset", "init", "recipe", "change", "quiet"}
+_NO_RECIPE = {"task", "data", "out", "dry_run", "decode", "preset", "init", "recipe", "change", "quiet"}
 """The other parameters of the command are options that a recipe has, too."""
+_NOT_SYNTHETIC = ("preset", "init", "minutes", "gradient_checkpointing")
+"""Parameters of the localization alone; `base` is of the other task alone."""
 _MIX_ADVICE = "`clue schema --mix` describes the data file; --dry-run shows what clue finds in it."
 
 
@@ -68,6 +71,14 @@ def train(
             rich_help_panel=_DATA,
         ),
     ] = False,
+    task: Annotated[
+        Literal["localization", "synthetic"],
+        typer.Option(
+            help="What is trained: a model that localizes forgeries, or a method that says whether a whole picture was "
+            "generated.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = "localization",
     preset: Annotated[
         str, typer.Option(help="Name of a preset or base model, or a YAML file.", rich_help_panel=_TRAINING)
     ] = "mini",
@@ -78,14 +89,29 @@ def train(
         ),
     ] = None,
     recipe: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME|FILE",
             help="Recipe: one in the package (model/training/recipes) or a YAML file. It holds the value of every "
             "option that is not given here.",
             rich_help_panel=_TRAINING,
         ),
-    ] = "default",
+    ] = None,
+    base: Annotated[
+        str | None,
+        _typed(
+            _TRAINING, "With --task synthetic: base model to adapt, a registered name or a folder.", metavar="NAME|DIR"
+        ),
+    ] = None,
+    adapt: Annotated[
+        str | None,
+        _typed(
+            _TRAINING,
+            "How the base model, or the SAM branch, is adapted: low-rank updates (lora), or the residual of the SVD of "
+            "its weights (svd).",
+            metavar="[lora|svd]",
+        ),
+    ] = None,
     change: Annotated[
         list[str] | None,
         typer.Option(
@@ -145,21 +171,44 @@ def train(
             "--decode works only with --dry-run; training decodes every sample it draws.", "Add --dry-run."
         )
     given = {name: v for name, v in context.params.items() if name not in _NO_RECIPE and v is not None}
+    typed = {name for name in context.params if getattr(context.get_parameter_source(name), "name", "") != "DEFAULT"}
+    other = [name for name in (_NOT_SYNTHETIC if task == "synthetic" else ("base",)) if name in typed]
+    if other:
+        raise UsageError(
+            f"--{other[0].replace('_', '-')} is not an option of --task {task}.",
+            "Leave it out, or give the other --task.",
+        )
     require_extra("train", "accelerate", "cv2")
     from clue_cli.progress import ShownReporter
-    from clue_cli.training import execute, first_process, look  # torch: only here, so that `clue --help` is fast
-    from model.training.options import read_options
+    from clue_cli.training import first_process  # torch: only here, so that `clue --help` is fast
 
-    options = read_options(recipe, change or [], dry_run=dry_run, **given)
+    changes = change or []
+    outcome: Outcome | SyntheticOutcome
     with ShownReporter(quiet=quiet) as reporter, advising(_MIX_ADVICE):
-        if dry_run:
-            raise typer.Exit(look(data, out, preset, options, init=init, decode=decode, reporter=reporter))
-        with graceful_stop() as stop:
-            outcome = execute(data, out, preset, init, options, reporter=reporter, stop=stop)
+        if task == "synthetic":
+            from clue_cli import synthetic_training
+            from model.training.options import DEFAULTS, read_synthetic_options
+
+            learned = read_synthetic_options(recipe or DEFAULTS[task], changes, **given)
+            if dry_run:
+                raise typer.Exit(synthetic_training.look(data, out, learned, decode=decode, reporter=reporter))
+            with graceful_stop() as stop:
+                outcome = synthetic_training.execute(data, out, learned, reporter=reporter, stop=stop)
+        else:
+            from clue_cli.training import execute, look
+            from model.training.options import DEFAULT, read_options
+
+            if branch := given.pop("adapt", None):
+                changes = [*changes, f"adapt_sam={branch}"]
+            options = read_options(recipe or DEFAULT, changes, dry_run=dry_run, **given)
+            if dry_run:
+                raise typer.Exit(look(data, out, preset, options, init=init, decode=decode, reporter=reporter))
+            with graceful_stop() as stop:
+                outcome = execute(data, out, preset, init, options, reporter=reporter, stop=stop)
     raise typer.Exit(_conclude(outcome, out, quiet=quiet, silent=not first_process()))
 
 
-def _conclude(outcome: Outcome, out: Path, *, quiet: bool, silent: bool) -> ExitCode:
+def _conclude(outcome: Outcome | SyntheticOutcome, out: Path, *, quiet: bool, silent: bool) -> ExitCode:
     if silent:
         return ExitCode.INTERRUPTED if outcome.interrupted else ExitCode.OK
     if outcome.damaged and not quiet:
@@ -170,5 +219,9 @@ def _conclude(outcome: Outcome, out: Path, *, quiet: bool, silent: bool) -> Exit
     if quiet:
         return ExitCode.OK
     best = printable(str(out / "best"))
-    say(f"Finished after {outcome.step} steps. Best validation F1 {outcome.best_f1:.4f}: clue scan --model {best}")
+    done = f"Finished after {outcome.step} steps."
+    if hasattr(outcome, "best_auc"):
+        say(f"{done} Best mean AUC of the validation {outcome.best_auc:.4f}: clue scan --also synthetic:{best}")
+    else:
+        say(f"{done} Best validation F1 {outcome.best_f1:.4f}: clue scan --model {best}")
     return ExitCode.OK

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -291,15 +292,24 @@ def contact_sheet(
     samples = [sample for batch in batches for sample in batch.samples]
     if not samples:
         raise DamagedFileError(f"no image can be read; the last: {batches[-1].damaged[-1]}")
-    rows = -(-len(samples) // columns)
+    write_sheet([(marked(s.pixels, s.mask), _caption(s)) for s in samples], path, columns, side)
+
+
+def write_sheet(pictures: Sequence[tuple[Pixels, str]], path: Path, columns: int = 8, side: int = 192) -> None:
+    """Write a PNG of pictures, H×W×3 uint8, in rows, each with a line of ASCII below it.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    rows = -(-len(pictures) // columns)
     sheet = Image.new("RGB", (columns * (side + 4), rows * (side + CAPTION + 4)), "white")
     draw = ImageDraw.Draw(sheet)
-    for number, sample in enumerate(samples):
+    for number, (pixels, caption) in enumerate(pictures):
         left, top = number % columns * (side + 4), number // columns * (side + CAPTION + 4)
-        thumbnail = Image.fromarray(marked(sample.pixels, sample.mask))
+        thumbnail = Image.fromarray(pixels)
         thumbnail.thumbnail((side, side))
         sheet.paste(thumbnail, (left, top))
-        draw.text((left, top + thumbnail.height), _caption(sample), fill="black")
+        draw.text((left, top + thumbnail.height), caption, fill="black")
     write_whole(path, lambda part: sheet.save(part, "PNG"))
 
 

@@ -10,14 +10,15 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
-from model.config import NO_KEY, Between, ConfigError, ConfigFile, Keyed, check, read_yaml, unknown_key
+from model.config import NO_KEY, Between, ConfigFile, Keyed, read_yaml
+from model.data.source_keys import read_sources
 from model.datasets.registry import DATASETS
 from model.datasets.sample import Sample
 from model.images.lists import LIST_SUFFIXES
@@ -73,6 +74,15 @@ def _list_suffix(path: Path) -> Path:
     return path
 
 
+def _folder_or_list(path: Path) -> Path:
+    try:
+        if path.is_dir() or (path.is_file() and path.suffix.lower() in LIST_SUFFIXES):
+            return path
+    except (OSError, ValueError):
+        pass
+    raise ValueError(f"a folder that exists, or a list ({', '.join(sorted(LIST_SUFFIXES))}); {path} is neither")
+
+
 def _plain_name(prefix: str) -> str:
     if any(c in prefix for c in "*?[/\\"):
         raise ValueError("the start of the masks' names, without * ? [ or slashes")
@@ -85,18 +95,12 @@ def _two_folders(pairs: Pairs) -> Pairs:
     return pairs
 
 
-def _printable(name: str) -> str:
-    if not (0 < len(name) <= 60 and name.isprintable()):
-        raise ValueError("1 to 60 printable characters")
-    return name
-
-
 def _constant(share: object) -> object:
     """A curriculum of one share."""
     return share if isinstance(share, dict) else {"start": share, "end": share, "batches": 0}
 
 
-def _short_for(*keys: str, **values: object) -> BeforeValidator:
+def short_for(*keys: str, **values: object) -> BeforeValidator:
     """A value alone stands for a mapping with it at these keys; the other values are added in any case."""
 
     def mapping(value: object) -> object:
@@ -109,6 +113,11 @@ _one_or_more = BeforeValidator(lambda value: value if isinstance(value, list) el
 Share = Annotated[float, Between(0, 1)]
 Folder = Annotated[Path, BeforeValidator(_expanded), _there(Path.is_dir, "folder")]
 Folders = Annotated[tuple[Folder, ...], Field(min_length=1), _one_or_more]
+FoldersOrLists = Annotated[
+    tuple[Annotated[Path, BeforeValidator(_expanded), AfterValidator(_folder_or_list)], ...],
+    Field(min_length=1),
+    _one_or_more,
+]
 PhotoPattern = Annotated[re.Pattern[str], AfterValidator(_one_group)]
 Pixels = Annotated[int, Between(32, 4096), Field(multiple_of=8)]
 
@@ -208,7 +217,7 @@ class Forge(Keyed):
     """
 
     photos: Folders
-    masks: Annotated[tuple[Annotated[MaskFolder, _short_for("folder")], ...], _one_or_more] = ()
+    masks: Annotated[tuple[Annotated[MaskFolder, short_for("folder")], ...], _one_or_more] = ()
     plain_share: Annotated[Curriculum, BeforeValidator(_constant)] = Curriculum(0, 0, 0)
     photo: PhotoPattern | None = None
     fillers: Annotated[tuple[Folder, ...], _one_or_more] = ()
@@ -295,20 +304,12 @@ class _Keys(Keyed):
 
     sources: Annotated[tuple[dict[str, Any], ...], Field(min_length=1)]
     validation: Validation = Validation()
-    shapes: Annotated[tuple[Annotated[Shape, _short_for("height", "width")], ...], Field(min_length=1)] = (
+    shapes: Annotated[tuple[Annotated[Shape, short_for("height", "width")], ...], Field(min_length=1)] = (
         Shape(256, 256),
     )
     augment: Augment = Augment()
     # Pillow itself refuses more than 178 million pixels
     max_megapixels: Annotated[float, Between(0.01, 178)] = LARGEST_PICTURE
-
-
-@dataclass(frozen=True, slots=True)
-class _SourceKeys(Keyed):
-    """The keys of a source beside its kind."""
-
-    name: Annotated[str, AfterValidator(_printable)] = ""
-    weight: Annotated[float, Between(0, 1e6)] = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,14 +362,14 @@ def load_mix(path: Path | str) -> Mix:
     """
     file = read_yaml(Path(path))
     keys = file.check(_Keys)
-    sources: dict[str, Source] = {}
-    for number, found in enumerate(keys.sources):
-        source = _source(file, number, found, sources)
-        sources[source.name] = source
-    if not any(source.weight for source in sources.values()):
-        raise ConfigError(file.where("sources"), "found only weights of 0", "at least one source with a weight above 0")
+    kinds = ", ".join(kind for kind in _KINDS if kind not in DATASETS)
+    expected = f"exactly one of {kinds}, or a public set such as casia2 (`clue eval --list`)"
+    sources = tuple(
+        Source(its.name, its.weight, data, file.where("sources", number, kind))
+        for number, (its, kind, data) in enumerate(read_sources(file, keys.sources, _KINDS, expected))
+    )
     rest = (keys.validation, keys.shapes, keys.augment, keys.max_megapixels, file.digest, file)
-    return Mix(file.path, tuple(sources.values()), *rest)
+    return Mix(file.path, sources, *rest)
 
 
 def split_of_photo(photo: str, validation: Validation) -> Split:
@@ -399,29 +400,10 @@ def place(name: str) -> float:
     return int.from_bytes(digest[:4], "big") / 2**32
 
 
-def _source(file: ConfigFile, number: int, found: dict[str, Any], taken: Collection[str]) -> Source:
-    at = ("sources", number)
-    own = [key for key in found if key in _KINDS]
-    unknown = next((key for key in found if key not in (*_KINDS, "name", "weight")), None)
-    if unknown is not None:
-        raise unknown_key(file.where(*at, unknown), unknown, (*_KINDS, "name", "weight"))
-    if len(own) != 1:
-        kinds = ", ".join(kind for kind in _KINDS if kind not in DATASETS)
-        what = f"found both `{own[0]}` and `{own[1]}`" if own else "found no kind of source"
-        expected = f"exactly one of {kinds}, or a public set such as casia2 (`clue eval --list`)"
-        raise ConfigError(file.where(*at), what, expected)
-    kind = own[0]
-    keys = check(_SourceKeys, {key: found[key] for key in found if key != kind}, lambda key: file.where(*at, *key))
-    if keys.name in taken:
-        raise ConfigError(file.where(*at, "name"), f"found `{keys.name}`", "a name that no other source has")
-    name = keys.name or next(n for n in (kind, *(f"{kind} {i}" for i in range(2, len(taken) + 3))) if n not in taken)
-    return Source(name, keys.weight, file.check(_KINDS[kind], *at, kind), file.where(*at, kind))
-
-
 _KINDS: dict[str, Any] = {
     "pairs": Annotated[Pairs, AfterValidator(_two_folders)],
-    "list": Annotated[ListFile, _short_for("file")],
-    **{name: Annotated[NamedSet, _short_for("root", name=name)] for name in DATASETS},
-    "authentic": Annotated[Authentic, _short_for("folders")],
-    "forge": Annotated[Forge, _short_for("photos")],
+    "list": Annotated[ListFile, short_for("file")],
+    **{name: Annotated[NamedSet, short_for("root", name=name)] for name in DATASETS},
+    "authentic": Annotated[Authentic, short_for("folders")],
+    "forge": Annotated[Forge, short_for("photos")],
 }

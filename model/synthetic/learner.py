@@ -48,8 +48,9 @@ class Learner(Protocol):
         """
 
     def save(self, folder: Path, calibration: Calibration, training: dict[str, Any]) -> None:
-        """Write the method into a new folder: `method.json` and its tensors as safetensors, each atomically.
+        """Write the method into a folder: `method.json` and its tensors as safetensors, each atomically.
 
         Args:
+            folder: empty; the trainer puts it in the place of an earlier one when it is whole.
             training: what it learned from, in JSON types; with `generators`, the names of those it has seen.
         """

@@ -10,7 +10,7 @@ import ctypes
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -28,8 +28,9 @@ from model.self_match import self_match
 from model.training.errors import ResourcesError
 
 ATTEMPTS = 8
+AnyBatch = TypeVar("AnyBatch")
 _PR_SET_PDEATHSIG = 1
-_FAR = 2**40
+FAR = 2**40
 """Where the substitutes of a batch without a readable sample are taken from: no training gets there."""
 
 
@@ -106,7 +107,7 @@ class Feed(Dataset[FeedBatch]):
         """Batch number `index`. One without a readable sample is replaced by another one from far away."""
         damaged: list[str] = []
         for attempt in range(ATTEMPTS):
-            number = index + attempt * _FAR
+            number = index + attempt * FAR
             found = self.stream.batch(number, self.count(number))
             damaged += found.damaged
             if found.samples:
@@ -129,7 +130,9 @@ class Feed(Dataset[FeedBatch]):
         return FeedBatch(index, images, masks, noise, matches, damaged, sources=tuple(s.source for s in samples))
 
 
-def batches(feed: Feed, indexes: Sequence[int], workers: int, pin_memory: bool = False) -> Iterator[FeedBatch]:
+def batches(
+    feed: Dataset[AnyBatch], indexes: Sequence[int], workers: int, pin_memory: bool = False
+) -> Iterator[AnyBatch]:
     """The batches of these numbers, in this order, made ahead of time by `workers` processes.
 
     Raises:
@@ -150,7 +153,7 @@ def batches(feed: Feed, indexes: Sequence[int], workers: int, pin_memory: bool =
     return _while_workers_live(iter(loader))
 
 
-def _while_workers_live(supply: Iterator[FeedBatch]) -> Iterator[FeedBatch]:
+def _while_workers_live(supply: Iterator[AnyBatch]) -> Iterator[AnyBatch]:
     try:
         yield from supply
     except RuntimeError as error:

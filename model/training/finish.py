@@ -332,22 +332,23 @@ def operated(
     return replace(calibration, figures=figures), row
 
 
-def finish(folder: Path, calibration: Calibration | None = None, problem: str = "") -> None:
-    """Store the calibration of a model beside its weights.
+def finish(folder: Path, calibration: Calibration | None = None, problem: str = "", name: str = CONFIG_FILE) -> None:
+    """Store the calibration of a model, or of a method of the second question, beside its weights.
 
     Args:
         folder: of a model, as `model.storage.save` writes it.
         calibration: fitted on pictures that were neither trained nor tested on; None: the defaults, which give no
             confidence.
         problem: why there is none, in words; it is part of what the model says of its training.
+        name: of the file that describes it.
 
     Raises:
         OSError: the folder cannot be written; the model is as it was.
     """
-    config = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
+    config = json.loads((folder / name).read_text("utf-8"))
     config["calibration"] = (calibration or Calibration()).to_dict()
     config["training"].pop("no_confidence", None)
     if calibration is None and problem:
         config["training"]["no_confidence"] = problem
     text = json.dumps(config, indent=1, ensure_ascii=False) + "\n"
-    write_text(folder / CONFIG_FILE, text)
+    write_text(folder / name, text)

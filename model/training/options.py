@@ -1,7 +1,8 @@
 """The options of a training, and the recipes that hold their values.
 
-A recipe is a YAML file. `recipes/default.yaml` says what every option is, and its value; other recipes, `--set` and the
-command line change some of them.
+A recipe is a YAML file for one task: its key `task` names it, `localization` where it is left out.
+`recipes/default.yaml` says what every option of the localization is, and its value, `recipes/synthetic.yaml` those of
+the second question; other recipes, `--set` and the command line change some of them.
 """
 
 from __future__ import annotations
@@ -9,17 +10,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
 from model.config import ConfigError, ConfigFile, Place, check, dotted, read_yaml
 from model.data.making import Finish, Making, Share, Strict
 from model.preset import Adapt, NoiseSchedule
+from model.synthetic.options import SyntheticOptions
 from model.training.errors import OptionsError
 
+Task = Literal["localization", "synthetic"]
 RECIPES = Path(__file__).with_name("recipes")
 DEFAULT = "default"
+DEFAULTS: dict[Task, str] = {"localization": DEFAULT, "synthetic": "synthetic"}
+"""The recipe of each task that holds the values which another recipe leaves out."""
+Options = TypeVar("Options", bound=Strict)
 WITHOUT_EFFECT = frozenset({"workers", "save_every", "device", "calibration_samples", "finish"})
 """Options that may change when a training is resumed: the losses stay the same (on one kind of device)."""
 NEWER = frozenset({"start_share", "record", "without_matches", "made"})
@@ -83,7 +89,7 @@ class TrainingOptions(Strict):
 def read_options(
     recipe: str = DEFAULT, changes: Sequence[str] = (), *, dry_run: bool = False, **typed: Any
 ) -> TrainingOptions:
-    """The options of a training.
+    """The options of a training of the localization.
 
     Args:
         recipe: name of a recipe in the package, or a YAML file.
@@ -93,14 +99,43 @@ def read_options(
 
     Raises:
         ConfigError: an option is wrong; names it, where it comes from, its value, and what is allowed.
-        OptionsError: there is no such recipe, or options do not go together.
+        OptionsError: there is no such recipe, it is of another task, or options do not go together.
     """
-    values: dict[str, Any] = _read_recipe(DEFAULT).value
+    options = _read(TrainingOptions, "localization", recipe, changes, ("steps", "minutes"), typed, dry_run)
+    if problem := _misfit(options):
+        raise OptionsError(f"{problem}.")
+    return options
+
+
+def read_synthetic_options(
+    recipe: str = DEFAULTS["synthetic"], changes: Sequence[str] = (), **typed: Any
+) -> SyntheticOptions:
+    """The options of a training of the second question; arguments and errors as of `read_options`."""
+    options = _read(SyntheticOptions, "synthetic", recipe, changes, ("steps", "epochs"), typed, False)
+    if (options.steps is None) == (options.epochs is None):
+        raise OptionsError("Exactly one of steps and epochs says how long to train.")
+    if options.base is None:
+        raise OptionsError("There is no base model to adapt.", "Give --base: its registered name, or its folder.")
+    return options
+
+
+def _read(
+    kind: type[Options],
+    task: Task,
+    recipe: str,
+    changes: Sequence[str],
+    lengths: tuple[str, str],
+    typed: dict[str, Any],
+    dry_run: bool,
+) -> Options:
+    values: dict[str, Any] = dict(_read_recipe(DEFAULTS[task], task).value)
     origins: dict[str, Callable[[Place], str]] = {}
-    if recipe != DEFAULT:
-        file = _read_recipe(recipe)
-        values = _merged(values, file.value)
+    if recipe != DEFAULTS[task]:
+        file = _read_recipe(recipe, task)
+        values = _merged(values, _one_length(file.value, lengths))
         origins |= dict.fromkeys(file.value, lambda place: file.where(*place))
+    values.pop("task", None)
+    changed: dict[str, Any] = {}
     for change in changes:
         path, equals, value = change.partition("=")
         if not (equals and path.strip() and value.strip()):
@@ -113,20 +148,24 @@ def read_options(
         nested: Any = value.strip()
         for part in reversed(rest):
             nested = {part: nested}
-        values = _merged(values, {key: nested})
-    if {"steps", "minutes"} & typed.keys():
-        values |= {"steps": None, "minutes": None}
-    elif dry_run and all(values[key] in (None, "null") for key in ("steps", "minutes")):
+        changed = _merged(changed, {key: nested})
+    values = _merged(values, _one_length(changed, lengths))
+    if set(lengths) & typed.keys():
+        values |= dict.fromkeys(lengths)
+    elif dry_run and all(values[key] in (None, "null") for key in lengths):
         values["steps"] = 1
     origins |= dict.fromkeys(typed, lambda place: "--" + str(place[0]).replace("_", "-"))
 
     def where(place: Place) -> str:
         return origins.get(str(place[0]), dotted)(place) if place else "The recipe"
 
-    options = check(TrainingOptions, values | typed, where)
-    if problem := _misfit(options):
-        raise OptionsError(f"{problem}.")
-    return options
+    return check(kind, values | typed, where)
+
+
+def _one_length(values: dict[str, Any], lengths: tuple[str, str]) -> dict[str, Any]:
+    """The same values; if they give one of two lengths, the other one counts no more."""
+    given = [key for key in lengths if values.get(key) not in (None, "null")]
+    return dict.fromkeys(lengths) | values if len(given) == 1 else values
 
 
 def _misfit(options: TrainingOptions) -> str:
@@ -142,11 +181,11 @@ def _misfit(options: TrainingOptions) -> str:
     return ""
 
 
-def _read_recipe(name: str) -> ConfigFile:
+def _read_recipe(name: str, task: Task) -> ConfigFile:
     """A recipe, read; each single value is text or None.
 
     Raises:
-        OptionsError: there is none.
+        OptionsError: there is none, or it is of another task.
         ConfigError: it is not YAML with keys, or has a key twice.
     """
     own = RECIPES / f"{name}.yaml"
@@ -157,6 +196,13 @@ def _read_recipe(name: str) -> ConfigFile:
     file = read_yaml(path)
     if not isinstance(file.value, dict):
         raise ConfigError(str(path), "no mapping", "keys such as lr, with a value each")
+    its = file.value.get("task", "localization")
+    if its not in DEFAULTS:
+        raise ConfigError(file.where("task"), f"found `{its}`", " or ".join(DEFAULTS))
+    if its != task:
+        raise OptionsError(
+            f"The recipe {name} is for --task {its}, not for {task}.", f"Give --task {its}, or a recipe for {task}."
+        )
     return file
 
 

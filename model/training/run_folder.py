@@ -56,10 +56,12 @@ class RunFolder:
 
     Args:
         path: new, empty, or of this training.
+        again: how what was trained can be taken into another run folder, as the end of an advice; None: with --init.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, again: str | None = None) -> None:
         self.path = path
+        self._again = f", with --init {path / BEST} for its best model" if again is None else again
         self.settings, self.state, self.log = path / "settings.json", path / "state.pt", path / "log.jsonl"
         self.best, self.last, self.samples = path / BEST, path / LAST, path / "samples"
 
@@ -95,7 +97,7 @@ class RunFolder:
         if found:
             raise OtherSettingsError(
                 f"{self.path} is a training with other settings: {'; '.join(found)}.",
-                f"Give the settings it was started with; or another --out, with --init {self.best} for its best model.",
+                f"Give the settings it was started with; or another --out{self._again}.",
             )
 
     @contextmanager
@@ -145,7 +147,7 @@ class RunFolder:
         except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
             raise OtherSettingsError(
                 f"{self.state} is damaged: {str(error).splitlines()[0] if str(error) else type(error).__name__}.",
-                "Start again with another --out, and --init for the best model so far.",
+                f"Start again with another --out{self._again}.",
             ) from error
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             raise OtherSettingsError(f"{self.state} is of another version of clue.", "Start again with another --out.")
