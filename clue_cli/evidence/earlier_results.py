@@ -77,7 +77,7 @@ def written_by(
 _PICTURE_FOLDERS = frozenset({"masks", "heatmaps", "previews", "panels", "synthetic"})
 _PICTURE = re.compile(
     r".+\.\w{1,8}(?:\.p\d{4,})?(?:~[0-9a-f]{12,})?"
-    r"(?:\.(?:preview|thumb)\.jpg|(?:\.(?:heat|outline|synthetic|ela|ghosts|noise))?\.png)"
+    r"(?:\.(?:preview|thumb)\.jpg|(?:\.(?:heat|outline|second|ela|ghosts|noise))?\.png)"
 )
 
 

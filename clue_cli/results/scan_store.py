@@ -140,7 +140,7 @@ class ResultStore:
             outline=name(_PREVIEWS, ".outline.png") if previews else None,
             thumbnail=name(_PREVIEWS, ".thumb.jpg") if previews else None,
             synthetic_heatmap=name(_SYNTHETIC, ".png") if heatmap and synthetic else None,
-            synthetic_overlay=name(_PREVIEWS, ".synthetic.png") if previews and synthetic else None,
+            synthetic_overlay=name(_PREVIEWS, ".second.png") if previews and synthetic else None,
             embedded_thumbnail=name(_PREVIEWS, ".inside.png") if previews and thumbnail else None,
             **{panel: name(_PANELS, suffix) for panel, suffix in (PANELS if panels else {}).items()},
         )
