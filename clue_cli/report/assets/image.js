@@ -210,6 +210,9 @@ function showLayers() {
   $("wipe-text").textContent = `${wipe} %`;
   form.wipe.setAttribute("aria-valuetext", `the first ${wipe} percent of the width without marks`);
   $("opacity-text").textContent = `${opacity} %`;
+  $("legend-text").textContent = layer === "second"
+    ? "evidence that the whole picture was generated, on the method’s own scale; low values are not drawn"
+    : "probability that a pixel belongs to an edited region; low values are not drawn";
   $("caption").textContent = {
     over: "The image with the heatmap", heat: "The heatmap alone", mask: "The mask alone", none: "The image",
     second: "The image with what the method of the second question found, where it speaks for a generated picture",
@@ -235,7 +238,7 @@ function showDetail(i) {
   }
   const row = images[i], detail = detailOf(i);
   $("detail-title").replaceChildren(name(shownName(row)));
-  $("detail-verdict").replaceChildren(verdict(row[VERDICT]), name(detail.reason));
+  $("detail-verdict").replaceChildren(el("span", null, "Was a part of the picture edited? "), verdict(row[VERDICT]), name(detail.reason));
   const figures = [
     ["Score", fixed(row[SCORE], 4), `threshold ${detail.thresholds[1]}`],
     ["Confidence", confidence(row[CONFIDENCE]), row[CONFIDENCE] === null ? "not given" : "that the verdict is right"],
