@@ -292,9 +292,7 @@ class OutputPaths(Model):
         description="Where the evidence lies that the picture was generated: a PNG like the heatmap. Null if the "
         "method has none.",
     )
-    synthetic_overlay: str | None = Field(
-        default=None, description="The same in colour, transparent where it is low."
-    )
+    synthetic_overlay: str | None = Field(default=None, description="The same in colour, transparent where it is low.")
     embedded_thumbnail: str | None = Field(
         default=None, description="The thumbnail that the file itself holds, as displayed, if it shows something else."
     )

@@ -260,8 +260,8 @@ def scan(
     fail_on: Annotated[
         list[FailOn] | None,
         typer.Option(
-            help="forged, generated: exit with code 6 if an image has this verdict. unread: exit with code 1 if a file that can "
-            "hold pictures, such as a disk image or a video, was not opened.",
+            help="forged, generated: exit with code 6 if an image has this verdict. unread: exit with code 1 if a file "
+            "that can hold pictures, such as a disk image or a video, was not opened.",
             show_default=False,
             rich_help_panel=_RESULTS,
         ),

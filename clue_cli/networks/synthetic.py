@@ -107,7 +107,7 @@ def checked(detection: Detection, shape: tuple[int, ...]) -> Detection:
     """The detection in plain types.
 
     Raises:
-        ValueError: a score or a heatmap that is not from 0 to 1, a part that is not finite, or a heatmap of another size.
+        ValueError: a score or a heatmap that is not from 0 to 1, a part that is not finite, a heatmap of another size.
     """
     score = float(detection.score)
     if not 0 <= score <= 1:

@@ -1,6 +1,6 @@
 """Everything that `clue scan` writes to its results folder.
 
-    DIR/masks/…  heatmaps/…  verdicts/…  previews/…  panels/…  synthetic/…   the tree of the evidence, mirrored (see `names`)
+    DIR/masks/…  heatmaps/…  verdicts/…  previews/…  panels/…  synthetic/…   the tree of the evidence (see `names`)
     DIR/records.jsonl     one line per image or failure, append-only; of a locator the latest run's lines count
     DIR/summary.csv       one row per current record
     DIR/run.json          the latest run; earlier ones in DIR/runs/
@@ -31,7 +31,15 @@ from clue_cli.evidence.item import Photo
 from clue_cli.records import FailureRecord, ImageRecord, OutputPaths, RunRecord
 from clue_cli.results import names
 from clue_cli.results.folder import ResultsFolder, output_errors
-from clue_cli.results.pictures import PANELS, panels, write_heatmap, write_mask, write_overlay, write_panel, write_previews
+from clue_cli.results.pictures import (
+    PANELS,
+    panels,
+    write_heatmap,
+    write_mask,
+    write_overlay,
+    write_panel,
+    write_previews,
+)
 from clue_cli.results.reader import LOG, RUN, holds_results, read_run
 from clue_cli.results.record_log import MASKS, RecordLog, ResumeIndex, Stamp, image_digest, pictures
 from clue_cli.results.summary import write_summary

@@ -105,7 +105,9 @@ def describe(name_or_path: str) -> Method:
     except ModuleNotFoundError as error:
         if error.name != module:
             raise
-        raise MethodError(f"the method {name_or_path} is of the kind {kind}, which this version does not have") from error
+        raise MethodError(
+            f"the method {name_or_path} is of the kind {kind}, which this version does not have"
+        ) from error
     described: Method = found.describe(name_or_path)
     return described
 

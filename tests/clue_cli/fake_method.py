@@ -58,7 +58,9 @@ def describe(name_or_path: str) -> Method:
     calibration = Calibration.from_dict(content["calibration"])
     digest = hashlib.sha256(content["weights"].encode()).hexdigest()
     training = {"generators": ["a <diffusion> model"]}
-    return Method(str(folder), "fake", digest, calibration, folder, training=training, limits=("It knows <one> pixel.",))
+    return Method(
+        str(folder), "fake", digest, calibration, folder, training=training, limits=("It knows <one> pixel.",)
+    )
 
 
 def load(method: Method, device: str, dtype: Any) -> FakeDetector:

@@ -300,7 +300,9 @@ def test_the_second_question_has_a_column_a_filter_and_a_place_in_the_view_of_an
     assert reader.names() == [images[0].locator]
     assert "whole picture generated: not asked" in reader.text("#shown")
     reader.open(image(images[0].locator))
-    assert "Not asked" in reader.text("#detail-second") and "no evidence for or against" in reader.text("#detail-second")
+    assert "Not asked" in reader.text("#detail-second") and "no evidence for or against" in reader.text(
+        "#detail-second"
+    )
     assert not reader.visible("#second-layer")
     reader.open(image(images[1].locator))
     assert "Generated" in reader.text("#detail-second") and "traces <i>" in reader.text("#what")

@@ -29,7 +29,17 @@ from clue_cli.report import (
 )
 from clue_cli.results.pictures import inferno
 from tests.clue_cli.report.conftest import Demo
-from tests.clue_cli.report.demo import ATTACK, HOSTILE, SHAPES, failures, many, record_of, run_of, with_answer, with_second
+from tests.clue_cli.report.demo import (
+    ATTACK,
+    HOSTILE,
+    SHAPES,
+    failures,
+    many,
+    record_of,
+    run_of,
+    with_answer,
+    with_second,
+)
 
 
 class Page(HTMLParser):
@@ -152,7 +162,7 @@ def test_every_image_and_failure_is_in_the_data(demo: Demo, page: Page) -> None:
         "A mark is a lead, not a proof.",
         "it does not show that the picture is untouched.",
         "Images generated as a whole",
-        "Whether whole pictures were generated was not asked. “No evidence” means no evidence of an edited region there.",
+        "Whether whole pictures were generated was not asked. “No evidence” means no evidence of an edited region",
     ],
 )
 def test_the_page_says(page: Page, sentence: str) -> None:
@@ -337,7 +347,11 @@ def test_the_answers_to_the_second_question_are_counted_apart(tmp_path: Path) ->
     images = [with_second(record, answer) for record, answer in zip(many(3), said, strict=True)]
     page = write(tmp_path, images)
     assert "not asked of 1 of the 3 images" in page.words and "Generated 1" in page.words
-    assert [row[12:14] for row in page.data["data-rows"]] == [["not_asked", None], ["generated", 0.9], ["no_evidence", 0.1]]
+    assert [row[12:14] for row in page.data["data-rows"]] == [
+        ["not_asked", None],
+        ["generated", 0.9],
+        ["no_evidence", 0.1],
+    ]
     assert [detail["second"] is None for detail in page.data["data-details-0"]] == [True, False, False]
     write_report(tmp_path, run_of(images, 0), images, rows_per_part=1)
     [first] = Page(tmp_path / "index.html").data["data-rows"]

@@ -273,7 +273,12 @@ def claim(kind: str, **data: str) -> Finding:
         ({"findings": (claim("generator_settings"),)}, 0.1, "inconclusive", "the file itself declares"),
         ({"findings": (claim("generator_settings"),)}, 0.9, "generated", "above the threshold"),
         ({"findings": (claim("generator_settings"),)}, 0.5, "inconclusive", "score 0.500 lies between"),
-        ({"findings": (claim("digital_source_type", code="trainedalgorithmicmedia"),)}, 0.1, "inconclusive", "declares"),
+        (
+            {"findings": (claim("digital_source_type", code="trainedalgorithmicmedia"),)},
+            0.1,
+            "inconclusive",
+            "declares",
+        ),
         ({"findings": (claim("credential_actions", code="trainedAlgorithmicMedia"),)}, 0.1, "inconclusive", "declares"),
         ({"findings": (claim("digital_source_type", code="digitalcapture"),)}, 0.1, "no_evidence", "not above"),
         ({"findings": (claim("digital_source_type", code="computationalcapture"),)}, 0.1, "no_evidence", "not above"),
