@@ -189,7 +189,7 @@ class NetworkProcess(Generic[Key]):
                     if name in header:
                         maps[place] = found = np.empty((header["height"], header["width"]), np.float32)
                         self._child.receive_into(found.data.cast("B"))
-                self._answers.put((header, *maps))
+                self._answers.put((header, maps[0], maps[1]))
             self._answers.put(ChildDied(f"failed ({header['error']})"))
         except ChildDied as error:
             self._answers.put(error)

@@ -42,17 +42,17 @@ _COLUMNS: dict[str, tuple[str, Callable[[ImageRecord], Cell], Callable[[FailureR
     ),
     "synthetic_score": (
         "Raw score of the method, 0 to 1; empty if it was not asked or could not judge the picture.",
-        lambda r: r.synthetic and r.synthetic.score,
+        lambda r: None if r.synthetic is None else r.synthetic.score,
         lambda r: None,
     ),
     "synthetic_confidence": (
         "Calibrated probability that `synthetic_verdict` is right.",
-        lambda r: r.synthetic and r.synthetic.confidence,
+        lambda r: None if r.synthetic is None else r.synthetic.confidence,
         lambda r: None,
     ),
     "synthetic_method": (
         "Name of the method that answered.",
-        lambda r: r.synthetic and r.synthetic.method,
+        lambda r: None if r.synthetic is None else r.synthetic.method,
         lambda r: None,
     ),
     "synthetic_reason": (
