@@ -35,7 +35,7 @@ _COMMANDS = (
             "records.jsonl": re.compile(rb'\A\{"kind":"(image|failure)","schema_version"'),
         },
         re.compile(
-            r"masks|heatmaps|verdicts|previews|panels|runs|run\.json|records\.(jsonl|torn)|summary\.csv|\.clue\.lock|"
+            r"masks|heatmaps|verdicts|previews|panels|synthetic|runs|run\.json|records\.(jsonl|torn)|summary\.csv|\.clue\.lock|"
             r"\.tmp|.*\.html"
         ),
     ),
@@ -74,10 +74,10 @@ def written_by(
     return None
 
 
-_PICTURE_FOLDERS = frozenset({"masks", "heatmaps", "previews", "panels"})
+_PICTURE_FOLDERS = frozenset({"masks", "heatmaps", "previews", "panels", "synthetic"})
 _PICTURE = re.compile(
     r".+\.\w{1,8}(?:\.p\d{4,})?(?:~[0-9a-f]{12,})?"
-    r"(?:\.(?:preview|thumb)\.jpg|(?:\.(?:heat|outline|ela|ghosts|noise))?\.png)"
+    r"(?:\.(?:preview|thumb)\.jpg|(?:\.(?:heat|outline|second|ela|ghosts|noise))?\.png)"
 )
 
 
