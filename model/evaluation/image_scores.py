@@ -48,6 +48,17 @@ def auc(scores: Values, forged: Classes, weight: Values) -> Values:
     return _ratio((steps * middle).sum(-1) / 2, true[..., -1] * false[..., -1])
 
 
+def average_precision(scores: Values, forged: Classes, weight: Values) -> Values:
+    """Precision at each distinct score, weighted by the recall it adds; nothing is interpolated. NaN without both."""
+    true, false, thresholds = _counts(scores, forged, weight)
+    if thresholds.size == 0:
+        return _none(weight)
+    found = true + false
+    precision = np.divide(true, found, out=np.zeros_like(true), where=found > 0)
+    total = (np.diff(true, axis=-1, prepend=0) * precision).sum(-1)
+    return _ratio(total, np.where(false[..., -1] > 0, true[..., -1], 0.0))
+
+
 def tpr_at_fpr(scores: Values, forged: Classes, weight: Values, rate: float) -> Values:
     """Largest true-positive rate of a threshold with at most this false-positive rate; nothing is interpolated."""
     true, false, thresholds = _counts(scores, forged, weight)
@@ -64,6 +75,12 @@ def balanced_accuracy(decided: Classes, forged: Classes, weight: Values) -> Valu
     found = _ratio(weight @ (forged & decided), weight @ forged)
     passed = _ratio(weight @ (~forged & ~decided), weight @ ~forged)
     return (found + passed) / 2
+
+
+def accuracy(decided: Classes, forged: Classes, weight: Values) -> Values:
+    """Share of correct decisions; NaN without both classes."""
+    both = (weight @ forged > 0) & (weight @ ~forged > 0)
+    return _ratio(weight @ (forged == decided), np.where(both, weight.sum(-1), 0.0))
 
 
 def f1(decided: Classes, forged: Classes, weight: Values) -> Values:
