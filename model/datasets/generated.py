@@ -49,7 +49,7 @@ LAYOUTS = {
     "classes": "GENERATOR/0_real/ and GENERATOR/1_fake/ (also real/ and fake/, nature/ and ai/; GENERATOR/CLASS/ as "
     "CNNDetection has it, GENERATOR/NAME/val/ as GenImage; test or val is measured, train beside them is not); "
     "laundered/ beside them: real photographs that passed a generator's autoencoder",
-    "one generator": "0_real/ and 1_fake/ alone: the generator is named like the folder, or like the folders in 1_fake/",
+    "one generator": "0_real/ and 1_fake/ alone: the generator is named like the folder, or like those in 1_fake/",
     "shared": "real/ beside a folder of pictures for each generator",
     LIST_LAYOUT: "a .csv or .tsv list with the columns path, label (real, generated or laundered; 0 or 1) and, if "
     "given, generator; paths count from the list's folder",
