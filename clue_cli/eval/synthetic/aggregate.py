@@ -269,7 +269,7 @@ def _shortcuts(name: str, formats: dict[str, dict[str, int]], outcomes: Sequence
         if one.method in BASELINES and figure is not None and figure.low is not None and figure.low > SHORTCUT:
             lines.append(
                 f"{one.set}: {one.method} ({BASELINES[one.method]}) reaches an AUC of {figure.value:.3f} without "
-                "seeing a pixel: the classes differ in compression, and a method's figures may rest on that. Compare them "
-                "after --attack jpeg:70, which gives both classes the same last compression."
+                "seeing a pixel: the classes differ in compression, and a method's figures may rest on that. Compare "
+                "them after --attack jpeg:70, which gives both classes the same last compression."
             )
     return lines

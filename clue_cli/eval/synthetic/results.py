@@ -14,7 +14,7 @@ from pydantic import Field
 from clue_cli.eval.results import RESULTS, Head, Model, Reliability, Results, Scalar, TimingRecord, read_results
 from model.datasets.sample import Problem
 from model.evaluation import Estimate
-from model.evaluation.detection import Status
+from model.evaluation.detection import WORDS, Status
 
 SCHEMA_VERSION = "1.0"
 
@@ -181,33 +181,40 @@ def read_any(path: Path) -> Results | SyntheticResults:
     return read_results(path, SyntheticResults) if task == "synthetic" else read_results(path)
 
 
-def figures_of(results: SyntheticResults, method: str) -> dict[str, Any]:
-    """What the card of a method says of its measurement, in JSON types.
+SHARES = {
+    f"{label}_called_{word}": f"{label} called {word.replace('_', ' ')}"
+    for label in ("real", "generated", "laundered")
+    for word in WORDS
+}
+"""Shares of verdicts and what they are called."""
+
+
+def figures_of(results: SyntheticResults, method: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """What the card of a method says of its measurement (`model.synthetic.card`), in JSON types.
 
     Returns:
-        `sets`: a list with an object for each set: `name`, `pictures`, `formats`, `digest`, `attacks` (attack →
-        `overall`, `generators`, `means`, `laundered`, as in `results.json`) and `baselines` (name → `overall`, of the
-        pictures as they are); `warnings`, `version` and `finished`.
+        Set, and attack if there was one → figure in words → `value`, `low`, `high`, `n`; those of the baselines and of
+        single generators among them.
     """
-    sets = []
+    found = {}
     for record in results.sets:
-        found = {attack: results.outcome(record.name, attack, method) for attack in results.attacks}
-        names = [one.name for one in results.methods[record.name] if one.kind == "baseline"]
-        beside = {name: results.outcome(record.name, results.attacks[0], name) for name in names}
-        sets.append(
-            {
-                **record.model_dump(mode="json", include={"name", "formats", "digest"}),
-                "pictures": record.measured.model_dump(mode="json"),
-                "attacks": {
-                    attack: one.model_dump(mode="json", include={"overall", "generators", "means", "laundered"})
-                    for attack, one in found.items()
-                    if one is not None
-                },
-                "baselines": {
-                    name: one.model_dump(mode="json", include={"overall"})["overall"]
-                    for name, one in beside.items()
-                    if one is not None
-                },
-            }
-        )
-    return {"sets": sets, "warnings": results.warnings, "version": results.version, "finished": results.finished}
+        for attack in results.attacks:
+            one = results.outcome(record.name, attack, method)
+            if one is None:
+                continue
+            figures = {words: one.overall.get(name) for name, words in (METRICS | SHARES).items()}
+            figures |= {words: one.laundered[name] for name, words in SHARES.items() if name in one.laundered}
+            figures["AUC, laundered against real"] = one.laundered.get("image_auc")
+            for status, mean in one.means.items():
+                figures |= {f"mean over {status} generators: {METRICS[name]}": cell for name, cell in mean.items()}
+            for generator in one.generators:
+                for name in ("accuracy", "accuracy_at_half", "image_auc", "average_precision"):
+                    words = f"{generator.name} ({generator.status}): {METRICS[name]}"
+                    figures[words] = generator.figures.get(name)
+            for baseline in results.methods[record.name]:
+                beside = results.outcome(record.name, attack, baseline.name)
+                if baseline.kind == "baseline" and beside is not None and attack == "none":
+                    figures[f"baseline, {baseline.name}: AUC"] = beside.overall.get("image_auc")
+            section = record.name if attack == "none" else f"{record.name} after {attack}"
+            found[section] = {words: cell.to_dict() for words, cell in figures.items() if cell is not None}
+    return found
