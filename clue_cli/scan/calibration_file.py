@@ -150,9 +150,10 @@ class CalibrationFile(_Strict):
         parts = [
             f"Of new authentic photos at most {_percent(self.promised_rate)} are called {forged} by mistake (asked "
             f"for: at most {_percent(self.fpr)}). This is promised by split conformal prediction from {self.n:,} "
-            f"authentic photos of {smallest:.2g} to {largest:.2g} megapixels, on average over such calibrations; of this one the "
-            f"rate is at most {_percent(self.rate_bound)} with 95 % confidence if its photos are independent of each "
-            f"other. With {self.n:,} photos the smallest rate that can be promised is 1/{self.n + 1:,}.",
+            f"authentic photos of {smallest:.2g} to {largest:.2g} megapixels, on average over such calibrations; of "
+            f"this one the rate is at most {_percent(self.rate_bound)} with 95 % confidence if its photos are "
+            f"independent of each other. With {self.n:,} photos the smallest rate that can be promised is "
+            f"1/{self.n + 1:,}.",
             "The promise is for photos that come about like those: the same kinds of cameras, processing, compression "
             f"and size. It says nothing about other photos, nor how many {forgeries} are found.",
         ]
