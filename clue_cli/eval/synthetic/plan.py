@@ -206,7 +206,7 @@ class ScoreList:
                 else:
                     self._take(key, row.score, row.where)
         except (ConfigError, OSError) as error:
-            raise UsageError(f"{printable(str(error))}.", advice) from error
+            raise UsageError(f"The scores cannot be read: {printable(str(error))}.", advice) from error
 
     def missing(self, chosen: ChosenSet) -> set[str]:
         """Keys of the pictures without a row that are not measured; of the others, measuring says it."""
