@@ -108,6 +108,10 @@ def calibrate(
     """
     check_current_folder()
     method = _method(task)
+    if method is not None and (model, batch) != (_DEFAULT.model, _DEFAULT.batch):
+        raise UsageError(
+            "--model and --batch belong to --task localization.", "A method is named with --task synthetic:METHOD."
+        )
     level = max(0.05, fpr) if inconclusive is None else inconclusive
     for name, rate in (("--fpr", fpr), ("--inconclusive", level)):
         if not 0 < rate < 1:  # NaN is neither

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from model.synthetic import Method
@@ -59,7 +60,7 @@ def _row(name: str, row: dict[str, Any]) -> tuple[str, ...]:
     return name, "not defined" if value is None else f"{value:.3f}", interval, str(row.get("n", "unknown"))
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     lines = [head, tuple("---" for _ in head), *rows]
     return ["| " + " | ".join(map(_plain, line)) + " |" for line in lines]
 

@@ -65,8 +65,10 @@ class SyntheticPlan(Plan):
     """
 
     def __init__(self, out: Path, options: EvalOptions) -> None:
-        if options.bars:
-            raise UsageError("--bars compares localization with bars.", "Leave it out with --task synthetic.")
+        default = EvalOptions()
+        for name in ("bars", "model", "compile", "batch"):
+            if getattr(options, name) != getattr(default, name):
+                raise UsageError(f"--{name} belongs to --task localization.", "Leave it out with --task synthetic.")
         if len(options.devices) > 1:
             raise UsageError("--task synthetic runs on one device.", "Name it with --device.")
         self.detectors: dict[str, LocalDetector] = {}
