@@ -77,6 +77,7 @@ _COMMANDS = {
             "clue eval --bench casia1 --attack none --attack grid:imdl-jpeg --method mini,classical --out results/",
             "clue eval --bench ./my-set --predictions ./maps --out other/ --strict",
             "clue eval --compare results/ other/",
+            "clue eval --task synthetic --bench ./generated --method traces --out synthetic/",
         ),
         "eval",
         "evaluate",

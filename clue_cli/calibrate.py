@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +30,17 @@ from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.streams import DecodeLimits
 from clue_cli.evidence.walk import WalkOptions, walk
 from clue_cli.networks import Network, Unpredicted
+from clue_cli.networks.detector import LocalDetector
 from clue_cli.records import FailureCode, FileIdentity
 from clue_cli.scan import GifFrames, ScanOptions
-from clue_cli.scan.calibration_file import CalibrationFile, ForgedPart, LeftOut, digest_of, thresholds
+from clue_cli.scan.calibration_file import (
+    CalibrationFile,
+    ForgedPart,
+    LeftOut,
+    SyntheticCalibrationFile,
+    digest_of,
+    thresholds,
+)
 from clue_cli.terminal import printable
 from model.calibration import (
     Calibration,
@@ -48,10 +56,12 @@ from model.checkpoint import Checkpoint
 from model.config import ConfigError
 from model.datasets.own import find_list
 from model.datasets.sample import Sample
+from model.device import ran_out_of_memory
 from model.images.folders import FORGE_LOG, is_file, is_forge_output
 from model.images.lists import LIST_SUFFIXES
 from model.predictor import OutOfMemory
 from model.reporter import Reporter
+from model.synthetic import Method
 from model.verdict import judge
 
 FOLDS = 5
@@ -99,11 +109,12 @@ class _First:
     place: Place
     photo: Photo
     cost: int
+    predicted: bool
 
     @property
-    def for_network(self) -> NDArray[np.uint8]:
-        """Every such page is predicted."""
-        return self.photo.pixels
+    def for_network(self) -> NDArray[np.uint8] | None:
+        """Every such page is predicted, if the network is asked at all."""
+        return self.photo.pixels if self.predicted else None
 
 
 class Scores:
@@ -115,7 +126,7 @@ class Scores:
     Args:
         paths: files, folders and archives, which exist.
         options: what is read, and within which limits.
-        networks: of the model, one for each device.
+        networks: of the model, one for each device; none: the network is not asked.
         calibration: of the model; how a heatmap becomes a score.
         reporter: receives each image and each thing left out.
         warn: called with a sentence about the run as a whole.
@@ -144,6 +155,7 @@ class Scores:
         self.images: dict[Place, Scored] = {}
         self.left_out: dict[Place, LeftOut] = {}
         self.lock = threading.Lock()
+        self.predicted = bool(networks)
         self.flow = Flow(networks, self.read, self.decode, self.score, warn, lost=None)
         limits = DecodeLimits(max_megapixels=options.max_megapixels, max_pages=options.max_pages)
         self.pool = DecodePool(self.flow.decoders, limits, gif_all_frames=options.gif_frames is GifFrames.ALL)
@@ -196,7 +208,7 @@ class Scores:
             else:
                 cost = page.pixels.size // 3 * BYTES_PER_PIXEL
                 self.flow.budget.acquire(cost)
-                yield _First(place, page, cost)
+                yield _First(place, page, cost, self.predicted)
 
     def score(self, page: _First, answer: Answer[_First] | None, device: str) -> None:
         """Judge a page as a scan would."""
@@ -215,11 +227,15 @@ class Scores:
             if finding.verdict == "inconclusive":
                 self.drop(place, photo.locator, "not_judged", f"Not judged: {finding.reason}.")
                 return
-            height, width = photo.pixels.shape[:2]
-            scored = Scored(photo.locator, photo.file.sha256, finding.score, height * width / 1e6)
-            with self.lock:
-                self.images[place] = scored
-                self.reporter.advance(1, f"{len(self.left_out):,} left out")
+            self.keep(page, finding.score)
+
+    def keep(self, page: _First, score: float) -> None:
+        """Note the score of a page."""
+        photo = page.photo
+        height, width = photo.pixels.shape[:2]
+        with self.lock:
+            self.images[page.place] = Scored(photo.locator, photo.file.sha256, score, height * width / 1e6)
+            self.reporter.advance(1, f"{len(self.left_out):,} left out")
 
     def drop(self, place: Place, locator: str, code: str, message: str) -> None:
         """Note why something does not count."""
@@ -227,6 +243,47 @@ class Scores:
             self.left_out[place] = LeftOut(locator=locator, code=str(code), message=message)
             self.reporter.note(f"left out: {locator}: {message}", "warning")
             self.reporter.advance(0, f"{len(self.left_out):,} left out")
+
+
+class DetectionScores(Scores):
+    """The same by a method of the second question; nothing is scored on which a scan would give no verdict anyway.
+
+    Args:
+        detector: gives the scores. The other arguments are those of `Scores`.
+    """
+
+    def __init__(
+        self,
+        paths: list[Path],
+        options: ScanOptions,
+        detector: LocalDetector,
+        reporter: Reporter,
+        warn: Callable[[str], None],
+        *,
+        forged: bool,
+    ) -> None:
+        super().__init__(paths, options, [], detector.method.calibration, reporter, warn, forged=forged)
+        self.detector = detector
+
+    def score(self, page: _First, answer: Answer[_First] | None, device: str) -> None:
+        """Ask the method about a page."""
+        place, photo = page.place, page.photo
+        if photo.doubt is not None or photo.rows is not None:
+            why = photo.doubt or "a part of the picture is missing"
+            self.drop(place, photo.locator, "not_judged", f"Not judged: {why}.")
+            return
+        try:
+            score = float(self.detector.detect(photo.pixels).score)
+            if not 0 <= score <= 1:
+                raise ValueError(f"the score is {score}, which is not from 0 to 1")
+        except ValueError as error:
+            self.drop(place, photo.locator, "not_judged", f"Not judged: {error}.")
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out_of_memory(error):
+                raise
+            self.drop(place, photo.locator, FailureCode.OUT_OF_MEMORY, f"Out of memory: {error}")
+        else:
+            self.keep(page, score)
 
 
 def expanded(paths: Iterable[Path], *, forged: bool) -> list[Path]:
@@ -297,7 +354,7 @@ def fit(
     *,
     fpr: float,
     inconclusive_rate: float,
-    checkpoint: Checkpoint,
+    model: Checkpoint | Method,
     device: str,
     dtype: str,
     paths: tuple[list[str], list[str]],
@@ -309,7 +366,7 @@ def fit(
         forged: of the forged images, if there are any.
         fpr: the false-positive rate to promise.
         inconclusive_rate: the share of authentic photos that may be denied `no_evidence`; without forged images only.
-        checkpoint, device, dtype: what computed the scores, and where.
+        model, device, dtype: what computed the scores, and where.
         paths: of the authentic and of the forged images, printable.
 
     Raises:
@@ -323,12 +380,15 @@ def fit(
     images = [*authentic.images, *(forged.images if forged else [])]
     sizes = [image.megapixels for image in images]
     place = rank(count, fpr)
-    made = CalibrationFile(
+    kind: Callable[..., CalibrationFile] = CalibrationFile
+    if isinstance(model, Method):
+        kind = partial(SyntheticCalibrationFile, method=model.kind)
+    made = kind(
         statement="",
         version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        model_name=printable(checkpoint.name)[:200],
-        model_digest=checkpoint.digest,
+        model_name=printable(model.name)[:200],
+        model_digest=model.digest,
         device=device,
         dtype="bfloat16" if dtype == "bfloat16" else "float32",
         authentic=paths[0],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +26,7 @@ from clue_cli.commands.options import (
     path,
 )
 from clue_cli.errors import ExitCode, NothingToScanError, OutputError, UsageError
+from clue_cli.eval.options import DETECTOR
 from clue_cli.progress import ShownReporter
 from clue_cli.scan import ScanOptions
 from clue_cli.terminal import counted, printable, say
@@ -32,6 +34,7 @@ from model.reporter import Reporter
 
 if TYPE_CHECKING:
     from clue_cli.calibrate import Measured
+    from clue_cli.networks import Network
     from clue_cli.scan.calibration_file import CalibrationFile
 
 _DEFAULT = ScanOptions()
@@ -60,6 +63,15 @@ def calibrate(
             help="Highest false-positive rate: the share of authentic photos that may be called forged, from 0 to 1."
         ),
     ] = 0.01,
+    task: Annotated[
+        str,
+        typer.Option(
+            metavar="localization|synthetic[:METHOD]",
+            help="Question to calibrate: where a picture was edited, or whether the whole picture was generated. "
+            "METHOD is traces, reconstruction, or the folder of a trained method; --forged are generated pictures.",
+            show_default="localization; METHOD is traces",
+        ),
+    ] = "localization",
     inconclusive: Annotated[
         float | None,
         typer.Option(
@@ -95,6 +107,11 @@ def calibrate(
     promised is 1/(n+1).
     """
     check_current_folder()
+    method = _method(task)
+    if method is not None and (model, batch) != (_DEFAULT.model, _DEFAULT.batch):
+        raise UsageError(
+            "--model and --batch belong to --task localization.", "A method is named with --task synthetic:METHOD."
+        )
     level = max(0.05, fpr) if inconclusive is None else inconclusive
     for name, rate in (("--fpr", fpr), ("--inconclusive", level)):
         if not 0 < rate < 1:  # NaN is neither
@@ -114,12 +131,24 @@ def calibrate(
         max_megapixels=max_megapixels,
         max_file_mib=max_file_mib,
     )
-    made = _execute(authentic, forged or [], options, fpr, level, quiet=quiet)
+    made = _execute(authentic, forged or [], options, method, fpr, level, quiet=quiet)
     _write(made, out)
     if not quiet:
         say("", made.statement, "", *_summary(made, out))
     failed = any(left.code not in _NO_FAILURE for left in made.left_out)
     raise typer.Exit(ExitCode.SOME_FAILED if failed else ExitCode.OK)
+
+
+def _method(task: str) -> str | None:
+    """The method that `--task` names; None: the network is calibrated."""
+    question, colon, method = task.partition(":")
+    if question == "localization" and not colon:
+        return None
+    if question != "synthetic" or (colon and not method.strip()):
+        raise typer.BadParameter(
+            f"{task!r}; expected localization, synthetic or synthetic:METHOD", param_hint="'--task'"
+        )
+    return method.strip() or DETECTOR
 
 
 _NO_FAILURE = frozenset({"duplicate", "further_page", "not_judged"})
@@ -139,31 +168,52 @@ def _check_out(out: Path, photos: list[Path], overwrite: bool) -> None:
 
 
 def _execute(
-    authentic: list[Path], forged: list[Path], options: ScanOptions, fpr: float, level: float, *, quiet: bool
+    authentic: list[Path],
+    forged: list[Path],
+    options: ScanOptions,
+    method: str | None,
+    fpr: float,
+    level: float,
+    *,
+    quiet: bool,
 ) -> CalibrationFile:
     # Heavy: only here, so that `clue --help` answers at once.
-    from clue_cli.calibrate import Scores, check_enough, fit
+    from clue_cli.calibrate import DetectionScores, Scores, check_enough, fit
     from clue_cli.evidence.walk import check_paths
     from clue_cli.networks import find_devices, find_model, networks_for
+    from clue_cli.networks.detector import LocalDetector
+    from model.synthetic import describe
 
     check_paths([*authentic, *forged])
-    checkpoint = find_model(options.model)
+    described = None if method is None else describe(method)
+    checkpoint = find_model(options.model) if described is None else None
     reporter = ShownReporter(quiet=quiet)
-    if checkpoint.note:
+    if checkpoint is not None and checkpoint.note:
         reporter.note(checkpoint.note)
     devices, dtype = find_devices(options, options.dtype)
+    if described is not None and len(devices) > 1:
+        raise UsageError("--task synthetic runs on one device.", "Name it with --device.")
 
     def warn(text: str) -> None:
         reporter.note(f"warning: {text}", "warning")
 
     found: list[Measured] = []
-    with reporter, networks_for(checkpoint, devices, dtype, options, warn) as networks:
+    detector = None if described is None else LocalDetector(described, devices[0], dtype)
+    running: AbstractContextManager[list[Network]] = nullcontext([])
+    if checkpoint is not None:
+        running = networks_for(checkpoint, devices, dtype, options, warn)
+    with reporter, running as networks:
         for kind, paths in (("authentic", authentic), ("forged", forged)):
             if not paths:
                 continue
             reporter.stage(kind, "images")
             ours = kind == "forged"
-            run = Scores(paths, options, networks, checkpoint.calibration, reporter, warn, forged=ours)
+            run: Scores
+            if detector is not None:
+                run = DetectionScores(paths, options, detector, reporter, warn, forged=ours)
+            else:
+                assert checkpoint is not None
+                run = Scores(paths, options, networks, checkpoint.calibration, reporter, warn, forged=ours)
             found.append(run.run())
             _note_counts(reporter, found[-1])
             if not found[-1].images:
@@ -173,12 +223,14 @@ def _execute(
                     "Hidden files and links are skipped by default: --hidden and --follow-links include them.",
                 )
             check_enough(len(found[0].images), fpr)
+    subject = described if described is not None else checkpoint
+    assert subject is not None
     return fit(
         found[0],
         found[1] if forged else None,
         fpr=fpr,
         inconclusive_rate=level,
-        checkpoint=checkpoint,
+        model=subject,
         device=devices[0],
         dtype=str(dtype).removeprefix("torch."),
         paths=([printable(str(path)) for path in authentic], [printable(str(path)) for path in forged]),
@@ -205,13 +257,14 @@ def _write(made: CalibrationFile, out: Path) -> None:
 
 
 def _summary(made: CalibrationFile, out: Path) -> list[str]:
+    called = made.NOUNS[0]
     if made.no_evidence_below < made.score_threshold:
         lines = [
-            f"forged if the score is above {made.score_threshold:.6g}, no evidence if it is not above "
+            f"{called} if the score is above {made.score_threshold:.6g}, no evidence if it is not above "
             f"{made.no_evidence_below:.6g}, inconclusive in between"
         ]
     else:
-        lines = [f"forged if the score is above {made.score_threshold:.6g}, else no evidence; none is inconclusive"]
+        lines = [f"{called} if the score is above {made.score_threshold:.6g}, else no evidence; none is inconclusive"]
         if made.forged is None:
             lines.append("an --inconclusive above --fpr would leave scores in between inconclusive")
     if made.forged is not None:
@@ -219,4 +272,5 @@ def _summary(made: CalibrationFile, out: Path) -> list[str]:
             f"confidence refitted: expected calibration error {made.forged.expected_calibration_error:.3f}, "
             f"Brier score {made.forged.brier:.3f} (5-fold cross-validation)"
         )
-    return [*lines, f"{printable(str(out))}: use it with `clue scan --calibration`."]
+    also = "" if made.TASK == "localization" else f" --also synthetic:{printable(made.model_name)}"
+    return [*lines, f"{printable(str(out))}: use it with `clue scan{also} --calibration`."]

@@ -27,11 +27,12 @@ from clue_cli.commands.options import (
     path,
 )
 from clue_cli.errors import ExitCode, UsageError
-from clue_cli.eval.options import ATTACKS, FUNCTIONS, METHODS, SETS_OF_METHODS, EvalOptions
+from clue_cli.eval.options import ATTACKS, FUNCTIONS, METHODS, SETS_OF_METHODS, EvalOptions, Task
 from clue_cli.terminal import complain, counted, write_stdout
 
 if TYPE_CHECKING:
     from clue_cli.eval.results import Results
+    from clue_cli.eval.synthetic.results import SyntheticResults
 
 EPILOG = "\n\n".join(["", "[bold]Attacks[/bold]", *(f"{name}: {words}" for name, words in ATTACKS.items())])
 """What the help says after the examples."""
@@ -43,14 +44,38 @@ _WIDE = 160
 
 
 def _method(words: list[str] | None) -> list[str]:
-    found = [part.strip() for word in words or [] for part in word.split(",") if part.strip()]
-    wrong = next((word for word in found if word not in METHODS), None)
-    if wrong is not None:
-        raise typer.BadParameter(f"{wrong!r}; expected {', '.join(METHODS)}")
+    found: list[str] = []
+    for word in words or []:
+        if is_folder(word):  # its name may hold a comma
+            found.append(word)
+        else:
+            found += [part.strip() for part in word.split(",") if part.strip()]
     return found
 
 
+def _check_methods(words: list[str]) -> None:
+    wrong = next((word for word in words if word not in METHODS), None)
+    if wrong is not None:
+        raise typer.BadParameter(f"{wrong!r}; expected {', '.join(METHODS)}", param_hint="'--method'")
+
+
+def is_folder(word: str) -> bool:
+    """Whether a word names a folder; it may be no name that the file system takes."""
+    try:
+        return Path(word).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def evaluate(
+    task: Annotated[
+        Task,
+        typer.Option(
+            metavar="localization|synthetic",
+            help="Question to measure: where a picture was edited, or whether the whole picture was generated.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = _DEFAULT.task,
     bench: Annotated[
         list[str] | None,
         typer.Option(
@@ -58,7 +83,8 @@ def evaluate(
             "-b",
             metavar="NAME[,NAME…]|all|PATH",
             help="Benchmarks to measure on: names or groups (autosplice, weibo), all that are present, `made` "
-            "for pictures made from photos (`made:0.1`: a tenth of them), or your own folder or list.",
+            "for pictures made from photos (`made:0.1`: a tenth of them), or your own folder or list. With --task "
+            "synthetic: a folder with GENERATOR/0_real/ and GENERATOR/1_fake/, or a list.",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -77,8 +103,9 @@ def evaluate(
         typer.Option(
             callback=_method,
             metavar="NAME",
-            help=f"Methods to measure: {', '.join(METHODS)}. Every table includes the baselines.",
-            show_default="mini",
+            help=f"Methods to measure: {', '.join(METHODS)}; with --task synthetic: traces, reconstruction, or the "
+            "folder of a trained method. Every table includes the baselines.",
+            show_default="mini, traces",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -86,8 +113,9 @@ def evaluate(
         Path | None,
         typer.Option(
             parser=path,
-            metavar="DIR",
-            help="Folder with another method's maps to score (8- or 16-bit PNG, or NPY), named like the images.",
+            metavar="DIR|FILE",
+            help="Folder with another method's maps to score (8- or 16-bit PNG, or NPY), named like the images; with "
+            "--task synthetic: a .csv of path and score, from 0 to 1.",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -181,10 +209,14 @@ def evaluate(
         raise UsageError(f"{' and '.join(chosen)} exclude each other.", "Ask for one of them.")
     if as_json and not show:
         raise UsageError("--json belongs to --list.", "The figures of a measurement are in DIR/results.json.")
-    if show:
+    if task == "localization" and not compare:
+        _check_methods(method or [])
+    if show and task == "synthetic":
+        _show_layouts(as_json=as_json)
+    elif show:
         _show_list(root, bench or [], as_json=as_json)
     elif schema:
-        _show_schema()
+        _show_schema(task)
     elif compare:
         _compare(*compare, method or [], seed)
     else:
@@ -194,6 +226,7 @@ def evaluate(
                 "Example: clue eval --bench coverage --root DIR --out results/",
             )
         options = EvalOptions(
+            task=task,
             bench=tuple(bench or ()),
             root=root,
             model=model,
@@ -218,19 +251,29 @@ def evaluate(
 
 def _measure(out: Path, options: EvalOptions, *, quiet: bool) -> ExitCode:
     # Heavy: only here, so that `clue --help` answers at once
-    from clue_cli.eval.run import evaluate as run
-    from clue_cli.eval.table import render
     from clue_cli.progress import ShownReporter
 
+    results: Results | SyntheticResults
     with graceful_stop() as stop, ShownReporter(quiet=quiet) as reporter:
-        results = run(out, options, reporter, stop)
+        if options.task == "synthetic":
+            from clue_cli.eval.synthetic import show
+            from clue_cli.eval.synthetic.run import evaluate_synthetic
+
+            results = evaluate_synthetic(out, options, reporter, stop)
+            text = "" if quiet else show.render(results, width=_width(), colour=_colour())
+        else:
+            from clue_cli.eval import table
+            from clue_cli.eval.run import evaluate as run
+
+            results = run(out, options, reporter, stop)
+            text = "" if quiet else table.render(results, width=_width(), colour=_colour())
     if not quiet:
-        write_stdout(render(results, width=_width(), colour=_colour()))
+        write_stdout(text)
         reporter.note(f"page: {out / 'index.html'}")
     return _conclude(results)
 
 
-def _conclude(results: Results) -> ExitCode:
+def _conclude(results: Results | SyntheticResults) -> ExitCode:
     if results.status == "interrupted":
         complain("Interrupted.", "Finished images are recorded; repeat the command to resume.")
         return ExitCode.INTERRUPTED
@@ -249,10 +292,21 @@ def _show_list(root: Path | None, words: list[str], *, as_json: bool) -> None:
     write_stdout(facts(root, words) if as_json else listing(root, words, width=_width(), colour=_colour()))
 
 
-def _show_schema() -> None:
-    from clue_cli.eval.results import Results
+def _show_layouts(*, as_json: bool) -> None:
+    from model.datasets.generated import LAYOUTS
 
-    write_stdout(json.dumps(Results.model_json_schema(), indent=2) + "\n")
+    if as_json:
+        write_stdout(json.dumps(LAYOUTS, indent=1) + "\n")
+    else:
+        write_stdout("".join(f"{name}: {words}.\n" for name, words in LAYOUTS.items()))
+
+
+def _show_schema(task: Task) -> None:
+    from clue_cli.eval.results import Results
+    from clue_cli.eval.synthetic.results import SyntheticResults
+
+    kind = SyntheticResults if task == "synthetic" else Results
+    write_stdout(json.dumps(kind.model_json_schema(), indent=2) + "\n")
 
 
 def _compare(a: Path, b: Path, methods: list[str], seed: int) -> None:

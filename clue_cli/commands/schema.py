@@ -95,12 +95,20 @@ def calibration_schema() -> _Schema:
     return {"$schema": _DIALECT, **CalibrationFile.model_json_schema(mode="serialization")}
 
 
+def synthetic_calibration_schema() -> _Schema:
+    """Likewise of one of `clue calibrate --task synthetic`."""
+    from clue_cli.scan.calibration_file import SyntheticCalibrationFile
+
+    return {"$schema": _DIALECT, **SyntheticCalibrationFile.model_json_schema(mode="serialization")}
+
+
 def fields_document() -> str:
     """`RECORDS.md`: every field of every record, with type, unit and meaning."""
     records, run, own = record_schema(), run_schema(), calibration_schema()
     types: dict[str, _Schema] = {**records["$defs"], "RunRecord": run, "CalibrationFile": own}
+    types["SyntheticCalibrationFile"] = synthetic_calibration_schema()
     types |= run.get("$defs", {}) | own["$defs"]
-    first = ["ImageRecord", "FailureRecord", "RunRecord", "CalibrationFile"]
+    first = ["ImageRecord", "FailureRecord", "RunRecord", "CalibrationFile", "SyntheticCalibrationFile"]
     sections = [_section(name, types[name], types) for name in [*first, *sorted(types.keys() - set(first))]]
     return "\n".join([_INTRODUCTION, *sections, _columns(), _exit_codes()])
 

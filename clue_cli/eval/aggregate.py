@@ -9,9 +9,10 @@ import csv
 import hashlib
 import io
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import BinaryIO
+from operator import attrgetter
+from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from clue_cli import __version__
 from clue_cli.eval.measurements import STEPS, Measurement, MeasurementLog, Unit
 from clue_cli.eval.methods import MEASURE, Method
-from clue_cli.eval.options import EvalOptions
+from clue_cli.eval.options import EvalOptions, MethodKind
 from clue_cli.eval.plan import Plan, compared
 from clue_cli.eval.published import SOURCE, published_for
 from clue_cli.eval.results import (
@@ -98,13 +99,20 @@ def set_record(chosen: ChosenSet, images: dict[str, str], extra: Iterable[Proble
     )
 
 
+def measured_of(
+    log: MeasurementLog, chosen: ChosenSet, images: dict[str, str], method: Method, attack: Attack, seed: int
+) -> list[Measurement]:
+    """What the log holds of one method on one set under one attack."""
+    settings = method.settings(attack, seed)
+    units = (Unit(settings, chosen.name, images[entry.key]) for entry in chosen.samples if entry.key in images)
+    return [measurement for _, measurement in log.read(units)]
+
+
 def rows_of(
     log: MeasurementLog, chosen: ChosenSet, images: dict[str, str], method: Method, attack: Attack, seed: int
 ) -> list[Measurement]:
     """What was measured of one method on one set under one attack; the probe's scores are filled in."""
-    settings = method.settings(attack, seed)
-    units = (Unit(settings, chosen.name, images[entry.key]) for entry in chosen.samples if entry.key in images)
-    found = [measurement for _, measurement in log.read(units)]
+    found = measured_of(log, chosen, images, method, attack, seed)
     if method.kind != "probe":
         return found
     rows = probe([one.row for one in found], [one.signature for one in found])
@@ -177,19 +185,24 @@ def curves(measurements: Sequence[Measurement]) -> Curves:
     precision_recall: list[tuple[float, float]] = []
     fpr, tpr, _ = roc_curve(scores, forged, np.ones(scores.size))
     if fpr.size:
-        roc = _thinned(fpr, tpr)
+        roc = thinned(fpr, tpr)
         precision, recall = precision_recall_curve(scores, forged, np.ones(scores.size))
-        precision_recall = _thinned(recall, precision)
-    stated = [row for row in scored if row.probability is not None]
-    bins = reliability_curve(
-        np.array([row.probability for row in stated], np.float64), np.array([row.forged for row in stated], bool)
-    )
+        precision_recall = thinned(recall, precision)
     return Curves(
         image_roc=roc,
         image_precision_recall=precision_recall,
         pixel=pixel_points([one for one in measurements if one.curve is not None]),
-        reliability=[Reliability(said=said, was=was, n=n) for said, was, n in bins],
+        reliability=reliability_of(scored),
     )
+
+
+def reliability_of(rows: Sequence[ImageRow]) -> list[Reliability]:
+    """The bins of a reliability diagram."""
+    stated = [row for row in rows if row.probability is not None]
+    bins = reliability_curve(
+        np.array([row.probability for row in stated], np.float64), np.array([row.forged for row in stated], bool)
+    )
+    return [Reliability(said=said, was=was, n=n) for said, was, n in bins]
 
 
 def pixel_points(measurements: Sequence[Measurement]) -> list[PixelPoint]:
@@ -241,7 +254,7 @@ def _unmeasured(row: ImageRow) -> bool:
     return row.f1 is None and row.marked_area is None and any(problem.kind in UNMEASURED for problem in row.problems)
 
 
-def _thinned(x: Values, y: Values) -> list[tuple[float, float]]:
+def thinned(x: Values, y: Values) -> list[tuple[float, float]]:
     """At most `POINTS` points, the first and the last among them."""
     kept = (
         np.unique(np.linspace(0, x.size - 1, min(x.size, POINTS)).round().astype(int)) if x.size else np.empty(0, int)
@@ -317,11 +330,14 @@ def conclude(
         command_line=list(options.command_line),
         configuration=_configuration(options, resamples),
         seed=options.seed,
-        machine=_machine(),
+        machine=machine(),
         sets=[set_record(chosen, images[chosen.name], plan.extra[chosen.name]) for chosen in plan.sets],
         absent=plan.absent,
         methods={
-            name: [MethodRecord(name=m.name, kind=m.kind, digest=m.digest, details=m.details) for m in methods]
+            name: [
+                MethodRecord(name=m.name, kind=cast(MethodKind, m.kind), digest=m.digest, details=m.details)
+                for m in methods
+            ]
             for name, methods in plan.methods.items()
         },
         attacks=[attack.name for attack in plan.attacks],
@@ -361,7 +377,8 @@ def _published(plan: Plan) -> list[PublishedRecord]:
     ]
 
 
-def _machine() -> dict[str, Scalar]:
+def machine() -> dict[str, Scalar]:
+    """What the figures were computed with."""
     return {
         "platform": platform.platform(),
         "python": platform.python_version(),
@@ -370,7 +387,16 @@ def _machine() -> dict[str, Scalar]:
     }
 
 
-COLUMNS = ("set", "attack", "method", "settings", *FIELDS)
+def problems_in_words(row: ImageRow) -> str:
+    """All that was wrong with an image."""
+    return "; ".join(map(str, row.problems))
+
+
+ABOUT = ("set", "attack", "method", "settings")
+OF_ROW: dict[str, Callable[[ImageRow], object]] = {
+    field: problems_in_words if field == "problems" else attrgetter(field) for field in FIELDS
+}
+"""Columns of `per_image.csv` after `ABOUT`, and what stands in them."""
 
 
 class PerImageTable:
@@ -378,18 +404,18 @@ class PerImageTable:
 
     Args:
         to: a binary stream; it stays open.
+        columns: of a row, by their headings.
     """
 
-    def __init__(self, to: BinaryIO) -> None:
+    def __init__(self, to: BinaryIO, columns: Mapping[str, Callable[[ImageRow], object]] = OF_ROW) -> None:
         self._text = io.TextIOWrapper(to, encoding="utf-8", newline="", write_through=True)
-        self._writer = csv.writer(self._text)
-        self._writer.writerow(COLUMNS)
+        self._writer, self._columns = csv.writer(self._text), columns
+        self._writer.writerow((*ABOUT, *columns))
 
     def add(self, name: str, attack: str, method: str, settings: str, rows: Iterable[ImageRow]) -> None:
         """Add the rows of one outcome."""
         for row in rows:
-            problems = "; ".join(map(str, row.problems))
-            values = [problems if field == "problems" else getattr(row, field) for field in FIELDS]
+            values = [read(row) for read in self._columns.values()]
             self._writer.writerow([_cell(value) for value in (name, attack, method, settings, *values)])
 
     def finish(self) -> None:

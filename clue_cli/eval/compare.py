@@ -10,13 +10,22 @@ from pathlib import Path
 from clue_cli.errors import UsageError
 from clue_cli.eval.measurements import MeasurementLog
 from clue_cli.eval.options import NETWORK
-from clue_cli.eval.results import LOG, Outcome, Results, read_results
-from clue_cli.eval.table import METRICS, number
+from clue_cli.eval.results import LOG, Outcome, Results
+from clue_cli.eval.synthetic.results import METRICS as OF_DETECTION
+from clue_cli.eval.synthetic.results import SyntheticOutcome, SyntheticResults, read_any
+from clue_cli.eval.table import METRICS as OF_LOCALIZATION
+from clue_cli.eval.table import number
 from clue_cli.terminal import printable
 from model.evaluation import Comparison, ImageRow, compare
 from model.evaluation.bootstrap import SIGNIFICANCE
+from model.evaluation.detection import is_laundered
 
+METRICS = OF_DETECTION | OF_LOCALIZATION
 COMPARED = ("f1", "iou", "image_auc", "false_positive_area")
+COMPARED_DETECTION = ("balanced_accuracy", "accuracy_at_half", "image_auc", "average_precision")
+"""What is compared of the synthetic task; laundered pictures are left out."""
+AnyResults = Results | SyntheticResults
+AnyOutcome = Outcome | SyntheticOutcome
 ALIKE = ("pixel_threshold", "resize", "score_of_maps")
 """Parts of the configuration without which figures mean something else."""
 
@@ -53,7 +62,11 @@ def compare_folders(a: Path, b: Path, *, method: str | None = None, seed: int = 
         UsageError: nothing in common, a set whose data differ, or another way of measuring.
         NothingToScanError: no result there.
     """
-    one, other = read_results(a), read_results(b)
+    one, other = read_any(a), read_any(b)
+    if isinstance(one, SyntheticResults) != isinstance(other, SyntheticResults):
+        raise UsageError(
+            "One of the two results is of --task synthetic, the other is not.", "Compare results of the same task."
+        )
     _same_measure(one, other)
     theirs = _same_data(one, other)
     names = _subject(one, method, a), _subject(other, method, b)
@@ -115,7 +128,7 @@ def _verdict(comparison: Comparison) -> str:
     return "no difference shown at the 5 % level"
 
 
-def _same_measure(one: Results, other: Results) -> None:
+def _same_measure(one: AnyResults, other: AnyResults) -> None:
     for name in ALIKE:
         mine, theirs = one.configuration.get(name), other.configuration.get(name)
         if mine != theirs:
@@ -126,12 +139,12 @@ def _same_measure(one: Results, other: Results) -> None:
             )
 
 
-def _held(results: Results) -> str:
+def _held(results: AnyResults) -> str:
     sets = ", ".join(record.name for record in results.sets) or "no set"
     return printable(f"{sets} ({', '.join(results.attacks)})")
 
 
-def _same_data(one: Results, other: Results) -> dict[str, str]:
+def _same_data(one: AnyResults, other: AnyResults) -> dict[str, str]:
     """What B calls each set of A that it has: by its name, or else by the digest of what was measured."""
     names: dict[str, str] = {}
     same = {record.digest: record.name for record in other.sets}
@@ -149,10 +162,11 @@ def _same_data(one: Results, other: Results) -> dict[str, str]:
     return names
 
 
-def _subject(results: Results, method: str | None, path: Path) -> str:
+def _subject(results: AnyResults, method: str | None, path: Path) -> str:
     names = results.all_methods() if method else results.subjects()
     if method == NETWORK:
-        names = [one.name for methods in results.methods.values() for one in methods if one.kind == "network"]
+        kinds = ("network", "method")
+        names = [one.name for methods in results.methods.values() for one in methods if one.kind in kinds]
         method = names[0] if names else "a network"
     if method is not None and method in names:
         return method
@@ -167,7 +181,7 @@ def _log(path: Path) -> MeasurementLog:
     return MeasurementLog((path if path.is_dir() else path.parent) / LOG, read_only=True)
 
 
-def _lines(one: Outcome) -> tuple[str, str]:
+def _lines(one: AnyOutcome) -> tuple[str, str]:
     """What names the lines of an outcome in the log."""
     return one.settings, one.set
 
@@ -183,9 +197,12 @@ def _whole_folder() -> Iterator[None]:
         ) from error
 
 
-def _compared(a: Outcome, b: Outcome, rows_a: list[ImageRow], rows_b: list[ImageRow], seed: int) -> Compared:
+def _compared(a: AnyOutcome, b: AnyOutcome, rows_a: list[ImageRow], rows_b: list[ImageRow], seed: int) -> Compared:
     comparisons, left_out, undefined = [], 0, []
-    for metric in COMPARED:
+    detection = isinstance(a, SyntheticOutcome)
+    if detection:
+        rows_a, rows_b = ([row for row in rows if not is_laundered(row)] for rows in (rows_a, rows_b))
+    for metric in COMPARED_DETECTION if detection else COMPARED:
         try:
             comparison, problems = compare(rows_a, rows_b, metric, seed=seed)
         except ValueError:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -55,31 +55,34 @@ class Method:
 
     Attributes:
         name: as it is shown.
+        kind: `detector` is a method of the synthetic task.
         digest: SHA-256 of a model, or of the maps of a set; None for functions.
         details: what else its figures depend on, such as the number format.
         function: from pixels to a map; None for the network, predictions and the probe.
         sees_pixels: whether an attack can change its figures.
         preset: of the network; it stands for the name in the digest of the settings, as in version 0.1.0.
+        measure: how it is measured.
     """
 
     name: str
-    kind: MethodKind
+    kind: MethodKind | Literal["detector"]
     digest: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
     function: MapFunction | None = None
     sees_pixels: bool = True
     preset: str = ""
+    measure: dict[str, str | float] = field(default_factory=lambda: MEASURE)
 
     @property
     def subject(self) -> bool:
         """Whether it is what the measurement is about, not what stands beside it."""
-        return self.kind in ("network", "predictions", "classical")
+        return self.kind in ("network", "predictions", "classical", "detector")
 
     def settings(self, attack: Attack, seed: int) -> str:
         """SHA-256, hex, over all that the figures depend on apart from the image."""
         attacked = self.sees_pixels and bool(attack.steps)
         parts = {
-            "measure": MEASURE,
+            "measure": self.measure,
             "method": self.preset or self.name,
             "kind": self.kind,
             "digest": self.digest,

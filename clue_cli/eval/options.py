@@ -19,6 +19,9 @@ FUNCTIONS = {
 SETS_OF_METHODS = {"classical": tuple(FUNCTIONS), "baselines": ()}
 """Words for several at once. The baselines are in every table anyway."""
 METHODS = (NETWORK, *FUNCTIONS, *SETS_OF_METHODS)
+Task = Literal["localization", "synthetic"]
+DETECTOR = "traces"
+"""The method of the synthetic task where `--method` names none."""
 MethodKind = Literal["network", "predictions", "classical", "baseline", "probe"]
 """What a method is; baselines and the probe stand beside the others for comparison."""
 
@@ -41,13 +44,15 @@ class EvalOptions(NetworkOptions):
     """Everything that `clue eval` measures, and how; not where to write, nor which messages to show.
 
     Attributes:
-        bench: names of benchmarks, `all`, or paths.
+        task: which question is measured: where a picture was edited, or whether the whole of it was generated.
+        bench: names of benchmarks, `all`, or paths; of the synthetic task paths alone.
         root: where the benchmarks lie.
         attacks: as `model.data.attacks` reads them; none: the pictures as they are.
         bars: a YAML file, or `mini`: what the figures are compared with; its sets and attacks are measured if none are
             given.
-        methods: words of `METHODS`; none: the network, or the predictions alone.
-        predictions: a folder with another method's maps.
+        methods: words of `METHODS`; none: the network, or the predictions alone. Of the synthetic task: methods as
+            `model.synthetic.describe` takes them; none: `DETECTOR`, or the predictions alone.
+        predictions: a folder with another method's maps; of the synthetic task a CSV with its scores.
         limit: maximum number of images per set.
         seed: of the attacks, of the choice of images, and of the bootstrap.
         strict: whether a problem ends the run.
@@ -56,6 +61,7 @@ class EvalOptions(NetworkOptions):
         command_line: the words as they were typed, printable.
     """
 
+    task: Task = "localization"
     bench: tuple[str, ...] = ()
     root: Path | None = None
     attacks: tuple[str, ...] = ()
@@ -72,7 +78,16 @@ class EvalOptions(NetworkOptions):
     @property
     def network(self) -> bool:
         """Whether the network is measured."""
+        if self.task != "localization":
+            return False
         return NETWORK in self.methods or (not self.methods and self.predictions is None)
+
+    @property
+    def detectors(self) -> tuple[str, ...]:
+        """Methods of the synthetic task that are measured, each once."""
+        if self.task != "synthetic":
+            return ()
+        return tuple(dict.fromkeys(self.methods or (() if self.predictions else (DETECTOR,))))
 
     @property
     def functions(self) -> tuple[str, ...]:

@@ -132,9 +132,10 @@ class Plan:
         except AttackError as error:
             raise UsageError(f"--attack: {error}.", "`clue eval --help` lists them with their units.") from error
         if options.predictions is not None and any(attack.steps for attack in self.attacks):
+            what = "scores" if options.task == "synthetic" else "maps"
             raise UsageError(
-                "The maps in --predictions were made from pictures as they are: --attack cannot change them.",
-                "Attack the pictures, make new maps, and measure those.",
+                f"The {what} in --predictions were made from pictures as they are: --attack cannot change them.",
+                f"Attack the pictures, make new {what}, and measure those.",
             )
         self.network = Network(options) if options.network else None
         found, self.absent = self._resolve()

@@ -59,13 +59,13 @@ def _of_set(results: Results, name: str) -> Iterator[tuple[str, str]]:
     told_apart = [one for one in outcomes if len(one.curves.image_roc) > 2]
     roc = [_curve(one, one.curves.image_roc, "image_auc", "AUC") for one in told_apart]
     if roc:
-        title = f"{_short(name)}: images, ROC{after}"
+        title = f"{short(name)}: images, ROC{after}"
         yield "roc", curve_chart(title, "false-positive rate", "true-positive rate", roc, diagonal=True)
     precise = [Curve(one.method, one.curves.image_precision_recall) for one in told_apart]
     if precise:
         yield (
             "precision-recall",
-            curve_chart(f"{_short(name)}: images, precision and recall{after}", "recall", "precision", precise),
+            curve_chart(f"{short(name)}: images, precision and recall{after}", "recall", "precision", precise),
         )
     pixels = [
         Curve(
@@ -75,16 +75,16 @@ def _of_set(results: Results, name: str) -> Iterator[tuple[str, str]]:
         if one.curves.pixel
     ]
     if pixels:
-        title = f"{_short(name)}: pixels, mean over forged images{after}"
+        title = f"{short(name)}: pixels, mean over forged images{after}"
         yield "pixel-precision-recall", curve_chart(title, "recall", "precision", pixels)
     yield from _by_area(name, outcomes, after)
-    for family in _families(results.attacks):
+    for family in families(results.attacks):
         yield _robustness(results, name, family)
     for one in outcomes:
         if one.method in results.subjects() and one.curves.reliability:
             bins = one.curves.reliability
             curve = Curve(f"{one.method} (n = {sum(b.n for b in bins)})", [(b.said, b.was) for b in bins], marked=True)
-            title = f"{_short(name)}: reliability{after}"
+            title = f"{short(name)}: reliability{after}"
             yield (
                 f"reliability-{slug(one.method)}",
                 curve_chart(title, "stated probability that it was forged", "share forged", [curve], diagonal=True),
@@ -106,13 +106,13 @@ def _by_area(name: str, outcomes: Sequence[Outcome], after: str) -> Iterator[tup
     series = []
     for one in outcomes:
         cells = [one.groups.get("edited area", {}).get(label, {}).get("f1") for label in first]
-        if any(_interval(cell) for cell in cells):
-            series.append(Series(one.method, [_interval(cell) for cell in cells]))
+        if any(interval(cell) for cell in cells):
+            series.append(Series(one.method, [interval(cell) for cell in cells]))
     labels = [label.partition(": ")[2] or label for label in first]
-    yield "f1-by-area", category_chart(f"{_short(name)}: F1 by edited area{after}", "F1", labels, series)
+    yield "f1-by-area", category_chart(f"{short(name)}: F1 by edited area{after}", "F1", labels, series)
 
 
-def _families(attacks: Sequence[str]) -> list[list[str]]:
+def families(attacks: Sequence[str]) -> list[list[str]]:
     """Attacks of one kind, `none` in front if it was measured; only kinds of which there are two or more points."""
     kinds: dict[str, list[str]] = {}
     for attack in attacks:
@@ -129,21 +129,23 @@ def _robustness(results: Results, name: str, family: Sequence[str]) -> tuple[str
         for attack in family:
             one = results.outcome(name, attack, method)
             cell = one.pixel.get("f1") if one else None
-            values.append(_interval(cell))
+            values.append(interval(cell))
         if any(values):
             series.append(Series(method, values))
     kind = family[-1].split(":")[0] if "+" not in family[-1] else "chains"
     simulated = ", simulated" if kind == "social" else ""
     return f"robustness-{slug(kind)}", category_chart(
-        f"{_short(name)}: F1 after {kind}{simulated}", "F1", family, series
+        f"{short(name)}: F1 after {kind}{simulated}", "F1", family, series
     )
 
 
-def _interval(cell: Estimate | None) -> Interval | None:
+def interval(cell: Estimate | None) -> Interval | None:
+    """A figure as a chart has it."""
     return None if cell is None or cell.value is None else (cell.value, cell.low, cell.high)
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """The last part of a name, at most `WIDEST` characters."""
     last = name.rstrip("/").rsplit("/", 1)[-1]
     return last if len(last) <= WIDEST else last[: WIDEST - 1] + "…"
 

@@ -86,3 +86,35 @@ PUBLISHED: tuple[PublishedFigure, ...] = (*_localization(), *_social())
 def published_for(names: set[str]) -> list[PublishedFigure]:
     """What the paper says of these sets, in the order of its tables."""
     return [figure for figure in PUBLISHED if figure.set in names]
+
+
+BI_LORA = "Bi-LORA paper, arXiv 2404.01959"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedMean:
+    """A mean that a paper on whole-picture detection states.
+
+    Attributes:
+        metric: its name in `results.json`.
+        over: what it is the mean of.
+    """
+
+    method: str
+    metric: str
+    value: float
+    over: str
+    source: str
+    note: str
+
+
+PUBLISHED_DETECTION: tuple[PublishedMean, ...] = (
+    PublishedMean(
+        "Bi-LORA",
+        "accuracy_at_half",
+        0.9341,
+        "mean over generators that it was not trained on",
+        BI_LORA,
+        "over the authors' own pictures; the answer of its captions, “real” or “fake”",
+    ),
+)

@@ -10,15 +10,16 @@ Raising `SCHEMA_VERSION`: the first number for a change that breaks a reader, th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clue_cli.errors import NothingToScanError, OutputError
-from clue_cli.eval.options import MethodKind
+from clue_cli.eval.options import MethodKind, Task
 from clue_cli.results.folder import ResultsFolder, output_errors
 from model.datasets.sample import Problem
 from model.evaluation import Estimate
@@ -172,8 +173,8 @@ class TimingRecord(Model):
     seconds_by_step: Annotated[dict[str, float], Field(description="Of all threads: read, decode, attack, measure.")]
 
 
-class Results(Model):
-    """`results.json`."""
+class Head(Model):
+    """How a result came about."""
 
     tool: Literal["clue eval"] = "clue eval"
     schema_version: Annotated[str, Field(pattern=r"^\d{1,6}\.\d{1,6}$")] = SCHEMA_VERSION
@@ -187,6 +188,11 @@ class Results(Model):
     configuration: Annotated[dict[str, Scalar], Field(description="All settings that can change a figure.")]
     seed: Annotated[int, Field(description="Of attacks, of the choice of images, and of the bootstrap.")]
     machine: dict[str, Scalar]
+
+
+class Results(Head):
+    """`results.json`."""
+
     sets: list[SetRecord]
     absent: Annotated[list[str], Field(description="Benchmarks that `all` did not find.")]
     methods: Annotated[dict[str, list[MethodRecord]], Field(description="By set.")]
@@ -214,15 +220,21 @@ class Results(Model):
         return list(dict.fromkeys([*self.subjects(), *found]))
 
 
-def read_results(path: Path) -> Results:
+AnyResults = TypeVar("AnyResults", bound=Head)
+
+
+def read_results(path: Path, kind: type[AnyResults] = Results) -> AnyResults:  # type: ignore[assignment]
     """The results in a folder, or in a file.
+
+    Args:
+        kind: of which task.
 
     Raises:
         NothingToScanError: there are none, or they are of another version or damaged.
     """
     file = path / RESULTS if path.is_dir() else path
     try:
-        return Results.model_validate_json(file.read_bytes())
+        return kind.model_validate_json(file.read_bytes())
     except OSError as error:
         raise NothingToScanError(
             f"There are no results of clue eval at {file}: {error.strerror}.", "Name the folder that --out wrote."
@@ -236,11 +248,27 @@ def read_results(path: Path) -> Results:
         ) from error
 
 
+def check_task(folder: Path, task: Task) -> None:
+    """Refuse a results folder of the other task.
+
+    Raises:
+        OutputError: it holds results of the other one.
+    """
+    try:
+        found = json.loads((folder / RESULTS).read_bytes()).get("task", "localization")
+    except (OSError, ValueError, RecursionError, AttributeError):
+        return  # there is none, or it will be written again
+    if found != task:
+        raise OutputError(
+            f"{folder} holds results of --task {str(found)[:40]}.", "Choose a folder of its own with --out."
+        )
+
+
 LOCK = ".clue-eval.lock"
-PER_IMAGE, PAGE = "per_image.csv", "index.html"
+PER_IMAGE, PAGE, CARD = "per_image.csv", "index.html", "card.md"
 PLOTS, CONTACT = "plots", "contact"
 _PICTURES = {PLOTS: ".svg", CONTACT: ".jpg"}
-_OURS = {LOG, RESULTS, PER_IMAGE, PAGE, *_PICTURES, LOCK}
+_OURS = {LOG, RESULTS, PER_IMAGE, PAGE, CARD, *_PICTURES, LOCK}
 
 
 class EvalFolder(ResultsFolder):
@@ -295,5 +323,5 @@ class EvalFolder(ResultsFolder):
         """What earlier measurements wrote here, and only that."""
         for folder in _PICTURES:
             self._clear_pictures(folder, set())
-        for name in (RESULTS, PAGE, PER_IMAGE, LOG):
+        for name in (RESULTS, PAGE, PER_IMAGE, CARD, LOG):
             self.remove(name)

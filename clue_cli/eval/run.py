@@ -17,14 +17,25 @@ from clue_cli.engine import Answer, Flow
 from clue_cli.errors import DataProblemError
 from clue_cli.eval import page
 from clue_cli.eval.aggregate import Images, PerImageTable, conclude, now, outcomes_and_averages, rows_of
-from clue_cli.eval.measurements import MeasurementLog, Unit
+from clue_cli.eval.measurements import Measurement, MeasurementLog, Unit
 from clue_cli.eval.methods import Method, Shot, measure_shot
 from clue_cli.eval.options import EvalOptions
 from clue_cli.eval.page import contact_sheets
 from clue_cli.eval.pictures import Pictures
 from clue_cli.eval.plan import Plan
 from clue_cli.eval.plots import draw
-from clue_cli.eval.results import CONTACT, LOG, PAGE, PER_IMAGE, PLOTS, RESULTS, EvalFolder, Results, TimingRecord
+from clue_cli.eval.results import (
+    CONTACT,
+    LOG,
+    PAGE,
+    PER_IMAGE,
+    PLOTS,
+    RESULTS,
+    EvalFolder,
+    Results,
+    TimingRecord,
+    check_task,
+)
 from clue_cli.eval.sets import ChosenSet
 from clue_cli.networks import Network
 from clue_cli.results.folder import output_errors
@@ -174,7 +185,7 @@ class Run:
             except DamagedFileError as error:
                 problem = Problem(Kind.IMAGE_UNREADABLE, entry.key, str(error))
             if not isinstance(found[1], MadeSample):
-                known = ground(entry, self.pictures.truth, self.pictures.header)
+                known = self._ground(entry)
         self._began = self._began or time.perf_counter()
         native = pixels.shape[:2] if pixels is not None else (0, 0)
         for attack, methods in todo:
@@ -184,6 +195,13 @@ class Run:
             shot = Shot(chosen, entry, image, attack, methods, None, known, native, problem, largest * BYTES_PER_PIXEL)
             self.flow.budget.acquire(shot.cost)
             yield shot if pixels is None else self._attacked(shot, pixels)
+
+    def _ground(self, entry: Sample) -> Ground:
+        return ground(entry, self.pictures.truth, self.pictures.header)
+
+    def _measurement(self, shot: Shot, method: Method, prediction: Prediction[Shot] | None) -> Measurement:
+        folder = self.plan.folders.get(shot.chosen.name)
+        return measure_shot(shot, method, prediction, self.pictures, calibration=self.calibration, folder=folder)
 
     def _missing(self, chosen: ChosenSet, image: str, attack: Attack) -> tuple[Method, ...]:
         """What is to be done under this attack; what an attack cannot change is done with the first one."""
@@ -218,10 +236,7 @@ class Run:
             shot = replace(shot, problem=Problem(Kind.IMAGE_UNREADABLE, shot.entry.key, message))
         with self.timing.step("measure"):
             for method in shot.methods:
-                folder = self.plan.folders.get(shot.chosen.name)
-                measurement = measure_shot(
-                    shot, method, prediction, self.pictures, calibration=self.calibration, folder=folder
-                )
+                measurement = self._measurement(shot, method, prediction)
                 if self.plan.options.strict and measurement.row.problems:
                     raise DataProblemError(
                         f"{shot.chosen.name}, {method.name}: {measurement.row.problems[0]}.",
@@ -248,6 +263,7 @@ def evaluate(out: Path, options: EvalOptions, progress: Reporter, stop: threadin
     started = now()
     plan, folder = Plan(out, options), EvalFolder(out)
     with folder.in_use(overwrite=options.overwrite):
+        check_task(out, "localization")
         return _measure(plan, folder, progress, stop or threading.Event(), started)
 
 
@@ -263,13 +279,13 @@ def _measure(plan: Plan, folder: EvalFolder, progress: Reporter, stop: threading
     for chosen in plan.sets:
         forged = sum(entry.forged for entry in chosen.samples)
         progress.note(f"{chosen.name}: {forged} forged, {len(chosen.samples) - forged} authentic")
-        _warn(plan, chosen, progress)
+        warn_of(plan, chosen, progress)
     with output_errors(folder.log), MeasurementLog(folder.log) as log, networks as running:
         if unreadable := len(log.damaged) + log.torn:
             warn(f"{unreadable} lines of {LOG} cannot be read; they are measured again")
         run = Run(plan, log, progress, stop, running, warn)
         run.run()
-        images = _complete(plan, log, run.images) if stop.is_set() else run.images
+        images = complete(plan, log, run.images) if stop.is_set() else run.images
         for chosen in plan.sets:
             _look_for_inverted(plan, chosen, log, images[chosen.name], progress)
         with folder.create(PER_IMAGE) as stream:
@@ -288,8 +304,8 @@ def _measure(plan: Plan, folder: EvalFolder, progress: Reporter, stop: threading
     return results
 
 
-def _warn(plan: Plan, chosen: ChosenSet, progress: Reporter) -> None:
-    """What listing the set has shown, its first ten, first of what is measured."""
+def warn_of(plan: Plan, chosen: ChosenSet, progress: Reporter) -> None:
+    """Say what listing the set has shown, its first ten, first of what is measured."""
     left_out = chosen.left_out
     found = sorted([*chosen.found.problems, *plan.extra[chosen.name]], key=lambda problem: problem.name in left_out)
     for problem in found[:10]:
@@ -299,7 +315,7 @@ def _warn(plan: Plan, chosen: ChosenSet, progress: Reporter) -> None:
         progress.note(f"warning: and {len(found) - 10} more, see {RESULTS}", "warning")
 
 
-def _complete(plan: Plan, log: MeasurementLog, images: Images) -> Images:
+def complete(plan: Plan, log: MeasurementLog, images: Images) -> Images:
     """The images that every method has measured under every attack: an interruption leaves some half done."""
     seed = plan.options.seed
 

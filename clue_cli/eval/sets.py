@@ -63,7 +63,7 @@ def resolve(
         UsageError: no such name, no set given, or two names of the same images.
         DataProblemError: see `read`.
     """
-    names = list(dict.fromkeys(name for word in words for name in _split(word)))
+    names = list(dict.fromkeys(name for word in words for name in split(word)))
     if not names:
         raise UsageError("There is nothing to measure: --bench names no set.", _EXAMPLE)
     strict = read is not None
@@ -90,11 +90,11 @@ def resolve(
     if empty is not None:
         why = f": {empty.problems[0]}" if empty.problems else ""
         raise NothingToScanError(f"{empty.name} holds no picture that could be measured{why}.", _EXAMPLE)
-    _check_each_once(found)
+    check_each_once(found)
     return list(found.values()), absent
 
 
-def _check_each_once(found: dict[str, Found]) -> None:
+def check_each_once(found: dict[str, Found]) -> None:
     """Raises UsageError: a path is the same set as another word, which averages would count twice.
 
     The same are the same images with the same ground truth, however the way there is spelled. A list that gives other
@@ -152,7 +152,7 @@ def _members(name: str) -> list[str]:
         return [name]
 
 
-def _split(word: str) -> Iterator[str]:
+def split(word: str) -> Iterator[str]:
     """Names with commas between them; a path may itself hold a comma."""
     if word and _exists(word):
         yield word

@@ -145,7 +145,7 @@ def bar_rows(results: Results) -> list[tuple[str, ...]]:
 
 def render(results: Results, *, width: int | None = None, colour: bool = False) -> str:
     """All tables as text for a terminal."""
-    buffer, console = _console(width, colour)
+    buffer, console = console_of(width, colour)
     if results.status != "finished":
         console.print(Text("Interrupted: the figures are over what there was.", "bold yellow"))
     for attack in results.attacks:
@@ -153,7 +153,7 @@ def render(results: Results, *, width: int | None = None, colour: bool = False) 
     if rows := auc_rows(results, results.attacks[0]):
         after = "" if results.attacks[0] == "none" else f" after {results.attacks[0]}"
         headings = ["method", *(record.name for record in results.sets)]
-        console.print(_table(f"Image AUC, forged against authentic{after}", headings, rows))
+        console.print(text_table(f"Image AUC, forged against authentic{after}", headings, rows))
     if len(results.attacks) > 1:
         for metric, title in (("f1", "F1"), ("f1_kept", "Share of F1 kept"), ("image_auc", "Image AUC")):
             console.print(_attack_table(results, metric, f"{title} by attack"))
@@ -165,9 +165,9 @@ def render(results: Results, *, width: int | None = None, colour: bool = False) 
                 for by in ("part", "part and manipulation"):
                     if one.groups.get(by):
                         headings, cells = group_table(one, by)
-                        console.print(_table(f"{name} on {one.set}, by {by}", [by, *headings], cells))
+                        console.print(text_table(f"{name} on {one.set}, by {by}", [by, *headings], cells))
     if results.bars:
-        console.print(_table("Bars", BAR_HEADINGS, bar_rows(results)))
+        console.print(text_table("Bars", BAR_HEADINGS, bar_rows(results)))
     for line in notes(results):
         console.print(Text(printable(line)), soft_wrap=True)
     return buffer.getvalue()
@@ -240,11 +240,11 @@ def _problem_lines(results: Results, name: str) -> list[str]:
     record = next(one for one in results.sets if one.name == name)
     found = {(p.kind, p.name) for p in record.problems}
     found |= {(p.kind, p.name) for one in results.outcomes if one.set == name for p in one.problems}
-    lines = _by_kind(name, found)
-    return lines + _by_kind(f"{name}, images that were not measured", {(p.kind, p.name) for p in record.elsewhere})
+    lines = by_kind(name, found)
+    return lines + by_kind(f"{name}, images that were not measured", {(p.kind, p.name) for p in record.elsewhere})
 
 
-def _by_kind(what: str, found: set[tuple[Kind, str]]) -> list[str]:
+def by_kind(what: str, found: set[tuple[Kind, str]]) -> list[str]:
     """A line for each kind, with its first names."""
     lines = []
     for kind in sorted({kind for kind, _ in found}):
@@ -275,7 +275,8 @@ def _pair(f1: float | None, iou: float | None) -> str:
     return number(f1) if iou is None else f"{number(f1)}/{number(iou)}"
 
 
-def _table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
+def text_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
+    """A table of printable text; its first column to the left."""
     table = Table(title=Text(printable(title)) if title else None, title_justify="left")
     for index, heading in enumerate(headings):
         table.add_column(Text(printable(heading)), justify="left" if index < 1 else "right", overflow="fold")
@@ -291,7 +292,7 @@ def _main_table(results: Results, attack: str) -> Table:
         [Text(printable(word), styles.get(row.origin, "")) for word in (row.method, row.origin, *row.cells)]
         for row in main_rows(results, attack)
     ]
-    return _table(f"F1 / IoU{what}", ["method", "", *columns(results)], rows)
+    return text_table(f"F1 / IoU{what}", ["method", "", *columns(results)], rows)
 
 
 def _attack_table(results: Results, metric: str, title: str) -> Table:
@@ -301,14 +302,14 @@ def _attack_table(results: Results, metric: str, title: str) -> Table:
             found = [results.outcome(record.name, attack, name) for record in results.sets]
             cells = [(one.pixel | one.image).get(metric) if one else None for one in found]
             rows.append([name, attack, *map(with_interval, cells)])
-    return _table(title, ["method", "attack", *(record.name for record in results.sets)], rows)
+    return text_table(title, ["method", "attack", *(record.name for record in results.sets)], rows)
 
 
 def _detail_table(one: Outcome) -> Table:
     what = "" if one.attack == "none" else f" after {one.attack}"
     cells = one.pixel | one.image
     rows = [[words, with_interval(cells.get(metric))] for metric, words in METRICS.items() if metric in cells]
-    return _table(f"{one.method} on {one.set}{what}", ["metric", "value [95 % interval], n"], rows)
+    return text_table(f"{one.method} on {one.set}{what}", ["metric", "value [95 % interval], n"], rows)
 
 
 def listing(root: Path | None, words: Sequence[str] = (), *, width: int | None = None, colour: bool = False) -> str:
@@ -318,7 +319,7 @@ def listing(root: Path | None, words: Sequence[str] = (), *, width: int | None =
         NothingToScanError: the root cannot be read, or a word names no benchmark.
     """
     found = _statuses(root, words)
-    buffer, console = _console(width, colour)
+    buffer, console = console_of(width, colour)
     where = f"looked for in {root}" if root else "not looked for: neither --root nor CLUE_DATA names their folder"
     console.print(Text(printable(f"Benchmarks, {where}"), "bold"), soft_wrap=True)
     if words:
@@ -332,7 +333,7 @@ def listing(root: Path | None, words: Sequence[str] = (), *, width: int | None =
         expected = " or ".join("/".join(map(str, counts)) for counts in one.benchmark.counts) or "–"
         cells = (one.benchmark.name, one.words.partition(":")[0], here, expected, one.benchmark.title)
         rows.append([Text(printable(cell), _style(one)) for cell in cells])
-    table = _table("", ["name", "status", "forged/authentic here", "expected", "title"], rows)
+    table = text_table("", ["name", "status", "forged/authentic here", "expected", "title"], rows)
     table.columns[-1].justify = "left"
     console.print(table)
     console.print(Text("Where to get one, its terms and its layout: clue eval --list --bench NAME"), soft_wrap=True)
@@ -387,7 +388,7 @@ def _style(one: Status) -> str:
     return "dim" if one.found is None else "bold green" if one.found.complete else "bold yellow"
 
 
-def _console(width: int | None, colour: bool) -> tuple[io.StringIO, Console]:
+def console_of(width: int | None, colour: bool) -> tuple[io.StringIO, Console]:
     """Where text is written, and a console that writes there."""
     buffer = io.StringIO()
     return buffer, Console(

@@ -1,7 +1,7 @@
 """`calib.json`: a threshold from a person's own photos, with what is promised of it.
 
 `clue calibrate` writes it, `clue scan --calibration` reads it and refuses a file that was cut, mistyped or made for
-another model.
+another model. One of `--task synthetic` is about a method of the second question; `forged` there means `generated`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -73,6 +73,9 @@ class ForgedPart(_Strict):
         return float(expit(-self.intercept / self.slope))
 
 
+Task = Literal["localization", "synthetic"]
+
+
 class CalibrationFile(_Strict):
     """`calib.json`: thresholds from one's own photos.
 
@@ -80,6 +83,11 @@ class CalibrationFile(_Strict):
     there is a second criterion, p(forged) > 1/2: both hold, `forged`; neither, `no_evidence`; one alone,
     `inconclusive`. Without them `no_evidence` asks for a p-value above `inconclusive_rate`.
     """
+
+    TASK: ClassVar[Task] = "localization"
+    """The question that it is about."""
+    NOUNS: ClassVar[tuple[str, str, str]] = ("forged", "forgeries", "forged images")
+    """What is called so, what that is, and what such pictures of the calibration are called."""
 
     kind: Literal["calibration"] = Field(default="calibration", description="Always `calibration`.")
     schema_version: Literal["1.0"] = Field(default="1.0", description="Version of this file's schema.")
@@ -138,14 +146,16 @@ class CalibrationFile(_Strict):
     def words(self) -> str:
         """What is promised, in plain words."""
         smallest, largest = self.megapixels
+        forged, forgeries, pictures = self.NOUNS
         parts = [
-            f"Of new authentic photos at most {_percent(self.promised_rate)} are called forged by mistake (asked for: "
-            f"at most {_percent(self.fpr)}). This is promised by split conformal prediction from {self.n:,} authentic "
-            f"photos of {smallest:.2g} to {largest:.2g} megapixels, on average over such calibrations; of this one the "
-            f"rate is at most {_percent(self.rate_bound)} with 95 % confidence if its photos are independent of each "
-            f"other. With {self.n:,} photos the smallest rate that can be promised is 1/{self.n + 1:,}.",
+            f"Of new authentic photos at most {_percent(self.promised_rate)} are called {forged} by mistake (asked "
+            f"for: at most {_percent(self.fpr)}). This is promised by split conformal prediction from {self.n:,} "
+            f"authentic photos of {smallest:.2g} to {largest:.2g} megapixels, on average over such calibrations; of "
+            f"this one the rate is at most {_percent(self.rate_bound)} with 95 % confidence if its photos are "
+            f"independent of each other. With {self.n:,} photos the smallest rate that can be promised is "
+            f"1/{self.n + 1:,}.",
             "The promise is for photos that come about like those: the same kinds of cameras, processing, compression "
-            "and size. It says nothing about other photos, nor how many forgeries are found.",
+            f"and size. It says nothing about other photos, nor how many {forgeries} are found.",
         ]
         if self.forged is None:
             parts.append(
@@ -156,12 +166,30 @@ class CalibrationFile(_Strict):
             count = len(self.forged.scores)
             low, high = self.forged.interval
             parts.append(
-                f"Of {count:,} forged images {self.forged.above:,} were above the threshold "
+                f"Of {count:,} {pictures} {self.forged.above:,} were above the threshold "
                 f"({_percent(self.forged.above / count)}; 95 % interval {_percent(low)} to {_percent(high)}). An image "
-                "is inconclusive if its score is either rare among authentic photos or likelier for a forged image, "
-                "but not both."
+                "is inconclusive if its score is either rare among authentic photos or likelier for a "
+                f"{pictures[:-1]}, but not both."
             )
         return " ".join(parts)
+
+
+class SyntheticCalibrationFile(CalibrationFile):
+    """`calib.json` of `clue calibrate --task synthetic`: as a `CalibrationFile`, for a method of the second question.
+
+    What is called forged there is called generated here; `model_name` and `model_digest` are those of the method.
+    """
+
+    TASK: ClassVar[Task] = "synthetic"
+    NOUNS: ClassVar[tuple[str, str, str]] = ("generated", "generated pictures", "generated pictures")
+
+    schema_version: Literal["1.1"] = Field(  # type: ignore[assignment]
+        default="1.1", description="Version of this file's schema."
+    )
+    task: Literal["synthetic"] = Field(
+        default="synthetic", description="The question: whether the whole picture was generated."
+    )
+    method: str = Field(description="Kind of the method, e.g. `traces`, `bi-lora`.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +225,8 @@ class OwnCalibration:
             changed,
             slope=forged.slope,
             intercept=forged.intercept,
-            fitted_on=f"{len(forged.scores)} forged and {content.n} authentic images of one's own, weighing alike",
+            fitted_on=f"{len(forged.scores)} {content.NOUNS[0]} and {content.n} authentic images of one's own, "
+            "weighing alike",
             figures={
                 "n": float(len(forged.scores) + content.n),
                 "expected_calibration_error": forged.expected_calibration_error,
@@ -269,12 +298,58 @@ def digest_of(scores: Sequence[float]) -> str:
     return hashlib.sha256("".join(f"{score!r}\n" for score in scores).encode()).hexdigest()
 
 
-def load(path: Path, model_digest: str) -> OwnCalibration:
+def load(path: Path, model_digest: str, task: Task = "localization") -> OwnCalibration:
     """Read and check a calibration file.
 
+    Args:
+        model_digest: of the model; for `synthetic`, of the method.
+        task: the question that the scan asks of it.
+
     Raises:
-        UsageError: it cannot be read, is not a calibration, or was made for another model.
+        UsageError: it cannot be read, is not a calibration, or was made for another question, model or method.
     """
+    own = _read(path)
+    name, content = own.name, own.content
+    if task != content.TASK:
+        what = {"localization": "where pictures were edited", "synthetic": "whether whole pictures were generated"}
+        raise UsageError(
+            f"The calibration {name} is about {what[content.TASK]}, and {what[task]} was to be calibrated.",
+            "One for --also synthetic is made by `clue calibrate --task synthetic`.",
+        )
+    if task == "synthetic" and content.model_digest != model_digest:
+        raise UsageError(
+            f"The calibration {name} was made for the method {printable(content.model_name)} ({content.model_digest}), "
+            f"this scan uses {model_digest}.",
+            "Scores of different methods mean different things. Name the method with --also synthetic:METHOD, or "
+            "calibrate this one.",
+        )
+    if content.model_digest != model_digest:
+        raise UsageError(
+            f"The calibration {name} was made for the model {content.model_digest}, this scan uses {model_digest}.",
+            "Scores of different models mean different things. Name the model with --model, or calibrate this one.",
+        )
+    return own
+
+
+def by_task(paths: Sequence[Path]) -> dict[Task, Path]:
+    """Calibration files by the question that each is about.
+
+    Raises:
+        UsageError: one cannot be read or is none, or two are about the same question.
+    """
+    found: dict[Task, Path] = {}
+    for path in paths:
+        task = _read(path).content.TASK
+        if task in found:
+            raise UsageError(
+                f"{printable(found[task].name)} and {printable(path.name)} are calibrations for the same question.",
+                "Give one for each question: `clue calibrate --task synthetic` makes that for --also synthetic.",
+            )
+        found[task] = path
+    return found
+
+
+def _read(path: Path) -> OwnCalibration:
     name = printable(path.name)
     try:
         data = path.read_bytes()
@@ -283,21 +358,20 @@ def load(path: Path, model_digest: str) -> OwnCalibration:
         raise UsageError(f"The calibration {name} cannot be read: {error.strerror}.", _ADVICE) from error
     except ValueError as error:
         raise UsageError(f"{name} is no calibration that clue can use: {printable(str(error))}.", _ADVICE) from error
-    if content.model_digest != model_digest:
-        raise UsageError(
-            f"The calibration {name} was made for the model {content.model_digest}, this scan uses {model_digest}.",
-            "Scores of different models mean different things. Name the model with --model, or calibrate this one.",
-        )
     return OwnCalibration(name, hashlib.sha256(data).hexdigest(), content)
 
 
 def parse(data: bytes) -> CalibrationFile:
-    """The content of a calibration file.
+    """The content of a calibration file, of either question.
 
     Raises:
         ValueError: no JSON, or not as the schema says.
     """
-    return check(CalibrationFile, json.loads(data), lambda place: dotted(place) or "the file")
+    content = json.loads(data)
+    synthetic = isinstance(content, dict) and "task" in content
+    return check(
+        SyntheticCalibrationFile if synthetic else CalibrationFile, content, lambda place: dotted(place) or "the file"
+    )
 
 
 def _ascending(scores: list[float]) -> list[float]:

@@ -7,7 +7,7 @@ perfect empty mask gives F1 = 0/0, so they count only at image level and by thei
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -37,6 +37,13 @@ _IMAGE_METRICS_OF = {
 }
 """What a row has to say, and the metrics that are computed from it."""
 IMAGE_METRICS = tuple(metric for metrics in _IMAGE_METRICS_OF.values() for metric in metrics)
+DETECTION_METRICS_OF = {
+    "decided": ("accuracy", "balanced_accuracy"),
+    "score": ("accuracy_at_half", "image_auc", "average_precision", "tpr_at_fpr_1", "tpr_at_fpr_5"),
+    "probability": ("calibration_error", "brier"),
+}
+"""Likewise for whole pictures (`detection`), `forged` being `generated` there."""
+DETECTION_METRICS = tuple(metric for metrics in DETECTION_METRICS_OF.values() for metric in metrics)
 FALSE_POSITIVE_AREA = "false_positive_area"
 
 SIZES = ((0.25, "below 0.25 MP"), (1, "0.25–1 MP"), (4, "1–4 MP"), (12, "4–12 MP"), (float("inf"), "12 MP and above"))
@@ -101,14 +108,23 @@ def summarize(rows: Iterable[ImageRow], *, seed: int = 0, resamples: int = RESAM
     )
 
 
-def image_cells(rows: Sequence[ImageRow], seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Estimate]:
-    """The `IMAGE_METRICS`, with intervals from resamples within each class."""
+def image_cells(
+    rows: Sequence[ImageRow],
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    metrics_of: Mapping[str, Sequence[str]] = _IMAGE_METRICS_OF,
+) -> dict[str, Estimate]:
+    """The `IMAGE_METRICS`, with intervals from resamples within each class.
+
+    Args:
+        metrics_of: what a row has to say, and the metrics that are computed from it.
+    """
     cells: dict[str, Estimate] = {}
-    for metrics in _IMAGE_METRICS_OF.values():
-        used = _image_rows(rows, metrics[0])
+    for metrics in metrics_of.values():
+        used = image_rows(rows, metrics[0])
         classes = np.array([row.forged for row in used], np.int64)
         cells |= statistic_estimates(
-            {metric: _image_statistic(used, metric) for metric in metrics}, classes, seed, resamples, _sources(used)
+            {metric: image_statistic(used, metric) for metric in metrics}, classes, seed, resamples, _sources(used)
         )
     return cells
 
@@ -135,7 +151,7 @@ def compare(
     """Whether result A differs from result B on the images that both measured (`bootstrap.paired`).
 
     Args:
-        metric: one of `PIXEL_METRICS`, `IMAGE_METRICS`, or `false_positive_area`.
+        metric: one of `PIXEL_METRICS`, `IMAGE_METRICS`, `DETECTION_METRICS`, or `false_positive_area`.
 
     Returns:
         The comparison, and the images that only one has measured or whose ground truth differs; those are left out.
@@ -157,8 +173,8 @@ def compare(
     left, right = [one[key] for key in keys], [other[key] for key in keys]
     classes = np.array([row.forged for row in left], np.int64)
     differences: Values | None = None
-    if metric in IMAGE_METRICS:
-        first, second = _image_statistic(left, metric), _image_statistic(right, metric)
+    if metric in IMAGE_METRICS or metric in DETECTION_METRICS:
+        first, second = image_statistic(left, metric), image_statistic(right, metric)
     else:
         first, second = _mean(left, read), _mean(right, read)
         differences = np.array([float(read(x) or 0) - float(read(y) or 0) for x, y in zip(left, right, strict=True)])
@@ -241,20 +257,21 @@ def _reader(metric: str) -> Callable[[ImageRow], float | bool | None]:
         return attrgetter(metric)
     if metric == FALSE_POSITIVE_AREA:
         return lambda row: None if row.forged else row.marked_area
-    for name, metrics in _IMAGE_METRICS_OF.items():
+    for name, metrics in (*_IMAGE_METRICS_OF.items(), *DETECTION_METRICS_OF.items()):
         if metric in metrics:
             return attrgetter(name)
-    known = ", ".join((*PIXEL_METRICS, *IMAGE_METRICS, FALSE_POSITIVE_AREA))
+    known = ", ".join(dict.fromkeys((*PIXEL_METRICS, *IMAGE_METRICS, *DETECTION_METRICS, FALSE_POSITIVE_AREA)))
     raise ValueError(f"unknown metric {metric!r}; known are {known}")
 
 
-def _image_rows(rows: Sequence[ImageRow], metric: str) -> list[ImageRow]:
+def image_rows(rows: Sequence[ImageRow], metric: str) -> list[ImageRow]:
     """The rows that count for a metric, by falling score: sorting what is sorted is cheap in every resample."""
     read = _reader(metric)
     return sorted((row for row in rows if read(row) is not None), key=lambda row: -(row.score or 0.0))
 
 
-def _image_statistic(rows: Sequence[ImageRow], metric: str) -> Statistic:
+def image_statistic(rows: Sequence[ImageRow], metric: str) -> Statistic:
+    """An image-level metric of these rows, of the weights of each."""
     forged = np.array([row.forged for row in rows], bool)
     read = _reader(metric)
     values = np.array([read(row) for row in rows], np.float64)
@@ -266,6 +283,10 @@ def _image_statistic(rows: Sequence[ImageRow], metric: str) -> Statistic:
             return lambda weight: image_scores.tpr_at_fpr(values, forged, weight, rate)
         case "balanced_accuracy":
             return lambda weight: image_scores.balanced_accuracy(values > 0.5, forged, weight)
+        case "accuracy" | "accuracy_at_half":
+            return lambda weight: image_scores.accuracy(values > 0.5, forged, weight)
+        case "average_precision":
+            return lambda weight: image_scores.average_precision(values, forged, weight)
         case "image_f1":
             return lambda weight: image_scores.f1(values > 0.5, forged, weight)
         case "calibration_error":

@@ -13,6 +13,8 @@
 | photo | photo | name of the source photo, or a list of names |
 | photos | photos | file of the source photo, or a list of files, of which the stem is the name |
 | kind | kind | of JSON objects alone: `authentic`, or the manipulation |
+| generator | generator | what generated the picture; of lists of whole pictures |
+| score | score | a method's score of the picture; of lists of scores |
 
 Case does not matter. Other columns are not read.
 """
@@ -48,6 +50,7 @@ LIST_SUFFIXES = frozenset({*SEPARATORS, ".json", ".jsonl"})
 MASK_SUFFIXES = SUFFIXES | {".npz"}
 
 _CANONICAL = {word: name for name, words in COLUMNS.items() for word in words}
+_CANONICAL |= {"generator": "generator", "score": "score"}  # neither says what the other columns are
 _ESCAPE = re.compile(r"\\(\\|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
 """What `clue forge` writes in the name of a photo for what cannot be printed, or is not UTF-8."""
 
@@ -64,6 +67,7 @@ class Row:
         kind: `authentic` or a manipulation; empty: not given.
         photos: names of source photos.
         stems: stems of the files of source photos.
+        generator, score: as written; empty: not given.
     """
 
     where: str
@@ -74,6 +78,8 @@ class Row:
     kind: str = ""
     photos: tuple[str, ...] = ()
     stems: tuple[str, ...] = ()
+    generator: str = ""
+    score: str = ""
 
     @property
     def has_mask(self) -> bool:
@@ -274,6 +280,7 @@ def _row(where: str, place: str, text: str, fields: _Fields, *, named: bool, kin
         _text(found, "kind", place) if kinds else "",
         _texts(found, "photo", place),
         tuple(stem for file in _texts(found, "photos", place) if (stem := _unescaped(Path(file).stem))),
+        *(value if isinstance(value := found.get(name), str) else "" for name in ("generator", "score")),
     )
 
 

@@ -45,7 +45,7 @@ def made(
         forged,
         fpr=fpr,
         inconclusive_rate=inconclusive_rate,
-        checkpoint=Checkpoint(Path(), "tiny", TINY, Calibration(name="tiny"), {}, digest),
+        model=Checkpoint(Path(), "tiny", TINY, Calibration(name="tiny"), {}, digest),
         device="cpu",
         dtype="float32",
         paths=(["a"], ["f"] if forged else []),

@@ -93,7 +93,7 @@ def test_images_that_are_gone_meanwhile_are_known_by_their_paths(tmp_path: Path)
     entry = Sample("a.jpg", tmp_path / "gone" / "a.jpg", (), False)
     found = {name: Found(name, "list", tmp_path, None, [entry], [], 0) for name in "ab"}
     with pytest.raises(UsageError, match="gives the same images twice, as a and as b"):
-        sets._check_each_once(found)
+        sets.check_each_once(found)
 
 
 @pytest.mark.parametrize("word", ["casia1", "CASIA1"])
