@@ -16,7 +16,8 @@ from torch import nn
 
 from model import registry
 from model.branches.sam_network import build_encoder
-from model.branches.sd3_network import EmptyPrompt, build_autoencoder, build_transformer, write_prompt
+from model.branches.sd3_network import build_autoencoder, build_transformer
+from model.branches.sd3_prompt import Prompt, write_prompt
 from model.calibration import Calibration
 from model.clue import adapt
 from model.preset import Preset
@@ -130,7 +131,7 @@ def write_prompt_file(path: Path, preset: Preset = SMALL) -> Path:
     torch.manual_seed(2)
     spec = preset.transformer
     prompt = torch.randn(1, spec.prompt_tokens, spec.joint_attention_dim)
-    write_prompt(path, EmptyPrompt(prompt, torch.randn(1, spec.pooled_projection_dim), {"clip": 5}), {})
+    write_prompt(path, Prompt(prompt, torch.randn(1, spec.pooled_projection_dim), {"clip": 5}), {})
     return path
 
 

@@ -222,4 +222,6 @@ def processes(
         "batch": options.batch,
         "compile": None if options.compile is None else options.compile.value,
     }
+    if checkpoint.prompt is not None:
+        setup["prompt"] = str(checkpoint.prompt)
     return [NetworkProcess(setup | {"device": device}, warn) for device in devices]

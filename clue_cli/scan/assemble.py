@@ -30,6 +30,7 @@ from clue_cli.terminal import printable
 from model.calibration import Calibration
 from model.predictor import Prediction
 from model.preset import TileSpec
+from model.query import NOT_MEASURED, Query
 from model.verdict import FoundRegion, Judgment
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def image_record(
     own: OwnCalibration | None = None,
     tile: TileSpec,
     missing: Sequence[str] = (),
+    query: Query | None = None,
     seconds_write: float,
 ) -> ImageRecord:
     """The record of one judged image, before the store adds what only it knows.
@@ -55,6 +57,7 @@ def image_record(
         calibration: as used.
         own: the calibration file that it came from, if it is not the model's.
         missing: which panels could not be made, in words.
+        query: what was asked, if anything.
     """
     height, width = photo.displayed(photo.pixels).shape[:2]
     left, top = (0, 0) if photo.rows is None else photo.box_of_rows(*photo.rows)[:2]
@@ -82,6 +85,7 @@ def image_record(
         findings=sorted(
             [
                 *pixel_findings(judgment, left, top, "the picture" if photo.rows is None else "what was examined"),
+                *_query_finding(query),
                 *_size_finding(megapixels, calibration),
                 *photo.findings,
                 *(Finding(kind="panel_not_made", source=Origin.PIXELS, statement=text) for text in missing),
@@ -121,12 +125,16 @@ def _box(x: int, y: int, width: int, height: int) -> BoundingBox:
     return BoundingBox(x=x, y=y, width=width, height=height)
 
 
-def doubted(judgment: Judgment, photo: Photo) -> Judgment:
-    """The judgment, or an inconclusive one for a picture whose file is in doubt, or a frame of a video."""
+def doubted(judgment: Judgment, photo: Photo, query: Query | None = None) -> Judgment:
+    """The judgment, or an inconclusive one: the file is in doubt, it is a frame of a video, or a query was asked."""
     doubt = photo.doubt
     if any(finding.kind == VIDEO_FRAME for finding in photo.findings):
         doubt = "it is a frame of a video, and the model did not learn from videos"
-    if doubt is None or judgment.verdict == "inconclusive":
+    if query is not None:
+        doubt = NOT_MEASURED if doubt is None else f"{doubt}; {NOT_MEASURED}"
+    elif judgment.verdict == "inconclusive":
+        return judgment
+    if doubt is None:
         return judgment
     return replace(judgment, verdict="inconclusive", reason=f"{doubt} ({judgment.reason})", confidence=None)
 
@@ -189,6 +197,26 @@ def pixel_findings(judgment: Judgment, left: int = 0, top: int = 0, of: str = "t
         statement = "The picture is taken for a screen, a drawing or a page, not for a photograph."
         found.append(Finding(kind="screen_or_drawing", source=Origin.PIXELS, statement=statement))
     return found
+
+
+def query_warnings(query: Query) -> list[str]:
+    """What a reader of the run should know about its query."""
+    asked = f"Experimental: the scan asks about “{printable(query.text)}”. No verdict is more than inconclusive."
+    return [asked, *map(printable, query.notes)]
+
+
+def _query_finding(query: Query | None) -> list[Finding]:
+    if query is None:
+        return []
+    return [
+        Finding(
+            kind="query",
+            source=Origin.PIXELS,
+            statement=f"The model was asked about “{printable(query.text)}”, an experimental use for which its error "
+            "rates are not measured.",
+            data={"query": printable(query.text), "embedding_sha256": query.digest},
+        )
+    ]
 
 
 def _size_finding(megapixels: float, calibration: Calibration) -> list[Finding]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clue_cli.engine import BYTES_PER_PIXEL, Answer, Flow, Pending
-from clue_cli.errors import Aborted, ClueError, ExitCode, OutputError
+from clue_cli.errors import Aborted, ClueError, ExitCode, OutputError, UsageError
 from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Photo, Skipped, Unreadable
 from clue_cli.evidence.reader import read_item, sha256_file
 from clue_cli.evidence.sandbox.archives import ArchiveReader
@@ -40,6 +40,7 @@ from clue_cli.scan.assemble import (
     doubted,
     failure_record,
     image_record,
+    query_warnings,
     says_alert,
     uncalibrated,
 )
@@ -50,6 +51,7 @@ from clue_cli.terminal import printable
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint
 from model.predictor import OutOfMemory, Prediction
+from model.query import Query, asked
 from model.reporter import Reporter
 from model.verdict import judge
 
@@ -107,26 +109,56 @@ def scan(
     if paths or not options.listed:
         check_paths(paths)
     checkpoint = find_model(options.model)
+    with asking(checkpoint, options) as (checkpoint, query):
+        return _scan(paths, out, options, checkpoint, query, progress, stop or threading.Event())
+
+
+@contextmanager
+def asking(checkpoint: Checkpoint, options: ScanOptions) -> Iterator[tuple[Checkpoint, Query | None]]:
+    """The model as it answers the query of the options inside the block; as it is without one.
+
+    Raises:
+        UsageError: a query and a calibration file.
+        QueryError, BasesError: as of `model.query.asked`.
+    """
+    if options.query is None:
+        yield checkpoint, None
+        return
+    if options.calibration is not None:
+        raise UsageError("--query and --calibration exclude each other.", "No calibration is measured with queries.")
+    with asked(checkpoint, options.query) as (asked_model, query):
+        yield asked_model, query
+
+
+def _scan(
+    paths: list[Path],
+    out: Path,
+    options: ScanOptions,
+    checkpoint: Checkpoint,
+    query: Query | None,
+    progress: Reporter,
+    stop: threading.Event,
+) -> RunRecord:
     own = None if options.calibration is None else load_calibration(options.calibration, checkpoint.digest)
     devices, dtype = find_devices(options, options.dtype if own is None else own.dtype(options.dtype))
     calibration = checkpoint.calibration if own is None else own.applied_to(checkpoint.calibration)
     if options.threshold is not None:
         calibration = replace(calibration, pixel_threshold=options.threshold)
-    stop = stop or threading.Event()
     with ResultStore(out, [*paths, *options.listed]) as store:
         number_format = str(dtype).removeprefix("torch.")
-        log = RunLog(paths, options, checkpoint, calibration, ",".join(devices), number_format, progress, own)
+        log = RunLog(paths, options, checkpoint, calibration, ",".join(devices), number_format, progress, own, query)
         for warning in [
             *store.begin(log.run, log.stamp, overwrite=options.overwrite),
             *(own.warnings(devices[0]) if own else uncalibrated(calibration)),
             *([printable(checkpoint.note)] if checkpoint.note else []),
             *([WEAK_HASHES] if options.known and options.known.is_weak else []),
+            *(query_warnings(query) if query else []),
         ]:
             log.warn(warning)
         log.begin()
         with _failing_visibly(store, log):
             with networks_for(checkpoint, devices, dtype, options, log.warn) as networks:
-                run = _Scan(paths, out, options, checkpoint, calibration, own, store, log, stop, networks)
+                run = _Scan(paths, out, options, checkpoint, calibration, own, store, log, stop, networks, query)
                 run.flow.run(run.pool, run.reader)
             for warning in store.other_libraries(log.taken_over, library_versions()):
                 log.warn(warning)
@@ -170,7 +202,9 @@ class _Scan:
         log: RunLog,
         stop: threading.Event,
         networks: list[Network],
+        query: Query | None = None,
     ) -> None:
+        self.query = query
         self.paths, self.out, self.options, self.stop = paths, out, options, stop
         self.calibration, self.own, self.store, self.log = calibration, own, store, log
         self.tile = checkpoint.preset.tile
@@ -328,7 +362,7 @@ class _Scan:
         started = time.perf_counter()
         pixels, heatmap = photo.displayed(photo.examined), photo.displayed(prediction.heatmap)
         try:
-            finding = doubted(judge(pixels, heatmap, prediction.features, self.calibration), photo)
+            finding = doubted(judge(pixels, heatmap, prediction.features, self.calibration), photo, self.query)
         except ValueError as error:
             self._fail_photo(photo, Step.PREDICT, FailureCode.NOT_FINITE, f"No verdict: {error}.")
             return
@@ -356,6 +390,7 @@ class _Scan:
             own=self.own,
             tile=self.tile,
             missing=missing,
+            query=self.query,
             seconds_write=time.perf_counter() - started,
         )
         self.log.record(self.store.write_image(record, mask, heatmap))

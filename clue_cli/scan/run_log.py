@@ -25,9 +25,10 @@ from clue_cli.progress import duration
 from clue_cli.records import Counts, FailureCode, FailureRecord, ImageRecord, RunRecord, Step, Verdict
 from clue_cli.scan import FailOn, ScanOptions
 from clue_cli.scan.calibration_file import OwnCalibration
-from clue_cli.terminal import counted
+from clue_cli.terminal import counted, printable
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint
+from model.query import Query
 from model.rectified_flow import noise_levels
 from model.reporter import Reporter
 
@@ -43,6 +44,7 @@ class RunLog:
         device, dtype: where and how the network runs; several devices are joined by commas.
         reporter: receives the events.
         own: the calibration file that was given, if any.
+        query: what is asked, if anything.
     """
 
     def __init__(
@@ -55,7 +57,9 @@ class RunLog:
         dtype: str,
         reporter: Reporter,
         own: OwnCalibration | None = None,
+        query: Query | None = None,
     ) -> None:
+        asked = {} if query is None else {"query": query.digest}
         self.device, self.dtype = device, dtype
         self.noise_levels = [round(level, 6) for level in noise_levels(checkpoint.preset.noise)]
         self._options, self._reporter = options, reporter
@@ -83,6 +87,7 @@ class RunLog:
                 "overlap": tile.overlap,
                 "device": re.split("[:,]", device)[0],
                 "calibration": None if own is None else own.sha256,
+                **asked,
             },
         )
         self.run = RunRecord(
@@ -114,6 +119,7 @@ class RunLog:
                 **options.settings(),
                 "model": _printable(options.model),
                 "calibration": None if options.calibration is None else _printable(str(options.calibration)),
+                **({} if query is None else {"query": printable(query.text), "query_sha256": query.digest}),
             },
             settings_digest=self.stamp.failure_digest,
             machine=_machine(),
