@@ -109,42 +109,13 @@ def scan(
     if paths or not options.listed:
         check_paths(paths)
     checkpoint = find_model(options.model)
-    with asking(checkpoint, options) as (checkpoint, query):
-        return _scan(paths, out, options, checkpoint, query, progress, stop or threading.Event())
-
-
-@contextmanager
-def asking(checkpoint: Checkpoint, options: ScanOptions) -> Iterator[tuple[Checkpoint, Query | None]]:
-    """The model as it answers the query of the options inside the block; as it is without one.
-
-    Raises:
-        UsageError: a query and a calibration file.
-        QueryError, BasesError: as of `model.query.asked`.
-    """
-    if options.query is None:
-        yield checkpoint, None
-        return
-    if options.calibration is not None:
-        raise UsageError("--query and --calibration exclude each other.", "No calibration is measured with queries.")
-    with asked(checkpoint, options.query) as (asked_model, query):
-        yield asked_model, query
-
-
-def _scan(
-    paths: list[Path],
-    out: Path,
-    options: ScanOptions,
-    checkpoint: Checkpoint,
-    query: Query | None,
-    progress: Reporter,
-    stop: threading.Event,
-) -> RunRecord:
     own = None if options.calibration is None else load_calibration(options.calibration, checkpoint.digest)
     devices, dtype = find_devices(options, options.dtype if own is None else own.dtype(options.dtype))
     calibration = checkpoint.calibration if own is None else own.applied_to(checkpoint.calibration)
     if options.threshold is not None:
         calibration = replace(calibration, pixel_threshold=options.threshold)
-    with ResultStore(out, [*paths, *options.listed]) as store:
+    stop = stop or threading.Event()
+    with asking(checkpoint, options) as (checkpoint, query), ResultStore(out, [*paths, *options.listed]) as store:
         number_format = str(dtype).removeprefix("torch.")
         log = RunLog(paths, options, checkpoint, calibration, ",".join(devices), number_format, progress, own, query)
         for warning in [
@@ -168,6 +139,23 @@ def _scan(
                 write_report(out, log.run, store.records())
     log.summarize(out)
     return log.run
+
+
+@contextmanager
+def asking(checkpoint: Checkpoint, options: ScanOptions) -> Iterator[tuple[Checkpoint, Query | None]]:
+    """The model as it answers the query of the options inside the block; as it is without one.
+
+    Raises:
+        UsageError: a query and a calibration file.
+        QueryError, BasesError: as of `model.query.asked`.
+    """
+    if options.query is None:
+        yield checkpoint, None
+        return
+    if options.calibration is not None:
+        raise UsageError("--query and --calibration exclude each other.", "No calibration is measured with queries.")
+    with asked(checkpoint, options.query) as found:
+        yield found
 
 
 @contextmanager
