@@ -67,7 +67,7 @@ class ViewSpec(Keyed):
 
 @dataclass(frozen=True, slots=True)
 class VaeSpec(Keyed):
-    """diffusers' AutoencoderKL, of which only the encoder is kept.
+    """diffusers' AutoencoderKL; the network keeps the encoder alone.
 
     Attributes:
         block_out_channels, layers_per_block, norm_num_groups, mid_block_add_attention: as in AutoencoderKL.

@@ -28,6 +28,36 @@ WANTED = ("model_index.json", *(f"{folder}/*" for folder in ("transformer", "vae
 """By name: some repositories have the text encoders again, all in one folder text_encoders/."""
 UNWANTED = ("*.fp16*", "*.bin", "*.msgpack", "*.onnx*")
 
+DECODER = ("decoder.", "post_quant_conv.")
+"""Tensors of the VAE that only `with_decoder` asks for."""
+
+
+def with_decoder(name: str) -> Base:
+    """Registered base weights whose VAE can decode, too.
+
+    Raises:
+        BasesError: there are none of this name, they are damaged or changed, or nothing in them decodes.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    from model.presets import PRESETS
+    from model.registry import BasesError, find
+
+    if name in PRESETS and "sd3" in PRESETS[name].backbones and SD3().from_scratch(PRESETS[name]):
+        raise BasesError(f"the VAE of {name} has no decoder: it was trained to be an encoder alone")
+    base = find(name)
+    if "vae" not in base.parts:
+        raise BasesError(f"{name} has no VAE; its parts are {', '.join(base.parts)}")
+    for path in base.paths("vae"):
+        try:
+            with safe_open(path, framework="numpy") as file:
+                names = sorted(file.keys())
+            if any(tensor.startswith(DECODER) for tensor in names):
+                return base
+        except SafetensorError as error:
+            raise BasesError(f"{path} is damaged or not a safetensors file: {error}") from error
+    raise BasesError(f"the VAE of {name} has no decoder: {path} holds the encoder alone; get the whole VAE")
+
 
 class SD3(Branch):
     """The generative branch: VAE, noise, MM-DiT."""

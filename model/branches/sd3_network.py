@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from model import tensor_files
 from model.branches.network import BranchNetwork, Files, Prompts
+from model.branches.sd3 import DECODER
 from model.branches.sd3_prompt import read_prompt
 from model.forensic_view import high_pass, luma
 from model.preset import NoiseSpec, Preset, TransformerSpec, VaeSpec
@@ -32,8 +33,6 @@ CLASSES = {
     "scheduler": "FlowMatchEulerDiscreteScheduler",
 }
 """What each folder of SD3 holds, by the name that diffusers writes into its configuration."""
-DECODER = ("decoder.", "post_quant_conv.")
-"""Tensors of the VAE that are not used."""
 OURS = {"feature_blocks", "prompt_tokens", "learned_prompt", "pixel_unshuffle", "residual"}
 """Sizes of a preset that no configuration of diffusers has."""
 
@@ -61,7 +60,7 @@ def build_autoencoder(spec: VaeSpec) -> AutoencoderKL:
 
 
 def build_vae(spec: VaeSpec) -> AutoencoderKL:
-    """The same without its decoder: nothing here ever decodes."""
+    """The same without its decoder, which `model.synthetic.autoencoder` alone needs."""
     vae = build_autoencoder(spec)
     vae.decoder = nn.Identity()  # type: ignore[assignment]
     return vae

@@ -25,8 +25,8 @@ METHOD_FILE = "method.json"
 """Describes a method in its folder: format, kind, base, calibration, training."""
 FORMAT = 1
 
-NAMED = {"traces": "traces", "reconstruction": "reconstruction"}
-"""Names of methods, and their kinds."""
+NAMED = {"traces": "traces", "reconstruction": "reconstruction", "reconstruction-vae": "reconstruction"}
+"""Names of methods, and their kinds. `@` and a name of base weights may follow those that stand on some."""
 KINDS = {"traces": "traces", "reconstruction": "reconstruction", "bi-lora": "bi_lora", "vision": "vision"}
 """Kinds of methods, and the modules of this package that have `describe` and `load` for them."""
 
@@ -93,12 +93,13 @@ def describe(name_or_path: str) -> Method:
     """What is known of a method, without torch.
 
     Args:
-        name_or_path: a name of `NAMED`, or a folder that `clue train --task synthetic` wrote.
+        name_or_path: a name of `NAMED`, as it is or with `@` and a name of base weights, or a folder that
+            `clue train --task synthetic` wrote.
 
     Raises:
         MethodError: there is none, it is damaged, or its base is missing or another one.
     """
-    kind = NAMED.get(name_or_path) or kind_of_folder(Path(name_or_path))
+    kind = NAMED.get(name_or_path.partition("@")[0]) or kind_of_folder(Path(name_or_path))
     described: Method = import_module(f"{__name__}.{KINDS[kind]}").describe(name_or_path)
     return described
 
