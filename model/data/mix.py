@@ -198,6 +198,25 @@ class Curriculum(Keyed):
 
 
 @dataclass(frozen=True, slots=True)
+class Resynthesis(Keyed):
+    """Regions of photos as the autoencoder of registered base weights reconstructs them.
+
+    Attributes:
+        base: name of the base weights, such as sd3-medium.
+        share: of the pictures beside textbook cases that get one.
+    """
+
+    base: Annotated[str, AfterValidator(_printable)]
+    share: Share = 0.25
+
+
+def _one_autoencoder(forge: Forge) -> Forge:
+    if forge.autoencoder is not None and forge.fillers:
+        raise ValueError("either `fillers` or `autoencoder`")
+    return forge
+
+
+@dataclass(frozen=True, slots=True)
 class Forge(Keyed):
     """Forgeries made on the fly from photos and object masks.
 
@@ -205,6 +224,7 @@ class Forge(Keyed):
         plain_share: share of textbook cases.
         photo: as in `Pairs`: photos of one name, such as those of one camera, are all on one side.
         fillers: folders of autoencoders that make local re-syntheses.
+        autoencoder: registered base weights whose autoencoder makes them.
     """
 
     photos: Folders
@@ -212,6 +232,7 @@ class Forge(Keyed):
     plain_share: Annotated[Curriculum, BeforeValidator(_constant)] = Curriculum(0, 0, 0)
     photo: PhotoPattern | None = None
     fillers: Annotated[tuple[Folder, ...], _one_or_more] = ()
+    autoencoder: Annotated[Resynthesis, _short_for("base")] | None = None
 
 
 Data = Pairs | ListFile | NamedSet | Authentic | Forge
@@ -423,5 +444,5 @@ _KINDS: dict[str, Any] = {
     "list": Annotated[ListFile, _short_for("file")],
     **{name: Annotated[NamedSet, _short_for("root", name=name)] for name in DATASETS},
     "authentic": Annotated[Authentic, _short_for("folders")],
-    "forge": Annotated[Forge, _short_for("photos")],
+    "forge": Annotated[Forge, AfterValidator(_one_autoencoder), _short_for("photos")],
 }

@@ -13,6 +13,7 @@
 | photo | photo | name of the source photo, or a list of names |
 | photos | photos | file of the source photo, or a list of files, of which the stem is the name |
 | kind | kind | of JSON objects alone: `authentic`, or the manipulation |
+| text | text | for a training: a caption of what is forged |
 
 Case does not matter. Other columns are not read.
 """
@@ -40,6 +41,8 @@ COLUMNS = {
     "photos": ("photos",),
     "kind": ("kind",),
 }
+CAPTION = "text"
+"""The column of captions, which only a training reads."""
 AUTHENTIC_WORDS = frozenset({"", "-", "none", "negative"})
 """What stands in a list in place of a mask where the image is authentic (case does not matter)."""
 SEPARATORS = {".txt": ",\t", ".csv": ",;\t", ".tsv": "\t,"}
@@ -64,6 +67,7 @@ class Row:
         kind: `authentic` or a manipulation; empty: not given.
         photos: names of source photos.
         stems: stems of the files of source photos.
+        caption: of what is forged; empty: there is none.
     """
 
     where: str
@@ -74,6 +78,7 @@ class Row:
     kind: str = ""
     photos: tuple[str, ...] = ()
     stems: tuple[str, ...] = ()
+    caption: str = ""
 
     @property
     def has_mask(self) -> bool:
@@ -263,6 +268,7 @@ def _row(where: str, place: str, text: str, fields: _Fields, *, named: bool, kin
             is_file = isinstance(value, str) and Path(value.strip()).suffix.lower() in MASK_SUFFIXES
             if is_file and "mask" in name.casefold():
                 raise ConfigError(place, f"a column is called `{name}`", "`mask`")
+    texts = [value for name, value in fields if named and name.strip().casefold() == CAPTION]
     label = found.get("label")
     label = str(int(label)) if isinstance(label, int) else label if isinstance(label, str) else ""
     return Row(
@@ -274,6 +280,7 @@ def _row(where: str, place: str, text: str, fields: _Fields, *, named: bool, kin
         _text(found, "kind", place) if kinds else "",
         _texts(found, "photo", place),
         tuple(stem for file in _texts(found, "photos", place) if (stem := _unescaped(Path(file).stem))),
+        _text({CAPTION: texts[0]}, CAPTION, place).strip() if texts else "",
     )
 
 
