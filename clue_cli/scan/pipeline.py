@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -104,10 +104,13 @@ def scan(
         NothingToScanError: a path does not exist.
         WeightsError: the model is missing or damaged.
         UsageError: no such device; a calibration that cannot be used; evidence and results folder overlap.
+        QueryError, BasesError: the query cannot be asked (`model.query.asked`).
         OutputError: the results folder cannot be written.
     """
     if paths or not options.listed:
         check_paths(paths)
+    if options.query is not None and options.calibration is not None:
+        raise UsageError("--query and --calibration exclude each other.", "No calibration is measured with queries.")
     checkpoint = find_model(options.model)
     own = None if options.calibration is None else load_calibration(options.calibration, checkpoint.digest)
     devices, dtype = find_devices(options, options.dtype if own is None else own.dtype(options.dtype))
@@ -115,7 +118,11 @@ def scan(
     if options.threshold is not None:
         calibration = replace(calibration, pixel_threshold=options.threshold)
     stop = stop or threading.Event()
-    with asking(checkpoint, options) as (checkpoint, query), ResultStore(out, [*paths, *options.listed]) as store:
+    asking: AbstractContextManager[tuple[Checkpoint, Query | None]] = nullcontext((checkpoint, None))
+    if options.query is not None:
+        progress.note("Embedding the query, once; with SD3's T5 it takes a minute, and the size of T5 in memory.")
+        asking = asked(checkpoint, options.query)
+    with asking as (checkpoint, query), ResultStore(out, [*paths, *options.listed]) as store:
         number_format = str(dtype).removeprefix("torch.")
         log = RunLog(paths, options, checkpoint, calibration, ",".join(devices), number_format, progress, own, query)
         for warning in [
@@ -139,23 +146,6 @@ def scan(
                 write_report(out, log.run, store.records())
     log.summarize(out)
     return log.run
-
-
-@contextmanager
-def asking(checkpoint: Checkpoint, options: ScanOptions) -> Iterator[tuple[Checkpoint, Query | None]]:
-    """The model as it answers the query of the options inside the block; as it is without one.
-
-    Raises:
-        UsageError: a query and a calibration file.
-        QueryError, BasesError: as of `model.query.asked`.
-    """
-    if options.query is None:
-        yield checkpoint, None
-        return
-    if options.calibration is not None:
-        raise UsageError("--query and --calibration exclude each other.", "No calibration is measured with queries.")
-    with asked(checkpoint, options.query) as found:
-        yield found
 
 
 @contextmanager

@@ -268,7 +268,7 @@ def _row(where: str, place: str, text: str, fields: _Fields, *, named: bool, kin
             is_file = isinstance(value, str) and Path(value.strip()).suffix.lower() in MASK_SUFFIXES
             if is_file and "mask" in name.casefold():
                 raise ConfigError(place, f"a column is called `{name}`", "`mask`")
-    texts = [value for name, value in fields if named and name.strip().casefold() == CAPTION]
+    captions = (v.strip() for name, v in fields if name.strip().casefold() == CAPTION and isinstance(v, str))
     label = found.get("label")
     label = str(int(label)) if isinstance(label, int) else label if isinstance(label, str) else ""
     return Row(
@@ -280,7 +280,7 @@ def _row(where: str, place: str, text: str, fields: _Fields, *, named: bool, kin
         _text(found, "kind", place) if kinds else "",
         _texts(found, "photo", place),
         tuple(stem for file in _texts(found, "photos", place) if (stem := _unescaped(Path(file).stem))),
-        _text({CAPTION: texts[0]}, CAPTION, place).strip() if texts else "",
+        next(captions, "") if named else "",
     )
 
 

@@ -10,15 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from clue_cli.errors import UsageError
+from clue_cli.networks import NetworkOptions, processes, worker
 from clue_cli.records import RECORD, ImageRecord, RunRecord
 from clue_cli.scan import ScanOptions, pipeline
 from model import registry
-from model.query import NOT_MEASURED, QueryError
+from model.checkpoint import inspect
+from model.query import NOT_MEASURED, QueryError, asked
 from model.registry import BasesError
 from model.reporter import SILENT
+from model.storage import load
 from tests.base_layouts import write_asked_adapter
 
 pytestmark = pytest.mark.skipif(
@@ -99,6 +103,15 @@ def test_what_is_not_read_of_a_long_query_is_said(made: Path, tmp_path: Path) ->
     assert not any(line.startswith("T5") for line in said)
 
 
+def test_a_process_for_each_device_reads_the_same_embeddings(made: Path) -> None:
+    with asked(inspect(str(made / "adapter")), "the sky") as (checkpoint, _):
+        setup = processes.processes(checkpoint, ("cpu", "cpu"), torch.float32, NetworkOptions(), print)[0]._child._setup
+        one, other = worker.load(setup | {"model": str(made / "adapter")}), load(checkpoint, "cpu", torch.float32)
+    assert torch.equal(one.model.state_dict()["sd3.prompt"], other.state_dict()["sd3.prompt"])
+    plain = load(inspect(str(made / "adapter")), "cpu", torch.float32)
+    assert not torch.equal(other.state_dict()["sd3.prompt"], plain.state_dict()["sd3.prompt"])
+
+
 def copied(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What `made` is, elsewhere, to be changed; returns the folder of SD3."""
     folder = Path(shutil.copytree(made, tmp_path / "made"))
@@ -137,7 +150,7 @@ def test_what_cannot_be_asked_is_refused(
     with pytest.raises(QueryError, match="not UTF-8"):
         scan(made, tmp_path / "out", query="sk\udcffy")
     with pytest.raises(UsageError, match="--query and --calibration"):
-        list(pipeline.asking(None, ScanOptions(query="sky", calibration=tmp_path)).gen)  # type: ignore[arg-type, attr-defined]
+        scan(made, tmp_path / "out", query="sky", calibration=tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(BasesError, match=r"pip install 'clue-forensics\[models\]'"):
         scan(made, tmp_path / "out", query="sky")
