@@ -213,6 +213,9 @@ def _texts(training: Stream | MadeStream, network: Preset, mix: Mix, options: Tr
     if not texts:
         found = "no list of the training has a column `text` with a caption in it"
         raise ConfigError(mix.where("sources"), found, "captions of what is forged, for queries; or queries of 0")
+    odd = next((text for text in texts if any("\ud800" <= character <= "\udfff" for character in text)), None)
+    if odd is not None:
+        raise ConfigError(mix.where("sources"), f"the text {odd[:60]!r} has half a surrogate pair", "Unicode text")
     return texts
 
 

@@ -19,6 +19,7 @@ from model.checkpoint import Checkpoint
 from model.errors import UserError
 from model.preset import Preset
 from model.registry import Base, BasesError, find
+from model.reporter import SILENT, Reporter
 
 NOT_MEASURED = "asked about a query; the model's error rates are not measured for queries"
 
@@ -33,7 +34,8 @@ class Query:
 
     Attributes:
         text: as it was typed.
-        digest: SHA-256 of its embeddings, float32 values in little-endian order, hex.
+        digest: SHA-256 of its embeddings, float32 values in little-endian order, hex; on another machine they may
+            differ in their last bits.
         notes: what a reader should know, sentences: what was not read of it, what the model is not trained for.
     """
 
@@ -70,8 +72,13 @@ _ONLY = "Only models trained on registered weights of SD3 take one; leave --quer
 
 
 @contextmanager
-def asked(checkpoint: Checkpoint, text: str) -> Iterator[tuple[Checkpoint, Query]]:
+def asked(checkpoint: Checkpoint, text: str, reporter: Reporter = SILENT) -> Iterator[tuple[Checkpoint, Query]]:
     """Embed a query: the model with it in the place of its prompt, inside the block.
+
+    Args:
+        checkpoint: on a registered base with text encoders.
+        text: the query.
+        reporter: told when the embedding begins.
 
     Raises:
         QueryError: the model takes no query, or the text is none.
@@ -93,6 +100,7 @@ def asked(checkpoint: Checkpoint, text: str) -> Iterator[tuple[Checkpoint, Query
         raise QueryError(f"{checkpoint.name} has no text encoders, so it takes no query.", _ONLY)
     base = find(checkpoint.base)
     folder, t5 = text_encoders(preset, checkpoint.branches, base)
+    reporter.note("Embedding the query, once; with SD3's T5 it takes a minute, and the size of T5 in memory.")
     (prompt,) = embed(folder, preset.transformer, [text], "the query's embeddings", t5=t5)
     digest = hashlib.sha256(prompt.prompt.numpy().tobytes() + prompt.pooled.numpy().tobytes()).hexdigest()
     notes = [

@@ -120,8 +120,7 @@ def scan(
     stop = stop or threading.Event()
     asking: AbstractContextManager[tuple[Checkpoint, Query | None]] = nullcontext((checkpoint, None))
     if options.query is not None:
-        progress.note("Embedding the query, once; with SD3's T5 it takes a minute, and the size of T5 in memory.")
-        asking = asked(checkpoint, options.query)
+        asking = asked(checkpoint, options.query, progress)
     with asking as (checkpoint, query), ResultStore(out, [*paths, *options.listed]) as store:
         number_format = str(dtype).removeprefix("torch.")
         log = RunLog(paths, options, checkpoint, calibration, ",".join(devices), number_format, progress, own, query)

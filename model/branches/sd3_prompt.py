@@ -193,6 +193,9 @@ def _t5(folder: Path, texts: Sequence[str]) -> list[_Read]:
 
 
 def _pretrained(kind: Any, place: Path, dtype: torch.dtype) -> Any:
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # clue has its own, and --quiet none
     try:
         variant = "fp16" if any(place.glob("*.fp16*")) and not (place / "model.safetensors").is_file() else None
         model = kind.from_pretrained(

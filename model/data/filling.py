@@ -271,7 +271,7 @@ class Registered:
             from model.synthetic.autoencoder import load_autoencoder
 
             self._reconstruct = load_autoencoder(self.name, self._device, torch.float32).reconstruct
-        return self._reconstruct(pixels)
+        return self._reconstruct(np.array(pixels))  # torch warns of photos, which are read-only
 
     def __reduce__(self) -> tuple[type[Registered], tuple[str, str]]:
         return type(self), (self.name, self._device)

@@ -27,7 +27,7 @@ from model.whole_file import remove_parts, write_whole
 
 QUERIES = "queries"
 """Folder of the embeddings in a run folder: one file for each group of texts."""
-GROUP = 64
+GROUP = 256
 """Texts whose embeddings are in memory at a time: with SD3's T5, 5.5 MB each."""
 
 
@@ -69,6 +69,7 @@ class Queries:
         if not missing:
             return
         reporter.stage("Embedding the texts of the mix", "texts", sum(len(group) for _, group in missing))
+        cut: list[str] = []
         for number, group in missing:
             found = embed(encoders, preset.transformer, group, "the embeddings of the mix's texts", t5=t5)
             own = self._model.get_submodule("sd3").get_buffer("prompt").shape[1]
@@ -78,9 +79,7 @@ class Queries:
                     "they do not fit into one batch.",
                     f"Register it again without --prompt: clue models add {base.name}",
                 )
-            for text, one in zip(group, found, strict=True):
-                for encoder, rest in one.unread.items():
-                    reporter.note(f"{encoder} reads only the beginning of {text[:60]!r}: not {rest[:60]!r}", "warning")
+            cut += [text for text, one in zip(group, found, strict=True) if one.unread]
             tensors = {"prompt": torch.cat([p.prompt for p in found]), "pooled": torch.cat([p.pooled for p in found])}
             path = self._file(number)
             with writing(path):
@@ -88,6 +87,9 @@ class Queries:
                 write_whole(path, lambda part, t=tensors, g=group: save_file(t, part, self._notes(g, base)))  # type: ignore[misc]
             reporter.advance(len(group))
         reporter.finish()
+        if cut:
+            longer = "texts are longer than a text encoder reads, and are cut"
+            reporter.note(f"{len(cut)} of {len(self._texts)} {longer}; one is {cut[0][:80]!r}.", "warning")
 
     def __call__(self, texts: Sequence[str], device: torch.device) -> Prompts | None:
         """The embeddings of a batch, B×N×D and B×P float32; None: it is asked nothing.
