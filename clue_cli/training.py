@@ -11,6 +11,7 @@ from clue_cli.errors import ExitCode, OutputError
 from clue_cli.terminal import counted, printable, sentence, write_stdout
 from model.branches import from_scratch
 from model.checkpoint import inspect
+from model.config import ConfigError
 from model.data.calibration_pictures import CalibrationPictures
 from model.data.description import contact_sheet, describe, forged_area_lines
 from model.data.made import MadeStream
@@ -21,11 +22,15 @@ from model.data.stream import Stream
 from model.images.pixels import DamagedFileError
 from model.preset import Preset
 from model.presets import preset_of
+from model.query import text_encoders
+from model.registry import find
 from model.reporter import SILENT, Reporter
+from model.storage import find_base
 from model.training.errors import OptionsError
 from model.training.feed import Feed
 from model.training.network import count_parameters, planned, prepare_network, with_options
 from model.training.options import TrainingOptions
+from model.training.queries import digest_of
 from model.training.run_folder import SHEET
 from model.training.task import Outcome, Task
 from model.training.trainer import train
@@ -72,6 +77,7 @@ def execute(
         reporter.note(f"{name} has no image to train on; the other sources take its share.", "warning")
     for line in training.empty_masks() if reporter is not SILENT else []:
         reporter.note(f"{line} (empty_masks).", "warning")
+    texts = _texts(training, network, mix, options)
     task = Task(
         out=out,
         preset=network,
@@ -79,8 +85,14 @@ def execute(
         training=training,
         validation=validation,
         calibration=calibration,
-        data={"mix": mix.digest, "training": training.digest(), "validation": validation.digest()},
+        data={
+            "mix": mix.digest,
+            "training": training.digest(),
+            "validation": validation.digest(),
+            **({"texts": digest_of(texts)} if texts else {}),
+        },
         init=init,
+        texts=texts,
     )
     return train(task, reporter, stop)
 
@@ -118,6 +130,10 @@ def look(
     if not decode:
         write_stdout("only headers and some masks were read; --decode decodes all files, which takes longer\n")
     training, validation = (_stream_of(mix, side, options) for side in ("train", "validation"))
+    if texts := _texts(training, network, mix, options):
+        base = inspect(init).base if init is not None else ""
+        text_encoders(fitted, options.branches, find(base) if base else find_base(fitted))
+        write_stdout(f"queries: {counted(len(texts), 'text')}, each asked in {options.queries:.0%} of its samples\n")
     reporter.stage("Measuring the area of forgeries", "")
     areas = forged_area_lines(training)
     reporter.stage("Looking for calibration photos", "")
@@ -177,6 +193,30 @@ def _stream_of(
     if options.made is None:
         return Stream(mix, side, options.seed)
     return MadeStream(mix, side, options.seed, options.made, options.batch, pool)
+
+
+def _texts(training: Stream | MadeStream, network: Preset, mix: Mix, options: TrainingOptions) -> tuple[str, ...]:
+    """The texts that the samples may be asked about; none without the option.
+
+    Raises:
+        OptionsError: the preset has no text encoders.
+        ConfigError: no source has texts.
+    """
+    if not options.queries or not isinstance(training, Stream):
+        return ()
+    if "sd3" not in network.backbones or from_scratch(network):
+        raise OptionsError(
+            f"queries is {options.queries:g}, and {network.name} has no text encoders.",
+            "Set queries to 0, or train a preset on base weights such as sd3-medium.",
+        )
+    texts = tuple(training.texts())
+    if not texts:
+        found = "no list of the training has a column `text` with a caption in it"
+        raise ConfigError(mix.where("sources"), found, "captions of what is forged, for queries; or queries of 0")
+    odd = next((text for text in texts if any("\ud800" <= character <= "\udfff" for character in text)), None)
+    if odd is not None:
+        raise ConfigError(mix.where("sources"), f"the text {odd[:60]!r} has half a surrogate pair", "Unicode text")
+    return texts
 
 
 def _calibration_pictures(mix: Mix, options: TrainingOptions) -> CalibrationPictures | MadePictures:

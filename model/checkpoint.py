@@ -67,6 +67,7 @@ class Checkpoint:
         base: name of the registered base model that an adapter checkpoint stands on; empty for a whole model.
         bases: SHA-256 of each part of it, hex.
         note: what a person should know of where it was found, a sentence; empty: it lies where it was looked for.
+        prompt: stored embeddings that take the place of its prompt's when it is loaded (`model.query`); None: none do.
     """
 
     folder: Path
@@ -79,6 +80,7 @@ class Checkpoint:
     base: str = ""
     bases: dict[str, str] = field(default_factory=dict)
     note: str = ""
+    prompt: Path | None = None
 
 
 def locate(name_or_path: str) -> Path:

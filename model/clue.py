@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.branches import BRANCHES, branches_of, noise_shape
-from model.branches.network import BranchNetwork, freeze
+from model.branches.network import BranchNetwork, Prompts, freeze
 from model.forensic_view import ForensicView
 from model.preset import Adapt, HeadSpec, Preset
 from model.registry import Base
@@ -47,7 +47,9 @@ class CLUE(nn.Module):
         found = ((name, self._modules[name]) for name in self.preset.backbones)
         return {name: cast(BranchNetwork, network) for name, network in found if network is not None}
 
-    def forward(self, x: Tensor, noise: Tensor, matches: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, noise: Tensor, matches: Tensor | None = None, prompts: Prompts | None = None
+    ) -> Tensor:
         """Logits of the mask, B×1×H×W float32; sigmoid gives M.
 
         Args:
@@ -56,12 +58,18 @@ class CLUE(nn.Module):
             noise: ε ~ N(0, I), B×16×H/8×W/8 (`latent_shape`).
             matches: maps of self-similarity of the whole picture, cut to this tile, B×C×H/8×W/8, for presets whose
                 early view has them (`model.self_match`); None: nothing matches.
+            prompts: embeddings of a prompt for each sample; None: the network's own for all.
         """
         size = (x.shape[-2], x.shape[-1])
         view = None
         if self.view is not None and any(network.sees_view for network in self.networks.values()):
             view = self.view(x, matches)
-        features = {name: network(x, noise, view) for name, network in self.networks.items()}
+        features = {
+            name: network(x, noise, view)
+            if prompts is None or not network.takes_prompts
+            else network(x, noise, view, prompts)
+            for name, network in self.networks.items()
+        }
         stride = self.preset.head.stride
         fused = self.fusion(features, (size[0] // stride, size[1] // stride))
         logits: Tensor = self.localization(fused, size)

@@ -5,7 +5,7 @@
      │    ├── ConfigError          (model.config) a file of keys and values
      │    ├── TrainingError        (model.training.errors) 2 options, 5 output, 7 NaN loss or out of memory
      │    ├── EvaluationError      (model.evaluation.benchmarks) a benchmark or a result
-     │    └── AttackError, ToolError, DeviceError, NoCalibrationError, DamagedFileError
+     │    └── AttackError, ToolError, DeviceError, NoCalibrationError, DamagedFileError, QueryError
      └── WeightsError            4   weights that are missing, damaged or of another model
           ├── CheckpointError      (model.checkpoint), BaseWeightsError below it
           └── BasesError           (model.registry)

@@ -240,6 +240,8 @@ def _load_adapter(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> CL
                 spec, path = _stored(checkpoint, name) if how == "lora" else _residual(checkpoint, name)
                 network.add_adapters(spec, BRANCHES[name].lora_targets(model.preset), empty=True)
                 merge_stored(network.get_submodule(network.adapted), path, device)
+            if checkpoint.prompt is not None and network.takes_prompts:
+                network.take_prompt(checkpoint.prompt, device, dtype)
     except BasesError as error:
         raise CheckpointError(str(error)) from error
     return model.eval()

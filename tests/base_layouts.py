@@ -16,7 +16,8 @@ from torch import nn
 
 from model import registry
 from model.branches.sam_network import build_encoder
-from model.branches.sd3_network import EmptyPrompt, build_autoencoder, build_transformer, write_prompt
+from model.branches.sd3_network import build_autoencoder, build_transformer
+from model.branches.sd3_prompt import Prompt, write_prompt
 from model.calibration import Calibration
 from model.clue import adapt
 from model.preset import Preset
@@ -74,13 +75,13 @@ def write_sd3(folder: Path, preset: Preset = SMALL, shard_size: str = "10GB") ->
 
 def write_text_encoders(folder: Path, preset: Preset = SMALL, t5: bool = True) -> Path:
     """The two CLIPs (together half of the joint width wide) and T5, with tokenizers of a few words."""
-    from tokenizers import Tokenizer, models
+    from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection, PreTrainedTokenizerFast, T5Config
     from transformers import T5EncoderModel as T5
 
     torch.manual_seed(0)
     width, pooled = preset.transformer.joint_attention_dim, preset.transformer.pooled_projection_dim
-    words = {"<|startoftext|>": 0, "<|endoftext|>": 1, "!": 2}
+    words = {"<|startoftext|>": 0, "<|endoftext|>": 1, "!": 2, "plate": 3, "sky": 4, "the": 5}
     for suffix, pad in (("", "<|endoftext|>"), ("_2", "!")):
         config = CLIPTextConfig(
             vocab_size=8, hidden_size=width // 4, intermediate_size=16, projection_dim=pooled // 2,
@@ -93,7 +94,9 @@ def write_text_encoders(folder: Path, preset: Preset = SMALL, t5: bool = True) -
     if t5:
         t5_config = T5Config(vocab_size=8, d_model=width, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
         T5(t5_config).save_pretrained(folder / "text_encoder_3")
-        simple = Tokenizer(models.WordLevel({"<pad>": 0, "</s>": 1, "<unk>": 2}, unk_token="<unk>"))
+        vocabulary = {"<pad>": 0, "</s>": 1, "<unk>": 2, "plate": 3, "sky": 4, "the": 5}
+        simple = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+        simple.pre_tokenizer = pre_tokenizers.Whitespace()
         PreTrainedTokenizerFast(tokenizer_object=simple, pad_token="<pad>", eos_token="</s>").save_pretrained(
             folder / "tokenizer_3"
         )
@@ -101,8 +104,10 @@ def write_text_encoders(folder: Path, preset: Preset = SMALL, t5: bool = True) -
 
 
 def _tokenizer(tokenizer, kind, pad):  # type: ignore[no-untyped-def]
+    from tokenizers.pre_tokenizers import Whitespace
     from tokenizers.processors import TemplateProcessing
 
+    tokenizer.pre_tokenizer = Whitespace()
     template = "<|startoftext|> $A <|endoftext|>"
     special = [("<|startoftext|>", 0), ("<|endoftext|>", 1)]
     tokenizer.post_processor = TemplateProcessing(single=template, special_tokens=special)
@@ -130,7 +135,7 @@ def write_prompt_file(path: Path, preset: Preset = SMALL) -> Path:
     torch.manual_seed(2)
     spec = preset.transformer
     prompt = torch.randn(1, spec.prompt_tokens, spec.joint_attention_dim)
-    write_prompt(path, EmptyPrompt(prompt, torch.randn(1, spec.pooled_projection_dim), {"clip": 5}), {})
+    write_prompt(path, Prompt(prompt, torch.randn(1, spec.pooled_projection_dim), {"clip": 5}), {})
     return path
 
 
@@ -148,6 +153,20 @@ def register_small(folder: Path, preset: Preset = SMALL) -> registry.Base:
 def write_adapter(folder: Path, preset: Preset = SMALL) -> Path:
     """A model as a training leaves it, at folder/adapter, on base weights in folder/bases, which are registered."""
     base = register_small(folder / "bases", preset)
+    model = with_bases(preset, base, "cpu", torch.float32)
+    adapt(model, "lora")
+    save(folder / "adapter", model, Calibration(name="test"), {"steps": 7})
+    return folder / "adapter"
+
+
+def write_asked_adapter(folder: Path, preset: Preset = SMALL, t5: bool = True) -> Path:
+    """The same on a base whose empty prompt its own text encoders computed, as `clue models add` registers it."""
+    from clue_cli.models import register
+    from model.reporter import SILENT
+
+    sd3 = write_text_encoders(write_sd3(folder / "bases" / "sd3", preset), preset, t5)
+    base = register(preset, {"sd3": sd3, "sam": write_sam(folder / "bases" / "sam.pth", preset)}, SILENT)
+    torch.manual_seed(3)
     model = with_bases(preset, base, "cpu", torch.float32)
     adapt(model, "lora")
     save(folder / "adapter", model, Calibration(name="test"), {"steps": 7})

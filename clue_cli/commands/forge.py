@@ -115,7 +115,12 @@ def forge(
     ] = _DEFAULT.inpainter,
     autoencoder: Annotated[
         Path | None,
-        typer.Option(parser=path, metavar="PATH", help="Folder of a diffusers AutoencoderKL.", rich_help_panel=_MODELS),
+        typer.Option(
+            parser=path,
+            metavar="PATH|NAME",
+            help="Folder of a diffusers AutoencoderKL, or registered base weights such as sd3-medium.",
+            rich_help_panel=_MODELS,
+        ),
     ] = _DEFAULT.autoencoder,
     workers: Annotated[
         int | None, typer.Option(min=1, max=256, help="Number of worker processes.", show_default="one per core")

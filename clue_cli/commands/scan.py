@@ -109,6 +109,17 @@ def scan(
             rich_help_panel=NETWORK,
         ),
     ] = None,
+    query: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Experimental: what to look for, such as 'the number plate', with a model on SD3 base weights that "
+            "have text encoders. No verdict is then more than inconclusive, because no error rate is measured with "
+            "queries. Needs the extra [bold]models[/].",
+            show_default="nothing is asked",
+            rich_help_panel=NETWORK,
+        ),
+    ] = _DEFAULT.query,
     files_from: Annotated[
         Path | None,
         typer.Option(
@@ -294,6 +305,7 @@ def scan(
         workers=workers,
         threshold=threshold,
         calibration=calibration,
+        query=query,
         hidden=hidden,
         follow_links=follow_links,
         include_results=include_results,

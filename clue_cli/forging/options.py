@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clue_cli.terminal import printable
+
+if TYPE_CHECKING:
+    from model.registry import Base
 
 DEFAULT_KINDS = ("splice", "copy_move", "removal", "local_edit")
 KINDS = {
@@ -35,7 +38,7 @@ class ForgeOptions:
         authentic: share of authentic pictures.
         workers: processes; None for one a core, or one with a model of the user's.
         inpainter: folder of a diffusers inpainting pipeline.
-        autoencoder: folder of a diffusers AutoencoderKL.
+        autoencoder: folder of a diffusers AutoencoderKL, or the name of registered base weights.
         max_megapixels: larger photos are left out undecoded.
         hidden: also hidden photos.
     """
@@ -54,15 +57,34 @@ class ForgeOptions:
 
     def settings(self) -> dict[str, Any]:
         """What decides each picture beside the photos, as JSON types. Not the count: more can be made later."""
+        base = registered_autoencoder(self.autoencoder)
         return {
             "seed": self.seed,
             "size": None if self.size is None else list(self.size),
             "kinds": {kind: KINDS[kind] for kind in self.kinds},
             "authentic": self.authentic,
             "inpainter": _shown(self.inpainter),
-            "autoencoder": _shown(self.autoencoder),
+            "autoencoder": _shown(self.autoencoder) if base is None else base.name,
             "max_megapixels": self.max_megapixels,
+            **({} if base is None else {"autoencoder_sha256": base.digests()["vae"]}),
         }
+
+
+def registered_autoencoder(path: Path | None) -> Base | None:
+    """The registered base weights that a word names where it is no folder; None: it is a folder, or nothing.
+
+    Raises:
+        BasesError: it is neither a folder nor registered, or has no decoder.
+    """
+    if path is None or path.is_dir() or len(path.parts) != 1:
+        return None
+    from model.branches.sd3 import with_decoder
+    from model.registry import BasesError
+
+    try:
+        return with_decoder(str(path))
+    except BasesError as error:
+        raise BasesError(f"{path} is not a folder, and as a name of base weights: {error}") from error
 
 
 def _shown(path: Path | None) -> str | None:

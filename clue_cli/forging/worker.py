@@ -17,12 +17,12 @@ from PIL import Image
 from clue_cli.errors import NothingToScanError, OutputError
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.streams import DecodeLimits
-from clue_cli.forging.options import ForgeOptions
+from clue_cli.forging.options import KINDS, ForgeOptions, registered_autoencoder
 from clue_cli.forging.photos import Found, PhotoFailure, SandboxReader
 from clue_cli.results.folder import ResultsFolder
 from clue_cli.results.pictures import write_mask
 from clue_cli.terminal import printable
-from model.data.filling import load_autoencoder, load_inpainter
+from model.data.filling import Registered, load_autoencoder, load_inpainter
 from model.data.forge import EDIT_ERRORS, EDITS, Forgery, forge, forge_photo, reason
 from model.data.scene import Tools
 from model.data.source_photos import Cutout, SourcePhotos
@@ -47,11 +47,11 @@ class Job:
 
 
 def load_tools(options: ForgeOptions, device: str) -> Tools:
-    """The models of the user. Raises ToolError (a ValueError) if one cannot be loaded."""
-    return Tools(
-        inpainter=None if options.inpainter is None else load_inpainter(options.inpainter, device),
-        autoencoder=None if options.autoencoder is None else load_autoencoder(options.autoencoder, device),
-    )
+    """The models of the user. Raises ToolError (a ValueError) or BasesError if one cannot be loaded."""
+    inpainter = None if options.inpainter is None else load_inpainter(options.inpainter, device)
+    if base := registered_autoencoder(options.autoencoder):
+        return Tools(inpainter, Registered(base.name, device), base.name)
+    return Tools(inpainter, None if options.autoencoder is None else load_autoencoder(options.autoencoder, device))
 
 
 class Worker:
@@ -140,7 +140,7 @@ class Worker:
         rng = np.random.default_rng([options.seed, number, 0])  # 0 is the seed of no attempt
         if rng.random() < options.authentic:
             return "authentic"
-        shares = options.settings()["kinds"]
+        shares = {kind: KINDS[kind] for kind in options.kinds}
         weights = np.array(list(shares.values()), np.float64)
         return str(rng.choice(list(shares), p=weights / weights.sum()))
 

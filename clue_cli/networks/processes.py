@@ -232,4 +232,6 @@ def processes(
     }
     if method is not None:
         setup |= {"synthetic": options.synthetic, "synthetic_digest": method.digest}
+    if checkpoint.prompt is not None:
+        setup["prompt"] = str(checkpoint.prompt)
     return [NetworkProcess(setup | {"device": device}, warn) for device in devices]

@@ -10,6 +10,8 @@ import queue
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -45,6 +47,8 @@ def load(setup: dict[str, Any]) -> Predictor:
     checkpoint = find_model(setup["model"])
     if checkpoint.digest != setup["digest"]:
         raise WeightsError(f"{checkpoint.folder} changed since the run began.", "Repeat the command.")
+    if setup.get("prompt"):
+        checkpoint = replace(checkpoint, prompt=Path(setup["prompt"]))
     device, dtype = find_device(setup["device"], DType(setup["dtype"]))
     compiled = Compile(setup["compile"]) if setup["compile"] else None
     options = NetworkOptions(model=setup["model"], batch=setup["batch"], compile=compiled)

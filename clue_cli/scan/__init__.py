@@ -58,6 +58,7 @@ class ScanOptions(NetworkOptions):
         workers: decoding processes, None for automatic.
         threshold: a pixel is marked above this probability; None for the model's own.
         calibration: the file that `clue calibrate` wrote; None for the model's own calibration.
+        query: what to look for, in words; None: nothing is asked.
         hidden: whether hidden files and folders are scanned.
         follow_links: whether symbolic links are followed.
         include_results: whether folders that an earlier run of clue wrote are scanned.
@@ -86,6 +87,7 @@ class ScanOptions(NetworkOptions):
     workers: int | None = None
     threshold: float | None = None
     calibration: Path | None = None
+    query: str | None = None
     hidden: bool = False
     follow_links: bool = False
     include_results: bool = False

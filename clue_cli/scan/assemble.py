@@ -30,6 +30,7 @@ from clue_cli.terminal import printable
 from model.calibration import Calibration
 from model.predictor import Prediction
 from model.preset import TileSpec
+from model.query import NOT_MEASURED, Query
 from model.verdict import FoundRegion, Judgment
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def image_record(
     own: OwnCalibration | None = None,
     tile: TileSpec,
     missing: Sequence[str] = (),
+    query: Query | None = None,
     seconds_write: float,
     synthetic: SecondAnswer | None = None,
 ) -> ImageRecord:
@@ -57,6 +59,7 @@ def image_record(
         calibration: as used.
         own: the calibration file that it came from, if it is not the model's.
         missing: which panels could not be made, in words.
+        query: what was asked, if anything.
         synthetic: the answer to the second question; None: it was not asked.
     """
     height, width = photo.displayed(photo.pixels).shape[:2]
@@ -86,6 +89,7 @@ def image_record(
         findings=sorted(
             [
                 *pixel_findings(judgment, left, top, "the picture" if photo.rows is None else "what was examined"),
+                *_query_finding(query),
                 *_size_finding(megapixels, calibration),
                 *(() if synthetic is None else synthetic.findings),
                 *photo.findings,
@@ -137,10 +141,14 @@ def doubt_of(photo: Photo, learned: str = "the model") -> str | None:
     return photo.doubt
 
 
-def doubted(judgment: Judgment, photo: Photo) -> Judgment:
-    """The judgment, or an inconclusive one for a picture whose file is in doubt, or a frame of a video."""
+def doubted(judgment: Judgment, photo: Photo, query: Query | None = None) -> Judgment:
+    """The judgment, or an inconclusive one: the file is in doubt, it is a frame of a video, or a query was asked."""
     doubt = doubt_of(photo)
-    if doubt is None or judgment.verdict == "inconclusive":
+    if query is not None:
+        doubt = NOT_MEASURED if doubt is None else f"{doubt}; {NOT_MEASURED}"
+    elif judgment.verdict == "inconclusive":
+        return judgment
+    if doubt is None:
         return judgment
     return replace(judgment, verdict="inconclusive", reason=f"{doubt} ({judgment.reason})", confidence=None)
 
@@ -203,6 +211,26 @@ def pixel_findings(judgment: Judgment, left: int = 0, top: int = 0, of: str = "t
         statement = "The picture is taken for a screen, a drawing or a page, not for a photograph."
         found.append(Finding(kind="screen_or_drawing", source=Origin.PIXELS, statement=statement))
     return found
+
+
+def query_warnings(query: Query) -> list[str]:
+    """What a reader of the run should know about its query."""
+    asked = f"Experimental: the scan asks about “{printable(query.text)}”. No verdict is more than inconclusive."
+    return [asked, *map(printable, query.notes)]
+
+
+def _query_finding(query: Query | None) -> list[Finding]:
+    if query is None:
+        return []
+    return [
+        Finding(
+            kind="query",
+            source=Origin.PIXELS,
+            statement=f"The model was asked about “{printable(query.text)}”, an experimental use for which its error "
+            "rates are not measured.",
+            data={"query": printable(query.text), "embedding_sha256": query.digest},
+        )
+    ]
 
 
 def _size_finding(megapixels: float, calibration: Calibration) -> list[Finding]:

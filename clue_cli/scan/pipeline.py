@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clue_cli.engine import BYTES_PER_PIXEL, Answer, Flow, Pending
-from clue_cli.errors import Aborted, ClueError, ExitCode, OutputError
+from clue_cli.errors import Aborted, ClueError, ExitCode, OutputError, UsageError
 from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Photo, Skipped, Unreadable
 from clue_cli.evidence.reader import read_item, sha256_file
 from clue_cli.evidence.sandbox.archives import ArchiveReader
@@ -40,6 +40,7 @@ from clue_cli.scan.assemble import (
     doubted,
     failure_record,
     image_record,
+    query_warnings,
     says_alert,
     uncalibrated,
 )
@@ -51,6 +52,7 @@ from clue_cli.terminal import printable
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint
 from model.predictor import OutOfMemory, Prediction
+from model.query import Query, asked
 from model.reporter import Reporter
 from model.synthetic import Method
 from model.verdict import judge
@@ -107,10 +109,13 @@ def scan(
         NothingToScanError: a path does not exist.
         WeightsError: the model, or the method of the second question, is missing or damaged.
         UsageError: no such device; a calibration that cannot be used; evidence and results folder overlap.
+        QueryError, BasesError: the query cannot be asked (`model.query.asked`).
         OutputError: the results folder cannot be written.
     """
     if paths or not options.listed:
         check_paths(paths)
+    if options.query is not None and options.calibration is not None:
+        raise UsageError("--query and --calibration exclude each other.", "No calibration is measured with queries.")
     checkpoint, method = find_model(options.model), find_method(options)
     own = None if options.calibration is None else load_calibration(options.calibration, checkpoint.digest)
     devices, dtype = find_devices(options, options.dtype if own is None else own.dtype(options.dtype))
@@ -118,21 +123,29 @@ def scan(
     if options.threshold is not None:
         calibration = replace(calibration, pixel_threshold=options.threshold)
     stop = stop or threading.Event()
-    with ResultStore(out, [*paths, *options.listed]) as store:
+    asking: AbstractContextManager[tuple[Checkpoint, Query | None]] = nullcontext((checkpoint, None))
+    if options.query is not None:
+        asking = asked(checkpoint, options.query, progress)
+    with asking as (checkpoint, query), ResultStore(out, [*paths, *options.listed]) as store:
         number_format = str(dtype).removeprefix("torch.")
-        log = RunLog(paths, options, checkpoint, calibration, ",".join(devices), number_format, progress, own, method)
+        log = RunLog(
+            paths, options, checkpoint, calibration, ",".join(devices), number_format, progress, own, method, query
+        )
         for warning in [
             *store.begin(log.run, log.stamp, overwrite=options.overwrite),
             *(own.warnings(devices[0]) if own else uncalibrated(calibration)),
             *uncalibrated_method(method),
             *([printable(checkpoint.note)] if checkpoint.note else []),
             *([WEAK_HASHES] if options.known and options.known.is_weak else []),
+            *(query_warnings(query) if query else []),
         ]:
             log.warn(warning)
         log.begin()
         with _failing_visibly(store, log):
             with networks_for(checkpoint, devices, dtype, options, log.warn, method) as networks:
-                run = _Scan(paths, out, options, checkpoint, calibration, own, method, store, log, stop, networks)
+                run = _Scan(
+                    paths, out, options, checkpoint, calibration, own, method, store, log, stop, networks, query
+                )
                 run.flow.run(run.pool, run.reader)
             for warning in store.other_libraries(log.taken_over, library_versions()):
                 log.warn(warning)
@@ -177,7 +190,9 @@ class _Scan:
         log: RunLog,
         stop: threading.Event,
         networks: list[Network],
+        query: Query | None = None,
     ) -> None:
+        self.query = query
         self.paths, self.out, self.options, self.stop = paths, out, options, stop
         self.calibration, self.own, self.method, self.store, self.log = calibration, own, method, store, log
         self.tile = checkpoint.preset.tile
@@ -335,7 +350,7 @@ class _Scan:
         started = time.perf_counter()
         pixels, heatmap = photo.displayed(photo.examined), photo.displayed(prediction.heatmap)
         try:
-            finding = doubted(judge(pixels, heatmap, prediction.features, self.calibration), photo)
+            finding = doubted(judge(pixels, heatmap, prediction.features, self.calibration), photo, self.query)
         except ValueError as error:
             self._fail_photo(photo, Step.PREDICT, FailureCode.NOT_FINITE, f"No verdict: {error}.")
             return
@@ -369,6 +384,7 @@ class _Scan:
             own=self.own,
             tile=self.tile,
             missing=missing,
+            query=self.query,
             synthetic=second,
             seconds_write=time.perf_counter() - started,
         )

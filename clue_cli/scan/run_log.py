@@ -26,9 +26,10 @@ from clue_cli.records import Counts, FailureCode, FailureRecord, ImageRecord, Ru
 from clue_cli.scan import FailOn, ScanOptions
 from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.scan.synthetic import judging, method_info
-from clue_cli.terminal import counted
+from clue_cli.terminal import counted, printable
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint
+from model.query import Query
 from model.rectified_flow import noise_levels
 from model.reporter import Reporter
 from model.synthetic import Method
@@ -46,6 +47,7 @@ class RunLog:
         reporter: receives the events.
         own: the calibration file that was given, if any.
         method: that answers the second question; None: it is not asked.
+        query: what is asked, if anything.
     """
 
     def __init__(
@@ -59,7 +61,9 @@ class RunLog:
         reporter: Reporter,
         own: OwnCalibration | None = None,
         method: Method | None = None,
+        query: Query | None = None,
     ) -> None:
+        asked = {} if query is None else {"query": query.digest}
         self.device, self.dtype = device, dtype
         self.noise_levels = [round(level, 6) for level in noise_levels(checkpoint.preset.noise)]
         self._options, self._reporter = options, reporter
@@ -88,6 +92,7 @@ class RunLog:
                 "device": re.split("[:,]", device)[0],
                 "calibration": None if own is None else own.sha256,
                 **judging(method),
+                **asked,
             },
         )
         self.run = RunRecord(
@@ -120,6 +125,7 @@ class RunLog:
                 **options.settings(),
                 "model": _printable(options.model),
                 "calibration": None if options.calibration is None else _printable(str(options.calibration)),
+                **({} if query is None else {"query": printable(query.text), "query_sha256": query.digest}),
             },
             settings_digest=self.stamp.failure_digest,
             machine=_machine(),

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Files = dict[str, tuple[Path, ...]]
 """The files of each part of registered weights."""
+Prompts = tuple[Tensor, Tensor]
+"""Embeddings of a prompt for each sample: B×N×D for the joint attention, B×P for the modulation."""
 
 
 class BranchNetwork(nn.Module):
@@ -31,10 +33,12 @@ class BranchNetwork(nn.Module):
     Attributes:
         adapted: name of the module inside that gets adapters.
         sees_view: whether it needs the early forensic view.
+        takes_prompts: whether its `forward` has a further argument, `prompts`, and `take_prompt` works.
     """
 
     adapted: ClassVar[str]
     sees_view: bool = False
+    takes_prompts: bool = False
 
     @property
     @abstractmethod
@@ -84,6 +88,14 @@ class BranchNetwork(nn.Module):
             BasesError: a file is damaged or does not fit, or a value in it does not fit the number format.
         """
         raise NotImplementedError(f"{type(self).__name__} has no pretrained weights")
+
+    def take_prompt(self, path: Path, device: str, dtype: torch.dtype) -> None:
+        """Put stored embeddings of a prompt in the place of its own.
+
+        Raises:
+            BasesError: they are damaged or do not fit, or a value does not fit the number format.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no prompt")
 
 
 ADAPTER = "clue"

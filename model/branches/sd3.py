@@ -130,14 +130,14 @@ class SD3(Branch):
 
     def fitted(self, preset: Preset, base: Base) -> Preset:
         """Stored embeddings of the prompt may be shorter than what the text encoders give."""
-        from model.branches.sd3_network import read_prompt
+        from model.branches.sd3_prompt import read_prompt
 
         tokens = read_prompt(base.paths("prompt")[0], preset.transformer).prompt.shape[1]
         return replace(preset, transformer=replace(preset.transformer, prompt_tokens=tokens))
 
     def derived(self, preset: Preset, place: Path, base: Base, folder: Path, say: Callable[[str], None]) -> Path:
         """The embeddings of the empty prompt, from the text encoders beside the transformer."""
-        from model.branches.sd3_network import compute, missing_encoders, read_prompt, write_prompt
+        from model.branches.sd3_prompt import compute, missing_encoders, read_prompt, write_prompt
         from model.registry import BasesError
 
         # T5 is often added later: what was computed without it is not taken then.
@@ -157,6 +157,6 @@ class SD3(Branch):
 
     def tokens(self, preset: Preset, files: Mapping[str, tuple[Path, ...]]) -> dict[str, int]:
         """Of the empty prompt."""
-        from model.branches.sd3_network import read_prompt
+        from model.branches.sd3_prompt import read_prompt
 
         return read_prompt(files["prompt"][0], preset.transformer).tokens

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from model.branches.sd3 import with_decoder
 from model.data.history import Pixels
 from model.data.shapes import Mask, bounding_box
 from model.errors import UserError
@@ -241,6 +242,39 @@ class Fillers:
 
     def __reduce__(self) -> tuple[type[Fillers], tuple[list[Path]]]:
         return type(self), (self.folders,)
+
+
+class Registered:
+    """The autoencoder of registered base weights; loaded, in float32, by the process that first needs it.
+
+    Args:
+        name: of the base weights, such as `sd3-medium`.
+        device: where it runs.
+
+    Attributes:
+        digest: SHA-256 of its file, hex.
+
+    Raises:
+        BasesError: not registered, changed, or without a decoder.
+    """
+
+    def __init__(self, name: str, device: str = "cpu") -> None:
+        self.name, self._device = name, device
+        self.digest = with_decoder(name).digests()["vae"]
+        self._reconstruct: Callable[[Pixels], Pixels] | None = None
+
+    def __call__(self, pixels: Pixels) -> Pixels:
+        """H×W×3 uint8, of any size, through the encoder and its decoder."""
+        if self._reconstruct is None:
+            import torch
+
+            from model.synthetic.autoencoder import load_autoencoder
+
+            self._reconstruct = load_autoencoder(self.name, self._device, torch.float32).reconstruct
+        return self._reconstruct(np.array(pixels))  # torch warns of photos, which are read-only
+
+    def __reduce__(self) -> tuple[type[Registered], tuple[str, str]]:
+        return type(self), (self.name, self._device)
 
 
 def _dct_matrix() -> NDArray[np.float32]:

@@ -10,14 +10,17 @@ from PIL import Image, ImageDraw, ImageFont
 
 from model.data.filling import bottleneck, opencv_inpaint, patch_inpaint
 from model.data.history import Pixels, add_grain, resize
-from model.data.scene import FEATHER, Scene, Window, around, blend, mixed, outlined, warp
+from model.data.scene import FEATHER, Autoencoder, Scene, Window, around, blend, mixed, outlined, warp
 from model.data.shapes import Mask, bounding_box
 
 MARGIN = 24
 """Pixels around the region that the filters see."""
 EDITS = ("blur", "median", "resample", "recolour", "sharpen", "grain", "resynthesis", "text")
 AUTOENCODER_PIXELS = 1024 * 1024
-"""Largest rectangle that is passed through the user's autoencoder in one go."""
+"""Largest rectangle that is passed through an autoencoder of a folder in one go, and the largest picture that one of
+registered base weights re-synthesizes as a whole."""
+WHOLE = 0.5
+"""How often such a picture is: inpainting tools decode the whole picture, or the surroundings of the region alone."""
 SMALLEST_LETTER = 9
 
 
@@ -59,10 +62,15 @@ def _filtered(pixels: Pixels, how: str, rng: np.random.Generator) -> Pixels:
 
 
 def resynthesis(scene: Scene) -> tuple[Pixels, Mask]:
-    """A region through an autoencoder and back: the user's, or the fixed stand-in; the steps say which."""
+    """A region through an autoencoder and back: the user's, or the fixed stand-in; the steps say which.
+
+    What is outside of the region is the host's, as inpainting tools paste it back.
+    """
     mask = outlined(scene, scene.area(), 0.0)
     if not mask.any():
         return scene.nothing()
+    if scene.tools.base and scene.tools.autoencoder is not None:
+        return _resynthesized(scene, scene.tools.autoencoder, mask)
     window = around(mask, MARGIN)
     part = np.ascontiguousarray(scene.host[window.slices])
     autoencoder = scene.tools.autoencoder
@@ -72,6 +80,19 @@ def resynthesis(scene: Scene) -> tuple[Pixels, Mask]:
     else:
         patch = bottleneck(part, scene.rng)
         scene.steps.append("local resynthesis by a fixed DCT bottleneck (no trained autoencoder)")
+    return blend(scene, patch, mask, window), mask
+
+
+def _resynthesized(scene: Scene, autoencoder: Autoencoder, mask: Mask) -> tuple[Pixels, Mask]:
+    """The region as the autoencoder of registered base weights gives it."""
+    whole = mask.size <= AUTOENCODER_PIXELS and scene.rng.random() < WHOLE
+    window = around(mask, MARGIN)
+    if whole:
+        patch = np.ascontiguousarray(autoencoder(scene.host)[window.slices])
+    else:
+        patch = autoencoder(np.ascontiguousarray(scene.host[window.slices]))
+    decoded = "the whole picture" if whole else "the surroundings of the region"
+    scene.steps.append(f"local resynthesis by the autoencoder of {scene.tools.base}, which decoded {decoded}")
     return blend(scene, patch, mask, window), mask
 
 
@@ -163,7 +184,7 @@ def removal(scene: Scene) -> tuple[Pixels, Mask]:
         return edited, mask
     window = around(mask, MARGIN)
     part = np.ascontiguousarray(edited[window.slices])
-    if part.shape[0] * part.shape[1] > AUTOENCODER_PIXELS:
+    if part.shape[0] * part.shape[1] > AUTOENCODER_PIXELS and not scene.tools.base:
         return edited, mask
     scene.steps.append("through the given autoencoder")
     return blend(scene, scene.tools.autoencoder(part), mask, window), mask

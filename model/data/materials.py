@@ -110,6 +110,11 @@ def materials_of(mix: Mix, side: Split, large_side: int) -> Materials:
         composites = [sample for sample in found.samples if split_of(sample, mix.validation) == side]
     there = {name for name, bank in banks.items() if bank} | {"photos"} | ({"composites"} if composites else set())
     patterns = {name: getattr(source.data, "photo", None) for name, source in named.items()}
+    for one in named.values():
+        if isinstance(one.data, Forge) and one.data.autoencoder is not None:
+            raise ConfigError(
+                one.where, "found `autoencoder`, which a recipe that makes its samples has not", "`fillers`"
+            )
     fillers = [path for one in named.values() if isinstance(one.data, Forge) for path in one.data.fillers]
     return Materials(
         photos=own,

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from model.config import NO_KEY, Between, ConfigFile, Keyed, read_yaml
-from model.data.source_keys import read_sources
+from model.data.source_keys import printable_name, read_sources
 from model.datasets.registry import DATASETS
 from model.datasets.sample import Sample
 from model.images.lists import LIST_SUFFIXES
@@ -207,6 +207,25 @@ class Curriculum(Keyed):
 
 
 @dataclass(frozen=True, slots=True)
+class Resynthesis(Keyed):
+    """Regions of photos as the autoencoder of registered base weights reconstructs them.
+
+    Attributes:
+        base: name of the base weights, such as sd3-medium.
+        share: of the pictures beside textbook cases that get one.
+    """
+
+    base: Annotated[str, AfterValidator(printable_name)]
+    share: Share = 0.25
+
+
+def _one_autoencoder(forge: Forge) -> Forge:
+    if forge.autoencoder is not None and forge.fillers:
+        raise ValueError("either `fillers` or `autoencoder`")
+    return forge
+
+
+@dataclass(frozen=True, slots=True)
 class Forge(Keyed):
     """Forgeries made on the fly from photos and object masks.
 
@@ -214,6 +233,7 @@ class Forge(Keyed):
         plain_share: share of textbook cases.
         photo: as in `Pairs`: photos of one name, such as those of one camera, are all on one side.
         fillers: folders of autoencoders that make local re-syntheses.
+        autoencoder: registered base weights whose autoencoder makes them.
     """
 
     photos: Folders
@@ -221,6 +241,7 @@ class Forge(Keyed):
     plain_share: Annotated[Curriculum, BeforeValidator(_constant)] = Curriculum(0, 0, 0)
     photo: PhotoPattern | None = None
     fillers: Annotated[tuple[Folder, ...], _one_or_more] = ()
+    autoencoder: Annotated[Resynthesis, short_for("base")] | None = None
 
 
 Data = Pairs | ListFile | NamedSet | Authentic | Forge
@@ -405,5 +426,5 @@ _KINDS: dict[str, Any] = {
     "list": Annotated[ListFile, short_for("file")],
     **{name: Annotated[NamedSet, short_for("root", name=name)] for name in DATASETS},
     "authentic": Annotated[Authentic, short_for("folders")],
-    "forge": Annotated[Forge, short_for("photos")],
+    "forge": Annotated[Forge, AfterValidator(_one_autoencoder), short_for("photos")],
 }

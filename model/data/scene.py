@@ -52,10 +52,13 @@ class Tools:
     Attributes:
         inpainter: paints half of the removals.
         autoencoder: makes the local re-syntheses.
+        base: name of the registered base weights that the autoencoder is of, which takes pictures of any size; empty:
+            it is of a folder.
     """
 
     inpainter: Inpainter | None = None
     autoencoder: Autoencoder | None = None
+    base: str = ""
 
 
 @dataclass(slots=True)

@@ -17,7 +17,8 @@ _TASKS = {
 """Kinds of sources of each task of `clue train`, without public sets: for messages."""
 
 
-def _printable(name: str) -> str:
+def printable_name(name: str) -> str:
+    """The name; ValueError if it is too long, empty or not printable."""
     if not (0 < len(name) <= 60 and name.isprintable()):
         raise ValueError("1 to 60 printable characters")
     return name
@@ -27,7 +28,7 @@ def _printable(name: str) -> str:
 class SourceKeys(Keyed):
     """The keys of a source beside its kind."""
 
-    name: Annotated[str, AfterValidator(_printable)] = ""
+    name: Annotated[str, AfterValidator(printable_name)] = ""
     weight: Annotated[float, Between(0, 1e6)] = 1.0
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.config import ConfigError
-from model.data.filling import Fillers
+from model.data.filling import Fillers, Registered
 from model.data.forge import EDIT_ERRORS, forge, forge_plainly, reason
-from model.data.mix import Curriculum, Forge, Masks, Mix, Shape, Split, split_of
+from model.data.mix import Curriculum, Forge, Masks, Mix, Shape, Source, Split, split_of
 from model.data.scene import Tools
 from model.data.source_photos import SourcePhotos, checked_size, of_split, photos_of
 from model.data.sources import AS_IT_IS, cut, list_images, sample_mask
@@ -23,6 +23,7 @@ from model.datasets.sample import Sample
 from model.images.masks import Mask
 from model.images.pairing import first_names
 from model.images.pixels import DamagedFileError, Pixels
+from model.registry import BasesError
 
 TRIES = 16
 """Failed draws (damaged files, edits that raised) after which a sample is given up."""
@@ -43,12 +44,14 @@ class TrainingSample:
         source: the name of its source, or what was made.
         matches: maps of self-similarity of the picture that it is a tile of, C×H/8×W/8 float32; None: those of the
             pixels themselves.
+        text: a caption of what is forged; empty: there is none.
     """
 
     pixels: Pixels
     mask: Mask
     source: str
     matches: NDArray[np.float32] | None = None
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ class _Forgeries:
     photos: SourcePhotos
     plain_share: Curriculum
     tools: Tools
+    resynthesis: float = 0.0
 
 
 class Stream:
@@ -113,7 +117,7 @@ class Stream:
             if source.weight == 0:
                 continue
             if isinstance(source.data, Forge):
-                part: _Files | _Forgeries | None = self._forgeries(source.name, source.data)
+                part: _Files | _Forgeries | None = self._forgeries(source, source.data)
             else:
                 part = self._files(number)
             if part is None:
@@ -142,24 +146,44 @@ class Stream:
         samples = [sample for sample, side in zip(found.samples, sides, strict=True) if side == self.side]
         return _Files(source.name, samples, source.masks) if samples else None
 
-    def _forgeries(self, name: str, data: Forge) -> _Forgeries | None:
+    def _forgeries(self, source: Source, data: Forge) -> _Forgeries | None:
         photos = of_split(photos_of(data), self.side, self.mix.validation, data.photo)
         photos = photos.checked(lambda path: checked_size(path, self.mix.max_megapixels), self.problems)
         self.problems += photos.problems
-        tools = Tools(autoencoder=Fillers(data.fillers)) if data.fillers else Tools()
-        return _Forgeries(name, photos, data.plain_share, tools) if photos.paths else None
+        tools, share = Tools(autoencoder=Fillers(data.fillers)) if data.fillers else Tools(), 0.0
+        if data.autoencoder is not None:
+            try:
+                tools = Tools(autoencoder=Registered(data.autoencoder.base), base=data.autoencoder.base)
+            except BasesError as error:
+                expected = "the name of registered base weights with a decoder (`clue models list`)"
+                raise ConfigError(source.where, str(error), expected) from error
+            share = data.autoencoder.share
+        return _Forgeries(source.name, photos, data.plain_share, tools, share) if photos.paths else None
 
     def digest(self) -> str:
-        """SHA-256 of the names of all files that are drawn from, hex: other files, other samples."""
+        """SHA-256 of the names of all files that are drawn from, and of registered autoencoders, hex.
+
+        Other ones make other samples.
+        """
         total = hashlib.sha256()
         for part in self._parts:
             if isinstance(part, _Files):
                 names = [name for sample in part.samples for name in _names(sample)]
             else:
                 names = [path.name for path in (*part.photos.paths, *(cutout.path for cutout in part.photos.cutouts))]
-            text = json.dumps([part.name, names])  # ASCII: names need not be UTF-8
+            made_by = (
+                [part.tools.autoencoder.digest]
+                if isinstance(part, _Forgeries) and isinstance(part.tools.autoencoder, Registered)
+                else []
+            )
+            text = json.dumps([part.name, names, *made_by])  # ASCII: names need not be UTF-8
             total.update(text.encode() + b"\n")
         return total.hexdigest()
+
+    def texts(self) -> list[str]:
+        """The captions of what is forged, each once, sorted."""
+        files = (part for part in self._parts if isinstance(part, _Files))
+        return sorted({sample.text for part in files for sample in part.samples} - {""})
 
     def empty_masks(self, most: int = 100) -> list[str]:
         """Sources with masks that mark nothing, in words; of each `most` masks, spread evenly over it, are decoded."""
@@ -244,7 +268,7 @@ class Stream:
             except EDIT_ERRORS as error:
                 damaged.append(f"{what}: batch {index}, sample {number}: {reason(error)}")
                 continue
-            return TrainingSample(pixels, mask, part.name)
+            return TrainingSample(pixels, mask, part.name, text=sample.text)
         return None
 
 
@@ -257,5 +281,6 @@ def _forged(part: _Forgeries, rng: np.random.Generator, shape: Shape, plain_shar
     if rng.random() < plain_share:
         made = forge_plainly(part.photos, rng, shape.height, shape.width)
     else:
-        made = forge(part.photos, rng, shape.height, shape.width, tools=part.tools)
+        kind = "resynthesis" if part.resynthesis and rng.random() < part.resynthesis else None
+        made = forge(part.photos, rng, shape.height, shape.width, kind, tools=part.tools)
     return TrainingSample(made.pixels, made.mask, part.name)

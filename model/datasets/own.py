@@ -66,7 +66,7 @@ def _sample(path: Path, row: Row, image: Path, listing: Listing, photo: Callable
     stems = row.stems if row.photos or row.stems else (image.stem,)
     photos = dict.fromkeys([*row.photos, *map(photo, stems)])
     kind = row.kind.replace("_", "-") if row.forged else ""
-    return Sample(row.image, image, masks, row.forged, kind, photos=tuple(photos))
+    return Sample(row.image, image, masks, row.forged, kind, photos=tuple(photos), text=row.caption)
 
 
 def find_path(path: Path) -> tuple[str, Listing]:

@@ -87,6 +87,7 @@ class Sample:
         part: of the set, such as `camera`; empty: the set has none.
         source: what images share that are not independent, such as their photo: intervals are over sources. Empty: each
             image stands for itself.
+        text: a caption of what is forged; empty: there is none.
     """
 
     key: str
@@ -98,6 +99,7 @@ class Sample:
     photos: tuple[str, ...] = ()
     part: str = ""
     source: str = ""
+    text: str = ""
 
     @property
     def group(self) -> str:

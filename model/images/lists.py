@@ -15,6 +15,7 @@
 | kind | kind | of JSON objects alone: `authentic`, or the manipulation |
 | generator | generator | what generated the picture; of lists of whole pictures |
 | score | score | a method's score of the picture; of lists of scores |
+| text | text | for a training: a caption of what is forged |
 
 Case does not matter. Other columns are not read.
 """
@@ -42,6 +43,8 @@ COLUMNS = {
     "photos": ("photos",),
     "kind": ("kind",),
 }
+CAPTION = "text"
+"""The column of captions, which only a training reads."""
 AUTHENTIC_WORDS = frozenset({"", "-", "none", "negative"})
 """What stands in a list in place of a mask where the image is authentic (case does not matter)."""
 SEPARATORS = {".txt": ",\t", ".csv": ",;\t", ".tsv": "\t,"}
@@ -68,6 +71,7 @@ class Row:
         photos: names of source photos.
         stems: stems of the files of source photos.
         generator, score: as written; empty: not given.
+        caption: of what is forged; empty: there is none.
     """
 
     where: str
@@ -80,6 +84,7 @@ class Row:
     stems: tuple[str, ...] = ()
     generator: str = ""
     score: str = ""
+    caption: str = ""
 
     @property
     def has_mask(self) -> bool:
@@ -269,6 +274,7 @@ def _row(where: str, place: str, text: str, fields: _Fields, *, named: bool, kin
             is_file = isinstance(value, str) and Path(value.strip()).suffix.lower() in MASK_SUFFIXES
             if is_file and "mask" in name.casefold():
                 raise ConfigError(place, f"a column is called `{name}`", "`mask`")
+    captions = (v.strip() for name, v in fields if name.strip().casefold() == CAPTION and isinstance(v, str))
     label = found.get("label")
     label = str(int(label)) if isinstance(label, int) else label if isinstance(label, str) else ""
     return Row(
@@ -281,6 +287,7 @@ def _row(where: str, place: str, text: str, fields: _Fields, *, named: bool, kin
         _texts(found, "photo", place),
         tuple(stem for file in _texts(found, "photos", place) if (stem := _unescaped(Path(file).stem))),
         *(value if isinstance(value := found.get(name), str) else "" for name in ("generator", "score")),
+        next(captions, "") if named else "",
     )
 
 

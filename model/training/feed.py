@@ -33,6 +33,9 @@ _PR_SET_PDEATHSIG = 1
 FAR = 2**40
 """Where the substitutes of a batch without a readable sample are taken from: no training gets there."""
 
+_OF_QUERIES = 2**31
+"""Where samples have their number: no noise of a sample has this one."""
+
 
 class StreamLike(Protocol):
     """An endless, numbered sequence of batches: `model.data.stream.Stream` and `model.data.made.MadeStream`."""
@@ -63,6 +66,7 @@ class FeedBatch(NamedTuple):
         damaged: pictures that were skipped.
         problem: why the batch has no sample; empty: it has some.
         sources: name of the source of each sample.
+        queries: the text that each sample is asked about, empty for the empty prompt; (): none is asked.
     """
 
     number: int
@@ -73,6 +77,7 @@ class FeedBatch(NamedTuple):
     damaged: list[str]
     problem: str = ""
     sources: tuple[str, ...] = ()
+    queries: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None]:
         """What the network takes, on `device`: pixels in [0, 1], noise, matches."""
@@ -91,11 +96,20 @@ class Feed(Dataset[FeedBatch]):
         batch: samples in a batch of the stream's smallest shape; of larger shapes fewer, so that pixels are no more.
         seed: of the noise.
         without_matches: share of the batches that see no self-similarity.
+        queries: share of the samples with a text that are asked about it.
     """
 
-    def __init__(self, stream: StreamLike, preset: Preset, batch: int, seed: int, without_matches: float = 0.0) -> None:
+    def __init__(
+        self,
+        stream: StreamLike,
+        preset: Preset,
+        batch: int,
+        seed: int,
+        without_matches: float = 0.0,
+        queries: float = 0.0,
+    ) -> None:
         self.stream, self.preset, self.batch, self.seed = stream, preset, batch, seed
-        self.without_matches = without_matches
+        self.without_matches, self.queries = without_matches, queries
 
     def count(self, index: int) -> int:
         """How many samples batch number `index` has, if none is damaged."""
@@ -127,7 +141,14 @@ class Feed(Dataset[FeedBatch]):
             matches = torch.stack([torch.from_numpy(one) for one in found])
             if np.random.default_rng([self.seed, index]).random() < self.without_matches:
                 matches = torch.zeros_like(matches)
-        return FeedBatch(index, images, masks, noise, matches, damaged, sources=tuple(s.source for s in samples))
+        sources = tuple(sample.source for sample in samples)
+        return FeedBatch(index, images, masks, noise, matches, damaged, "", sources, self._asked(index, samples))
+
+    def _asked(self, index: int, samples: Sequence[TrainingSample]) -> tuple[str, ...]:
+        if not self.queries:
+            return ()
+        draws = np.random.default_rng([self.seed, index, _OF_QUERIES]).random(len(samples))
+        return tuple(sample.text if draw < self.queries else "" for sample, draw in zip(samples, draws, strict=True))
 
 
 def batches(

@@ -80,7 +80,8 @@ def make_accelerator(options: TrainingOptions) -> Accelerator:
 def recorded(options: TrainingOptions, accelerator: Accelerator) -> bool:
     """Whether updates are recorded: on one GPU, one batch a step, without the loss scaling of fp16."""
     alone = accelerator.num_processes == 1 and options.accumulate == 1
-    return options.record and alone and options.precision != "fp16" and accelerator.device.type == "cuda"
+    plain = not options.queries  # what is recorded has one prompt
+    return options.record and alone and plain and options.precision != "fp16" and accelerator.device.type == "cuda"
 
 
 def _check_launch() -> None:

@@ -28,7 +28,7 @@ DEFAULTS: dict[Task, str] = {"localization": DEFAULT, "synthetic": "synthetic"}
 Options = TypeVar("Options", bound=Strict)
 WITHOUT_EFFECT = frozenset({"workers", "save_every", "device", "calibration_samples", "finish"})
 """Options that may change when a training is resumed: the losses stay the same (on one kind of device)."""
-NEWER = frozenset({"start_share", "record", "without_matches", "made"})
+NEWER = frozenset({"start_share", "record", "without_matches", "made", "queries"})
 """Options that version 0.1.0 did not have."""
 
 Weight = Annotated[float, Field(ge=0, le=1e3)]
@@ -65,6 +65,7 @@ class TrainingOptions(Strict):
     dice: Literal["batch", "image"]
     weights_rate: Annotated[float, Field(ge=0, le=10)]
     without_matches: Share
+    queries: Share
     made: Making | None
     finish: Finish | None
     validate_every: Count
@@ -174,6 +175,9 @@ def _misfit(options: TrainingOptions) -> str:
         return "Exactly one of --steps and --minutes says how long to train"
     if options.start_share and not options.ema:
         return "start_share is of the average of the weights, and ema is 0: there is none"
+    if options.queries and (options.made is not None or options.branches == "sam"):
+        what = "made pictures have" if options.made is not None else "branches is sam, which has"
+        return f"queries is {options.queries:g}, and {what} no text encoders or texts for them"
     if options.finish is not None and options.made is None:
         return "finish needs made, which says what pictures are made of"
     if not options.bce_weight + options.dice_weight > 0:

@@ -19,6 +19,7 @@ from model.training.errors import NotFiniteError, OptionsError
 from model.training.feed import Feed, FeedBatch, batches
 from model.training.launch import recorded
 from model.training.options import TrainingOptions
+from model.training.queries import Queries
 from model.training.run_folder import Row, RunFolder, write_tensors
 from model.training.task import Position
 
@@ -82,6 +83,7 @@ class Steps:
         folder: where a batch goes that made the loss not finite.
         accelerator: of this process.
         write: takes rows for the log.
+        queries: gives the embeddings of what the batches ask; None: they ask nothing.
     """
 
     def __init__(
@@ -94,7 +96,9 @@ class Steps:
         folder: RunFolder,
         accelerator: Accelerator,
         write: Callable[[Row], None],
+        queries: Queries | None = None,
     ) -> None:
+        self.queries = queries
         self.network, self.optimizer, self.feed = network, optimizer, feed
         self.options, self.position, self.folder = options, position, folder
         self.accelerator, self.write = accelerator, write
@@ -157,7 +161,8 @@ class Steps:
                 continue
             last = part == options.accumulate - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.network):
-                logits = self.network(*batch.to(self.accelerator.device))
+                prompts = self.queries(batch.queries, self.accelerator.device) if self.queries else None
+                logits = self.network(*batch.to(self.accelerator.device), *([] if prompts is None else [prompts]))
                 target = batch.masks.to(logits.device).float()
                 loss, *terms = clue_loss(logits.float(), target, weights.bce, weights.dice, options.dice)
                 if self.residuals:

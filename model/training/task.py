@@ -26,6 +26,7 @@ class Task:
         calibration: pictures of a third side, to fit the score and its confidence on; None: no confidence.
         data: what identifies the data, in JSON types; a training resumes with the same data only.
         init: a model whose weights are the first ones.
+        texts: of the training's samples, for queries.
     """
 
     out: Path
@@ -36,6 +37,7 @@ class Task:
     calibration: CalibrationPictures | MadePictures | None = None
     data: dict[str, Any] = field(default_factory=dict)
     init: str | None = None
+    texts: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

@@ -40,6 +40,7 @@ from model.training.network import (
     stored_weights,
     with_options,
 )
+from model.training.queries import QUERIES, Queries
 from model.training.run_folder import Log, Row, RunFolder, writing
 from model.training.schedule import Average, LossWeights, learning_rate
 from model.training.steps import Steps, StepStatus
@@ -111,6 +112,7 @@ class _Trainer:
         options = task.options
         frozen = frozen_format(options, accelerator.device)
         self.model = prepare_network(preset, options, task.init, frozen).to(accelerator.device)
+        queries = self._queries() if options.queries else None
         # Random weights have no share in what is kept.
         self.average = Average(self.model, options.ema, options.start_share if task.init is not None else 0.0)
         recording = recorded(options, accelerator)
@@ -125,13 +127,23 @@ class _Trainer:
         self.network, self.optimizer = accelerator.prepare(self.model, optimizer)
         self.position = Position(LossWeights(options.bce_weight, options.dice_weight))
         self._restore(folder.load_state())
-        feed = Feed(task.training, preset, options.batch, options.seed, options.without_matches)
-        self.steps = Steps(self.network, self.optimizer, feed, options, self.position, folder, accelerator, self._write)
+        feed = Feed(task.training, preset, options.batch, options.seed, options.without_matches, options.queries)
+        self.steps = Steps(
+            self.network, self.optimizer, feed, options, self.position, folder, accelerator, self._write, queries
+        )
         checked = Feed(task.validation, preset, options.batch, options.seed)
         self.checked = fixed_batches(checked, options, accelerator, reporter)
         reporter.finish()
         self.status, self.reported = StepStatus(), int(self.position.seconds)
         self.started = time.monotonic()
+
+    def _queries(self) -> Queries:
+        """The embeddings of the texts, which the first process computes."""
+        queries = Queries(self.folder.path / QUERIES, self.task.texts, self.model)
+        if self.accelerator.is_main_process:
+            queries.prepare(self.reporter)
+        self.accelerator.wait_for_everyone()
+        return queries
 
     def run(self) -> Outcome:
         """Train until the end, or until stopped."""

@@ -159,7 +159,7 @@ class TestAdd:
     ) -> None:
         assert add(published) == ExitCode.OK
         with monkeypatch.context() as patch:
-            patch.setattr("model.branches.sd3_network.compute", lambda *_: pytest.fail("computed again"))
+            patch.setattr("model.branches.sd3_prompt.compute", lambda *_: pytest.fail("computed again"))
             assert add(published) == ExitCode.OK
         (path,) = (config / "prompts").iterdir()
         path.write_bytes(b"x")

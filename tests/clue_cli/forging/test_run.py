@@ -389,6 +389,26 @@ class TestCommand:
         assert "absent is not a folder" in said
         assert "Nothing is downloaded" in said
 
+    def test_registered_base_weights_re_synthesize(
+        self, photos: Path, tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        from tests.base_layouts import register_small
+
+        base = register_small(tmp_path / "bases")
+        words = ["forge", str(photos), "-o", str(tmp_path / "out"), "-n", "3", "--authentic", "0", "--size", "96"]
+        words += ["--kinds", "resynthesis", "--autoencoder"]
+        assert app.run([*words, "small-sd3"]) == ExitCode.OK
+        settings = json.loads((tmp_path / "out" / SUMMARY).read_text())["settings"]
+        assert (settings["autoencoder"], settings["autoencoder_sha256"]) == ("small-sd3", base.digests()["vae"])
+        assert all("by the autoencoder of small-sd3" in " ".join(line["steps"]) for line in lines(tmp_path / "out"))
+        capsys.readouterr()
+        words[3] = str(tmp_path / "other")
+        assert app.run([*words, "sd3-huge"]) == ExitCode.WEIGHTS_MISSING
+        said = capsys.readouterr().err
+        assert "sd3-huge is not a folder" in said
+        assert "the base weights of sd3-huge are not registered" in said
+        assert not (tmp_path / "other").exists()
+
     def test_without_opencv(
         self, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -42,6 +42,14 @@ def test_list(tmp_path: Path, name: str, text: str) -> None:
     assert not found.problems
 
 
+def test_captions_are_read_for_a_training(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "a.png", "b.jpg", "c.jpg")
+    (tmp_path / "l.csv").write_text('image,mask,Text\na.jpg,a.png," the plate, wet "\nb.jpg,,\n')
+    (tmp_path / "l.jsonl").write_text('{"image": "a.jpg", "text": "sky"}\n{"image": "c.jpg", "text": 7}\n')
+    found = [list_images(Source("s", 1, ListFile(tmp_path / name))).samples for name in ("l.csv", "l.jsonl")]
+    assert [[sample.text for sample in samples] for samples in found] == [["the plate, wet", ""], ["sky", ""]]
+
+
 def test_rows_of_a_list_that_cannot_be_used_are_told(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg")
     os.mkfifo(tmp_path / "pipe.jpg")

@@ -44,7 +44,7 @@ def test_a_picture_smaller_than_a_tile_is_refused(shipped: Traces, shape: tuple[
 
 def test_a_uniform_picture_and_a_drawing_are_refused(shipped: Traces) -> None:
     grey = np.full((512, 512, 3), 100, np.uint8)
-    with pytest.raises(ValueError, match="uniform|screen"):
+    with pytest.raises(ValueError, match=r"uniform|screen"):
         shipped.detect(grey)
     drawing = np.full((512, 512, 3), 255, np.uint8)
     drawing[64:256, 64:400] = (0, 0, 200)

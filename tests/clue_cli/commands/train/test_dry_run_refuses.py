@@ -172,3 +172,15 @@ def test_what_is_wrong_has_its_place_in_the_mix(
     assert said in told
     assert f"{mix}, line {line}, {key}" in told
     assert not (data / "masks" / "run").exists()
+
+
+def test_queries_need_texts_and_text_encoders(
+    data: Path, tmp_path: Path, mixed: Mixed, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mixed(PAIRS)
+    for words in (["--dry-run"], ["--steps", "1"]):
+        queries = [*words, "--quiet", "--set", "queries=0.5"]
+        assert clue(data, tmp_path / "run", *queries) == ExitCode.BAD_USAGE
+        assert "quick has no text encoders" in " ".join(capfd.readouterr().err.split())
+        assert clue(data, tmp_path / "run", *queries, "--preset", "sd3-medium") == ExitCode.BAD_USAGE
+        assert "no list of the training has a column `text`" in " ".join(capfd.readouterr().err.split())
