@@ -1,7 +1,8 @@
 """Which base weights a person has, and where: `models.json` in the config folder. Nothing is copied.
 
 The weights of SD3 and SAM are large and not ours to hand on, so a base model is a note: the files of each part, with
-size, time and SHA-256. Torch-free: a resumed scan with nothing left to compute reads this and nothing else.
+size, time and SHA-256. So is a folder of a transformers model (`FolderBase`, found by `model.synthetic.bases`).
+Torch-free: a resumed scan with nothing left to compute reads this and nothing else.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from filelock import FileLock
 
@@ -25,8 +26,10 @@ from model.preset import Preset
 from model.reporter import SILENT, Reporter
 from model.whole_file import write_text
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 REGISTRY_FILE = "models.json"
+LARGEST_JSON = 1 << 26
+"""Bytes: the index of a model with a hundred thousand tensors is smaller."""
 _CHUNK = 1 << 22
 
 
@@ -37,7 +40,7 @@ class BasesError(WeightsError):
         problems: one line for each thing that is wrong; the message names the first, and how many more there are.
     """
 
-    advice = "`clue models add` registers base weights of SD3 and SAM; `clue models list` shows them."
+    advice = "`clue models add` registers base weights; `clue models list` shows them."
 
     def __init__(self, message: str, problems: tuple[str, ...] = ()) -> None:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -85,9 +88,31 @@ class Base(Keyed):
 
 
 @dataclass(frozen=True, slots=True)
+class FolderBase(Keyed):
+    """A folder of a transformers model.
+
+    Attributes:
+        name: that it was registered under; of one that is not registered, its absolute path.
+        folder: absolute path.
+        model_type: as its `config.json` has it, such as `blip-2`.
+        digest: SHA-256, hex, over the names and SHA-256 of all files that count.
+        files: those, sorted by name: configuration, weights, tokenizer, image processor.
+        added: when, ISO 8601; empty: not registered.
+    """
+
+    name: str
+    folder: str
+    model_type: str
+    digest: str
+    files: tuple[StoredFile, ...]
+    added: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class _Registry(Keyed):
     format: Literal[1]
     models: dict[str, Base]
+    folders: dict[str, FolderBase] = field(default_factory=dict)
 
 
 def part_digest(digests: list[str]) -> str:
@@ -120,16 +145,29 @@ def registered() -> dict[str, Base]:
     Raises:
         BasesError: the registry is damaged, or of another version.
     """
+    return _read().models
+
+
+def folders() -> dict[str, FolderBase]:
+    """All registered folders of transformers models by name.
+
+    Raises:
+        BasesError: as of `registered`.
+    """
+    return _read().folders
+
+
+def _read() -> _Registry:
     path = config_folder() / REGISTRY_FILE
     try:
-        bases = check(_Registry, json.loads(path.read_text("utf-8")), lambda place: dotted(place) or "the file").models
-        for name, base in bases.items():
+        found = check(_Registry, json.loads(path.read_text("utf-8")), lambda place: dotted(place) or "the file")
+        for name, base in found.models.items():
             wanted = parts_of(base.preset)
             if set(base.parts) != set(wanted) or not all(base.parts.values()):
                 raise ValueError(f"{name} has the parts {', '.join(base.parts)}; expected {', '.join(wanted)}")
-        return bases
+        return found
     except FileNotFoundError:
-        return {}
+        return _Registry(FORMAT, {})
     except OSError as error:
         raise BasesError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -147,7 +185,21 @@ def find(name: str) -> Base:
     base = registered().get(name)
     if base is None:
         raise BasesError(f"the base weights of {name} are not registered; add them with `clue models add {name}`")
-    for part, file in ((part, file) for part, files in base.parts.items() for file in files):
+    for part, files in base.parts.items():
+        check_unchanged(f"the {part} of {name}", files)
+    return base
+
+
+def check_unchanged(what: str, files: tuple[StoredFile, ...]) -> None:
+    """Compare files with their notes; one whose time changed is hashed again.
+
+    Args:
+        what: names them in the message.
+
+    Raises:
+        BasesError: a file is missing or changed.
+    """
+    for file in files:
         path = Path(file.path)
         try:
             status = path.stat()
@@ -155,13 +207,12 @@ def find(name: str) -> Base:
                 status.st_mtime_ns == file.mtime_ns or sha256_of(path) == file.sha256
             )
         except OSError as error:
-            raise BasesError(f"the {part} of {name} cannot be read: {path}: {error.strerror}") from error
+            raise BasesError(f"{what} cannot be read: {path}: {error.strerror}") from error
         if not same:
-            raise BasesError(f"the {part} of {name} changed since it was added: {path}")
-    return base
+            raise BasesError(f"{what} changed since it was added: {path}")
 
 
-def verify(base: Base, reporter: Reporter = SILENT) -> list[str]:
+def verify(base: Base | FolderBase, reporter: Reporter = SILENT) -> list[str]:
     """Hash every file again; one line for each that is missing or changed, with both digests.
 
     Args:
@@ -169,8 +220,9 @@ def verify(base: Base, reporter: Reporter = SILENT) -> list[str]:
         reporter: receives the number of bytes read.
     """
     problems = []
-    reporter.stage(f"Hashing {base.name}", "bytes", sum(file.bytes for files in base.parts.values() for file in files))
-    for part, file in ((part, file) for part, files in base.parts.items() for file in files):
+    parts = base.parts if isinstance(base, Base) else {base.model_type: base.files}
+    reporter.stage(f"Hashing {base.name}", "bytes", sum(file.bytes for files in parts.values() for file in files))
+    for part, file in ((part, file) for part, files in parts.items() for file in files):
         try:
             now = sha256_of(Path(file.path), reporter)
         except OSError as error:
@@ -209,29 +261,76 @@ def sha256_of(path: Path, reporter: Reporter = SILENT) -> str:
     return digest.hexdigest()
 
 
-def put(base: Base) -> None:
-    """Register a base model, in the place of one of the same name.
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a file.
+
+    Raises:
+        BasesError: missing, unreadable, too large, or something else.
+    """
+    try:
+        if path.stat().st_size > LARGEST_JSON:
+            raise BasesError(f"{path} is too large for what it should be")
+        document = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise BasesError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise BasesError(f"{path} is damaged: {error}") from error
+    if not isinstance(document, dict):
+        raise BasesError(f"{path} is damaged: expected a JSON object")
+    return document
+
+
+def shards(index: Path) -> tuple[Path, ...]:
+    """The files that the index of a safetensors model names, sorted.
+
+    Raises:
+        BasesError: it is damaged, a shard is missing, or it names what is not a file beside it.
+    """
+    names = read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise BasesError(f"{index} is damaged: no weight_map")
+    found = sorted({str(name) for name in names.values()})
+    for name in found:
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise BasesError(f"{index} names {name[:80]!r}; expected a safetensors file beside it")
+    missing = [name for name in found if not (index.parent / name).is_file()]
+    if missing:
+        raise BasesError(f"{index.parent}: {len(missing)} of {len(found)} shards are missing: {', '.join(missing)}")
+    return tuple(index.parent / name for name in found)
+
+
+def put(base: Base | FolderBase) -> None:
+    """Register a base model or a folder, in the place of one of the same name and sort.
 
     Raises:
         OSError: the config folder cannot be written; the registry is as before.
-        BasesError: the registry is damaged.
+        BasesError: the registry is damaged, or has one of the other sort under this name.
     """
     with _locked():
-        _write(registered() | {base.name: base})
+        there = _read()
+        if base.name in (there.folders if isinstance(base, Base) else there.models):
+            raise BasesError(f"the name {base.name} is taken: `clue models remove {base.name}` frees it")
+        if isinstance(base, Base):
+            _write(replace(there, models=there.models | {base.name: base}))
+        else:
+            _write(replace(there, folders=there.folders | {base.name: base}))
 
 
 def drop(name: str) -> None:
-    """Forget a base model. Its weights stay where they are.
+    """Forget a base model or a folder. The weights stay where they are.
 
     Raises:
         OSError: the config folder cannot be written; the registry is as before.
         BasesError: there is none of this name, or the registry is damaged.
     """
     with _locked():
-        bases = registered()
-        if name not in bases:
-            raise BasesError(f"{name} is not registered; registered: {', '.join(bases) or 'nothing'}")
-        _write({other: base for other, base in bases.items() if other != name})
+        there = _read()
+        known = [*there.models, *there.folders]
+        if name not in known:
+            raise BasesError(f"{name} is not registered; registered: {', '.join(known) or 'nothing'}")
+        models = {other: base for other, base in there.models.items() if other != name}
+        folders = {other: base for other, base in there.folders.items() if other != name}
+        _write(replace(there, models=models, folders=folders))
 
 
 @contextmanager
@@ -242,7 +341,8 @@ def _locked() -> Iterator[None]:
         yield
 
 
-def _write(bases: dict[str, Base]) -> None:
-    entries = {name: asdict(base) for name, base in bases.items()}
-    text = json.dumps({"format": FORMAT, "models": entries}, indent=1, ensure_ascii=False) + "\n"
-    write_text(config_folder() / REGISTRY_FILE, text)
+def _write(registry: _Registry) -> None:
+    content = asdict(registry)
+    if not registry.folders:  # earlier versions know no such key
+        del content["folders"]
+    write_text(config_folder() / REGISTRY_FILE, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -39,8 +39,8 @@ from model.checkpoint import (
 )
 from model.clue import CLUE, build, place_constants
 from model.preset import LARGEST, LoraSpec, Preset
-from model.registry import Base, BasesError, find, registered
-from model.tensor_files import converted, differences, learned_tensors, read_json, safetensors_shapes
+from model.registry import Base, BasesError, find, read_json, registered
+from model.tensor_files import converted, differences, learned_tensors, safetensors_shapes
 from model.whole_file import whole_folder, write_text, write_whole
 
 LORA_CONFIG, LORA_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

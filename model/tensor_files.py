@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,28 +13,6 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from model.registry import BasesError
-
-LARGEST_JSON = 1 << 26
-"""Bytes: the index of a model with a hundred thousand tensors is smaller."""
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of a file.
-
-    Raises:
-        BasesError: missing, unreadable, too large, or something else.
-    """
-    try:
-        if path.stat().st_size > LARGEST_JSON:
-            raise BasesError(f"{path} is too large for what it should be")
-        document = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise BasesError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise BasesError(f"{path} is damaged: {error}") from error
-    if not isinstance(document, dict):
-        raise BasesError(f"{path} is damaged: expected a JSON object")
-    return document
 
 
 def safetensors_shapes(files: tuple[Path, ...]) -> dict[str, list[int]]:

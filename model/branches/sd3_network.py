@@ -29,8 +29,8 @@ from model.branches.network import BranchNetwork, Files
 from model.forensic_view import high_pass, luma
 from model.preset import NoiseSpec, Preset, TransformerSpec, VaeSpec
 from model.rectified_flow import add_noise, noise_levels
-from model.registry import Base, BasesError
-from model.tensor_files import opened, read_json
+from model.registry import Base, BasesError, read_json, shards
+from model.tensor_files import opened
 from model.whole_file import whole_file
 
 CLASSES = {
@@ -270,24 +270,10 @@ def component_files(folder: Path, component: str) -> tuple[Path, ...]:
         names = (f"{STEM}.safetensors.index{variant}.json", f"{STEM}{variant}.safetensors.index.json")
         for index in (place / name for name in names):
             if index.is_file():
-                return _shards(index)
+                return shards(index)
     pickles = sorted(path.name for path in place.glob("*.bin")) if place.is_dir() else []
     hint = f"; {pickles[0]} is a pickle, which is not read: get the safetensors" if pickles else ""
     raise BasesError(f"{place / STEM}.safetensors is missing, and so is an index of shards{hint}")
-
-
-def _shards(index: Path) -> tuple[Path, ...]:
-    names = read_json(index).get("weight_map")
-    if not isinstance(names, dict) or not names:
-        raise BasesError(f"{index} is damaged: no weight_map")
-    shards = sorted({str(name) for name in names.values()})
-    for name in shards:
-        if Path(name).name != name or not name.endswith(".safetensors"):
-            raise BasesError(f"{index} names {name[:80]!r}; expected a safetensors file beside it")
-    missing = [name for name in shards if not (index.parent / name).is_file()]
-    if missing:
-        raise BasesError(f"{index.parent}: {len(missing)} of {len(shards)} shards are missing: {', '.join(missing)}")
-    return tuple(index.parent / name for name in shards)
 
 
 CLIP_TOKENS = 77
