@@ -54,7 +54,9 @@ def describe_explainer(name_or_folder: str) -> FolderBase:
     """
     base = find_base(name_or_folder)
     if base.model_type not in LAYOUTS:
-        raise ExplainerError(f"{base.folder} is a model of type {base.model_type}; expected one of {', '.join(LAYOUTS)}")
+        raise ExplainerError(
+            f"{base.folder} is a model of type {base.model_type}; expected one of {', '.join(LAYOUTS)}"
+        )
     return base
 
 
@@ -74,7 +76,9 @@ class Explainer:
     def __init__(self, base: FolderBase, device: str, dtype: torch.dtype) -> None:
         self._processor = load_processor(base, "AutoProcessor")
         if not getattr(self._processor, "chat_template", None):
-            raise ExplainerError(f"{base.folder} has no chat template: expected chat_template.jinja or chat_template.json")
+            raise ExplainerError(
+                f"{base.folder} has no chat template: expected chat_template.jinja or chat_template.json"
+            )
         self._network = load_network(base, "AutoModelForImageTextToText", dtype, device)
         self._device, self._dtype = device, dtype
 

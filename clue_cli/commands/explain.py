@@ -72,7 +72,9 @@ def explain(
     check_current_folder()
     selection = selection_of(only or ",".join(_FLAGGED), locators, where)
     if unflagged := [word for word in selection.only if word not in _FLAGGED]:
-        raise UsageError(f"Records with --only {unflagged[0]} are not explained.", "Choose forged, inconclusive or both.")
+        raise UsageError(
+            f"Records with --only {unflagged[0]} are not explained.", "Choose forged, inconclusive or both."
+        )
     require_extra("explain", "transformers", extra="models")
     from clue_cli.explaining.run import Generation
     from clue_cli.explaining.run import explain as run

@@ -15,7 +15,7 @@ shown only if each of these holds:
 - **Regions** exist; counts of them are right. A position (top, left, centre, corner, …) fits the middle of the box of the
   region that is spoken of, or of one of them where the sentence names none. Where regions lie to each other is refused.
 - **Words** contradict neither verdict nor threshold, claim no certainty, accuse nobody, and name nothing that was not
-  found (`clue_cli.explaining.words`).
+  found. A sentence that does not say what the picture shows keeps to a closed vocabulary (`clue_cli.explaining.words`).
 
 What is not checked: what the text says the picture shows.
 """
@@ -29,12 +29,19 @@ from typing import NamedTuple
 
 from clue_cli.explaining.given import Box, Given
 from clue_cli.explaining.quantities import FRACTION, NUMBER, in_digits, plain, value_of
-from clue_cli.explaining.words import MEASURED, NEVER_SPLIT, names, not_english, refused_words, without_caveats
+from clue_cli.explaining.words import (
+    MEASURED,
+    NEVER_SPLIT,
+    names,
+    open_words,
+    refused_words,
+    without_caveats,
+)
 
 LONGEST, MOST_REASONS = 3000, 20
 """Characters of a text; reasons that are given."""
 
-_ALLOWED = re.compile(r"[A-Za-z0-9 .,;:!?'\"()\[\]%/×°=*+-]*")
+_ALLOWED = re.compile(r"[A-Za-z0-9 .,;:!'\"()\[\]%/×°=*+-]*")
 _NOUN = r"(?:regions?|areas?|places?|patch(?:es)?|spots?|zones?|groups?|sections?)"
 _NUMBER = rf"(?:{NUMBER})"
 _NOTHING: frozenset[int] = frozenset()
@@ -42,10 +49,11 @@ _NOTHING: frozenset[int] = frozenset()
 _PATTERNS = {
     "relative": rf"\b(?:above|below|beneath|underneath|(?:to the )?(?:left|right) of|next to|beside|adjacent to|near|close to|overlap\w*|inside|within|surround\w*|between|touch\w*|around) (?:the |each |region |an)?(?:other\b|\d+(?:st|nd|rd|th)|{_NOUN}\b|\d+(?=[ .,;]*$))",
     "share_of_two": rf"(?<![\d.,]){_NUMBER} (?:in(?: every)?|out of|per|for every) {_NUMBER}",
-    "pair": rf"\((?P<pa>{_NUMBER}) ?, (?P<pb>{_NUMBER})\)|(?P<pc>{_NUMBER})(?: ?(?:px|pixels))? ?(?:x|×|by|\*) ?(?P<pd>{_NUMBER})",
+    "pair": rf"\((?P<pa>{_NUMBER}) ?, (?P<pb>{_NUMBER})\)|(?P<pc>{_NUMBER})(?: ?(?:px|pixels))? ?(?:x|×|by|\*) ?(?P<pd>{_NUMBER})|(?P<pe>{_NUMBER})(?: ?(?:px|pixels))? wide,?(?: and| by)? (?P<pf>{_NUMBER})(?: ?(?:px|pixels))? (?:high|tall)",
+    "none": r"\b(?:no|0|without(?: any)?) (?:\w+ )?regions?\b",
     "index": rf"\b{_NOUN} (?:number |no\. ?)?(?P<list>\d+(?![\d.]|,\d|[ ]?(?:%|px|pixels|x \d|×))(?:(?: ?, and | ?, | and | or |-| to | & )\d+(?![\d.]|,\d|[ ]?(?:%|px|pixels)))*)",
     "ordinal": rf"\b(?P<ordinal>\d+)(?:st|nd|rd|th)\b(?P<noun>(?: (?:larg|strong|small|weak)est)?(?: \w+)? (?:{_NOUN}|one)\b| (?:method|person|look|opinion|examiner|step|question))?",
-    "superlative": rf"\b(?P<superlative>largest|biggest|strongest|smallest|weakest|only|sole|single|main) (?:\w+ )?(?P<what>region|area|place|patch|spot|one)\b",
+    "superlative": rf"\b(?P<superlative>largest|biggest|strongest|smallest|weakest|only|sole|single|main|larger|bigger|stronger|smaller|weaker) (?:\w+ )?(?P<what>region|area|place|patch|spot|one)\b",
     "count": rf"(?P<before>\b(?:than|least|most|over|under|exactly|about|nearly|almost|up to) )?(?<![\d.,])(?P<count>\d+) (?P<top>(?:of the )?(?:larg|strong)est )?(?!%)(?:(?!(?:px|pixels|of|x|and|to|in|for|is|at|by|on|from|with|which|that|as)\b)[a-z-]+ ){{0,2}}?(?P<counted>{_NOUN})\b",
     "both": rf"\b(?P<both>both|pair of|couple of|several|a few|few|some|multiple|many|numerous|various|all) (?:of )?(?:the )?(?:\w+ )?(?:regions|areas|places|patches|spots|zones|groups|sections)\b",
     "regions": r"\bregions\b",
@@ -60,6 +68,8 @@ _COMPILED = {name: re.compile(pattern) for name, pattern in _PATTERNS.items()}
 
 _GLUED = re.compile(rf"\d(?!(?:st|nd|rd|th|px|mp|{FRACTION})\b|x ?\d)[a-z]|(?<!\dx)(?<!\b[xy])(?<=[a-z])\d")
 """A digit beside a letter, as in 1e2."""
+
+_MATCHES = re.compile(r"\b(?:match(?:es|ed|ing)?|cop(?:y|ies|ied)|clon\w+|duplicat\w+)\b")
 
 _LABELS = {
     "score": r"scor\w+",
@@ -111,15 +121,12 @@ def _refusals(text: str, known: Given) -> Iterator[str]:
         yield "it has no words"
     context = _NOTHING
     for sentence in re.split(r"(?<=[.!?])\s+(?=\D)", in_digits(written.replace("*", ""))):
-        if not_english(sentence):
-            yield f"“{sentence[:60]}” does not seem to be English"
         rest = without_caveats(sentence, known)
         yield from refused_words(rest, known)
+        yield from open_words(rest, known)
         claims = _Claims(rest, known, context)
         yield from claims.refused()
         context = claims.regions
-
-
 
 
 class _Claims:
@@ -147,6 +154,7 @@ class _Claims:
             covered[event.start : event.end] = b"\1" * (event.end - event.start)
             yield from getattr(self, f"_{event.kind}")(event, last)
             last = event.end
+        yield from self._places()
         unread = any(letter.isdigit() and not done for letter, done in zip(self.sentence, covered, strict=True))
         if unread or _GLUED.search(self.sentence):
             yield f"it has a number that the check cannot read: “{self.sentence[:80]}”"
@@ -168,6 +176,10 @@ class _Claims:
     def _superlative_region(self, word: str) -> frozenset[int] | None:
         known = self.known
         peaks = {value.region: value.number for value in known.values if value.label == "peak" and value.region}
+        if word in _COMPARED:
+            if known.region_count != 2:
+                return _NOTHING
+            word = _COMPARED[word]
         if word in ("largest", "biggest"):
             return frozenset({1})
         if word == "strongest":
@@ -208,6 +220,10 @@ class _Claims:
         elif not (number == known.region_count or (match["top"] and 1 < number <= len(known.boxes))):
             yield f"“{match[0]}”: {known.region_count} regions are marked"
 
+    def _none(self, event: _Event, last: int) -> Iterator[str]:
+        if self.known.region_count:
+            yield f"“{event.match[0]}”: {self.known.region_count} regions are marked"
+
     def _both(self, event: _Event, last: int) -> Iterator[str]:
         word, count = event.match["both"], self.known.region_count
         exactly = word in ("both", "pair of", "couple of")
@@ -216,7 +232,9 @@ class _Claims:
             yield f"“{event.match[0]}”: {count} regions are marked"
 
     def _regions(self, event: _Event, last: int) -> Iterator[str]:
-        if self.known.region_count == 1 and re.search(r"\b(?:regions (?:are|were|lie|cover|have)|the regions)\b", self.sentence):
+        if self.known.region_count == 1 and re.search(
+            r"\b(?:regions (?:are|were|lie|cover|have)|the regions)\b", self.sentence
+        ):
             yield "it speaks of regions; one region is marked"
 
     def _share_of_two(self, event: _Event, last: int) -> Iterator[str]:
@@ -224,7 +242,7 @@ class _Claims:
 
     def _pair(self, event: _Event, last: int) -> Iterator[str]:
         match = event.match
-        numbers = [value_of(match[name])[0] for name in ("pa", "pb", "pc", "pd") if match[name]]
+        numbers = [value_of(match[name])[0] for name in ("pa", "pb", "pc", "pd", "pe", "pf") if match[name]]
         if not self._among(self.known.pairs, numbers, event):
             yield f"“{match[0]}” was not given as a position or a size"
 
@@ -248,7 +266,9 @@ class _Claims:
     def _among(self, given: list[tuple[float, float, int | None]], numbers: list[float], event: _Event) -> bool:
         context = self._context(event)
         return any(
-            abs(a - numbers[0]) < 1e-9 and abs(b - numbers[1]) < 1e-9 and (region is None or not context or region in context)
+            abs(a - numbers[0]) < 1e-9
+            and abs(b - numbers[1]) < 1e-9
+            and (region is None or not context or region in context)
             for a, b, region in given
         )
 
@@ -282,15 +302,38 @@ class _Claims:
         ]  # fmt: skip
 
     def _position(self, event: _Event, last: int) -> Iterator[str]:
-        words, known, context = event.match["position"], self.known, self._context(event)
-        if words == "left" and re.match(r" (?:by|over|behind)\b", self.sentence[event.end :]):
-            return  # the verb
-        if words.endswith("edge") and re.match(r" (?:is |lies )?(?:at|x|y)\b", self.sentence[event.end :]):
-            return  # a coordinate follows
-        others = known.places if re.search(r"\b(?:match\w*|place|copy)\b", self.sentence) else {}
-        boxes = [box for of in (known.boxes, others) for number, box in of.items() if not context or number in context]
-        if not any(fits(words, box, known.width, known.height) for box in boxes):
-            yield f"“{words}” does not fit {'a' if not context else 'the'} region's place"
+        words, context = event.match["position"], self._context(event)
+        if not self._is_position(event):
+            return
+        boxes = [box for number, box in self._boxes() if not context or number in context]
+        if not any(self._fits(words, box) for box in boxes):
+            yield f"“{words}” does not fit {'the' if context else 'a'} region's place"
+
+    def _is_position(self, event: _Event) -> bool:
+        words, behind = event.match["position"], self.sentence[event.end :]
+        if words == "left" and re.match(r" (?:by|over|behind)\b", behind):
+            return False  # the verb
+        return not (words.endswith("edge") and re.match(r" (?:is |lies )?(?:at|x|y)\b", behind))  # a coordinate follows
+
+    def _boxes(self) -> list[tuple[int, Box]]:
+        """The boxes of the regions, with those of the places that they match where the sentence speaks of such."""
+        return [*self.known.boxes.items(), *(self.known.places.items() if _MATCHES.search(self.sentence) else ())]
+
+    def _fits(self, words: str, box: Box) -> bool:
+        return fits(words, box, self.known.width, self.known.height)
+
+    def _places(self) -> Iterator[str]:
+        """What the positions say together, where no region is named, and which regions are said to match a place."""
+        positions = [one.match["position"] for one in self._events if one.kind == "position" and self._is_position(one)]
+        matches, named = _MATCHES.search(self.sentence), self.regions
+        fitting = {
+            number for number, box in self.known.boxes.items() if all(self._fits(words, box) for words in positions)
+        }
+        if not named and not matches and len(positions) > 1 and not fitting and "regions" not in self.sentence:
+            yield f"no region is both {' and '.join(positions)}"
+        if matches and re.search(r"\bregions?\b|\bit\b|\bone\b", self.sentence):
+            if not (named or fitting or self.known.boxes.keys()) & self.known.places.keys():
+                yield f"“{matches[0]}”: no place was given that the region matches"
 
     def _relative(self, event: _Event, last: int) -> Iterator[str]:
         yield f"“{event.match[0].strip()}”: how regions lie to each other is not checked"
@@ -315,9 +358,11 @@ class _Claims:
         if label in _OF_SHARES and unit in ("", "%") and not coordinate and (unit or value <= 1 or label != "rate"):
             units = frozenset({"share"})
         context = self._context(event)
+        side = self._side(event, last)
         if unit != "‰" and any(
             given.unit in units
             and (label is None or given.unit != "share" or given.label in (label, ""))
+            and (side is None or given.unit != "pixels" or given.label == side)
             and (given.region is None or not context or given.region in context)
             and _is_rounding(value, digits, given.number * whole, share=given.unit == "share", whole=whole)
             for given in self.known.values
@@ -328,11 +373,20 @@ class _Claims:
         of = f" as {label.replace('_', '-')}" if label else ""
         yield f"“{event.match[0].strip()}” was not given{of}{' of this region' if context else ''}"
 
+    def _side(self, event: _Event, last: int) -> str | None:
+        """Which length or coordinate a number is said to be."""
+        behind = re.match(r" (?:pixels? )?(wide|high|tall)\b", self.sentence[event.end :])
+        before = re.findall(r"\b(width|height|wide|high|x|y)\b", self.sentence[last : event.start])
+        word = behind[1] if behind else before[-1] if before else None
+        return {"wide": "width", "high": "height", "tall": "height"}.get(word, word) if word else None
+
     def _is_rate(self, value: float, digits: int, event: _Event) -> bool:
         """Whether a percentage is an error rate of the pictures and the verdict that the sentence names, with their n."""
         if not MEASURED.search(self.sentence):
             return False
-        numbers = {int(text.replace(",", "")) for text in re.findall(r"(?<![\d.,])\d[\d,]*(?![\d.]|,\d| ?%)", self.sentence)}
+        numbers = {
+            int(text.replace(",", "")) for text in re.findall(r"(?<![\d.,])\d[\d,]*(?![\d.]|,\d| ?%)", self.sentence)
+        }
         untouched = not re.search(r"\bforgeries\b", self.sentence)
         verdicts = re.findall(r"\bcalled (forged|inconclusive)", self.sentence)
         behind = re.search(r"\bcalled (forged|inconclusive)", self.sentence[event.end :])
@@ -353,6 +407,13 @@ class _Claims:
         return before[-1].lastgroup if before else None
 
 
+_COMPARED = {
+    "larger": "largest",
+    "bigger": "largest",
+    "stronger": "strongest",
+    "smaller": "smallest",
+    "weaker": "weakest",
+}
 _ASIDES = ("method", "person", "look", "opinion", "examiner", "step", "question")
 _OF_SHARES = frozenset(_LABELS) - {"area"}
 _ANY = frozenset({"share", "pixels", "count", "megapixels", "degrees", "factor"})

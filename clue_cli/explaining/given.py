@@ -37,7 +37,7 @@ class Value(NamedTuple):
     Attributes:
         unit: what it counts; a share is from 0 to 1.
         label: what it is, where that has a name of its own: `score`, `threshold`, `confidence`, `p_value`, `area`, `mean`,
-            `peak`, `likeness`, `rate`.
+            `peak`, `likeness`, `rate`, `x`, `y`, `width`, `height`.
         region: number of the region that it describes; None: none.
     """
 
@@ -122,8 +122,8 @@ def given(record: ImageRecord, run: RunRecord | None) -> Given:
         Value(record.threshold, "share", "threshold"),
         Value(record.forged_area_ratio, "share", "area"),
         Value(record.region_count, "count"),
-        Value(record.width, "pixels"),
-        Value(record.height, "pixels"),
+        Value(record.width, "pixels", "width"),
+        Value(record.height, "pixels", "height"),
         Value(round(record.width * record.height / 1e6, 2), "megapixels"),
     ]
     found.pairs.append((record.width, record.height, None))
@@ -183,9 +183,8 @@ def _region(found: Given, number: int, region: Region) -> str:
 
 def _add_box(found: Given, box: Box, number: int) -> None:
     right, bottom = box.x + box.width, box.y + box.height
-    found.values += [
-        Value(value, "pixels", "", number) for value in (box.x, box.y, box.width, box.height, right, bottom)
-    ]
+    named = (("x", box.x), ("x", right), ("y", box.y), ("y", bottom), ("width", box.width), ("height", box.height))
+    found.values += [Value(value, "pixels", label, number) for label, value in named]
     corners = ((box.x, box.y), (right, bottom), (right, box.y), (box.x, bottom), (box.width, box.height))
     found.pairs += [(*pair, number) for pair in corners]
     found.ranges += [(box.x, right, number), (box.y, bottom, number)]
@@ -231,7 +230,9 @@ def _error_rates(found: Given, record: ImageRecord, run: RunRecord | None) -> li
     """How often the verdicts are wrong: as the calibration file promises, or as the card of the embedded model says."""
     own = record.model.calibration_sha256
     if own is not None:
-        promise = None if run is None or run.model.get("calibration_sha256") != own else run.model["calibration_promise"]
+        promise = (
+            None if run is None or run.model.get("calibration_sha256") != own else run.model["calibration_promise"]
+        )
         if not isinstance(promise, str):
             return [_UNKNOWN]
         for text, percent in re.findall(rf"(?<![\w.])({NUMBER})( ?%)?", in_digits(plain(promise))):

@@ -57,9 +57,7 @@ def plain(text: str) -> str:
     A word that a hyphen at the end of a line divides is put together. Digits of other scripts become ASCII's.
     """
     text = unicodedata.normalize("NFKC", text).translate(_DASHES | _QUOTES).replace("\N{FRACTION SLASH}", "/")
-    text = "".join(
-        str(unicodedata.decimal(character)) if character.isdecimal() else character for character in text
-    )
+    text = "".join(str(unicodedata.decimal(character)) if character.isdecimal() else character for character in text)
     text = re.sub(r"(?<=[^\W\d])-\s*[\r\n]\s*(?=[^\W\d])", "", text)
     return " ".join(text.split())
 

@@ -208,7 +208,9 @@ def _run(
         reporter.advance(status=f"{done.accepted:,} accepted, {done.discarded:,} discarded")
 
 
-def _attempt(job: _Job, record: ImageRecord, known: Given, crops: list[int], asked: str) -> tuple[str | None, list[str]]:
+def _attempt(
+    job: _Job, record: ImageRecord, known: Given, crops: list[int], asked: str
+) -> tuple[str | None, list[str]]:
     """What the model wrote, None if it failed; and why it is not shown."""
     try:
         shown = pictures(job.folder, record, crops)

@@ -39,7 +39,9 @@ class Explanation(Model):
     reasons: list[str] = Field(default=[], description="Why it was discarded, each claim by itself, or why it failed.")
     model: str = Field(description="Name or folder of the language model.")
     model_digest: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 over its files, hex.")
-    request_sha256: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the request with all that was given, hex.")
+    request_sha256: str = Field(
+        pattern="^[0-9a-f]{64}$", description="SHA-256 of the request with all that was given, hex."
+    )
     generation: dict[str, str | int | bool] = Field(description="How the text was generated.")
     version: str = Field(description="Version of clue.")
     made: str = Field(description="When, ISO 8601 with zone.")
@@ -51,7 +53,9 @@ class Explanation(Model):
         return explanation_key(self.record, self.model_digest, self.request_sha256, self.generation)
 
 
-def explanation_key(record: str, model_digest: str, request_sha256: str, generation: dict[str, str | int | bool]) -> str:
+def explanation_key(
+    record: str, model_digest: str, request_sha256: str, generation: dict[str, str | int | bool]
+) -> str:
     """Names an attempt by what its text depends on; see `Explanation`."""
     return _digest([record, model_digest, request_sha256, generation])
 

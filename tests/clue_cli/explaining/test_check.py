@@ -42,6 +42,28 @@ def test_the_truth_passes(one):
         "The mean of the heatmap in region 2 is 0.66 and its peak is 0.74.",
         "This is not a proof of an edit.",
         "It does not prove that the picture was edited.",
+        "The tool gave the verdict forged with a score of 0.912, which is above the threshold of 0.846, and a confidence of 93%.",
+        "Two regions are marked, which together cover 5.37% of the picture.",
+        "Region 1, at the top left, spans x 40 to 170 and y 30 to 140 and covers 4.10% of the picture; its mean is 0.810 and its peak is 0.987.",
+        "Region 2, at the bottom right, is smaller and covers 1.27% of the picture, with a peak of 0.740.",
+        "The first crop shows a street sign, and the second crop shows part of a car.",
+        "Region 1 matches another place in the picture with 93% likeness, so one may be a copy of the other, or both belong to a repeating pattern.",
+        "Of 193 untouched pictures 1.0% were called forged, so the verdict should be treated as a lead and confirmed with a second method.",
+        "The marked regions carry traces like those that an edit leaves, but this is not proof.",
+        "The verdict should be taken with caution.",
+        "Of 53 made forgeries 35.9% were called forged, so many edits are missed.",
+        "In region 1 there is a window with a blue frame, located in the upper left part of the picture.",
+        "However, false alarms happen: of 53 untouched pictures, 0.0% were called forged.",
+        "The heatmap values in region 2 are lower, with a mean of 0.66.",
+        "The larger one, region 1, has an area of 12600 pixels.",
+        "The picture, which is 640 x 480 pixels in size, shows a street with two people.",
+        "A second method should be used before any conclusion is drawn.",
+        "The finding supports an edit, but the result is no proof of an edit.",
+        "The marked area is about 5% of the picture.",
+        "This means that the regions differ from the rest of the picture in ways that are rare in untouched pictures of this kind.",
+        "The score is well above the threshold.",
+        "This suggests that these regions may have been edited.",
+        "The confidence of 0.93 is an estimate for pictures like those of the calibration.",
         "**Region 2** shows a red car in front of a house.",
     ],
 )
@@ -224,8 +246,91 @@ METHODS = [
     "The edges are unnatural.",
 ]
 
+FREELY_INVENTED = [
+    "The verdict is that nothing is wrong with it.",
+    "It is a picture as the camera took it.",
+    "The picture has not been tampered with.",
+    "Forged? No.",
+    "The tool is wrong about it.",
+    "This is a false alarm.",
+    "The verdict is mistaken.",
+    "You can rely on the picture.",
+    "The picture can be relied on.",
+    "It is what it seems to be.",
+    "The regions are harmless.",
+    "The result can be ignored.",
+    "The case is closed.",
+    "The tool found five regions, in fact.",
+    "A handful of regions are marked.",
+    "A trio of regions is marked.",
+    "A pair of regions in the top right.",
+    "The region on the right is a copy.",
+    "There is a lot of evidence for it.",
+    "The region lies in the far left and at the bottom.",
+    "Region 1 takes up nearly a tenth of the picture.",
+    "Its confidence is nearly total.",
+    "The confidence is ninety three point five percent.",
+    "The chances are nine in ten.",
+    "The odds are 9:1.",
+    "The odds are nine to one.",
+    "Its score is a perfect ten.",
+    "The confidence is XCIX percent.",
+    "The peak of region 2 is point nine.",
+    "The man in region 1 is a known thief.",
+    "The woman stole it.",
+    "Her face was changed.",
+    "A politician did this.",
+    "The region was put there by the newspaper.",
+    "It was made by the government.",
+    "The police made it.",
+    "The picture shows a crime.",
+    "Region 2 is a copy of region 1.",
+    "The second one matches another place.",
+    "The other region is at the top right.",
+    "Region 1 is located on the right half of the picture.",
+    "The bigger region is on the right.",
+    "The smaller region lies at the top.",
+    "Neither region is marked.",
+    "No region is marked.",
+    "There are no regions.",
+    "The region count is 7.",
+    "It has zero regions.",
+    "Five of them are marked.",
+    "All five are marked.",
+    "The five are marked.",
+    "There is a fifth of them.",
+    "It is marked in a dozen places.",
+    "It is forged, with a certainty of 93 %.",
+    "It has been 100% forged.",
+    "It was taken in the year 2 of the war.",
+    "The number of marked regions is three.",
+    "Regions: 3.",
+    "The marked pixels number 16,000.",
+    "16,501 pixels are marked.",
+    "The picture measures 640 by 481 pixels.",
+    "The region measures 130 wide and 60 high.",
+    "The region is 130 pixels wide and 60 pixels high.",
+    "Region 1 is 80 pixels wide.",
+    "Its width is 81 pixels.",
+    "The mean score of the region is 0.987.",
+    "The threshold was passed by 0.2.",
+    "The score exceeds the threshold by 6 %.",
+    "Of 140 untouched pictures 0.0% were called forged.",
+    "None of 193 untouched pictures were called forged.",
+    "Of 193 untouched pictures none were called forged.",
+    "Few untouched pictures are called forged.",
+    "It hardly ever errs with the pictures.",
+    "The tool never errs.",
+    "The tool is always right.",
+    "The tool is accurate to 93 %.",
+    "The error rate is 7 %.",
+    "There is a 7 % chance that the verdict is wrong.",
+]
 
-@pytest.mark.parametrize("text", [*WRONG_NUMBERS, *WRONG_REGIONS, *VAGUE, *VERDICTS, *PERSONS, *METHODS])
+
+@pytest.mark.parametrize(
+    "text", [*FREELY_INVENTED, *WRONG_NUMBERS, *WRONG_REGIONS, *VAGUE, *VERDICTS, *PERSONS, *METHODS]
+)
 def test_a_lie_is_refused(text):
     assert refusals(text, FORGED), text
     assert refusals(f"{truth(record())} {text}", FORGED), "also behind a true paragraph"
@@ -271,8 +376,14 @@ def test_what_contradicts_a_forged_record_is_refused(text):
     assert refusals(text, FORGED)
 
 
+def test_a_sentence_says_what_the_picture_shows_or_keeps_to_the_vocabulary():
+    assert refusals("Region 2 shows a lighthouse behind a harbour wall.", FORGED) == []
+    assert "does not know: lighthouse" in refusals("Region 2 was a lighthouse.", FORGED)[0]
+    assert "mixes" in refusals("Region 2 shows a lighthouse and was edited.", FORGED)[0]
+
+
 def test_a_finding_may_be_named_where_it_was_found():
-    text = "The file was compressed twice, and its metadata keep a history."
+    text = "It was compressed twice, and the metadata have an edit history."
     found = [
         Finding(kind="compressed_twice", source=Origin.FILE, statement="."),
         Finding(kind="edit_history", source=Origin.METADATA, statement="."),

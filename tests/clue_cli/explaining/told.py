@@ -8,6 +8,8 @@ from clue_cli.records import BoundingBox, Finding, ImageRecord, MatchingPlace, O
 from model.checkpoint import EMBEDDED, digest_of
 from tests.clue_cli.results.made import image
 
+MINI = digest_of(EMBEDDED)
+
 WIDTH, HEIGHT = 640, 480
 
 
@@ -40,7 +42,7 @@ def record(**changes: Any) -> ImageRecord:
             region(500, 400, 80, 60, 3900, mean_probability=0.66, peak_probability=0.74),
         ],
         "region_count": 2,
-        "model": base.model.model_copy(update={"digest": digest_of(EMBEDDED), "calibration": "mini-held-out"}),
+        "model": base.model.model_copy(update={"digest": MINI, "calibration": "mini-held-out"}),
         "findings": [
             Finding(kind="marked_regions", source=Origin.PIXELS, statement="2 regions are marked, 5.37% of the picture.",
                     weight=Weight.SUPPORTS_EDIT),
@@ -54,7 +56,14 @@ def undecided(**changes: Any) -> ImageRecord:
     """The same picture, inconclusive."""
     reason = "score 0.712 lies between 0.640 and 0.846, no verdict there"
     return record(
-        **{"verdict": Verdict.INCONCLUSIVE, "score": 0.712, "confidence": None, "reason": reason, "findings": [], **changes}
+        **{
+            "verdict": Verdict.INCONCLUSIVE,
+            "score": 0.712,
+            "confidence": None,
+            "reason": reason,
+            "findings": [],
+            **changes,
+        }
     )
 
 
