@@ -1,7 +1,7 @@
 """A vision-language model of the user's own, from a local folder, that writes about pictures.
 
-LLaVA and Qwen2-VL in their published layouts, through transformers. Nothing is fetched, no code of the folder is run, and
-only safetensors are read (`model.synthetic.bases`). It writes greedily: the same input gives the same text.
+LLaVA and Qwen2-VL in their published layouts, through transformers. Nothing is fetched, no code of the folder is run,
+and only safetensors are read (`model.synthetic.bases`). It writes greedily: the same input gives the same text.
 """
 
 from __future__ import annotations
@@ -111,7 +111,8 @@ class Explainer:
         room = getattr(self._network.config.get_text_config(), "max_position_embeddings", None)
         if room is not None and length + most_tokens > room:
             raise ValueError(
-                f"the model has room for {room} tokens; pictures and findings take {length}, the text up to {most_tokens}"
+                f"the model has room for {room} tokens; pictures and findings take {length}, the text up to "
+                f"{most_tokens}"
             )
         with torch.inference_mode():
             tokens = self._network.generate(**inputs, generation_config=config)[0, length:]

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 
 _CHATS = {
-    "llava": "{% for message in messages %}{{ message['role'].upper() }}: {% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endfor %} ASSISTANT:",
+    "llava": "{% for message in messages %}{{ message['role'].upper() }}: {% for part in message['content'] %}"(
+        "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% "
+        "endfor %} ASSISTANT:"
+    ),
     "qwen2_vl": "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}"
     "{% endfor %}<|im_end|>\n{% endfor %}<|im_start|>assistant\n",
@@ -85,7 +87,8 @@ def save_qwen(folder: Path) -> Path:
     }  # fmt: skip
     vision = {"depth": 2, "embed_dim": 16, "hidden_size": 16, "num_heads": 2, "mlp_ratio": 2, "patch_size": 14}
     config = Qwen2VLConfig(
-        text_config=text, vision_config=vision, image_token_id=ids["<|image_pad|>"], video_token_id=ids["<|video_pad|>"],
+        text_config=text, vision_config=vision, image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
         vision_start_token_id=ids["<|vision_start|>"], vision_end_token_id=ids["<|vision_end|>"],
     )  # fmt: skip
     Qwen2VLForConditionalGeneration(config).save_pretrained(folder)

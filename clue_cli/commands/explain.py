@@ -10,7 +10,7 @@ import typer
 from clue_cli.commands.options import Device, NumberFormat, Quiet, check_current_folder, graceful_stop, require_extra
 from clue_cli.commands.results import Locators, Results, Where, selection_of, warn_of_missing
 from clue_cli.errors import ExitCode, UsageError
-from clue_cli.networks import DType, NetworkOptions
+from clue_cli.networks import NetworkOptions
 from clue_cli.progress import ShownReporter
 from clue_cli.terminal import counted, say
 
@@ -28,8 +28,8 @@ def explain(
         typer.Option(
             "--model",
             metavar="FOLDER",
-            help="Folder of a vision-language model, LLaVA or Qwen2-VL, in the layout of transformers; or the name of a "
-            "registered one.",
+            help="Folder of a vision-language model, LLaVA or Qwen2-VL, in the layout of transformers, or the name of "
+            "a registered one.",
         ),
     ],
     only: Annotated[

@@ -36,8 +36,8 @@ class Value(NamedTuple):
 
     Attributes:
         unit: what it counts; a share is from 0 to 1.
-        label: what it is, where that has a name of its own: `score`, `threshold`, `confidence`, `p_value`, `area`, `mean`,
-            `peak`, `likeness`, `rate`, `x`, `y`, `width`, `height`.
+        label: what it is, where that has a name of its own: `score`, `threshold`, `confidence`, `p_value`, `area`,
+            `mean`, `peak`, `likeness`, `rate`, `x`, `y`, `width`, `height`.
         region: number of the region that it describes; None: none.
     """
 
@@ -175,7 +175,8 @@ def _region(found: Given, number: int, region: Region) -> str:
             Value(other.turned, "degrees", "", number),
         ]
         words += (
-            f" Region {number} matches another place, {_spelled(place)}: {other.likeness:.0%} of it match; one may be a "
+            f" Region {number} matches another place, {_spelled(place)}: {other.likeness:.0%} of it match; one "
+            f"may be a "
             "copy of the other, or both belong to a pattern that repeats."
         )
     return words
@@ -252,7 +253,8 @@ def _error_rates(found: Given, record: ImageRecord, run: RunRecord | None) -> li
             shares.append(f"{share:.1%} [{low:.1%}, {high:.1%}]")
         kind = "untouched pictures" if rate.untouched else "made forgeries"
         lines.append(
-            f"- {kind} ({rate.pictures}): of {rate.n}, {shares[0]} were called forged and {shares[1]} called inconclusive."
+            f"- {kind} ({rate.pictures}): of {rate.n}, {shares[0]} were called forged and {shares[1]} called "
+            f"inconclusive."
         )
     found.rates = rates
     return lines

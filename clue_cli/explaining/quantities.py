@@ -87,7 +87,7 @@ def in_digits(text: str) -> str:
 
 
 def value_of(number: str) -> tuple[float, int]:
-    """The value of a number in digits, and how many decimals it has. A comma before three digits separates thousands."""
+    """The value of a number in digits, and its decimals; a comma before three digits separates thousands."""
     number = number.replace(" ", "").replace("'", "")
     if re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", number):
         number = number.replace(",", "")

@@ -32,8 +32,8 @@ class Explanation(Model):
     sha256: str = Field(description="SHA-256 of the file, hex.")
     settings_digest: str = Field(description="Of the record.")
     status: Literal["accepted", "discarded", "failed"] = Field(
-        description="`accepted`: every claim passed the check. `discarded`: the text is kept here only, and must not be "
-        "shown. `failed`: there is no text."
+        description="`accepted`: every claim passed the check. `discarded`: the text is kept here only, and must not "
+        "be shown. `failed`: there is no text."
     )
     text: str | None = Field(description="What the model wrote; null if it failed.")
     reasons: list[str] = Field(default=[], description="Why it was discarded, each claim by itself, or why it failed.")
@@ -61,8 +61,10 @@ def explanation_key(
 
 
 def record_digest(record: ImageRecord) -> str:
-    """SHA-256, hex, over all that a record says but its run and the time it took. Fields with their default values do not
-    count, so that a later version with more fields knows the record again."""
+    """SHA-256, hex, over all that a record says but its run and the time it took.
+
+    Fields with their default values do not count, so that a later version with more fields knows the record again.
+    """
     return _digest(record.model_dump(mode="json", exclude=set(_PASSING), exclude_defaults=True))
 
 

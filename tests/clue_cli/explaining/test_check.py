@@ -42,13 +42,25 @@ def test_the_truth_passes(one):
         "The mean of the heatmap in region 2 is 0.66 and its peak is 0.74.",
         "This is not a proof of an edit.",
         "It does not prove that the picture was edited.",
-        "The tool gave the verdict forged with a score of 0.912, which is above the threshold of 0.846, and a confidence of 93%.",
+        (
+            "The tool gave the verdict forged with a score of 0.912, which is above the threshold of 0.846, and "
+            "a confidence of 93%."
+        ),
         "Two regions are marked, which together cover 5.37% of the picture.",
-        "Region 1, at the top left, spans x 40 to 170 and y 30 to 140 and covers 4.10% of the picture; its mean is 0.810 and its peak is 0.987.",
+        (
+            "Region 1, at the top left, spans x 40 to 170 and y 30 to 140 and covers 4.10% of the picture; its "
+            "mean is 0.810 and its peak is 0.987."
+        ),
         "Region 2, at the bottom right, is smaller and covers 1.27% of the picture, with a peak of 0.740.",
         "The first crop shows a street sign, and the second crop shows part of a car.",
-        "Region 1 matches another place in the picture with 93% likeness, so one may be a copy of the other, or both belong to a repeating pattern.",
-        "Of 193 untouched pictures 1.0% were called forged, so the verdict should be treated as a lead and confirmed with a second method.",
+        (
+            "Region 1 matches another place in the picture with 93% likeness, so one may be a copy of the other, "
+            "or both belong to a repeating pattern."
+        ),
+        (
+            "Of 193 untouched pictures 1.0% were called forged, so the verdict should be treated as a lead and "
+            "confirmed with a second method."
+        ),
         "The marked regions carry traces like those that an edit leaves, but this is not proof.",
         "The verdict should be taken with caution.",
         "Of 53 made forgeries 35.9% were called forged, so many edits are missed.",
@@ -60,7 +72,10 @@ def test_the_truth_passes(one):
         "A second method should be used before any conclusion is drawn.",
         "The finding supports an edit, but the result is no proof of an edit.",
         "The marked area is about 5% of the picture.",
-        "This means that the regions differ from the rest of the picture in ways that are rare in untouched pictures of this kind.",
+        (
+            "This means that the regions differ from the rest of the picture in ways that are rare in untouched "
+            "pictures of this kind."
+        ),
         "The score is well above the threshold.",
         "This suggests that these regions may have been edited.",
         "The confidence of 0.93 is an estimate for pictures like those of the calibration.",
@@ -192,8 +207,8 @@ VERDICTS = [
     "The picture is authen-\ntic.",
     "The picture is authen\ntic.",
     "The picture is a u t h e n t i c.",
-    "The picture is аuthentic.",  # noqa: RUF001 - a Cyrillic letter
-    "The picture is ａｕｔｈｅｎｔｉｃ.",  # noqa: RUF001
+    "The picture is аuthentic.",
+    "The picture is ａｕｔｈｅｎｔｉｃ.",
     "The picture is not authentic.",
     "It is a genuine photograph.",
     "It is a real photograph.",
@@ -351,7 +366,10 @@ def test_a_lie_is_refused(text):
         "The confidence is 0.93.",
         "The verdict is far from inconclusive.",
         "Region 1, with 4.1 % of the picture, is called forged.",
-        "The marked regions carry traces like those that an edit leaves and that are rare in untouched pictures of this kind.",
+        (
+            "The marked regions carry traces like those that an edit leaves and that are rare in untouched "
+            "pictures of this kind."
+        ),
     ],
 )
 def test_what_contradicts_an_inconclusive_record_is_refused(text):
@@ -369,7 +387,10 @@ def test_what_contradicts_an_inconclusive_record_is_refused(text):
         "What was found is too weak to say anything.",
         "The score is below the threshold.",
         "The score of 0.912 is lower than the threshold of 0.846.",
-        "No such traces were found; many edited pictures get this verdict as well, so it does not show that the picture is untouched.",
+        (
+            "No such traces were found; many edited pictures get this verdict as well, so it does not show that "
+            "the picture is untouched."
+        ),
     ],
 )
 def test_what_contradicts_a_forged_record_is_refused(text):

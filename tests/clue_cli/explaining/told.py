@@ -44,7 +44,7 @@ def record(**changes: Any) -> ImageRecord:
         "region_count": 2,
         "model": base.model.model_copy(update={"digest": MINI, "calibration": "mini-held-out"}),
         "findings": [
-            Finding(kind="marked_regions", source=Origin.PIXELS, statement="2 regions are marked, 5.37% of the picture.",
+            Finding(kind="marked_regions", source=Origin.PIXELS, statement="2 regions are marked, 5.37% of it.",
                     weight=Weight.SUPPORTS_EDIT),
             Finding(kind="matching_place", source=Origin.PIXELS, statement="Region 1 matches another place."),
         ],
@@ -75,9 +75,12 @@ def truth(record: ImageRecord) -> str:
     relation = "above" if answer.score > answer.score_threshold else "below"
     return (
         f"The verdict is {verdict}: the score of {answer.score:.2f} is {relation} the threshold of "
-        f"{answer.score_threshold:.3f}. Two regions are marked, {record.forged_area_ratio:.1%} of the picture. The largest "
-        f"region lies at the top left, from x {box.x} to {box.x + box.width}, and measures {box.width} × {box.height} pixels; "
+        f"{answer.score_threshold:.3f}. Two regions are marked, {record.forged_area_ratio:.1%} of the "
+        f"picture. The largest "
+        f"region lies at the top left, from x {box.x} to {box.x + box.width}, and measures {box.width} × "
+        f"{box.height} pixels; "
         f"its peak is {regions[0].peak_probability:.3f}. It shows a sign above a door. Region 2 covers "
-        f"{regions[1].area_ratio:.2%} of the picture. It is a lead for a second method and a second person, and no proof "
+        f"{regions[1].area_ratio:.2%} of the picture. It is a lead for a second method and a second person, "
+        f"and no proof "
         "of an edit."
     )
