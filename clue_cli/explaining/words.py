@@ -1,8 +1,8 @@
 """Which words an explanation may use, and when: rules over one sentence in lower case, numbers in digits.
 
 The words are in `words.yaml`. The rules are strict on purpose: what they do not understand is refused. They read
-English only. A sentence either keeps to a closed vocabulary and to the words of the facts, or says what the picture shows and
-then nothing of the verdict.
+English only. A sentence either keeps to a closed vocabulary and to the words of the facts, or says what the picture
+shows and then nothing of the verdict.
 """
 
 from __future__ import annotations
