@@ -8,10 +8,9 @@ from typing import Any
 import torch
 
 _CHATS = {
-    "llava": "{% for message in messages %}{{ message['role'].upper() }}: {% for part in message['content'] %}"(
-        "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% "
-        "endfor %} ASSISTANT:"
-    ),
+    "llava": "{% for message in messages %}{{ message['role'].upper() }}: {% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endfor %}"
+    " ASSISTANT:",
     "qwen2_vl": "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}"
     "{% endfor %}<|im_end|>\n{% endfor %}<|im_start|>assistant\n",

@@ -57,6 +57,9 @@ def _refusals(text: str, known: Given) -> Iterator[str]:
     if len(text) > LONGEST:
         yield f"it has more than {LONGEST:,} characters"
         return
+    if re.search(r"\d{16}", text):
+        yield "it has a number of more than 15 digits"
+        return
     if any(unicodedata.category(character) in ("Cf", "Co", "Cn", "Cs") for character in text):
         yield "it has invisible characters"
     written = plain(text)

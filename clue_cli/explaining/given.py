@@ -288,6 +288,7 @@ def _card() -> tuple[str, set[tuple[float, float]], list[Rate]]:
     from model.checkpoint import EMBEDDED, inspect
 
     model = inspect("mini")
-    own = [model.calibration, *model.calibration.kinds.values()]
-    thresholds = {(one.no_evidence_below, one.score_threshold) for one in own}
+    calibration = model.calibration
+    thresholds = {(one.no_evidence_below, one.score_threshold) for one in calibration.kinds.values()}
+    thresholds.add((calibration.no_evidence_below, calibration.score_threshold))
     return model.digest, thresholds, rates_of((EMBEDDED.parent / "MODEL_CARD.md").read_text("utf-8"))

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given as drawn
 from hypothesis import strategies as st
 
-from clue_cli.explaining.check import LONGEST, fits, refusals
+from clue_cli.explaining.check import LONGEST, refusals
+from clue_cli.explaining.claims import fits
 from clue_cli.explaining.given import Box, given
 from clue_cli.records import Finding, Origin
 from tests.clue_cli.explaining.told import HEIGHT, WIDTH, record, truth, undecided
@@ -424,6 +425,7 @@ def test_texts_that_are_none_are_refused():
     assert refusals(" \n", FORGED) == ["it is empty"]
     assert refusals("The picture. " * LONGEST, FORGED) == [f"it has more than {LONGEST:,} characters"]
     assert refusals("12 640 480", FORGED)
+    assert refusals("9" * LONGEST, FORGED) == ["it has a number of more than 15 digits"]
 
 
 def test_a_reason_names_the_claim():
