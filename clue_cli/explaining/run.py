@@ -6,7 +6,7 @@ import hashlib
 import heapq
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,6 +84,7 @@ def explain(
     generation: Generation,
     selection: Selection,
     *,
+    verdicts: Collection[Verdict] = FLAGGED,
     limit: int | None = None,
     reporter: Reporter | None = None,
     stop: threading.Event | None = None,
@@ -98,6 +99,7 @@ def explain(
         load: loads the model; called once, when the first text is to be written.
         generation: how texts are generated.
         selection: of the records.
+        verdicts: on localization, of those of `FLAGGED`, that are explained.
         limit: most records, the strongest first: forged ones, then by falling score; None: all of them, by locator.
         stop: once set, the text in progress is finished and no other is begun.
 
@@ -112,7 +114,7 @@ def explain(
         folder.lock(LOCK, f"Another command of clue is writing to {results}.")
         with ResultsReader(results) as reader:
             done.damaged, done.unfinished = reader.damaged, reader.unfinished
-            chosen, count = _chosen(reader, selection, limit)
+            chosen, count = _chosen(reader, selection, verdicts, limit)
             if count:
                 with output_errors(results / EXPLANATIONS):
                     log = ExplanationLog(results / EXPLANATIONS)
@@ -127,17 +129,19 @@ def explain(
     return done
 
 
-def _chosen(reader: ResultsReader, selection: Selection, limit: int | None) -> tuple[Iterator[ImageRecord], int]:
+def _chosen(
+    reader: ResultsReader, selection: Selection, verdicts: Collection[Verdict], limit: int | None
+) -> tuple[Iterator[ImageRecord], int]:
     """The records to explain, one at a time, and how many."""
 
     def flagged() -> Iterator[ImageRecord]:
         for record in filter(selection, reader.records()):
-            if isinstance(record, ImageRecord) and _verdict(record) in FLAGGED:
+            if isinstance(record, ImageRecord) and _verdict(record) in verdicts:
                 yield record
 
     if limit is None:
         return flagged(), sum(1 for _ in flagged())
-    ranks = ((FLAGGED.index(_verdict(record)), -_score(record), place) for place, record in enumerate(flagged()))
+    ranks = ((_verdict(record) is not Verdict.FORGED, -_score(record), place) for place, record in enumerate(flagged()))
     places = {place for _, _, place in heapq.nsmallest(limit, ranks)}
     return (record for place, record in enumerate(flagged()) if place in places), len(places)
 

@@ -43,7 +43,7 @@ def test_a_model_without_a_chat_template_is_refused(folder, tmp_path):
 def test_a_model_of_another_layout_or_with_pickles_is_refused(folder, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llava"}))
     (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
-    with pytest.raises(BasesError, match="pytorch_model.bin is a pickle"):
+    with pytest.raises(BasesError, match=r"pytorch_model\.bin is a pickle"):
         describe_explainer(str(tmp_path))
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())

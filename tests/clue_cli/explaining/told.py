@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clue_cli.records import BoundingBox, Finding, ImageRecord, MatchingPlace, Origin, Region, Verdict, Weight
+from clue_cli.results.explanations import Explanation, record_digest
 from model.checkpoint import EMBEDDED, digest_of
 from tests.clue_cli.results.made import image
 
@@ -84,3 +85,24 @@ def truth(record: ImageRecord) -> str:
         f"and no proof "
         "of an edit."
     )
+
+
+def explanation(record: ImageRecord, **changes: Any) -> Explanation:
+    """An attempt to explain a record; accepted unless said otherwise."""
+    fields: dict[str, Any] = {
+        "record": record_digest(record),
+        "locator": record.locator,
+        "page": record.page,
+        "sha256": record.file.sha256,
+        "settings_digest": record.settings_digest,
+        "status": "accepted",
+        "text": "It is a lead.",
+        "model": "stub",
+        "model_digest": "f" * 64,
+        "request_sha256": "0" * 64,
+        "generation": {"do_sample": False},
+        "version": "1",
+        "made": "2026-01-01T00:00:00+00:00",
+        "seconds": 1.0,
+    }
+    return Explanation(**{**fields, **changes})
