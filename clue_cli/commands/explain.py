@@ -70,13 +70,13 @@ def explain(
     What the text says the picture shows is not checked.
     """
     check_current_folder()
-    selection = selection_of(only or ",".join(_FLAGGED), locators, where)
-    if unflagged := [word for word in selection.only if word not in _FLAGGED]:
-        raise UsageError(
-            f"Records with --only {unflagged[0]} are not explained.", "Choose forged, inconclusive or both."
-        )
+    wanted = selection_of(only or ",".join(_FLAGGED), None, None).only
+    if unflagged := [word for word in wanted if word not in _FLAGGED]:
+        message = f"Records with --only {unflagged[0]} are not explained."
+        raise UsageError(message, "Choose forged, inconclusive or both.")
+    selection = selection_of(None, locators, where)
     require_extra("explain", "transformers", extra="models")
-    from clue_cli.explaining.run import Generation
+    from clue_cli.explaining.run import FLAGGED, Generation
     from clue_cli.explaining.run import explain as run
     from model.device import ran_out_of_memory, resolve
     from model.explainer import Explainer, describe_explainer
@@ -98,7 +98,17 @@ def explain(
                     "Try --dtype bfloat16, another --device, or a smaller model.",
                 ) from error
 
-        done = run(results, base, load, generation, selection, limit=limit, reporter=reporter, stop=stop)
+        done = run(
+            results,
+            base,
+            load,
+            generation,
+            selection,
+            verdicts=[verdict for verdict in FLAGGED if verdict.value in wanted],
+            limit=limit,
+            reporter=reporter,
+            stop=stop,
+        )
         reporter.finish()
         if not quiet:
             _say(done, results)

@@ -295,6 +295,14 @@ def test_a_random_model_writes_and_is_discarded(results, tmp_path, save, capfd):
     assert len(lines(results)) == 2 and not capfd.readouterr().err
 
 
+def test_the_command_explains_one_verdict(results, tmp_path, capfd):
+    command = ["explain", str(results), "--model", str(save_qwen(tmp_path / "model")), "--max-tokens", "16"]
+    assert clue([*command, "--only", "inconclusive", "--dtype", "float32"]) == ExitCode.OK
+    assert [one.locator for one in lines(results)] == ["case/b.jpg"]
+    assert clue([*command, "--where", "locator~nothing"]) == ExitCode.OK
+    assert "No record is selected" in capfd.readouterr().err
+
+
 def test_the_command_names_what_is_wrong(results, tmp_path, capfd):
     assert clue(["explain", str(results), "--model", str(tmp_path / "none")]) == ExitCode.WEIGHTS_MISSING
     assert clue(["explain", str(results), "--model", "x", "--only", "no_evidence"]) == ExitCode.BAD_USAGE
