@@ -26,7 +26,7 @@ _EXIT_CODES = "\n\n".join(
         "[bold]Exit codes[/bold]",
         "0 all files read and judged · 1 some files failed · 2 wrong command line",
         "3 nothing to scan · 4 weights missing · 5 results not writable",
-        "6 with --fail-on forged: an image is forged · 7 training failed",
+        "6 with --fail-on forged or generated: an image is so · 7 training failed",
         "70 defect in clue · 130 interrupted",
     ]
 )
@@ -51,6 +51,7 @@ _COMMANDS = {
         _example(
             "clue scan ./evidence --out results/",
             "clue scan case7.zip photo.jpg --out results/ --fail-on forged",
+            "clue scan ./evidence --out results/ --also synthetic",
             "clue scan ./evidence --out results/ --json-lines --quiet | jq -r .locator",
             "Repeating the command resumes an interrupted scan; one Ctrl-C stops it gracefully.",
         )

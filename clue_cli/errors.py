@@ -6,7 +6,7 @@
      ├── WeightsError             4   weights missing, damaged or of another model
      ├── NothingToScanError       3   a missing path, or no picture in the evidence
      ├── OutputError              5   the results folder cannot be written
-     ├── ForgedFound              6   `--fail-on forged` and an image was forged
+     ├── ForgedFound              6   `--fail-on forged` and an image was forged, or `generated` and one was generated
      └── DataProblemError         1   `--strict` and a data set or a prediction has a problem
 
 If several apply to a scan, the first of these wins: INTERRUPTED, FORGED_FOUND, SOME_FAILED, NOTHING_TO_SCAN, OK.
@@ -52,7 +52,7 @@ class ExitCode(IntEnum):
     OUTPUT_NOT_WRITABLE = 5
     """The results folder could not be written (permissions, a full disk)."""
     FORGED_FOUND = 6
-    """With `--fail-on forged`: at least one image has the verdict `forged`."""
+    """With `--fail-on forged` or `generated`: at least one image has that verdict."""
     TRAINING_FAILED = 7
     """Training failed (NaN loss, out of memory, a dead worker); its last checkpoint is intact."""
     INTERNAL_ERROR = 70
@@ -82,7 +82,7 @@ class OutputError(ClueError):
 
 
 class ForgedFound(ClueError):
-    """`--fail-on forged` was given and an image was forged."""
+    """`--fail-on forged` or `generated` was given and an image has that verdict."""
 
     exit_code = ExitCode.FORGED_FOUND
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, computed_field, model_validator
 
-SCHEMA_VERSION = "2.1"
+SCHEMA_VERSION = "2.2"
 _LAST_PAGE = 2**31
 
 
@@ -29,6 +29,7 @@ class Verdict(StrEnum):
     """What the tool found. There is no `authentic`: not finding a trace does not prove that there is none."""
 
     FORGED = "forged"
+    GENERATED = "generated"
     NO_EVIDENCE = "no_evidence"
     INCONCLUSIVE = "inconclusive"
 
@@ -38,21 +39,27 @@ class Question(StrEnum):
 
     LOCALIZATION = "localization"
     """Was a part of the picture edited, and where?"""
+    SYNTHETIC = "synthetic"
+    """Was the whole picture generated? Asked with `--also synthetic`."""
 
 
 class Answer(Model):
-    """The verdict on one question, and the numbers behind it."""
+    """The verdict on one question, and the numbers behind it. The answers to two questions are never mixed."""
 
-    verdict: Verdict
+    verdict: Verdict = Field(
+        description="`forged` (`localization` alone), `generated` (`synthetic` alone), `inconclusive` or `no_evidence`."
+    )
     reason: str = Field(
         description="Why this verdict, in one sentence; it begins with `screen or drawing` where the picture is taken "
         "for one, or for a page."
     )
-    score: float = Field(
+    score: float | None = Field(
         ge=0,
         le=1,
-        description="Raw image-level score, 0 to 1: larger, more evidence of an edit. Where it was fitted, as "
-        "that of `mini`: from what the network found, before the heatmap was drawn along edges.",
+        description="Raw image-level score, 0 to 1: larger, more evidence of an edit (`localization`) or that the "
+        "picture was generated (`synthetic`). Where it was fitted, as that of `mini`: from what the network found, "
+        "before the heatmap was drawn along edges. Null only for `synthetic`, where the method could not judge the "
+        "picture.",
     )
     confidence: float | None = Field(
         default=None,
@@ -64,8 +71,9 @@ class Answer(Model):
     score_threshold: float = Field(
         ge=0,
         le=1,
-        description="The verdict is `forged` if `score` is above this and a pixel is marked. Screens and drawings have "
-        "another one than photographs.",
+        description="`localization`: the verdict is `forged` if `score` is above this and a pixel is marked; screens "
+        "and drawings have another one than photographs. `synthetic`: the verdict is `generated` if `score` is above "
+        "this and nothing casts doubt on it.",
     )
     no_evidence_below: float = Field(
         ge=0, le=1, description="The verdict is `no_evidence` if `score` is not above this; in between, `inconclusive`."
@@ -77,6 +85,22 @@ class Answer(Model):
         description="Conformal p-value among the authentic photos of `--calibration`: the share of them, this image "
         "counted in, that scores at least as high. Null for the model's own calibration, and for images of another "
         "size than those photos.",
+    )
+    method: str | None = Field(
+        default=None,
+        description="Name of the method that answered `synthetic`; null for `localization`, which `model` answers.",
+    )
+    method_digest: str | None = Field(
+        default=None,
+        pattern="^[0-9a-f]{64}$",
+        description="SHA-256 over the weights, configuration and base of `method`, hex; null for `localization`.",
+    )
+    calibration: str | None = Field(
+        default=None,
+        description="Name of the calibration of `method`; null for `localization`, whose calibration `model` names.",
+    )
+    parts: dict[str, float] = Field(
+        default={}, description="Named values behind the score of `method`; empty if it has none."
     )
 
 
@@ -263,6 +287,12 @@ class OutputPaths(Model):
     heat_overlay: str | None = Field(default=None, description="The heatmap in colour, transparent where it is low.")
     outline: str | None = Field(default=None, description="The outline of the mask, transparent elsewhere.")
     thumbnail: str | None = Field(default=None, description="A small picture for the table.")
+    synthetic_heatmap: str | None = Field(
+        default=None,
+        description="Where the evidence lies that the picture was generated: a PNG like the heatmap. Null if the "
+        "method has none.",
+    )
+    synthetic_overlay: str | None = Field(default=None, description="The same in colour, transparent where it is low.")
     embedded_thumbnail: str | None = Field(
         default=None, description="The thumbnail that the file itself holds, as displayed, if it shows something else."
     )
@@ -303,7 +333,11 @@ class ImageRecord(Model):
     file: FileIdentity
     width: int = Field(gt=0, description="Width in pixels, as displayed (EXIF orientation applied).")
     height: int = Field(gt=0, description="Height in pixels, as displayed (EXIF orientation applied).")
-    verdicts: dict[Question, Answer] = Field(min_length=1, description="The answer to each question, by its name.")
+    verdicts: dict[Question, Answer] = Field(
+        min_length=1,
+        description="The answer to each question, by its name; `localization` is always there. `not_asked` lists the "
+        "questions that are not.",
+    )
     findings: list[Finding] = Field(default=[], description="What was found in the pixels, the file and its container.")
     not_examined: list[NotExamined] = Field(
         default=[],
@@ -334,37 +368,63 @@ class ImageRecord(Model):
     def _from_json(cls, values: Any) -> Any:
         return _without_computed(_of_first_schema(values)) if isinstance(values, dict) else values
 
+    @model_validator(mode="after")
+    def _answers_fit_their_questions(self) -> ImageRecord:
+        if Question.LOCALIZATION not in self.verdicts:
+            raise ValueError("there is no answer to the question localization")
+        for question, answer in self.verdicts.items():
+            if answer.verdict in _FOREIGN[question]:
+                raise ValueError(f"{answer.verdict.value} is no answer to the question {question.value}")
+        if self.localization.score is None:
+            raise ValueError("the answer to the question localization has no score")
+        if self.synthetic is not None and None in (self.synthetic.method, self.synthetic.method_digest):
+            raise ValueError("the answer to the question synthetic does not name its method")
+        return self
+
     @property
-    def deciding(self) -> Answer:
-        """The answer with the strongest verdict: forged, then inconclusive, then no_evidence."""
-        return min(self.verdicts.values(), key=lambda answer: _STRONGEST_FIRST.index(answer.verdict))
+    def localization(self) -> Answer:
+        """Was a part of the picture edited?"""
+        return self.verdicts[Question.LOCALIZATION]
+
+    @property
+    def synthetic(self) -> Answer | None:
+        """Was the whole picture generated? None: that was not asked."""
+        return self.verdicts.get(Question.SYNTHETIC)
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def verdict(self) -> Verdict:
-        """The strongest of `verdicts`: forged, then inconclusive, then no_evidence."""
-        return self.deciding.verdict
+        """The verdict on `localization` alone: `no_evidence` is no evidence of an edited region. Whether the whole
+        picture was generated is the answer to `synthetic` in `verdicts`."""
+        return self.localization.verdict
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def reason(self) -> str:
-        """`reason` of the answer that decided `verdict`."""
-        return self.deciding.reason
+        """`reason` of the answer to `localization`."""
+        return self.localization.reason
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def score(self) -> float:
-        """`score` of the answer that decided `verdict`."""
-        return self.deciding.score
+        """`score` of the answer to `localization`."""
+        return self.localization.score or 0.0
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def confidence(self) -> float | None:
-        """`confidence` of the answer that decided `verdict`."""
-        return self.deciding.confidence
+        """`confidence` of the answer to `localization`."""
+        return self.localization.confidence
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def not_asked(self) -> list[Question]:
+        """The questions that were not asked: nothing in this record is an answer to them."""
+        return [question for question in Question if question not in self.verdicts]
 
 
-_STRONGEST_FIRST = (Verdict.FORGED, Verdict.INCONCLUSIVE, Verdict.NO_EVIDENCE)
+_FOREIGN = {Question.LOCALIZATION: {Verdict.GENERATED}, Question.SYNTHETIC: {Verdict.FORGED}}
+"""Verdicts that are no answer to a question."""
 
 
 def _without_computed(values: dict[str, Any]) -> dict[str, Any]:
@@ -438,8 +498,20 @@ class Counts(Model):
     not_pictures: int = Field(default=0, ge=0, description="Files that are no pictures and do not claim to be.")
     images: int = Field(default=0, ge=0, description="Images with a verdict (pages counted singly).")
     forged: int = Field(default=0, ge=0, description="Images with verdict `forged`.")
-    no_evidence: int = Field(default=0, ge=0, description="Images with verdict `no_evidence`.")
+    no_evidence: int = Field(
+        default=0, ge=0, description="Images with verdict `no_evidence`: no evidence of an edited region."
+    )
     inconclusive: int = Field(default=0, ge=0, description="Images with verdict `inconclusive`.")
+    generated: int = Field(default=0, ge=0, description="Images with the answer `generated` to `synthetic`.")
+    synthetic_inconclusive: int = Field(
+        default=0, ge=0, description="Images with the answer `inconclusive` to `synthetic`."
+    )
+    synthetic_no_evidence: int = Field(
+        default=0, ge=0, description="Images with the answer `no_evidence` to `synthetic`."
+    )
+    synthetic_not_asked: int = Field(
+        default=0, ge=0, description="Images of which it was not asked whether they were generated as a whole."
+    )
     failures: int = Field(default=0, ge=0, description="Failure records.")
     resumed: int = Field(default=0, ge=0, description="Records taken over from an earlier run, not computed again.")
     not_met: int = Field(
@@ -448,6 +520,30 @@ class Counts(Model):
         description="Records of earlier runs whose evidence this run did not meet (moved, deleted, not among its "
         "paths, or the run was interrupted before). They stay in the outputs and are in none of the other counts.",
     )
+
+
+class MethodInfo(Model):
+    """The method that answered whether whole pictures were generated (`--also synthetic`)."""
+
+    name: str = Field(description="`traces`, `reconstruction`, or the folder of the method.")
+    kind: str = Field(description="Kind of the method, e.g. `traces`, `bi-lora`.")
+    digest: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 over weights, configuration and base, hex.")
+    base: str = Field(description="Name or path of the base weights that it stands on; empty: none.")
+    calibration: str = Field(description="Name of its calibration.")
+    calibration_sha256: str = Field(
+        pattern="^[0-9a-f]{64}$", description="SHA-256, hex, over all values of its calibration."
+    )
+    fitted_on: str = Field(description="What the calibration was fitted on, in words; empty: nothing.")
+    fitted_megapixels: list[float] = Field(
+        min_length=2, max_length=2, description="Smallest and largest image of the calibration, megapixels."
+    )
+    score_threshold: float = Field(ge=0, le=1, description="`generated` if the score is above this.")
+    no_evidence_below: float = Field(
+        ge=0, le=1, description="`no_evidence` if the score is not above this; in between, `inconclusive`."
+    )
+    figures: dict[str, float] = Field(description="Error rates and other figures of the calibration, by name.")
+    generators: list[str] = Field(description="The generators whose pictures it learned from.")
+    limits: list[str] = Field(description="What a reader must know of it, in sentences.")
 
 
 class RunRecord(Model):
@@ -468,6 +564,9 @@ class RunRecord(Model):
     evidence: list[str] = Field(description="The paths that were scanned, as typed.")
     model: dict[str, str | int | float | bool | list[float] | None] = Field(
         description="Model name, digest, device, dtype, noise levels, parameters."
+    )
+    synthetic: MethodInfo | None = Field(
+        default=None, description="The method that answered `synthetic`; null: that question was not asked."
     )
     settings: dict[str, str | int | float | bool | None] = Field(description="Every option that can change a result.")
     settings_digest: str = Field(description="SHA-256 over the settings that change a result; resuming compares it.")

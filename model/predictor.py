@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from model.preset import TileSpec
 from model.rectified_flow import content_seed, seeded_noise
 from model.score import SCREEN, image_features, kind_of
 from model.self_match import self_match
+
+if TYPE_CHECKING:
+    from model.synthetic import Detection
 
 Key = TypeVar("Key")
 
@@ -42,6 +45,8 @@ class Prediction(Generic[Key]):
         seed: of the noise, from the content.
         tile_count: number of tiles.
         seconds: this image's share of the time that searching, the network and its heatmap took.
+        synthetic: what a method says on whether the whole picture was generated, or why it says nothing; None: it was
+            not asked. The predictor does not ask.
     """
 
     key: Key
@@ -50,6 +55,7 @@ class Prediction(Generic[Key]):
     seed: int
     tile_count: int
     seconds: float
+    synthetic: Detection | str | None = None
 
 
 @dataclass(frozen=True, slots=True)

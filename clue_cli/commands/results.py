@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from clue_cli.results.reader import ResultsReader
     from clue_cli.results.selection import Selection
 
-ANSWERS = ("forged", "inconclusive", "no_evidence", "failure")
+ANSWERS = ("forged", "generated", "inconclusive", "no_evidence", "failure")
 """Values of `--only`."""
 
 _SELECTION = "Which records"
@@ -30,7 +30,8 @@ Only = Annotated[
     str | None,
     typer.Option(
         metavar="NAME[,NAME…]",
-        help=f"Only records with these verdicts, or failures: {', '.join(ANSWERS)}.",
+        help=f"Only records with these verdicts, or failures: {', '.join(ANSWERS)}. inconclusive and no_evidence are "
+        "about edited regions; --where synthetic_verdict=… selects by the second question.",
         rich_help_panel=_SELECTION,
     ),
 ]

@@ -31,7 +31,7 @@ from clue_cli.commands.options import (
     moment,
     path,
 )
-from clue_cli.errors import ExitCode, ForgedFound, NothingToScanError
+from clue_cli.errors import ExitCode, ForgedFound, NothingToScanError, UsageError
 from clue_cli.scan import FailOn, GifFrames, ScanOptions
 from clue_cli.terminal import complain, counted, printable, write_stdout
 
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 _DEFAULT = ScanOptions()
 _RESULTS = "Results"
+_SYNTHETIC = "synthetic"
+_METHOD = "traces"
+"""The method of `--also synthetic`, if none is named."""
 
 
 def scan(
@@ -96,6 +99,16 @@ def scan(
             rich_help_panel=NETWORK,
         ),
     ] = _DEFAULT.calibration,
+    also: Annotated[
+        str | None,
+        typer.Option(
+            metavar="synthetic[:METHOD]",
+            help="Also ask whether the whole picture was generated. METHOD is a name, such as traces or "
+            "reconstruction, or the folder of a method of your own. The answer never changes the other verdict.",
+            show_default=f"not asked; METHOD is {_METHOD}",
+            rich_help_panel=NETWORK,
+        ),
+    ] = None,
     files_from: Annotated[
         Path | None,
         typer.Option(
@@ -247,8 +260,8 @@ def scan(
     fail_on: Annotated[
         list[FailOn] | None,
         typer.Option(
-            help="forged: exit with code 6 if an image has this verdict. unread: exit with code 1 if a file that can "
-            "hold pictures, such as a disk image or a video, was not opened.",
+            help="forged, generated: exit with code 6 if an image has this verdict. unread: exit with code 1 if a file "
+            "that can hold pictures, such as a disk image or a video, was not opened.",
             show_default=False,
             rich_help_panel=_RESULTS,
         ),
@@ -267,6 +280,9 @@ def scan(
     listed = listed_paths(files_from) if files_from else []
     if not paths and not files_from:
         raise typer.BadParameter("Name a PATH to scan, or a list of them with --files-from.", param_hint="PATH...")
+    synthetic = _method(also)
+    if FailOn.GENERATED in (fail_on or ()) and synthetic is None:
+        raise UsageError("--fail-on generated needs the question to be asked.", "Add --also synthetic.")
     options = ScanOptions(
         model=model,
         device=device,
@@ -274,6 +290,7 @@ def scan(
         dtype=dtype,
         compile=compile,
         batch=batch,
+        synthetic=synthetic,
         workers=workers,
         threshold=threshold,
         calibration=calibration,
@@ -304,6 +321,18 @@ def scan(
     with graceful_stop() as stop:
         run = _execute(paths or [], out, options, quiet=quiet, json_lines=json_lines, stop=stop)
     raise typer.Exit(_conclude(run))
+
+
+def _method(also: str | None) -> str | None:
+    """The method that `--also` names; None: the second question is not asked."""
+    if also is None:
+        return None
+    question, colon, method = also.partition(":")
+    if question != _SYNTHETIC or (colon and not method.strip()):
+        raise UsageError(
+            f"--also {also!r} is no question.", "Write --also synthetic, or --also synthetic:METHOD for another method."
+        )
+    return method.strip() or _METHOD
 
 
 def _selection(include: list[str] | None, exclude: list[str] | None, since: str | None) -> Selection | None:
@@ -361,7 +390,8 @@ def _conclude(run: RunRecord) -> ExitCode:
             "Hidden files and links are skipped by default: --hidden and --follow-links include them.",
         )
     if code is ExitCode.FORGED_FOUND:
-        raise ForgedFound(f"{run.counts.forged} of {run.counts.images} images have the verdict `forged`.")
+        asked = f", and {run.counts.generated} the answer `generated`" if run.synthetic is not None else ""
+        raise ForgedFound(f"{run.counts.forged} of {run.counts.images} images have the verdict `forged`{asked}.")
     if code is ExitCode.INTERRUPTED:
         complain("Interrupted.", "Finished files are recorded; repeat the command to resume.")
     return code

@@ -33,6 +33,8 @@ among them, draw it along the edges of the picture, and lower regions clearly we
  0.49. |
 | `verdicts/….json` | One `ImageRecord`. |
 | `previews/…` | Pictures for the page. Not with `--no-previews`. |
+| `synthetic/….png` | Where the evidence lies that the picture was generated: like the heatmap. With `--also`, if the \
+method has one. |
 | `panels/….png` | Maps of classical methods, in colour, for looking at. With `--panels`. |
 | `records.jsonl` | Append-only; one `ImageRecord` or `FailureRecord` per line. Of one locator, the lines with the \
 `run_id` of its last line are the current ones; older ones are history. |

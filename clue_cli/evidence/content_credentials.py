@@ -112,12 +112,11 @@ def _said(store: Mapping[str, Any]) -> list[Finding]:
     if actions:
         words = "; ".join(_action(action) for action in actions[:_SHOWN])
         edits = any(action.get("action") in _EDITS or "lgorithmicMedia" in _source(action) for action in actions)
+        created = {_source(action).rpartition("/")[2] for action in actions if action.get("action") == "c2pa.created"}
+        code = {"code": "trainedAlgorithmicMedia"} if "trainedAlgorithmicMedia" in created else {}
         statement = f"The credentials say what was done{f' with {generator}' if generator else ''}: {words}."
-        found.append(
-            _finding(
-                statement, Weight.SUPPORTS_EDIT if edits else Weight.INFORMATION, "credential_actions", state="valid"
-            )
-        )
+        weight = Weight.SUPPORTS_EDIT if edits else Weight.INFORMATION
+        found.append(_finding(statement, weight, "credential_actions", state="valid", **code))
     return found
 
 

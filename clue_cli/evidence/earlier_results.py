@@ -35,8 +35,8 @@ _COMMANDS = (
             "records.jsonl": re.compile(rb'\A\{"kind":"(image|failure)","schema_version"'),
         },
         re.compile(
-            r"masks|heatmaps|verdicts|previews|panels|runs|run\.json|records\.(jsonl|torn)|explanations\.jsonl|summary\.csv|"
-            r"\.clue\.lock|\.tmp|.*\.html"
+            r"masks|heatmaps|verdicts|previews|panels|synthetic|runs|run\.json|records\.(jsonl|torn)|explanations\.jsonl|"
+            r"summary\.csv|\.clue\.lock|\.tmp|.*\.html"
         ),
     ),
     _Command(
@@ -74,10 +74,10 @@ def written_by(
     return None
 
 
-_PICTURE_FOLDERS = frozenset({"masks", "heatmaps", "previews", "panels"})
+_PICTURE_FOLDERS = frozenset({"masks", "heatmaps", "previews", "panels", "synthetic"})
 _PICTURE = re.compile(
     r".+\.\w{1,8}(?:\.p\d{4,})?(?:~[0-9a-f]{12,})?"
-    r"(?:\.(?:preview|thumb)\.jpg|(?:\.(?:heat|outline|ela|ghosts|noise))?\.png)"
+    r"(?:\.(?:preview|thumb)\.jpg|(?:\.(?:heat|outline|second|ela|ghosts|noise))?\.png)"
 )
 
 

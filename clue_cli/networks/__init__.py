@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and the options are needed f
 
     from model.checkpoint import Checkpoint
     from model.predictor import OutOfMemory, Prediction
+    from model.synthetic import Method
 
 
 class DType(StrEnum):
@@ -51,6 +52,7 @@ class NetworkOptions:
         dtype: number format; `auto` leaves it to the device.
         compile: how the network is compiled; None: not at all.
         batch: tiles in one batch, None for automatic.
+        synthetic: the method that judges whether the whole picture was generated, a name or a folder; None: not asked.
     """
 
     model: str = "mini"
@@ -59,6 +61,7 @@ class NetworkOptions:
     dtype: DType = DType.AUTO
     compile: Compile | None = None
     batch: int | None = None
+    synthetic: str | None = None
 
 
 def find_model(name_or_path: str) -> Checkpoint:
@@ -77,6 +80,22 @@ def find_model(name_or_path: str) -> Checkpoint:
         raise WeightsError(sentence(error), advice) from error
     except CheckpointError as error:
         raise WeightsError(sentence(error), "Name a model folder with --model, or leave --model out.") from error
+
+
+def find_method(options: NetworkOptions) -> Method | None:
+    """What is known of the method for the second question before its network is built; None: it is not asked.
+
+    Raises:
+        WeightsError: the method is missing or damaged.
+    """
+    from model.synthetic import MethodError, describe
+
+    if options.synthetic is None:
+        return None
+    try:
+        return describe(options.synthetic)
+    except MethodError as error:
+        raise WeightsError(sentence(error), error.advice) from error
 
 
 def find_device(device: str, dtype: DType) -> tuple[str, torch.dtype]:
@@ -182,11 +201,13 @@ def networks_for(
     dtype: torch.dtype,
     options: NetworkOptions,
     warn: Callable[[str], None],
+    method: Method | None = None,
 ) -> Iterator[list[Network]]:
     """One network for each device: in this process if there is one device, else in a process each, which the end ends.
 
     Args:
         warn: called with a sentence when a process died.
+        method: of `options.synthetic`, as `find_method` describes it; it judges each predicted picture as well.
     """
     import torch
 
@@ -196,11 +217,11 @@ def networks_for(
     if len(devices) == 1:
         from clue_cli.networks.local import LocalNetwork
 
-        made = [LocalNetwork(checkpoint, devices[0], dtype, options)]
+        made = [LocalNetwork(checkpoint, devices[0], dtype, options, method)]
     else:
         from clue_cli.networks.processes import processes
 
-        made = [*processes(checkpoint, devices, dtype, options, warn)]
+        made = [*processes(checkpoint, devices, dtype, options, warn, method)]
     try:
         yield made
     finally:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from clue_cli.errors import UsageError, WeightsError
 from clue_cli.networks import NetworkOptions
+from clue_cli.networks.synthetic import SecondQuestion
 from model.checkpoint import Checkpoint, CheckpointError
 from model.predictor import Key, OutOfMemory, Prediction
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:  # diffusers and segment_anything take seconds to import; a re
     import torch
 
     from model.predictor import Predictor
+    from model.synthetic import Method
 
 
 class LocalNetwork:
@@ -28,11 +30,20 @@ class LocalNetwork:
         checkpoint: of the model.
         device, dtype: where it runs, and in which number format.
         options: `batch` and `compile`.
+        method: judges each predicted picture as well; None: the second question is not asked.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: str, dtype: torch.dtype, options: NetworkOptions) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: str,
+        dtype: torch.dtype,
+        options: NetworkOptions,
+        method: Method | None = None,
+    ) -> None:
         self.device = device
         self._chosen = checkpoint, device, dtype, options
+        self._second = None if method is None else SecondQuestion(method, device, dtype)
         self.loading = 0.0
         self._predictor: Predictor | None = None
 
@@ -49,16 +60,22 @@ class LocalNetwork:
     def predict(
         self, images: Iterable[tuple[Key, NDArray[np.uint8]] | None]
     ) -> Iterator[Prediction[Key] | OutOfMemory[Key]]:
-        """As `Predictor.predict`.
+        """As `Predictor.predict`, with the answers to the second question.
 
         Raises:
-            WeightsError, UsageError: as `load_predictor`.
+            WeightsError, UsageError: as `load_predictor` and `SecondQuestion.load`.
         """
         if self._predictor is None:
             started = time.perf_counter()
-            self._predictor = load_predictor(*self._chosen)
+            predictor = load_predictor(*self._chosen)
+            if self._second is not None:
+                self._second.load()
+            self._predictor = predictor
             self.loading = time.perf_counter() - started
-        yield from self._predictor.predict(images)
+        if self._second is None:
+            yield from self._predictor.predict(images)
+        else:
+            yield from self._second.asked_of(self._predictor, images)
 
     def abort(self) -> None:
         """Nothing: the caller's thread notices by itself that the images end."""

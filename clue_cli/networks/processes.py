@@ -22,6 +22,7 @@ from clue_cli.evidence.sandbox.process import Child, ChildDied
 from clue_cli.networks import NetworkLost, NetworkOptions, Unpredicted
 from model.checkpoint import Checkpoint
 from model.predictor import Key, OutOfMemory, Prediction
+from model.synthetic import Detection, Method
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +36,8 @@ _AHEAD = 3
 more is being searched for places that repeat."""
 
 
-Answer = tuple[dict[str, Any], NDArray[np.float32] | None]
+Answer = tuple[dict[str, Any], NDArray[np.float32] | None, NDArray[np.float32] | None]
+"""A header, the heatmap, and that of the second question."""
 
 
 class NetworkProcess(Generic[Key]):
@@ -113,14 +115,17 @@ class NetworkProcess(Generic[Key]):
                 yield self._result(*answer)
 
     def _result(
-        self, header: dict[str, Any], heatmap: NDArray[np.float32] | None
+        self, header: dict[str, Any], heatmap: NDArray[np.float32] | None, second: NDArray[np.float32] | None
     ) -> Prediction[Key] | OutOfMemory[Key]:
         self._deaths, self.batch = 0, header["batch"]
         if heatmap is None:
             return OutOfMemory(self._held.pop(header["memory"])[0], header["message"])
         key, _ = self._held.pop(header["heatmap"])
         features = np.array(header["features"], np.float64)
-        return Prediction(key, heatmap, features, header["seed"], header["tiles"], header["seconds"])
+        said = header.get("synthetic")
+        if isinstance(said, dict):
+            said = Detection(said["score"], second, said["parts"])
+        return Prediction(key, heatmap, features, header["seed"], header["tiles"], header["seconds"], said)
 
     def _again(self, how: str) -> Iterator[Prediction[Key] | OutOfMemory[Key] | Unpredicted[Key]]:
         """Compute what a dead process held, image by image in a new one."""
@@ -179,11 +184,12 @@ class NetworkProcess(Generic[Key]):
         """Take in all answers of one process, so that it never waits for a reader; the last says how it ended."""
         try:
             while "error" not in (header := self._child.receive()):
-                heatmap = None
-                if "heatmap" in header:
-                    heatmap = np.empty((header["height"], header["width"]), np.float32)
-                    self._child.receive_into(heatmap.data.cast("B"))
-                self._answers.put((header, heatmap))
+                maps: list[NDArray[np.float32] | None] = [None, None]
+                for place, name in enumerate(("heatmap", "second_heatmap")):
+                    if name in header:
+                        maps[place] = found = np.empty((header["height"], header["width"]), np.float32)
+                        self._child.receive_into(found.data.cast("B"))
+                self._answers.put((header, maps[0], maps[1]))
             self._answers.put(ChildDied(f"failed ({header['error']})"))
         except ChildDied as error:
             self._answers.put(error)
@@ -209,11 +215,13 @@ def processes(
     dtype: torch.dtype,
     options: NetworkOptions,
     warn: Callable[[str], None],
+    method: Method | None = None,
 ) -> list[NetworkProcess[Any]]:
     """A process with the network for each of several devices, started when its first image comes.
 
     Args:
         warn: called with a sentence when one of them died.
+        method: of `options.synthetic`; None: the second question is not asked.
     """
     setup = {
         "model": options.model,
@@ -222,4 +230,6 @@ def processes(
         "batch": options.batch,
         "compile": None if options.compile is None else options.compile.value,
     }
+    if method is not None:
+        setup |= {"synthetic": options.synthetic, "synthetic_digest": method.digest}
     return [NetworkProcess(setup | {"device": device}, warn) for device in devices]

@@ -26,6 +26,7 @@ from clue_cli.evidence.sandbox.framing import (
 from model.predictor import OutOfMemory, Prediction
 
 if TYPE_CHECKING:
+    from clue_cli.networks.synthetic import SecondQuestion
     from model.predictor import Predictor
 
 Image = tuple[int, NDArray[np.uint8]]
@@ -50,18 +51,34 @@ def load(setup: dict[str, Any]) -> Predictor:
     return load_predictor(checkpoint, device, dtype, options)
 
 
+def load_second(setup: dict[str, Any]) -> SecondQuestion | None:
+    """The method that the parent asks for, None if it asks for none; raises as `load`."""
+    if "synthetic" not in setup:
+        return None
+    from clue_cli.networks import DType, NetworkOptions, find_device, find_method
+    from clue_cli.networks.synthetic import SecondQuestion
+
+    method = find_method(NetworkOptions(synthetic=setup["synthetic"]))
+    if method is None or method.digest != setup["synthetic_digest"]:
+        raise WeightsError(f"The method {setup['synthetic']} changed since the run began.", "Repeat the command.")
+    second = SecondQuestion(method, *find_device(setup["device"], DType(setup["dtype"])))
+    second.load()
+    return second
+
+
 def serve(requests: BinaryIO, replies: BinaryIO, load: Callable[[dict[str, Any]], Predictor] = load) -> None:
     """Load a network and answer until there are no more requests.
 
     The first header says which network; the answer is `ready` or `refused`. Then come images (`image`, `height`,
     `width`, and H×W×3 bytes) and `flush`: what is begun is to be finished. Each image is answered once, by a heatmap
-    (H×W float32) or by `memory`; an `error` is the last answer there is.
+    (H×W float32), behind it that of the second question if the header says so (`second_heatmap`), or by `memory`; an
+    `error` is the last answer there is.
     """
     setup = receive_header(requests)
     if setup is None:
         return
     try:
-        predictor = load(setup)
+        predictor, second = load(setup), load_second(setup)
     except (UsageError, WeightsError) as error:
         _send(replies, {"refused": type(error).__name__, "message": error.message, "advice": error.advice})
         return
@@ -69,7 +86,8 @@ def serve(requests: BinaryIO, replies: BinaryIO, load: Callable[[dict[str, Any]]
     inbox: _Inbox = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(requests, inbox), name="clue-receive", daemon=True).start()
     try:
-        for result in predictor.predict(_images(inbox)):
+        images = _images(inbox)
+        for result in predictor.predict(images) if second is None else second.asked_of(predictor, images):
             if isinstance(result, OutOfMemory):
                 answer = {"memory": result.key, "message": result.message[:10_000], "batch": predictor.batch}
                 _send(replies, answer)
@@ -112,8 +130,17 @@ def _send_heatmap(replies: BinaryIO, result: Prediction[int], batch: int) -> Non
     height, width = result.heatmap.shape
     header = {"heatmap": result.key, "height": height, "width": width, "batch": batch}
     header |= {"seed": result.seed, "tiles": result.tile_count, "seconds": result.seconds}
+    maps, said = [result.heatmap], result.synthetic
+    if isinstance(said, str):
+        header["synthetic"] = said
+    elif said is not None:
+        header |= {"synthetic": {"score": said.score, "parts": said.parts}}
+        if said.heatmap is not None:
+            header["second_heatmap"] = True
+            maps.append(said.heatmap)
     send_header(replies, header | {"features": result.features.tolist()})
-    replies.write(np.ascontiguousarray(result.heatmap).data.cast("B"))
+    for heatmap in maps:
+        replies.write(np.ascontiguousarray(heatmap).data.cast("B"))
     replies.flush()
 
 

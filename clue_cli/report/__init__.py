@@ -32,9 +32,22 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from clue_cli.evidence.formats import not_opened
-from clue_cli.records import FailureRecord, ImageRecord, MatchingPlace, ModelInfo, Origin, RunRecord, Verdict, Weight
+from clue_cli.records import (
+    Answer,
+    FailureRecord,
+    ImageRecord,
+    MatchingPlace,
+    MethodInfo,
+    ModelInfo,
+    Origin,
+    RunRecord,
+    Verdict,
+    Weight,
+)
 from clue_cli.results.explanations import ExplanationLog, explanations_in
+from clue_cli.results.summary import NOT_ASKED
 from clue_cli.terminal import counted
+from model.synthetic.verdict import MEANING as SYNTHETIC_MEANING
 from model.verdict import MEANING
 from model.whole_file import whole_file
 
@@ -48,6 +61,8 @@ DETAILS_PER_BLOCK = 100
 """Images whose details the script parses together, when the first of them is looked at."""
 
 VERDICT_ORDER = (Verdict.FORGED, Verdict.INCONCLUSIVE, Verdict.NO_EVIDENCE)
+SECOND_ORDER = (Verdict.GENERATED.value, Verdict.INCONCLUSIVE.value, Verdict.NO_EVIDENCE.value, NOT_ASKED)
+"""Answers to the second question."""
 
 _PACKAGE = "clue_cli.report"
 
@@ -131,6 +146,7 @@ class _Spool:
     details: _Lines = field(default_factory=_Lines)
     failures: _Lines = field(default_factory=_Lines)
     verdicts: array[int] = field(default_factory=lambda: array("b"))
+    seconds: array[int] = field(default_factory=lambda: array("b"))
     scores: array[float] = field(default_factory=lambda: array("d"))
     models: dict[str, int] = field(default_factory=dict)
 
@@ -142,6 +158,7 @@ class _Spool:
         self._put(self.images, image_row(record))
         self._put(self.details, image_detail(record, model) | explanations(record, self.explained))
         self.verdicts.append(VERDICT_ORDER.index(record.verdict))
+        self.seconds.append(SECOND_ORDER.index(second_word(record)))
         self.scores.append(record.score)
 
     def _put(self, lines: _Lines, value: Any) -> None:
@@ -151,8 +168,10 @@ class _Spool:
         self.stream.write(text)
 
     def strongest_first(self) -> Sequence[int]:
-        """Numbers of the images: forged before inconclusive before no evidence, then by falling score."""
-        order = np.lexsort((-np.asarray(self.scores), np.asarray(self.verdicts)))
+        """Numbers of the images: forged, generated, inconclusive, no evidence of an edit; then by falling score."""
+        verdicts, generated = np.asarray(self.verdicts), np.asarray(self.seconds) == 0
+        rank = np.where(generated & (verdicts > 0), 0.5, verdicts)
+        order = np.lexsort((-np.asarray(self.scores), rank))
         return array("q", order.tobytes())
 
     def split(self, numbers: Sequence[int], lines: list[_Lines], most: int) -> list[Sequence[int]]:
@@ -168,6 +187,9 @@ class _Spool:
 
     def count(self, verdict: Verdict) -> int:
         return self.verdicts.count(VERDICT_ORDER.index(verdict))
+
+    def count_second(self, word: str) -> int:
+        return self.seconds.count(SECOND_ORDER.index(word))
 
     def json_list(self, lines: _Lines, numbers: Sequence[int]) -> Iterator[Markup]:
         """The texts of these numbers as one JSON list, piece by piece."""
@@ -191,6 +213,7 @@ def _page(
     """One page as pieces of HTML."""
     style, script = asset(_PACKAGE, "page.css"), _script()
     shown = {verdict.value: spool.count(verdict) for verdict in VERDICT_ORDER}
+    second = {word: spool.count_second(word) for word in SECOND_ORDER}
     blocks = (images[start : start + DETAILS_PER_BLOCK] for start in range(0, len(images), DETAILS_PER_BLOCK))
     shared = f'{{"blockSize":{DETAILS_PER_BLOCK},"models":[{",".join(spool.models)}]}}'
     return (
@@ -210,6 +233,8 @@ def _page(
             selection=printable(selection),
             promised=bool(_promise(run)),
             meaning=MEANING,
+            second_meaning=SYNTHETIC_MEANING,
+            method=None if run.synthetic is None else _method_facts(run.synthetic),
             settings=[(name, _value(value)) for name, value in run.settings.items()],
             model=[(name, _value(value)) for name, value in run.model.items()],
             machine=[(name, _value(value)) for name, value in run.machine.items()],
@@ -217,7 +242,8 @@ def _page(
             image_count=len(spool.images),
             failure_count=len(spool.failures),
             verdict_counts=shown,
-            disagreement=None if selection else _disagreement(run, spool, shown),
+            second_counts=second,
+            disagreement=None if selection else _disagreement(run, spool, shown, second),
             names=names,
             part=part,
             shared=Markup(shared),
@@ -272,9 +298,34 @@ def _promise(run: RunRecord) -> list[tuple[str, str]]:
     return [("Promised error rate", f"{promise}\n(calibration {name}, SHA-256 {digest})")]
 
 
-def _disagreement(run: RunRecord, spool: _Spool, shown: dict[str, int]) -> str | None:
+def _method_facts(method: MethodInfo) -> dict[str, Any]:
+    """What the page says of the method of the second question."""
+    smallest, largest = method.fitted_megapixels
+    facts = [
+        ("Method", method.name if method.name == method.kind else f"{method.name} ({method.kind})"),
+        ("Digest", method.digest),
+        ("Stands on", method.base),
+        ("Calibration", method.calibration),
+        ("Calibrated on", method.fitted_on),
+        ("Sizes there", f"{smallest:.2g} to {largest:.2g} megapixels" if largest else ""),
+        ("Generated", f"a score above {method.score_threshold:.6g}"),
+        ("No evidence", f"a score of at most {method.no_evidence_below:.6g}"),
+        ("Learned from", ", ".join(method.generators)),
+    ]
+    return {
+        "name": method.name,
+        "calibrated": bool(method.fitted_on),
+        "facts": [(label, text) for label, text in facts if text],
+        "figures": [(name.replace("_", " "), _value(value)) for name, value in method.figures.items()],
+        "limits": method.limits,
+    }
+
+
+def _disagreement(run: RunRecord, spool: _Spool, shown: dict[str, int], second: dict[str, int]) -> str | None:
     """A sentence if the run counted something else than the page shows; a reader must not have to guess."""
     here = {"images": len(spool.images), **shown, "failures": len(spool.failures)}
+    if run.synthetic is not None:
+        here |= {word if word == "generated" else f"synthetic_{word}": count for word, count in second.items()}
     counted = run.counts.model_dump()
     differences = [f"{name}: {counted[name]:,} in run.json, {value:,} here" for name, value in here.items()
                    if counted[name] != value]  # fmt: skip
@@ -374,7 +425,29 @@ def image_row(record: ImageRecord) -> list[Any]:
         record.height,
         local_url(record.outputs.thumbnail),
         _note(record),
+        second_word(record),
+        None if record.synthetic is None or record.synthetic.score is None else round(record.synthetic.score, DIGITS),
     ]
+
+
+def second_word(record: ImageRecord) -> str:
+    """The answer to the second question, one of `SECOND_ORDER`."""
+    return NOT_ASKED if record.synthetic is None else record.synthetic.verdict.value
+
+
+def _second_detail(answer: Answer | None) -> dict[str, Any] | None:
+    """What the view of one image shows of the second question; None: it was not asked."""
+    if answer is None:
+        return None
+    return {
+        "reason": printable(answer.reason),
+        "confidence": None if answer.confidence is None else round(answer.confidence, DIGITS),
+        "thresholds": [round(answer.no_evidence_below, DIGITS), round(answer.score_threshold, DIGITS)],
+        "method": printable(answer.method or ""),
+        "digest": answer.method_digest,
+        "calibration": printable(answer.calibration or ""),
+        "parts": [[printable(name), f"{value:.6g}"] for name, value in answer.parts.items()],
+    }
 
 
 def _note(record: ImageRecord) -> str:
@@ -403,7 +476,7 @@ def image_detail(record: ImageRecord, model: int) -> dict[str, Any]:
         model: index of `model_facts(record.model)` in the page's list of models.
     """
     exif = record.exif.model_dump()
-    answer = record.deciding
+    answer = record.localization
     seconds = record.seconds
     return {
         "file": [
@@ -413,6 +486,7 @@ def image_detail(record: ImageRecord, model: int) -> dict[str, Any]:
             None if record.file.claimed_type is None else printable(record.file.claimed_type),
         ],
         "reason": printable(record.reason),
+        "second": _second_detail(record.synthetic),
         "p": None if answer.p_value is None else round(answer.p_value, DIGITS),
         "thresholds": [round(record.threshold, DIGITS), round(answer.score_threshold, DIGITS)],
         "regions": [

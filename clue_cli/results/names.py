@@ -38,6 +38,7 @@ SUFFIXES = (
     ".ela.png",
     ".ghosts.png",
     ".noise.png",
+    ".second.png",
 )
 """Suffixes of output files. No folder ends in one, so a file `b` and a folder `b.png` cannot want the same name."""
 

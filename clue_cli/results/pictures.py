@@ -195,10 +195,21 @@ def write_panel(to: BinaryIO, values: NDArray[np.float32], max_side: int = 1600)
         ValueError: the map is not within [0, 1] (NaN is not).
         OSError: writing failed.
     """
+    _save_palette(to, _small_levels(values, max_side), _HEAT_PALETTE)
+
+
+def write_overlay(to: BinaryIO, heatmap: NDArray[np.float32], max_side: int = 1600) -> None:
+    """Write a heatmap in colour, transparent where it is low, as `write_previews` writes the model's.
+
+    Arguments and errors as of `write_panel`.
+    """
+    _save_palette(to, _small_levels(heatmap, max_side), _HEAT_PALETTE, _HEAT_ALPHA)
+
+
+def _small_levels(values: NDArray[np.float32], max_side: int) -> NDArray[np.uint8]:
     height, width = values.shape
     size = _fit(width, height, max_side)
-    small = _resize(_reduce(values, *_factors(width, height, size, max_side)), size)
-    _save_palette(to, _levels(small), _HEAT_PALETTE)
+    return _levels(_resize(_reduce(values, *_factors(width, height, size, max_side)), size))
 
 
 def _fit(width: int, height: int, side: int) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """Everything that `clue scan` writes to its results folder.
 
-    DIR/masks/…  heatmaps/…  verdicts/…  previews/…  panels/…   the tree of the evidence, mirrored (see `names`)
+    DIR/masks/…  heatmaps/…  verdicts/…  previews/…  panels/…  synthetic/…   the tree of the evidence (see `names`)
     DIR/records.jsonl     one line per image or failure, append-only; of a locator the latest run's lines count
     DIR/summary.csv       one row per current record
     DIR/run.json          the latest run; earlier ones in DIR/runs/
@@ -33,14 +33,22 @@ from clue_cli.records import FailureRecord, ImageRecord, OutputPaths, RunRecord
 from clue_cli.results import names
 from clue_cli.results.explanations import EXPLANATIONS
 from clue_cli.results.folder import ResultsFolder, output_errors
-from clue_cli.results.pictures import PANELS, panels, write_heatmap, write_mask, write_panel, write_previews
+from clue_cli.results.pictures import (
+    PANELS,
+    panels,
+    write_heatmap,
+    write_mask,
+    write_overlay,
+    write_panel,
+    write_previews,
+)
 from clue_cli.results.reader import LOG, RUN, holds_results, read_run
 from clue_cli.results.record_log import MASKS, RecordLog, ResumeIndex, Stamp, image_digest, pictures
 from clue_cli.results.summary import write_summary
 
 LOCK, TORN, SUMMARY, PAGE = ".clue.lock", "records.torn", "summary.csv", "index.html"
-_HEATMAPS, _VERDICTS, _PREVIEWS, _PANELS = "heatmaps", "verdicts", "previews", "panels"
-_PICTURE_FOLDERS = frozenset({MASKS, _HEATMAPS, _VERDICTS, _PREVIEWS, _PANELS})
+_HEATMAPS, _VERDICTS, _PREVIEWS, _PANELS, _SYNTHETIC = "heatmaps", "verdicts", "previews", "panels", "synthetic"
+_PICTURE_FOLDERS = frozenset({MASKS, _HEATMAPS, _VERDICTS, _PREVIEWS, _PANELS, _SYNTHETIC})
 
 
 class ResultStore:
@@ -117,6 +125,7 @@ class ResultStore:
         previews: bool = True,
         panels: bool = False,
         thumbnail: bool = False,
+        synthetic: bool = False,
     ) -> OutputPaths:
         """The names of a page's files, reserved for it; to be asked for before the first of them is written.
 
@@ -140,6 +149,8 @@ class ResultStore:
             heat_overlay=name(_PREVIEWS, ".heat.png") if previews else None,
             outline=name(_PREVIEWS, ".outline.png") if previews else None,
             thumbnail=name(_PREVIEWS, ".thumb.jpg") if previews else None,
+            synthetic_heatmap=name(_SYNTHETIC, ".png") if heatmap and synthetic else None,
+            synthetic_overlay=name(_PREVIEWS, ".second.png") if previews and synthetic else None,
             embedded_thumbnail=name(_PREVIEWS, ".inside.png") if previews and thumbnail else None,
             **{panel: name(_PANELS, suffix) for panel, suffix in (PANELS if panels else {}).items()},
         )
@@ -170,6 +181,23 @@ class ResultStore:
         if outputs.embedded_thumbnail is not None and thumbnail is not None:
             with self._folder.create(outputs.embedded_thumbnail) as stream:
                 Image.fromarray(np.ascontiguousarray(thumbnail)).save(stream, "PNG")
+
+    def write_synthetic(self, outputs: OutputPaths, heatmap: NDArray[np.float32]) -> None:
+        """Write the heatmap of the second question and its overlay, before `write_image`; what `outputs` names of them.
+
+        Args:
+            heatmap: H×W in [0, 1], as displayed.
+
+        Raises:
+            OutputError: writing failed.
+            ValueError: the heatmap is not within [0, 1].
+        """
+        if outputs.synthetic_heatmap is not None:
+            with self._folder.create(outputs.synthetic_heatmap) as stream:
+                write_heatmap(stream, heatmap)
+        if outputs.synthetic_overlay is not None:
+            with self._folder.create(outputs.synthetic_overlay) as stream:
+                write_overlay(stream, heatmap)
 
     def write_panels(self, outputs: OutputPaths, photo: Photo) -> tuple[OutputPaths, list[str]]:
         """Make and write the maps of the classical methods, before `write_image`; nothing if `outputs` names none.

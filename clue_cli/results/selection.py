@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clue_cli.errors import UsageError
-from clue_cli.records import FailureRecord, ImageRecord
+from clue_cli.records import FailureRecord, ImageRecord, Verdict
 from clue_cli.results.summary import COLUMNS, Cell, cells
 
 _CONDITION = re.compile(r"\s*([a-z0-9_]+)\s*(<=|>=|!=|=|<|>|~)\s*(.*)", re.DOTALL)
@@ -22,7 +22,7 @@ _ORDERS: dict[str, Callable[[float, float], bool]] = {
 }
 _NUMBERS = (
     *("page", "page_count", "score", "confidence", "forged_area_ratio", "region_count", "width", "height"),
-    "byte_size",
+    *("byte_size", "synthetic_score", "synthetic_confidence"),
 )
 _LARGEST_LIST = 64 << 20
 
@@ -59,7 +59,7 @@ class Selection:
     """The records that meet all that is asked for; all of them if nothing is.
 
     Attributes:
-        only: verdicts, or `failure`; empty: any.
+        only: verdicts on edited regions, `generated`, or `failure`; empty: any.
         locators: those of the records; None: any.
         conditions: all of which must hold.
         missing: locators that no record had so far.
@@ -76,9 +76,8 @@ class Selection:
     def __call__(self, record: ImageRecord | FailureRecord) -> bool:
         """Whether the record is selected."""
         self.missing.discard(record.locator)
-        answer = record.verdict.value if isinstance(record, ImageRecord) else "failure"
         return (
-            (not self.only or answer in self.only)
+            (not self.only or not _answers(record).isdisjoint(self.only))
             and (self.locators is None or record.locator in self.locators)
             and all(condition(record) for condition in self.conditions)
         )
@@ -90,6 +89,13 @@ class Selection:
         parts = [f"only {', '.join(self.only)}"] if self.only else []
         parts += [] if self.locators is None else [f"a list of {len(self.locators):,} locators"]
         return "; ".join([*parts, *map(str, self.conditions)])
+
+
+def _answers(record: ImageRecord | FailureRecord) -> set[str]:
+    if isinstance(record, FailureRecord):
+        return {"failure"}
+    generated = record.synthetic is not None and record.synthetic.verdict is Verdict.GENERATED
+    return {record.verdict.value, *({Verdict.GENERATED.value} if generated else ())}
 
 
 def condition(text: str) -> Condition:

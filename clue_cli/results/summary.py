@@ -14,17 +14,52 @@ from clue_cli.records import FailureRecord, ImageRecord
 
 Cell = str | int | float | None
 
+NOT_ASKED = "not_asked"
+NOT_ASKED_REASON = (
+    "whether the whole picture was generated was not asked (--also synthetic asks it); the verdict is about edited "
+    "regions alone"
+)
+
 _COLUMNS: dict[str, tuple[str, Callable[[ImageRecord], Cell], Callable[[FailureRecord], Cell]]] = {
     "kind": ("`image` or `failure`.", lambda r: r.kind, lambda r: r.kind),
     "locator": ("Where it is.", lambda r: r.locator, lambda r: r.locator),
     "page": ("Page or frame number from 0; empty for a whole file.", lambda r: r.page, lambda r: r.page),
     "page_count": ("How many pages or frames the file holds.", lambda r: r.page_count, lambda r: r.page_count),
-    "verdict": ("`forged`, `no_evidence` or `inconclusive`.", lambda r: r.verdict.value, lambda r: None),
+    "verdict": (
+        "Was a part of the picture edited: `forged`, `no_evidence` (of an edited region) or `inconclusive`.",
+        lambda r: r.verdict.value,
+        lambda r: None,
+    ),
     "score": ("Raw image-level score, 0 to 1.", lambda r: r.score, lambda r: None),
     "confidence": ("Calibrated probability that the verdict is right.", lambda r: r.confidence, lambda r: None),
     "forged_area_ratio": ("Marked pixels / all pixels, 0 to 1.", lambda r: r.forged_area_ratio, lambda r: None),
     "region_count": ("How many regions are marked.", lambda r: r.region_count, lambda r: None),
     "reason": ("Why this verdict, or why it failed.", lambda r: r.reason, lambda r: r.message),
+    "synthetic_verdict": (
+        "Was the whole picture generated: `generated`, `no_evidence`, `inconclusive`, or `not_asked`.",
+        lambda r: NOT_ASKED if r.synthetic is None else r.synthetic.verdict.value,
+        lambda r: None,
+    ),
+    "synthetic_score": (
+        "Raw score of the method, 0 to 1; empty if it was not asked or could not judge the picture.",
+        lambda r: None if r.synthetic is None else r.synthetic.score,
+        lambda r: None,
+    ),
+    "synthetic_confidence": (
+        "Calibrated probability that `synthetic_verdict` is right.",
+        lambda r: None if r.synthetic is None else r.synthetic.confidence,
+        lambda r: None,
+    ),
+    "synthetic_method": (
+        "Name of the method that answered.",
+        lambda r: None if r.synthetic is None else r.synthetic.method,
+        lambda r: None,
+    ),
+    "synthetic_reason": (
+        "Why this answer, or that the question was not asked.",
+        lambda r: NOT_ASKED_REASON if r.synthetic is None else r.synthetic.reason,
+        lambda r: None,
+    ),
     "failure_code": ("Why it failed, as a stable name.", lambda r: None, lambda r: r.code.value),
     "failure_step": ("The step at which it failed.", lambda r: None, lambda r: r.step.value),
     "advice": ("What can be done about the failure.", lambda r: None, lambda r: r.advice),

@@ -46,6 +46,7 @@ class FailOn(StrEnum):
     """What `--fail-on` can turn into an exit code of its own."""
 
     FORGED = "forged"
+    GENERATED = "generated"
     UNREAD = "unread"
 
 
@@ -130,6 +131,8 @@ class ScanOptions(NetworkOptions):
         network: dict[str, Setting] = {"model": self.model, "dtype": self.dtype.value, "batch": self.batch}
         if self.compile is not None:
             network["compile"] = self.compile.value
+        if self.synthetic is not None:
+            network["also"] = printable(f"synthetic:{self.synthetic}")
         return network | self._judging() | walking | self._limits() | {"decode_timeout": self.decode_timeout}
 
     def stamp(self, model_digest: str, dtype: str, settings: dict[str, Setting] | None = None) -> Stamp:

@@ -34,6 +34,7 @@ from model.verdict import FoundRegion, Judgment
 
 if TYPE_CHECKING:
     from clue_cli.evidence.hash_lists import HashList
+    from clue_cli.scan.synthetic import SecondAnswer
 
 
 def image_record(
@@ -48,6 +49,7 @@ def image_record(
     tile: TileSpec,
     missing: Sequence[str] = (),
     seconds_write: float,
+    synthetic: SecondAnswer | None = None,
 ) -> ImageRecord:
     """The record of one judged image, before the store adds what only it knows.
 
@@ -55,6 +57,7 @@ def image_record(
         calibration: as used.
         own: the calibration file that it came from, if it is not the model's.
         missing: which panels could not be made, in words.
+        synthetic: the answer to the second question; None: it was not asked.
     """
     height, width = photo.displayed(photo.pixels).shape[:2]
     left, top = (0, 0) if photo.rows is None else photo.box_of_rows(*photo.rows)[:2]
@@ -78,11 +81,13 @@ def image_record(
                 no_evidence_below=calibration.no_evidence_below,
                 p_value=own.p_value(judgment.score) if own and calibration.knows_size(megapixels) else None,
             )
-        },
+        }
+        | ({} if synthetic is None else {Question.SYNTHETIC: synthetic.answer}),
         findings=sorted(
             [
                 *pixel_findings(judgment, left, top, "the picture" if photo.rows is None else "what was examined"),
                 *_size_finding(megapixels, calibration),
+                *(() if synthetic is None else synthetic.findings),
                 *photo.findings,
                 *(Finding(kind="panel_not_made", source=Origin.PIXELS, statement=text) for text in missing),
             ],
@@ -121,11 +126,20 @@ def _box(x: int, y: int, width: int, height: int) -> BoundingBox:
     return BoundingBox(x=x, y=y, width=width, height=height)
 
 
+def doubt_of(photo: Photo, learned: str = "the model") -> str | None:
+    """Why no verdict but inconclusive can be given on what is there of a picture, in words; None: one can.
+
+    Args:
+        learned: what judges it, in words.
+    """
+    if any(finding.kind == VIDEO_FRAME for finding in photo.findings):
+        return f"it is a frame of a video, and {learned} did not learn from videos"
+    return photo.doubt
+
+
 def doubted(judgment: Judgment, photo: Photo) -> Judgment:
     """The judgment, or an inconclusive one for a picture whose file is in doubt, or a frame of a video."""
-    doubt = photo.doubt
-    if any(finding.kind == VIDEO_FRAME for finding in photo.findings):
-        doubt = "it is a frame of a video, and the model did not learn from videos"
+    doubt = doubt_of(photo)
     if doubt is None or judgment.verdict == "inconclusive":
         return judgment
     return replace(judgment, verdict="inconclusive", reason=f"{doubt} ({judgment.reason})", confidence=None)

@@ -27,7 +27,7 @@ from clue_cli.evidence.selection import Selection
 from clue_cli.evidence.streams import ArchiveLimits, DecodeLimits
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
 from clue_cli.machine import library_versions
-from clue_cli.networks import Network, Unpredicted, find_devices, find_model, networks_for
+from clue_cli.networks import Network, Unpredicted, find_devices, find_method, find_model, networks_for
 from clue_cli.records import FailureCode, FailureRecord, FileIdentity, ModelInfo, RunRecord, Step
 from clue_cli.report import write_report
 from clue_cli.results.folder import output_errors
@@ -46,12 +46,17 @@ from clue_cli.scan.assemble import (
 from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.scan.calibration_file import load as load_calibration
 from clue_cli.scan.run_log import RunLog
+from clue_cli.scan.synthetic import second_answer, uncalibrated_method
 from clue_cli.terminal import printable
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint
 from model.predictor import OutOfMemory, Prediction
 from model.reporter import Reporter
+from model.synthetic import Method
 from model.verdict import judge
+
+SECOND_BYTES_PER_PIXEL = 12
+"""Of one image of which the second question is asked: 4 of its heatmap, and what encoders copy."""
 
 WEAK_HASHES = (
     "The list of --known has MD5 or SHA-1 hashes. A file can be made that has the hash of a harmless one, and it is "
@@ -100,13 +105,13 @@ def scan(
 
     Raises:
         NothingToScanError: a path does not exist.
-        WeightsError: the model is missing or damaged.
+        WeightsError: the model, or the method of the second question, is missing or damaged.
         UsageError: no such device; a calibration that cannot be used; evidence and results folder overlap.
         OutputError: the results folder cannot be written.
     """
     if paths or not options.listed:
         check_paths(paths)
-    checkpoint = find_model(options.model)
+    checkpoint, method = find_model(options.model), find_method(options)
     own = None if options.calibration is None else load_calibration(options.calibration, checkpoint.digest)
     devices, dtype = find_devices(options, options.dtype if own is None else own.dtype(options.dtype))
     calibration = checkpoint.calibration if own is None else own.applied_to(checkpoint.calibration)
@@ -115,18 +120,19 @@ def scan(
     stop = stop or threading.Event()
     with ResultStore(out, [*paths, *options.listed]) as store:
         number_format = str(dtype).removeprefix("torch.")
-        log = RunLog(paths, options, checkpoint, calibration, ",".join(devices), number_format, progress, own)
+        log = RunLog(paths, options, checkpoint, calibration, ",".join(devices), number_format, progress, own, method)
         for warning in [
             *store.begin(log.run, log.stamp, overwrite=options.overwrite),
             *(own.warnings(devices[0]) if own else uncalibrated(calibration)),
+            *uncalibrated_method(method),
             *([printable(checkpoint.note)] if checkpoint.note else []),
             *([WEAK_HASHES] if options.known and options.known.is_weak else []),
         ]:
             log.warn(warning)
         log.begin()
         with _failing_visibly(store, log):
-            with networks_for(checkpoint, devices, dtype, options, log.warn) as networks:
-                run = _Scan(paths, out, options, checkpoint, calibration, own, store, log, stop, networks)
+            with networks_for(checkpoint, devices, dtype, options, log.warn, method) as networks:
+                run = _Scan(paths, out, options, checkpoint, calibration, own, method, store, log, stop, networks)
                 run.flow.run(run.pool, run.reader)
             for warning in store.other_libraries(log.taken_over, library_versions()):
                 log.warn(warning)
@@ -166,13 +172,14 @@ class _Scan:
         checkpoint: Checkpoint,
         calibration: Calibration,
         own: OwnCalibration | None,
+        method: Method | None,
         store: ResultStore,
         log: RunLog,
         stop: threading.Event,
         networks: list[Network],
     ) -> None:
         self.paths, self.out, self.options, self.stop = paths, out, options, stop
-        self.calibration, self.own, self.store, self.log = calibration, own, store, log
+        self.calibration, self.own, self.method, self.store, self.log = calibration, own, method, store, log
         self.tile = checkpoint.preset.tile
         self.model = ModelInfo(
             name=printable(checkpoint.name),
@@ -332,6 +339,9 @@ class _Scan:
         except ValueError as error:
             self._fail_photo(photo, Step.PREDICT, FailureCode.NOT_FINITE, f"No verdict: {error}.")
             return
+        said = prediction.synthetic
+        second = None if self.method is None or said is None else second_answer(said, self.method, photo)
+        second_map = None if second is None or second.heatmap is None else photo.in_full(second.heatmap)
         outputs = self.store.outputs(
             photo.locator,
             photo.page,
@@ -340,11 +350,14 @@ class _Scan:
             previews=self.options.previews,
             panels=self.options.panels,
             thumbnail=photo.thumbnail is not None,
+            synthetic=second_map is not None,
         )
         heatmap, mask = photo.in_full(heatmap), photo.in_full(finding.mask)
         shown = hatched(photo.displayed(photo.pixels), [photo.box_of_rows(*rows) for rows in photo.not_examined])
         thumbnail = None if photo.thumbnail is None else photo.displayed(photo.thumbnail)
         self.store.write_previews(outputs, shown, heatmap, mask, thumbnail)
+        if second_map is not None:
+            self.store.write_synthetic(outputs, second_map)
         outputs, missing = self.store.write_panels(outputs, photo)
         record = image_record(
             photo,
@@ -356,6 +369,7 @@ class _Scan:
             own=self.own,
             tile=self.tile,
             missing=missing,
+            synthetic=second,
             seconds_write=time.perf_counter() - started,
         )
         self.log.record(self.store.write_image(record, mask, heatmap))
@@ -373,4 +387,5 @@ class _Scan:
     def _cost(self, photo: Photo) -> int:
         pixels = photo.pixels.size // 3
         own = PANEL_BYTES_PER_PIXEL if self.options.panels and pixels <= PANEL_MEGAPIXELS * 1e6 else 0
-        return pixels * (BYTES_PER_PIXEL + own)
+        second = 0 if self.method is None else SECOND_BYTES_PER_PIXEL
+        return pixels * (BYTES_PER_PIXEL + own + second)

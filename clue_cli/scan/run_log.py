@@ -25,11 +25,13 @@ from clue_cli.progress import duration
 from clue_cli.records import Counts, FailureCode, FailureRecord, ImageRecord, RunRecord, Step, Verdict
 from clue_cli.scan import FailOn, ScanOptions
 from clue_cli.scan.calibration_file import OwnCalibration
+from clue_cli.scan.synthetic import judging, method_info
 from clue_cli.terminal import counted
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint
 from model.rectified_flow import noise_levels
 from model.reporter import Reporter
+from model.synthetic import Method
 
 
 class RunLog:
@@ -43,6 +45,7 @@ class RunLog:
         device, dtype: where and how the network runs; several devices are joined by commas.
         reporter: receives the events.
         own: the calibration file that was given, if any.
+        method: that answers the second question; None: it is not asked.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class RunLog:
         dtype: str,
         reporter: Reporter,
         own: OwnCalibration | None = None,
+        method: Method | None = None,
     ) -> None:
         self.device, self.dtype = device, dtype
         self.noise_levels = [round(level, 6) for level in noise_levels(checkpoint.preset.noise)]
@@ -83,6 +87,7 @@ class RunLog:
                 "overlap": tile.overlap,
                 "device": re.split("[:,]", device)[0],
                 "calibration": None if own is None else own.sha256,
+                **judging(method),
             },
         )
         self.run = RunRecord(
@@ -110,6 +115,7 @@ class RunLog:
                 "score_threshold": calibration.score_threshold,
                 "no_evidence_below": calibration.no_evidence_below,
             },
+            synthetic=None if method is None else method_info(method),
             settings={
                 **options.settings(),
                 "model": _printable(options.model),
@@ -198,6 +204,7 @@ class RunLog:
             if isinstance(record, ImageRecord):
                 self._counts["images"] += 1
                 self._counts[record.verdict.value] += 1
+                self._counts[_second_count(record)] += 1
                 if not resumed:
                     self._computed += 1
                     for step in self._steps:
@@ -292,8 +299,16 @@ class RunLog:
         rows = [
             ("images", f"{counts.images:,}", ""),
             ("forged", f"{counts.forged:,}", "bold red" if counts.forged else ""),
-            ("no evidence", f"{counts.no_evidence:,}", ""),
+            ("no evidence of an edited region", f"{counts.no_evidence:,}", ""),
             ("inconclusive", f"{counts.inconclusive:,}", ""),
+        ]
+        if run.synthetic is not None:
+            rows += [
+                ("generated as a whole", f"{counts.generated:,}", "bold red" if counts.generated else ""),
+                ("no evidence of a generated picture", f"{counts.synthetic_no_evidence:,}", ""),
+                ("inconclusive whether generated", f"{counts.synthetic_inconclusive:,}", ""),
+            ]
+        rows += [
             ("failures", f"{counts.failures:,}", "red" if counts.failures else ""),
             ("not pictures", f"{counts.not_pictures:,} of {counts.files:,} files", ""),
         ]
@@ -309,13 +324,16 @@ class RunLog:
             slowest = sorted(self._steps.items(), key=lambda step: -step[1])[:2]
             rows.append(("slowest steps", ", ".join(f"{name} {total / n:.2f} s/image" for name, total in slowest), ""))
         self._reporter.summary(f"Scan {run.status}", [*rows, ("page", str(out / "index.html"), "")])
+        if counts.synthetic_not_asked:
+            self._reporter.note(not_asked(counts.synthetic_not_asked, counts.images))
         if words := not_opened(run.not_opened):
             self._reporter.note(f"NOT EXAMINED: {words}", "warning")
 
     def _status(self) -> str:
         counts = self._counts
         reused = f" · {counts['resumed']:,} reused" if counts["resumed"] else ""
-        return f"{counts[Verdict.FORGED.value]:,} forged · {counts['failures']:,} failed{reused}"
+        generated = f" · {counts[Verdict.GENERATED.value]:,} generated" if self.run.synthetic is not None else ""
+        return f"{counts[Verdict.FORGED.value]:,} forged{generated} · {counts['failures']:,} failed{reused}"
 
     def _unchanged(self, finished: bool) -> bool | None:
         # Archives are hashed again when all is read; a run that was cut short did not come to that.
@@ -377,6 +395,23 @@ def _machine() -> dict[str, str | int | float | None]:
     }
 
 
+def _second_count(record: ImageRecord) -> str:
+    """The field of `Counts` that counts the record's answer to the second question."""
+    if record.synthetic is None:
+        return "synthetic_not_asked"
+    verdict = record.synthetic.verdict
+    return verdict.value if verdict is Verdict.GENERATED else f"synthetic_{verdict.value}"
+
+
+def not_asked(count: int, images: int) -> str:
+    """What `no evidence` does not say where the second question was not asked, in words."""
+    of = "" if count == images else f" of {count:,} of {images:,} images"
+    return (
+        f"Whether whole pictures were generated was not asked{of} (--also synthetic asks it): “no evidence” means no "
+        "evidence of an edited region."
+    )
+
+
 def exit_code(counts: Counts, *, interrupted: bool, fail_on: Collection[FailOn] = (), not_opened: int = 0) -> ExitCode:
     """The exit code of a run that came to its end or was stopped; precedence as in `clue_cli.errors`.
 
@@ -388,7 +423,7 @@ def exit_code(counts: Counts, *, interrupted: bool, fail_on: Collection[FailOn] 
     """
     if interrupted:
         return ExitCode.INTERRUPTED
-    if FailOn.FORGED in fail_on and counts.forged:
+    if (FailOn.FORGED in fail_on and counts.forged) or (FailOn.GENERATED in fail_on and counts.generated):
         return ExitCode.FORGED_FOUND
     if counts.failures or (FailOn.UNREAD in fail_on and not_opened):
         return ExitCode.SOME_FAILED

@@ -99,7 +99,16 @@ def describe(name_or_path: str) -> Method:
         MethodError: there is none, it is damaged, or its base is missing or another one.
     """
     kind = NAMED.get(name_or_path) or kind_of_folder(Path(name_or_path))
-    described: Method = import_module(f"{__name__}.{KINDS[kind]}").describe(name_or_path)
+    module = f"{__name__}.{KINDS[kind]}"
+    try:
+        found = import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise MethodError(
+            f"the method {name_or_path} is of the kind {kind}, which this version does not have"
+        ) from error
+    described: Method = found.describe(name_or_path)
     return described
 
 

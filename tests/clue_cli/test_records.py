@@ -27,7 +27,76 @@ def test_a_record_comes_back_from_its_json_as_it_was() -> None:
     assert RECORD.validate_json(record.model_dump_json()) == record
 
 
-def test_the_headline_is_that_of_the_strongest_answer() -> None:
+def second(verdict: Verdict, **changes: Any) -> Answer:
+    fields: dict[str, Any] = {
+        "verdict": verdict,
+        "reason": "r",
+        "score": 0.9,
+        "score_threshold": 0.8,
+        "no_evidence_below": 0.3,
+        "method": "traces",
+        "method_digest": "7e" * 32,
+        "parts": {"early": 0.5},
+    }
+    return Answer(**{**fields, **changes})
+
+
+def with_second(answer: Answer) -> str:
+    record = image(verdict=Verdict.NO_EVIDENCE, score=0.1)
+    content = json.loads(record.model_dump_json())
+    content["verdicts"]["synthetic"] = json.loads(answer.model_dump_json())
+    return json.dumps(content)
+
+
+def test_two_answers_are_never_mixed() -> None:
+    record = RECORD.validate_json(with_second(second(Verdict.GENERATED)))
+    assert isinstance(record, ImageRecord) and record.synthetic is not None
+    assert (record.verdict, record.score, record.not_asked) == (Verdict.NO_EVIDENCE, 0.1, [])
+    assert (record.synthetic.verdict, record.synthetic.parts) == (Verdict.GENERATED, {"early": 0.5})
+    assert RECORD.validate_json(record.model_dump_json()) == record
+    assert image().not_asked == [Question.SYNTHETIC] and image().synthetic is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [second(Verdict.FORGED), second(Verdict.GENERATED, method=None), second(Verdict.GENERATED, method_digest=None)],
+)
+def test_what_is_no_answer_to_the_second_question_is_refused(answer: Answer) -> None:
+    with pytest.raises(ValidationError):
+        RECORD.validate_json(with_second(answer))
+
+
+@pytest.mark.parametrize(
+    "answers", [{"synthetic": second(Verdict.GENERATED)}, {"localization": second(Verdict.GENERATED)}]
+)
+def test_the_first_question_is_always_answered_with_its_own_words(answers: dict[str, Answer]) -> None:
+    content = json.loads(image().model_dump_json())
+    content["verdicts"] = {name: json.loads(answer.model_dump_json()) for name, answer in answers.items()}
+    with pytest.raises(ValidationError):
+        RECORD.validate_json(json.dumps(content))
+
+
+def test_an_answer_without_a_score_is_one_to_the_second_question_only() -> None:
+    assert RECORD.validate_json(with_second(second(Verdict.INCONCLUSIVE, score=None)))
+    content = json.loads(image().model_dump_json())
+    content["verdicts"]["localization"]["score"] = None
+    with pytest.raises(ValidationError):
+        RECORD.validate_json(json.dumps(content))
+
+
+def test_a_record_of_schema_2_1_is_read_as_one_of_which_the_second_question_was_not_asked() -> None:
+    content = json.loads(image().model_dump_json()) | {"schema_version": "2.1"}
+    del content["not_asked"]
+    for name in ("method", "method_digest", "calibration", "parts"):
+        del content["verdicts"]["localization"][name]
+    for name in ("synthetic_heatmap", "synthetic_overlay"):
+        del content["outputs"][name]
+    read = RECORD.validate_json(json.dumps(content))
+    assert isinstance(read, ImageRecord) and read.not_asked == [Question.SYNTHETIC]
+    assert read.model_copy(update={"schema_version": SCHEMA_VERSION}) == image()
+
+
+def test_the_headline_is_the_answer_to_the_first_question() -> None:
     record = image(verdict=Verdict.INCONCLUSIVE, score=0.4, reason="Too small.", confidence=None)
     written = json.loads(record.model_dump_json())
     assert {name: written[name] for name in ("verdict", "score", "reason", "confidence")} == {

@@ -53,6 +53,7 @@ function showRecord(row, detail) {
   const [read, decode, predict, write] = detail.seconds.map((value) => `${fixed(value, 3)} s`);
   const sections = [
     findings(detail.findings),
+    secondFacts(row, detail.second),
     explanations(detail.explanations),
     pairs("File", [
       ["SHA-256", sha, "code"], ["Size", bytes(size)], ["Type by content", sniffed],
@@ -69,6 +70,7 @@ function showRecord(row, detail) {
     pairs("Results as files", [
       ["Mask", link(detail.urls.mask, "PNG, 0 or 255")],
       ["Heatmap", link(detail.urls.heatmap, "PNG, 16 bit")],
+      ["Heatmap of the second question", link(detail.urls.synthetic_heatmap, "PNG, 16 bit")],
       ["Verdict", link(detail.urls.verdict, "JSON")],
     ]),
   ];
@@ -89,6 +91,26 @@ function showRecord(row, detail) {
     pairs("Time", [["Reading", read], ["Decoding", decode], ["Model", predict], ["Writing", write]]),
   ];
   $("how").replaceChildren(...how.filter(Boolean));
+}
+function showSecond(row, detail) {
+  const second = detail.second;
+  $("detail-second").replaceChildren(el("span", null, "Was the whole picture generated? "), verdict(row[SECOND], SECONDS),
+    name(second ? second.reason : "The verdict above is about edited regions alone: it is no evidence for or against a generated picture."));
+  $("second-layer").hidden = !detail.urls.synthetic_overlay;
+  setPicture($("second"), detail.urls.synthetic_overlay);
+  const layer = $("layers").elements.layer;
+  if (!detail.urls.synthetic_overlay && layer.value === "second") layer.value = "over";
+}
+function secondFacts(row, second) {
+  if (!second) return null;
+  return pairs("Was the whole picture generated?", [
+    ["Answer", SECONDS[row[SECOND]]],
+    ["Score", row[SECOND_SCORE] === null ? "none" : fixed(row[SECOND_SCORE], 4)],
+    ["Thresholds", `${second.thresholds[0]} and ${second.thresholds[1]}`],
+    ["Confidence", second.confidence === null ? "not given" : confidence(second.confidence)],
+    ["Method", second.method], ["Method digest", second.digest, "code"], ["Calibration", second.calibration],
+    ...second.parts,
+  ]);
 }
 function placed(box, row, x, y, width, height) {
   box.style.left = `${(100 * x) / row[WIDTH]}%`;
@@ -186,17 +208,23 @@ function showLayers() {
   $("black").hidden = !["heat", "mask"].includes(layer);
   $("mask").hidden = layer !== "mask";
   $("heat").hidden = !["over", "heat"].includes(layer) || !$("heat").hasAttribute("src");
+  $("second").hidden = layer !== "second" || !$("second").hasAttribute("src");
+  $("second").style.opacity = opacity / 100;
   $("heat").style.opacity = layer === "heat" ? 1 : opacity / 100;
   $("outline").hidden = !form.outline.checked || !$("outline").hasAttribute("src");
   $("boxes").hidden = !form.boxes.checked;
   $("stage").style.setProperty("--wipe", `${wipe}%`);
   $("stage").style.setProperty("--zoom", form.zoom.value);
-    form.opacity.disabled = layer !== "over";
+  form.opacity.disabled = !["over", "second"].includes(layer);
   $("wipe-text").textContent = `${wipe} %`;
   form.wipe.setAttribute("aria-valuetext", `the first ${wipe} percent of the width without marks`);
   $("opacity-text").textContent = `${opacity} %`;
+  $("legend-text").textContent = layer === "second"
+    ? "evidence that the whole picture was generated, on the method’s own scale; low values are not drawn"
+    : "probability that a pixel belongs to an edited region; low values are not drawn";
   $("caption").textContent = {
     over: "The image with the heatmap", heat: "The heatmap alone", mask: "The mask alone", none: "The image",
+    second: "The image with what the method of the second question found, where it speaks for a generated picture",
   }[layer] + (form.outline.checked ? " and the outline of the mask" : "") + "." + (stretched ? " Stretched: the image is a narrow strip." : "");
 }
 function showDetail(i) {
@@ -219,7 +247,7 @@ function showDetail(i) {
   }
   const row = images[i], detail = detailOf(i);
   $("detail-title").replaceChildren(name(shownName(row)));
-  $("detail-verdict").replaceChildren(verdict(row[VERDICT]), name(detail.reason));
+  $("detail-verdict").replaceChildren(el("span", null, "Was a part of the picture edited? "), verdict(row[VERDICT]), name(detail.reason));
   const figures = [
     ["Score", fixed(row[SCORE], 4), `threshold ${detail.thresholds[1]}`],
     ["Confidence", confidence(row[CONFIDENCE]), row[CONFIDENCE] === null ? "not given" : "that the verdict is right"],
@@ -229,6 +257,7 @@ function showDetail(i) {
   ];
   $("detail-numbers").replaceChildren(...figures.map(([label, value, note]) =>
     el("div", null, el("dt", null, label), el("dd", null, value, el("small", null, note)))));
+  showSecond(row, detail);
   showRegions(row, detail);
   showPictures(row, detail);
   showMissing(row, detail);

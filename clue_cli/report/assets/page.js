@@ -60,7 +60,7 @@ listen($("filters"), "input", (event) => go({ [event.target.name]: event.target.
 listen($("filters"), "submit", (event) => event.preventDefault());
 listen($("filters"), "reset", (event) => {
   event.preventDefault();
-  go({ q: "", verdict: "", smin: "", smax: "", amin: "", p: "1" });
+  go({ q: "", verdict: "", second: "", smin: "", smax: "", amin: "", p: "1" });
 });
 listen($("table").tHead, "click", (event) => {
   const button = event.target.closest("button");
@@ -80,7 +80,8 @@ listen($("pager"), "click", (event) => {
 for (const anchor of document.querySelectorAll("a.filter")) {
   listen(anchor, "click", (event) => {
     event.preventDefault();
-    go({ ...DEFAULTS, n: state.n, verdict: new URLSearchParams(anchor.hash.slice(1)).get("verdict") });
+    const wanted = new URLSearchParams(anchor.hash.slice(1));
+    go({ ...DEFAULTS, n: state.n, verdict: wanted.get("verdict") || "", second: wanted.get("second") || "" });
     $("images").scrollIntoView();
     $("table").focus({ preventScroll: true });
   });

@@ -1,5 +1,5 @@
 // ---- The state of the view is the fragment of the address, so that a view can be linked. ----
-const DEFAULTS = { q: "", verdict: "", smin: "", smax: "", amin: "", sort: "verdict", dir: "", p: "1", n: "50", image: "", page: "" };
+const DEFAULTS = { q: "", verdict: "", second: "", smin: "", smax: "", amin: "", sort: "verdict", dir: "", p: "1", n: "50", image: "", page: "" };
 let state = { ...DEFAULTS };
 
 function readState() {
@@ -9,6 +9,7 @@ function readState() {
   if (!(state.sort in SORTS)) state.sort = DEFAULTS.sort;
   if (!["50", "100", "250", "1000"].includes(state.n)) state.n = DEFAULTS.n;
   if (!(state.verdict in VERDICTS)) state.verdict = "";
+  if (!(state.second in SECONDS)) state.second = "";
 }
 function address(changes) {
   const next = { ...state, ...changes };
@@ -37,19 +38,22 @@ function go(changes, push) {
 }
 
 // ---- The table ----
+// What was generated as a whole comes behind what is forged, whatever its verdict on edited regions.
+const rank = (row) => (row[SECOND] === "generated" ? Math.min(0.5, RANK[row[VERDICT]]) : RANK[row[VERDICT]]);
 const collator = new Intl.Collator("en", { numeric: true });
 const SORTS = {
   name: (a, b) => collator.compare(a[NAME], b[NAME]) || a[PAGE] - b[PAGE],
-  verdict: (a, b) => RANK[a[VERDICT]] - RANK[b[VERDICT]],
+  verdict: (a, b) => rank(a) - rank(b),
+  second: (a, b) => SECOND_RANK[a[SECOND]] - SECOND_RANK[b[SECOND]] || (b[SECOND_SCORE] || 0) - (a[SECOND_SCORE] || 0),
   score: (a, b) => a[SCORE] - b[SCORE],
   confidence: (a, b) => a[CONFIDENCE] - b[CONFIDENCE],
   area: (a, b) => a[AREA] - b[AREA],
   regions: (a, b) => a[REGIONS] - b[REGIONS],
   size: (a, b) => a[WIDTH] * a[HEIGHT] - b[WIDTH] * b[HEIGHT],
 };
-const SORT_NAMES = { name: "name", verdict: "verdict and score", score: "score", confidence: "confidence", area: "forged area",
+const SORT_NAMES = { name: "name", verdict: "verdict and score", second: "whether generated", score: "score", confidence: "confidence", area: "forged area",
   regions: "number of regions", size: "number of pixels" };
-const falls = (sort) => !["name", "verdict"].includes(sort);
+const falls = (sort) => !["name", "verdict", "second"].includes(sort);
 const descending = () => (state.dir ? state.dir === "desc" : falls(state.sort));
 let view = [];
 let viewKey = null;
@@ -59,7 +63,7 @@ function bound(text, otherwise) {
   return Number.isFinite(value) ? value : otherwise;
 }
 function updateView() {
-  const key = JSON.stringify([state.q, state.verdict, state.smin, state.smax, state.amin, state.sort, state.dir]);
+  const key = JSON.stringify([state.q, state.verdict, state.second, state.smin, state.smax, state.amin, state.sort, state.dir]);
   if (key === viewKey) return;
   viewKey = key;
   const wanted = state.q.toLowerCase();
@@ -68,6 +72,7 @@ function updateView() {
   for (let i = 0; i < images.length; i += 1) {
     const row = images[i];
     if (state.verdict && row[VERDICT] !== state.verdict) continue;
+    if (state.second && row[SECOND] !== state.second) continue;
     if (row[SCORE] < low || row[SCORE] > high || row[AREA] < area) continue;
     if (wanted && !row[NAME].toLowerCase().includes(wanted)) continue;
     view.push(i);
@@ -98,8 +103,10 @@ function tableRow(i) {
     el("td", { class: "name" }, el("a", { href: addressOf(i) }, name(row[NAME])),
       row[PAGES] > 1 ? el("small", null, `page ${row[PAGE] + 1} of ${row[PAGES]}`) : null,
       row[NOTE] ? el("small", null, row[NOTE]) : null,
-      el("span", { class: "narrow" }, verdict(row[VERDICT]))),
+      el("span", { class: "narrow" }, verdict(row[VERDICT])),
+      el("span", { class: "narrow" }, "Whole picture generated: ", verdict(row[SECOND], SECONDS))),
     el("td", { class: "c-verdict" }, verdict(row[VERDICT])),
+    el("td", { class: "c-second" }, verdict(row[SECOND], SECONDS)),
     el("td", { class: "num" }, fixed(row[SCORE], 3)),
     el("td", { class: "num c-confidence" }, confidence(row[CONFIDENCE])),
     el("td", { class: "num c-area" }, percent(row[AREA], 2)),
@@ -110,6 +117,7 @@ function tableRow(i) {
 function describeFilters() {
   return [
     state.q && `name contains “${state.q}”`, state.verdict && `verdict ${VERDICTS[state.verdict].toLowerCase()}`,
+    state.second && `whole picture generated: ${SECONDS[state.second].toLowerCase()}`,
     state.smin && `score from ${state.smin}`, state.smax && `score to ${state.smax}`, state.amin && `forged area from ${state.amin} %`,
   ].filter(Boolean).join(", ");
 }

@@ -1,8 +1,11 @@
 // The order of the fields in a row of the table of images, and of failures: see `image_row` and `failure_row` in report/__init__.py.
-const [NAME, PAGE, PAGES, VERDICT, SCORE, CONFIDENCE, AREA, REGIONS, WIDTH, HEIGHT, THUMB, NOTE] = Array(12).keys();
+const [NAME, PAGE, PAGES, VERDICT, SCORE, CONFIDENCE, AREA, REGIONS, WIDTH, HEIGHT, THUMB, NOTE, SECOND, SECOND_SCORE] = Array(14).keys();
 const [F_NAME, F_PAGE, F_STEP, F_CODE, F_MESSAGE, F_ADVICE, F_SHA] = Array(7).keys();
 const VERDICTS = { forged: "Forged", inconclusive: "Inconclusive", no_evidence: "No evidence" };
 const RANK = { forged: 0, inconclusive: 1, no_evidence: 2 };
+// The second question: was the whole picture generated?
+const SECONDS = { generated: "Generated", inconclusive: "Inconclusive", no_evidence: "No evidence", not_asked: "Not asked" };
+const SECOND_RANK = { generated: 0, inconclusive: 1, no_evidence: 2, not_asked: 3 };
 const FAILURES_AT_ONCE = 200;
 
 const $ = (id) => document.getElementById(id);
@@ -36,6 +39,6 @@ function percent(ratio, digits) {
 const confidence = (value) => (value === null ? "–" : value > 0.99 ? "> 99 %" : `${Math.round(value * 100)} %`);
 const shownName = (row) => row[NAME] + (row[PAGES] > 1 ? `, page ${row[PAGE] + 1} of ${row[PAGES]}` : "");
 const bytes = (count) => `${number(count)} bytes`;
-function verdict(code) {
-  return el("span", { class: `verdict ${code}` }, el("i", { class: "mark", "aria-hidden": "true" }), VERDICTS[code]);
+function verdict(code, words = VERDICTS) {
+  return el("span", { class: `verdict ${code}` }, el("i", { class: "mark", "aria-hidden": "true" }), words[code]);
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from clue_cli.evidence import content_credentials
-from clue_cli.evidence.content_credentials import MARK, credential_findings
+from clue_cli.evidence.content_credentials import MARK, _said, credential_findings
 from clue_cli.evidence.decode import Page, decode_pages
 from clue_cli.evidence.streams import DecodeLimits
 from clue_cli.records import Finding, Weight
@@ -48,6 +48,24 @@ def test_sound_credentials_hold_and_say_what_was_done(signed: bytes) -> None:
     assert "Whether the signer is who it claims to be was not checked" in first.statement
     assert "with Example Editor: created (digitalCapture); edited, “erased\ufffd a bin”" in second.statement
     assert second.weight is Weight.SUPPORTS_EDIT
+
+
+@pytest.mark.parametrize(
+    ("action", "source", "code"),
+    [
+        ("c2pa.created", "trainedAlgorithmicMedia", "trainedAlgorithmicMedia"),
+        ("c2pa.created", "compositeWithTrainedAlgorithmicMedia", None),
+        ("c2pa.created", "digitalCapture", None),
+        ("c2pa.edited", "trainedAlgorithmicMedia", None),
+    ],
+)
+def test_a_picture_created_by_a_model_is_told_from_one_that_was_edited_with_one(
+    action: str, source: str, code: str | None
+) -> None:
+    actions = [{"action": action, "digitalSourceType": f"http://cv.iptc.org/newscodes/digitalsourcetype/{source}"}]
+    manifest = {"assertions": [{"label": "c2pa.actions.v2", "data": {"actions": actions}}]}
+    _, found = _said({"active_manifest": "m", "manifests": {"m": manifest}})
+    assert found.data.get("code") == code
 
 
 def test_a_file_changed_after_signing_breaks_them(signed: bytes) -> None:

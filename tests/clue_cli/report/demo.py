@@ -55,6 +55,9 @@ HOSTILE = [
 ]
 
 
+_IN_TURN = (Verdict.FORGED, Verdict.NO_EVIDENCE, Verdict.INCONCLUSIVE)
+
+
 @dataclass(frozen=True)
 class Shape:
     """One image of the demonstration: name, size, verdict, score, and the forged rectangles as shares of the image."""
@@ -80,7 +83,7 @@ SHAPES = [
     Shape("case7/scan.tif", 700, 990, Verdict.NO_EVIDENCE, 0.1, (), 0, 2),
     Shape("case7/scan.tif", 700, 990, Verdict.FORGED, 0.7777, ((0.2, 0.5, 0.3, 0.05),), 1, 2),
     *(
-        Shape(name, 320, 240, list(Verdict)[i % 3], 0.3 + i / 20, ((0.1, 0.1, 0.3, 0.3),) if i % 3 == 0 else ())
+        Shape(name, 320, 240, _IN_TURN[i % 3], 0.3 + i / 20, ((0.1, 0.1, 0.3, 0.3),) if i % 3 == 0 else ())
         for i, name in enumerate(HOSTILE)
     ),
 ]
@@ -98,6 +101,25 @@ def with_answer(record: ImageRecord, **changes: Any) -> ImageRecord:
     """The record with another answer to what was edited, and where."""
     answer = record.verdicts[Question.LOCALIZATION].model_copy(update=changes)
     return record.model_copy(update={"verdicts": {Question.LOCALIZATION: answer}})
+
+
+def with_second(record: ImageRecord, said: tuple[Verdict, float | None] | None) -> ImageRecord:
+    """The record with an answer to the second question and, if it says generated, the name of an overlay."""
+    if said is None:
+        return record
+    answer = Answer(
+        verdict=said[0],
+        reason="As the method says.",
+        score=said[1],
+        score_threshold=0.8,
+        no_evidence_below=0.3,
+        method="traces <i>",
+        method_digest="7e" * 32,
+    )
+    overlay = "previews/a.second.png" if said[0] is Verdict.GENERATED else None
+    outputs = record.outputs.model_copy(update={"synthetic_overlay": overlay})
+    verdicts = record.verdicts | {Question.SYNTHETIC: answer}
+    return record.model_copy(update={"verdicts": verdicts, "outputs": outputs})
 
 
 def draw(shape: Shape) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_]]:
@@ -271,7 +293,7 @@ def many(count: int) -> Iterator[ImageRecord]:
     """Records of different name, verdict and score, without pictures; the first of them the weakest."""
     base = record_of(SHAPES[0], "case7/DSC_0412.jpg")
     for i in range(count):
-        verdict = list(Verdict)[i % 3]
+        verdict = _IN_TURN[i % 3]
         confidence = None if verdict is Verdict.INCONCLUSIVE else 0.5 + i / count / 2
         yield with_answer(base, score=(i + 1) / (count + 1), verdict=verdict, confidence=confidence).model_copy(
             update={

@@ -16,7 +16,7 @@ from clue_cli.results.explanations import EXPLANATIONS, ExplanationLog
 from clue_cli.results.pictures import write_panel
 from tests.clue_cli.explaining.told import explanation
 from tests.clue_cli.report.conftest import Demo
-from tests.clue_cli.report.demo import ATTACK, HOSTILE, SHAPES, failures, many, run_of, with_answer
+from tests.clue_cli.report.demo import ATTACK, HOSTILE, SHAPES, failures, many, run_of, with_answer, with_second
 from tests.clue_cli.report.reader import END, ENTER, ESCAPE, LEFT, RIGHT, TAB, Reader, image
 
 pytestmark = pytest.mark.browser
@@ -35,11 +35,11 @@ def test_it_opens_with_the_strongest_findings_first(reader: Reader, demo: Demo) 
 @pytest.mark.parametrize(
     ("sort", "column", "key"),
     [
-        ("score", 3, float),
-        ("confidence", 4, lambda text: float(text.strip("> %"))),
-        ("area", 5, lambda text: float(text.strip("<> %"))),
-        ("regions", 6, int),
-        ("size", 7, lambda text: int(text.split(" × ")[0]) * int(text.split(" × ")[1])),
+        ("score", 4, float),
+        ("confidence", 5, lambda text: float(text.strip("> %"))),
+        ("area", 6, lambda text: float(text.strip("<> %"))),
+        ("regions", 7, int),
+        ("size", 8, lambda text: int(text.split(" × ")[0]) * int(text.split(" × ")[1])),
     ],
 )
 def test_it_sorts_by_numbers(reader: Reader, sort: str, column: int, key: Any) -> None:
@@ -284,6 +284,35 @@ def test_next_previous_and_back_keep_the_focus(reader: Reader) -> None:
     reader.driver.back()
     reader.until("document.getElementById('detail').checkVisibility()")
     assert reader.text("#detail-title").startswith(names[1])
+
+
+def test_the_second_question_has_a_column_a_filter_and_a_place_in_the_view_of_an_image(
+    chromium: Any, tmp_path: Path
+) -> None:
+    answers = [None, (Verdict.GENERATED, 0.9), (Verdict.INCONCLUSIVE, None), (Verdict.NO_EVIDENCE, 0.1)]
+    plain = [with_answer(record, verdict=Verdict.NO_EVIDENCE, score=0.2) for record in many(4)]
+    images = [with_second(record, answer) for record, answer in zip(plain, answers, strict=True)]
+    reader = Reader(chromium, write_report(tmp_path, run_of(images, 0), images))
+    reader.open()
+    assert reader.names()[0] == images[1].locator, "what was generated comes before no evidence of an edit"
+    assert sorted(reader.column(3)) == ["Generated", "Inconclusive", "No evidence", "Not asked"]
+    reader.click("[data-sort=second]")
+    assert reader.column(3) == ["Generated", "Inconclusive", "No evidence", "Not asked"]
+    reader.click("#overview .counts .not_asked a")
+    assert reader.names() == [images[0].locator]
+    assert "whole picture generated: not asked" in reader.text("#shown")
+    reader.open(image(images[0].locator))
+    assert "Not asked" in reader.text("#detail-second") and "no evidence for or against" in reader.text(
+        "#detail-second"
+    )
+    assert not reader.visible("#second-layer")
+    reader.open(image(images[1].locator))
+    assert "Generated" in reader.text("#detail-second") and "traces <i>" in reader.text("#what")
+    reader.click("[name=layer][value=second]")
+    assert reader.visible("#second-layer") and "generated" in reader.text("#legend-text")
+    assert reader.js("document.getElementById('second').getAttribute('src')") == "previews/a.second.png"
+    reader.open(image(images[3].locator))
+    assert reader.js("document.getElementById('layers').elements.layer.value") == "over"
 
 
 def test_missing_pictures_are_named(chromium: Any, tmp_path: Path) -> None:

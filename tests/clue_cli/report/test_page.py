@@ -29,7 +29,17 @@ from clue_cli.report import (
 )
 from clue_cli.results.pictures import inferno
 from tests.clue_cli.report.conftest import Demo
-from tests.clue_cli.report.demo import ATTACK, HOSTILE, SHAPES, failures, many, record_of, run_of, with_answer
+from tests.clue_cli.report.demo import (
+    ATTACK,
+    HOSTILE,
+    SHAPES,
+    failures,
+    many,
+    record_of,
+    run_of,
+    with_answer,
+    with_second,
+)
 
 
 class Page(HTMLParser):
@@ -152,6 +162,7 @@ def test_every_image_and_failure_is_in_the_data(demo: Demo, page: Page) -> None:
         "A mark is a lead, not a proof.",
         "it does not show that the picture is untouched.",
         "Images generated as a whole",
+        "Whether whole pictures were generated was not asked. “No evidence” means no evidence of an edited region",
     ],
 )
 def test_the_page_says(page: Page, sentence: str) -> None:
@@ -317,7 +328,7 @@ def test_memory_does_not_grow_with_the_records(tmp_path: Path) -> None:
 
 def test_every_verdict_has_a_name_in_the_page() -> None:
     script = report._script()
-    assert set(report.VERDICT_ORDER) == set(Verdict)
+    assert set(report.VERDICT_ORDER) | {*report.SECOND_ORDER} == {*Verdict, "not_asked"}
     for verdict in Verdict:
         assert f"{verdict.value}: " in script
     assert set(report._STATUS) == set(RunRecord.model_fields["status"].annotation.__args__)  # type: ignore[union-attr]
@@ -329,6 +340,23 @@ def test_the_legend_has_the_colours_of_the_heatmap() -> None:
         colour = [int(stop[i : i + 2], 16) for i in (1, 3, 5)]
         table = inferno()[round(share * 255)].astype(int)
         assert max(abs(table - colour)) <= 8, stop
+
+
+def test_the_answers_to_the_second_question_are_counted_apart(tmp_path: Path) -> None:
+    said = [None, (Verdict.GENERATED, 0.9), (Verdict.NO_EVIDENCE, 0.1)]
+    images = [with_second(record, answer) for record, answer in zip(many(3), said, strict=True)]
+    page = write(tmp_path, images)
+    assert "not asked of 1 of the 3 images" in page.words and "Generated 1" in page.words
+    assert [row[12:14] for row in page.data["data-rows"]] == [
+        ["not_asked", None],
+        ["generated", 0.9],
+        ["no_evidence", 0.1],
+    ]
+    assert [detail["second"] is None for detail in page.data["data-details-0"]] == [True, False, False]
+    write_report(tmp_path, run_of(images, 0), images, rows_per_part=1)
+    [first] = Page(tmp_path / "index.html").data["data-rows"]
+    [second] = Page(tmp_path / "index-0002.html").data["data-rows"]
+    assert (first[3], second[3], second[12]) == ("forged", "no_evidence", "generated")
 
 
 def test_what_was_not_examined_and_alerts_stand_at_the_top(tmp_path: Path) -> None:
@@ -396,7 +424,7 @@ def test_a_row_has_what_the_table_sorts_by() -> None:
     record = record_of(SHAPES[8], "case7/scan.tif.p0001")
     assert image_row(record) == [
         "case7/scan.tif", 1, 2, "forged", 0.7777, pytest.approx(0.7777), pytest.approx(0.015), 1, 700, 990,
-        "previews/case7/scan.tif.p0001.thumb.jpg", "",
+        "previews/case7/scan.tif.p0001.thumb.jpg", "", "not_asked", None,
     ]  # fmt: skip
 
 
@@ -405,7 +433,7 @@ def test_a_row_notes_what_the_verdict_does_not_say() -> None:
     claim = Finding(kind="x", source=Origin.METADATA, statement="s", weight=Weight.SUPPORTS_EDIT)
     missing = NotExamined(rows=[5, 9], box=BoundingBox(x=0, y=5, width=9, height=5), reason="r")
     record = record.model_copy(update={"findings": [claim, claim], "not_examined": [missing]})
-    assert image_row(record)[-1] == "not all of it examined; 2 findings outside the pixels support an edit"
+    assert image_row(record)[11] == "not all of it examined; 2 findings outside the pixels support an edit"
 
 
 def test_the_details_hold_the_rest_of_the_record() -> None:
