@@ -103,9 +103,10 @@ def given(record: ImageRecord, run: RunRecord | None) -> Given:
         run: the latest run, for what its calibration promises; None: unknown.
     """
     answer = record.verdicts[Question.LOCALIZATION]
+    score = answer.score or 0.0  # only the other question can be without one
     found = Given(
         verdict=answer.verdict.value,
-        score=answer.score,
+        score=score,
         threshold=answer.score_threshold,
         lower=answer.no_evidence_below,
         width=record.width,
@@ -116,7 +117,7 @@ def given(record: ImageRecord, run: RunRecord | None) -> Given:
         supports=any(finding.weight is Weight.SUPPORTS_EDIT for finding in record.findings),
     )
     found.values += [
-        Value(answer.score, "share", "score"),
+        Value(score, "share", "score"),
         Value(answer.score_threshold, "share", "threshold"),
         Value(answer.no_evidence_below, "share", "threshold"),
         Value(record.threshold, "share", "threshold"),
@@ -132,7 +133,7 @@ def given(record: ImageRecord, run: RunRecord | None) -> Given:
         f"The picture has {record.width} x {record.height} pixels.",
         f"Verdict: {answer.verdict.value.replace('_', ' ')}. {MEANING[answer.verdict.value]}",
         f"Reason: {printable(answer.reason)}.",
-        f"Score: {answer.score:.3f}. Threshold: {answer.score_threshold:.3f}, above which the verdict is forged. "
+        f"Score: {score:.3f}. Threshold: {answer.score_threshold:.3f}, above which the verdict is forged. "
         f"Lower threshold: {answer.no_evidence_below:.3f}.",
     ]
     if answer.confidence is not None:
@@ -213,6 +214,8 @@ _WEIGHTS = {Weight.SUPPORTS_EDIT: "supports an edit", Weight.SPEAKS_AGAINST: "sp
 def _findings(found: Given, record: ImageRecord) -> list[str]:
     lines = []
     for finding in record.findings:
+        if finding.kind.startswith("synthetic"):
+            continue  # of the other question
         words = [finding.kind.replace("_", " ")]
         if finding.weight in _WEIGHTS:
             words.append(_WEIGHTS[finding.weight])

@@ -152,7 +152,7 @@ def _verdict(record: ImageRecord) -> Verdict | None:
 
 
 def _score(record: ImageRecord) -> float:
-    return record.verdicts[Question.LOCALIZATION].score
+    return record.verdicts[Question.LOCALIZATION].score or 0.0
 
 
 @dataclass(slots=True)

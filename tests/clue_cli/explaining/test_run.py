@@ -14,8 +14,10 @@ from PIL import Image
 
 from clue_cli.app import run as clue
 from clue_cli.errors import ExitCode, NothingToScanError, OutputError
+from clue_cli.explaining.check import refusals
+from clue_cli.explaining.given import given
 from clue_cli.explaining.run import Explained, Generation, explain
-from clue_cli.records import RECORD, ExifBrief, Finding, ImageRecord, Origin, Verdict
+from clue_cli.records import RECORD, Answer, ExifBrief, Finding, ImageRecord, Origin, Question, Verdict
 from clue_cli.results.explanations import EXPLANATIONS, Explanation, record_digest
 from clue_cli.results.folder import ResultsFolder
 from clue_cli.results.reader import ResultsReader
@@ -313,3 +315,17 @@ def test_the_command_names_what_is_wrong(results, tmp_path, capfd):
     assert clue(["explain", str(results), "--model", str(other)]) == ExitCode.WEIGHTS_MISSING
     assert "expected one of llava" in capfd.readouterr().err
     assert not (results / EXPLANATIONS).exists()
+
+
+def test_the_second_question_is_not_explained():
+    one = record()
+    other = Answer(
+        verdict=Verdict.GENERATED, reason="score 0.99 is above the threshold 0.5", score=0.99, score_threshold=0.5,
+        no_evidence_below=0.4, method="stub", method_digest="d" * 64,
+    )  # fmt: skip
+    verdicts = one.verdicts | {Question.SYNTHETIC: other}
+    both = RECORD.validate_json(one.model_copy(update={"verdicts": verdicts}).model_dump_json())
+    assert isinstance(both, ImageRecord)
+    assert given(both, None).facts == given(one, None).facts
+    assert record_digest(both) != record_digest(one)
+    assert refusals("The picture was generated with a score of 0.99.", given(both, None))
