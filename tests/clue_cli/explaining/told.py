@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clue_cli.records import BoundingBox, Finding, ImageRecord, MatchingPlace, Origin, Region, Verdict, Weight
+from clue_cli.records import BoundingBox, Finding, ImageRecord, MatchingPlace, Origin, Question, Region, Verdict, Weight
 from clue_cli.results.explanations import Explanation, record_digest
 from model.checkpoint import EMBEDDED, digest_of
 from tests.clue_cli.results.made import image
@@ -70,9 +70,10 @@ def undecided(**changes: Any) -> ImageRecord:
 
 def truth(record: ImageRecord) -> str:
     """A paragraph that says nothing but what the record says."""
-    answer, regions = record.deciding, record.regions
+    answer, regions = record.verdicts[Question.LOCALIZATION], record.regions
     box = regions[0].box
     verdict = "forged" if record.verdict is Verdict.FORGED else "inconclusive"
+    assert answer.score is not None
     relation = "above" if answer.score > answer.score_threshold else "below"
     return (
         f"The verdict is {verdict}: the score of {answer.score:.2f} is {relation} the threshold of "
