@@ -118,6 +118,16 @@ _COMMANDS = {
         ),
         "results",
     ),
+    "explain": _Listed(
+        "Have a language model of your own explain flagged records, and check what it writes.",
+        _example(
+            "clue explain results/ --model ./llava-1.5-7b-hf",
+            "clue explain results/ --model ./Qwen2.5-VL-7B-Instruct --only forged --limit 20",
+            "clue report results/",
+            "Repeating the command resumes an interrupted run.",
+        ),
+        "explain",
+    ),
     "sample": _Listed(
         "Write sample evidence with known ground truth: authentic, spliced, copy-moved and inpainted pictures.",
         _example("clue sample ./evidence"),

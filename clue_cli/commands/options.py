@@ -204,14 +204,14 @@ def check_current_folder() -> None:
         raise UsageError("The current folder was deleted.", "Change to another one with cd.") from error
 
 
-def require_extra(command: str, *modules: str) -> None:
-    """Raise UsageError if a module that the extra `train` installs is missing."""
+def require_extra(command: str, *modules: str, extra: str = "train") -> None:
+    """Raise UsageError if a module that an extra installs is missing."""
     for module in modules:
         if importlib.util.find_spec(module) is None:
             name = {"cv2": "OpenCV"}.get(module, module)
             raise UsageError(
-                f"`clue {command}` needs {name}, which the extra `train` brings.",
-                "pip install 'clue-forensics[train]'",
+                f"`clue {command}` needs {name}, which the extra `{extra}` brings.",
+                f"pip install 'clue-forensics[{extra}]'",
             )
 
 

@@ -71,7 +71,7 @@ def report(
     The page is written into RESULTS, because it shows the pictures there;
     records and pictures are only read.
     """
-    selection = _selection(only, locators, where)
+    selection = selection_of(only, locators, where)
     chosen = name or ("selection" if selection else "index")
     if not _NAME.fullmatch(chosen):
         raise UsageError(f"--name {chosen!r} cannot be the name of a page.", "Use letters, digits, - and _.")
@@ -96,7 +96,7 @@ def report(
             with output_errors(results):
                 page = write_report(results, reader.run, chosen_records, name=chosen, selection=str(selection))
             _warn_of_damage(reader)
-            _warn_of_missing(selection)
+            warn_of_missing(selection)
     except ValueError as error:
         raise NothingToScanError(f"A record of {results} cannot be shown: {error}.") from error
     except OutputError as error:
@@ -125,7 +125,7 @@ def export(
     """
     if form not in FORMATS:
         raise UsageError(f"There is no format {form!r}.", f"The formats are: {', '.join(FORMATS)}.")
-    selection = _selection(only, locators, where)
+    selection = selection_of(only, locators, where)
     from clue_cli.results.folder import output_errors
     from clue_cli.results.reader import ResultsReader
     from model.whole_file import whole_file
@@ -142,11 +142,12 @@ def export(
                 writer(form)(stream, records)
         _warn_of_damage(reader)
         if complete:
-            _warn_of_missing(selection)
+            warn_of_missing(selection)
     raise typer.Exit(ExitCode.OK)
 
 
-def _selection(only: str | None, locators: Path | None, where: list[str] | None) -> Selection:
+def selection_of(only: str | None, locators: Path | None, where: list[str] | None) -> Selection:
+    """The selection that the options state; raises UsageError for what cannot be understood."""
     from clue_cli.results.selection import Selection, condition, read_locators
 
     wanted = tuple(dict.fromkeys(word.strip() for word in only.split(","))) if only is not None else ()
@@ -162,7 +163,7 @@ def _warn_of_damage(reader: ResultsReader) -> None:
         say("Warning: the scan did not finish; these are the records written so far.")
 
 
-def _warn_of_missing(selection: Selection) -> None:
+def warn_of_missing(selection: Selection) -> None:
     """Name the first locators of `--list` that no record has."""
     if selection.missing:
         say(f"Warning: {counted(len(selection.missing), 'locator')} of --list without a record:")

@@ -35,8 +35,8 @@ _COMMANDS = (
             "records.jsonl": re.compile(rb'\A\{"kind":"(image|failure)","schema_version"'),
         },
         re.compile(
-            r"masks|heatmaps|verdicts|previews|panels|synthetic|runs|run\.json|records\.(jsonl|torn)|summary\.csv|\.clue\.lock|"
-            r"\.tmp|.*\.html"
+            r"masks|heatmaps|verdicts|previews|panels|synthetic|runs|run\.json|records\.(jsonl|torn)|explanations\.jsonl|"
+            r"summary\.csv|\.clue\.lock|\.tmp|.*\.html"
         ),
     ),
     _Command(

@@ -18,6 +18,7 @@ import tempfile
 import unicodedata
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -43,6 +44,7 @@ from clue_cli.records import (
     Verdict,
     Weight,
 )
+from clue_cli.results.explanations import ExplanationLog, explanations_in
 from clue_cli.results.summary import NOT_ASKED
 from clue_cli.terminal import counted
 from model.synthetic.verdict import MEANING as SYNTHETIC_MEANING
@@ -100,8 +102,8 @@ def write_report(
         OSError: the folder cannot be written.
         ValueError: a record names a file outside of the results folder, or a number that is not finite.
     """
-    with tempfile.TemporaryFile(dir=out) as stream:
-        spool = _Spool(stream)
+    with tempfile.TemporaryFile(dir=out) as stream, explanations_in(out) or nullcontext() as explained:
+        spool = _Spool(stream, explained)
         for record in records:
             spool.add(record)
         images = spool.split(range(len(spool.images)), [spool.images, spool.details], rows_per_part)
@@ -139,6 +141,7 @@ class _Spool:
     """The records as JSON texts in a temporary file, and what is needed to rank and count them."""
 
     stream: BinaryIO
+    explained: ExplanationLog | None = None
     images: _Lines = field(default_factory=_Lines)
     details: _Lines = field(default_factory=_Lines)
     failures: _Lines = field(default_factory=_Lines)
@@ -153,7 +156,7 @@ class _Spool:
             return
         model = self.models.setdefault(embed(model_facts(record.model)), len(self.models))
         self._put(self.images, image_row(record))
-        self._put(self.details, image_detail(record, model))
+        self._put(self.details, image_detail(record, model) | explanations(record, self.explained))
         self.verdicts.append(VERDICT_ORDER.index(record.verdict))
         self.seconds.append(SECOND_ORDER.index(second_word(record)))
         self.scores.append(record.score)
@@ -515,6 +518,13 @@ def image_detail(record: ImageRecord, model: int) -> dict[str, Any]:
         ],
         "seconds": [round(value, 4) for value in (seconds.read, seconds.decode, seconds.predict, seconds.write)],
     }
+
+
+def explanations(record: ImageRecord, explained: ExplanationLog | None) -> dict[str, Any]:
+    """The texts of language models about a record that passed the check: text, model, its digest, and when."""
+    texts = explained.accepted(record) if explained else []
+    lines = [[printable(text) for text in (one.text or "", one.model, one.model_digest, one.made)] for one in texts]
+    return {"explanations": lines} if lines else {}
 
 
 def model_facts(model: ModelInfo) -> dict[str, Any]:

@@ -4,6 +4,7 @@
     DIR/records.jsonl     one line per image or failure, append-only; of a locator the latest run's lines count
     DIR/summary.csv       one row per current record
     DIR/run.json          the latest run; earlier ones in DIR/runs/
+    DIR/explanations.jsonl   what `clue explain` wrote; a scan leaves it, and removes it with --overwrite
     DIR/records.torn      what a crash left of a line, if one ever did
     DIR/.clue.lock        held while a scan writes here
 
@@ -30,6 +31,7 @@ from clue_cli.errors import OutputError, UsageError
 from clue_cli.evidence.item import Photo
 from clue_cli.records import FailureRecord, ImageRecord, OutputPaths, RunRecord
 from clue_cli.results import names
+from clue_cli.results.explanations import EXPLANATIONS
 from clue_cli.results.folder import ResultsFolder, output_errors
 from clue_cli.results.pictures import (
     PANELS,
@@ -409,7 +411,7 @@ class ResultStore:
                 log.close()
         runs = self.out / "runs"
         former = [f"runs/{path.name}" for path in runs.glob("*.json")] if runs.is_dir() else []
-        for relative in (*former, PAGE, SUMMARY, TORN, LOG):
+        for relative in (*former, PAGE, SUMMARY, TORN, EXPLANATIONS, LOG):
             self._folder.remove(relative)
         self._folder.prune((*_PICTURE_FOLDERS, "runs"))
 

@@ -25,6 +25,14 @@ function findings(list) {
     WEIGHTS[weight] ? el("strong", null, `${WEIGHTS[weight]}. `) : null, name(statement)));
   return el("section", null, el("h2", null, "Findings"), el("ul", null, ...lines));
 }
+function explanations(list) {
+  if (!list) return null;
+  const texts = list.flatMap(([text, model, digest, made]) => [el("p", null, name(text)),
+    el("p", { class: "small" }, "Language model: ", name(model), `, ${made}, SHA-256 `, el("span", { class: "code" }, digest))]);
+  return el("section", null, el("h2", null, "Written by a language model"),
+    el("p", { class: "small" }, "Generated text, and no part of the record. A program compared its numbers, regions, positions and verdict words " +
+      "with the record and the error rates. What it says the picture shows was not checked."), ...texts);
+}
 // The path is shown too: a printed page has no links.
 function link(url, text) {
   if (!url) return null;
@@ -46,6 +54,7 @@ function showRecord(row, detail) {
   const sections = [
     findings(detail.findings),
     secondFacts(row, detail.second),
+    explanations(detail.explanations),
     pairs("File", [
       ["SHA-256", sha, "code"], ["Size", bytes(size)], ["Type by content", sniffed],
       ["Type by name", claimed === null ? "the name says nothing" : claimed],

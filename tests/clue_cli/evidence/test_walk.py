@@ -303,6 +303,7 @@ SCAN_LOG = '{"kind":"image","schema_version":"1.2"}\n'
     [
         ({"run.json": SCAN_RUN}, "masks"),
         ({"records.jsonl": SCAN_LOG}, "previews"),
+        ({"run.json": SCAN_RUN, "explanations.jsonl": "{}"}, "masks"),
         ({"run.json": SCAN_RUN, "records.jsonl": SCAN_LOG}, "heatmaps"),
         ({"results.json": '{\n "tool": "clue eval",'}, "contact"),
         ({"measurements.jsonl": '{"format":2,"settings":"%s","set":"c"}' % ("0" * 64)}, "contact"),

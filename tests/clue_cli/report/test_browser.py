@@ -12,7 +12,9 @@ import pytest
 
 from clue_cli.records import Verdict
 from clue_cli.report import printable, write_report
+from clue_cli.results.explanations import EXPLANATIONS, ExplanationLog
 from clue_cli.results.pictures import write_panel
+from tests.clue_cli.explaining.told import explanation
 from tests.clue_cli.report.conftest import Demo
 from tests.clue_cli.report.demo import ATTACK, HOSTILE, SHAPES, failures, many, run_of, with_answer, with_second
 from tests.clue_cli.report.reader import END, ENTER, ESCAPE, LEFT, RIGHT, TAB, Reader, image
@@ -340,6 +342,22 @@ def test_panels_are_shown_as_aids(chromium: Any, tmp_path: Path) -> None:
     reader.open(image(second.locator))
     reader.until("!document.getElementById('detail').hidden")
     assert not reader.visible("#panels")
+
+
+def test_a_generated_text_is_shown_as_such(chromium: Any, tmp_path: Path) -> None:
+    first, second = list(many(2))
+    log = ExplanationLog(tmp_path / EXPLANATIONS)
+    log.append(explanation(first, status="accepted", text=f"A lead. {ATTACK}"))
+    log.append(explanation(second, status="discarded", text="It is authentic.", reasons=["a lie"]))
+    log.close()
+    reader = Reader(chromium, write_report(tmp_path, run_of([first, second], 0), [first, second]))
+    reader.open(image(first.locator))
+    reader.until("!document.getElementById('detail').hidden")
+    shown = reader.text("#what")
+    assert "Written by a language model" in shown and f"A lead. {ATTACK}" in shown and "f" * 64 in shown
+    reader.open(image(second.locator))
+    reader.until("document.getElementById('detail-title').textContent.includes('" + second.locator[-8:] + "')")
+    assert "language model" not in reader.text("#what")
 
 
 def test_hostile_names_are_text(reader: Reader) -> None:
