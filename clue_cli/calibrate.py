@@ -30,7 +30,7 @@ from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.streams import DecodeLimits
 from clue_cli.evidence.walk import WalkOptions, walk
 from clue_cli.networks import Network, Unpredicted
-from clue_cli.networks.detector import LocalDetector
+from clue_cli.networks.synthetic import SecondQuestion
 from clue_cli.records import FailureCode, FileIdentity
 from clue_cli.scan import GifFrames, ScanOptions
 from clue_cli.scan.calibration_file import (
@@ -256,7 +256,7 @@ class DetectionScores(Scores):
         self,
         paths: list[Path],
         options: ScanOptions,
-        detector: LocalDetector,
+        detector: SecondQuestion,
         reporter: Reporter,
         warn: Callable[[str], None],
         *,

@@ -181,7 +181,7 @@ def _execute(
     from clue_cli.calibrate import DetectionScores, Scores, check_enough, fit
     from clue_cli.evidence.walk import check_paths
     from clue_cli.networks import find_devices, find_model, networks_for
-    from clue_cli.networks.detector import LocalDetector
+    from clue_cli.networks.synthetic import SecondQuestion
     from model.synthetic import describe
 
     check_paths([*authentic, *forged])
@@ -198,7 +198,7 @@ def _execute(
         reporter.note(f"warning: {text}", "warning")
 
     found: list[Measured] = []
-    detector = None if described is None else LocalDetector(described, devices[0], dtype)
+    detector = None if described is None else SecondQuestion(described, devices[0], dtype)
     running: AbstractContextManager[list[Network]] = nullcontext([])
     if checkpoint is not None:
         running = networks_for(checkpoint, devices, dtype, options, warn)

@@ -90,15 +90,16 @@ def scan(
         ),
     ] = _DEFAULT.threshold,
     calibration: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             parser=path,
             metavar="FILE",
-            help="Calibration file written by `clue calibrate`; it sets the thresholds.",
+            help="Calibration file written by `clue calibrate`; it sets the thresholds. Can be given once for the "
+            "model and once for the method of --also.",
             show_default="the model's own",
             rich_help_panel=NETWORK,
         ),
-    ] = _DEFAULT.calibration,
+    ] = None,
     also: Annotated[
         str | None,
         typer.Option(
@@ -304,7 +305,7 @@ def scan(
         synthetic=synthetic,
         workers=workers,
         threshold=threshold,
-        calibration=calibration,
+        **_calibrations(calibration),
         query=query,
         hidden=hidden,
         follow_links=follow_links,
@@ -353,6 +354,15 @@ def _selection(include: list[str] | None, exclude: list[str] | None, since: str 
     from clue_cli.evidence.selection import Selection
 
     return Selection(tuple(include or ()), tuple(exclude or ()), None if since is None else moment(since))
+
+
+def _calibrations(paths: list[Path] | None) -> dict[str, Path | None]:
+    if not paths:
+        return {}
+    from clue_cli.scan.calibration_file import by_task
+
+    found = by_task(paths)
+    return {"calibration": found.get("localization"), "synthetic_calibration": found.get("synthetic")}
 
 
 def _hash_lists(**paths: Path | None) -> dict[str, HashList]:

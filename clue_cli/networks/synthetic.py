@@ -6,6 +6,7 @@ A method that fails on a picture costs that picture its second answer and nothin
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clue_cli.errors import UsageError, WeightsError
+from clue_cli.machine import cores
 from clue_cli.terminal import sentence
 from model.predictor import Key, OutOfMemory, Prediction
 from model.synthetic import Detection, Method, MethodError
@@ -31,7 +33,7 @@ _MOST_PARTS = 100
 
 
 class SecondQuestion:
-    """A method on one device.
+    """A method on one device; it is loaded when the first picture comes, and judges one at a time, from any thread.
 
     Args:
         method: as `model.synthetic.describe` describes it.
@@ -42,6 +44,7 @@ class SecondQuestion:
         self.method = method
         self._device, self._dtype = device, dtype
         self._detector: Detector | None = None
+        self._lock = threading.Lock()
 
     def load(self) -> None:
         """Build the detector; nothing if it is there.
@@ -50,11 +53,16 @@ class SecondQuestion:
             WeightsError: the method's weights are damaged.
             UsageError: the device has not the memory for them.
         """
+        import torch
+
         from model import synthetic
         from model.device import ran_out_of_memory
 
         if self._detector is not None:
             return
+        if (allowed := cores()) < torch.get_num_threads():  # a container's share of the processor
+            torch.set_num_threads(allowed)
+        torch.backends.cudnn.allow_tf32 = False  # convolutions in TensorFloat-32 are no float32
         try:
             self._detector = synthetic.load(self.method, self._device, self._dtype)
         except MethodError as error:
@@ -84,14 +92,25 @@ class SecondQuestion:
                 key, answer.heatmap, answer.features, answer.seed, answer.tile_count, seconds, synthetic=said
             )
 
+    def detect(self, pixels: NDArray[np.uint8]) -> Detection:
+        """What the method says of one picture, H×W×3 uint8 as stored.
+
+        Raises:
+            WeightsError, UsageError: as `load`.
+            ValueError: it cannot judge this picture; the message says why.
+            RuntimeError, MemoryError: the device has not the memory for this picture.
+        """
+        with self._lock:
+            self.load()
+            assert self._detector is not None
+            return checked(self._detector.detect(pixels), pixels.shape[:2])
+
     def ask(self, pixels: NDArray[np.uint8]) -> Detection | str:
         """What the method says of one picture, H×W×3 uint8 as stored, or in words why it says nothing."""
         from model.device import ran_out_of_memory
 
         try:
-            self.load()
-            assert self._detector is not None
-            return checked(self._detector.detect(pixels), pixels.shape[:2])
+            return self.detect(pixels)
         except (UsageError, WeightsError):
             raise
         except ValueError as error:

@@ -58,6 +58,7 @@ class ScanOptions(NetworkOptions):
         workers: decoding processes, None for automatic.
         threshold: a pixel is marked above this probability; None for the model's own.
         calibration: the file that `clue calibrate` wrote; None for the model's own calibration.
+        synthetic_calibration: that for the method of the second question.
         query: what to look for, in words; None: nothing is asked.
         hidden: whether hidden files and folders are scanned.
         follow_links: whether symbolic links are followed.
@@ -87,6 +88,7 @@ class ScanOptions(NetworkOptions):
     workers: int | None = None
     threshold: float | None = None
     calibration: Path | None = None
+    synthetic_calibration: Path | None = None
     query: str | None = None
     hidden: bool = False
     follow_links: bool = False

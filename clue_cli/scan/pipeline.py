@@ -27,7 +27,7 @@ from clue_cli.evidence.selection import Selection
 from clue_cli.evidence.streams import ArchiveLimits, DecodeLimits
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
 from clue_cli.machine import library_versions
-from clue_cli.networks import Network, Unpredicted, find_devices, find_method, find_model, networks_for
+from clue_cli.networks import DType, Network, Unpredicted, find_devices, find_method, find_model, networks_for
 from clue_cli.records import FailureCode, FailureRecord, FileIdentity, ModelInfo, RunRecord, Step
 from clue_cli.report import write_report
 from clue_cli.results.folder import output_errors
@@ -119,6 +119,7 @@ def scan(
     checkpoint, method = find_model(options.model), find_method(options)
     own = None if options.calibration is None else load_calibration(options.calibration, checkpoint.digest)
     devices, dtype = find_devices(options, options.dtype if own is None else own.dtype(options.dtype))
+    method, own_second = _calibrated(method, options, DType(str(dtype).removeprefix("torch.")))
     calibration = checkpoint.calibration if own is None else own.applied_to(checkpoint.calibration)
     if options.threshold is not None:
         calibration = replace(calibration, pixel_threshold=options.threshold)
@@ -134,6 +135,7 @@ def scan(
         for warning in [
             *store.begin(log.run, log.stamp, overwrite=options.overwrite),
             *(own.warnings(devices[0]) if own else uncalibrated(calibration)),
+            *(own_second.warnings(devices[0]) if own_second else ()),
             *uncalibrated_method(method),
             *([printable(checkpoint.note)] if checkpoint.note else []),
             *([WEAK_HASHES] if options.known and options.known.is_weak else []),
@@ -146,6 +148,7 @@ def scan(
                 run = _Scan(
                     paths, out, options, checkpoint, calibration, own, method, store, log, stop, networks, query
                 )
+                run.own_second = own_second
                 run.flow.run(run.pool, run.reader)
             for warning in store.other_libraries(log.taken_over, library_versions()):
                 log.warn(warning)
@@ -174,6 +177,22 @@ def _failing_visibly(store: ResultStore, log: RunLog) -> Iterator[None]:
         raise
 
 
+def _calibrated(
+    method: Method | None, options: ScanOptions, dtype: DType
+) -> tuple[Method | None, OwnCalibration | None]:
+    """The method of the second question with the calibration that was given for it, if any."""
+    if options.synthetic_calibration is None:
+        return method, None
+    if method is None:
+        raise UsageError(
+            f"{printable(options.synthetic_calibration.name)} is a calibration for the second question.",
+            "Ask it with --also synthetic, or leave the file out.",
+        )
+    own = load_calibration(options.synthetic_calibration, method.digest, "synthetic")
+    own.dtype(dtype)
+    return replace(method, calibration=own.applied_to(method.calibration)), own
+
+
 class _Scan:
     """What one scan makes of evidence: the source, the decoding and the sink of its flow."""
 
@@ -193,6 +212,7 @@ class _Scan:
         query: Query | None = None,
     ) -> None:
         self.query = query
+        self.own_second: OwnCalibration | None = None
         self.paths, self.out, self.options, self.stop = paths, out, options, stop
         self.calibration, self.own, self.method, self.store, self.log = calibration, own, method, store, log
         self.tile = checkpoint.preset.tile
@@ -355,7 +375,9 @@ class _Scan:
             self._fail_photo(photo, Step.PREDICT, FailureCode.NOT_FINITE, f"No verdict: {error}.")
             return
         said = prediction.synthetic
-        second = None if self.method is None or said is None else second_answer(said, self.method, photo)
+        second = (
+            None if self.method is None or said is None else second_answer(said, self.method, photo, self.own_second)
+        )
         second_map = None if second is None or second.heatmap is None else photo.in_full(second.heatmap)
         outputs = self.store.outputs(
             photo.locator,

@@ -39,11 +39,14 @@ class SecondAnswer:
     heatmap: NDArray[np.float32] | None = None
 
 
-def second_answer(said: Detection | str, method: Method, photo: Photo) -> SecondAnswer:
+def second_answer(
+    said: Detection | str, method: Method, photo: Photo, own: OwnCalibration | None = None
+) -> SecondAnswer:
     """The answer about one picture.
 
     Args:
         said: by the method of the examined pixels, or why it says nothing.
+        own: the calibration file that the method's calibration came from, if any.
     """
     calibration = method.calibration
     if isinstance(said, str):
@@ -56,6 +59,8 @@ def second_answer(said: Detection | str, method: Method, photo: Photo) -> Second
     answer = _answer(
         Verdict(judgment.verdict), judgment.reason, method, judgment.score, judgment.confidence, said.parts
     )
+    if own is not None and calibration.knows_size(height * width / 1e6):
+        answer = answer.model_copy(update={"p_value": own.p_value(judgment.score)})
     return SecondAnswer(answer, heatmap=None if said.heatmap is None else photo.displayed(said.heatmap))
 
 

@@ -286,8 +286,9 @@ def _row(where: str, place: str, text: str, fields: _Fields, *, named: bool, kin
         _text(found, "kind", place) if kinds else "",
         _texts(found, "photo", place),
         tuple(stem for file in _texts(found, "photos", place) if (stem := _unescaped(Path(file).stem))),
-        *(value if isinstance(value := found.get(name), str) else "" for name in ("generator", "score")),
-        next(captions, "") if named else "",
+        generator=value if isinstance(value := found.get("generator"), str) else "",
+        score=value if isinstance(value := found.get("score"), str) else "",
+        caption=next(captions, "") if named else "",
     )
 
 

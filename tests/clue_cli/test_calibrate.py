@@ -13,7 +13,7 @@ from PIL import Image
 
 from clue_cli.calibrate import DetectionScores, ForgeOutputs, Measured, expanded, fit
 from clue_cli.errors import UsageError
-from clue_cli.networks.detector import LocalDetector
+from clue_cli.networks.synthetic import SecondQuestion
 from clue_cli.scan import ScanOptions
 from clue_cli.scan.calibration_file import by_task, load
 from model.calibration import Calibration
@@ -181,7 +181,7 @@ class TestSecondQuestion:
         for number in range(6):
             Image.new("RGB", (40, 30), (number * 40,) * 3).save(tmp_path / f"{number}.png")
         Image.new("RGB", (4, 4), (9, 9, 9)).save(tmp_path / "tiny.png")
-        detector = LocalDetector(self.METHOD, "cpu", torch.float32)
+        detector = SecondQuestion(self.METHOD, "cpu", torch.float32)
         scores = DetectionScores([tmp_path], ScanOptions(), detector, SILENT, pytest.fail, forged=False)
         found = scores.run()
         assert [image.score for image in found.images] == [number * 40 / 255 for number in range(6)]

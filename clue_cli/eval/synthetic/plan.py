@@ -19,7 +19,7 @@ from clue_cli.eval.plan import Plan
 from clue_cli.eval.sets import ChosenSet, check_each_once, split
 from clue_cli.evidence.reader import sha256_file
 from clue_cli.networks import find_devices
-from clue_cli.networks.detector import LocalDetector
+from clue_cli.networks.synthetic import SecondQuestion
 from clue_cli.terminal import printable, sentence
 from model.config import ConfigError
 from model.datasets.generated import LAYOUTS, find_generated
@@ -71,13 +71,13 @@ class SyntheticPlan(Plan):
                 raise UsageError(f"--{name} belongs to --task localization.", "Leave it out with --task synthetic.")
         if len(options.devices) > 1:
             raise UsageError("--task synthetic runs on one device.", "Name it with --device.")
-        self.detectors: dict[str, LocalDetector] = {}
+        self.detectors: dict[str, SecondQuestion] = {}
         self.scores: dict[str, ScoreList] = {}
         described = [describe(word) for word in options.detectors]
         if described:
             devices, dtype = find_devices(options, options.dtype)
             for one in described:
-                self.detectors[_name_of(one, self.detectors)] = LocalDetector(one, devices[0], dtype)
+                self.detectors[_name_of(one, self.detectors)] = SecondQuestion(one, devices[0], dtype)
         super().__init__(out, options)
 
     def _resolve(self) -> tuple[list[Found], list[str]]:
@@ -144,7 +144,7 @@ def resolve_generated(words: Sequence[str], root: Path | None) -> list[Found]:
     return list(found.values())
 
 
-def _name_of(method: Described, taken: dict[str, LocalDetector]) -> str:
+def _name_of(method: Described, taken: dict[str, SecondQuestion]) -> str:
     name = printable(method.name)
     if name in {PREDICTIONS, *BASELINES}:
         name = f"method {name}"
@@ -153,7 +153,7 @@ def _name_of(method: Described, taken: dict[str, LocalDetector]) -> str:
     return name
 
 
-def _as_method(name: str, detector: LocalDetector) -> Method:
+def _as_method(name: str, detector: SecondQuestion) -> Method:
     described = detector.method
     calibration = json.dumps(described.calibration.to_dict(), sort_keys=True)
     details = {
@@ -260,7 +260,7 @@ def measure(shot: Shot, method: Method, plan: SyntheticPlan) -> Measurement:
     return _detected(shot, row, plan.detectors[method.name])
 
 
-def _detected(shot: Shot, row: ImageRow, detector: LocalDetector) -> Measurement:
+def _detected(shot: Shot, row: ImageRow, detector: SecondQuestion) -> Measurement:
     def failed(kind: Kind, why: str, *, again: bool) -> Measurement:
         others = [problem for problem in row.problems if problem.kind is not kind]
         return Measurement(replace(row, problems=(*others, Problem(kind, row.key, why))), failed=again)
