@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from clue_cli.evidence.hash_lists import HashList
     from clue_cli.evidence.selection import Selection
     from clue_cli.records import RunRecord
+    from clue_cli.scan.calibration_file import Task
 
 _DEFAULT = ScanOptions()
 _RESULTS = "Results"
@@ -295,6 +296,11 @@ def scan(
     synthetic = _method(also)
     if FailOn.GENERATED in (fail_on or ()) and synthetic is None:
         raise UsageError("--fail-on generated needs the question to be asked.", "Add --also synthetic.")
+    own: dict[Task, Path] = {}
+    if calibration:
+        from clue_cli.scan.calibration_file import by_task
+
+        own = by_task(calibration)
     options = ScanOptions(
         model=model,
         device=device,
@@ -305,7 +311,8 @@ def scan(
         synthetic=synthetic,
         workers=workers,
         threshold=threshold,
-        **_calibrations(calibration),
+        calibration=own.get("localization"),
+        synthetic_calibration=own.get("synthetic"),
         query=query,
         hidden=hidden,
         follow_links=follow_links,
@@ -354,15 +361,6 @@ def _selection(include: list[str] | None, exclude: list[str] | None, since: str 
     from clue_cli.evidence.selection import Selection
 
     return Selection(tuple(include or ()), tuple(exclude or ()), None if since is None else moment(since))
-
-
-def _calibrations(paths: list[Path] | None) -> dict[str, Path | None]:
-    if not paths:
-        return {}
-    from clue_cli.scan.calibration_file import by_task
-
-    found = by_task(paths)
-    return {"calibration": found.get("localization"), "synthetic_calibration": found.get("synthetic")}
 
 
 def _hash_lists(**paths: Path | None) -> dict[str, HashList]:

@@ -42,7 +42,7 @@ class SecondQuestion:
 
     def __init__(self, method: Method, device: str, dtype: torch.dtype) -> None:
         self.method = method
-        self._device, self._dtype = device, dtype
+        self.device, self.dtype = device, dtype
         self._detector: Detector | None = None
         self._lock = threading.Lock()
 
@@ -64,14 +64,14 @@ class SecondQuestion:
             torch.set_num_threads(allowed)
         torch.backends.cudnn.allow_tf32 = False  # convolutions in TensorFloat-32 are no float32
         try:
-            self._detector = synthetic.load(self.method, self._device, self._dtype)
+            self._detector = synthetic.load(self.method, self.device, self.dtype)
         except MethodError as error:
             raise WeightsError(sentence(error), error.advice) from error
         except (MemoryError, RuntimeError) as error:
             if not ran_out_of_memory(error):
                 raise
             raise UsageError(
-                f"The method {self.method.name} does not fit into the memory of {self._device} beside the model.",
+                f"The method {self.method.name} does not fit into the memory of {self.device} beside the model.",
                 "Choose another --device, a smaller method, or leave --also out.",
             ) from error
 
@@ -117,7 +117,7 @@ class SecondQuestion:
             return _first_line(error)
         except Exception as error:  # whatever a method does, the record of the localization is kept
             if ran_out_of_memory(error):
-                _free(self._device)
+                _free(self.device)
                 return f"out of memory ({_first_line(error)})"
             return f"the method failed: {type(error).__name__}, {_first_line(error)}"
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from clue_cli.evidence.item import Photo
 from clue_cli.records import Answer, Finding, MethodInfo, Origin, Verdict
 from clue_cli.scan.assemble import doubt_of
+from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.terminal import printable
 from model.calibration import Calibration
 from model.synthetic import Detection, Method

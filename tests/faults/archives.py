@@ -127,9 +127,9 @@ def raw_zip(
         out += struct.pack("<4s5H3L2H", b"PK\x03\x04", *fields) + name + content
     for name, number in directory:
         content = entries[number][1]
-        fields = flags, 0, 0, 33, zlib.crc32(content), len(content), len(content), len(name), len(extra), 0, 0, 0
+        entry = flags, 0, 0, 33, zlib.crc32(content), len(content), len(content), len(name), len(extra), 0, 0, 0
         system = 20 | made_by << 8
-        listed += struct.pack("<4s6H3L5H2L", b"PK\x01\x02", system, 20, *fields, 0, places[number]) + name + extra
+        listed += struct.pack("<4s6H3L5H2L", b"PK\x01\x02", system, 20, *entry, 0, places[number]) + name + extra
     count = len(directory)
     return out + listed + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count, count, len(listed), len(out), 0)
 
