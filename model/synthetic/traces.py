@@ -160,7 +160,7 @@ def tiles_of(pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     height, width = pixels.shape[:2]
     rows, columns = max(1, height // TILE), max(1, width // TILE)
     while rows * columns > TILES:
-        if rows * width >= columns * height:
+        if columns == 1 or (rows > 1 and rows * width >= columns * height):
             rows -= 1
         else:
             columns -= 1
