@@ -525,8 +525,8 @@ def fit(data: Path, work: Path, out: Path, minutes: float) -> None:
     # Scores of pictures by the perceptron whose fold they are in, which has not seen them
     real = np.array([score_of(alone[fold_of(name)], tiles) for _, name, _, tiles in whole])
     cameras = np.array([group == "camera" for group, *_ in whole])
-    # At most 1 % of each kind; of the cameras, too few for that, none
-    high = max(threshold(real[~cameras], 0.01), float(real[cameras].max()))
+    # At most one of the originals, which are too few for a threshold at 1 %, and no photo from the web
+    high = max(float(np.sort(real[cameras])[-2]), float(real[~cameras].max()))
     low = max(threshold(real[~cameras], 0.05), threshold(real[cameras], 0.05))
     held = untouched(data, work, held_out=True)
     made = made_pictures(data, work, minutes)
