@@ -14,6 +14,7 @@ import torch
 
 from clue_cli.errors import ExitCode, OutputError
 from clue_cli.terminal import counted, printable, write_stdout
+from model.branches.sd3 import with_decoder
 from model.config import ConfigError, legible
 from model.data.description import write_sheet
 from model.data.reconstructions import Pool, Reconstruct
@@ -69,7 +70,7 @@ def execute(
     reporter.stage("Loading the base model", "")
     learner = make_learner(options, device)
     reporter.stage("Reading the data", "")
-    pool = Pool(out / "pool")
+    pool = Pool(out / "pool", identify=digest_of_autoencoder)
     sides = _sides_of(mix, options, learner.crop, pool)
     if problems := len(sides.problems()):
         some = counted(problems, "problem")
@@ -113,7 +114,7 @@ def look(data: Path, out: Path, options: SyntheticOptions, *, decode: bool, repo
     learner = make_learner(options, device)
     reporter.stage("Reading the data", "")
     with tempfile.TemporaryDirectory() as folder:
-        pool = Pool(Path(folder), reconstructor(str(device)))
+        pool = Pool(Path(folder), reconstructor(str(device)), digest_of_autoencoder)
         sides = _sides_of(mix, options, learner.crop, pool)
         reporter.finish()
         _describe(mix, sides, options)
@@ -143,6 +144,16 @@ def look(data: Path, out: Path, options: SyntheticOptions, *, decode: bool, repo
     write_stdout(f"{steps:,} steps of {options.batch * options.accumulate} crops of {learner.crop} pixels\n")
     write_stdout(f"{learn:,} of {everything:,} parameters are trainable\n")
     return ExitCode.OK
+
+
+@cache
+def digest_of_autoencoder(name: str) -> str:
+    """SHA-256 of the VAE's file of registered base weights, hex.
+
+    Raises:
+        BasesError: it is not registered, changed, or without a decoder.
+    """
+    return with_decoder(name).digests()["vae"]
 
 
 def reconstructor(device: str) -> Reconstruct:

@@ -45,10 +45,13 @@ class Pool:
     Args:
         folder: where they lie.
         reconstruct: the autoencoder, for those that are wanted before `prepare`; None: they count as damaged.
+        identify: what tells an autoencoder from another one that has had its name, such as the SHA-256 of its file.
     """
 
-    def __init__(self, folder: Path, reconstruct: Reconstruct | None = None) -> None:
-        self.folder, self._reconstruct = folder, reconstruct
+    def __init__(
+        self, folder: Path, reconstruct: Reconstruct | None = None, identify: Callable[[str], str] = str
+    ) -> None:
+        self.folder, self._reconstruct, self.identify = folder, reconstruct, identify
 
     def get(self, sample: Sample, window: Window, limit: float) -> Pixels:
         """The reconstruction of a window, H×W×3 uint8.
@@ -73,7 +76,12 @@ class Pool:
             for axis, extent, own in (("top", size[0], height), ("left", size[1], width))
         )
         strength = data.strengths[int(place(f"strength {name}") * len(data.strengths))]
-        said = [data.autoencoder, repr(strength), str(sample.image), f"{left} {top} {width} {height} of {size}"]
+        said = [
+            self.identify(data.autoencoder),
+            repr(strength),
+            str(sample.image),
+            f"{left} {top} {width} {height} of {size}",
+        ]
         key = hashlib.sha256("\0".join(said).encode("utf-8", "surrogatepass")).hexdigest()[:32]
         return Window(left, top, width, height, data.autoencoder, strength, self.folder / f"{key}.png")
 

@@ -119,7 +119,7 @@ class SyntheticAugment(Keyed):
         blur: blurred with a kernel of 3 or 5 pixels.
         history: given one more history (JPEG, WebP, grain).
         aligned: the crop starts on the 8×8 grid of the file's JPEG.
-        first: pictures whose file is no JPEG are compressed as a JPEG of the mix, so that in all sources as many were.
+        first: pictures whose file is no JPEG are compressed like those of the other class, as many in all sources.
     """
 
     flip: Share = 0.5

@@ -2,8 +2,8 @@
 
 Samples come in pairs of one real and one generated crop with the same later history, so that neither class nor
 compression can be told from how often something was compressed, resized or blurred. Before that, pictures whose file is
-no JPEG are compressed with the tables of a JPEG of the mix, as many in every source. The reconstruction of a photo has
-the crop of the photo, and the JPEG tables of its file.
+no JPEG are compressed with the tables of a JPEG of the other class, as many in every source, and on the grid of the
+whole picture. The reconstruction of a photo has the crop of the photo, and the JPEG tables of its file.
 """
 
 from __future__ import annotations
@@ -153,9 +153,7 @@ class SyntheticStream:
                 expected = "pictures of both classes on each side: more pictures, or larger shares of `validation`"
                 raise ConfigError(mix.where("sources"), found, expected)
         shares = [float(np.mean([p.tables is not None for p in part.pictures])) for part in self._parts]
-        self._tables = [
-            tables for part in self._parts for p in part.pictures[:MOST_TABLES] if (tables := p.tables) is not None
-        ]
+        self._tables = {made: self._tables_for(made) for made in (False, True)}
         for part, share in zip(self._parts, shares, strict=True):
             if mix.augment.first and share < 1:
                 part.first = (max(shares) - share) / (1 - share)
@@ -190,8 +188,14 @@ class SyntheticStream:
         return lines
 
     def digest(self) -> str:
-        """SHA-256 of the names of all files that are drawn from, hex: other files, other samples."""
-        return digest_of([[part.source.name, [p.sample.image.name for p in part.pictures]] for part in self._parts])
+        """SHA-256 of the names of all files that are drawn from, and of autoencoders, hex: others, other samples."""
+        return digest_of(
+            [
+                [part.source.name, [p.sample.image.name for p in part.pictures]]
+                + ([self.pool.identify(data.autoencoder)] if isinstance(data := part.source.data, Align) else [])
+                for part in self._parts
+            ]
+        )
 
     def windows(self) -> list[tuple[Sample, Window]]:
         """Photos whose reconstruction is drawn, with their windows."""
@@ -306,8 +310,7 @@ class SyntheticStream:
     def _single(self, part: _Part, made: bool, rng: np.random.Generator, later: int) -> Crop:
         picture = part.pictures[int(rng.integers(len(part.pictures)))]
         box = self._box(_extent(picture), rng)
-        pixels = self._first(self._cut(picture, made, box), part, picture, made, box, rng)
-        return self._finished(pixels, part, made, later)
+        return self._finished(self._stored(part, picture, made, box, rng), part, made, later)
 
     def _aligned(self, part: _Part, rng: np.random.Generator, later: int) -> list[Crop]:
         picture = part.pictures[int(rng.integers(len(part.pictures)))]
@@ -316,8 +319,7 @@ class SyntheticStream:
         crops = []
         for made in (False, True):
             same = np.random.default_rng(seed)
-            pixels = self._first(self._cut(picture, made, box), part, picture, made, box, same)
-            crops.append(self._finished(pixels, part, made, later))
+            crops.append(self._finished(self._stored(part, picture, made, box, same), part, made, later))
         return crops
 
     def _cut(self, picture: _Picture, made: bool, box: tuple[int, int, int, int]) -> Pixels:
@@ -337,24 +339,36 @@ class SyntheticStream:
         cropped = Augment(rescale=augment.rescale, aligned=augment.aligned)
         return crop_box(*extent, None, Shape(self.crop, self.crop), cropped, rng)
 
-    def _first(
-        self,
-        pixels: Pixels,
-        part: _Part,
-        picture: _Picture,
-        made: bool,
-        box: tuple[int, int, int, int],
-        rng: np.random.Generator,
+    def _stored(
+        self, part: _Part, picture: _Picture, made: bool, box: tuple[int, int, int, int], rng: np.random.Generator
     ) -> Pixels:
-        """The crop as if it came from a JPEG file, if one of its source should."""
-        own = picture.tables
+        """A crop of the picture; of one that should be a JPEG and is none, to the bit as if its file were."""
+        tables = self._first(part, picture, made, rng)
+        if tables is None:
+            return self._cut(picture, made, box)
+        # With all units of the JPEG that the crop cuts, and their neighbours, with which chroma is interpolated
+        height, width = _extent(picture)
+        left, top = (max(0, (start // MCU - 1) * MCU) for start in box[:2])
+        right, bottom = (min(side, (end // MCU + 2) * MCU) for side, end in zip((width, height), box[2:], strict=True))
+        pixels = _through(self._cut(picture, made, (left, top, right, bottom)), tables)
+        return pixels[box[1] - top : box[3] - top, box[0] - left : box[2] - left]
+
+    def _first(self, part: _Part, picture: _Picture, made: bool, rng: np.random.Generator) -> Tables | None:
+        """The tables that the picture is compressed with; None: it is not, or its file is a JPEG already."""
+        own, choice = picture.tables, self._tables[made]
         if not self.mix.augment.first or (own is not None and not (made and picture.window)):
-            return pixels  # its file is one already
-        if own is None:
-            if not self._tables or rng.random() >= part.first:
-                return pixels
-            own = self._tables[int(rng.integers(len(self._tables)))]
-        return _through(pixels, own, box[1] % MCU, box[0] % MCU)
+            return None
+        if own is not None or not choice or rng.random() >= part.first:
+            return own
+        return choice[int(rng.integers(len(choice)))]
+
+    def _tables_for(self, made: bool) -> list[Tables]:
+        """Of JPEG files of the other class, so that tables are no trace of a class; of its own if there are none."""
+        for parts in ((self._real, self._made)[not made], self._parts):
+            pictures = (picture for part in parts for picture in part.pictures[:MOST_TABLES])
+            if found := [tables for picture in pictures if (tables := picture.tables) is not None]:
+                return found
+        return []
 
     def _finished(self, pixels: Pixels, part: _Part, made: bool, later: int) -> Crop:
         pixels = after(pixels, self.crop, self.mix.augment, np.random.default_rng(later), flips=self.side == "train")
@@ -362,8 +376,7 @@ class SyntheticStream:
 
     def _whole(self, part: _Part, picture: _Picture, made: bool, rng: np.random.Generator) -> Pixels:
         height, width = _extent(picture)
-        box = (0, 0, width, height)
-        pixels = self._first(self._cut(picture, made, box), part, picture, made, box, rng)
+        pixels = self._stored(part, picture, made, (0, 0, width, height), rng)
         if rng.random() < self.mix.augment.history:
             pixels = publish(np.ascontiguousarray(pixels), rng).pixels
         return np.array(pixels, order="C")
@@ -405,13 +418,12 @@ def _tables(image: Image.Image) -> Tables | None:
     return Tables(tables, subsampling if subsampling in (0, 1, 2) else 2)
 
 
-def _through(pixels: Pixels, tables: Tables, top: int, left: int) -> Pixels:
-    """Through a JPEG with these tables, whose grid starts `top` and `left` pixels before the crop."""
-    padded = np.asarray(cv2.copyMakeBorder(pixels, top, 0, left, 0, cv2.BORDER_REFLECT_101), np.uint8)
+def _through(pixels: Pixels, tables: Tables) -> Pixels:
+    """Through a JPEG with these tables."""
     buffer = io.BytesIO()
     try:
         ordered = [tables.tables[number] for number in sorted(tables.tables)]
-        Image.fromarray(padded).save(buffer, "JPEG", qtables=ordered, subsampling=tables.subsampling)
+        Image.fromarray(pixels).save(buffer, "JPEG", qtables=ordered, subsampling=tables.subsampling)
     except (OSError, ValueError) as error:  # too large for a JPEG
         raise DamagedFileError(f"{pixels.shape[1]}×{pixels.shape[0]} pixels: no JPEG ({error})") from error
-    return decode(buffer.getvalue())[top : top + pixels.shape[0], left : left + pixels.shape[1]]
+    return decode(buffer.getvalue())

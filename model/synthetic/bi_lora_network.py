@@ -33,6 +33,7 @@ from model.storage import adapter_tensors, lora_numbers, merge_stored, write_ten
 from model.synthetic import Detection, Method, MethodError
 from model.synthetic.bases import find_base, load_network, load_processor
 from model.synthetic.bi_lora import FILES, KIND, WORDS, Options
+from model.synthetic.learner import Inputs
 from model.synthetic.method_folder import Description, base_of, read_description, sizes_of
 from model.whole_file import whole_folder
 
@@ -176,6 +177,11 @@ def _processed(processor: Any, pixels: NDArray[np.uint8]) -> Tensor:
     return torch.as_tensor(values, dtype=torch.float32)
 
 
+def _inputs(process: Callable[[NDArray[np.uint8]], Tensor], pixels: NDArray[np.uint8]) -> dict[str, Tensor]:
+    """`pixel_values`: 3×S×S float32."""
+    return {"pixel_values": process(pixels)}
+
+
 class BiLora:
     """A `Learner` and a `Detector`: BLIP-2 that is asked for the probabilities of its two captions.
 
@@ -197,11 +203,9 @@ class BiLora:
     ) -> None:
         self.network, self.base, self.lora = network, base, lora
         self.crop = crop or int(network.config.vision_config.image_size)
-        self._captions, self._process = captions, process
-
-    def inputs(self, pixels: NDArray[np.uint8]) -> dict[str, Tensor]:
-        """As of `Learner`: `pixel_values`, 3×S×S float32."""
-        return {"pixel_values": self._process(pixels)}
+        self.base_digest = base.digest
+        self.inputs: Inputs = partial(_inputs, process)
+        self._captions = captions
 
     def loss(self, inputs: dict[str, Tensor], generated: Tensor) -> Tensor:
         """The captioning loss: cross-entropy of the tokens of the right word, mean over all tokens of the batch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 
 from model.calibration import Calibration
 
+Inputs = Callable[[NDArray[np.uint8]], dict[str, Tensor]]
+"""From one crop, crop×crop×3 uint8, to what the network takes, without a batch dimension."""
+
 
 class Learner(Protocol):
     """A network with adapters on a frozen base. The trainer takes it through batches of crops.
@@ -18,13 +22,16 @@ class Learner(Protocol):
     Attributes:
         network: holds all parameters; those that learn have `requires_grad`.
         crop: side of the square crops that it is trained on, pixels.
+        base_digest: SHA-256 of the base, hex: a training resumes on the same base only.
     """
 
     network: nn.Module
     crop: int
+    base_digest: str
 
-    def inputs(self, pixels: NDArray[np.uint8]) -> dict[str, Tensor]:
-        """One crop, crop×crop×3 uint8, as the network takes it, without a batch dimension; in worker processes."""
+    @property
+    def inputs(self) -> Inputs:
+        """Worker processes get it, where need be as a pickle: it must not hold the network."""
 
     def loss(self, inputs: dict[str, Tensor], generated: Tensor) -> Tensor:
         """The mean loss of a batch.

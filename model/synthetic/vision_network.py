@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from model.storage import write_tensors
 from model.synthetic import Detection, Method, MethodError
 from model.synthetic.bases import FolderBase
 from model.synthetic.card import card
+from model.synthetic.learner import Inputs
 from model.synthetic.method_folder import Description, base_of
 from model.synthetic.vision import (
     CARD_FILE,
@@ -155,13 +157,8 @@ class VisionLearner:
         self._network = network
         self.settings, self.crop = settings, settings.crop
         self.base, self.base_digest = base, base_digest
+        self.inputs: Inputs = partial(_inputs, settings.crop)
         self._residuals = svd_layers(network)
-
-    def inputs(self, pixels: NDArray[np.uint8]) -> dict[str, Tensor]:
-        """`pixels`: 3×crop×crop uint8; the network normalizes them itself, on its device."""
-        if pixels.shape != (self.crop, self.crop, 3):
-            raise ValueError(f"a crop is {pixels.shape}, expected {(self.crop, self.crop, 3)}")
-        return {"pixels": torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))}
 
     def loss(self, inputs: dict[str, Tensor], generated: Tensor) -> Tensor:
         """Mean binary cross-entropy, and with `svd` the constraints of the residual."""
@@ -202,6 +199,13 @@ class VisionLearner:
         write_tensors(folder / WEIGHTS_FILE, self.stored())
         description.write(folder)
         write_text(folder / CARD_FILE, card(method, None))
+
+
+def _inputs(crop: int, pixels: NDArray[np.uint8]) -> dict[str, Tensor]:
+    """`pixels`: 3×crop×crop uint8; the network normalizes them itself, on its device."""
+    if pixels.shape != (crop, crop, 3):
+        raise ValueError(f"a crop is {pixels.shape}, expected {(crop, crop, 3)}")
+    return {"pixels": torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))}
 
 
 class VisionDetector:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from model.branches import BRANCHES
 from model.branches.network import adapters_in, inject
-from model.checkpoint import CheckpointError, inspect
+from model.checkpoint import EMBEDDED, CheckpointError, inspect, locate
 from model.forensic_view import ForensicView
 from model.preset import LoraSpec, Preset, SvdSpec
 from model.registry import BasesError, find, read_json, registered
@@ -158,6 +158,7 @@ def standing_on(base: str | FolderBase, device: str, dtype: torch.dtype) -> Stan
     name = base if isinstance(base, str) else base.name
     try:
         if name.startswith(SAM):
+            name = _anywhere(name.removeprefix(SAM))
             tower = _sam_tower(name.removeprefix(SAM), device, dtype)
             return Standing(tower.requires_grad_(False), name, sam_digest(name), {})
         folder = find_base(base) if isinstance(base, str) else base
@@ -165,6 +166,12 @@ def standing_on(base: str | FolderBase, device: str, dtype: torch.dtype) -> Stan
         return Standing(network, folder.name, folder.digest, sizes_of(folder))
     except (BasesError, CheckpointError) as error:
         raise MethodError(f"the base {name[:300]}: {error}", error.advice) from error
+
+
+def _anywhere(clue: str) -> str:
+    """The name of a base that stands on a CLUE, whatever the current folder is."""
+    of_package = clue in registered() or locate(clue) == EMBEDDED
+    return SAM + (clue if of_package else str(Path(clue).absolute()))
 
 
 def _sam_tower(name: str, device: str, dtype: torch.dtype) -> SamTower:

@@ -28,7 +28,7 @@ from model.device import ran_out_of_memory
 from model.evaluation.image_scores import accuracy, auc, average_precision
 from model.reporter import SILENT, Reporter
 from model.synthetic import KINDS, METHOD_FILE
-from model.synthetic.learner import Learner
+from model.synthetic.learner import Inputs, Learner
 from model.synthetic.options import SyntheticOptions
 from model.training.errors import NotFiniteError, OptionsError, OtherSettingsError, ResourcesError
 from model.training.feed import ATTEMPTS, FAR, batches
@@ -116,8 +116,8 @@ class CropBatch(NamedTuple):
 class CropFeed(Dataset[CropBatch]):
     """The batches of a stream, as a learner takes them."""
 
-    def __init__(self, stream: SyntheticStream, learner: Learner, batch: int) -> None:
-        self.stream, self.learner, self.batch = stream, learner, batch
+    def __init__(self, stream: SyntheticStream, inputs: Inputs, batch: int) -> None:
+        self.stream, self.inputs, self.batch = stream, inputs, batch
 
     def __getitem__(self, index: int) -> CropBatch:
         """Batch number `index`. One without a readable pair is replaced by another one from far away."""
@@ -126,14 +126,14 @@ class CropFeed(Dataset[CropBatch]):
             found = self.stream.batch(index + attempt * FAR, self.batch)
             damaged += found.damaged
             if found.samples:
-                return CropBatch(index, *stacked(self.learner, found.samples), damaged)
+                return CropBatch(index, *stacked(self.inputs, found.samples), damaged)
         problem = f"{ATTEMPTS} batches in a row had no readable pair; the last: {damaged[-1] if damaged else 'empty'}"
         return CropBatch(index, {}, torch.zeros(0, dtype=torch.bool), damaged, problem)
 
 
-def stacked(learner: Learner, crops: Sequence[Crop]) -> tuple[dict[str, Tensor], Tensor]:
+def stacked(inputs: Inputs, crops: Sequence[Crop]) -> tuple[dict[str, Tensor], Tensor]:
     """The inputs of crops, and their classes, B bool."""
-    each = [learner.inputs(crop.pixels) for crop in crops]
+    each = [inputs(crop.pixels) for crop in crops]
     return {name: torch.stack([one[name] for one in each]) for name in each[0]}, torch.tensor(
         [crop.generated for crop in crops]
     )
@@ -150,7 +150,7 @@ def train_synthetic(
     folder, stop = RunFolder(task.out, again=""), stop or threading.Event()
     with folder.locked():
         settings = {"task": "synthetic", "options": task.options.to_dict(), "crop": task.learner.crop}
-        settings["base"] = _base_digest(task.learner)
+        settings["base"] = task.learner.base_digest
         for kept in folder.open(settings | {"data": task.data}):
             reporter.note(f"{kept} is the earlier one again: the training was killed while it replaced it.")
         try:
@@ -237,7 +237,7 @@ class _Trainer:
 
     def _supply(self) -> Iterator[CropBatch]:
         accumulate = self.options.accumulate
-        feed = CropFeed(self.task.training, self.learner, self.options.batch)
+        feed = CropFeed(self.task.training, self.learner.inputs, self.options.batch)
         indexes = range(self.position.step * accumulate, self.steps * accumulate)
         return batches(feed, indexes, self.options.workers, pin_memory=self.task.device.type == "cuda")
 
@@ -326,7 +326,7 @@ class _Trainer:
         found = []
         with torch.inference_mode(), self._mixed():
             for start in range(0, len(crops), self.options.batch):
-                inputs, _ = stacked(self.learner, crops[start : start + self.options.batch])
+                inputs, _ = stacked(self.learner.inputs, crops[start : start + self.options.batch])
                 found.append(self.learner.scores(self._on_device(inputs)).double().cpu().numpy())
         scores = np.concatenate(found)
         if not np.isfinite(scores).all():
@@ -407,12 +407,6 @@ class _Trainer:
                 f"{self.folder.state} does not fit this training: {str(error).splitlines()[0]}.",
                 "Start again with another --out.",
             ) from error
-
-
-def _base_digest(learner: Learner) -> str | None:
-    """SHA-256 of the base, hex, where the learner says it: a training resumes on the same base only."""
-    own = getattr(learner, "base_digest", None) or getattr(getattr(learner, "base", None), "digest", None)
-    return own if isinstance(own, str) else None
 
 
 def _rate(options: SyntheticOptions, progress: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -88,6 +90,30 @@ def test_lossless_pictures_of_one_class_are_compressed_like_the_other(root: Path
     assert "0% of the files are JPEG, 100% of the others made one" in stream_of(mix_of(root, R, G)).formats()[1]
 
 
+def test_a_crop_of_a_lossless_picture_is_that_of_its_whole_as_a_jpeg(root: Path) -> None:
+    """Its edges, too: a unit of the JPEG that the crop cuts was compressed with what lies beyond."""
+    stream = stream_of(mix_of(root, R, G, augment=PLAIN | {"first": True, "aligned": 0}))
+    whole = []
+    for path in (root / "made").iterdir():
+        buffer = io.BytesIO()
+        Image.open(path).save(buffer, "JPEG", quality=80)
+        whole.append(sliding_window_view(np.asarray(Image.open(buffer)), (CROP, CROP), axis=(0, 1)))
+    for crop in (crop for crop in stream.batch(0, 8).samples if crop.generated):
+        wanted = crop.pixels.transpose(2, 0, 1)
+        assert any((one == wanted).all((2, 3, 4)).any() for one in whole)
+
+
+def test_a_lossless_picture_gets_the_tables_of_the_other_class(root: Path) -> None:
+    """Else another generator's JPEG files would give away its class."""
+    pictures(root / "web", 12, "jpg", quality=30)
+    stream = stream_of(mix_of(root, R, G, {"name": "w", "generated": "web"}, augment=PLAIN | {"first": True}))
+    lossless = next(part for part in stream._parts if part.source.name == "g")
+    real = {tuple(p.tables.tables[0]) for part in stream._real for p in part.pictures if p.tables}
+    rng = np.random.default_rng(0)
+    drawn = [stream._first(lossless, lossless.pictures[0], True, rng) for _ in range(40)]
+    assert {tuple(tables.tables[0]) for tables in drawn if tables} == real and all(drawn)
+
+
 def test_the_later_history_of_a_pair_is_one(root: Path) -> None:
     """Both classes from the same files: whatever differs would come from the history."""
     same = {"name": "g", "generated": "real"}
@@ -124,6 +150,10 @@ def test_an_aligned_pair_has_one_crop_and_one_history(root: Path) -> None:
     crops = stream.batch(0, 16).samples
     for real, other in zip(crops[::2], crops[1::2], strict=True):
         assert np.array_equal(other.pixels, marked("", real.pixels, 0, 0))
+
+    again = Pool(root / "pool", identify=lambda name: f"{name} of other weights")
+    other = stream_of(path, again)
+    assert other.digest() != stream.digest() and not any(window.file.exists() for _, window in other.windows())
 
     path = mix_of(root, source | {"align": "real"}, augment={"history": 1, "flip": 0.5, "blur": 0})
     jpegs = stream_of(path, Pool(root / "other", marked))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import shutil
 from collections.abc import Callable
@@ -217,6 +218,14 @@ def test_larger_crops_are_resized_by_the_processor(bases: Path) -> None:
     method = new(bases / "opt", crop=32)
     assert method.crop == 32
     assert method.inputs(picture(True, 32, 32))["pixel_values"].shape == (3, SIZE, SIZE)
+
+
+def test_worker_processes_do_not_get_the_network(bases: Path) -> None:
+    method = new(bases / "opt")
+    sent = pickle.dumps(method.inputs)
+    assert len(sent) < 10_000 < (bases / "opt" / "model.safetensors").stat().st_size
+    values = [inputs(picture(True))["pixel_values"] for inputs in (method.inputs, pickle.loads(sent))]
+    assert torch.equal(*values)
 
 
 def test_half_precision_is_close(trained: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,13 @@ def test_stored_tensors_restore_a_training(bases: dict[str, Path]) -> None:
         other.load_stored(one.stored() | {"head.weight": torch.zeros(1, 5)})
 
 
+def test_worker_processes_do_not_get_the_network(bases: dict[str, Path]) -> None:
+    one = new(bases["clip"])
+    sent = pickle.dumps(one.inputs)
+    assert len(sent) < 1000
+    assert torch.equal(pickle.loads(sent)(noise(32, 32))["pixels"], one.inputs(noise(32, 32))["pixels"])
+
+
 class TestSam:
     """CLUE's own encoder: of a whole model on the early view, and of registered weights on pixels."""
 
@@ -173,8 +181,10 @@ class TestSam:
         save_clue(tmp_path / "clue", build(MINI), Calibration(), {})
         return tmp_path / "clue"
 
-    def test_of_a_whole_model(self, clue: Path, tmp_path: Path) -> None:
-        one = moved(new(f"sam:{clue}", crop=64))
+    def test_of_a_whole_model(self, clue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        one = moved(new("sam:clue", crop=64))
+        monkeypatch.chdir("/")  # the method is used elsewhere
         assert count_parameters(one.network)[0] == 3 * 3 * (2 * 160 + 1) + 128 + 1
         crop = noise(64, 64)
         expected = float(one.scores({"pixels": one.inputs(crop)["pixels"][None]}).detach())

@@ -88,7 +88,7 @@ def test_it_learns_and_resumes_to_the_bit(tmp_path: Path) -> None:
     with pytest.raises(OtherSettingsError, match=r"lr"):
         train_synthetic(make_task(mix, out, options(steps=30, lr=0.01)))
     other = make_task(mix, out, options(steps=30))
-    other.learner.base_digest = "1" * 64  # type: ignore[attr-defined]
+    other.learner.base_digest = "1" * 64
     with pytest.raises(OtherSettingsError, match="base"):
         train_synthetic(other)
 
