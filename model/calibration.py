@@ -13,6 +13,8 @@ Bates et al., *Testing for outliers with conformal p-values*, 2023). With n phot
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -117,6 +119,15 @@ class Calibration(Keyed):
     def to_dict(self) -> dict[str, Any]:
         """The fields, for JSON."""
         return asdict(self)
+
+    def sha256(self) -> str:
+        """Over all values, hex."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the thresholds come from pictures that were measured."""
+        return bool(self.fitted_megapixels[1])
 
     def covers(self, megapixels: float) -> bool:
         """Whether the fit speaks for images of this size."""

@@ -24,9 +24,9 @@ from clue_cli.commands.options import (
     check_current_folder,
     chosen_devices,
     path,
+    synthetic_method,
 )
 from clue_cli.errors import ExitCode, NothingToScanError, OutputError, UsageError
-from clue_cli.eval.options import DETECTOR
 from clue_cli.progress import ShownReporter
 from clue_cli.scan import ScanOptions
 from clue_cli.terminal import counted, printable, say
@@ -141,14 +141,14 @@ def calibrate(
 
 def _method(task: str) -> str | None:
     """The method that `--task` names; None: the network is calibrated."""
-    question, colon, method = task.partition(":")
-    if question == "localization" and not colon:
+    if task == "localization":
         return None
-    if question != "synthetic" or (colon and not method.strip()):
+    method = synthetic_method(task)
+    if method is None:
         raise typer.BadParameter(
             f"{task!r}; expected localization, synthetic or synthetic:METHOD", param_hint="'--task'"
         )
-    return method.strip() or DETECTOR
+    return method
 
 
 _NO_FAILURE = frozenset({"duplicate", "further_page", "not_judged"})

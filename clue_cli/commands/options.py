@@ -25,7 +25,7 @@ import typer
 from typer.core import TyperGroup
 
 from clue_cli.errors import UsageError
-from clue_cli.networks import Compile, DType, NetworkOptions
+from clue_cli.networks import DEFAULT_METHOD, Compile, DType, NetworkOptions
 from clue_cli.terminal import printable
 
 READING, NETWORK, MESSAGES = "Input", "Model", "Messages"
@@ -202,6 +202,14 @@ def check_current_folder() -> None:
         Path.cwd()
     except FileNotFoundError as error:
         raise UsageError("The current folder was deleted.", "Change to another one with cd.") from error
+
+
+def synthetic_method(word: str) -> str | None:
+    """METHOD of `synthetic[:METHOD]`, or the default method; None: the word is something else."""
+    question, colon, method = word.partition(":")
+    if question != "synthetic" or (colon and not method.strip()):
+        return None
+    return method.strip() or DEFAULT_METHOD
 
 
 def require_extra(command: str, *modules: str, extra: str = "train") -> None:

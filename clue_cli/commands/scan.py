@@ -30,8 +30,10 @@ from clue_cli.commands.options import (
     listed_paths,
     moment,
     path,
+    synthetic_method,
 )
 from clue_cli.errors import ExitCode, ForgedFound, NothingToScanError, UsageError
+from clue_cli.networks import DEFAULT_METHOD
 from clue_cli.scan import FailOn, GifFrames, ScanOptions
 from clue_cli.terminal import complain, counted, printable, write_stdout
 
@@ -43,9 +45,6 @@ if TYPE_CHECKING:
 
 _DEFAULT = ScanOptions()
 _RESULTS = "Results"
-_SYNTHETIC = "synthetic"
-_METHOD = "traces"
-"""The method of `--also synthetic`, if none is named."""
 
 
 def scan(
@@ -107,7 +106,7 @@ def scan(
             metavar="synthetic[:METHOD]",
             help="Also ask whether the whole picture was generated. METHOD is a name, such as traces or "
             "reconstruction, or the folder of a method of your own. The answer never changes the other verdict.",
-            show_default=f"not asked; METHOD is {_METHOD}",
+            show_default=f"not asked; METHOD is {DEFAULT_METHOD}",
             rich_help_panel=NETWORK,
         ),
     ] = None,
@@ -347,12 +346,12 @@ def _method(also: str | None) -> str | None:
     """The method that `--also` names; None: the second question is not asked."""
     if also is None:
         return None
-    question, colon, method = also.partition(":")
-    if question != _SYNTHETIC or (colon and not method.strip()):
+    method = synthetic_method(also)
+    if method is None:
         raise UsageError(
             f"--also {also!r} is no question.", "Write --also synthetic, or --also synthetic:METHOD for another method."
         )
-    return method.strip() or _METHOD
+    return method
 
 
 def _selection(include: list[str] | None, exclude: list[str] | None, since: str | None) -> Selection | None:

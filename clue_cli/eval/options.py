@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from clue_cli.networks import NetworkOptions
+from clue_cli.networks import DEFAULT_METHOD, NetworkOptions
 
 NETWORK = "mini"
 """The word of `--method` for the network, whichever `--model` names."""
@@ -20,8 +20,6 @@ SETS_OF_METHODS = {"classical": tuple(FUNCTIONS), "baselines": ()}
 """Words for several at once. The baselines are in every table anyway."""
 METHODS = (NETWORK, *FUNCTIONS, *SETS_OF_METHODS)
 Task = Literal["localization", "synthetic"]
-DETECTOR = "traces"
-"""The method of the synthetic task where `--method` names none."""
 MethodKind = Literal["network", "predictions", "classical", "baseline", "probe"]
 """What a method is; baselines and the probe stand beside the others for comparison."""
 
@@ -51,7 +49,7 @@ class EvalOptions(NetworkOptions):
         bars: a YAML file, or `mini`: what the figures are compared with; its sets and attacks are measured if none are
             given.
         methods: words of `METHODS`; none: the network, or the predictions alone. Of the synthetic task: methods as
-            `model.synthetic.describe` takes them; none: `DETECTOR`, or the predictions alone.
+            `model.synthetic.describe` takes them; none: `DEFAULT_METHOD`, or the predictions alone.
         predictions: a folder with another method's maps; of the synthetic task a CSV with its scores.
         limit: maximum number of images per set.
         seed: of the attacks, of the choice of images, and of the bootstrap.
@@ -87,7 +85,7 @@ class EvalOptions(NetworkOptions):
         """Methods of the synthetic task that are measured, each once."""
         if self.task != "synthetic":
             return ()
-        return tuple(dict.fromkeys(self.methods or (() if self.predictions else (DETECTOR,))))
+        return tuple(dict.fromkeys(self.methods or (() if self.predictions else (DEFAULT_METHOD,))))
 
     @property
     def functions(self) -> tuple[str, ...]:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:  # torch takes seconds to import, and the options are needed f
     from model.synthetic import Method
 
 
+DEFAULT_METHOD = "traces"
+"""The method of the second question where none is named."""
+
+
 class DType(StrEnum):
     """Number format of the network."""
 

@@ -6,8 +6,6 @@ verdict `generated`, its silence means nothing, and all it can do is keep `no_ev
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -19,7 +17,6 @@ from clue_cli.records import Answer, Finding, MethodInfo, Origin, Verdict
 from clue_cli.scan.assemble import doubt_of
 from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.terminal import printable
-from model.calibration import Calibration
 from model.synthetic import Detection, Method
 from model.synthetic.verdict import SyntheticJudgment, judge_synthetic
 
@@ -128,7 +125,7 @@ def method_info(method: Method) -> MethodInfo:
         digest=method.digest,
         base=printable(method.base),
         calibration=printable(calibration.name),
-        calibration_sha256=calibration_digest(calibration),
+        calibration_sha256=calibration.sha256(),
         fitted_on=printable(calibration.fitted_on),
         fitted_megapixels=list(calibration.fitted_megapixels),
         score_threshold=calibration.score_threshold,
@@ -143,17 +140,12 @@ def judging(method: Method | None) -> dict[str, str]:
     """What an answer depends on beside the picture, for the digest of the settings; nothing if it was not asked."""
     if method is None:
         return {}
-    return {"synthetic": method.digest, "synthetic_calibration": calibration_digest(method.calibration)}
-
-
-def calibration_digest(calibration: Calibration) -> str:
-    """SHA-256 over all values of a calibration, hex."""
-    return hashlib.sha256(json.dumps(calibration.to_dict(), sort_keys=True).encode()).hexdigest()
+    return {"synthetic": method.digest, "synthetic_calibration": method.calibration.sha256()}
 
 
 def uncalibrated_method(method: Method | None) -> list[str]:
     """The warning about a method without a calibration, if it has none."""
-    if method is None or method.calibration.fitted_megapixels[1]:
+    if method is None or method.calibration.fitted:
         return []
     return [
         f"The method {printable(method.name)} is not calibrated: nothing is known of its false alarms, and its answer "

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from model.calibration import Calibration
 from model.errors import WeightsError
+from model.registry import BasesError, read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,7 +100,7 @@ def describe(name_or_path: str) -> Method:
     Raises:
         MethodError: there is none, it is damaged, or its base is missing or another one.
     """
-    kind = NAMED.get(name_or_path.partition("@")[0]) or kind_of_folder(Path(name_or_path))
+    kind = NAMED.get(name_or_path.partition("@")[0]) or str(read_method_file(Path(name_or_path))["kind"])
     described: Method = import_module(f"{__name__}.{KINDS[kind]}").describe(name_or_path)
     return described
 
@@ -115,27 +116,24 @@ def load(method: Method, device: str, dtype: torch.dtype) -> Detector:
     return loaded
 
 
-def kind_of_folder(folder: Path) -> str:
-    """The kind that the `method.json` of a folder names.
+def read_method_file(folder: Path) -> dict[str, Any]:
+    """What the `method.json` of a folder holds: of this format, with a `kind` of `KINDS`; the rest is not checked.
 
     Raises:
         MethodError: there is none, or it cannot be understood.
     """
-    import json
-
     path = folder / METHOD_FILE
+    if not path.exists():
+        raise MethodError(f"there is no method {str(folder)[:300]}: it is no name, and {path} does not exist")
     try:
-        content = json.loads(path.read_text("utf-8"))
-        if content["format"] != FORMAT:
-            raise ValueError(f"format {content['format']}, this version reads {FORMAT}")
-        if content["kind"] not in KINDS:
-            raise ValueError(f"kind {str(content['kind'])[:60]!r}, expected one of {', '.join(KINDS)}")
-        return str(content["kind"])
-    except FileNotFoundError as error:
-        raise MethodError(
-            f"there is no method {str(folder)[:300]}: it is no name, and {path} does not exist"
-        ) from error
-    except OSError as error:
-        raise MethodError(f"{str(path)[:300]} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise MethodError(f"{path} cannot be understood: {error}") from error
+        content = read_json(path)
+    except BasesError as error:
+        raise MethodError(str(error)) from error
+    if content.get("format") != FORMAT:
+        found = str(content.get("format"))[:20]
+        raise MethodError(f"{path} cannot be understood: format {found}, this version reads {FORMAT}")
+    kind = content.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        known = ", ".join(KINDS)
+        raise MethodError(f"{path} cannot be understood: kind {str(kind)[:60]!r}, expected one of {known}")
+    return content

@@ -175,9 +175,13 @@ def _weights(folder: Path) -> tuple[Path, ...]:
         return (folder / WEIGHTS,)
     if (folder / INDEX).is_file():
         return (folder / INDEX, *shards(folder / INDEX))
+    raise BasesError(f"{folder / WEIGHTS} is missing, and so is an index of shards{pickle_in(folder)}")
+
+
+def pickle_in(folder: Path) -> str:
+    """The pickle of a folder that has no safetensors, for the message; empty: there is none."""
     pickles = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
-    hint = f"; {pickles[0]} is a pickle or the like, which is not read: get the safetensors" if pickles else ""
-    raise BasesError(f"{folder / WEIGHTS} is missing, and so is an index of shards{hint}")
+    return f"; {pickles[0]} is a pickle or the like, which is not read: get the safetensors" if pickles else ""
 
 
 def _check_header(path: Path) -> None:

@@ -9,7 +9,7 @@ learns from crops of that size, and judges up to five crops of a picture, four c
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from model.errors import UserError
 from model.synthetic import Detector, Method
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from model.synthetic.learner import Learner
+    from model.synthetic.options import SyntheticOptions
 
 KIND = "bi-lora"
 WORDS = ("real", "fake")
@@ -29,30 +30,6 @@ LIMITS = (
     "It judges at most five crops of the picture, four corners and centre; it sees nothing between them.",
     "Its answer is how likely the caption “fake” is against “real”; where other captions are likelier, it gives none.",
 )
-
-
-class Options(Protocol):
-    """What of the options of a training is read here."""
-
-    @property
-    def rank(self) -> int:
-        """Of LoRA."""
-
-    @property
-    def alpha(self) -> float:
-        """LoRA is scaled by alpha / rank."""
-
-    @property
-    def adapt(self) -> str:
-        """`lora`; nothing else is possible."""
-
-    @property
-    def targets(self) -> tuple[str, ...] | None:
-        """None: query and key; nothing else is possible."""
-
-    @property
-    def crop(self) -> int | None:
-        """Side of the crops, pixels; they are resized to the size of the processor. None: that size."""
 
 
 def describe(name_or_path: str) -> Method:
@@ -79,12 +56,12 @@ def load(method: Method, device: str, dtype: torch.dtype) -> Detector:
     return build(method, device, dtype)
 
 
-def learner(base: str, options: Options, device: str, dtype: torch.dtype) -> Learner:
+def learner(base: str, options: SyntheticOptions, device: str, dtype: torch.dtype) -> Learner:
     """BLIP-2 with new adapters, to be trained.
 
     Args:
         base: name of a registered folder, or a folder.
-        options: of the training.
+        options: `adapt`, `rank`, `alpha`, `targets` and `crop` count.
         device: where it goes.
         dtype: number format of the frozen weights; adapters are float32.
 

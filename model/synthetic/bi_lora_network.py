@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -32,10 +32,13 @@ from model.registry import BasesError, FolderBase
 from model.storage import adapter_tensors, lora_numbers, merge_stored, write_tensors
 from model.synthetic import Detection, Method, MethodError
 from model.synthetic.bases import find_base, load_network, load_processor
-from model.synthetic.bi_lora import FILES, KIND, WORDS, Options
+from model.synthetic.bi_lora import FILES, KIND, WORDS
 from model.synthetic.learner import Inputs
 from model.synthetic.method_folder import Description, base_of, read_description, sizes_of
 from model.whole_file import whole_folder
+
+if TYPE_CHECKING:
+    from model.synthetic.options import SyntheticOptions
 
 TARGETS = {
     "opt": r"language_model\.model\.decoder\.layers\.\d+\.self_attn\.(q_proj|k_proj)",
@@ -48,7 +51,7 @@ LARGEST_CROP = 4096
 _CAPTION_TOKENS = 8
 
 
-def new(base_name: str, options: Options, device: str, dtype: torch.dtype) -> BiLora:
+def new(base_name: str, options: SyntheticOptions, device: str, dtype: torch.dtype) -> BiLora:
     """As of `model.synthetic.bi_lora.learner`."""
     with _named():
         base = find_base(base_name)

@@ -11,8 +11,8 @@ from typing import Any
 
 from model.calibration import Calibration
 from model.registry import BasesError, FolderBase, read_json, sha256_of
-from model.synthetic import FORMAT, METHOD_FILE, Method, MethodError
-from model.synthetic.bases import bound_base, find_base
+from model.synthetic import FORMAT, METHOD_FILE, Method, MethodError, read_method_file
+from model.synthetic.bases import bound_base, find_base, pickle_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +56,15 @@ def read_description(folder: Path, kind: str) -> Description:
     Raises:
         MethodError: it is missing, of another kind or format, or cannot be understood.
     """
-    path = folder / METHOD_FILE
+    path, content = folder / METHOD_FILE, read_method_file(folder)
     try:
-        content = read_json(path)
-        if content["format"] != FORMAT or content["kind"] != kind:
-            raise ValueError(
-                f"format {str(content['format'])[:20]} and kind {str(content['kind'])[:60]!r}; "
-                f"expected format {FORMAT} and kind {kind!r}"
-            )
+        if content["kind"] != kind:
+            raise ValueError(f"kind {content['kind']!r}; expected {kind!r}")
         training, settings = content["training"], content.get("settings", {})
         if not isinstance(training, dict) or not isinstance(settings, dict):
             raise ValueError("training and settings; expected objects")
         calibration = Calibration.from_dict(content["calibration"])
         return Description(kind, str(content["base"]), str(content["base_digest"]), calibration, training, settings)
-    except BasesError as error:
-        raise MethodError(str(error)) from error
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise MethodError(f"{path} cannot be understood: {error}") from error
 
@@ -92,6 +86,8 @@ def method_of(name: str, description: Description, files: Sequence[str], limits:
     for file in (METHOD_FILE, *files):
         try:
             total.update(f"\n{file} {sha256_of(folder / file)}".encode())
+        except FileNotFoundError as error:
+            raise MethodError(f"{folder / file} is missing{pickle_in(folder)}") from error
         except OSError as error:
             raise MethodError(f"{folder / file} cannot be read: {error.strerror}") from error
     seen = description.training.get("generators") or ()

@@ -45,7 +45,7 @@ def judge_synthetic(score: float, calibration: Calibration, megapixels: float) -
     """
     if not 0 <= score <= 1:
         raise ValueError(f"the score is {score}, which is not from 0 to 1")
-    if not calibration.fitted_megapixels[1]:
+    if not calibration.fitted:
         reason = f"score {score:.3f}; the method is not calibrated: nothing is known of its false alarms"
         return SyntheticJudgment("inconclusive", reason, score, None)
     p = calibration.p_forged(score) if calibration.covers(megapixels) else None

@@ -38,8 +38,6 @@ CARD_FILE = "card.md"
 SAM = "sam:"
 """Before the name of a CLUE, whose SAM encoder is the base."""
 
-_PICKLES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
-
 
 @dataclass(frozen=True, slots=True)
 class Settings(Keyed):
@@ -70,9 +68,6 @@ def describe(name_or_path: str) -> Method:
     """
     folder = Path(name_or_path)
     description, settings = read(folder)
-    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
-    if pickles and not (folder / WEIGHTS_FILE).exists():
-        raise MethodError(f"{folder / WEIGHTS_FILE} is missing; {pickles[0]} is a pickle, which is not read")
     check_base(description, folder)
     return method_of(name_or_path, description, (WEIGHTS_FILE,), limits(settings))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -155,13 +153,12 @@ def _name_of(method: Described, taken: dict[str, SecondQuestion]) -> str:
 
 def _as_method(name: str, detector: SecondQuestion) -> Method:
     described = detector.method
-    calibration = json.dumps(described.calibration.to_dict(), sort_keys=True)
     details = {
         "kind": described.kind,
         "device": detector.device.partition(":")[0],
         "dtype": str(detector.dtype).removeprefix("torch."),
         "calibration": described.calibration.name,
-        "calibration_sha256": hashlib.sha256(calibration.encode()).hexdigest(),
+        "calibration_sha256": described.calibration.sha256(),
     }
     return Method(name, "detector", described.digest, details, preset=described.kind, measure=MEASURE)
 
@@ -281,13 +278,12 @@ def _detected(shot: Shot, row: ImageRow, detector: SecondQuestion) -> Measuremen
         if not ran_out_of_memory(error):
             raise
         return failed(Kind.NOT_JUDGED, f"out of memory: {printable(str(error))}", again=True)
-    calibrated = bool(calibration.fitted_megapixels[1])
     return Measurement(
         replace(
             row,
             score=score,
             probability=calibration.p_forged(score) if calibration.covers(megapixels) else None,
-            decided=judgment.verdict == "generated" if calibrated else None,
+            decided=judgment.verdict == "generated" if calibration.fitted else None,
             verdict=judgment.verdict,
         )
     )

@@ -66,7 +66,7 @@ def _measure(
         progress.note(f"{chosen.name}: {', '.join(words)}")
         warn_of(plan, chosen, progress)
     for name, detector in plan.detectors.items():
-        if not detector.method.calibration.fitted_megapixels[1]:
+        if not detector.method.calibration.fitted:
             warn(f"{name} is not calibrated: it has no verdicts, and no accuracy at a threshold of its own")
     with output_errors(folder.log), MeasurementLog(folder.log) as log:
         if unreadable := len(log.damaged) + log.torn:

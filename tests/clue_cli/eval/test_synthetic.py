@@ -58,7 +58,7 @@ def corner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     module.describe, module.load = described, lambda *_: Corner()  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "model.synthetic.corner", module)
     monkeypatch.setattr(model.synthetic, "KINDS", {"traces": "corner"})
-    monkeypatch.setattr(model.synthetic, "kind_of_folder", lambda folder: "traces")
+    monkeypatch.setattr(model.synthetic, "read_method_file", lambda folder: {"kind": "traces"})
     monkeypatch.setattr(run, "RESAMPLES", 30)
     CALLS.clear()
     yield

@@ -27,7 +27,7 @@ from clue_cli.scan.run_log import exit_code
 from clue_cli.scan.synthetic import judging, second_answer
 from model.calibration import Calibration
 from model.reporter import SILENT
-from model.synthetic import Detection, describe
+from model.synthetic import Detection, MethodError, describe
 from tests.clue_cli import fake_method
 from tests.clue_cli.fake_method import (
     CALIBRATION,
@@ -323,6 +323,11 @@ def test_a_method_that_is_not_there_ends_the_run_at_once(
     assert clue([*words, "--also", also.format(tmp=tmp_path)]) == code
     assert named in " ".join(capfd.readouterr().err.split())
     assert not (tmp_path / "out").exists()
+
+
+def test_a_kind_that_this_version_does_not_have_is_said(tmp_path: Path) -> None:
+    with pytest.raises(MethodError, match="kind 'later', expected one of traces"):
+        describe(str(write_method(tmp_path / "method", kind="later")))
 
 
 def test_a_method_that_cannot_be_loaded_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from model import registry
+from model.calibration import Calibration
 from model.registry import REGISTRY_FILE, BasesError
+from model.synthetic import MethodError
 from model.synthetic.bases import bound_base, find_base, load_processor, register_folder
+from model.synthetic.method_folder import Description, method_of
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
@@ -154,3 +157,11 @@ def test_without_transformers_it_says_what_to_install(folder: Path, monkeypatch:
 def test_torch_is_not_imported_for_a_description() -> None:
     code = "import sys, model.synthetic.bases, model.synthetic.bi_lora; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_pickle_in_the_place_of_a_methods_tensors_is_named(tmp_path: Path) -> None:
+    described = Description("bi-lora", "blip2", "0" * 64, Calibration(), {})
+    described.write(tmp_path)
+    (tmp_path / "adapter_model.bin").touch()
+    with pytest.raises(MethodError, match=r"adapter_model.safetensors is missing; adapter_model.bin is a pickle"):
+        method_of(str(tmp_path), described, ("adapter_model.safetensors",))

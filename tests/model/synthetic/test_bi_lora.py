@@ -7,7 +7,6 @@ import pickle
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,11 @@ from model.errors import UserError
 from model.synthetic import MethodError, describe, load
 from model.synthetic.bases import register_folder
 from model.synthetic.bi_lora import learner
+from model.training.options import read_synthetic_options
 from tests.tiny_blip2 import SIZE, WORDS, write_blip2, write_tokenizer
 
 pytest.importorskip("transformers")
 KINDS = ("opt", "t5")
-
-
-@dataclass(frozen=True)
-class Options:
-    rank: int = 16
-    alpha: float = 32
-    adapt: str = "lora"
-    targets: tuple[str, ...] | None = None
-    crop: int | None = None
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +47,7 @@ def opt(bases: Path, tmp_path: Path) -> Path:
 
 def new(folder: Path | str, seed: int = 0, **options: Any) -> Any:
     torch.manual_seed(seed)
-    return learner(str(folder), Options(**options), "cpu", torch.float32)
+    return learner(str(folder), read_synthetic_options("bi-lora", [], **options), "cpu", torch.float32)
 
 
 def picture(bright: bool, height: int = SIZE, width: int = SIZE, seed: int = 0) -> np.ndarray[Any, Any]:

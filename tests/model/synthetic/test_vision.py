@@ -27,6 +27,7 @@ from model.synthetic.options import SyntheticOptions
 from model.synthetic.vision import WEIGHTS_FILE, learner
 from model.synthetic.vision_network import VisionLearner, blended, positions
 from model.training.network import count_parameters
+from model.training.options import read_synthetic_options
 from tests.base_layouts import SMALL, register_small
 
 pytestmark = pytest.mark.usefixtures("config")
@@ -35,14 +36,7 @@ ATTENTION = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2
 
 
 def options(**changes: Any) -> SyntheticOptions:
-    values: dict[str, Any] = {
-        "kind": "vision", "base": None, "epochs": None, "steps": 1, "batch": 2, "accumulate": 1, "seed": 1,
-        "adapt": "svd", "rank": 1, "alpha": 2, "targets": None, "crop": None, "optimizer": "adamw", "lr": 1e-3,
-        "schedule": "constant", "warmup": 0, "weight_decay": 0, "clip": None, "precision": "no",
-        "laundered": "generated", "validate_every": 1, "validation_samples": 2, "calibration_samples": 0,
-        "save_every": 1, "device": "cpu", "workers": 0,
-    }  # fmt: skip
-    return SyntheticOptions(**values | changes)
+    return read_synthetic_options("effort", [], **{"base": "none", "device": "cpu", "alpha": 2.0} | changes)
 
 
 def write_base(folder: Path, kind: str) -> Path:
