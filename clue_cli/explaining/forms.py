@@ -31,7 +31,9 @@ def _any(words: Any) -> str:
     return f"(?:{'|'.join(sorted(words, key=lambda word: (-len(word), word)))})"
 
 
-_ANY_WORD = _any({word for words in _WORDS.values() for word in words})
+_ANY_WORD = _any(
+    {word for words in _WORDS.values() for word in words} | {f"{word}(?:s|es)" for word in _WORDS["things"]}
+)
 _DESCRIBED = rf"{_ANY_WORD}(?:(?:, and |, | and | |-){_ANY_WORD}\b)*"
 _SLOTS = {
     "verdict": r"[\"']?(?P<verdict>forged|inconclusive|no evidence)[\"']?",
@@ -118,7 +120,7 @@ FORMS = [
         holds=_undecided,
     ),
     _form(r"above the lower threshold(?: of {lower})?", holds=_undecided),
-    _form(r"(?:the|a) (?:decision )?threshold (?:is|of) {threshold}|the lower threshold (?:is|of) {lower}"),
+    _form(r"(?:the|a) (?:decision )?threshold (?:is|was|of) {threshold}|the lower threshold (?:is|of) {lower}"),
     _form(rf"(?:{_TOOL}|a )confidence (?:is|of) {{confidence}}|{{confidence}} confidence"),
     _form(r"an estimate for {PICS} like those of the calibration"),
     _form(r"(?:the|this) {PIC} (?:has|measures|is) {width} ?[x×] ?{height} pixels(?: in size)?(?: and shows {described})?", "picture"),
@@ -193,17 +195,20 @@ FORMS = [
     _form(r"a second method(?: and a second person)? (?:should (?:be used|{_c} (?:it|the result))|(?:is|are) needed)(?: before any conclusion is drawn)?".replace("{_c}", "(?:check|confirm|examine)")),
     _form(r"the tool (?:can be wrong|can make mistakes|is not always right)|false alarms (?:happen|are possible)"),
     _form(
-        r"(?:means that )?(?:{it} )?counts? neither for nor against the {PIC}|the tool cannot say whether the {PIC} was edited"
+        r"(?:so |means that )?(?:{it} )?counts? neither for nor against the {PIC}|the tool cannot say whether the {PIC} was edited"
         r"|no conclusion can be drawn(?: from (?:it|this result|this))?",
         holds=_undecided,
     ),
     _form(r"(?:a|the|one) finding supports an edit", holds=lambda known, region: known.supports),
 ]  # fmt: skip
+_INTERVAL = r"(?: (?P<{}>\[[^\]]*\]))?"
+_KIND = rf"(?P<kind>untouched {_SLOTS['PICS']}|(?:made )?forgeries)(?: (?P<pictures>\((?:[^()]|\([^()]*\))*\)))?"
 RATE = re.compile(
-    rf"(?:of|among) (?:the )?(?P<n>\d+) (?P<kind>untouched {_SLOTS['PICS']}|(?:made )?forgeries)(?: \([^()]*(?:\([^()]*\))?[^()]*\))?,? "
-    rf"(?P<first>{_PERCENT})(?: \[[^\]]*\])? were (?:wrongly )?called (?P<word>forged|inconclusive)(?: by mistake)?"
-    rf"(?:,? and (?P<second>{_PERCENT})(?: \[[^\]]*\])?(?: were)?(?: called)? inconclusive)?(?![\w%.]\w)"
+    rf"(?:of|among) (?:the )?(?P<n>\d+) {_KIND},? (?P<first>{_PERCENT}){_INTERVAL.format('between')} were (?:wrongly )?"
+    r"called (?P<word>forged|inconclusive)(?: by mistake)?"
+    rf"(?:,? and (?P<second>{_PERCENT}){_INTERVAL.format('other')}(?: were)?(?: called)? inconclusive)?(?![\w%.]\w)"
 )
+"""An error rate."""
 
 
 def _is(text: str, given: float, *, share: bool) -> bool:
@@ -263,18 +268,19 @@ def rate_errors(match: re.Match[str], known: Given) -> Iterator[str]:
         if (
             rate.n == int(match["n"])
             and rate.untouched == match["kind"].startswith("untouched")
-            and _is_rate(match["first"], first[0])
-            and (match["second"] is None or _is_rate(match["second"], rate.inconclusive[0]))
-            and all(part in f"({rate.pictures})".casefold() for part in re.findall(r"\(.*\)", match[0]))
-            and all(
-                part in [f"[{low:.1%}, {high:.1%}]" for _, low, high in (rate.forged, rate.inconclusive)]
-                for part in re.findall(r"\[.*?\]", match[0])
-            )
+            and match["pictures"] in (None, f"({rate.pictures})".casefold())
+            and _is_rate(match["first"], match["between"], first)
+            and (match["second"] is None or _is_rate(match["second"], match["other"], rate.inconclusive))
         ):
             return
     yield f"“{match[0][:80]}” is not an error rate that was given"
 
 
-def _is_rate(text: str, share: float) -> bool:
-    digits = len(text.rstrip(" %").partition(".")[2])
-    return abs(float(text.rstrip(" %")) - share * 100) <= 0.5 * 10.0**-digits + 1e-9 and (digits > 0 or share * 100 > 1)
+def _is_rate(text: str, interval: str | None, rate: tuple[float, float, float]) -> bool:
+    number = text.rstrip(" %")
+    digits, percent = len(number.partition(".")[2]), rate[0] * 100
+    return (
+        interval in (None, f"[{rate[1]:.1%}, {rate[2]:.1%}]")
+        and abs(float(number) - percent) <= 0.5 * 10.0**-digits + 1e-9
+        and (digits > 0 or percent > 1)
+    )
