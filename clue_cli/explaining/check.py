@@ -2,8 +2,8 @@
 
 The model sees the picture, and with it whatever an attacker wrote into its pixels; it may also invent. So each sentence
 must be a fact as it was given, or a series of the closed forms of `clue_cli.explaining.forms`, joined by neutral words
-(and, while, which, …; none that give a reason). Their numbers, verdicts, counts, regions and positions are compared with
-the record. What a region or the picture shows is said in a closed vocabulary of things (`words.yaml`) without numbers,
+(and, while, which, …; none that give a reason). Their numbers, verdicts, counts, regions and positions are compared
+with the record. What a region or the picture shows is said in a closed vocabulary of things (`words.yaml`) without numbers,
 and is not compared with anything. The text names the verdict, and says nothing twice.
 """
 
@@ -25,7 +25,9 @@ _START = re.compile(r"(?:(?:however|additionally|overall|in summary|according to
 _JOIN = re.compile(r"[ ,;:()]*(?:(?:and|but|while|with|which|whose|where|also)\b[ ,]*)*")
 _ORDER = {
     name: place
-    for place, name in enumerate("first second third fourth fifth sixth seventh eighth ninth tenth".split(), 1)
+    for place, name in enumerate(
+        ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"], 1
+    )
 }
 _NOBODY = -1
 """No region was named."""
@@ -45,7 +47,7 @@ def sentences(text: str) -> list[str]:
     """The sentences of a text in plain lower case, without their full stops; numbers keep theirs."""
     plain = " ".join(text.translate(_QUOTES).casefold().split()).replace("percent", "%").replace("per cent", "%")
     plain = re.sub(r"(?<!\w)\*\*|\*\*(?!\w)", "", plain)
-    return [one.removesuffix(".") for one in re.split(r"(?<=\.) ", plain) if one]
+    return [one for part in re.split(r"(?<=\.) ", plain) if (one := part.removesuffix("."))]
 
 
 def _refusals(text: str, known: Given) -> Iterator[str]:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (a form is read on one line)
 """The statements that an explanation may consist of: closed forms with slots, which are compared with the record.
 
 A form is a pattern over plain text in lower case. `{score}` and the like are numbers, which must be roundings of the
