@@ -63,8 +63,9 @@ def explain(
 
     The model sees the picture with the marked regions, crops of the strongest
     ones, the findings and the error rates. Its text passes only if each
-    sentence is of a known form, with the record's numbers, regions and verdict. Texts are stored apart from the records, in
-    RESULTS/explanations.jsonl; clue report shows those that passed the check.
+    sentence is of a known form, with the record's numbers, regions and verdict.
+    Texts are stored apart from the records, in RESULTS/explanations.jsonl; clue
+    report shows those that passed the check.
 
     What the text says the picture shows is not checked.
     """

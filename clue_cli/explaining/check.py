@@ -3,8 +3,8 @@
 The model sees the picture, and with it whatever an attacker wrote into its pixels; it may also invent. So each sentence
 must be a fact as it was given, or a series of the closed forms of `clue_cli.explaining.forms`, joined by neutral words
 (and, while, which, …; none that give a reason). Their numbers, verdicts, counts, regions and positions are compared
-with the record. What a region or the picture shows is said in a closed vocabulary of things (`words.yaml`) without numbers,
-and is not compared with anything. The text names the verdict, and says nothing twice.
+with the record. What a region or the picture shows is said in a closed vocabulary of things (`words.yaml`) without
+numbers, and is not compared with anything. The text names the verdict, and says nothing twice.
 """
 
 from __future__ import annotations
