@@ -38,8 +38,8 @@ from model.evaluation.made import camera_model, photos
 from model.score import SCREEN, image_features, kind_of
 from model.synthetic import describe
 from model.synthetic.card import card
-from model.synthetic.spectra import TILE, statistics
-from model.synthetic.traces import Traces, save, tiles_of
+from model.synthetic.spectra import statistics
+from model.synthetic.traces import TILE, Traces, save, tiles_of
 
 Pixels = NDArray[np.uint8]
 SIDE = 400

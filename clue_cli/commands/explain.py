@@ -62,10 +62,10 @@ def explain(
     """Have a language model of your own explain flagged records, and check what it writes.
 
     The model sees the picture with the marked regions, crops of the strongest
-    ones, the findings and the error rates. Its text is compared with them: a
-    number, region, position, method or verdict that is not the record's
-    discards it. Texts are stored apart from the records, in
-    RESULTS/explanations.jsonl; clue report shows those that passed the check.
+    ones, the findings and the error rates. Its text passes only if each
+    sentence is of a known form, with the record's numbers, regions and verdict.
+    Texts are stored apart from the records, in RESULTS/explanations.jsonl; clue
+    report shows those that passed the check.
 
     What the text says the picture shows is not checked.
     """

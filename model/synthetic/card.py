@@ -32,16 +32,16 @@ def card(method: Method, figures: dict[str, Any] | None) -> str:
     )
     lines += ["", "## Training", ""]
     seen = training.get("generators")
-    names = ", ".join(map(str, seen)) if isinstance(seen, list) and seen else "none named"
+    names = "none named" if not isinstance(seen, list) else ", ".join(map(str, seen)) or "none"
     rest = [(str(key), _short(value)) for key, value in training.items() if key != "generators"]
     lines += _table(("", ""), [("Generators seen", names), *rest])
     lines += ["", "## Calibration", ""]
-    if calibration.fitted_on:
+    if calibration.fitted:
         low, high = calibration.no_evidence_below, calibration.score_threshold
-        lines.append(f"Fitted on {_plain(calibration.fitted_on)}.")
-        lines.append(f"`generated` above {high:.3f}, `no_evidence` up to {low:.3f}, between them `inconclusive`.")
+        on = f"Fitted on {_plain(calibration.fitted_on)}." if calibration.fitted_on else "It gives no confidence."
+        lines.append(f"`generated` above {high:.3f}, `no_evidence` up to {low:.3f}, between them `inconclusive`. {on}")
     else:
-        lines.append("`method.json` has it. Where nothing was fitted, every verdict is `inconclusive`.")
+        lines.append("Nothing was fitted: every verdict is `inconclusive`.")
     lines += ["", "## Error rates", ""]
     if not figures:
         lines.append(NOT_MEASURED)
@@ -66,7 +66,9 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def _short(value: object) -> str:
-    text = str(value)
+    if isinstance(value, dict):
+        value = ", ".join(f"{key} {item}" for key, item in value.items())
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return text if len(text) <= 200 else text[:200] + " …"
 
 

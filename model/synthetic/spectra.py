@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from scipy.fft import rfft2
 
 from model.forensic_view import LUMA, dct_basis, zigzag
+from model.synthetic.traces import TILE
 
 Floats = NDArray[np.float32]
 Spectra = NDArray[np.complexfloating[Any, Any]]
 
-TILE = 256
-"""Side of a tile, pixels."""
 BLOCK = 64
 """Side of the blocks whose spectra are averaged, pixels; they overlap by half."""
 RADII = 14

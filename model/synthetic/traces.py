@@ -2,7 +2,7 @@
 
 It learned from photographs against the same photographs after learned decoders of our own (autoencoders of several
 designs, upsamplers and strengths) and after untrained upsampling, with the same later history in both classes; it has
-never seen the output of a generator that people use. Its card, `model/weights/traces/README.md`, has its error rates.
+never seen the output of a generator that people use. Its card, `model/weights/traces/card.md`, has its error rates.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from scipy.special import log_softmax, logsumexp
 
 from model.calibration import Calibration
 from model.score import SCREEN, image_features, kind_of
-from model.synthetic import FORMAT, METHOD_FILE, Detection, Method, MethodError
-from model.synthetic.spectra import TILE, statistics
+from model.synthetic import FORMAT, METHOD_FILE, Detection, Method, MethodError, read_method_file
 from model.whole_file import write_text, write_whole
 
 if TYPE_CHECKING:
@@ -32,9 +31,10 @@ FOLDER = Path(__file__).parents[1] / "weights" / "traces"
 WEIGHTS_FILE = "model.safetensors"
 CLASSES = ("photograph", "laundered", "generated")
 """What a tile is taken for; laundered: a photograph that went through a learned decoder."""
+TILE = 256
+"""Side of a tile, pixels."""
 TILES = 16
 """Most tiles of a picture, spread over it evenly."""
-FEWEST = 1
 _FLAT = 2.0
 """Grey levels: a tile whose brightness varies by less says nothing."""
 
@@ -46,24 +46,22 @@ def describe(name_or_path: str) -> Method:
         MethodError: its files are damaged.
     """
     folder = FOLDER if name_or_path == "traces" else Path(name_or_path)
-    path = folder / METHOD_FILE
+    content = read_method_file(folder)
     try:
-        content = json.loads(path.read_text("utf-8"))
-        digest = hashlib.sha256(path.read_bytes() + (folder / WEIGHTS_FILE).read_bytes()).hexdigest()
-        calibration = Calibration.from_dict(content["calibration"])
+        parts = [(folder / name).read_bytes() for name in (METHOD_FILE, WEIGHTS_FILE)]
         return Method(
             name=name_or_path if name_or_path == "traces" else folder.name,
             kind="traces",
-            digest=digest,
-            calibration=calibration,
+            digest=hashlib.sha256(b"".join(parts)).hexdigest(),
+            calibration=Calibration.from_dict(content["calibration"]),
             folder=folder,
             training=dict(content["training"]),
             limits=tuple(map(str, content["limits"])),
         )
     except OSError as error:
         raise MethodError(f"{folder} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise MethodError(f"{path} cannot be understood: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MethodError(f"{folder / METHOD_FILE} cannot be understood: {error}") from error
 
 
 def load(method: Method, device: str, dtype: torch.dtype) -> Traces:
@@ -121,8 +119,10 @@ class Traces:
             raise ValueError(f"too small: {width}×{height} pixels, {TILE} on each side are needed")
         if kind_of(image_features(np.zeros((height, width), np.float32), pixels)) == SCREEN:
             raise ValueError("it is taken for a screen or a drawing, and the method was made for photographs")
+        from model.synthetic.spectra import statistics  # torch, which `describe` does without
+
         found = [statistics(tile) for tile in tiles_of(pixels) if float(tile.mean(2).std()) >= _FLAT]
-        if len(found) < FEWEST:
+        if not found:
             raise ValueError(f"nearly uniform: brightness varies by less than {_FLAT:g} grey levels")
         return self.of_statistics(np.stack(found))
 

@@ -30,8 +30,8 @@ function explanations(list) {
   const texts = list.flatMap(([text, model, digest, made]) => [el("p", null, name(text)),
     el("p", { class: "small" }, "Language model: ", name(model), `, ${made}, SHA-256 `, el("span", { class: "code" }, digest))]);
   return el("section", null, el("h2", null, "Written by a language model"),
-    el("p", { class: "small" }, "Generated text, and no part of the record. A program compared its numbers, regions, positions and verdict words " +
-      "with the record and the error rates. What it says the picture shows was not checked."), ...texts);
+    el("p", { class: "small" }, "Generated text, and no part of the record. Each sentence is of a known form, with the record's numbers, regions and " +
+      "verdict. What it says the picture shows was not checked."), ...texts);
 }
 // The path is shown too: a printed page has no links.
 function link(url, text) {

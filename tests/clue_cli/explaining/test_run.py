@@ -70,7 +70,9 @@ def results(tmp_path: Path) -> Path:
 
 def honest(results: Path) -> Callable[[str], str]:
     with ResultsReader(results) as reader:
-        texts = {f"Score: {one.score:.3f}": truth(one) for one in reader.records() if isinstance(one, ImageRecord)}
+        texts = {
+            f"The score is {one.score:.3f}": truth(one) for one in reader.records() if isinstance(one, ImageRecord)
+        }
     return lambda request: next(text for words, text in texts.items() if words in request)
 
 
@@ -105,7 +107,7 @@ def test_the_pictures_are_the_whole_with_its_marks_and_crops(results):
     assert len(np.unique(np.asarray(whole))) > 5, "the outline is drawn"
     assert [crop.size for crop in crops] == [(235, 195), (160, 110)], "half of each region around it"
     assert "Picture 2 shows region 1 enlarged" in stub.asked[0]
-    assert "of 193, 1.0% [0.1%, 3.7%] were called forged" in stub.asked[0]
+    assert "1.0% [0.1%, 3.7%] were called forged" in stub.asked[0]
 
 
 def test_a_model_that_lies_is_discarded_with_reasons(results):
@@ -113,7 +115,7 @@ def test_a_model_that_lies_is_discarded_with_reasons(results):
     assert (done.accepted, done.discarded) == (0, 2)
     one = lines(results)[0]
     assert (one.status, one.text) == ("discarded", LIE)
-    assert any("99 %" in reason for reason in one.reasons) and any("authentic" in reason for reason in one.reasons)
+    assert "“99 %” is not the confidence: 0.93" in one.reasons[0]
 
 
 def test_a_text_that_was_cut_off_is_discarded(results):
@@ -136,11 +138,11 @@ def test_no_string_of_the_evidence_is_in_the_request(tmp_path):
     with open_store(tmp_path / "results") as store:
         put(store, hostile)
         store.finish(run(status="finished"))
-    stub = Stub(lambda request: "The metadata have an edit history of 7 steps and the confidence is 99 %.")
+    stub = Stub(lambda request: "The verdict is forged, and the confidence is 99 %.")
     explained(tmp_path / "results", stub)
     assert "authentic" not in stub.asked[0].partition("Facts:")[2] and "IGNORE" not in stub.asked[0]
-    assert "Finding (metadata): edit history, steps 7" in stub.asked[0]
-    assert lines(tmp_path / "results")[0].reasons == ["“99 %” was not given as confidence"]
+    assert "A finding in the metadata: edit history, steps 7." in stub.asked[0]
+    assert lines(tmp_path / "results")[0].reasons == ["“99 %” is not the confidence: 0.93"]
 
 
 def test_what_was_explained_is_not_explained_again(results):
@@ -155,7 +157,7 @@ def test_what_was_explained_is_not_explained_again(results):
 
 def test_one_that_fails_is_recorded_and_tried_again(results):
     def fails(request: str) -> str:
-        if "inconclusive. What" not in request:
+        if "inconclusive.\nWhat" not in request:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
         return honest(results)(request)
 
@@ -264,7 +266,7 @@ def page_data(results: Path) -> tuple[str, list[dict[str, object]]]:
 
 
 def test_the_page_shows_accepted_texts_and_no_discarded_ones(results):
-    explained(results, Stub(lambda request: honest(results)(request) if "Verdict: forged" in request else LIE))
+    explained(results, Stub(lambda request: honest(results)(request) if "The verdict is forged." in request else LIE))
     assert clue(["report", str(results)]) == ExitCode.OK
     page, details = page_data(results)
     (shown,) = [detail["explanations"] for detail in details if "explanations" in detail]
@@ -326,6 +328,6 @@ def test_the_second_question_is_not_explained():
     verdicts = one.verdicts | {Question.SYNTHETIC: other}
     both = RECORD.validate_json(one.model_copy(update={"verdicts": verdicts}).model_dump_json())
     assert isinstance(both, ImageRecord)
-    assert given(both, None).facts == given(one, None).facts
+    assert given(both, None) == given(one, None)
     assert record_digest(both) != record_digest(one)
-    assert refusals("The picture was generated with a score of 0.99.", given(both, None))
+    assert refusals("The verdict is forged. The score is 0.99.", given(both, None))

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from model.synthetic.spectra import ANGLES, PEAKS, RADII, TILE, statistics
+from model.synthetic.spectra import ANGLES, PEAKS, RADII, statistics
+from model.synthetic.traces import TILE
 
 LUMA_PEAKS = slice(1 + RADII * ANGLES, 1 + RADII * ANGLES + len(PEAKS))
 

@@ -11,8 +11,8 @@ from safetensors.numpy import load_file, save_file
 from skimage import data
 
 from model.synthetic import METHOD_FILE, MethodError, describe, load
-from model.synthetic.spectra import TILE, statistics
-from model.synthetic.traces import FOLDER, TILES, WEIGHTS_FILE, Traces, tiles_of
+from model.synthetic.spectra import statistics
+from model.synthetic.traces import FOLDER, TILE, TILES, WEIGHTS_FILE, Traces, tiles_of
 from model.synthetic.verdict import judge_synthetic
 
 
