@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
-import json
 import math
 import pickle
 import time
@@ -37,6 +36,8 @@ from model.calibration import Calibration, fit_even, proportion_interval, thresh
 from model.data.history import add_grain, publish
 from model.evaluation.made import camera_model, photos
 from model.score import SCREEN, image_features, kind_of
+from model.synthetic import describe
+from model.synthetic.card import card
 from model.synthetic.spectra import TILE, statistics
 from model.synthetic.traces import Traces, save, tiles_of
 
@@ -562,22 +563,33 @@ def fit(data: Path, work: Path, out: Path, minutes: float) -> None:
         no_evidence_below=low,
         slope=slope,
         intercept=intercept,
-        fitted_on="",
         fitted_megapixels=(min(sizes), max(sizes)),
+        figures={
+            f"{name}, {word}": float(row[word]) for name, row in measured.items() for word in SHOWN if name in MAIN
+        },
     )
     print(f"thresholds {low:.4f}, {high:.4f}")
-    (work / "measured.json").write_text(json.dumps(measured, indent=1))
-    save(out, weights, calibration, training=described(rows, measured), limits=LIMITS)
-
-
-def described(rows: list[tuple[Any, ...]], measured: dict[str, Any]) -> dict[str, Any]:
-    """What the method learned from, for `method.json`."""
     counts = {name: sum(row[1] == k for row in rows) for k, name in enumerate(("photograph", "laundered", "generated"))}
-    return {"tiles": counts, "generators": [], "decoders": [name for name in DESIGNS if name not in UNSEEN]} | {
-        "measured": measured
+    training = {"generators": [], "decoders": [name for name in DESIGNS if name not in UNSEEN], "tiles": counts}
+    save(out, weights, calibration, training=training, limits=LIMITS)
+    (out / "card.md").write_text(card(describe(str(out)), {"Share called `generated`": shares(measured)}))
+
+
+def shares(measured: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The share of each group that is called generated, for the card."""
+    return {
+        name: {
+            "value": row["generated"] / row["n"],
+            "low": row["interval"][0],
+            "high": row["interval"][1],
+            "n": row["n"],
+        }
+        for name, row in measured.items()
     }
 
 
+MAIN = ("held out: camera photos", "held out: web photos")
+SHOWN = ("n", "generated", "inconclusive")
 LIMITS = [
     "It has never seen the output of a generator that people use; it learned from photographs that went through small "
     "decoders trained for this purpose, and from untrained upsampling.",

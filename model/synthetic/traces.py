@@ -23,7 +23,7 @@ from model.calibration import Calibration
 from model.score import SCREEN, image_features, kind_of
 from model.synthetic import FORMAT, METHOD_FILE, Detection, Method, MethodError
 from model.synthetic.spectra import TILE, statistics
-from model.whole_file import write_text
+from model.whole_file import write_text, write_whole
 
 if TYPE_CHECKING:
     import torch
@@ -86,7 +86,7 @@ def save(folder: Path, weights: dict[str, NDArray[np.float32]], calibration: Cal
         described: `training` and `limits`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(weights, folder / WEIGHTS_FILE)
+    write_whole(folder / WEIGHTS_FILE, lambda path: save_file(weights, path))
     content = {"format": FORMAT, "kind": "traces", "calibration": calibration.to_dict()} | described
     write_text(folder / METHOD_FILE, json.dumps(content, indent=1) + "\n")
 
@@ -160,7 +160,7 @@ def tiles_of(pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     height, width = pixels.shape[:2]
     rows, columns = max(1, height // TILE), max(1, width // TILE)
     while rows * columns > TILES:
-        if rows * width >= columns * height:
+        if columns == 1 or (rows > 1 and rows * width >= columns * height):
             rows -= 1
         else:
             columns -= 1

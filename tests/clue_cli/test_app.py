@@ -101,7 +101,6 @@ class TestScan:
             (["--batch", "4"], {"batch": 4}),
             (["--workers", "2"], {"workers": 2}),
             (["--threshold", "0.25"], {"threshold": 0.25}),
-            (["--calibration", "calib.json"], {"calibration": Path("calib.json")}),
             (["--panels"], {"panels": True}),
             (["--hidden"], {"hidden": True}),
             (["--follow-links"], {"follow_links": True}),
@@ -136,6 +135,17 @@ class TestScan:
             if name != "command_line" and getattr(pipeline.options, name) != getattr(ScanOptions(), name)
         }
         assert changed == expected
+
+    def test_a_calibration_arrives_for_the_question_that_it_is_about(
+        self, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(
+            "clue_cli.scan.calibration_file.by_task", lambda paths: {path.stem: path for path in reversed(paths)}
+        )
+        files = ["--calibration", "synthetic.json", "--calibration", "localization.json"]
+        assert clue("scan", "evidence", "-o", "results", *files) == ExitCode.OK
+        assert pipeline.options.calibration == Path("localization.json")
+        assert pipeline.options.synthetic_calibration == Path("synthetic.json")
 
     @pytest.mark.parametrize(
         "words",

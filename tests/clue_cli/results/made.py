@@ -139,9 +139,11 @@ def open_store(out: Path, *, overwrite: bool = False, model: str = MODEL, **opti
     return store
 
 
-def put(store: ResultStore, record: ImageRecord) -> ImageRecord:
+def put(store: ResultStore, record: ImageRecord, *, synthetic: bool = False) -> ImageRecord:
     """Write an image with all its files, as the pipeline does."""
-    outputs = store.outputs(record.locator, record.page, record.page_count)
+    outputs = store.outputs(record.locator, record.page, record.page_count, synthetic=synthetic)
+    if synthetic:
+        store.write_synthetic(outputs, heatmap())
     store.write_previews(outputs, pixels(), heatmap(), mask())
     return store.write_image(record.model_copy(update={"outputs": outputs}), mask(), heatmap())
 

@@ -29,7 +29,7 @@ from clue_cli.scan.run_log import exit_code
 from clue_cli.scan.synthetic import judging, method_info, second_answer
 from model.calibration import Calibration
 from model.reporter import SILENT
-from model.synthetic import KINDS, Detection, MethodError, describe
+from model.synthetic import Detection, describe
 from tests.clue_cli import calibrations, fake_method
 from tests.clue_cli.fake_method import (
     CALIBRATION,
@@ -348,12 +348,6 @@ def test_a_method_that_is_not_there_ends_the_run_at_once(
     assert clue([*words, "--also", also.format(tmp=tmp_path)]) == code
     assert named in " ".join(capfd.readouterr().err.split())
     assert not (tmp_path / "out").exists()
-
-
-def test_a_kind_that_this_version_does_not_have_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(KINDS, "later", "of_a_later_version")
-    with pytest.raises(MethodError, match="of the kind later, which this version does not have"):
-        describe(str(write_method(tmp_path / "method", kind="later")))
 
 
 def test_a_method_that_cannot_be_loaded_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,8 +53,10 @@ def test_a_uniform_picture_and_a_drawing_are_refused(shipped: Traces) -> None:
         shipped.detect(drawing)
 
 
-@pytest.mark.parametrize(("height", "width"), [(256, 256), (300, 5000), (4000, 3000), (9000, 260), (2048, 2048)])
-def testtiles_of_are_few_inside_and_on_the_grid(height: int, width: int) -> None:
+@pytest.mark.parametrize(
+    ("height", "width"), [(256, 256), (300, 5000), (4000, 3000), (9000, 260), (260, 9000), (2048, 2048)]
+)
+def test_tiles_are_few_inside_and_on_the_grid(height: int, width: int) -> None:
     pixels = np.broadcast_to(np.arange(height * width, dtype=np.uint32).reshape(height, width, 1), (height, width, 3))
     tiles = tiles_of(pixels)  # type: ignore[arg-type]
     assert 1 <= len(tiles) <= TILES
@@ -64,9 +66,9 @@ def testtiles_of_are_few_inside_and_on_the_grid(height: int, width: int) -> None
         assert top % 8 == left % 8 == 0
 
 
-def test_scores_oftiles_of_are_log_probabilities(shipped: Traces) -> None:
+def test_scores_of_tiles_are_log_probabilities(shipped: Traces) -> None:
     found = np.stack([statistics(data.coffee()[:TILE, :TILE]), np.full(shipped.mean.shape, 1e9, np.float32)])
-    logs = shipped.oftiles_of(found)
+    logs = shipped.of_tiles(found)
     assert np.allclose(np.exp(logs).sum(1), 1) and np.isfinite(logs).all()
 
 
