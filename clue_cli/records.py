@@ -542,6 +542,10 @@ class MethodInfo(Model):
         ge=0, le=1, description="`no_evidence` if the score is not above this; in between, `inconclusive`."
     )
     figures: dict[str, float] = Field(description="Error rates and other figures of the calibration, by name.")
+    calibration_promise: str | None = Field(
+        default=None, description="What the file of `--calibration` promises, in words; null: none was given for it."
+    )
+    calibration_file_sha256: str | None = Field(default=None, description="SHA-256 of that file, hex.")
     generators: list[str] = Field(description="The generators whose pictures it learned from.")
     limits: list[str] = Field(description="What a reader must know of it, in sentences.")
 

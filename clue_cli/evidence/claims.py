@@ -7,7 +7,7 @@ of itself without one, or claims that do not fit each other. The statements say 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 from xml.etree import ElementTree
@@ -29,6 +29,8 @@ _HISTORY = "{http://ns.adobe.com/xap/1.0/mm/}History"
 _EVENT = "{http://ns.adobe.com/xap/1.0/sType/ResourceEvent#}"
 _ANCESTORS = "{http://ns.adobe.com/photoshop/1.0/}DocumentAncestors"
 _RAW_SETTINGS = "{http://ns.adobe.com/camera-raw-settings/1.0/}"
+GENERATED_CODES = frozenset({"trainedalgorithmicmedia"})
+"""IPTC's digital source types of a picture that was generated as a whole. Cameras and phones set the composite ones."""
 _SOURCE_TYPE = re.compile(
     r"digitalsourcetype/([a-z]{1,60})|\b((?:compositewith)?trainedalgorithmicmedia)\b", re.IGNORECASE
 )
@@ -163,6 +165,22 @@ def _xmp(packet: bytes) -> Iterator[Finding]:
             "a caption may use such words, too.",
             Weight.SUPPORTS_EDIT,
         )
+
+
+def declares_generated(findings: Sequence[Finding]) -> bool:
+    """Whether the file claims that the whole picture was generated.
+
+    That are settings of an image generator, and IPTC's digital source type, in XMP or as that with which content
+    credentials say the picture was created. That a part was generated or edited is no such claim.
+    """
+    return any(
+        finding.kind == "generator_settings"
+        or (
+            finding.kind in ("digital_source_type", "credential_actions")
+            and str(finding.data.get("code", "")).lower() in GENERATED_CODES
+        )
+        for finding in findings
+    )
 
 
 class _Shallow(ElementTree.TreeBuilder):

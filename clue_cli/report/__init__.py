@@ -31,6 +31,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from clue_cli.evidence.claims import declares_generated
 from clue_cli.evidence.formats import not_opened
 from clue_cli.records import (
     Answer,
@@ -312,9 +313,13 @@ def _method_facts(method: MethodInfo) -> dict[str, Any]:
         ("No evidence", f"a score of at most {method.no_evidence_below:.6g}"),
         ("Learned from", ", ".join(method.generators)),
     ]
+    if method.calibration_promise:
+        file = f"(calibration {method.calibration}, SHA-256 {method.calibration_file_sha256})"
+        facts.append(("Promised error rate", f"{method.calibration_promise} {file}"))
     return {
         "name": method.name,
         "calibrated": bool(method.fitted_on),
+        "promised": bool(method.calibration_promise),
         "facts": [(label, text) for label, text in facts if text],
         "figures": [(name.replace("_", " "), _value(value)) for name, value in method.figures.items()],
         "limits": method.limits,
@@ -442,6 +447,7 @@ def _second_detail(answer: Answer | None) -> dict[str, Any] | None:
     return {
         "reason": printable(answer.reason),
         "confidence": None if answer.confidence is None else round(answer.confidence, DIGITS),
+        "p": None if answer.p_value is None else round(answer.p_value, DIGITS),
         "thresholds": [round(answer.no_evidence_below, DIGITS), round(answer.score_threshold, DIGITS)],
         "method": printable(answer.method or ""),
         "digest": answer.method_digest,
@@ -455,7 +461,9 @@ def _note(record: ImageRecord) -> str:
     supporting = [
         one for one in record.findings if one.weight is Weight.SUPPORTS_EDIT and one.source is not Origin.PIXELS
     ]
-    said = ["not all of it examined"] if record.not_examined else []
+    said = ["metadata point to a generative model"] if declares_generated(record.findings) else []
+    if record.not_examined:
+        said.append("not all of it examined")
     if count := len(supporting):
         said.append(f"{counted(count, 'finding')} outside the pixels support{'s' * (count == 1)} an edit")
     return "; ".join(said)

@@ -130,7 +130,17 @@ def scan(
     with asking as (checkpoint, query), ResultStore(out, [*paths, *options.listed]) as store:
         number_format = str(dtype).removeprefix("torch.")
         log = RunLog(
-            paths, options, checkpoint, calibration, ",".join(devices), number_format, progress, own, method, query
+            paths,
+            options,
+            checkpoint,
+            calibration,
+            ",".join(devices),
+            number_format,
+            progress,
+            own,
+            method,
+            query,
+            own_second,
         )
         for warning in [
             *store.begin(log.run, log.stamp, overwrite=options.overwrite),

@@ -48,6 +48,7 @@ class RunLog:
         own: the calibration file that was given, if any.
         method: that answers the second question; None: it is not asked.
         query: what is asked, if anything.
+        own_second: the calibration file that was given for the method, if any.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class RunLog:
         own: OwnCalibration | None = None,
         method: Method | None = None,
         query: Query | None = None,
+        own_second: OwnCalibration | None = None,
     ) -> None:
         asked = {} if query is None else {"query": query.digest}
         self.device, self.dtype = device, dtype
@@ -91,7 +93,7 @@ class RunLog:
                 "overlap": tile.overlap,
                 "device": re.split("[:,]", device)[0],
                 "calibration": None if own is None else own.sha256,
-                **judging(method),
+                **judging(method, own_second),
                 **asked,
             },
         )
@@ -120,7 +122,7 @@ class RunLog:
                 "score_threshold": calibration.score_threshold,
                 "no_evidence_below": calibration.no_evidence_below,
             },
-            synthetic=None if method is None else method_info(method),
+            synthetic=None if method is None else method_info(method, own_second),
             settings={
                 **options.settings(),
                 "model": _printable(options.model),

@@ -6,22 +6,20 @@ verdict `generated`, its silence means nothing, and all it can do is keep `no_ev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clue_cli.evidence.claims import declares_generated
 from clue_cli.evidence.item import Photo
 from clue_cli.records import Answer, Finding, MethodInfo, Origin, Verdict
 from clue_cli.scan.assemble import doubt_of
 from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.terminal import printable
+from model.calibration import Calibration
 from model.synthetic import Detection, Method
 from model.synthetic.verdict import SyntheticJudgment, judge_synthetic
-
-GENERATED_CODES = frozenset({"trainedalgorithmicmedia"})
-"""IPTC's digital source types of a picture that was generated as a whole. Cameras and phones set the composite ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,20 @@ def second_answer(
     )
     if own is not None and calibration.knows_size(height * width / 1e6):
         answer = answer.model_copy(update={"p_value": own.p_value(judgment.score)})
-    return SecondAnswer(answer, heatmap=None if said.heatmap is None else photo.displayed(said.heatmap))
+    heatmap = None if said.heatmap is None else photo.displayed(said.heatmap)
+    return SecondAnswer(answer, tuple(_size_finding(height * width / 1e6, calibration)), heatmap)
+
+
+def _size_finding(megapixels: float, calibration: Calibration) -> list[Finding]:
+    smallest, largest = calibration.fitted_megapixels
+    if not largest or calibration.knows_size(megapixels):
+        return []
+    statement = (
+        f"The method that judges whether the whole picture was generated was calibrated on images of {smallest:.2g} to "
+        f"{largest:.2g} megapixels; this one has {megapixels:.2g}: its error rates are not known for this size."
+    )
+    data = {"megapixels": round(megapixels, 3), "smallest": smallest, "largest": largest}
+    return [Finding(kind="synthetic_size_not_calibrated", source=Origin.PIXELS, statement=statement, data=data)]
 
 
 def _answer(
@@ -91,32 +102,16 @@ def _restrained(judgment: SyntheticJudgment, photo: Photo) -> SyntheticJudgment:
         doubt = "a part of the picture is missing, and the question is about the whole"
     if doubt is None and judgment.verdict == "no_evidence" and declares_generated(photo.findings):
         doubt = (
-            "the file itself declares that a generative model made the picture, which anybody can set, and the method "
-            "found no trace of it"
+            "the file itself declares or suggests that a generative model made the picture, which anybody can set, and "
+            "the method found no trace of it"
         )
     if doubt is None or judgment.verdict == "inconclusive":
         return judgment
     return replace(judgment, verdict="inconclusive", reason=f"{doubt} ({judgment.reason})", confidence=None)
 
 
-def declares_generated(findings: Sequence[Finding]) -> bool:
-    """Whether the file claims that the whole picture was generated.
-
-    That are settings of an image generator, and IPTC's digital source type, in XMP or as that with which content
-    credentials say the picture was created. That a part was generated or edited is no such claim.
-    """
-    return any(
-        finding.kind == "generator_settings"
-        or (
-            finding.kind in ("digital_source_type", "credential_actions")
-            and str(finding.data.get("code", "")).lower() in GENERATED_CODES
-        )
-        for finding in findings
-    )
-
-
-def method_info(method: Method) -> MethodInfo:
-    """The method, for `run.json`."""
+def method_info(method: Method, own: OwnCalibration | None = None) -> MethodInfo:
+    """The method, for `run.json`, and the calibration file that its calibration came from, if any."""
     calibration = method.calibration
     generators = method.training.get("generators", ())
     return MethodInfo(
@@ -131,16 +126,19 @@ def method_info(method: Method) -> MethodInfo:
         score_threshold=calibration.score_threshold,
         no_evidence_below=calibration.no_evidence_below,
         figures=calibration.figures or {},
+        calibration_promise=None if own is None else own.content.words(),
+        calibration_file_sha256=None if own is None else own.sha256,
         generators=[printable(str(name)) for name in generators] if isinstance(generators, (list, tuple)) else [],
         limits=[printable(text) for text in method.limits],
     )
 
 
-def judging(method: Method | None) -> dict[str, str]:
+def judging(method: Method | None, own: OwnCalibration | None = None) -> dict[str, str]:
     """What an answer depends on beside the picture, for the digest of the settings; nothing if it was not asked."""
     if method is None:
         return {}
-    return {"synthetic": method.digest, "synthetic_calibration": method.calibration.sha256()}
+    file = {} if own is None else {"synthetic_calibration_file": own.sha256}
+    return {"synthetic": method.digest, "synthetic_calibration": method.calibration.sha256(), **file}
 
 
 def uncalibrated_method(method: Method | None) -> list[str]:

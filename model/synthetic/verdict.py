@@ -9,7 +9,8 @@ from model.synthetic import Word
 
 MEANING = {
     "generated": "The picture carries traces like those that the method learned from generated pictures and that are "
-    "rare in photographs like those that it was measured on; it is a lead, and no proof.",
+    "rare in photographs like those that it was measured on; it is a lead, and no proof. A photograph that a network "
+    "denoised, enlarged or passed through its decoder can carry such traces as well.",
     "inconclusive": "What was found is too weak, or the picture too unlike those that the method was measured on, to "
     "say anything; it counts neither for nor against the picture.",
     "no_evidence": "The method found no such traces; most generators are unknown to it, so this does not show that a "

@@ -106,6 +106,7 @@ function secondFacts(row, second) {
   return pairs("Was the whole picture generated?", [
     ["Answer", SECONDS[row[SECOND]]],
     ["Score", row[SECOND_SCORE] === null ? "none" : fixed(row[SECOND_SCORE], 4)],
+    ["p-value", second.p === null ? null : `${second.p}, among the authentic photos of the calibration`],
     ["Thresholds", `${second.thresholds[0]} and ${second.thresholds[1]}`],
     ["Confidence", second.confidence === null ? "not given" : confidence(second.confidence)],
     ["Method", second.method], ["Method digest", second.digest, "code"], ["Calibration", second.calibration],

@@ -96,6 +96,8 @@ function thumbnail(row) {
   image.src = row[THUMB];
   return image;
 }
+// With its own score: that of the column is about edited regions.
+const second = (row) => [verdict(row[SECOND], SECONDS), row[SECOND_SCORE] === null ? null : el("small", null, `score ${fixed(row[SECOND_SCORE], 3)}`)];
 function tableRow(i) {
   const row = images[i];
   return el("tr", { "data-image": i },
@@ -104,13 +106,13 @@ function tableRow(i) {
       row[PAGES] > 1 ? el("small", null, `page ${row[PAGE] + 1} of ${row[PAGES]}`) : null,
       row[NOTE] ? el("small", null, row[NOTE]) : null,
       el("span", { class: "narrow" }, verdict(row[VERDICT])),
-      el("span", { class: "narrow" }, "Whole picture generated: ", verdict(row[SECOND], SECONDS))),
+      el("span", { class: "narrow" }, "Whole picture generated: ", ...second(row))),
     el("td", { class: "c-verdict" }, verdict(row[VERDICT])),
-    el("td", { class: "c-second" }, verdict(row[SECOND], SECONDS)),
     el("td", { class: "num" }, fixed(row[SCORE], 3)),
     el("td", { class: "num c-confidence" }, confidence(row[CONFIDENCE])),
     el("td", { class: "num c-area" }, percent(row[AREA], 2)),
     el("td", { class: "num c-regions" }, number(row[REGIONS])),
+    el("td", { class: "c-second" }, ...second(row)),
     el("td", { class: "num c-size" }, `${row[WIDTH]} × ${row[HEIGHT]}`));
 }
 // In words, because the controls are not in print.

@@ -295,9 +295,10 @@ def test_the_second_question_has_a_column_a_filter_and_a_place_in_the_view_of_an
     reader = Reader(chromium, write_report(tmp_path, run_of(images, 0), images))
     reader.open()
     assert reader.names()[0] == images[1].locator, "what was generated comes before no evidence of an edit"
-    assert sorted(reader.column(3)) == ["Generated", "Inconclusive", "No evidence", "Not asked"]
+    said = ["Generated\nscore 0.900", "Inconclusive", "No evidence\nscore 0.100", "Not asked"]
+    assert sorted(reader.column(7)) == said
     reader.click("[data-sort=second]")
-    assert reader.column(3) == ["Generated", "Inconclusive", "No evidence", "Not asked"]
+    assert reader.column(7) == said
     reader.click("#overview .counts .not_asked a")
     assert reader.names() == [images[0].locator]
     assert "whole picture generated: not asked" in reader.text("#shown")
