@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from clue_cli.errors import DataProblemError, NothingToScanError, UsageError
+from clue_cli.errors import ClueError, DataProblemError, NothingToScanError, UsageError
 from clue_cli.eval.measurements import Measurement
 from clue_cli.eval.methods import PREDICTIONS, Method, Shot
 from clue_cli.eval.options import EvalOptions
@@ -272,15 +272,14 @@ def _detected(shot: Shot, row: ImageRow, detector: SecondQuestion) -> Measuremen
     calibration = detector.method.calibration
     try:
         score = detector.detect(shot.pixels).score
-        if not math.isfinite(score):
-            return failed(Kind.SCORE_NOT_FINITE, str(score), again=False)
         judgment = judge_synthetic(score, calibration, megapixels)
     except ValueError as error:
         return failed(Kind.NOT_JUDGED, printable(str(error)), again=False)
-    except (RuntimeError, MemoryError) as error:
-        if not ran_out_of_memory(error):
-            raise
-        return failed(Kind.NOT_JUDGED, f"out of memory: {printable(str(error))}", again=True)
+    except ClueError:  # about the method, not about this picture
+        raise
+    except Exception as error:  # one picture must not end a measurement of thousands
+        what = "out of memory" if ran_out_of_memory(error) else f"the method failed: {type(error).__name__}"
+        return failed(Kind.NOT_JUDGED, f"{what}: {printable(str(error))}", again=True)
     calibrated = bool(calibration.fitted_megapixels[1])
     return Measurement(
         replace(
