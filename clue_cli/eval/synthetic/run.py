@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -26,7 +27,7 @@ from clue_cli.results.folder import output_errors
 from clue_cli.terminal import printable
 from model.datasets.generated import class_of
 from model.datasets.sample import Kind, Problem, Sample
-from model.evaluation import Ground, ground
+from model.evaluation import Ground, digest, ground
 from model.evaluation.bootstrap import RESAMPLES
 from model.predictor import Prediction
 from model.reporter import Reporter
@@ -60,6 +61,11 @@ class SyntheticRun(Run):
                 kind = Kind.SAME_TWICE if len(of_two) == 1 else Kind.SAME_IN_TWO_CLASSES
                 problems.append(Problem(kind, entry.key, f"{class_of(entry)}; {first.key} is {class_of(first)}"))
         return sorted(problems, key=lambda problem: problem.name)
+
+    def _digest(self, entry: Sample) -> str:
+        """With class and generator, which a list may change."""
+        about = f"{digest([entry])} {class_of(entry)} {entry.part!a}"
+        return hashlib.sha256(about.encode()).hexdigest()
 
     def _ground(self, entry: Sample) -> Ground:
         """The header alone: there is no mask to miss."""

@@ -170,6 +170,32 @@ def test_a_planted_shortcut_is_exposed_by_what_sees_no_pixel(tmp_path: Path) -> 
     assert any("differ in file format: real 15 JPEG; generated 15 PNG" in line for line in warnings)
 
 
+def test_a_list_with_other_classes_and_generators_is_measured_as_it_says_now(bench: Path, tmp_path: Path) -> None:
+    def write(label: str, generator: str) -> None:
+        lines = [f"bench/adm/0_real/{n}.jpg,real,\nbench/adm/1_fake/{n}.jpg,generated,{generator}\n" for n in range(4)]
+        path.write_text("path,label,generator\n" + "".join(lines) + f"bench/sd/1_fake/1.jpg,{label},{generator}\n")
+
+    path = tmp_path / "list.csv"
+    write("generated", "flux")
+    before = measured(tmp_path / "out", path, methods=("my-method",))
+    write("laundered", "ADM")
+    results = measured(tmp_path / "out", path, methods=("my-method",))
+    one = results.outcome(str(path), "none", "my-method")
+    assert one is not None and [(g.name, g.status, g.generated) for g in one.generators] == [("ADM", "seen", 4)]
+    assert (one.pictures.generated, one.pictures.laundered) == (4, 1)
+    assert results.sets[0].digest != before.sets[0].digest
+
+
+def test_what_was_not_judged_is_counted_in_every_table(bench: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        picture(bench / "sd" / "1_fake" / f"tiny{number}.png", 200, (16, 16 + number))
+        picture(bench / "glide" / "1_fake" / f"{number}.png", 200, (16, 26 + number))
+    picture(bench / "glide" / "0_real" / "a.png", 20)
+    text = " ".join(render(measured(tmp_path / "out", bench), width=250).split())
+    assert "mean over all (2 of 3)" in text and "12 / 15" in text and "n = 24" in text
+    assert "not judged" in text and "n = 24 │ 6 │" in text
+
+
 def test_one_picture_on_which_a_method_fails_does_not_end_the_measurement(bench: Path, tmp_path: Path) -> None:
     picture(bench / "sd" / "1_fake" / "fatal.png", BREAKS, (40, 48))
     results = measured(tmp_path / "out", bench)
