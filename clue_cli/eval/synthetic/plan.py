@@ -102,7 +102,8 @@ class SyntheticPlan(Plan):
     def _check_predictions(self) -> None:
         if self.scores and not any(one.values for one in self.scores.values()):
             name, scores = next(iter(self.scores.items()))
-            first = f"; {scores.problems[0]}" if scores.problems else ""
+            problems = [*scores.refused.values(), *scores.problems]
+            first = f"; {printable(str(problems[0]))[:300]}" if problems else ""
             raise NothingToScanError(
                 f"No row of {self.options.predictions} is a score of a picture of {name}{first}.",
                 "Its columns are path and score; paths are relative to the folder of --bench, or as in its list.",

@@ -272,6 +272,7 @@ def test_scores_of_others(bench: Path, tmp_path: Path) -> None:
     ("text", "error", "message"),
     [
         ("path,score\nnowhere.jpg,0.5\n", NothingToScanError, "No row of"),
+        ("path;score\nadm/0_real/1.jpg;0,5\n", NothingToScanError, "prediction unreadable"),
         ("name;value\na;1\n", UsageError, "no column `image`"),
         ("", UsageError, "no column `image`"),
         (None, NothingToScanError, "no .csv file"),
