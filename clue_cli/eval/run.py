@@ -164,7 +164,7 @@ class Run:
         problem: Problem | None = None
         with self.timing.step("read"):
             try:
-                image = digest([entry])
+                image = self._digest(entry)
             except DamagedFileError as error:
                 image = f"unreadable: {entry.key!a}"
                 problem = Problem(Kind.IMAGE_UNREADABLE, entry.key, str(error))
@@ -195,6 +195,10 @@ class Run:
             shot = Shot(chosen, entry, image, attack, methods, None, known, native, problem, largest * BYTES_PER_PIXEL)
             self.flow.budget.acquire(shot.cost)
             yield shot if pixels is None else self._attacked(shot, pixels)
+
+    def _digest(self, entry: Sample) -> str:
+        """Of all that a line in the log says of an image; raises DamagedFileError if it cannot be read."""
+        return digest([entry])
 
     def _ground(self, entry: Sample) -> Ground:
         return ground(entry, self.pictures.truth, self.pictures.header)

@@ -36,10 +36,11 @@ LABELS: dict[str, Label] = {
     "real": "real",
     "1": "generated",
     "generated": "generated",
+    "fake": "generated",
     "laundered": "laundered",
 }
 """What a list may say in the column `label`."""
-TRAINING, HELD_OUT = ("train", "training"), ("test", "val", "validation")
+TRAINING, HELD_OUT = ("train", "training"), ("test", "val", "valid", "validation")
 """Folders of a split: where one that was held out lies beside the one for training, the latter is left out."""
 DEPTH = 4
 """Most folders between the set's and those of the classes."""
@@ -51,8 +52,8 @@ LAYOUTS = {
     "laundered/ beside them: real photographs that passed a generator's autoencoder",
     "one generator": "0_real/ and 1_fake/ alone: the generator is named like the folder, or like those in 1_fake/",
     "shared": "real/ beside a folder of pictures for each generator",
-    LIST_LAYOUT: "a .csv or .tsv list with the columns path, label (real, generated or laundered; 0 or 1) and, if "
-    "given, generator; paths count from the list's folder",
+    LIST_LAYOUT: "a .csv or .tsv list with the columns path, label (real, generated or fake, laundered; 0 or 1) and, "
+    "if given, generator; paths count from the list's folder",
 }
 """How such a set may lie on disk, for people."""
 
@@ -96,15 +97,13 @@ def _folder(root: Path, folder: Path, generator: str, listing: Listing, found: s
     others = [child for child in children if child.name.casefold() not in WORDS]
     if not classes:
         depth = len(folder.relative_to(root).parts)
-        splits = [child for child in others if child.name.casefold() in (*TRAINING, *HELD_OUT)]
-        held_out = [child for child in splits if child.name.casefold() in HELD_OUT]
+        training = _training(root, others, listing)
         for child in others:
-            if held_out and child in splits and child not in held_out:
-                _leave_out(root, child, f"{' and '.join(part.name for part in held_out)} is measured", listing)
+            if child in training:
                 continue
             samples, problems = len(listing.samples), len(listing.problems)
             if depth < DEPTH:
-                _folder(root, child, generator or ("" if child in splits else child.name), listing, found)
+                _folder(root, child, generator or ("" if _is_split(child.name) else child.name), listing, found)
             if len(listing.samples) == samples:
                 del listing.problems[problems:]
                 _leave_out(root, child, "no folder in it names a class", listing)
@@ -114,10 +113,10 @@ def _folder(root: Path, folder: Path, generator: str, listing: Listing, found: s
     found.add("shared" if shared else "classes" if generator else "one generator")
     own = generator if not shared else ""
     for label, child in classes:
-        for path in pictures(child, listing, below=root):
+        for path in pictures(child, listing, _training(root, groups(child), listing), root):
             name = own
             if not own and not shared and label != "real":
-                inside = path.relative_to(child).parts[:-1]
+                inside = [part for part in path.relative_to(child).parts[:-1] if not _is_split(part)]
                 name = inside[0] if inside else root.name
             listing.samples.append(make_sample(path.relative_to(root).as_posix(), path, label, name))
     for child in others:
@@ -129,6 +128,19 @@ def _folder(root: Path, folder: Path, generator: str, listing: Listing, found: s
             for path in pictures(child, listing, below=root):
                 listing.samples.append(make_sample(path.relative_to(root).as_posix(), path, "generated", child.name))
     _loose(root, folder, listing)
+
+
+def _is_split(name: str) -> bool:
+    return name.casefold() in (*TRAINING, *HELD_OUT)
+
+
+def _training(root: Path, folders: Sequence[Path], listing: Listing) -> list[Path]:
+    """Which of some folders are for training although others were held out; they are reported and not measured."""
+    held_out = [folder.name for folder in folders if folder.name.casefold() in HELD_OUT]
+    training = [folder for folder in folders if held_out and folder.name.casefold() in TRAINING]
+    for folder in training:
+        _leave_out(root, folder, f"{' and '.join(held_out)} is measured", listing)
+    return training
 
 
 def _leave_out(root: Path, folder: Path, why: str, listing: Listing) -> None:
@@ -151,7 +163,8 @@ def _loose(root: Path, folder: Path, listing: Listing) -> None:
 
 def _list(path: Path) -> Listing:
     listing = Listing()
-    seen: set[str] = set()
+    seen: dict[str, Label] = {}
+    doubted: set[str] = set()
     for row in read_rows(path):
         if isinstance(row, BadRow):
             listing.problems.append(Problem(Kind.LIST_LINE, row.where, row.text))
@@ -163,12 +176,16 @@ def _list(path: Path) -> Listing:
         image = path.parent / row.image
         file = os.path.normpath(image)
         if file in seen:
-            listing.problems.append(Problem(Kind.LIST_LINE, row.where, f"{row.image} a second time"))
+            other = "" if seen[file] == label else f", {label} here and {seen[file]} before: it is not measured"
+            listing.problems.append(Problem(Kind.LIST_LINE, row.where, f"{row.image} a second time{other}"))
+            if other:
+                doubted.add(file)
         elif not is_file(image):
             listing.problems.append(Problem(Kind.IMAGE_MISSING, row.image, row.where))
         else:
             listing.samples.append(make_sample(row.image, image, label, generator))
-        seen.add(file)
+        seen.setdefault(file, label)
+    listing.samples = [entry for entry in listing.samples if os.path.normpath(entry.image) not in doubted]
     return listing
 
 

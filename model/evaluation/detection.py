@@ -8,7 +8,7 @@ At a method's own threshold whatever is not called `generated`, `inconclusive` i
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -51,7 +51,8 @@ class Detection:
 
     Attributes:
         overall: real against generated: the metrics, and shares of verdicts as `real_called_generated`.
-        means: `all`, `unseen`, `seen`: metric → its mean over these generators, each weighing alike.
+        means: `all`, `unseen`, `seen`: metric → its mean over these generators, each weighing alike; over those that
+            have a figure.
         laundered: shares of verdicts as `laundered_called_generated`, and `image_auc` against the real ones.
     """
 
@@ -92,9 +93,10 @@ def detect_figures(
     generators = []
     for name, members in by_generator.items():
         own = sum(row.forged for row in members)
-        cells = image_cells(members, seed, resamples, DETECTION_METRICS_OF) | _shares("generated", members, True)
-        generators.append(OfGenerator(name, status_of(name, seen), len(members) - own, own, cells))
-    overall = image_cells(judged, seed, resamples, DETECTION_METRICS_OF)
+        cells = _cells(members, seed, resamples) | _shares("generated", members, True)
+        status = status_of(name, seen) if any(row.part for row in members if row.forged) else "unknown"
+        generators.append(OfGenerator(name, status, len(members) - own, own, cells))
+    overall = _cells(judged, seed, resamples)
     overall |= _shares("real", real, False) | _shares("generated", judged, True)
     means = {"all": _means(judged, by_generator, seed, resamples)} if by_generator else {}
     for status in ("unseen", "seen"):
@@ -105,6 +107,16 @@ def detect_figures(
     if laundered:
         apart["image_auc"] = image_cells([*real, *laundered], seed, resamples, {"score": ("image_auc",)})["image_auc"]
     return Detection(overall, generators, means, apart)
+
+
+def _cells(rows: Sequence[ImageRow], seed: int, resamples: int) -> dict[str, Estimate]:
+    """The metrics; no interval where a class has one scored picture, which every resample holds."""
+    cells = image_cells(rows, seed, resamples, DETECTION_METRICS_OF)
+    for field, metrics in DETECTION_METRICS_OF.items():
+        classes = [row.forged for row in rows if getattr(row, field) is not None]
+        if 1 in (classes.count(True), classes.count(False)):
+            cells |= {metric: replace(cells[metric], low=None, high=None) for metric in metrics}
+    return cells
 
 
 def _by_generator(judged: Sequence[ImageRow]) -> dict[str, list[ImageRow]]:
@@ -124,23 +136,31 @@ def _by_generator(judged: Sequence[ImageRow]) -> dict[str, list[ImageRow]]:
 def _means(
     judged: Sequence[ImageRow], by_generator: dict[str, list[ImageRow]], seed: int, resamples: int
 ) -> dict[str, Estimate]:
-    """Means over generators, from resamples within the real pictures and within those of each generator."""
-    members = {row.key for rows in by_generator.values() for row in rows}
+    """Means over generators, from resamples within the real pictures and within those of each generator.
+
+    Generators of which no picture, or no real one beside it, has a figure are left out.
+    """
     means: dict[str, Estimate] = {}
     for field, metrics in DETECTION_METRICS_OF.items():
+        defined = [rows for rows in by_generator.values() if _both(rows, field)]
+        members = {row.key for rows in defined for row in rows}
         wanted = [metric for metric in metrics if metric in AVERAGED]
         used = [row for row in judged if row.key in members and getattr(row, field) is not None]
         if not wanted or not used:
             continue
         place = {row.key: number for number, row in enumerate(used)}
         parts = []
-        for rows in by_generator.values():
+        for rows in defined:
             scored = sorted((row for row in rows if row.key in place), key=lambda row: -(row.score or 0.0))
             parts.append((scored, np.array([place[row.key] for row in scored], np.int64)))
         strata = np.unique(np.array([f"{row.forged} {row.part}" for row in used], object), return_inverse=True)[1]
         statistics = {metric: _mean_of(parts, metric) for metric in wanted}
         means |= statistic_estimates(statistics, strata.astype(np.int64), seed, resamples)
     return means
+
+
+def _both(rows: Sequence[ImageRow], field: str) -> bool:
+    return len({row.forged for row in rows if getattr(row, field) is not None}) == 2
 
 
 def _mean_of(parts: Sequence[tuple[list[ImageRow], NDArray[np.int64]]], metric: str) -> Statistic:

@@ -31,6 +31,8 @@ HALF_PEAKS = tuple((v, u) for v in range(0, 33, 4) for u in range(0, 33, 4) if v
 """Those that only upsampling by 16 adds."""
 _LUMA = np.array(LUMA, np.float32)
 _CELL = 8
+_NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (2, 2), (0, 4), (4, 0))
+"""Down and right, pixels."""
 _STEPS = np.arange(2, 33, dtype=np.float32)
 _FREQUENCIES = 10
 
@@ -148,15 +150,16 @@ def _noise(luma: Floats, residuals: list[Floats]) -> Floats:
     dark = quiet & (bright < np.median(bright[quiet]))
     slope = np.log(spread[quiet & ~dark].mean() + 0.02) - np.log(spread[dark].mean() + 0.02) if dark.any() else 0.0
     found = [*levels, slope, float(bright.mean()) / 255, float(bright.std()) / 255]
+    rows, columns = np.nonzero(mask)
+    moved = [((rows + down) % TILE, (columns + right) % TILE) for down, right in _NEIGHBOURS]
     for residual in residuals:
-        variance = float((residual[mask] ** 2).mean()) + 1e-3
+        inside = residual[rows, columns]
+        variance = float((inside**2).mean()) + 1e-3
         found += [np.log(variance)]
-        for down, right in ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (2, 2), (0, 4), (4, 0)):
-            moved = np.roll(residual, (-down, -right), (0, 1))
-            found.append(float((residual * moved)[mask].mean()) / variance)
+        found += [float((inside * residual[place]).mean()) / variance for place in moved]
         whole = float((residual**2).mean()) + 1e-3
         found.append(np.log(float((residual**4).mean()) / whole**2 + 1e-3))
-        found.append(np.log(float((residual[mask] ** 4).mean()) / variance**2 + 1e-3))
+        found.append(np.log(float((inside**4).mean()) / variance**2 + 1e-3))
     a, b, c = (np.sqrt((residual[mask] ** 2).mean()) + 0.02 for residual in residuals)
     return np.array([*found, np.log(b / a), np.log(c / a)], np.float32)
 

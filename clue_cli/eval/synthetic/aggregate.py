@@ -57,12 +57,12 @@ def class_of_row(row: ImageRow) -> Label:
 COLUMNS: dict[str, Callable[[ImageRow], object]] = {
     "key": attrgetter("key"),
     "class": class_of_row,
-    "generator": lambda row: row.part if row.forged else "",
+    "generator": attrgetter("part"),
     **{name: attrgetter(name) for name in ("format", "width", "height", "score", "probability", "verdict")},
     "called_generated": attrgetter("decided"),
     "problems": problems_in_words,
 }
-"""Columns of `per_image.csv` after set, attack, method and settings."""
+"""Columns of `per_image.csv` after set, attack, method and settings; `generator` of a real picture: where it lies."""
 
 
 def outcomes_of(

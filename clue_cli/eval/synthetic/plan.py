@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from clue_cli.errors import DataProblemError, NothingToScanError, UsageError
+from clue_cli.errors import ClueError, DataProblemError, NothingToScanError, UsageError
 from clue_cli.eval.measurements import Measurement
 from clue_cli.eval.methods import PREDICTIONS, Method, Shot
 from clue_cli.eval.options import EvalOptions
@@ -100,7 +100,8 @@ class SyntheticPlan(Plan):
     def _check_predictions(self) -> None:
         if self.scores and not any(one.values for one in self.scores.values()):
             name, scores = next(iter(self.scores.items()))
-            first = f"; {scores.problems[0]}" if scores.problems else ""
+            problems = [*scores.refused.values(), *scores.problems]
+            first = f"; {printable(str(problems[0]))[:300]}" if problems else ""
             raise NothingToScanError(
                 f"No row of {self.options.predictions} is a score of a picture of {name}{first}.",
                 "Its columns are path and score; paths are relative to the folder of --bench, or as in its list.",
@@ -269,15 +270,14 @@ def _detected(shot: Shot, row: ImageRow, detector: SecondQuestion) -> Measuremen
     calibration = detector.method.calibration
     try:
         score = detector.detect(shot.pixels).score
-        if not math.isfinite(score):
-            return failed(Kind.SCORE_NOT_FINITE, str(score), again=False)
         judgment = judge_synthetic(score, calibration, megapixels)
+    except ClueError:  # about the method, not about this picture
+        raise
     except ValueError as error:
         return failed(Kind.NOT_JUDGED, printable(str(error)), again=False)
-    except (RuntimeError, MemoryError) as error:
-        if not ran_out_of_memory(error):
-            raise
-        return failed(Kind.NOT_JUDGED, f"out of memory: {printable(str(error))}", again=True)
+    except Exception as error:  # one picture must not end a measurement of thousands
+        what = "out of memory" if ran_out_of_memory(error) else f"the method failed: {type(error).__name__}"
+        return failed(Kind.NOT_JUDGED, f"{what}: {printable(str(error))}", again=True)
     return Measurement(
         replace(
             row,

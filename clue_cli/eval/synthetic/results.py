@@ -113,7 +113,10 @@ class SyntheticOutcome(Model):
     generators: list[GeneratorRecord]
     means: Annotated[
         dict[str, Figures],
-        Field(description="Mean over `all`, `unseen` or `seen` generators, each weighing alike; n: pictures."),
+        Field(
+            description="Mean over `all`, `unseen` or `seen` generators that have the figure, each weighing alike; n: "
+            "pictures."
+        ),
     ]
     laundered: Annotated[
         Figures, Field(description="Shares of verdicts among laundered pictures, and `image_auc` against real ones.")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from clue_cli.eval.aggregate import PerImageTable, now
 from clue_cli.eval.measurements import Measurement, MeasurementLog
@@ -12,14 +16,18 @@ from clue_cli.eval.methods import Method, Shot
 from clue_cli.eval.options import EvalOptions
 from clue_cli.eval.results import CARD, LOG, PAGE, PER_IMAGE, PLOTS, RESULTS, EvalFolder, check_task
 from clue_cli.eval.run import Run, complete, warn_of
+from clue_cli.eval.sets import ChosenSet
 from clue_cli.eval.synthetic.aggregate import COLUMNS, conclude, outcomes_of
 from clue_cli.eval.synthetic.plan import SyntheticPlan, measure
 from clue_cli.eval.synthetic.results import SyntheticResults, figures_of
 from clue_cli.eval.synthetic.show import draw, page
+from clue_cli.eval.table import by_kind
+from clue_cli.evidence.reader import sha256_file
 from clue_cli.results.folder import output_errors
+from clue_cli.terminal import printable
 from model.datasets.generated import class_of
-from model.datasets.sample import Sample
-from model.evaluation import Ground, ground
+from model.datasets.sample import Kind, Problem, Sample
+from model.evaluation import Ground, digest, ground
 from model.evaluation.bootstrap import RESAMPLES
 from model.predictor import Prediction
 from model.reporter import Reporter
@@ -30,6 +38,34 @@ class SyntheticRun(Run):
     """What is missing in the log of one measurement, and how it is measured; arguments as of `Run`."""
 
     plan: SyntheticPlan
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._same: dict[str, dict[str, list[Sample]]] = {chosen.name: {} for chosen in self.plan.sets}
+
+    def _shots(self, found: tuple[ChosenSet, Sample]) -> Iterator[Shot]:
+        chosen, entry = found
+        with suppress(OSError):  # measuring says so
+            content = sha256_file(entry.image)
+            with self._lock:
+                self._same[chosen.name].setdefault(content, []).append(entry)
+        yield from super()._shots(found)
+
+    def repeated(self, chosen: ChosenSet) -> list[Problem]:
+        """Pictures of which an earlier one, by key, has the same bytes."""
+        problems = []
+        for entries in self._same[chosen.name].values():
+            first, *others = sorted(entries, key=lambda entry: entry.key)
+            for entry in others:
+                of_two = {class_of(entry), class_of(first)}
+                kind = Kind.SAME_TWICE if len(of_two) == 1 else Kind.SAME_IN_TWO_CLASSES
+                problems.append(Problem(kind, entry.key, f"{class_of(entry)}; {first.key} is {class_of(first)}"))
+        return sorted(problems, key=lambda problem: problem.name)
+
+    def _digest(self, entry: Sample) -> str:
+        """With class and generator, which a list may change."""
+        about = f"{digest([entry])} {class_of(entry)} {entry.part!a}"
+        return hashlib.sha256(about.encode()).hexdigest()
 
     def _ground(self, entry: Sample) -> Ground:
         """The header alone: there is no mask to miss."""
@@ -73,6 +109,11 @@ def _measure(
             warn(f"{unreadable} lines of {LOG} cannot be read; they are measured again")
         run = SyntheticRun(plan, log, progress, stop, [], warn)
         run.run()
+        for chosen in plan.sets:
+            repeated = run.repeated(chosen)
+            plan.note(chosen, repeated)
+            for line in by_kind(chosen.name, {(problem.kind, printable(problem.name)) for problem in repeated}):
+                warn(line)
         images = complete(plan, log, run.images) if stop.is_set() else run.images
         with folder.create(PER_IMAGE) as stream:
             figures = outcomes_of(plan, log, images, PerImageTable(stream, COLUMNS), RESAMPLES)

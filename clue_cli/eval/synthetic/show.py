@@ -75,14 +75,16 @@ def _of_subject(results: SyntheticResults, one: SyntheticOutcome) -> Iterator[Ta
             record.name,
             record.status,
             f"{record.real} / {record.generated}",
-            *(_bare(record.figures.get(metric)) for metric in OF_GENERATORS),
-            _bare(record.figures.get("generated_called_generated")),
+            *(_of_all(record.figures.get(metric), record.real + record.generated) for metric in OF_GENERATORS),
+            _of_all(record.figures.get("generated_called_generated"), record.generated),
         )
         for record in one.generators
     ]
     for status, figures in one.means.items():
         cells = [_bare(figures.get(metric)) if metric in AVERAGED else "–" for metric in OF_GENERATORS]
-        count = len(one.generators) if status == "all" else sum(g.status == status for g in one.generators)
+        over = [g.figures["image_auc"].value for g in one.generators if status in ("all", g.status)]
+        missing = sum(value is None for value in over)
+        count = f"{len(over) - missing} of {len(over)}" if missing else str(len(over))
         rows.append((f"mean over {status} ({count})", "", "", *cells, "–"))
     for figure in results.published:
         cells = [number(figure.value) if metric == figure.metric else "–" for metric in OF_GENERATORS]
@@ -97,10 +99,13 @@ def _of_subject(results: SyntheticResults, one: SyntheticOutcome) -> Iterator[Ta
     for label, figures in (("real", one.overall), ("generated", one.overall), ("laundered", one.laundered)):
         cells = [with_interval(figures.get(f"{label}_called_{word}")) for word in WORDS]
         if cells != ["–"] * len(WORDS):
-            verdicts.append((label, *cells))
+            known = figures[f"{label}_called_{WORDS[0]}"].n
+            verdicts.append((label, *cells, str(getattr(one.pictures, label) - known)))
     if verdicts:
         yield TableData(
-            f"{what}, by verdict", ("pictures", *(word.replace("_", " ") for word in WORDS)), tuple(verdicts)
+            f"{what}, by verdict",
+            ("pictures", *(word.replace("_", " ") for word in WORDS), "not judged"),
+            tuple(verdicts),
         )
     about = [(words, with_interval(one.overall.get(metric))) for metric, words in METRICS.items() if metric not in MAIN]
     if "image_auc" in one.laundered:
@@ -127,7 +132,9 @@ def notes(results: SyntheticResults) -> list[str]:
     lines += [
         "Accuracy and balanced accuracy are at the method's own threshold: inconclusive counts as called real. "
         "Accuracy at 0.5 is what papers state.",
-        "Brackets: 95 % intervals, by bootstrap over pictures; of shares of verdicts exact.",
+        "Brackets: 95 % intervals, by bootstrap over pictures; of shares of verdicts exact. A bootstrap interval "
+        "without width says that all pictures there were alike, not that the figure is sure.",
+        "Pictures without a score count in no figure: where n is stated, it is lower than the number of pictures.",
         "seen, unseen: by the names of generators that the method states for its training; a generator of another name "
         "there counts as unseen.",
         "Baselines see no pixel: a method's figure is worth what it is above them.",
@@ -262,7 +269,11 @@ def _bare(figure: Estimate | None) -> str:
 
 def _cell(figure: Estimate | None, one: SyntheticOutcome) -> str:
     """With n only where it is not that of the table."""
+    return _of_all(figure, one.pictures.real + one.pictures.generated)
+
+
+def _of_all(figure: Estimate | None, count: int) -> str:
+    """With n only where some of the pictures have no figure."""
     if figure is None or figure.value is None:
         return "–"
-    whole = figure.n == one.pictures.real + one.pictures.generated
-    return _bare(figure) if whole else with_interval(figure)
+    return _bare(figure) if figure.n == count else with_interval(figure)

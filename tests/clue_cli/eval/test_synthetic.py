@@ -17,7 +17,7 @@ from sklearn import metrics
 
 import model.synthetic
 from clue_cli.app import run as clue
-from clue_cli.errors import ExitCode, NothingToScanError, OutputError, UsageError
+from clue_cli.errors import DataProblemError, ExitCode, NothingToScanError, OutputError, UsageError
 from clue_cli.eval import run as localization
 from clue_cli.eval.compare import compare_folders, describe
 from clue_cli.eval.options import EvalOptions
@@ -30,6 +30,8 @@ from model.synthetic import Detection, Method
 from tests.clue_cli.eval.made import write_set
 
 CALLS: list[int] = []
+BREAKS = 7
+"""The level at which the method fails."""
 
 
 class Corner:
@@ -39,7 +41,10 @@ class Corner:
         CALLS.append(1)
         if len(pixels) < 20:
             raise ValueError("smaller than 20 pixels")
-        return Detection(float(pixels[:8, :8].mean()) / 255)
+        score = float(pixels[:8, :8].mean()) / 255
+        if round(255 * score) == BREAKS:
+            raise KeyError("no such layer")
+        return Detection(score)
 
 
 @pytest.fixture(autouse=True)
@@ -64,9 +69,9 @@ def corner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     yield
 
 
-def picture(path: Path, level: int, size: tuple[int, int] = (40, 48), quality: int = 90) -> None:
+def picture(path: Path, level: int, size: tuple[int, int] = (40, 48), quality: int = 90, noise: int = 0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(level).integers(0, 255, (*size, 3), np.uint8)
+    pixels = np.random.default_rng([level, noise]).integers(0, 255, (*size, 3), np.uint8)
     pixels[:8, :8] = level
     Image.fromarray(pixels).save(path, quality=quality)
 
@@ -75,12 +80,12 @@ def picture(path: Path, level: int, size: tuple[int, int] = (40, 48), quality: i
 def bench(tmp_path: Path) -> Path:
     """Two generators with twelve pictures of each class, all JPEG 90; `sd` is harder. Two are laundered."""
     folder = tmp_path / "bench"
-    for generator, shift in (("adm", 110), ("sd", 30)):
+    for noise, (generator, shift) in enumerate((("adm", 110), ("sd", 30))):
         for number in range(12):
-            picture(folder / generator / "0_real" / f"{number}.jpg", 20 + 11 * number)
-            picture(folder / generator / "1_fake" / f"{number}.jpg", 20 + 10 * number + shift)
+            picture(folder / generator / "0_real" / f"{number}.jpg", 20 + 11 * number, noise=noise)
+            picture(folder / generator / "1_fake" / f"{number}.jpg", 20 + 10 * number + shift, noise=2 + noise)
     for number in range(2):
-        picture(folder / "sd" / "laundered" / f"{number}.jpg", 240)
+        picture(folder / "sd" / "laundered" / f"{number}.jpg", 240, noise=number)
     return folder
 
 
@@ -165,6 +170,60 @@ def test_a_planted_shortcut_is_exposed_by_what_sees_no_pixel(tmp_path: Path) -> 
     assert any("differ in file format: real 15 JPEG; generated 15 PNG" in line for line in warnings)
 
 
+def test_a_list_with_other_classes_and_generators_is_measured_as_it_says_now(bench: Path, tmp_path: Path) -> None:
+    def write(label: str, generator: str) -> None:
+        lines = [f"bench/adm/0_real/{n}.jpg,real,\nbench/adm/1_fake/{n}.jpg,generated,{generator}\n" for n in range(4)]
+        path.write_text("path,label,generator\n" + "".join(lines) + f"bench/sd/1_fake/1.jpg,{label},{generator}\n")
+
+    path = tmp_path / "list.csv"
+    write("generated", "flux")
+    before = measured(tmp_path / "out", path, methods=("my-method",))
+    write("laundered", "ADM")
+    results = measured(tmp_path / "out", path, methods=("my-method",))
+    one = results.outcome(str(path), "none", "my-method")
+    assert one is not None and [(g.name, g.status, g.generated) for g in one.generators] == [("ADM", "seen", 4)]
+    assert (one.pictures.generated, one.pictures.laundered) == (4, 1)
+    assert results.sets[0].digest != before.sets[0].digest
+
+
+def test_what_was_not_judged_is_counted_in_every_table(bench: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        picture(bench / "sd" / "1_fake" / f"tiny{number}.png", 200, (16, 16 + number))
+        picture(bench / "glide" / "1_fake" / f"{number}.png", 200, (16, 26 + number))
+    picture(bench / "glide" / "0_real" / "a.png", 20)
+    text = " ".join(render(measured(tmp_path / "out", bench), width=250).split())
+    assert "mean over all (2 of 3)" in text and "12 / 15" in text and "n = 24" in text
+    assert "not judged" in text and "n = 24 │ 6 │" in text
+
+
+def test_one_picture_on_which_a_method_fails_does_not_end_the_measurement(bench: Path, tmp_path: Path) -> None:
+    picture(bench / "sd" / "1_fake" / "fatal.png", BREAKS, (40, 48))
+    results = measured(tmp_path / "out", bench)
+    one = results.outcome(str(bench), "none", "traces")
+    assert one is not None and one.unmeasured == 1 and one.overall["image_auc"].n == 48
+    (problem,) = one.problems
+    assert problem.name == "sd/1_fake/fatal.png" and "the method failed: KeyError" in problem.detail
+    calls = len(CALLS)
+    measured(tmp_path / "out", bench)
+    assert len(CALLS) == calls + 1, "it is tried again"
+
+
+def test_the_same_bytes_are_reported_within_a_class_and_across(bench: Path, tmp_path: Path) -> None:
+    real = (bench / "adm" / "0_real" / "3.jpg").read_bytes()
+    (bench / "sd" / "0_real" / "copy.jpg").write_bytes(real)
+    (bench / "sd" / "1_fake" / "same.jpg").write_bytes(real)
+    for _ in range(2):  # resumed alike
+        results = measured(tmp_path / "out", bench)
+        found = {(str(p.kind), p.name): p.detail for p in results.sets[0].problems}
+        assert found == {
+            ("same bytes twice", "sd/0_real/copy.jpg"): "real; adm/0_real/3.jpg is real",
+            ("same bytes in two classes", "sd/1_fake/same.jpg"): "generated; adm/0_real/3.jpg is real",
+        }
+    assert any("same bytes in two classes: sd/1_fake/same.jpg" in line for line in notes(results))
+    with pytest.raises(DataProblemError, match="same bytes"):
+        measured(tmp_path / "strict", bench, strict=True)
+
+
 def test_what_cannot_be_measured_is_named(bench: Path, tmp_path: Path) -> None:
     (bench / "adm" / "1_fake" / "cut.jpg").write_bytes((bench / "adm" / "1_fake" / "1.jpg").read_bytes()[:200])
     picture(bench / "sd" / "0_real" / "tiny.png", 50, (16, 16))
@@ -213,6 +272,7 @@ def test_scores_of_others(bench: Path, tmp_path: Path) -> None:
     ("text", "error", "message"),
     [
         ("path,score\nnowhere.jpg,0.5\n", NothingToScanError, "No row of"),
+        ("path;score\nadm/0_real/1.jpg;0,5\n", NothingToScanError, "prediction unreadable"),
         ("name;value\na;1\n", UsageError, "no column `image`"),
         ("", UsageError, "no column `image`"),
         (None, NothingToScanError, "no .csv file"),

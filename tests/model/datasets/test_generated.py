@@ -83,13 +83,30 @@ def test_a_list(tmp_path: Path, heading: str) -> None:
 def test_rows_that_are_not_understood_are_named(tmp_path: Path) -> None:
     tree(tmp_path, "a.png", "b.png")
     path = tmp_path / "list.csv"
-    path.write_text("path,label\na.png,real\n./a.png,generated\nb.png,maybe\nb.png\n,1\ngone.png,1\n")
+    path.write_text("path,label\na.png,real\n./a.png,real\nb.png,maybe\nb.png\n,1\ngone.png,1\n")
     assert classes(path) == {"a.png": ("real", "")}
     found = problems(path)
     assert [name for kind, name in found if kind == "line not understood"] == [
         "list.csv:3", "list.csv:4", "list.csv:5", "list.csv:6"
     ]  # fmt: skip
     assert ("image missing", "gone.png") in found
+
+
+def test_a_picture_of_two_classes_in_a_list_is_of_neither(tmp_path: Path) -> None:
+    tree(tmp_path, "a.png", "b.png")
+    path = tmp_path / "list.csv"
+    path.write_text("path,label\na.png,real\nb.png,fake\n./a.png,generated\n")
+    assert classes(path) == {"b.png": ("generated", "")}
+    (problem,) = find_generated(path)[1].problems
+    assert "generated here and real before" in problem.detail
+
+
+@pytest.mark.parametrize("split", ["val", "valid", "test"])
+def test_a_split_inside_the_folders_of_the_classes_is_no_generator(tmp_path: Path, split: str) -> None:
+    parts = [f"{kind}/{part}/{name}.png" for kind, name in (("real", "a"), ("fake", "b")) for part in ("train", split)]
+    folder = tree(tmp_path / "sd", *parts)
+    assert classes(folder) == {f"real/{split}/a.png": ("real", ""), f"fake/{split}/b.png": ("generated", "sd")}
+    assert problems(folder) == [("outside the layout", "fake/train/"), ("outside the layout", "real/train/")]
 
 
 def test_no_layout_names_those_that_are_known(tmp_path: Path) -> None:

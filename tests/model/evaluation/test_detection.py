@@ -88,6 +88,28 @@ def test_what_is_not_known_of_a_method_is_not_called_unseen() -> None:
     assert status_of("adm", []) == "unseen"
 
 
+def test_a_generator_without_a_name_is_not_called_unseen() -> None:
+    made = [replace(row, part="") if row.part == "sd" else row for row in rows()]
+    found = detect_figures(made, ["ADM"], resamples=9)
+    assert [(one.name, one.status) for one in found.generators] == [
+        ("adm", "seen"), ("flux", "unseen"), ("unnamed", "unknown")
+    ]  # fmt: skip
+
+
+def test_a_generator_of_which_no_picture_was_judged_does_not_take_the_mean_with_it() -> None:
+    made = [replace(row, score=None, decided=None) if row.forged and row.part == "sd" else row for row in rows()]
+    found = detect_figures(made, resamples=9)
+    known = [one.figures["image_auc"].value for one in found.generators]
+    assert known[2] is None and found.means["all"]["image_auc"].value == pytest.approx((known[0] + known[1]) / 2)  # type: ignore[operator]
+
+
+def test_one_picture_of_a_class_gives_no_interval() -> None:
+    real = [row for row in rows() if not row.forged]
+    alone = next(row for row in rows() if row.forged and row.part == "sd")
+    figure = detect_figures([*real, alone], resamples=9).overall["image_auc"]
+    assert figure.value is not None and figure.low is None and figure.high is None
+
+
 def test_one_class_alone_has_no_figures_that_compare_two() -> None:
     found = detect_figures([row for row in rows() if row.forged], resamples=9)
     assert found.overall["image_auc"].value is None and found.overall["accuracy"].value is None
