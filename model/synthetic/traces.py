@@ -137,7 +137,11 @@ class Traces:
         # The mean of the logarithms weighs all tiles alike; one that is sure and wrong does not decide.
         both = float(logsumexp([laundered, generated]))
         score = 1 / (1 + math.exp(min(photograph - both, 700.0)))
-        parts = {"tiles": float(len(logs)), "laundered": math.exp(laundered - both), "spread": float(logs[:, 0].std())}
+        parts = {
+            "tiles": float(len(logs)),
+            "laundered_if_no_photograph": math.exp(laundered - both),
+            "spread": float(logs[:, 0].std()),
+        }
         return Detection(score, None, parts)
 
     def of_tiles(self, found: NDArray[np.float32]) -> NDArray[np.float64]:
