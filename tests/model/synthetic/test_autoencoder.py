@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from model import registry
-from model.branches.sd3_network import read_prompt
+from model.branches.sd3_prompt import read_prompt
 from model.preset import TileSpec, VaeSpec
 from model.registry import BasesError
 from model.synthetic.autoencoder import Autoencoder, Denoiser, load_autoencoder, load_denoiser
