@@ -116,7 +116,7 @@ def weights(length: int, spec: TileSpec) -> list[NDArray[np.float32]]:
         position = np.arange(extent) + 0.5
         left = position if start > 0 else np.full(extent, np.inf)
         right = extent - position if start + extent < length else np.full(extent, np.inf)
-        raw.append(np.minimum(np.minimum(left, right), spec.overlap))
+        raw.append(np.minimum(np.minimum(left, right), max(spec.overlap, 1)))
     total = np.zeros(length)
     for (start, extent), weight in zip(segments, raw, strict=True):
         total[start : start + extent] += weight

@@ -21,6 +21,8 @@ from model.preset import Preset
 from model.registry import Base, BasesError, find
 from model.reporter import SILENT, Reporter
 
+LONGEST = 1000
+"""Characters of a query: no text encoder reads as many, and each record repeats them."""
 NOT_MEASURED = "asked about a query; the model's error rates are not measured for queries"
 
 
@@ -90,6 +92,10 @@ def asked(checkpoint: Checkpoint, text: str, reporter: Reporter = SILENT) -> Ite
         text.encode()
     except UnicodeEncodeError as error:
         raise QueryError("The query is no valid text: it has bytes that are not UTF-8.") from error
+    if not text.strip():
+        raise QueryError("The query is empty.", "Say what to look for, or leave --query out.")
+    if len(text) > LONGEST:
+        raise QueryError(f"The query has {len(text)} characters; at most {LONGEST} are taken.", "Shorten it.")
     preset = checkpoint.preset
     if not checkpoint.base:
         if not from_scratch(preset) and checkpoint.branches != "sam":

@@ -5,8 +5,9 @@
     python scripts/mini_decoder.py measure --data DATA --decoder decoder.safetensors --other other
 
 The decoder learns on photos of the training side; the photos that are measured are cameras' own. Each photo is
-compared with itself passed through this autoencoder, and through another one of another architecture, all of them
-JPEG files of the same quality in the end. Neither decoder is shipped.
+compared with itself passed through this autoencoder and through others, blurred, and sharpened, all of them JPEG files
+of the same quality in the end; once with the version that `reconstruction` divides by, once with it low-passed as well.
+The figures are in `model.synthetic.reconstruction`. Neither decoder is shipped.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.vae import Decoder
 from safetensors.torch import load_file, save_file
+from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from model.branches.sd3_network import SD3Network
@@ -36,6 +38,7 @@ from model.evaluation.made import photos
 from model.images.pixels import Pixels, read_pixels
 from model.preset import Preset
 from model.storage import load
+from model.synthetic import reconstruction
 from model.synthetic.autoencoder import Autoencoder
 from model.synthetic.reconstruction import Reconstruction
 
@@ -43,6 +46,8 @@ SIDE, BATCH, SHARED = 96, 8, 4
 """Pixels of a crop, crops of a step, and crops of one photo in it."""
 MEASURED, QUALITY = 256, 90
 """Pixels of the crops that are measured, and the quality of their JPEG files."""
+LOW_PASS = (0.0, 0.5)
+"""Standard deviations, pixels, of the low-pass of the version."""
 
 
 class MiniDecoder(nn.Module):
@@ -143,10 +148,22 @@ def crops_of(data: Path) -> dict[str, Pixels]:
     return crops
 
 
+def blurred(pixels: Pixels, sigma: float = 1.0) -> Pixels:
+    """By a Gaussian."""
+    low = gaussian_filter(pixels.astype(np.float32), (sigma, sigma, 0))
+    return np.ascontiguousarray((low + 0.5).clip(0, 255).astype(np.uint8))
+
+
+def sharpened(pixels: Pixels) -> Pixels:
+    """Unsharp mask: what a Gaussian of σ = 1 takes away, added once more."""
+    photo = pixels.astype(np.float32)
+    return np.asarray((2 * photo - gaussian_filter(photo, (1, 1, 0)) + 0.5).clip(0, 255), np.uint8)
+
+
 def report(autoencoder: Autoencoder, others: dict[str, Callable[[Pixels], Pixels]], crops: dict[str, Pixels]) -> None:
-    """Print the AUC of the score, and of the error alone, for photos against the same photos through each."""
+    """Print the AUC of the score, and of the error alone, for photos against the same photos after each change."""
     method = Reconstruction(autoencoder, None, (0.0,))
-    ways = {"this autoencoder": autoencoder.reconstruct, **others}
+    ways = {"this autoencoder": autoencoder.reconstruct, **others, "blurred": blurred, "sharpened": sharpened}
     real = [method.detect(jpeg(pixels, QUALITY)) for pixels in crops.values()]
     found = {way: [method.detect(jpeg(through(p), QUALITY)) for p in crops.values()] for way, through in ways.items()}
     forged, sources = np.repeat([False, True], len(real)), [*crops, *crops]
@@ -171,7 +188,16 @@ def measure(args: argparse.Namespace) -> None:
     decoder = MiniDecoder(preset)
     decoder.load_state_dict(load_file(args.decoder))
     others = {str(folder): load_autoencoder(folder) for folder in args.other}
-    report(MiniAutoencoder(preset, encoder, decoder.eval()), others, crops_of(args.data))
+    autoencoder, crops = MiniAutoencoder(preset, encoder, decoder.eval()), crops_of(args.data)
+    version = reconstruction.without_trace
+    for sigma in LOW_PASS:
+        print(f"version low-passed with σ = {sigma:g}", flush=True)
+        reconstruction.without_trace = partial(_low_passed, version, sigma)
+        report(autoencoder, others, crops)
+
+
+def _low_passed(version: Callable[[Pixels], Pixels], sigma: float, pixels: Pixels) -> Pixels:
+    return blurred(version(pixels), sigma) if sigma else version(pixels)
 
 
 def main() -> None:

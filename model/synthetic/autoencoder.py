@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 
 import numpy as np
 import torch
@@ -123,7 +124,7 @@ def load_autoencoder(name: str, device: str, dtype: torch.dtype) -> Autoencoder:
     spec = base.preset.vae
     with torch.device("meta"):
         network = build_autoencoder(spec)
-    tensors = tensor_files.safetensors_tensors(base.paths("vae"), device, dtype)
+    tensors = chain.from_iterable(tensor_files.learned_tensors(path, device, dtype) for path in base.paths("vae"))
     tensor_files.fill(network, f"VAE of {name}", tensors)
     return Autoencoder(name, network.eval().requires_grad_(False), spec, base.preset.tile, base.digests()["vae"])
 

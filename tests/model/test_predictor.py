@@ -389,25 +389,26 @@ SPEC = TileSpec(size=128, overlap=32, multiple=16)
 LENGTHS = [1, 15, 16, 127, 128, 129, 136, 200, 224, 225, 320, 333, 1000, 1001]
 
 
+@pytest.mark.parametrize("spec", [SPEC, dataclasses.replace(SPEC, overlap=0)], ids=["overlapping", "side by side"])
 @pytest.mark.parametrize("length", LENGTHS)
-def test_tiles_cover_every_pixel_on_the_grid(length: int) -> None:
+def test_tiles_cover_every_pixel_on_the_grid(length: int, spec: TileSpec) -> None:
     """Blending weights sum to one, and no more is computed than the overlap asks for."""
-    segments = starts(length, SPEC)
+    segments = starts(length, spec)
     total = np.zeros(length)
-    for (start, extent), weight in zip(segments, weights(length, SPEC), strict=True):
+    for (start, extent), weight in zip(segments, weights(length, spec), strict=True):
         assert weight.min() > 0
         total[start : start + extent] += weight
     assert total == pytest.approx(1.0, abs=1e-6)
-    most = length + (len(segments) - 1) * SPEC.overlap + (len(segments) if length > SPEC.size else 0) * SPEC.multiple
+    most = length + (len(segments) - 1) * spec.overlap + (len(segments) if length > spec.size else 0) * spec.multiple
     assert sum(extent for _, extent in segments) <= most
     covered = np.zeros(length, int)
     for start, extent in segments:
-        assert start % SPEC.multiple == 0
-        assert 0 < extent <= SPEC.size
+        assert start % spec.multiple == 0
+        assert 0 < extent <= spec.size
         covered[start : start + extent] += 1
     assert covered.min() >= 1
     for (start, extent), (following, _) in itertools.pairwise(segments):
-        assert start + extent - following >= SPEC.overlap
+        assert start + extent - following >= spec.overlap
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (128, 128), (130, 128), (333, 500), (1001, 140)])

@@ -18,6 +18,7 @@ from clue_cli.networks import NetworkOptions, processes, worker
 from clue_cli.records import RECORD, ImageRecord, RunRecord
 from clue_cli.scan import ScanOptions, pipeline
 from model import registry
+from model.branches.sd3_prompt import embed, read_prompt
 from model.checkpoint import inspect
 from model.query import NOT_MEASURED, QueryError, asked
 from model.registry import BasesError
@@ -68,13 +69,11 @@ def heatmap(out: Path) -> np.ndarray:
 
 def test_a_query_changes_the_heatmap_and_allows_no_verdict(made: Path, tmp_path: Path) -> None:
     assert "query" not in json.dumps(scan(made, tmp_path / "plain").model_dump())
-    empty = scan(made, tmp_path / "empty", query="")
     plate = scan(made, tmp_path / "plate", query="the plate\x1b[2J")
     sky = scan(made, tmp_path / "sky", query="the sky")
-    assert np.array_equal(heatmap(tmp_path / "empty"), heatmap(tmp_path / "plain"))
     assert not np.array_equal(heatmap(tmp_path / "plate"), heatmap(tmp_path / "plain"))
     assert not np.array_equal(heatmap(tmp_path / "plate"), heatmap(tmp_path / "sky"))
-    assert len({run.settings["query_sha256"] for run in (empty, plate, sky)}) == 3
+    assert plate.settings["query_sha256"] != sky.settings["query_sha256"]
     assert "query" not in (tmp_path / "plain" / "records.jsonl").read_text()
 
     shown = "the plate\\x1b[2J"
@@ -87,6 +86,13 @@ def test_a_query_changes_the_heatmap_and_allows_no_verdict(made: Path, tmp_path:
     (finding,) = [finding for finding in answer.findings if finding.kind == "query"]
     assert finding.data == {"query": shown, "embedding_sha256": plate.settings["query_sha256"]}
     assert shown in (tmp_path / "plate" / "index.html").read_text().replace("\\\\", "\\")
+
+
+def test_the_empty_text_is_embedded_as_the_bases_prompt() -> None:
+    base = registry.find("small-sd3")
+    (empty,) = embed(Path(base.sd3), base.preset.transformer, [""], "it")
+    stored = read_prompt(base.paths("prompt")[0], base.preset.transformer)
+    assert torch.equal(empty.prompt, stored.prompt) and torch.equal(empty.pooled, stored.pooled)
 
 
 def test_what_another_query_found_is_not_taken_over(made: Path, tmp_path: Path) -> None:
@@ -149,6 +155,11 @@ def test_what_cannot_be_asked_is_refused(
         scan(made, tmp_path / "out", model=str(model), query="sky")
     with pytest.raises(QueryError, match="not UTF-8"):
         scan(made, tmp_path / "out", query="sk\udcffy")
+    for blank in ("", " \n"):
+        with pytest.raises(QueryError, match=r"The query is empty\."):
+            scan(made, tmp_path / "out", query=blank)
+    with pytest.raises(QueryError, match="has 1001 characters; at most 1000"):
+        scan(made, tmp_path / "out", query="x" * 1001)
     with pytest.raises(UsageError, match="--query and --calibration"):
         scan(made, tmp_path / "out", query="sky", calibration=tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from model import registry
-from model.branches.sd3_network import read_prompt
+from model.branches.sd3_prompt import read_prompt
 from model.preset import TileSpec, VaeSpec
 from model.registry import BasesError
 from model.synthetic.autoencoder import Autoencoder, Denoiser, load_autoencoder, load_denoiser
@@ -114,6 +114,16 @@ def test_a_vae_without_a_decoder_is_named(base: registry.Base) -> None:
         load_autoencoder("mini", "cpu", torch.float32)
     with pytest.raises(BasesError, match="not registered"):
         load_autoencoder("other", "cpu", torch.float32)
+
+
+def test_a_value_that_is_not_finite_is_named(base: registry.Base) -> None:
+    path = base.paths("vae")[0]
+    tensors = load_file(path)
+    tensors["decoder.conv_out.bias"][0] = torch.nan  # every reconstruction would be noise, and no error would say so
+    save_file(tensors, path)
+    registry.put(dataclasses.replace(base, parts=base.parts | {"vae": (registry.stored(path),)}))
+    with pytest.raises(BasesError, match=r"damaged: decoder\.conv_out\.bias holds a value that is not finite"):
+        load_autoencoder("small-sd3", "cpu", torch.float32)
 
 
 def test_one_step_takes_the_noise_back() -> None:
