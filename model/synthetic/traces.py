@@ -139,7 +139,7 @@ class Traces:
         score = 1 / (1 + math.exp(min(photograph - both, 700.0)))
         parts = {
             "tiles": float(len(logs)),
-            "laundered_if_no_photograph": math.exp(laundered - both),
+            "laundered_if_made": math.exp(laundered - both),
             "spread": float(logs[:, 0].std()),
         }
         return Detection(score, None, parts)
