@@ -452,7 +452,7 @@ def _second_detail(answer: Answer | None) -> dict[str, Any] | None:
         "method": printable(answer.method or ""),
         "digest": answer.method_digest,
         "calibration": printable(answer.calibration or ""),
-        "parts": [[printable(name), f"{value:.6g}"] for name, value in answer.parts.items()],
+        "parts": [[printable(name).replace("_", " "), f"{value:.6g}"] for name, value in answer.parts.items()],
     }
 
 
