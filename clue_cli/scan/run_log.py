@@ -282,6 +282,8 @@ class RunLog:
                     fail_on=self._options.fail_on,
                     not_opened=self._not_opened.total(),
                 )
+                if code is ExitCode.NOTHING_TO_SCAN and self._options.shard is not None:
+                    code = ExitCode.OK  # the pictures may all be in other shards
             self.run = self.run.model_copy(
                 update={
                     "status": status,
