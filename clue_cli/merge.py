@@ -62,7 +62,7 @@ class Part:
 
     @property
     def files(self) -> tuple[Hashable, ...]:
-        """Equal for two runs that met the same files."""
+        """Equal for two runs of the same shard, or of the same paths."""
         evidence = tuple(self.run.evidence) if self.shard.count == 1 else ()
         return self.shard, evidence, *_walking(self.run)
 
@@ -244,12 +244,19 @@ def _names(run: RunRecord) -> list[str]:
 
 
 def _without_overlaps(parts: Iterable[Part]) -> list[Part]:
-    """The runs whose sums count: each once, and of those that met the same files the finished and latest one."""
+    """The runs whose sums count: each once, of each shard the finished and latest one.
+
+    Two runs of everything may have met other files under the same paths: only an unfinished one gives way to another.
+    """
+    once = {part.run.run_id: part for part in parts}.values()
+    finished = {part.files for part in once if part.run.status == "finished"}
     taken: dict[tuple[Hashable, ...], Part] = {}
-    for part in parts:
-        known = taken.get(part.files)
-        if known is None or _order(part) > _order(known):
-            taken[part.files] = part
+    for part in sorted(once, key=_order):
+        if part.shard.count > 1 or part.run.status != "finished":
+            if part.shard.count > 1 or part.files not in finished:
+                taken[part.files] = part
+        else:
+            taken[part.run.run_id,] = part
     return list(taken.values())
 
 
@@ -283,7 +290,7 @@ def _merged(run: RunRecord, sources: Sequence[_Source], store: MergedStore, prob
     parts = [part for source in sources for part in source.parts]
     taken = _without_overlaps(parts)
     runs = [part.run for part in taken]
-    counts = _counts(store, runs)
+    counts = _counts(store, runs, {part.run.run_id for part in parts})
     skipped = _sums(one.skipped for one in runs)
     settings: dict[str, Setting] = _joined([one.settings for one in runs])
     settings.pop("shard", None)
@@ -332,9 +339,8 @@ def _merged(run: RunRecord, sources: Sequence[_Source], store: MergedStore, prob
     )
 
 
-def _counts(store: MergedStore, runs: Sequence[RunRecord]) -> Counts:
+def _counts(store: MergedStore, runs: Sequence[RunRecord], run_ids: set[str]) -> Counts:
     counts: Counter[str] = Counter()
-    run_ids = {run.run_id for run in runs}
     for record in store.met_records():
         counts.update(counted_as(record))
         counts["resumed"] += record.run_id not in run_ids
@@ -358,7 +364,7 @@ def _in_words(found: Found) -> list[str]:
         "Two folders have other content for the same file, and both are kept: {}.": found.conflicts,
         "Folders say other things about the same content, as other libraries or devices make them; the latest run was "
         "kept: {}.": found.differing,
-        "Pictures that records name are missing in their folder: {}. A scan of the evidence into the merged folder makes "
+        "Pictures that records name are missing in their folder: {}. A scan into the merged folder makes "
         "them.": found.missing,
         "Masks that have not the size of their image were left out: {}.": found.wrong_masks,
     }

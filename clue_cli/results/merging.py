@@ -23,7 +23,7 @@ from itertools import count, groupby
 from pathlib import Path, PurePosixPath
 
 from clue_cli.errors import OutputError
-from clue_cli.records import FailureRecord, ImageRecord, OutputPaths, RunRecord
+from clue_cli.records import FailureRecord, ImageRecord, RunRecord
 from clue_cli.results import names
 from clue_cli.results.explanations import EXPLANATIONS, ExplanationLog, explanations_in
 from clue_cli.results.folder import output_errors
@@ -61,7 +61,7 @@ class Found:
     """What was found while folders were added.
 
     Attributes:
-        repeated: records that were there before, by the locator of their file.
+        repeated: files of which two runs have records.
         differing: files of which two folders say different things about the same content.
         conflicts: files of which two folders have different content.
         missing: images of which a picture is not there.
@@ -177,7 +177,8 @@ class MergedStore(ResultStore):
         if locator != wanted:
             self.found.conflicts.add(f"{wanted} (kept as {locator})")
         if current:
-            self.found.repeated.add(locator)
+            if current[0].run_id != group[0].run_id:
+                self.found.repeated.add(locator)
             if _said(current) != _said(group) and is_complete(current) and is_complete(group):
                 self.found.differing.add(locator)
             better = _rank(group) > _rank(current) and _said(group) != _said(current)
@@ -195,9 +196,7 @@ class MergedStore(ResultStore):
 
     def _take_image(self, source: Path, record: ImageRecord, locator: str) -> None:
         named = self.outputs(locator, record.page, record.page_count, panels=True, thumbnail=True, synthetic=True)
-        outputs = OutputPaths(
-            **{name: getattr(named, name) if path is not None else None for name, path in record.outputs}
-        )
+        outputs = named.model_copy(update={name: None for name, path in record.outputs if path is None})
         taken = record.model_copy(update={"locator": locator, "outputs": outputs})
         for name, path in record.outputs:
             if path is None or (name == "verdict" and taken != record):
@@ -230,6 +229,7 @@ class Met:
         self._run_ids = run_ids
 
     def __call__(self, record: Record) -> bool:
+        """Whether they met that of the record."""
         return self._all or record.run_id in self._run_ids
 
 
@@ -281,7 +281,7 @@ def _rank(group: Sequence[Record]) -> tuple[bool, int, bool, str]:
 def _picture(source: Path, relative: str) -> Path | None:
     """The file that a record of a folder names, None if it is not there or is not one of a scan's pictures."""
     path = PurePosixPath(relative)
-    if path.is_absolute() or ".." in path.parts or path.parts[:1] not in ((folder,) for folder in PICTURE_FOLDERS):
+    if path.is_absolute() or ".." in path.parts or not PICTURE_FOLDERS.intersection(path.parts[:1]):
         return None
     file = source.joinpath(*path.parts)
     try:

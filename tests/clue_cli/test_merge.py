@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import tracemalloc
+import threading
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from clue_cli.app import run as clue
@@ -71,7 +72,7 @@ def test_pictures_are_links_and_records_keep_their_runs(tmp_path: Path) -> None:
         if isinstance(record, ImageRecord):
             source = one if locator == "e/a.jpg" else two
             for _, name in record.outputs:
-                assert name is None or os.path.samefile(tmp_path / "out" / name, source / name), (locator, page)
+                assert name is None or (tmp_path / "out" / name).samefile(source / name), (locator, page)
     assert (run.counts.images, run.counts.failures, run.counts.resumed, run.counts.not_met) == (3, 1, 0, 0)
     assert run.exit_code == ExitCode.SOME_FAILED  # a failure, as of a scan
     assert run.warnings == []
@@ -232,8 +233,9 @@ class TestRefusals:
 
     def test_what_is_no_results_folder(self, tmp_path: Path) -> None:
         one = results(tmp_path / "1", image("a"))
+        (empty := tmp_path / "empty").mkdir()
         with pytest.raises(NothingToScanError, match="no results"):
-            joined(tmp_path / "out", one, tmp_path)
+            joined(tmp_path / "out", one, empty)
         (one / "run.json").write_text("{")
         with pytest.raises(NothingToScanError, match="missing or damaged"):
             joined(tmp_path / "out", one)
@@ -280,12 +282,114 @@ def test_memory_stays_flat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(merging, "_picture", lambda *_: None)
     monkeypatch.setattr("clue_cli.merge.write_report", lambda *_: None)  # has its own test
-    peaks = []
+    own, sizes = psutil.Process(), []
     for count in (1000, 20_000):
         folders = [folder(f"{count}.{part}", range(part, count, 2)) for part in (0, 1)]
-        tracemalloc.start()
-        run = joined(tmp_path / f"out{count}", *folders)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-        assert run.counts.images == count
-    assert peaks[1] < peaks[0] + (2 << 20)
+        assert joined(tmp_path / f"out{count}", *folders).counts.images == count
+        sizes.append(own.memory_info().rss)
+    log_size = (tmp_path / "out20000" / "records.jsonl").stat().st_size
+    assert sizes[1] - sizes[0] < min(log_size // 2, 16 << 20)
+
+
+# ---------------------------------------------------------------------------------------------------- shards of a scan
+
+
+@pytest.fixture
+def evidence(tmp_path: Path) -> Path:
+    folder = tmp_path / "evidence"
+    (folder / ".hidden").mkdir(parents=True)
+    for number in range(4):
+        (folder / f"{number}.jpg").write_bytes(jpeg(64 + number, 64))
+    (folder / "copy.jpg").write_bytes(jpeg(64, 64))
+    (folder / "note.txt").write_text("not a picture")
+    (folder / "pages.tif").write_bytes(tiff(3))
+    (folder / "cut.jpg").write_bytes(jpeg(96, 80)[:300])
+    (folder / "video.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(99))
+    (folder / "broken.zip").write_bytes(zip_of({"x.jpg": jpeg(64, 64)})[:-30])
+    (folder / "case.zip").write_bytes(zip_of({f"x/{number}.jpg": jpeg(64, 64 + number) for number in range(4)}))
+    (folder / "gone.jpg").symlink_to("nowhere")
+    return folder
+
+
+def scan(evidence: Path, out: Path, model: Path, shard: str | None = None, stop: Any = None) -> RunRecord:
+    chosen = ScanOptions(model=str(model), device="cpu", shard=None if shard is None else Shard.parse(shard))
+    return pipeline.scan([evidence], out, chosen, SILENT, stop)
+
+
+def said(folder: Path) -> dict[Any, Any]:
+    return {key: record.model_dump(exclude={"run_id", "seconds"}) for key, record in records(folder).items()}
+
+
+def rows(folder: Path) -> list[str]:
+    return [line.rpartition(",")[0].rpartition(",")[0] for line in (folder / "summary.csv").read_text().splitlines()]
+
+
+def about(run: RunRecord) -> dict[str, Any]:
+    passing = {"run_id", "command_line", "started", "finished", "seconds", "settings"}
+    return run.model_dump(exclude=passing) | {"warnings": sorted(run.warnings)}
+
+
+@pytest.mark.parametrize("divided", [False, True])
+def test_shards_together_are_one_scan(
+    divided: bool, evidence: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if divided:
+        monkeypatch.setattr("clue_cli.evidence.walk.LARGEST_WHOLE", 0)
+    whole = scan(evidence, tmp_path / "whole", model)
+    parts = [tmp_path / f"part{number}" for number in (1, 2, 3)]
+    runs = [scan(evidence, part, model, f"{number}/3") for number, part in enumerate(parts, start=1)]
+    assert [run.settings["shard"] for run in runs] == ["1/3", "2/3", "3/3"]
+    assert {run.settings_digest for run in runs} == {whole.settings_digest}
+    assert all(sum(run.counts.files for run in runs) > run.counts.files > 0 for run in runs)
+    merged = joined(tmp_path / "out", *parts)
+    assert said(tmp_path / "out") == said(tmp_path / "whole")
+    assert rows(tmp_path / "out") == rows(tmp_path / "whole")
+    assert about(merged) == about(whole)
+    for record in records(tmp_path / "whole").values():
+        if isinstance(record, ImageRecord):
+            for name in (record.outputs.mask, record.outputs.heatmap, record.outputs.preview):
+                assert (tmp_path / "out" / str(name)).read_bytes() == (tmp_path / "whole" / str(name)).read_bytes()
+    # It is a results folder like any other.
+    again = scan(evidence, tmp_path / "out", model)
+    assert again.counts.resumed == again.counts.images + again.counts.failures - 1  # the link that leads nowhere
+    assert clue(["report", str(tmp_path / "out")]) == ExitCode.OK
+    assert clue(["export", str(tmp_path / "out"), "--out", str(tmp_path / "all.csv")]) == ExitCode.OK
+    assert about(joined(tmp_path / "more", tmp_path / "out"))["counts"] == about(again)["counts"]
+
+
+def test_shards_in_one_folder_are_merged_too(evidence: Path, model: Path, tmp_path: Path) -> None:
+    whole = scan(evidence, tmp_path / "whole", model)
+    scan(evidence, tmp_path / "one", model, "1/2")
+    assert scan(evidence, tmp_path / "one", model, "2/2").counts.not_met > 0
+    merged = joined(tmp_path / "out", tmp_path / "one")
+    assert said(tmp_path / "out") == said(tmp_path / "whole")
+    assert about(merged) == about(whole)
+
+
+def test_a_shard_that_was_stopped_goes_on(evidence: Path, model: Path, tmp_path: Path) -> None:
+    class StopAfterOne(type(SILENT)):  # type: ignore[misc]
+        def result(self, record: Any) -> None:
+            stop.set()
+
+    stop = threading.Event()
+    chosen = ScanOptions(model=str(model), device="cpu", shard=Shard(1, 2))
+    first = pipeline.scan([evidence], tmp_path / "1", chosen, StopAfterOne(), stop)
+    assert first.status == "interrupted"
+    done = set(records(tmp_path / "1"))
+    scan(evidence, tmp_path / "2", model, "2/2")
+    assert joined(tmp_path / "out", tmp_path / "1", tmp_path / "2").status == "interrupted"
+    second = scan(evidence, tmp_path / "1", model, "1/2")
+    assert second.counts.resumed > 0
+    assert done < set(records(tmp_path / "1"))
+    whole = scan(evidence, tmp_path / "whole", model)
+    merged = joined(tmp_path / "out", tmp_path / "1")
+    assert said(tmp_path / "out") == said(tmp_path / "whole")
+    assert merged.model_dump(include={"status", "exit_code"}) == whole.model_dump(include={"status", "exit_code"})
+    assert merged.counts.model_copy(update={"resumed": 0}) == whole.counts
+
+
+def test_a_shard_without_pictures_is_no_error(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "1.jpg").write_bytes(jpeg(64, 64))
+    codes = sorted(scan(tmp_path / "e", tmp_path / str(n), model, f"{n}/2").exit_code or 0 for n in (1, 2))
+    assert codes == [0, 0]
