@@ -290,7 +290,7 @@ def _merged(run: RunRecord, sources: Sequence[_Source], store: MergedStore, prob
     parts = [part for source in sources for part in source.parts]
     taken = _without_overlaps(parts)
     runs = [part.run for part in taken]
-    counts = _counts(store, runs, {part.run.run_id for part in parts})
+    counts = _counts(store, runs)
     skipped = _sums(one.skipped for one in runs)
     settings: dict[str, Setting] = _joined([one.settings for one in runs])
     settings.pop("shard", None)
@@ -339,12 +339,11 @@ def _merged(run: RunRecord, sources: Sequence[_Source], store: MergedStore, prob
     )
 
 
-def _counts(store: MergedStore, runs: Sequence[RunRecord], run_ids: set[str]) -> Counts:
+def _counts(store: MergedStore, runs: Sequence[RunRecord]) -> Counts:
     counts: Counter[str] = Counter()
     for record in store.met_records():
         counts.update(counted_as(record))
-        counts["resumed"] += record.run_id not in run_ids
-    for name in ("files", "archives", "not_pictures"):
+    for name in ("files", "archives", "not_pictures", "resumed"):
         counts[name] = sum(getattr(run.counts, name) for run in runs)
     return Counts(**counts)
 

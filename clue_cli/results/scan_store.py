@@ -109,7 +109,7 @@ class ResultStore:
         self.write_run(run)
         with output_errors(self.out / LOG):
             self._log = RecordLog(self.out / LOG, self.out / TORN)
-        return [*self._log.warnings, *_other_model(former, run)]
+        return [*self._log.warnings, *_other_model(former, run), *_other_shard(former, run)]
 
     def resume(self, *, retry_failed: bool = False) -> ResumeIndex:
         """What earlier runs finished."""
@@ -430,6 +430,13 @@ def _check_apart(out: Path, evidence: Sequence[Path]) -> None:
 def json_of(record: BaseModel) -> bytes:
     """A record as a file of its own."""
     return record.model_dump_json(indent=2).encode() + b"\n"
+
+
+def _other_shard(former: RunRecord | None, run: RunRecord) -> list[str]:
+    shard = None if former is None else former.settings.get("shard")
+    if shard is None or "shard" not in run.settings or shard == run.settings["shard"]:
+        return []
+    return [f"The results here are of shard {shard}; they stay, are not met in this run, and `clue merge` joins them."]
 
 
 def _other_model(former: RunRecord | None, run: RunRecord) -> list[str]:

@@ -13,15 +13,18 @@ import pytest
 
 from clue_cli.app import run as clue
 from clue_cli.errors import ExitCode, NothingToScanError, OutputError, UsageError
+from clue_cli.evidence.shard import Shard
 from clue_cli.merge import merge
 from clue_cli.records import FailureCode, FailureRecord, ImageRecord, RunRecord, Verdict
 from clue_cli.results import merging
 from clue_cli.results.reader import ResultsReader
 from clue_cli.results.scan_store import ResultStore
-from clue_cli.scan import ScanOptions
+from clue_cli.scan import ScanOptions, pipeline
 from model.reporter import SILENT
 from tests.clue_cli.results import made
 from tests.clue_cli.results.made import OTHER_SHA, failure, identity, image, put
+from tests.faults.archives import zip_of
+from tests.faults.pictures import jpeg, tiff
 
 Record = ImageRecord | FailureRecord
 
@@ -360,10 +363,13 @@ def test_shards_together_are_one_scan(
 def test_shards_in_one_folder_are_merged_too(evidence: Path, model: Path, tmp_path: Path) -> None:
     whole = scan(evidence, tmp_path / "whole", model)
     scan(evidence, tmp_path / "one", model, "1/2")
-    assert scan(evidence, tmp_path / "one", model, "2/2").counts.not_met > 0
+    second = scan(evidence, tmp_path / "one", model, "2/2")
+    assert second.counts.not_met > 0
+    assert "of shard 1/2; they stay" in words(second)
     merged = joined(tmp_path / "out", tmp_path / "one")
     assert said(tmp_path / "out") == said(tmp_path / "whole")
-    assert about(merged) == about(whole)
+    assert [words for words in merged.warnings if "of shard 1/2" not in words] == whole.warnings
+    assert about(merged) | {"warnings": []} == about(whole) | {"warnings": []}
 
 
 def test_a_shard_that_was_stopped_goes_on(evidence: Path, model: Path, tmp_path: Path) -> None:
