@@ -102,7 +102,7 @@ _COMMANDS = {
         "forge",
     ),
     "merge": _Listed(
-        "Join results folders, such as those of shards, as one scan would have written them.",
+        "Join results folders of the same settings, such as those of shards, as one scan would have written them.",
         _example(
             "clue scan ./evidence --out part1/ --shard 1/2",
             "clue scan ./evidence --out part2/ --shard 2/2",

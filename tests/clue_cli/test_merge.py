@@ -17,6 +17,7 @@ from clue_cli.evidence.shard import Shard
 from clue_cli.merge import merge
 from clue_cli.records import FailureCode, FailureRecord, ImageRecord, RunRecord, Verdict
 from clue_cli.results import merging
+from clue_cli.results.folder import ResultsFolder
 from clue_cli.results.reader import ResultsReader
 from clue_cli.results.scan_store import ResultStore
 from clue_cli.scan import ScanOptions, pipeline
@@ -270,6 +271,39 @@ def test_missing_shards_and_unfinished_scans_are_told_until_they_come(tmp_path: 
     assert "shard" not in run.settings
     assert run.skipped == {"hidden": 5}
     assert not any("not merged" in warning or "Not everything" in warning for warning in run.warnings)
+
+
+@pytest.mark.parametrize("calls", [0, 1, 9, 17])
+def test_a_merge_that_was_cut_short_goes_on(calls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = [image("e/t.tif", page, 3) for page in range(3)]
+    one, two = results(tmp_path / "1", *pages, image("e/a.jpg")), results(tmp_path / "2", image("e/b.jpg"))
+    done = []
+    real = ResultsFolder.link
+
+    def link(self: ResultsFolder, source: Path, relative: str) -> None:
+        if len(done) == calls:
+            raise OutputError("The disk is full.")
+        done.append(relative)
+        real(self, source, relative)
+
+    with monkeypatch.context() as context:
+        context.setattr(ResultsFolder, "link", link)
+        with pytest.raises(OutputError):
+            joined(tmp_path / "out", one, two)
+    run = joined(tmp_path / "out", one, two)
+    assert records(tmp_path / "out") == records(one) | records(two)
+    assert (run.status, run.counts.images, run.warnings) == ("finished", 5, [])
+    assert all((tmp_path / "out" / name).is_file() for name in made.files(one) if name.startswith("masks/"))
+
+
+def test_a_merge_that_is_stopped_says_so(tmp_path: Path) -> None:
+    one = results(tmp_path / "1", image("e/a.jpg"), image("e/b.jpg"))
+    (stop := threading.Event()).set()
+    run = merge([one], tmp_path / "out", SILENT, (), stop)
+    assert run.exit_code == ExitCode.INTERRUPTED
+    assert len(records(tmp_path / "out")) == 1
+    joined(tmp_path / "out", one)
+    assert records(tmp_path / "out") == records(one)
 
 
 def test_memory_stays_flat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
