@@ -17,6 +17,7 @@ from clue_cli.evidence.shard import Shard
 from clue_cli.merge import merge
 from clue_cli.records import FailureCode, FailureRecord, ImageRecord, RunRecord, Verdict
 from clue_cli.results import merging
+from clue_cli.results.explanations import EXPLANATIONS, Explanation, ExplanationLog, record_digest
 from clue_cli.results.folder import ResultsFolder
 from clue_cli.results.reader import ResultsReader
 from clue_cli.results.scan_store import ResultStore
@@ -111,9 +112,7 @@ def test_the_same_files_in_two_folders_count_once(tmp_path: Path) -> None:
     whole = results(tmp_path / "2", image("e/a.jpg"), image("e/t.tif", 0, 2), image("e/t.tif", 1, 2), shard="1/1")
     for number, order in enumerate([(killed, whole), (whole, killed)]):
         run = joined(tmp_path / f"out{number}", *order)
-        assert {key: record.outputs for key, record in records(tmp_path / f"out{number}").items()} == {
-            key: record.outputs for key, record in records(whole).items()
-        }
+        assert said(tmp_path / f"out{number}") == said(whole)
         assert (run.counts.images, run.status, run.warnings) == (3, "finished", [])
 
 
@@ -271,6 +270,47 @@ def test_missing_shards_and_unfinished_scans_are_told_until_they_come(tmp_path: 
     assert "shard" not in run.settings
     assert run.skipped == {"hidden": 5}
     assert not any("not merged" in warning or "Not everything" in warning for warning in run.warnings)
+
+
+def test_explanations_come_along_once(tmp_path: Path) -> None:
+    one = results(tmp_path / "1", image("e/a.jpg"))
+    (record,) = records(one).values()
+    assert isinstance(record, ImageRecord)
+    explanation = Explanation(
+        record=record_digest(record),
+        locator=record.locator,
+        page=0,
+        sha256=made.SHA,
+        settings_digest=record.settings_digest,
+        status="accepted",
+        text="One region is marked.",
+        model="m",
+        model_digest=made.MODEL,
+        request_sha256=made.SHA,
+        generation={},
+        version="1",
+        made="2026-01-01T00:00:00+00:00",
+        seconds=1.0,
+    )
+    with ExplanationLog(one / EXPLANATIONS) as log:
+        log.append(explanation)
+    for _ in range(2):
+        joined(tmp_path / "out", one)
+    with ExplanationLog(tmp_path / "out" / EXPLANATIONS, read_only=True) as log:
+        assert list(log.entries()) == [explanation]
+        (taken,) = records(tmp_path / "out").values()
+        assert isinstance(taken, ImageRecord)
+        assert log.accepted(taken) == [explanation]
+
+
+def test_what_a_scan_did_not_meet_is_kept_and_not_counted(tmp_path: Path) -> None:
+    one = results(tmp_path / "1", image("e/gone.jpg"))
+    results(one, image("e/a.jpg"))
+    two = results(tmp_path / "2", image("e/b.jpg"))
+    for out, folders in (("out", (one, two)), ("more", (tmp_path / "out",))):
+        run = joined(tmp_path / out, *folders)
+        assert (run.counts.images, run.counts.not_met) == (2, 1)
+        assert len(records(tmp_path / out)) == 3
 
 
 @pytest.mark.parametrize("calls", [0, 1, 9, 17])

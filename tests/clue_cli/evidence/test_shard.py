@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -81,9 +82,14 @@ def test_the_name_of_a_single_path_does_not_matter(evidence: Path, tmp_path: Pat
 
 
 def test_what_belongs_to_another_shard_is_not_opened(evidence: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = []
+    opened: list[str] = []
     real = walking.open_file
-    monkeypatch.setattr(walking, "open_file", lambda path: opened.append(path.name) or real(path))
+
+    def noting(path: Path) -> BinaryIO:
+        opened.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(walking, "open_file", noting)
     mine = {locator.partition("!/")[0].removeprefix("evidence/") for _, locator in events([evidence], Shard(2, 3))}
     assert 0 < len(set(opened)) <= len(mine)
     assert set(opened) <= mine
