@@ -186,7 +186,7 @@ def _apart(folders: Sequence[Path], out: Path) -> list[Path]:
     found.pop(str(target), None)
     for real, folder in found.items():
         if target.is_relative_to(real) or Path(real).is_relative_to(target):
-            raise UsageError(f"{out} and {folder} lie inside of one another.", "Choose another folder with --out.")
+            raise UsageError(f"Of {out} and {folder}, one lies in the other.", "Choose another folder with --out.")
     if not found:
         raise UsageError(f"There is nothing to merge into {out}.", "Name at least one other results folder.")
     return list(found.values())
@@ -198,9 +198,9 @@ def _check_settings(parts: Sequence[Part]) -> None:
         if part.run.settings_digest != first.run.settings_digest:
             differ = "; ".join(_differences(first.run, part.run)) or "a setting that run.json does not show"
             raise UsageError(
-                f"{first.folder} and {part.folder} were scanned with other settings: {differ}.",
-                "Results of other settings cannot be compared. Scan one of them again with the settings of the other, "
-                "or merge them into folders of their own.",
+                f"{first.folder} and {part.folder} were scanned with different settings: {differ}.",
+                "Results of different settings cannot be compared. Scan one of them again with the settings of the "
+                "other, or merge them into folders of their own.",
             )
 
 
@@ -227,12 +227,12 @@ def _check_shards(shards: Sequence[Part]) -> None:
             raise UsageError(f"{both} are of {first.shard.count} and of {part.shard.count} shards.", advice)
         ours, theirs = _walking(first.run), _walking(part.run)
         if differ := [name for name, one, other in zip(_WALKING, ours, theirs, strict=True) if one != other]:
-            raise UsageError(f"{both} are shards of scans with other options: {', '.join(differ)}.", advice)
+            raise UsageError(f"{both} are shards of scans with different options: {', '.join(differ)}.", advice)
         # The name of a single path does not matter; see `evidence.shard`.
         if len(first.run.evidence) != len(part.run.evidence) or (
             len(first.run.evidence) > 1 and _names(first.run) != _names(part.run)
         ):
-            raise UsageError(f"{both} are shards of scans of other paths.", advice)
+            raise UsageError(f"{both} are shards of scans of different paths.", advice)
 
 
 def _walking(run: RunRecord) -> list[Setting]:
@@ -302,8 +302,9 @@ def _merged(run: RunRecord, sources: Sequence[_Source], store: MergedStore, prob
     problems = [*problems, *_in_words(store.found), *_archives_that_differ(parts)]
     if store.found.repeated.count and len(taken) == len({part.run.run_id for part in parts}):
         problems.append(
-            f"{counted(store.found.repeated.count, 'file')} had records in several folders. They were merged once, but "
-            "the numbers of files, archives and files that are no pictures are sums over the folders."
+            f"{counted(store.found.repeated.count, 'file')} had records in several folders. Each was merged once, but "
+            "the numbers of files, archives and files that are no pictures are sums over the folders and may count "
+            "them twice."
         )
     earlier = [source.latest for source in sources if MERGED in source.latest.settings]
     sentences = {words for one in [*runs, *earlier] for words in skipped_in_words(one.skipped)}
@@ -359,15 +360,21 @@ def _absent(taken: Sequence[Part]) -> str:
 
 
 def _in_words(found: Found) -> list[str]:
-    words = {
-        "Two folders have other content for the same file, and both are kept: {}.": found.conflicts,
-        "Folders say other things about the same content, as other libraries or devices make them; the latest run was "
-        "kept: {}.": found.differing,
-        "Pictures that records name are missing in their folder: {}. A scan into the merged folder makes "
-        "them.": found.missing,
-        "Masks that have not the size of their image were left out: {}.": found.wrong_masks,
-    }
-    return [text.format(f"{noted.count:,}, such as {noted}") for text, noted in words.items() if noted.count]
+    words = (
+        ("Different content under the same locator in two folders; both are kept: {}.", found.conflicts),
+        (
+            "Different answers about the same content in two folders, as different libraries or devices can give; "
+            "the latest run was kept: {}.",
+            found.differing,
+        ),
+        (
+            "Pictures missing in the results folder that names them: {}. A scan into the merged folder makes them "
+            "again.",
+            found.missing,
+        ),
+        ("Masks left out because they have not the size of their image: {}.", found.wrong_masks),
+    )
+    return [text.format(f"{noted.count:,}, such as {noted}") for text, noted in words if noted.count]
 
 
 def _archives_that_differ(parts: Sequence[Part]) -> Iterator[str]:

@@ -190,7 +190,7 @@ def test_a_record_cannot_fetch_other_files(name: str, tmp_path: Path) -> None:
     log = one / "records.jsonl"
     log.write_text(log.read_text().replace(record.outputs.mask, name))
     run = joined(tmp_path / "out", one)
-    assert "missing in their folder: 1, such as e/a.jpg (mask)" in words(run)
+    assert "missing in the results folder that names them: 1, such as e/a.jpg (mask)" in words(run)
     assert not list((tmp_path / "out" / "masks").rglob("*.png"))
     assert len(records(tmp_path / "out")) == 1  # what was found is not lost
 
@@ -206,7 +206,7 @@ def test_damage_is_told(tmp_path: Path) -> None:
         log.write(b"{damaged}\n")
     run = joined(tmp_path / "out", one)
     assert "such as e/a.jpg (mask)" in words(run)
-    assert "not the size of their image were left out: 1, such as e/b.jpg" in words(run)
+    assert "not the size of their image: 1, such as e/b.jpg" in words(run)
     assert "1 damaged line of" in words(run)
     assert run.counts.images == 3
 
@@ -225,8 +225,12 @@ class TestRefusals:
         ("first", "second", "expected"),
         [
             ({"shard": "1/2"}, {"shard": "2/3"}, "of 2 and of 3 shards"),
-            ({"shard": "1/2", "evidence": ["x/a", "x/b"]}, {"shard": "2/2", "evidence": ["y/a", "y/c"]}, "other paths"),
-            ({"shard": "1/2", "evidence": ["x"]}, {"shard": "2/2", "evidence": ["x", "y"]}, "other paths"),
+            (
+                {"shard": "1/2", "evidence": ["x/a", "x/b"]},
+                {"shard": "2/2", "evidence": ["y/a", "y/c"]},
+                "different paths",
+            ),
+            ({"shard": "1/2", "evidence": ["x"]}, {"shard": "2/2", "evidence": ["x", "y"]}, "different paths"),
         ],
     )
     def test_shards_of_other_scans(self, first: Any, second: Any, expected: str, tmp_path: Path) -> None:
@@ -251,7 +255,7 @@ class TestRefusals:
         (tmp_path / "full" / "x").touch()
         with pytest.raises(OutputError, match="something else"):
             joined(tmp_path / "full", one)
-        with pytest.raises(UsageError, match="inside of one another"):
+        with pytest.raises(UsageError, match="one lies in the other"):
             joined(one / "out", one)
 
 
@@ -317,7 +321,7 @@ def test_what_a_scan_did_not_meet_is_kept_and_not_counted(tmp_path: Path) -> Non
 def test_a_merge_that_was_cut_short_goes_on(calls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pages = [image("e/t.tif", page, 3) for page in range(3)]
     one, two = results(tmp_path / "1", *pages, image("e/a.jpg")), results(tmp_path / "2", image("e/b.jpg"))
-    done = []
+    done: list[str] = []
     real = ResultsFolder.link
 
     def link(self: ResultsFolder, source: Path, relative: str) -> None:
