@@ -101,6 +101,15 @@ _COMMANDS = {
         ),
         "forge",
     ),
+    "merge": _Listed(
+        "Join results folders of the same settings, such as those of shards, as one scan would have written them.",
+        _example(
+            "clue scan ./evidence --out part1/ --shard 1/2",
+            "clue scan ./evidence --out part2/ --shard 2/2",
+            "clue merge part1/ part2/ --out results/",
+        ),
+        "merge",
+    ),
     "report": _Listed(
         "Write the page of a results folder again, or an additional page of selected records.",
         _example(

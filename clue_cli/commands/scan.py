@@ -40,6 +40,7 @@ from clue_cli.terminal import complain, counted, printable, write_stdout
 if TYPE_CHECKING:
     from clue_cli.evidence.hash_lists import HashList
     from clue_cli.evidence.selection import Selection
+    from clue_cli.evidence.shard import Shard
     from clue_cli.records import RunRecord
     from clue_cli.scan.calibration_file import Task
 
@@ -176,6 +177,16 @@ def scan(
             metavar="FILE",
             help="List of hashes of pictures to flag, in the same formats. A picture on both lists is scanned.",
             show_default=False,
+            rich_help_panel=READING,
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBER/COUNT",
+            help="Scan only one of COUNT parts of the evidence, such as 2/8. Give each a DIR of its own, and join them "
+            "with `clue merge`.",
+            show_default="everything",
             rich_help_panel=READING,
         ),
     ] = None,
@@ -321,6 +332,7 @@ def scan(
         selection=_selection(include, exclude, since),
         since=since,
         **_hash_lists(known=known, alert=alert),
+        shard=None if shard is None else _shard(shard),
         archive_depth=archive_depth,
         gif_frames=gif_frames,
         max_megapixels=max_megapixels,
@@ -360,6 +372,15 @@ def _selection(include: list[str] | None, exclude: list[str] | None, since: str 
     from clue_cli.evidence.selection import Selection
 
     return Selection(tuple(include or ()), tuple(exclude or ()), None if since is None else moment(since))
+
+
+def _shard(text: str) -> Shard:
+    from clue_cli.evidence.shard import Shard
+
+    try:
+        return Shard.parse(text.strip())
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: {error}", param_hint="--shard") from error
 
 
 def _hash_lists(**paths: Path | None) -> dict[str, HashList]:

@@ -34,6 +34,7 @@ class Item:
         path: the file on disk, or None for an archive member.
         open: opens the bytes for reading. For an archive member only valid until the next item is asked for.
         findings: what the walk noticed about it.
+        other_shard: it is a member of a divided archive and belongs to another shard: to be read, and dropped.
     """
 
     locator: str
@@ -41,6 +42,7 @@ class Item:
     path: Path | None
     open: Callable[[], BinaryIO]
     findings: tuple[Finding, ...] = ()
+    other_shard: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +70,12 @@ class ArchiveOpened:
 
     Attributes:
         path: the archive on disk, or None for one inside another.
+        other_shard: another shard counts it; this one reads it, because its members are divided.
     """
 
     locator: str
     path: Path | None = None
+    other_shard: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,11 @@ from clue_cli.errors import NothingToScanError
 from clue_cli.evidence.archive import ArchiveOptions, Event, Source, source_events, unreadable
 from clue_cli.evidence.earlier_results import FORGE, member_findings, written_by
 from clue_cli.evidence.formats import claimed_type, is_archive
-from clue_cli.evidence.item import Item, Skipped, Unreadable
+from clue_cli.evidence.item import ArchiveOpened, Item, Skipped, Unreadable
 from clue_cli.evidence.locator import UniqueNames, escape_name
 from clue_cli.evidence.sandbox.archives import ArchiveReader
 from clue_cli.evidence.selection import Selection
+from clue_cli.evidence.shard import LARGEST_WHOLE, Shard
 from clue_cli.evidence.streams import ArchiveLimits, HeadedStream, ReadFailure, failure_from
 from clue_cli.records import FailureCode, Step
 
@@ -41,6 +42,7 @@ class WalkOptions:
         made: also pictures that `clue forge` made; a folder of them that is a path of its own is always taken.
         selection: which files.
         limits: what one archive may cost.
+        shard: of the evidence; None: all of it.
     """
 
     hidden: bool = False
@@ -51,6 +53,7 @@ class WalkOptions:
     made: bool = True
     selection: Selection = field(default_factory=Selection)
     limits: ArchiveLimits = field(default_factory=ArchiveLimits)
+    shard: Shard | None = None
 
 
 def check_paths(paths: Sequence[Path]) -> None:
@@ -88,6 +91,7 @@ def walk(
     walker = _Walk(options or WalkOptions(), reader)
     names = UniqueNames()
     seen: set[str] = set()
+    alone = len(paths) == 1 and not listed
     for number, path in enumerate((*paths, *listed)):
         real = os.path.realpath(path)  # unlike Path.resolve, it survives a link loop
         if real in seen:
@@ -96,7 +100,7 @@ def walk(
         # The name as typed; `.`, `..` and `/` have none of their own.
         name = path.name if path.name not in ("", "..") else Path(real).name or "root"
         shown = escape_name(name) if number < len(paths) else _whole_path(path)
-        yield from walker.root(path, names.take(shown), name)
+        yield from walker.root(path, names.take(shown), name, alone=alone)
 
 
 def _whole_path(path: Path) -> str:
@@ -127,12 +131,27 @@ class _Walk:
         )
         self._folders: list[_Folder] = []
         self._followed: set[_FileId] = set()
-        self._root, self._above = "", 0
+        self._root, self._above, self._alone = "", 0, False
+        self._divided = False
+        """Whether the events are those of an archive whose members are divided among the shards."""
 
-    def root(self, path: Path, locator: str, name: str) -> Iterator[Event]:
-        """One PATH argument and everything below it."""
+    def root(self, path: Path, locator: str, name: str, *, alone: bool) -> Iterator[Event]:
+        """What belongs to the shard of one PATH argument and everything below it; `alone`: there is no other one."""
         # Patterns are compared with the path below a folder, and with the name of a file.
         self._root, self._above = locator, len(locator) + 1 if path.is_dir() else locator.rfind("/") + 1
+        self._alone = alone
+        for event in self._events(path, locator, name):
+            if self._is_mine(event.locator):
+                yield event
+            elif self._divided and (isinstance(event, ArchiveOpened) or (isinstance(event, Item) and not event.path)):
+                yield replace(event, other_shard=True)
+
+    def _is_mine(self, locator: str) -> bool:
+        shard = self._options.shard
+        key_start = len(self._root) if self._alone else 0
+        return shard is None or shard.holds(locator[key_start:], divided=self._divided)
+
+    def _events(self, path: Path, locator: str, name: str) -> Iterator[Event]:
         try:
             yield from self._entry(path, locator, name, follow=True)
             while self._folders:  # not recursion: an attacker may nest folders deeper than Python's stack
@@ -212,7 +231,11 @@ class _Walk:
         return file_id == (status.st_dev, status.st_ino)
 
     def _file(self, path: Path, locator: str, name: str, size: int) -> Iterator[Event]:
+        dividing = size > LARGEST_WHOLE or (self._alone and locator == self._root)
+        if not dividing and not self._is_mine(locator):
+            return
         item = Item(locator, size, path, partial(open_file, path))
+        self._divided = dividing and self._options.shard is not None
         try:
             with open_file(path) as file:
                 for event in source_events(Source(item, HeadedStream(file), file, name), self._archives):
@@ -221,6 +244,8 @@ class _Walk:
             yield unreadable(locator, Step.READ, failure)
         except OSError as error:
             yield unreadable(locator, Step.READ, failure_from(error))
+        finally:
+            self._divided = False
 
     def _chosen(self, event: Event) -> Event:
         """The event, or that its file or member is left out."""

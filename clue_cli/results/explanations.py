@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -96,6 +97,10 @@ class ExplanationLog(IndexedLog[Explanation]):
                 "SELECT start, length FROM line WHERE record = ? AND key = ?", (record, key)
             ).fetchone()
         return None if row is None else self._at(*row)
+
+    def entries(self) -> Iterator[Explanation]:
+        """Every attempt, in the order in which they were written."""
+        return filter(None, map(self._parse, self._lines()))
 
     def accepted(self, record: ImageRecord) -> list[Explanation]:
         """The texts about a record that passed the check, in the order in which they were written."""

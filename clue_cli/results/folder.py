@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -31,7 +32,20 @@ _ADVICE = {
     errno.ENOTDIR: "A part of the path is a file. Choose another folder with --out.",
     errno.EEXIST: "A part of the path is a file. Choose another folder with --out.",
 }
+_NO_LINKS = frozenset({errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
 _RESUME = "What was finished is recorded; the same command continues from there."
+
+
+def _link(source: Path, target: Path) -> None:
+    """A hard link in the place of what may be there."""
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.link(source, target)
+    except FileExistsError:
+        target.unlink()
+        os.link(source, target)
 
 
 @contextmanager
@@ -130,6 +144,23 @@ class ResultsFolder:
         """`create` for what is in memory already."""
         with self.create(relative, durable=durable) as stream:
             stream.write(content)
+
+    def link(self, source: Path, relative: str | PurePosixPath) -> None:
+        """Make a file a hard link to another one, or a copy where the file system has no links between the two.
+
+        Raises:
+            OutputError: it cannot be made.
+            ValueError: the path leads out of the folder.
+        """
+        target = self.inside(relative)
+        with output_errors(target):
+            try:
+                _link(source, target)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                with source.open("rb") as content, self.create(relative) as stream:
+                    shutil.copyfileobj(content, stream, 1 << 20)
 
     def remove(self, relative: str | PurePosixPath, below: Collection[str] | None = None) -> None:
         """Remove a file that an earlier run wrote. Folders stay: another thread may be about to write there.

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -95,10 +95,10 @@ class RecordLog(IndexedLog[ImageRecord | FailureRecord]):
             ).fetchall()
         return [self._at(start, length) for start, length in rows]
 
-    def keep(self, locator: str) -> None:
-        """Note that this run met the locator and takes its records over."""
+    def keep(self, locator: str, *, met: bool = True) -> None:
+        """Note that this run met the locator and takes its records over; or that it takes them over unmet."""
         with self._lock:
-            self._index.execute("UPDATE line SET met = 1 WHERE locator = ?", (locator,))
+            self._index.execute("UPDATE line SET met = ? WHERE locator = ?", (met, locator))
 
     def not_met(self) -> int:
         """How many current records belong to evidence that this run did not meet."""
@@ -214,7 +214,7 @@ class ResumeIndex:
             OutputError: the log was changed by somebody else meanwhile.
         """
         records = self._log.current(locator)
-        if not records or not all(self._holds(record, sha256) for record in records) or not _complete(records):
+        if not records or not all(self._holds(record, sha256) for record in records) or not is_complete(records):
             return None
         self._log.keep(locator)
         return records
@@ -255,7 +255,7 @@ def pictures(outputs: OutputPaths) -> list[str]:
     return [path for _, path in outputs if path is not None]
 
 
-def _complete(records: list[ImageRecord | FailureRecord]) -> bool:
+def is_complete(records: Sequence[ImageRecord | FailureRecord]) -> bool:
     """Whether these are all the records that there will be.
 
     A failure of the whole file says how many pages were read besides: it may be in the log before they are. Whatever

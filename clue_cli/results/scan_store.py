@@ -48,7 +48,7 @@ from clue_cli.results.summary import write_summary
 
 LOCK, TORN, SUMMARY, PAGE = ".clue.lock", "records.torn", "summary.csv", "index.html"
 _HEATMAPS, _VERDICTS, _PREVIEWS, _PANELS, _SYNTHETIC = "heatmaps", "verdicts", "previews", "panels", "synthetic"
-_PICTURE_FOLDERS = frozenset({MASKS, _HEATMAPS, _VERDICTS, _PREVIEWS, _PANELS, _SYNTHETIC})
+PICTURE_FOLDERS = frozenset({MASKS, _HEATMAPS, _VERDICTS, _PREVIEWS, _PANELS, _SYNTHETIC})
 
 
 class ResultStore:
@@ -104,12 +104,12 @@ class ResultStore:
             former = None
         if former is not None and former.run_id and former.run_id != stamp.run_id:
             kept = names.mirrored(former.run_id, suffix=".json")
-            self._folder.write(f"runs/{kept}", _json(former), durable=True)
+            self._folder.write(f"runs/{kept}", json_of(former), durable=True)
         self._stamp = stamp
         self.write_run(run)
         with output_errors(self.out / LOG):
             self._log = RecordLog(self.out / LOG, self.out / TORN)
-        return [*self._log.warnings, *_other_model(former, run)]
+        return [*self._log.warnings, *_other_model(former, run), *_other_shard(former, run)]
 
     def resume(self, *, retry_failed: bool = False) -> ResumeIndex:
         """What earlier runs finished."""
@@ -252,7 +252,7 @@ class ResultStore:
         written = record.model_copy(
             update={"run_id": stamp.run_id, "settings_digest": image_digest(record, stamp), "seconds": seconds}
         )
-        self._folder.write(record.outputs.verdict, _json(written))
+        self._folder.write(record.outputs.verdict, json_of(written))
         self._append(written)
         return written
 
@@ -295,7 +295,7 @@ class ResultStore:
         """
         stamp = self._open_stamp
         written = run.model_copy(update={"run_id": stamp.run_id, "settings_digest": stamp.failure_digest})
-        self._folder.write(RUN, _json(written), durable=True)
+        self._folder.write(RUN, json_of(written), durable=True)
         return written
 
     def finish(self, run: RunRecord) -> RunRecord:
@@ -394,7 +394,7 @@ class ResultStore:
             return
         for relative in pictures(record.outputs):
             try:
-                self._folder.remove(relative, below=_PICTURE_FOLDERS)
+                self._folder.remove(relative, below=PICTURE_FOLDERS)
             except ValueError as error:
                 raise OutputError(
                     f"{LOG} in {self.out} names a file that clue did not write: {error}.",
@@ -413,7 +413,7 @@ class ResultStore:
         former = [f"runs/{path.name}" for path in runs.glob("*.json")] if runs.is_dir() else []
         for relative in (*former, PAGE, SUMMARY, TORN, EXPLANATIONS, LOG):
             self._folder.remove(relative)
-        self._folder.prune((*_PICTURE_FOLDERS, "runs"))
+        self._folder.prune((*PICTURE_FOLDERS, "runs"))
 
 
 def _check_apart(out: Path, evidence: Sequence[Path]) -> None:
@@ -427,8 +427,16 @@ def _check_apart(out: Path, evidence: Sequence[Path]) -> None:
             )
 
 
-def _json(record: BaseModel) -> bytes:
+def json_of(record: BaseModel) -> bytes:
+    """A record as a file of its own."""
     return record.model_dump_json(indent=2).encode() + b"\n"
+
+
+def _other_shard(former: RunRecord | None, run: RunRecord) -> list[str]:
+    shard = None if former is None else former.settings.get("shard")
+    if shard is None or "shard" not in run.settings or shard == run.settings["shard"]:
+        return []
+    return [f"The results here are of shard {shard}; they stay, are not met in this run, and `clue merge` joins them."]
 
 
 def _other_model(former: RunRecord | None, run: RunRecord) -> list[str]:

@@ -27,6 +27,7 @@ from clue_cli.terminal import printable
 if TYPE_CHECKING:  # heavy, and `clue --help` needs none of it
     from clue_cli.evidence.hash_lists import HashList
     from clue_cli.evidence.selection import Selection
+    from clue_cli.evidence.shard import Shard
     from clue_cli.results.record_log import Stamp
 
 Setting = str | int | float | bool | None
@@ -69,6 +70,7 @@ class ScanOptions(NetworkOptions):
         since: the earliest time of `selection`, as typed.
         known: hashes of pictures that are not scanned.
         alert: hashes of pictures that are flagged.
+        shard: the part of the evidence that is scanned; None: all of it. No result depends on it.
         archive_depth: how deep archives in archives are opened; 0 opens none.
         video: seconds between the keyframes of a video that are examined; None: videos are not opened.
         gif_frames: which frames of a GIF, or of an animated PNG, WebP or AVIF.
@@ -99,6 +101,7 @@ class ScanOptions(NetworkOptions):
     since: str | None = None
     known: HashList | None = None
     alert: HashList | None = None
+    shard: Shard | None = None
     archive_depth: int = 3
     video: float | None = None
     gif_frames: GifFrames = GifFrames.FIRST
@@ -131,6 +134,8 @@ class ScanOptions(NetworkOptions):
         for name, hashes in (("known", self.known), ("alert", self.alert)):
             walking[name] = None if hashes is None else printable(str(hashes.path))
             walking[f"{name}_sha256"] = None if hashes is None else hashes.sha256
+        if self.shard is not None:
+            walking["shard"] = str(self.shard)
         # The batch is recorded and not compared: on a CPU it is one, on a GPU it can change the last bits of a mask.
         network: dict[str, Setting] = {"model": self.model, "dtype": self.dtype.value, "batch": self.batch}
         if self.compile is not None:

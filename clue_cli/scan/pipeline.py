@@ -258,18 +258,22 @@ class _Scan:
             made=self.options.include_results,
             selection=self.options.selection or Selection(),
             limits=ArchiveLimits(video_step=self.options.video),
+            shard=self.options.shard,
         )
         for thing in walk(self.paths, options, self.reader, self.options.listed):
             if self.stop.is_set() or self.flow.failed:
                 return
             if isinstance(thing, ArchiveOpened):
-                self.log.archive_opened()
+                if not thing.other_shard:
+                    self.log.archive_opened()
                 self._hash_archive(thing)
             elif isinstance(thing, Skipped):
                 self.log.skipped(thing.reason, thing.locator)
             elif isinstance(thing, Unreadable):
                 self.log.found()
                 self._fail_file(thing)
+            elif thing.other_shard:
+                read_item(thing, self.options.max_file_mib)  # as the others do, so that limits strike at the same place
             else:
                 self.log.found()
                 yield from self._read_one(thing, resume)

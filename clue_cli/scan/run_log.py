@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -101,7 +101,7 @@ class RunLog:
             version=__version__,
             command_line=list(options.command_line),
             status="running",
-            started=_now(),
+            started=now(),
             evidence=[
                 *(_printable(str(path)) for path in paths),
                 *([f"--files-from {options.files_from}"] if options.files_from else []),
@@ -130,7 +130,7 @@ class RunLog:
                 **({} if query is None else {"query": printable(query.text), "query_sha256": query.digest}),
             },
             settings_digest=self.stamp.failure_digest,
-            machine=_machine(),
+            machine=machine_facts(),
         )
 
     def begin(self) -> None:
@@ -209,16 +209,13 @@ class RunLog:
             self._counts["resumed"] += resumed
             if resumed:
                 self.taken_over[record.run_id] += 1
+            self._counts.update(counted_as(record))
             if isinstance(record, ImageRecord):
-                self._counts["images"] += 1
-                self._counts[record.verdict.value] += 1
-                self._counts[_second_count(record)] += 1
                 if not resumed:
                     self._computed += 1
                     for step in self._steps:
                         self._steps[step] += getattr(record.seconds, step)
             else:
-                self._counts["failures"] += 1
                 if record.code is FailureCode.MISSING_EXTRA:
                     self._missing_extra(f"{record.message} {record.advice}", resumed)
                 elif not resumed:
@@ -262,11 +259,10 @@ class RunLog:
             code: the exit code of a run that failed.
         """
         with self._lock:
-            for reason, words in _SKIPPED.items():
-                if number := self._skipped.pop(reason, 0):
-                    self._left_out[reason] = number
-                    if reason != "former results" or number > _NAMED:  # the first ones have been named
-                        self.warn(words.format(n=number))
+            left_out = {reason: number for reason in _SKIPPED if (number := self._skipped.pop(reason, 0))}
+            self._left_out |= left_out
+            for words in skipped_in_words(left_out):
+                self.warn(words)
             for words, number in self._missing.items():
                 self.warn(f"{counted(number, 'file')} not examined. {words}")
             self._missing.clear()
@@ -284,10 +280,12 @@ class RunLog:
                     fail_on=self._options.fail_on,
                     not_opened=self._not_opened.total(),
                 )
+                if code is ExitCode.NOTHING_TO_SCAN and self._options.shard is not None:
+                    code = ExitCode.OK  # the pictures may all be in other shards
             self.run = self.run.model_copy(
                 update={
                     "status": status,
-                    "finished": _now(),
+                    "finished": now(),
                     "seconds": time.perf_counter() - self._started,
                     "exit_code": int(code),
                     "counts": counts,
@@ -388,11 +386,13 @@ def _printable(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _now() -> str:
+def now() -> str:
+    """The time, ISO 8601 with zone."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _machine() -> dict[str, str | int | float | None]:
+def machine_facts() -> dict[str, str | int | float | None]:
+    """What this machine is, for `run.json`."""
     return {
         "platform": platform.platform(),
         "machine": platform.machine(),
@@ -403,12 +403,27 @@ def _machine() -> dict[str, str | int | float | None]:
     }
 
 
+def counted_as(record: ImageRecord | FailureRecord) -> tuple[str, ...]:
+    """The fields of `Counts` that count a record."""
+    if isinstance(record, FailureRecord):
+        return ("failures",)
+    return "images", record.verdict.value, _second_count(record)
+
+
 def _second_count(record: ImageRecord) -> str:
-    """The field of `Counts` that counts the record's answer to the second question."""
     if record.synthetic is None:
         return "synthetic_not_asked"
     verdict = record.synthetic.verdict
     return verdict.value if verdict is Verdict.GENERATED else f"synthetic_{verdict.value}"
+
+
+def skipped_in_words(skipped: Mapping[str, int]) -> list[str]:
+    """What was left out, by reason, in sentences; the first folders with earlier results are named one by one."""
+    return [
+        words.format(n=skipped[reason])
+        for reason, words in _SKIPPED.items()
+        if skipped.get(reason) and (reason != "former results" or skipped[reason] > _NAMED)
+    ]
 
 
 def not_asked(count: int, images: int) -> str:

@@ -28,6 +28,7 @@ from clue_cli.errors import (
     WeightsError,
 )
 from clue_cli.evidence.selection import Selection
+from clue_cli.evidence.shard import Shard
 from clue_cli.networks import Compile, DType
 from clue_cli.records import Counts, RunRecord
 from clue_cli.scan import FailOn, GifFrames, ScanOptions
@@ -116,6 +117,7 @@ class TestScan:
             (["--fail-on", "forged"], {"fail_on": frozenset({FailOn.FORGED})}),
             (["--fail-on", "unread"], {"fail_on": frozenset({FailOn.UNREAD})}),
             (["--include-results"], {"include_results": True}),
+            (["--shard", "2/8"], {"shard": Shard(2, 8)}),
             (["--decode-timeout", "600"], {"decode_timeout": 600.0}),
             (
                 ["--include", "*.jpg", "--include", "*.png", "--exclude", "cache"],

@@ -1,0 +1,479 @@
+"""`clue merge`: shards together are one scan; nothing is lost, doubled or believed without a look."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from clue_cli.app import run as clue
+from clue_cli.errors import ExitCode, NothingToScanError, OutputError, UsageError
+from clue_cli.evidence.shard import Shard
+from clue_cli.merge import merge
+from clue_cli.records import FailureCode, FailureRecord, ImageRecord, RunRecord, Verdict
+from clue_cli.results import merging
+from clue_cli.results.explanations import EXPLANATIONS, Explanation, ExplanationLog, record_digest
+from clue_cli.results.folder import ResultsFolder
+from clue_cli.results.reader import ResultsReader
+from clue_cli.results.scan_store import ResultStore
+from clue_cli.scan import ScanOptions, pipeline
+from model.reporter import SILENT
+from tests.clue_cli.results import made
+from tests.clue_cli.results.made import OTHER_SHA, failure, identity, image, put
+from tests.faults.archives import zip_of
+from tests.faults.pictures import jpeg, tiff
+
+Record = ImageRecord | FailureRecord
+
+
+# ------------------------------------------------------------------------------------------------ made results folders
+
+
+def results(folder: Path, *records: Record, status: Any = "finished", **changes: Any) -> Path:
+    """A results folder with these records; `changes` of its run."""
+    options = ScanOptions(threshold=changes.pop("threshold", None))
+    shard = changes.pop("shard", None)
+    with ResultStore(folder) as store:
+        stamp = options.stamp(made.MODEL, "float32")
+        settings = {**options.settings(), **({"shard": shard} if shard else {})}
+        run = made.run(settings=settings, model={"name": "mini", "digest": made.MODEL, "dtype": "float32"}, **changes)
+        store.begin(run, stamp)
+        for record in records:
+            put(store, record) if isinstance(record, ImageRecord) else store.write_failure(record)
+        if status != "running":
+            store.finish(run.model_copy(update={"status": status}))
+    return folder
+
+
+def joined(out: Path, *folders: Path) -> RunRecord:
+    return merge(folders, out, SILENT, ("clue", "merge"))
+
+
+def records(folder: Path) -> dict[tuple[str, int | None], Record]:
+    with ResultsReader(folder) as reader:
+        found = list(reader.records())
+    keys = [(record.locator, record.page) for record in found]
+    assert len(keys) == len(set(keys))
+    return dict(zip(keys, found, strict=True))
+
+
+def words(run: RunRecord) -> str:
+    return " ".join(run.warnings)
+
+
+def test_pictures_are_links_and_records_keep_their_runs(tmp_path: Path) -> None:
+    one = results(tmp_path / "1", image("e/a.jpg", 0, 2), image("e/a.jpg", 1, 2), failure("e/b.jpg"))
+    two = results(tmp_path / "2", image("e/c.jpg", file=identity(OTHER_SHA)))
+    run = joined(tmp_path / "out", one, two)
+    assert records(tmp_path / "out") == records(one) | records(two)
+    ids = {record.run_id for record in records(tmp_path / "out").values()}
+    assert {path.stem for path in (tmp_path / "out" / "runs").iterdir()} == ids
+    for (locator, page), record in records(tmp_path / "out").items():
+        if isinstance(record, ImageRecord):
+            source = one if locator == "e/a.jpg" else two
+            for _, name in record.outputs:
+                assert name is None or (tmp_path / "out" / name).samefile(source / name), (locator, page)
+    assert (run.counts.images, run.counts.failures, run.counts.resumed, run.counts.not_met) == (3, 1, 0, 0)
+    assert run.exit_code == ExitCode.SOME_FAILED  # a failure, as of a scan
+    assert run.warnings == []
+
+
+def test_other_file_systems_get_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*paths: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    one = results(tmp_path / "1", image("e/a.jpg"))
+    monkeypatch.setattr(os, "link", refuse)
+    assert joined(tmp_path / "out", one).warnings == []
+    assert made.files(tmp_path / "out") >= made.files(one) - {".clue.lock"}
+
+
+def test_merging_again_changes_nothing(tmp_path: Path) -> None:
+    folders = [results(tmp_path / name, image(f"e/{name}.jpg"), not_pictures_by_type={"txt": 2}) for name in "ab"]
+    first = joined(tmp_path / "out", *folders)
+    log = (tmp_path / "out" / "records.jsonl").read_bytes()
+    second = joined(tmp_path / "out", *folders, tmp_path / "out")
+    assert (tmp_path / "out" / "records.jsonl").read_bytes() == log
+    passing = {"run_id", "finished"}
+    assert second.model_dump(exclude=passing) == first.model_dump(exclude=passing)
+    # A merge of a merge, and of a folder that is in it, too.
+    third = joined(tmp_path / "more", tmp_path / "out", folders[0])
+    assert records(tmp_path / "more") == records(tmp_path / "out")
+    assert third.not_pictures_by_type == {"txt": 4}
+
+
+def test_the_same_files_in_two_folders_count_once(tmp_path: Path) -> None:
+    killed = results(tmp_path / "1", image("e/a.jpg"), image("e/t.tif", 0, 2), status="running", shard="1/1")
+    whole = results(tmp_path / "2", image("e/a.jpg"), image("e/t.tif", 0, 2), image("e/t.tif", 1, 2), shard="1/1")
+    for number, order in enumerate([(killed, whole), (whole, killed)]):
+        run = joined(tmp_path / f"out{number}", *order)
+        assert said(tmp_path / f"out{number}") == said(whole)
+        assert (run.counts.images, run.status, run.warnings) == (3, "finished", [])
+
+
+def test_an_answer_is_kept_rather_than_a_failure(tmp_path: Path) -> None:
+    failed = results(
+        tmp_path / "1", failure("e/a.jpg", code=FailureCode.DECODER_TIMEOUT), failure("e/b.jpg", file=None)
+    )
+    answered = results(tmp_path / "2", image("e/a.jpg"), image("e/b.jpg"))
+    for number, order in enumerate([(failed, answered), (answered, failed)]):
+        joined(tmp_path / f"out{number}", *order)
+        assert records(tmp_path / f"out{number}") == records(answered)
+
+
+def test_conflicts_are_told_and_both_kept(tmp_path: Path) -> None:
+    one = results(tmp_path / "1", image("e/a.jpg"), failure("e/x.zip", file=None, code=FailureCode.ARCHIVE_CORRUPT))
+    two = results(
+        tmp_path / "2",
+        image("e/a.jpg", file=identity(OTHER_SHA), verdict=Verdict.INCONCLUSIVE),
+        failure("e/x.zip", file=None, code=FailureCode.ARCHIVE_ENCRYPTED),
+    )
+    for _ in range(2):  # and again into the same folder
+        run = joined(tmp_path / "out", one, two)
+        found = records(tmp_path / "out")
+        assert set(found) == {("e/a.jpg", 0), ("e/a.jpg~2", 0), ("e/x.zip", None), ("e/x.zip~2", None)}
+        second = found["e/a.jpg~2", 0]
+        assert isinstance(second, ImageRecord)
+        assert second.file.sha256 == OTHER_SHA
+        assert json.loads((tmp_path / "out" / second.outputs.verdict).read_bytes())["locator"] == "e/a.jpg~2"
+        assert all((tmp_path / "out" / name).is_file() for _, name in second.outputs if name)
+        assert "2, such as e/a.jpg (kept as e/a.jpg~2)" in words(run)
+        assert run.exit_code == ExitCode.SOME_FAILED
+
+
+def test_other_answers_about_the_same_content_are_told(tmp_path: Path) -> None:
+    one = results(tmp_path / "1", image("e/a.jpg", score=0.75))
+    two = results(tmp_path / "2", image("e/a.jpg", score=0.8))
+    for order in ((one, two), (two, one)):
+        out = tmp_path / order[0].name / ".." / f"out{order[0].name}"
+        assert "1, such as e/a.jpg" in words(joined(out, *order))
+        assert records(out) == records(two)  # of the latest run
+
+
+def test_names_that_a_file_system_may_confuse(tmp_path: Path) -> None:
+    one, two = results(tmp_path / "1", image("e/A.jpg")), results(tmp_path / "2", image("e/a.jpg"))
+    joined(tmp_path / "out", one, two)
+    masks = {record.outputs.mask.casefold() for record in records(tmp_path / "out").values() if record.kind == "image"}
+    assert len(masks) == 2
+    assert all((tmp_path / "out" / record.outputs.mask).is_file() for record in records(tmp_path / "out").values())  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "locator", ["../../../tmp/x.jpg", "/etc/passwd", "e/\x1b[2J.jpg", "e/" + "n" * 400, "e/a~2", "CON"]
+)
+def test_hostile_locators_stay_in_the_folder(locator: str, tmp_path: Path) -> None:
+    one = results(tmp_path / "1", image(locator))
+    before = made.files(tmp_path)
+    joined(tmp_path / "out", one)
+    assert all(name.startswith("out/") for name in made.files(tmp_path) - before)
+    assert set(records(tmp_path / "out")) == {(locator, 0)}
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.png", "run.json", "masks/../../secret.png", "masks/link.png", "out/m.png", "masks/dir/m.png"]
+)
+def test_a_record_cannot_fetch_other_files(name: str, tmp_path: Path) -> None:
+    one = results(tmp_path / "1", image("e/a.jpg"))
+    (record,) = records(one).values()
+    assert isinstance(record, ImageRecord)
+    mask = (one / record.outputs.mask).read_bytes()
+    (tmp_path / "secret.png").write_bytes(mask)
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir" / "m.png").write_bytes(mask)
+    (one / "masks" / "link.png").symlink_to(tmp_path / "secret.png")
+    (one / "masks" / "dir").symlink_to(tmp_path / "dir")
+    log = one / "records.jsonl"
+    log.write_text(log.read_text().replace(record.outputs.mask, name))
+    run = joined(tmp_path / "out", one)
+    assert "missing in the results folder that names them: 1, such as e/a.jpg (mask)" in words(run)
+    assert not list((tmp_path / "out" / "masks").rglob("*.png"))
+    assert len(records(tmp_path / "out")) == 1  # what was found is not lost
+
+
+def test_damage_is_told(tmp_path: Path) -> None:
+    one = results(tmp_path / "1", image("e/a.jpg"), image("e/b.jpg"), image("e/c.jpg"))
+    found = records(one)
+    for key, content in ((("e/a.jpg", 0), b""), (("e/b.jpg", 0), b"no PNG at all, but long enough")):
+        record = found[key]
+        assert isinstance(record, ImageRecord)
+        (one / record.outputs.mask).write_bytes(content)
+    with (one / "records.jsonl").open("ab") as log:
+        log.write(b"{damaged}\n")
+    run = joined(tmp_path / "out", one)
+    assert "such as e/a.jpg (mask)" in words(run)
+    assert "not the size of their image: 1, such as e/b.jpg" in words(run)
+    assert "1 damaged line of" in words(run)
+    assert run.counts.images == 3
+
+
+class TestRefusals:
+    def test_other_settings(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        one, two = results(tmp_path / "1", image("a")), results(tmp_path / "2", image("b"), threshold=0.25)
+        assert clue(["merge", str(one), str(two), "--out", str(tmp_path / "out")]) == ExitCode.BAD_USAGE
+        said = capsys.readouterr().err
+        assert str(one) in said.replace("\n", "")
+        assert str(two) in said.replace("\n", "")
+        assert "threshold None and 0.25" in " ".join(said.split())
+        assert not (tmp_path / "out").exists()
+
+    @pytest.mark.parametrize(
+        ("first", "second", "expected"),
+        [
+            ({"shard": "1/2"}, {"shard": "2/3"}, "of 2 and of 3 shards"),
+            (
+                {"shard": "1/2", "evidence": ["x/a", "x/b"]},
+                {"shard": "2/2", "evidence": ["y/a", "y/c"]},
+                "different paths",
+            ),
+            ({"shard": "1/2", "evidence": ["x"]}, {"shard": "2/2", "evidence": ["x", "y"]}, "different paths"),
+        ],
+    )
+    def test_shards_of_other_scans(self, first: Any, second: Any, expected: str, tmp_path: Path) -> None:
+        folders = results(tmp_path / "1", image("a"), **first), results(tmp_path / "2", image("b"), **second)
+        with pytest.raises(UsageError, match=expected):
+            joined(tmp_path / "out", *folders)
+
+    def test_what_is_no_results_folder(self, tmp_path: Path) -> None:
+        one = results(tmp_path / "1", image("a"))
+        (empty := tmp_path / "empty").mkdir()
+        with pytest.raises(NothingToScanError, match="no results"):
+            joined(tmp_path / "out", one, empty)
+        (one / "run.json").write_text("{")
+        with pytest.raises(NothingToScanError, match="missing or damaged"):
+            joined(tmp_path / "out", one)
+
+    def test_an_out_that_is_something_else(self, tmp_path: Path) -> None:
+        one, two = results(tmp_path / "1", image("a")), results(tmp_path / "2", image("b"))
+        with pytest.raises(OutputError, match="results of a scan"):
+            joined(two, one)
+        (tmp_path / "full").mkdir()
+        (tmp_path / "full" / "x").touch()
+        with pytest.raises(OutputError, match="something else"):
+            joined(tmp_path / "full", one)
+        with pytest.raises(UsageError, match="one lies in the other"):
+            joined(one / "out", one)
+
+
+def test_missing_shards_and_unfinished_scans_are_told_until_they_come(tmp_path: Path) -> None:
+    one = results(tmp_path / "1", image("e/a.jpg"), shard="1/3", skipped={"hidden": 1})
+    killed = results(tmp_path / "2", image("e/b.jpg"), shard="2/3", status="running")
+    run = joined(tmp_path / "out", one, killed)
+    assert run.status == "interrupted"
+    assert run.settings["shard"] == "all of 3 but shard 3/3"
+    assert "there are no results of shard 3/3" in words(run)
+    assert f"the scan in {killed} did not finish" in words(run)
+    results(killed, image("e/b2.jpg"), shard="2/3", skipped={"hidden": 4})
+    three = results(tmp_path / "3", shard="3/3")
+    run = joined(tmp_path / "out", killed, three)
+    assert (run.status, run.exit_code, run.counts.images) == ("finished", ExitCode.OK, 3)
+    assert "shard" not in run.settings
+    assert run.skipped == {"hidden": 5}
+    assert not any("not merged" in warning or "Not everything" in warning for warning in run.warnings)
+
+
+def test_explanations_come_along_once(tmp_path: Path) -> None:
+    one = results(tmp_path / "1", image("e/a.jpg"))
+    (record,) = records(one).values()
+    assert isinstance(record, ImageRecord)
+    explanation = Explanation(
+        record=record_digest(record),
+        locator=record.locator,
+        page=0,
+        sha256=made.SHA,
+        settings_digest=record.settings_digest,
+        status="accepted",
+        text="One region is marked.",
+        model="m",
+        model_digest=made.MODEL,
+        request_sha256=made.SHA,
+        generation={},
+        version="1",
+        made="2026-01-01T00:00:00+00:00",
+        seconds=1.0,
+    )
+    with ExplanationLog(one / EXPLANATIONS) as log:
+        log.append(explanation)
+    for _ in range(2):
+        joined(tmp_path / "out", one)
+    with ExplanationLog(tmp_path / "out" / EXPLANATIONS, read_only=True) as log:
+        assert list(log.entries()) == [explanation]
+        (taken,) = records(tmp_path / "out").values()
+        assert isinstance(taken, ImageRecord)
+        assert log.accepted(taken) == [explanation]
+
+
+def test_what_a_scan_did_not_meet_is_kept_and_not_counted(tmp_path: Path) -> None:
+    one = results(tmp_path / "1", image("e/gone.jpg"))
+    results(one, image("e/a.jpg"))
+    two = results(tmp_path / "2", image("e/b.jpg"))
+    for out, folders in (("out", (one, two)), ("more", (tmp_path / "out",))):
+        run = joined(tmp_path / out, *folders)
+        assert (run.counts.images, run.counts.not_met) == (2, 1)
+        assert len(records(tmp_path / out)) == 3
+
+
+@pytest.mark.parametrize("calls", [0, 1, 9, 17])
+def test_a_merge_that_was_cut_short_goes_on(calls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = [image("e/t.tif", page, 3) for page in range(3)]
+    one, two = results(tmp_path / "1", *pages, image("e/a.jpg")), results(tmp_path / "2", image("e/b.jpg"))
+    done: list[str] = []
+    real = ResultsFolder.link
+
+    def link(self: ResultsFolder, source: Path, relative: str) -> None:
+        if len(done) == calls:
+            raise OutputError("The disk is full.")
+        done.append(relative)
+        real(self, source, relative)
+
+    with monkeypatch.context() as context:
+        context.setattr(ResultsFolder, "link", link)
+        with pytest.raises(OutputError):
+            joined(tmp_path / "out", one, two)
+    run = joined(tmp_path / "out", one, two)
+    assert records(tmp_path / "out") == records(one) | records(two)
+    assert (run.status, run.counts.images, run.warnings) == ("finished", 5, [])
+    assert all((tmp_path / "out" / name).is_file() for name in made.files(one) if name.startswith("masks/"))
+
+
+def test_a_merge_that_is_stopped_says_so(tmp_path: Path) -> None:
+    one = results(tmp_path / "1", image("e/a.jpg"), image("e/b.jpg"))
+    (stop := threading.Event()).set()
+    run = merge([one], tmp_path / "out", SILENT, (), stop)
+    assert run.exit_code == ExitCode.INTERRUPTED
+    assert len(records(tmp_path / "out")) == 1
+    joined(tmp_path / "out", one)
+    assert records(tmp_path / "out") == records(one)
+
+
+def test_memory_stays_flat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pictures of 20,000 records are not made: only what is said of them passes."""
+    line = results(tmp_path / "small", image("e/00000000.jpg")) / "records.jsonl"
+    text = line.read_text()
+
+    def folder(name: str, numbers: range) -> Path:
+        made_there = results(tmp_path / name)
+        with (made_there / "records.jsonl").open("w") as log:
+            log.writelines(text.replace("00000000", f"{number:08}") for number in numbers)
+        return made_there
+
+    monkeypatch.setattr(merging, "_picture", lambda *_: None)
+    monkeypatch.setattr("clue_cli.merge.write_report", lambda *_: None)  # has its own test
+    own, sizes = psutil.Process(), []
+    for count in (1000, 20_000):
+        folders = [folder(f"{count}.{part}", range(part, count, 2)) for part in (0, 1)]
+        assert joined(tmp_path / f"out{count}", *folders).counts.images == count
+        sizes.append(own.memory_info().rss)
+    log_size = (tmp_path / "out20000" / "records.jsonl").stat().st_size
+    assert sizes[1] - sizes[0] < min(log_size // 2, 16 << 20)
+
+
+# ---------------------------------------------------------------------------------------------------- shards of a scan
+
+
+@pytest.fixture
+def evidence(tmp_path: Path) -> Path:
+    folder = tmp_path / "evidence"
+    (folder / ".hidden").mkdir(parents=True)
+    for number in range(4):
+        (folder / f"{number}.jpg").write_bytes(jpeg(64 + number, 64))
+    (folder / "copy.jpg").write_bytes(jpeg(64, 64))
+    (folder / "note.txt").write_text("not a picture")
+    (folder / "pages.tif").write_bytes(tiff(3))
+    (folder / "cut.jpg").write_bytes(jpeg(96, 80)[:300])
+    (folder / "video.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(99))
+    (folder / "broken.zip").write_bytes(zip_of({"x.jpg": jpeg(64, 64)})[:-30])
+    (folder / "case.zip").write_bytes(zip_of({f"x/{number}.jpg": jpeg(64, 64 + number) for number in range(4)}))
+    (folder / "gone.jpg").symlink_to("nowhere")
+    return folder
+
+
+def scan(evidence: Path, out: Path, model: Path, shard: str | None = None, stop: Any = None) -> RunRecord:
+    chosen = ScanOptions(model=str(model), device="cpu", shard=None if shard is None else Shard.parse(shard))
+    return pipeline.scan([evidence], out, chosen, SILENT, stop)
+
+
+def said(folder: Path) -> dict[Any, Any]:
+    return {key: record.model_dump(exclude={"run_id", "seconds"}) for key, record in records(folder).items()}
+
+
+def rows(folder: Path) -> list[str]:
+    return [line.rpartition(",")[0].rpartition(",")[0] for line in (folder / "summary.csv").read_text().splitlines()]
+
+
+def about(run: RunRecord) -> dict[str, Any]:
+    passing = {"run_id", "command_line", "started", "finished", "seconds", "settings"}
+    return run.model_dump(exclude=passing) | {"warnings": sorted(run.warnings)}
+
+
+@pytest.mark.parametrize("divided", [False, True])
+def test_shards_together_are_one_scan(
+    divided: bool, evidence: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if divided:
+        monkeypatch.setattr("clue_cli.evidence.walk.LARGEST_WHOLE", 0)
+    whole = scan(evidence, tmp_path / "whole", model)
+    parts = [tmp_path / f"part{number}" for number in (1, 2, 3)]
+    runs = [scan(evidence, part, model, f"{number}/3") for number, part in enumerate(parts, start=1)]
+    assert [run.settings["shard"] for run in runs] == ["1/3", "2/3", "3/3"]
+    assert {run.settings_digest for run in runs} == {whole.settings_digest}
+    assert all(sum(run.counts.files for run in runs) > run.counts.files > 0 for run in runs)
+    merged = joined(tmp_path / "out", *parts)
+    assert said(tmp_path / "out") == said(tmp_path / "whole")
+    assert rows(tmp_path / "out") == rows(tmp_path / "whole")
+    assert about(merged) == about(whole)
+    for record in records(tmp_path / "whole").values():
+        if isinstance(record, ImageRecord):
+            for name in (record.outputs.mask, record.outputs.heatmap, record.outputs.preview):
+                assert (tmp_path / "out" / str(name)).read_bytes() == (tmp_path / "whole" / str(name)).read_bytes()
+    # It is a results folder like any other.
+    again = scan(evidence, tmp_path / "out", model)
+    assert again.counts.resumed == again.counts.images + again.counts.failures - 1  # the link that leads nowhere
+    assert clue(["report", str(tmp_path / "out")]) == ExitCode.OK
+    assert clue(["export", str(tmp_path / "out"), "--out", str(tmp_path / "all.csv")]) == ExitCode.OK
+    assert about(joined(tmp_path / "more", tmp_path / "out"))["counts"] == about(again)["counts"]
+
+
+def test_shards_in_one_folder_are_merged_too(evidence: Path, model: Path, tmp_path: Path) -> None:
+    whole = scan(evidence, tmp_path / "whole", model)
+    scan(evidence, tmp_path / "one", model, "1/2")
+    second = scan(evidence, tmp_path / "one", model, "2/2")
+    assert second.counts.not_met > 0
+    assert "of shard 1/2; they stay" in words(second)
+    merged = joined(tmp_path / "out", tmp_path / "one")
+    assert said(tmp_path / "out") == said(tmp_path / "whole")
+    assert [words for words in merged.warnings if "of shard 1/2" not in words] == whole.warnings
+    assert about(merged) | {"warnings": []} == about(whole) | {"warnings": []}
+
+
+def test_a_shard_that_was_stopped_goes_on(evidence: Path, model: Path, tmp_path: Path) -> None:
+    class StopAfterOne(type(SILENT)):  # type: ignore[misc]
+        def result(self, record: Any) -> None:
+            stop.set()
+
+    stop = threading.Event()
+    chosen = ScanOptions(model=str(model), device="cpu", shard=Shard(1, 2))
+    first = pipeline.scan([evidence], tmp_path / "1", chosen, StopAfterOne(), stop)
+    assert first.status == "interrupted"
+    done = set(records(tmp_path / "1"))
+    scan(evidence, tmp_path / "2", model, "2/2")
+    assert joined(tmp_path / "out", tmp_path / "1", tmp_path / "2").status == "interrupted"
+    second = scan(evidence, tmp_path / "1", model, "1/2")
+    assert second.counts.resumed > 0
+    assert done < set(records(tmp_path / "1"))
+    whole = scan(evidence, tmp_path / "whole", model)
+    merged = joined(tmp_path / "out", tmp_path / "1")
+    assert said(tmp_path / "out") == said(tmp_path / "whole")
+    assert merged.model_dump(include={"status", "exit_code"}) == whole.model_dump(include={"status", "exit_code"})
+    assert merged.counts.model_copy(update={"resumed": 0}) == whole.counts
+
+
+def test_a_shard_without_pictures_is_no_error(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "1.jpg").write_bytes(jpeg(64, 64))
+    codes = sorted(scan(tmp_path / "e", tmp_path / str(n), model, f"{n}/2").exit_code or 0 for n in (1, 2))
+    assert codes == [0, 0]
