@@ -39,6 +39,7 @@ VIEWS = ("images", "failures", "regions", "findings")
 """What a query reads; `regions` and `findings` have a row for each of those of an image."""
 
 _FETCHED = 1000
+_EXPLAIN = "EXPLAIN "
 _LEAST_MEMORY = 256 << 20
 
 
@@ -78,8 +79,8 @@ def answer(results: Path, sql: str, reporter: Reporter = SILENT) -> Iterator[Ans
             connection.register("records", schema().empty_table())
             for name, view in _views().items():
                 connection.execute(f"CREATE VIEW {name} AS {view}")
-            with _sql_errors(sql):  # what is wrong with it is known before all records are read
-                connection.sql(statement)
+            with _sql_errors(sql, shift=len(_EXPLAIN)):  # what is wrong is known before all records are read
+                connection.execute(_EXPLAIN + sql)
             reader, records = _records(results, folder, reporter)
             connection.unregister("records")
             connection.register("records", records)
@@ -103,7 +104,7 @@ def queried(results: Path, sql: str, reporter: Reporter = SILENT) -> Queried:
                 "Write it like `select locator, page from images where score > 0.9`.",
             )
         places = [found.columns.index(name) for name in wanted]
-        keys = set()
+        keys: set[Any] = set()
         for row in found.rows:
             locator, *page = (row[place] for place in places)
             if not isinstance(locator, str) or not all(isinstance(number, int | None) for number in page):
@@ -117,7 +118,7 @@ def _locked(folder: Path) -> duckdb.DuckDBPyConnection:
     import duckdb
 
     most = max(_LEAST_MEMORY, (memory() or 4 * _LEAST_MEMORY) // 2)
-    config = {
+    config: dict[str, str | bool | int | float | list[str]] = {
         "enable_external_access": "false",
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
@@ -242,31 +243,38 @@ def _rows(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[tuple[Any
 
 
 @contextmanager
-def _sql_errors(sql: str) -> Iterator[None]:
-    """Turn what DuckDB reports into a UsageError with the place in the query, and Ctrl-C into KeyboardInterrupt."""
+def _sql_errors(sql: str, shift: int = 0) -> Iterator[None]:
+    """Turn what DuckDB reports into a UsageError with the place in the query, and Ctrl-C into KeyboardInterrupt.
+
+    Args:
+        sql: the query.
+        shift: how many bytes stand before it in what DuckDB was given.
+    """
     import duckdb
 
     try:
         yield
     except duckdb.OutOfMemoryException as error:
         raise UsageError(
-            f"The query needs more memory than it may use: {_said(error, sql)}", "Select fewer columns or rows."
+            f"The query needs more memory than it may use: {_said(error, sql, shift)}", "Select fewer columns or rows."
         ) from error
     except duckdb.PermissionException as error:
         raise UsageError(
-            f"The query may read the records alone: {_said(error, sql)}", f"Read from {', '.join(VIEWS)}."
+            f"The query may read the records alone: {_said(error, sql, shift)}", f"Read from {', '.join(VIEWS)}."
         ) from error
     except duckdb.CatalogException as error:
-        raise UsageError(f"SQL: {_said(error, sql)}", f"Tables: {', '.join(VIEWS)}.") from error
+        raise UsageError(f"SQL: {_said(error, sql, shift)}", f"Tables: {', '.join(VIEWS)}.") from error
     except duckdb.Error as error:
-        raise UsageError(f"SQL: {_said(error, sql)}", "`describe images` lists the columns of images.") from error
+        raise UsageError(
+            f"SQL: {_said(error, sql, shift)}", "`describe images` lists the columns of images."
+        ) from error
     except RuntimeError as error:
         if "interrupted" in str(error):
             raise KeyboardInterrupt from error
         raise
 
 
-def _said(error: Exception, sql: str) -> str:
+def _said(error: Exception, sql: str, shift: int) -> str:
     """What DuckDB says, with line and column, from 1, where it names a place."""
     text = str(error)
     try:
@@ -276,5 +284,5 @@ def _said(error: Exception, sql: str) -> str:
         return f"{text}."
     if not said.get("position", "").isdigit():
         return f"{message}."
-    before = sql.encode()[: int(said["position"])].decode(errors="replace")
+    before = sql.encode()[: max(0, int(said["position"]) - shift)].decode(errors="replace")
     return f"{message} (line {before.count(chr(10)) + 1}, column {len(before.rpartition(chr(10))[2]) + 1})."

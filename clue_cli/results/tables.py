@@ -181,8 +181,9 @@ def _mapping(key: Any, value: Any) -> tuple[Any, _Convert]:
     kind, convert = _column(value)
     if not issubclass(key, StrEnum):
         return pa.map_(pa.string(), kind), lambda values: list(values.items())
+    each = convert or (lambda one: one)
     struct = pa.struct([pa.field(member.value, kind) for member in key])
-    return struct, None if convert is None else lambda values: {name: convert(value) for name, value in values.items()}
+    return struct, lambda values: {name: each(one) for name, one in values.items()}
 
 
 def _of_fields(model: type[BaseModel]) -> tuple[Any, _Convert]:

@@ -170,6 +170,7 @@ def test_more_partitions_than_files_may_be_open(tmp_path: Path, monkeypatch: pyt
     assert sorted(parquet.read_table(tmp_path)["locator"].to_pylist()) == list("01234")
 
 
+@pytest.mark.slow
 def test_20_000_records_in_flat_memory_and_several_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clue_cli.results.export.parquet._ROWS", 4000)
     template = full()
