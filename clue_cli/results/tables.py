@@ -11,15 +11,14 @@ pyarrow (extra `tables`) is imported inside functions only.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import date, datetime
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from clue_cli import __version__
 from clue_cli.records import SCHEMA_VERSION, FailureRecord, ImageRecord
@@ -34,6 +33,7 @@ _Convert = Callable[[Any], Any] | None
 SCHEMA_KEY = b"clue.schema_version"
 """Key of the schema's version in the metadata of the Arrow schema, and of a Parquet file."""
 
+_JSON = TypeAdapter(dict[str, str | int | float | bool | None])
 _ROWS, _BYTES = 1000, 16 << 20
 _EXIF_TIME, _RUN_TIME = "%Y:%m:%d %H:%M:%S", "%Y%m%dT%H%M%S.%fZ"
 
@@ -64,6 +64,7 @@ def _date_time_original(record: Record) -> datetime | None:
     return _time(record.exif.date_time_original or "", _EXIF_TIME) if isinstance(record, ImageRecord) else None
 
 
+@lru_cache(4096)  # one run has many records
 def _time(text: str, form: str) -> datetime | None:
     try:
         return datetime.strptime(text.strip(), form)
@@ -177,7 +178,7 @@ def _mapping(key: Any, value: Any) -> tuple[Any, _Convert]:
     import pyarrow as pa
 
     if get_origin(value) in (Union, UnionType):
-        return pa.string(), lambda values: json.dumps(values, ensure_ascii=False)
+        return pa.string(), lambda values: _JSON.dump_json(values).decode()
     kind, convert = _column(value)
     if not issubclass(key, StrEnum):
         return pa.map_(pa.string(), kind), lambda values: list(values.items())
