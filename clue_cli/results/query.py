@@ -15,7 +15,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,7 @@ def answer(results: Path, sql: str, reporter: Reporter = SILENT) -> Iterator[Ans
             connection.unregister("records")
             connection.register("records", records)
             with _sql_errors(sql):
-                connection.execute(statement)
+                _interruptible(connection, lambda: connection.execute(statement))
             names = [str(column[0]) for column in connection.description or []]
             yield Answer(names, _rows(connection, sql), reader)
         finally:
@@ -116,7 +117,9 @@ def queried(results: Path, sql: str, reporter: Reporter = SILENT) -> Queried:
 def _locked(folder: Path) -> duckdb.DuckDBPyConnection:
     """A connection that reaches no file but its own in `folder`, to which it spills."""
     import duckdb
+    import pyarrow as pa
 
+    pa.set_cpu_count(cores())
     most = max(_LEAST_MEMORY, (memory() or 4 * _LEAST_MEMORY) // 2)
     config: dict[str, str | bool | int | float | list[str]] = {
         "enable_external_access": "false",
@@ -236,15 +239,28 @@ def _views() -> Mapping[str, str]:
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[tuple[Any, ...]]:
     while True:
         with _sql_errors(sql):
-            rows = connection.fetchmany(_FETCHED)
+            rows: list[tuple[Any, ...]] = _interruptible(connection, lambda: connection.fetchmany(_FETCHED))
         if not rows:
             return
         yield from rows
 
 
+def _interruptible(connection: duckdb.DuckDBPyConnection, run: Callable[[], Any]) -> Any:
+    """Call a method of the connection in another thread: DuckDB itself does not always notice Ctrl-C while it waits."""
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(run)
+        try:
+            return done.result()
+        except KeyboardInterrupt:
+            while not done.done():  # it may not have begun
+                connection.interrupt()
+                wait([done], timeout=0.1)
+            raise
+
+
 @contextmanager
 def _sql_errors(sql: str, shift: int = 0) -> Iterator[None]:
-    """Turn what DuckDB reports into a UsageError with the place in the query, and Ctrl-C into KeyboardInterrupt.
+    """Turn what DuckDB reports into a UsageError with the place in the query.
 
     Args:
         sql: the query.
@@ -268,10 +284,6 @@ def _sql_errors(sql: str, shift: int = 0) -> Iterator[None]:
         raise UsageError(
             f"SQL: {_said(error, sql, shift)}", "`describe images` lists the columns of images."
         ) from error
-    except RuntimeError as error:
-        if "interrupted" in str(error):
-            raise KeyboardInterrupt from error
-        raise
 
 
 def _said(error: Exception, sql: str, shift: int) -> str:

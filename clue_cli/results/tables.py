@@ -156,10 +156,10 @@ def _column(annotation: Any) -> tuple[Any, _Convert]:
     if origin in (Union, UnionType):
         (one,) = (argument for argument in arguments if argument is not NoneType)
         kind, convert = _column(one)
-        return kind, None if convert is None else lambda value: None if value is None else convert(value)
+        return kind, None if convert is None else _unless_none(convert)
     if origin is list:
         kind, convert = _column(arguments[0])
-        return pa.list_(kind), None if convert is None else lambda values: [convert(value) for value in values]
+        return pa.list_(kind), None if convert is None else lambda values: list(map(convert, values))
     if origin is dict:
         return _mapping(*arguments)
     if origin is Literal:
@@ -172,6 +172,10 @@ def _column(annotation: Any) -> tuple[Any, _Convert]:
     if annotation is float:
         return pa.float64(), None
     raise TypeError(f"no column can hold {annotation}")
+
+
+def _unless_none(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else convert(value)
 
 
 def _mapping(key: Any, value: Any) -> tuple[Any, _Convert]:
