@@ -57,10 +57,10 @@ def query(
         ),
     ] = Form.TABLE,
 ) -> None:
-    """Answer an SQL query over the records of a scan (DuckDB's SQL). Nothing is written.
+    """Answer an SQL query over the records of a results folder or of a Parquet export of it.
 
-    A query reads the records alone: no other file, no network. The records of a results folder are read anew for
-    each query; export them with clue export --format parquet, and query the export, if there are many.
+    The SQL is DuckDB's. A query reads the records alone: no other file, no network; nothing is written. A results
+    folder is read as a whole for each query: of many records, query an export of clue export --format parquet.
     """
     require_extra("query", "duckdb", "pyarrow", extra="tables")
     from clue_cli.results.query import answer

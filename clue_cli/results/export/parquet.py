@@ -63,15 +63,10 @@ def write_partitioned(folder: Path, records: Iterable[ImageRecord | FailureRecor
             if file.add(record) and sum(one.held for one in files.values()) > _HELD:
                 max(files.values(), key=lambda one: one.held).flush()
         if not parts:  # no record: a reader finds the columns all the same
-            write_empty(folder)
+            _File(folder / "part-0001.parquet", without=PARTITIONS).close()
     finally:
         for file in files.values():
             file.close()
-
-
-def write_empty(folder: Path) -> None:
-    """Write a part without a row."""
-    _File(folder / "part-0001.parquet", without=PARTITIONS).close()
 
 
 def _below(record: ImageRecord | FailureRecord) -> tuple[str, str]:

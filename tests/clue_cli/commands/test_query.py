@@ -269,6 +269,19 @@ def test_an_export_that_fails_leaves_the_former_one(
     assert {path.name for path in tmp_path.iterdir()} == {"out", "results"}
 
 
+def test_damaged_lines_and_an_empty_export(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    results = write_results(tmp_path / "results")
+    surrogate = full().model_dump_json().replace("case/a.jpg", "\\ud800")
+    (results / "records.jsonl").write_text(f'{surrogate}\n{{"kind":"image"}}\n')
+    assert json.loads(answer(capfd, results, "select locator from images")) == []
+    assert clue(["query", str(results), "select 1"]) == ExitCode.OK
+    assert "2 damaged lines of records.jsonl left out" in capfd.readouterr().err
+    for name, more in (("file", []), ("folder", ["--partition"])):
+        words = ["export", str(results), "--format", "parquet", "--out", str(tmp_path / name), *more]
+        assert clue(words) == ExitCode.OK
+        assert json.loads(answer(capfd, tmp_path / name, "select count(*) as n from images")) == [{"n": 0}]
+
+
 def test_ctrl_c_ends_a_query(results: Path) -> None:
     sql = "select count(*) from range(1000000000000) t(i) where hash(i) = 1"
     process = subprocess.Popen(
