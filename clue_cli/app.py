@@ -116,6 +116,7 @@ _COMMANDS = {
             "clue report results/",
             "clue report results/ --only forged --name for-the-prosecutor",
             "clue report results/ --where 'score>=0.8' --where 'camera_model~canon'",
+            "clue report results/ --query 'select locator from regions where area_ratio > 0.2'",
         ),
         "results",
     ),
@@ -124,8 +125,19 @@ _COMMANDS = {
         _example(
             "clue export results/ --format csv --out findings.csv",
             "clue export results/ --format jsonl --only forged,inconclusive | jq -r .locator",
+            "clue export results/ --format parquet --out results.parquet",
         ),
         "results",
+    ),
+    "query": _Listed(
+        "Answer an SQL query over the records of a results folder or of a Parquet export of it.",
+        _example(
+            "clue query results/ 'select verdict, count(*) from images group by all'",
+            "clue query results/ 'select locator, file.sha256 from images where score > 0.9' --format csv",
+            "clue query results.parquet 'select code, count(*) from failures group by all' --format json",
+            "clue query results/ 'describe images'",
+        ),
+        "query",
     ),
     "explain": _Listed(
         "Have a language model of your own explain flagged records, and check what it writes.",

@@ -427,8 +427,11 @@ _FOREIGN = {Question.LOCALIZATION: {Verdict.GENERATED}, Question.SYNTHETIC: {Ver
 """Verdicts that are no answer to a question."""
 
 
+_COMPUTED = frozenset(ImageRecord.model_computed_fields)
+
+
 def _without_computed(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name not in ImageRecord.model_computed_fields}
+    return {name: value for name, value in values.items() if name not in _COMPUTED}
 
 
 def _of_first_schema(values: dict[str, Any]) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clue_cli.commands.options import path
+from clue_cli.commands.options import path, require_extra
 from clue_cli.errors import ExitCode, NothingToScanError, OutputError, UsageError
 from clue_cli.results.export import FORMATS, writer
 from clue_cli.terminal import counted, printable, say, to_stdout
@@ -55,12 +57,24 @@ Where = Annotated[
     ),
 ]
 
+Query = Annotated[
+    str | None,
+    typer.Option(
+        "--query",
+        metavar="SQL",
+        help="Only records that this SQL names in a column locator, as in 'select locator from images where "
+        "score > 0.9'; with a column page, only these pages. See clue query.",
+        rich_help_panel=_SELECTION,
+    ),
+]
+
 
 def report(
     results: Results,
     only: Only = None,
     locators: Locators = None,
     where: Where = None,
+    query: Query = None,
     name: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Name of the page, without .html.", show_default="index, or selection"),
@@ -71,7 +85,7 @@ def report(
     The page is written into RESULTS, because it shows the pictures there;
     records and pictures are only read.
     """
-    selection = selection_of(only, locators, where)
+    selection = _with_query(selection_of(only, locators, where), "report", results, query)
     chosen = name or ("selection" if selection else "index")
     if not _NAME.fullmatch(chosen):
         raise UsageError(f"--name {chosen!r} cannot be the name of a page.", "Use letters, digits, - and _.")
@@ -95,7 +109,7 @@ def report(
             chosen_records = filter(selection, reader.records())
             with output_errors(results):
                 page = write_report(results, reader.run, chosen_records, name=chosen, selection=str(selection))
-            _warn_of_damage(reader)
+            warn_of_damage(reader)
             warn_of_missing(selection)
     except ValueError as error:
         raise NothingToScanError(f"A record of {results} cannot be shown: {error}.") from error
@@ -115,9 +129,17 @@ def export(
         Path | None,
         typer.Option("--out", "-o", parser=path, metavar="FILE", help="File to write.", show_default="standard output"),
     ] = None,
+    partition: Annotated[
+        bool,
+        typer.Option(
+            "--partition",
+            help="Write a folder of Parquet files, divided by verdict and day of the run (Hive's layout).",
+        ),
+    ] = False,
     only: Only = None,
     locators: Locators = None,
     where: Where = None,
+    query: Query = None,
 ) -> None:
     """Write the records of a results folder in another format. The folder is only read.
 
@@ -125,25 +147,58 @@ def export(
     """
     if form not in FORMATS:
         raise UsageError(f"There is no format {form!r}.", f"The formats are: {', '.join(FORMATS)}.")
-    selection = selection_of(only, locators, where)
-    from clue_cli.results.folder import output_errors
-    from clue_cli.results.reader import ResultsReader
-    from model.whole_file import whole_file
-
+    _check_parquet(form, out, partition)
     if out is not None and out.resolve().is_relative_to(results.resolve()):
         raise UsageError(f"{out} is inside the results folder.", "Name a file elsewhere with --out.")
+    selection = _with_query(selection_of(only, locators, where), "export", results, query)
+    from clue_cli.results.folder import output_errors
+    from clue_cli.results.reader import ResultsReader
+    from model.whole_file import whole_file, whole_folder
+
     with ResultsReader(results) as reader:
         records = filter(selection, reader.records())
-        if out is None:
-            complete = to_stdout(lambda stream: writer(form)(stream, records))
-        else:
-            complete = True
-            with output_errors(out), whole_file(out, sync=True) as stream:
-                writer(form)(stream, records)
-        _warn_of_damage(reader)
+        complete = True
+        try:
+            if out is None:
+                complete = to_stdout(lambda stream: writer(form)(stream, records))
+            elif partition:
+                from clue_cli.results.export.parquet import write_partitioned
+
+                with output_errors(out), whole_folder(out) as folder:
+                    write_partitioned(folder, records)
+            else:
+                with output_errors(out), whole_file(out, sync=True) as stream:
+                    writer(form)(stream, records)
+        except ValueError as error:
+            raise NothingToScanError(f"A record of {results} cannot be exported: {error}.") from error
+        warn_of_damage(reader)
         if complete:
             warn_of_missing(selection)
     raise typer.Exit(ExitCode.OK)
+
+
+def _check_parquet(form: str, out: Path | None, partition: bool) -> None:
+    if form != "parquet":
+        if partition:
+            raise UsageError(f"--partition does not go with --format {form}.", "Add --format parquet.")
+        return
+    require_extra("export --format parquet", "pyarrow", extra="tables")
+    if out is None:
+        raise UsageError("Parquet is not written to standard output.", "Name a file with --out.")
+    if partition and (out.exists() or out.is_symlink()):
+        raise UsageError(f"{out} exists.", "Name a new folder with --out.")
+
+
+def _with_query(selection: Selection, command: str, results: Path, query: str | None) -> Selection:
+    """The selection, of which only the records that the query names are left."""
+    if query is None:
+        return selection
+    require_extra(f"{command} --query", "duckdb", "pyarrow", extra="tables")
+    from clue_cli.progress import ShownReporter
+    from clue_cli.results.query import queried
+
+    with ShownReporter(quiet=not sys.stderr.isatty()) as reporter:
+        return replace(selection, queried=queried(results, query, reporter))
 
 
 def selection_of(only: str | None, locators: Path | None, where: list[str] | None) -> Selection:
@@ -156,7 +211,8 @@ def selection_of(only: str | None, locators: Path | None, where: list[str] | Non
     return Selection(wanted, None if locators is None else read_locators(locators), tuple(map(condition, where or [])))
 
 
-def _warn_of_damage(reader: ResultsReader) -> None:
+def warn_of_damage(reader: ResultsReader) -> None:
+    """Say which records of a results folder were left out, and whether the scan finished."""
     if reader.damaged:
         say(f"Warning: {counted(reader.damaged, 'damaged line')} of records.jsonl left out.")
     if reader.unfinished:

@@ -102,7 +102,7 @@ def read_run(path: Path) -> RunRecord | None:
         written_by = _WrittenBy.model_validate_json(content)
     except ValidationError:
         return None
-    if written_by.numbers() > _WrittenBy().numbers():
+    if is_newer(written_by.schema_version):
         raise OutputError(
             f"{path.parent} holds results of a newer version of clue.",
             "Update clue, or choose another folder with --out.",
@@ -111,6 +111,11 @@ def read_run(path: Path) -> RunRecord | None:
         return RunRecord.model_validate_json(content)
     except ValidationError:
         return None
+
+
+def is_newer(schema_version: str) -> bool:
+    """Whether a newer version of clue wrote records of this schema; raises ValueError if that is no version."""
+    return _WrittenBy(schema_version=schema_version).numbers() > _WrittenBy().numbers()
 
 
 def _starts_with_record(log: Path) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from clue_cli.errors import UsageError
 from clue_cli.records import FailureRecord, ImageRecord, Verdict
-from clue_cli.results.summary import COLUMNS, Cell, cells
+from clue_cli.results.summary import COLUMNS, Cell, cell
 
 _CONDITION = re.compile(r"\s*([a-z0-9_]+)\s*(<=|>=|!=|=|<|>|~)\s*(.*)", re.DOTALL)
 _ORDERS: dict[str, Callable[[float, float], bool]] = {
@@ -37,21 +37,43 @@ class Condition:
 
     def __call__(self, record: ImageRecord | FailureRecord) -> bool:
         """Whether the record meets it. An empty cell meets only `!=`; text is compared without regard to case."""
-        cell: Cell = cells(record)[self.column]
-        if cell is None:
+        found: Cell = cell(record, self.column)
+        if found is None:
             return self.sign == "!="
         if self.sign in _ORDERS:
-            return isinstance(cell, (int, float)) and _ORDERS[self.sign](cell, float(self.value))
-        text, value = str(cell).casefold(), self.value.casefold()
+            return isinstance(found, (int, float)) and _ORDERS[self.sign](found, float(self.value))
+        text, value = str(found).casefold(), self.value.casefold()
         if self.sign == "~":
             return value in text
         equal = (
-            cell == float(self.value) if isinstance(cell, (int, float)) and _is_number(self.value) else text == value
+            found == float(self.value) if isinstance(found, (int, float)) and _is_number(self.value) else text == value
         )
         return equal == (self.sign == "=")
 
     def __str__(self) -> str:
         return f"{self.column} {self.sign} {self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class Queried:
+    """The records that an SQL query named.
+
+    Attributes:
+        sql: the query.
+        keys: their locators, or pairs of locator and page.
+        by_page: whether these are pairs.
+    """
+
+    sql: str
+    keys: Collection[str] | Collection[tuple[str, int | None]]
+    by_page: bool
+
+    def __call__(self, record: ImageRecord | FailureRecord) -> bool:
+        """Whether the query named the record."""
+        return ((record.locator, record.page) if self.by_page else record.locator) in self.keys
+
+    def __str__(self) -> str:
+        return f"query {self.sql}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +84,14 @@ class Selection:
         only: verdicts on edited regions, `generated`, or `failure`; empty: any.
         locators: those of the records; None: any.
         conditions: all of which must hold.
+        queried: those that a query named; None: any.
         missing: locators that no record had so far.
     """
 
     only: tuple[str, ...] = ()
     locators: Collection[str] | None = None
     conditions: tuple[Condition, ...] = ()
+    queried: Queried | None = None
     missing: set[str] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -79,16 +103,18 @@ class Selection:
         return (
             (not self.only or not _answers(record).isdisjoint(self.only))
             and (self.locators is None or record.locator in self.locators)
+            and (self.queried is None or self.queried(record))
             and all(condition(record) for condition in self.conditions)
         )
 
     def __bool__(self) -> bool:
-        return bool(self.only or self.conditions) or self.locators is not None
+        return bool(self.only or self.conditions) or self.locators is not None or self.queried is not None
 
     def __str__(self) -> str:
         parts = [f"only {', '.join(self.only)}"] if self.only else []
         parts += [] if self.locators is None else [f"a list of {len(self.locators):,} locators"]
-        return "; ".join([*parts, *map(str, self.conditions)])
+        parts += map(str, self.conditions)
+        return "; ".join(parts if self.queried is None else [*parts, str(self.queried)])
 
 
 def _answers(record: ImageRecord | FailureRecord) -> set[str]:

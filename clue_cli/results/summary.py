@@ -120,6 +120,12 @@ def cells(record: ImageRecord | FailureRecord) -> dict[str, Cell]:
     return {name: of_failure(record) for name, (_, _, of_failure) in _COLUMNS.items()}
 
 
+def cell(record: ImageRecord | FailureRecord, column: str) -> Cell:
+    """One cell of `cells`."""
+    _, of_image, of_failure = _COLUMNS[column]
+    return of_image(record) if isinstance(record, ImageRecord) else of_failure(record)
+
+
 def write_summary(to: TextIO, records: Iterable[tuple[ImageRecord | FailureRecord, bool | None]]) -> None:
     """Write the header and one row per record; `to` must have been opened with `newline=""`.
 

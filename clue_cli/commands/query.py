@@ -1,0 +1,163 @@
+"""`clue query`: SQL over the records of a scan."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import shutil
+import sys
+from datetime import date, datetime, time
+from decimal import Decimal
+from enum import StrEnum
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+
+import typer
+
+from clue_cli.commands.options import path, require_extra
+from clue_cli.commands.results import warn_of_damage
+from clue_cli.errors import ExitCode, UsageError
+from clue_cli.progress import ShownReporter
+from clue_cli.results.summary import harmless
+from clue_cli.terminal import counted, printable, say, to_stdout
+
+if TYPE_CHECKING:
+    from clue_cli.results.query import Answer
+
+_SHOWN_ROWS, _SHOWN_LENGTH = 1000, 200
+"""Most rows of a table, and characters of one of its cells."""
+
+
+class Form(StrEnum):
+    """How an answer is written."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+def query(
+    results: Annotated[
+        Path,
+        typer.Argument(parser=path, metavar="RESULTS", help="Results folder or Parquet export of a scan."),
+    ],
+    sql: Annotated[
+        str,
+        typer.Argument(
+            metavar="SQL", help="One SELECT on images, failures, regions and findings; 'describe images' lists columns."
+        ),
+    ],
+    form: Annotated[
+        Form,
+        typer.Option(
+            "--format", help=f"Format of the answer; a table shows the first {_SHOWN_ROWS:,} rows.", show_default=True
+        ),
+    ] = Form.TABLE,
+) -> None:
+    """Answer an SQL query over the records of a results folder or of a Parquet export of it.
+
+    The SQL is DuckDB's. A query reads the records alone: no other file, no network; nothing is written. A results
+    folder is read as a whole for each query: of many records, query an export of clue export --format parquet.
+    """
+    require_extra("query", "duckdb", "pyarrow", extra="tables")
+    from clue_cli.results.query import answer
+
+    with ShownReporter(quiet=not sys.stderr.isatty()) as reporter, answer(results, sql, reporter) as found:
+        if form is Form.TABLE:
+            _show_table(found)
+        else:
+            write = _write_csv if form is Form.CSV else _write_json
+            to_stdout(lambda stream: write(stream, found))
+        if found.reader is not None:
+            warn_of_damage(found.reader)
+    raise typer.Exit(ExitCode.OK)
+
+
+def _show_table(found: Answer) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = list(islice(found.rows, _SHOWN_ROWS))
+    numbers = [
+        any(isinstance(row[place], int | float | Decimal) for row in rows) for place in range(len(found.columns))
+    ]
+    table = Table()
+    for name, number in zip(found.columns, numbers, strict=True):
+        table.add_column(Text(printable(name)), justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_short(_text(value))) for value in row))
+    text = io.StringIO()
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100_000
+    Console(file=text, width=width, markup=False, highlight=False, emoji=False).print(table)
+    lines = "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
+    to_stdout(lambda stream: stream.write(lines.encode()))
+    if next(found.rows, None) is not None:
+        say(f"The first {counted(_SHOWN_ROWS, 'row')}; --format csv or json writes all.")
+
+
+def _short(text: str) -> str:
+    shown = printable(text[: _SHOWN_LENGTH + 1])
+    return shown if len(shown) <= _SHOWN_LENGTH else f"{shown[:_SHOWN_LENGTH]}…"
+
+
+def _write_csv(to: BinaryIO, found: Answer) -> None:
+    """UTF-8 and CRLF; as in `summary.csv`, a cell that a spreadsheet would take for a formula gets an apostrophe."""
+    text = io.TextIOWrapper(to, encoding="utf-8", newline="", write_through=True)
+    try:
+        writer = csv.writer(text)
+        writer.writerow(map(harmless, found.columns))
+        for row in found.rows:
+            writer.writerow(map(_cell, row))
+    finally:
+        text.detach()
+
+
+def _write_json(to: BinaryIO, found: Answer) -> None:
+    """An array of objects, one a line. What JSON has no number for, such as infinity, is null."""
+    twice = {name for name in found.columns if found.columns.count(name) > 1}
+    if twice:
+        raise UsageError(f"Two columns are named {min(twice)}.", "Name one of them otherwise, with AS.")
+    before = b"[\n"
+    for row in found.rows:
+        record = dict(zip(found.columns, map(_plain, row), strict=True))
+        to.write(before + json.dumps(record, ensure_ascii=False, allow_nan=False).encode())
+        before = b",\n"
+    to.write(b"[]\n" if before == b"[\n" else b"\n]\n")
+
+
+def _cell(value: Any) -> Any:
+    plain = _plain(value)
+    return plain if isinstance(plain, int | float) and not isinstance(plain, bool) else harmless(_text(plain))
+
+
+def _text(value: Any) -> str:
+    """A value as the text of a cell; empty for NULL."""
+    plain = _plain(value)
+    if plain is None:
+        return ""
+    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    """A value of DuckDB's in the types of JSON."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case Decimal():
+            return float(value)
+        case dict():
+            return {str(_plain(key)): _plain(content) for key, content in value.items()}
+        case list() | tuple():
+            return list(map(_plain, value))
+        case date() | datetime() | time():
+            return value.isoformat()
+        case bytes():
+            return value.hex()
+        case _:
+            return str(value)
