@@ -35,10 +35,10 @@ def test_it_opens_with_the_strongest_findings_first(reader: Reader, demo: Demo) 
 @pytest.mark.parametrize(
     ("sort", "column", "key"),
     [
-        ("score", 4, float),
-        ("confidence", 5, lambda text: float(text.strip("> %"))),
-        ("area", 6, lambda text: float(text.strip("<> %"))),
-        ("regions", 7, int),
+        ("score", 3, float),
+        ("confidence", 4, lambda text: float(text.strip("> %"))),
+        ("area", 5, lambda text: float(text.strip("<> %"))),
+        ("regions", 6, int),
         ("size", 8, lambda text: int(text.split(" × ")[0]) * int(text.split(" × ")[1])),
     ],
 )
