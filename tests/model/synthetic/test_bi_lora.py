@@ -283,7 +283,7 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("harm", "said"),
         [
-            (lambda f: (f / "adapter_model.safetensors").unlink(), "adapter_model.safetensors cannot be read"),
+            (lambda f: (f / "adapter_model.safetensors").unlink(), "adapter_model.safetensors is missing"),
             (lambda f: (f / "adapter_model.safetensors").write_bytes(b"x" * 99), "is damaged or not a safetensors"),
             (lambda f: lose_a_tensor(f), r"the adapters of \S* are missing"),
             (lambda f: (f / "adapter_config.json").write_text('{"r": "1"}'), "r is '1' and lora_alpha is None"),

@@ -376,7 +376,7 @@ def test_the_card_says_what_was_measured_and_what_was_not(bases: dict[str, Path]
     written = (tmp_path / "m" / "card.md").read_text()
     assert (
         "Not measured." in written
-        and "Where nothing was fitted" in written
+        and "Nothing was fitted: every verdict" in written
         and "our decoder, a\\|b &lt;img>" in written
     )
     figures = {"own photos": {"real called generated": {"value": 0.0125, "low": 0.0, "high": 0.034, "n": 80}}}
