@@ -15,8 +15,9 @@ from __future__ import annotations
 import json
 import sqlite3
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,6 +134,7 @@ def _locked(folder: Path) -> duckdb.DuckDBPyConnection:
         "errors_as_json": "true",
     }
     connection = duckdb.connect(":memory:", config=config)
+    connection.execute("SET enable_progress_bar = false")  # it would go to stdout, among the answer
     connection.execute("SET lock_configuration = true")
     return connection
 
@@ -247,15 +249,23 @@ def _rows(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[tuple[Any
 
 def _interruptible(connection: duckdb.DuckDBPyConnection, run: Callable[[], Any]) -> Any:
     """Call a method of the connection in another thread: DuckDB itself does not always notice Ctrl-C while it waits."""
-    with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(run)
+    done: Future[Any] = Future()
+
+    def work() -> None:
         try:
-            return done.result()
-        except KeyboardInterrupt:
-            while not done.done():  # it may not have begun
-                connection.interrupt()
-                wait([done], timeout=0.1)
-            raise
+            done.set_result(run())
+        except BaseException as error:
+            done.set_exception(error)
+
+    thread = threading.Thread(target=work)
+    try:
+        thread.start()
+        return done.result()
+    except KeyboardInterrupt:
+        while thread.ident is not None and not done.done():  # the call may not have begun
+            connection.interrupt()
+            wait([done], timeout=0.1)
+        raise
 
 
 @contextmanager
