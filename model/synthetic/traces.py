@@ -117,7 +117,7 @@ class Traces:
         height, width = pixels.shape[:2]
         if min(height, width) < TILE:
             raise ValueError(f"too small: {width}×{height} pixels, {TILE} on each side are needed")
-        if kind_of(image_features(np.zeros((height, width), np.float32), pixels)) == SCREEN:
+        if kind_of(image_features(np.broadcast_to(np.float32(0), (height, width)), pixels)) == SCREEN:
             raise ValueError("it is taken for a screen or a drawing, and the method was made for photographs")
         from model.synthetic.spectra import statistics  # torch, which `describe` does without
 
