@@ -36,6 +36,7 @@ def merge(
     """
     from clue_cli.merge import merge as run
     from clue_cli.progress import ShownReporter
+    from clue_cli.scan.run_log import note_limits, verdict_rows
 
     with graceful_stop() as stop, ShownReporter(quiet=quiet) as reporter:
         done = run(results, out, reporter, command_line(), stop)
@@ -45,14 +46,7 @@ def merge(
             raise typer.Exit(code)
         for warning in done.warnings:
             reporter.note(f"warning: {warning}", "warning")
-        counts = done.counts
-        reporter.summary(
-            f"Merge {done.status}",
-            [
-                ("images", f"{counts.images:,}", ""),
-                ("forged", f"{counts.forged:,}", "bold red" if counts.forged else ""),
-                ("failures", f"{counts.failures:,}", "red" if counts.failures else ""),
-                ("page", str(out / "index.html"), ""),
-            ],
-        )
+        page = ("page", str(out / "index.html"), "")
+        reporter.summary(f"Merge {done.status}", [*verdict_rows(done), page])
+        note_limits(done, reporter)
     raise typer.Exit(code)

@@ -302,22 +302,7 @@ class RunLog:
     def summarize(self, out: Path) -> None:
         """The results folder `out` is complete: report counts, the slowest steps, and the path of the page."""
         run, counts = self.run, self.run.counts
-        rows = [
-            ("images", f"{counts.images:,}", ""),
-            ("forged", f"{counts.forged:,}", "bold red" if counts.forged else ""),
-            ("no evidence of an edited region", f"{counts.no_evidence:,}", ""),
-            ("inconclusive", f"{counts.inconclusive:,}", ""),
-        ]
-        if run.synthetic is not None:
-            rows += [
-                ("generated as a whole", f"{counts.generated:,}", "bold red" if counts.generated else ""),
-                ("no evidence of a generated picture", f"{counts.synthetic_no_evidence:,}", ""),
-                ("inconclusive whether generated", f"{counts.synthetic_inconclusive:,}", ""),
-            ]
-        rows += [
-            ("failures", f"{counts.failures:,}", "red" if counts.failures else ""),
-            ("not pictures", f"{counts.not_pictures:,} of {counts.files:,} files", ""),
-        ]
+        rows = verdict_rows(run)
         if run.alerts:
             rows.append(("on the alert list", f"{len(self._alerts):,}", "bold red"))
         if counts.resumed:
@@ -330,10 +315,7 @@ class RunLog:
             slowest = sorted(self._steps.items(), key=lambda step: -step[1])[:2]
             rows.append(("slowest steps", ", ".join(f"{name} {total / n:.2f} s/image" for name, total in slowest), ""))
         self._reporter.summary(f"Scan {run.status}", [*rows, ("page", str(out / "index.html"), "")])
-        if counts.synthetic_not_asked:
-            self._reporter.note(not_asked(counts.synthetic_not_asked, counts.images))
-        if words := not_opened(run.not_opened):
-            self._reporter.note(f"NOT EXAMINED: {words}", "warning")
+        note_limits(run, self._reporter)
 
     def _status(self) -> str:
         counts = self._counts
@@ -346,6 +328,36 @@ class RunLog:
         if self._changed:
             return False
         return True if finished and not self._not_hashed else None
+
+
+def verdict_rows(run: RunRecord) -> list[tuple[str, str, str]]:
+    """The counts of a run by verdict of each question that was asked: name, number, style."""
+    counts = run.counts
+    rows = [
+        ("images", f"{counts.images:,}", ""),
+        ("forged", f"{counts.forged:,}", "bold red" if counts.forged else ""),
+        ("no evidence of an edited region", f"{counts.no_evidence:,}", ""),
+        ("inconclusive", f"{counts.inconclusive:,}", ""),
+    ]
+    if run.synthetic is not None:
+        rows += [
+            ("generated as a whole", f"{counts.generated:,}", "bold red" if counts.generated else ""),
+            ("no evidence of a generated picture", f"{counts.synthetic_no_evidence:,}", ""),
+            ("inconclusive whether generated", f"{counts.synthetic_inconclusive:,}", ""),
+        ]
+    rows += [
+        ("failures", f"{counts.failures:,}", "red" if counts.failures else ""),
+        ("not pictures", f"{counts.not_pictures:,} of {counts.files:,} files", ""),
+    ]
+    return rows
+
+
+def note_limits(run: RunRecord, reporter: Reporter) -> None:
+    """Say what was not asked, and what was not examined."""
+    if run.counts.synthetic_not_asked:
+        reporter.note(not_asked(run.counts.synthetic_not_asked, run.counts.images))
+    if words := not_opened(run.not_opened):
+        reporter.note(f"NOT EXAMINED: {words}", "warning")
 
 
 _NAMED = 20

@@ -83,6 +83,14 @@ def test_pictures_are_links_and_records_keep_their_runs(tmp_path: Path) -> None:
     assert run.warnings == []
 
 
+def test_the_summary_says_what_was_not_asked_and_not_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a = results(tmp_path / "a", image("x"), not_opened={"video": 2})
+    assert clue(["merge", str(a), "--out", str(tmp_path / "m")]) == ExitCode.OK
+    said = capsys.readouterr().err
+    assert "no evidence of an edited region" in said and "was not asked" in said
+    assert "NOT EXAMINED: 2 video" in said
+
+
 def test_other_file_systems_get_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*paths: object) -> None:
         raise OSError(18, "Invalid cross-device link")
