@@ -29,7 +29,7 @@ _ORDER = {
         ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"], 1
     )
 }
-_NOBODY = -1
+_NO_REGION = -1
 """No region was named."""
 
 
@@ -64,7 +64,7 @@ def _refusals(text: str, known: Given) -> Iterator[str]:
         listed = " ".join(f"U+{ord(one):04X} {unicodedata.name(one, '')}".strip() for one in sorted(odd)[:5])
         yield f"it has characters that the check does not know: {listed}"
         return
-    region, named, verdict = _NOBODY, False, known.verdict.replace("_", " ")
+    region, named, verdict = _NO_REGION, False, known.verdict.replace("_", " ")
     seen: set[str] = set()
     for sentence in written:
         if sentence in seen:
@@ -73,7 +73,7 @@ def _refusals(text: str, known: Given) -> Iterator[str]:
         named |= bool(re.search(rf"\b(?:verdict|result|picture|image|photo)\b[^%]*\b{verdict}\b", sentence))
         if sentence in facts:
             found = re.match(r"region (\d+)\b", sentence)
-            region = int(found[1]) if found else _NOBODY
+            region = int(found[1]) if found else _NO_REGION
             continue
         reasons, region = _read(sentence, known, region)
         yield from reasons
@@ -85,7 +85,7 @@ def _read(sentence: str, known: Given, before: int) -> tuple[list[str], int]:
     """Why a sentence is refused, and the region that it spoke of last."""
     opening = _START.match(sentence)
     start = opening.end() if opening else 0
-    states, done = [(start, _NOBODY)], {(start, _NOBODY)}
+    states, done = [(start, _NO_REGION)], {(start, _NO_REGION)}
     furthest, wrong = start, (start, [f"“{sentence[:100]}” is no statement of a known form"])
     while states:
         place, region = states.pop()
@@ -101,14 +101,14 @@ def _read(sentence: str, known: Given, before: int) -> tuple[list[str], int]:
                     states.append((end, after))
                     furthest = max(furthest, end)
     if wrong[0] > furthest:
-        return wrong[1], _NOBODY
-    return [f"“{sentence[furthest:].strip(' ,;')[:100]}” is no statement of a known form"], _NOBODY
+        return wrong[1], _NO_REGION
+    return [f"“{sentence[furthest:].strip(' ,;')[:100]}” is no statement of a known form"], _NO_REGION
 
 
 def _steps(sentence: str, place: int, region: int, before: int, known: Given) -> Iterator[tuple[int, int, list[str]]]:
     """Statements at a place: where each ends, the region spoken of afterwards, and what is wrong with it."""
     if match := RATE.match(sentence, place):
-        yield match.end(), _NOBODY, list(rate_errors(match, known))
+        yield match.end(), _NO_REGION, list(rate_errors(match, known))
     for form in FORMS:
         if match := form.pattern.match(sentence, place):
             after = _subject(form, match, region, before, known)
@@ -119,13 +119,13 @@ def _steps(sentence: str, place: int, region: int, before: int, known: Given) ->
                 reasons.append(f"“{match[0]}”: there is no such region among those that were given")
             elif not form.holds(known, after):
                 reasons.append(f"“{match[0]}” is not true of this record")
-            yield match.end(), _NOBODY if form.about == "picture" else after, reasons
+            yield match.end(), _NO_REGION if form.about == "picture" else after, reasons
 
 
 def _subject(form: Form, match: re.Match[str], region: int, before: int, known: Given) -> int | None:
     """What a statement speaks of: a region, all of them (0) or none (-1); None: the form does not fit here."""
     if form.about in ("region", "in"):
-        return None if region == _NOBODY or (form.about == "in" and region == 0) else region
+        return None if region == _NO_REGION or (form.about == "in" and region == 0) else region
     if form.about == "last":
         return 1 if known.region_count == 1 else before if before > 0 else None
     if form.about in ("all", "count"):
@@ -142,4 +142,4 @@ def _subject(form: Form, match: re.Match[str], region: int, before: int, known: 
         return _ORDER.get(word, 1)
     # A share without a subject of its own is not said of a region.
     bare = re.match(r"(?:a (?:score|confidence)|\d|above|below|between|under|over|lies|is )", match[0])
-    return None if form.about == "none" and bare and region > 0 else _NOBODY
+    return None if form.about == "none" and bare and region > 0 else _NO_REGION

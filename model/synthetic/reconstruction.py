@@ -33,7 +33,7 @@ published, changes the score:
     blurred with σ = 1            .472 [.439, .497]     .805 [.743, .876]    .868 [.813, .928]
     sharpened                     .514 [.495, .544]     .291 [.224, .335]    .241 [.171, .291]
 
-So an autoencoder finds its own trace, and what it says of others cannot be relied on. Nobody's generator decodes with a
+So an autoencoder finds its own trace, and its score is unreliable for others. No known generator decodes with a
 decoder made for `mini`, so `mini` gets none. The low-pass is left out: with it the score follows softness, and a
 blurred photograph looks generated. With f8-nearest as the autoencoder (30 photos) it is the same: blurred .470, .833,
 .880; its own .998, 1.000, 1.000.

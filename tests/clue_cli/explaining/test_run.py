@@ -25,7 +25,7 @@ from clue_cli.results.scan_store import LOCK, ResultStore
 from clue_cli.results.selection import Selection
 from model.explainer import Written
 from model.registry import FolderBase
-from tests.clue_cli.explaining.told import HEIGHT, WIDTH, record, truth, undecided
+from tests.clue_cli.explaining.made_records import HEIGHT, WIDTH, record, truth, undecided
 from tests.clue_cli.results.made import files, open_store, run
 from tests.tiny_language_models import save_llava, save_qwen
 

@@ -14,7 +14,7 @@ from clue_cli.records import Verdict
 from clue_cli.report import printable, write_report
 from clue_cli.results.explanations import EXPLANATIONS, ExplanationLog
 from clue_cli.results.pictures import write_panel
-from tests.clue_cli.explaining.told import explanation
+from tests.clue_cli.explaining.made_records import explanation
 from tests.clue_cli.report.conftest import Demo
 from tests.clue_cli.report.demo import ATTACK, HOSTILE, SHAPES, failures, many, run_of, with_answer, with_second
 from tests.clue_cli.report.reader import END, ENTER, ESCAPE, LEFT, RIGHT, TAB, Reader, image
