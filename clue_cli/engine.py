@@ -54,9 +54,39 @@ class Pool(AbstractContextManager[Any], Protocol):
 
 
 Item = TypeVar("Item")
+Out = TypeVar("Out")
 T = TypeVar("T")
 W = TypeVar("W", bound=Work)
 Answer = Prediction[W] | OutOfMemory[W] | Unpredicted[W]
+
+_Item = TypeVar("_Item", contravariant=True)
+_Out = TypeVar("_Out", covariant=True)
+
+
+class Part(Protocol[_Item, W, _Out]):
+    """The middle of a run: from an item of the source to what the sink takes, by way of the network.
+
+    It runs in the process of the command or, pickled, in workers on other machines (`clue_cli.cluster`). So it holds
+    values only; what it starts, it starts in `open`.
+    """
+
+    def open(self, decoders: int) -> Pool:
+        """The processes that `decode` needs, not started yet; as many as threads will call `decode`."""
+
+    def decode(self, item: _Item, pool: Any, budget: Budget) -> Iterator[W]:
+        """The work of one item, in an order that follows from the item alone.
+
+        Args:
+            pool: from `open`, started.
+            budget: of bytes in memory; each work's `cost` has been acquired of it before it is yielded.
+        """
+
+    def finish(self, work: W, answer: Answer[W] | None, device: str) -> _Out:
+        """What the sink takes: complete, picklable, and with nothing of this machine in it.
+
+        Args:
+            answer, device: of the network; None and an empty name for what passed it by.
+        """
 
 
 class Flow(Generic[Item, W]):

@@ -38,6 +38,13 @@ class DType(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
+class Engine(StrEnum):
+    """Where a run does its work."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 class Compile(StrEnum):
     """How the network is compiled (`model.device.compile_network`)."""
 
@@ -57,6 +64,10 @@ class NetworkOptions:
         compile: how the network is compiled; None: not at all.
         batch: tiles in one batch, None for automatic.
         synthetic: the method that judges whether the whole picture was generated, a name or a folder; None: not asked.
+        engine: this machine, or workers on a Ray cluster (`clue_cli.cluster`). No result depends on it.
+        ray_address: of the cluster, `HOST:PORT` or `auto`; None: a cluster on this machine, for this run alone.
+        ray_workers: most workers; None: as many as the cluster has GPUs, or groups of cores.
+        ray_cores: cores of each worker.
     """
 
     model: str = "mini"
@@ -66,6 +77,10 @@ class NetworkOptions:
     compile: Compile | None = None
     batch: int | None = None
     synthetic: str | None = None
+    engine: Engine = Engine.LOCAL
+    ray_address: str | None = None
+    ray_workers: int | None = None
+    ray_cores: int = 1
 
 
 def find_model(name_or_path: str) -> Checkpoint:
