@@ -20,7 +20,7 @@ from clue_cli.evidence.streams import DecodeLimits
 from clue_cli.forging.options import KINDS, ForgeOptions, registered_autoencoder
 from clue_cli.forging.photos import Found, PhotoFailure, SandboxReader
 from clue_cli.results.folder import ResultsFolder
-from clue_cli.results.pictures import write_mask
+from clue_cli.results.pictures import encode_mask
 from clue_cli.terminal import printable
 from model.data.filling import Registered, load_autoencoder, load_inpainter
 from model.data.forge import EDIT_ERRORS, EDITS, Forgery, forge, forge_photo, reason
@@ -83,9 +83,7 @@ class Worker:
         image = f"{IMAGES}/{name}.{'png' if sample.jpeg is None else 'jpg'}"
         mask = f"{MASKS}/{name}.png"
         self._write(image, sample.jpeg or _png(sample.pixels))
-        buffer = io.BytesIO()
-        write_mask(buffer, sample.mask)
-        self._write(mask, buffer.getvalue())
+        self._write(mask, encode_mask(sample.mask))
         height, width = sample.mask.shape
         return {
             "number": number,

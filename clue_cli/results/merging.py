@@ -195,8 +195,8 @@ class MergedStore(ResultStore):
         self._open_log.keep(locator, met=met)
 
     def _take_image(self, source: Path, record: ImageRecord, locator: str) -> None:
-        named = self.outputs(locator, record.page, record.page_count, panels=True, thumbnail=True, synthetic=True)
-        outputs = named.model_copy(update={name: None for name, path in record.outputs if path is None})
+        named = [name for name, path in record.outputs if path is not None]
+        outputs = self.outputs(locator, record.page, record.page_count, named)
         taken = record.model_copy(update={"locator": locator, "outputs": outputs})
         for name, path in record.outputs:
             if path is None or (name == "verdict" and taken != record):

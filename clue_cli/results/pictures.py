@@ -2,15 +2,16 @@
 
 Previews are for looking at: the image, the heatmap in colour, the outline of the mask, a thumbnail. Panels are maps of
 classical methods beside the network's: aids for an examiner, no part of a verdict. A panel that cannot be made costs
-the panel and not the image: its record says why there is none.
+the panel and not the image: its record says why there is none. All are encoded in memory: they are made where the
+network runs, and the results folder may be elsewhere.
 """
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from typing import BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,25 +49,23 @@ PANEL_BYTES_PER_PIXEL = 64
 """What a method may need beside the image: signed and float copies of three channels."""
 
 
-def write_mask(to: BinaryIO, mask: NDArray[np.bool_]) -> None:
-    """Write an H×W mask as PNG with one 8-bit channel: 255 where it is set, 0 elsewhere.
+def encode_mask(mask: NDArray[np.bool_]) -> bytes:
+    """An H×W mask as PNG with one 8-bit channel: 255 where it is set, 0 elsewhere.
 
     Raises:
         ValueError: not H×W of bool.
-        OSError: writing failed.
     """
     _check(mask, np.bool_)
-    _save(to, np.multiply(mask, np.uint8(255), dtype=np.uint8, order="C"), "L")
+    return _png(np.multiply(mask, np.uint8(255), dtype=np.uint8, order="C"), "L")
 
 
-def write_heatmap(to: BinaryIO, heatmap: NDArray[np.float32]) -> None:
-    """Write H×W probabilities in [0, 1] as PNG with one 16-bit channel: value / 65535 = probability.
+def encode_heatmap(heatmap: NDArray[np.float32]) -> bytes:
+    """H×W probabilities in [0, 1] as PNG with one 16-bit channel: value / 65535 = probability.
 
-    Needs 2 bytes per pixel above the heatmap itself.
+    Needs 2 bytes per pixel above the heatmap itself, and the file, which has at most as many.
 
     Raises:
         ValueError: not H×W of float32, or with values that are no probabilities.
-        OSError: writing failed.
     """
     _check(heatmap, np.float32)
     # NaN makes both comparisons false.
@@ -76,7 +75,7 @@ def write_heatmap(to: BinaryIO, heatmap: NDArray[np.float32]) -> None:
     for top in range(0, len(heatmap), _ROWS):
         rows = slice(top, top + _ROWS)
         values[rows] = np.rint(heatmap[rows] * np.float32(HEATMAP_SCALE))
-    _save(to, values, "I;16")
+    return _png(values, "I;16")
 
 
 def _check(pixels: NDArray[np.generic], dtype: type[np.generic]) -> None:
@@ -84,11 +83,17 @@ def _check(pixels: NDArray[np.generic], dtype: type[np.generic]) -> None:
         raise ValueError(f"expected H×W of {dtype.__name__}, got {pixels.dtype} of shape {pixels.shape}")
 
 
-def _save(to: BinaryIO, pixels: NDArray[np.uint8] | NDArray[np.uint16], mode: str) -> None:
+def _png(pixels: NDArray[np.uint8] | NDArray[np.uint16], mode: str) -> bytes:
     height, width = pixels.shape
     # frombuffer, unlike fromarray, does not copy.
     image = Image.frombuffer(mode, (width, height), pixels, "raw", mode, 0, 1)
-    image.save(to, "PNG", compress_level=_COMPRESS_LEVEL)
+    return _encoded(image, "PNG", compress_level=_COMPRESS_LEVEL)
+
+
+def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
 
 
 def inferno() -> NDArray[np.uint8]:
@@ -124,15 +129,14 @@ _OUTLINE_PALETTE = bytes((0, 0, 0, *LINE, *CASING))
 _OUTLINE_ALPHA = bytes((0, 255, 200))
 
 
-def write_previews(
+def encode_previews(
     pixels: NDArray[np.uint8],
     heatmap: NDArray[np.float32],
     mask: NDArray[np.bool_],
-    create: Callable[[str], AbstractContextManager[BinaryIO]],
     max_side: int = 1600,
     thumb_side: int = 160,
-) -> None:
-    """Write the four pictures of one image.
+) -> dict[str, bytes]:
+    """The four pictures of one image: `preview` and `thumbnail` (JPEG), `heat_overlay` and `outline` (PNG).
 
     Heat is averaged when it is shrunk; the mask is not: a shrunk pixel is marked if any pixel under it is, so that
     the smallest region stays visible.
@@ -141,13 +145,11 @@ def write_previews(
         pixels: H×W×3 uint8 RGB, as displayed.
         heatmap: H×W float32 in [0, 1].
         mask: H×W bool.
-        create: opens `preview` and `thumbnail` (JPEG), `heat_overlay` and `outline` (PNG), by these names, for writing.
         max_side: longest side of the preview and of the heat overlay in pixels; nothing is enlarged.
         thumb_side: longest side of the thumbnail in pixels.
 
     Raises:
         ValueError: the shapes differ, or the heatmap is not within [0, 1] (NaN is not).
-        OSError: a file cannot be written.
     """
     height, width = mask.shape
     if pixels.shape != (height, width, 3) or heatmap.shape != (height, width):
@@ -159,14 +161,17 @@ def write_previews(
     marked = _shrink_mask(_reduce_mask(mask, *factors), size)
     enlarged = max(1, OUTLINE_SIDE // max(size))
     line = _outline(marked.repeat(enlarged, 0).repeat(enlarged, 1), thickness=max(2, round(max(size) / 400)))
-    with create("preview") as stream:
-        preview.save(stream, "JPEG", quality=88)
-    with create("heat_overlay") as stream:
-        _save_palette(stream, _levels(heat), _HEAT_PALETTE, _HEAT_ALPHA)
-    with create("outline") as stream:
-        _save_palette(stream, line, _OUTLINE_PALETTE, _OUTLINE_ALPHA)
-    with create("thumbnail") as stream:
-        _thumbnail(preview, marked, thumb_side).save(stream, "JPEG", quality=82)
+    return {
+        "preview": _encoded(preview, "JPEG", quality=88),
+        "heat_overlay": _palette_png(_levels(heat), _HEAT_PALETTE, _HEAT_ALPHA),
+        "outline": _palette_png(line, _OUTLINE_PALETTE, _OUTLINE_ALPHA),
+        "thumbnail": _encoded(_thumbnail(preview, marked, thumb_side), "JPEG", quality=82),
+    }
+
+
+def encode_pixels(pixels: NDArray[np.uint8]) -> bytes:
+    """A small picture, H×W×3 RGB, as PNG."""
+    return _encoded(Image.fromarray(np.ascontiguousarray(pixels)), "PNG")
 
 
 def hatched(pixels: NDArray[np.uint8], boxes: Sequence[tuple[int, int, int, int]]) -> NDArray[np.uint8]:
@@ -183,27 +188,25 @@ def hatched(pixels: NDArray[np.uint8], boxes: Sequence[tuple[int, int, int, int]
     return shown
 
 
-def write_panel(to: BinaryIO, values: NDArray[np.float32], max_side: int = 1600) -> None:
-    """Write the map of a classical method as an opaque PNG in the colours of the heatmap, shrunk like a preview.
+def encode_panel(values: NDArray[np.float32], max_side: int = 1600) -> bytes:
+    """The map of a classical method as an opaque PNG in the colours of the heatmap, shrunk like a preview.
 
     Args:
-        to: where to.
         values: H×W float32 in [0, 1].
         max_side: longest side in pixels; nothing is enlarged.
 
     Raises:
         ValueError: the map is not within [0, 1] (NaN is not).
-        OSError: writing failed.
     """
-    _save_palette(to, _small_levels(values, max_side), _HEAT_PALETTE)
+    return _palette_png(_small_levels(values, max_side), _HEAT_PALETTE)
 
 
-def write_overlay(to: BinaryIO, heatmap: NDArray[np.float32], max_side: int = 1600) -> None:
-    """Write a heatmap in colour, transparent where it is low, as `write_previews` writes the model's.
+def encode_overlay(heatmap: NDArray[np.float32], max_side: int = 1600) -> bytes:
+    """A heatmap in colour, transparent where it is low, as `encode_previews` makes the model's.
 
-    Arguments and errors as of `write_panel`.
+    Arguments and errors as of `encode_panel`.
     """
-    _save_palette(to, _small_levels(heatmap, max_side), _HEAT_PALETTE, _HEAT_ALPHA)
+    return _palette_png(_small_levels(heatmap, max_side), _HEAT_PALETTE, _HEAT_ALPHA)
 
 
 def _small_levels(values: NDArray[np.float32], max_side: int) -> NDArray[np.uint8]:
@@ -306,11 +309,23 @@ def _thumbnail(preview: Image.Image, mask: NDArray[np.bool_], side: int) -> Imag
     return Image.fromarray(np.where(line[..., None] > 0, colours[line], small))
 
 
-def _save_palette(to: BinaryIO, indices: NDArray[np.uint8], palette: bytes, alpha: bytes | None = None) -> None:
+def _palette_png(indices: NDArray[np.uint8], palette: bytes, alpha: bytes | None = None) -> bytes:
     """A palette PNG; `alpha` is the opacity of its entries (tRNS)."""
     image = Image.fromarray(indices).copy()
     image.putpalette(palette)  # turns the mode from L to P, the indices stay
-    image.save(to, "PNG", compress_level=1, **({} if alpha is None else {"transparency": alpha}))
+    return _encoded(image, "PNG", compress_level=1, **({} if alpha is None else {"transparency": alpha}))
+
+
+def encode_panels(photo: Photo) -> tuple[dict[str, bytes], list[str]]:
+    """The maps of the classical methods, by name, and why others could not be made, in words."""
+    made: dict[str, bytes] = {}
+    missing = []
+    for panel, found in panels(photo):
+        if isinstance(found, str):
+            missing.append(f"No panel of {panel.replace('_', ' ')}: {found}.")
+        else:
+            made[panel] = encode_panel(found)
+    return made, missing
 
 
 def panels(photo: Photo) -> Iterator[tuple[str, NDArray[np.float32] | str]]:

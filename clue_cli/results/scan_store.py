@@ -18,30 +18,18 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from pydantic import BaseModel
 
 from clue_cli.errors import OutputError, UsageError
-from clue_cli.evidence.item import Photo
 from clue_cli.records import FailureRecord, ImageRecord, OutputPaths, RunRecord
 from clue_cli.results import names
 from clue_cli.results.explanations import EXPLANATIONS
 from clue_cli.results.folder import ResultsFolder, output_errors
-from clue_cli.results.pictures import (
-    PANELS,
-    panels,
-    write_heatmap,
-    write_mask,
-    write_overlay,
-    write_panel,
-    write_previews,
-)
+from clue_cli.results.pictures import PANELS
 from clue_cli.results.reader import LOG, RUN, holds_results, read_run
 from clue_cli.results.record_log import MASKS, RecordLog, ResumeIndex, Stamp, image_digest, pictures
 from clue_cli.results.summary import write_summary
@@ -49,6 +37,21 @@ from clue_cli.results.summary import write_summary
 LOCK, TORN, SUMMARY, PAGE = ".clue.lock", "records.torn", "summary.csv", "index.html"
 _HEATMAPS, _VERDICTS, _PREVIEWS, _PANELS, _SYNTHETIC = "heatmaps", "verdicts", "previews", "panels", "synthetic"
 PICTURE_FOLDERS = frozenset({MASKS, _HEATMAPS, _VERDICTS, _PREVIEWS, _PANELS, _SYNTHETIC})
+
+_PLACES = {
+    "mask": (MASKS, ".png"),
+    "heatmap": (_HEATMAPS, ".png"),
+    "verdict": (_VERDICTS, ".json"),
+    "preview": (_PREVIEWS, ".preview.jpg"),
+    "heat_overlay": (_PREVIEWS, ".heat.png"),
+    "outline": (_PREVIEWS, ".outline.png"),
+    "thumbnail": (_PREVIEWS, ".thumb.jpg"),
+    "synthetic_heatmap": (_SYNTHETIC, ".png"),
+    "synthetic_overlay": (_PREVIEWS, ".second.png"),
+    "embedded_thumbnail": (_PREVIEWS, ".inside.png"),
+    **{panel: (_PANELS, suffix) for panel, suffix in PANELS.items()},
+}
+"""Folders of the fields of `OutputPaths`, and how their files end."""
 
 
 class ResultStore:
@@ -115,144 +118,48 @@ class ResultStore:
         """What earlier runs finished."""
         return ResumeIndex(self._open_log, self.out, self._open_stamp, retry_failed=retry_failed)
 
-    def outputs(
-        self,
-        locator: str,
-        page: int = 0,
-        page_count: int = 1,
-        *,
-        heatmap: bool = True,
-        previews: bool = True,
-        panels: bool = False,
-        thumbnail: bool = False,
-        synthetic: bool = False,
-    ) -> OutputPaths:
+    def outputs(self, locator: str, page: int, page_count: int, pictures: Iterable[str]) -> OutputPaths:
         """The names of a page's files, reserved for it; to be asked for before the first of them is written.
 
         Removes what an earlier run wrote about this locator: it was made from other bytes, by another model or with
         other settings, and must not be taken for a result of this run.
+
+        Args:
+            pictures: fields of `OutputPaths` that get a name; mask and verdict always do.
 
         Raises:
             OutputError: an outdated file cannot be removed.
         """
         self._remove_outdated(locator)
         length = self._hash_length(locator)
+        paths: dict[str, str | None] = {"heatmap": None}
+        for field in ("mask", "verdict", *pictures):
+            folder, suffix = _PLACES[field]
+            paths[field] = f"{folder}/{names.mirrored(locator, page, page_count, suffix, length)}"
+        return OutputPaths.model_validate(paths)
 
-        def name(folder: str, suffix: str) -> str:
-            return f"{folder}/{names.mirrored(locator, page, page_count, suffix, length)}"
-
-        return OutputPaths(
-            mask=name(MASKS, ".png"),
-            heatmap=name(_HEATMAPS, ".png") if heatmap else None,
-            verdict=name(_VERDICTS, ".json"),
-            preview=name(_PREVIEWS, ".preview.jpg") if previews else None,
-            heat_overlay=name(_PREVIEWS, ".heat.png") if previews else None,
-            outline=name(_PREVIEWS, ".outline.png") if previews else None,
-            thumbnail=name(_PREVIEWS, ".thumb.jpg") if previews else None,
-            synthetic_heatmap=name(_SYNTHETIC, ".png") if heatmap and synthetic else None,
-            synthetic_overlay=name(_PREVIEWS, ".second.png") if previews and synthetic else None,
-            embedded_thumbnail=name(_PREVIEWS, ".inside.png") if previews and thumbnail else None,
-            **{panel: name(_PANELS, suffix) for panel, suffix in (PANELS if panels else {}).items()},
-        )
-
-    def write_previews(
-        self,
-        outputs: OutputPaths,
-        pixels: NDArray[np.uint8],
-        heatmap: NDArray[np.float32],
-        mask: NDArray[np.bool_],
-        thumbnail: NDArray[np.uint8] | None = None,
-    ) -> None:
-        """Write the pictures for the page, before `write_image`; nothing if `outputs` names none.
+    def write_image(self, record: ImageRecord, pictures: Mapping[str, bytes]) -> ImageRecord:
+        """Write the pictures of a page and its verdict, then its line in the log.
 
         Args:
-            outputs: the names, from `outputs`.
-            pixels: H×W×3 RGB, as displayed.
-            heatmap: H×W probabilities in [0, 1].
-            mask: H×W, True where marked.
-            thumbnail: h×w×3 RGB, as displayed, if `outputs` names it.
-
-        Raises:
-            OutputError: writing failed.
-            ValueError: the shapes differ, or the heatmap holds no probabilities.
-        """
-        if outputs.preview is not None:
-            write_previews(pixels, heatmap, mask, lambda name: self._folder.create(getattr(outputs, name)))
-        if outputs.embedded_thumbnail is not None and thumbnail is not None:
-            with self._folder.create(outputs.embedded_thumbnail) as stream:
-                Image.fromarray(np.ascontiguousarray(thumbnail)).save(stream, "PNG")
-
-    def write_synthetic(self, outputs: OutputPaths, heatmap: NDArray[np.float32]) -> None:
-        """Write the heatmap of the second question and its overlay, before `write_image`; what `outputs` names of them.
-
-        Args:
-            heatmap: H×W in [0, 1], as displayed.
-
-        Raises:
-            OutputError: writing failed.
-            ValueError: the heatmap is not within [0, 1].
-        """
-        if outputs.synthetic_heatmap is not None:
-            with self._folder.create(outputs.synthetic_heatmap) as stream:
-                write_heatmap(stream, heatmap)
-        if outputs.synthetic_overlay is not None:
-            with self._folder.create(outputs.synthetic_overlay) as stream:
-                write_overlay(stream, heatmap)
-
-    def write_panels(self, outputs: OutputPaths, photo: Photo) -> tuple[OutputPaths, list[str]]:
-        """Make and write the maps of the classical methods, before `write_image`; nothing if `outputs` names none.
+            record: but for `outputs`, which this names.
+            pictures: files, by their fields in `OutputPaths`; the mask is one of them.
 
         Returns:
-            The names without those of maps that could not be made, and why not, in words.
-
-        Raises:
-            OutputError: writing failed.
-        """
-        if outputs.error_level_analysis is None:
-            return outputs, []
-        missing: dict[str, str] = {}
-        for panel, found in panels(photo):
-            if isinstance(found, str):
-                missing[panel] = found
-                continue
-            with self._folder.create(getattr(outputs, panel)) as stream:
-                write_panel(stream, found)
-        words = [f"No panel of {panel.replace('_', ' ')}: {why}." for panel, why in missing.items()]
-        return outputs.model_copy(update=dict.fromkeys(missing)), words
-
-    def write_image(
-        self, record: ImageRecord, mask: NDArray[np.bool_], heatmap: NDArray[np.float32] | None = None
-    ) -> ImageRecord:
-        """Write mask, heatmap and verdict of a page, then its line in the log.
-
-        Args:
-            record: with the names from `outputs`; what it names besides these three must be written already.
-            mask: H×W, True where marked.
-            heatmap: H×W probabilities in [0, 1]; not needed if the record names no heatmap.
-
-        Returns:
-            The record as written: with the run, the digest, and the time that writing took.
+            The record as written: with the names, the run, the digest, and the time that writing took.
 
         Raises:
             OutputError: writing failed; the record is not in the log.
-            ValueError: mask or heatmap are not of the record's size, or hold no probabilities.
         """
         started = time.perf_counter()
-        if mask.shape != (record.height, record.width):
-            raise ValueError(f"mask of {mask.shape} for an image of {(record.height, record.width)}")
-        with self._folder.create(record.outputs.mask) as stream:
-            write_mask(stream, mask)
-        if record.outputs.heatmap is not None:
-            if heatmap is None or heatmap.shape != mask.shape:
-                raise ValueError("the record names a heatmap, but there is none of its size")
-            with self._folder.create(record.outputs.heatmap) as stream:
-                write_heatmap(stream, heatmap)
+        outputs = self.outputs(record.locator, record.page, record.page_count, pictures)
+        for field, content in pictures.items():
+            self._folder.write(getattr(outputs, field), content)
         stamp = self._open_stamp
         seconds = record.seconds.model_copy(update={"write": record.seconds.write + time.perf_counter() - started})
-        written = record.model_copy(
-            update={"run_id": stamp.run_id, "settings_digest": image_digest(record, stamp), "seconds": seconds}
-        )
-        self._folder.write(record.outputs.verdict, json_of(written))
+        update = {"outputs": outputs, "run_id": stamp.run_id, "seconds": seconds}
+        written = record.model_copy(update={**update, "settings_digest": image_digest(record, stamp)})
+        self._folder.write(outputs.verdict, json_of(written))
         self._append(written)
         return written
 

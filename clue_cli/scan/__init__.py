@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clue_cli import __version__
-from clue_cli.networks import NetworkOptions
+from clue_cli.networks import Engine, NetworkOptions
 from clue_cli.terminal import printable
 
 if TYPE_CHECKING:  # heavy, and `clue --help` needs none of it
@@ -136,6 +136,10 @@ class ScanOptions(NetworkOptions):
             walking[f"{name}_sha256"] = None if hashes is None else hashes.sha256
         if self.shard is not None:
             walking["shard"] = str(self.shard)
+        if self.engine is not Engine.LOCAL:  # where, which no result depends on
+            walking["engine"] = self.engine.value
+            walking["ray_address"] = None if self.ray_address is None else printable(self.ray_address)
+            walking["ray_workers"] = self.ray_workers
         # The batch is recorded and not compared: on a CPU it is one, on a GPU it can change the last bits of a mask.
         network: dict[str, Setting] = {"model": self.model, "dtype": self.dtype.value, "batch": self.batch}
         if self.compile is not None:

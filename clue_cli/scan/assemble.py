@@ -38,12 +38,14 @@ if TYPE_CHECKING:
     from clue_cli.scan.synthetic import SecondAnswer
 
 
+_NO_NAMES = OutputPaths(mask="", heatmap=None, verdict="")
+
+
 def image_record(
     photo: Photo,
     prediction: Prediction[Any],
     judgment: Judgment,
     *,
-    outputs: OutputPaths,
     model: ModelInfo,
     calibration: Calibration,
     own: OwnCalibration | None = None,
@@ -53,7 +55,7 @@ def image_record(
     seconds_write: float,
     synthetic: SecondAnswer | None = None,
 ) -> ImageRecord:
-    """The record of one judged image, before the store adds what only it knows.
+    """The record of one judged image, before the store adds what only it knows: names of files, run, digest.
 
     Args:
         calibration: as used.
@@ -115,7 +117,7 @@ def image_record(
             for region in judgment.regions
         ],
         region_count=judgment.region_count,
-        outputs=outputs,
+        outputs=_NO_NAMES,
         model=model.model_copy(update={"seed": prediction.seed}),
         tiles=Tiles(size=tile.size, overlap=tile.overlap, count=prediction.tile_count),
         exif=photo.exif,

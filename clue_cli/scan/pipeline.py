@@ -1,64 +1,60 @@
 """A scan: from evidence to a results folder, through the flow of `engine`.
 
 walk ─ read and hash ─ known from an earlier run? ─┬─ yes: taken over
- │                                                 └─ no:  decode ─ network ─ verdict ─ pictures ─ record
- └─ what cannot be read ──────────────────────────────────────────────────────────────────────── record
+ │                                                 └─ no:  decode ─ network ─ verdict, pictures ─┬─ write
+ └─ what cannot be read ─────────────────────────────────────────────────────────────────────────┘
+
+What comes after `no` and before `write` is `ScanPart`, which runs here or in workers on a cluster.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clue_cli.engine import BYTES_PER_PIXEL, Answer, Flow, Pending
+from clue_cli.cluster import Cluster, ItemLost, Workers, connect
+from clue_cli.engine import Answer, Flow, Pending
 from clue_cli.errors import Aborted, ClueError, ExitCode, OutputError, UsageError
-from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Photo, Skipped, Unreadable
+from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Skipped, Unreadable
 from clue_cli.evidence.reader import read_item, sha256_file
 from clue_cli.evidence.sandbox.archives import ArchiveReader
-from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.selection import Selection
 from clue_cli.evidence.streams import ArchiveLimits, DecodeLimits
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
 from clue_cli.machine import library_versions
-from clue_cli.networks import DType, Network, Unpredicted, find_devices, find_method, find_model, networks_for
-from clue_cli.records import FailureCode, FailureRecord, FileIdentity, ModelInfo, RunRecord, Step
+from clue_cli.networks import DType, Engine, Network, find_devices, find_method, find_model, networks_for
+from clue_cli.records import FailureCode, FailureRecord, FileIdentity, ImageRecord, ModelInfo, RunRecord, Step
 from clue_cli.report import write_report
 from clue_cli.results.folder import output_errors
-from clue_cli.results.pictures import PANEL_BYTES_PER_PIXEL, PANEL_MEGAPIXELS, hatched
 from clue_cli.results.record_log import ResumeIndex
 from clue_cli.results.scan_store import ResultStore
 from clue_cli.scan import GifFrames, ScanOptions
 from clue_cli.scan.assemble import (
     alert_finding,
-    doubted,
     failure_record,
-    image_record,
     query_warnings,
     says_alert,
     uncalibrated,
 )
 from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.scan.calibration_file import load as load_calibration
+from clue_cli.scan.part import NOT_COMPUTED, Encoded, Output, Page, ScanPart, unwritten
 from clue_cli.scan.run_log import RunLog
-from clue_cli.scan.synthetic import second_answer, uncalibrated_method
+from clue_cli.scan.synthetic import uncalibrated_method
 from clue_cli.terminal import printable
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint
-from model.predictor import OutOfMemory, Prediction
 from model.query import Query, asked
 from model.reporter import Reporter
 from model.synthetic import Method
-from model.verdict import judge
-
-SECOND_BYTES_PER_PIXEL = 12
-"""Of one image of which the second question is asked: 4 of its heatmap, and what encoders copy."""
 
 WEAK_HASHES = (
     "The list of --known has MD5 or SHA-1 hashes. A file can be made that has the hash of a harmless one, and it is "
@@ -67,27 +63,29 @@ WEAK_HASHES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
-    """The bytes of one picture file, read once, on their way to a decoder."""
+class Read:
+    """A picture file on its way to a decoder; `path` is that of the file on disk, None for an archive member."""
 
-    item: Item
-    data: bytes
-    identity: FileIdentity
-    seconds: float
+    encoded: Encoded
+    path: Path | None
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
-    """One page of a file between the decoder and the writer."""
+class InHand:
+    """One page of a file between the decoder, or a worker that has finished it, and the sink."""
 
-    photo: Photo
+    page: Page | Output
     file: Pending
-    cost: int
 
     @property
-    def for_network(self) -> NDArray[np.uint8]:
-        """Every page is predicted, as far as it is there."""
-        return self.photo.examined
+    def for_network(self) -> NDArray[np.uint8] | None:
+        """As the page says."""
+        return self.page.for_network
+
+    @property
+    def cost(self) -> int:
+        """As the page says."""
+        return self.page.cost
 
 
 def scan(
@@ -118,7 +116,16 @@ def scan(
         raise UsageError("--query and --calibration exclude each other.", "No calibration is measured with queries.")
     checkpoint, method = find_model(options.model), find_method(options)
     own = None if options.calibration is None else load_calibration(options.calibration, checkpoint.digest)
-    devices, dtype = find_devices(options, options.dtype if own is None else own.dtype(options.dtype))
+    wanted = options.dtype if own is None else own.dtype(options.dtype)
+    early: list[str] = []
+    warn: Callable[[str], None] = early.append  # until there is a log
+    cluster: Cluster | None = None
+    if options.engine is Engine.RAY:
+        cluster = connect(options, lambda text: warn(text))
+        device, dtype = cluster.find_device(replace(options, dtype=wanted))
+        devices: tuple[str, ...] = (device,)
+    else:
+        devices, dtype = find_devices(options, wanted)
     method, own_second = _calibrated(method, options, DType(str(dtype).removeprefix("torch.")))
     calibration = checkpoint.calibration if own is None else own.applied_to(checkpoint.calibration)
     if options.threshold is not None:
@@ -142,7 +149,9 @@ def scan(
             query,
             own_second,
         )
+        warn = log.warn
         for warning in [
+            *early,
             *store.begin(log.run, log.stamp, overwrite=options.overwrite),
             *(own.warnings(devices[0]) if own else uncalibrated(calibration)),
             *(own_second.warnings(devices[0]) if own_second else ()),
@@ -154,12 +163,13 @@ def scan(
             log.warn(warning)
         log.begin()
         with _failing_visibly(store, log):
-            with networks_for(checkpoint, devices, dtype, options, log.warn, method) as networks:
-                run = _Scan(
-                    paths, out, options, checkpoint, calibration, own, method, store, log, stop, networks, query
-                )
-                run.own_second = own_second
-                run.flow.run(run.pool, run.reader)
+            part = _part(options, checkpoint, calibration, own, method, own_second, query, log)
+            if cluster is None:
+                with networks_for(checkpoint, devices, dtype, options, log.warn, method) as networks:
+                    _Scan(paths, out, options, part, store, log, stop, networks).run()
+            else:
+                workers = cluster.workers(part, checkpoint, replace(options, dtype=DType(number_format)), method)
+                _Scan(paths, out, options, part, store, log, stop, [], workers).run()
             for warning in store.other_libraries(log.taken_over, library_versions()):
                 log.warn(warning)
             log.close("interrupted" if stop.is_set() else "finished")
@@ -203,30 +213,22 @@ def _calibrated(
     return replace(method, calibration=own.applied_to(method.calibration)), own
 
 
-class _Scan:
-    """What one scan makes of evidence: the source, the decoding and the sink of its flow."""
-
-    def __init__(
-        self,
-        paths: list[Path],
-        out: Path,
-        options: ScanOptions,
-        checkpoint: Checkpoint,
-        calibration: Calibration,
-        own: OwnCalibration | None,
-        method: Method | None,
-        store: ResultStore,
-        log: RunLog,
-        stop: threading.Event,
-        networks: list[Network],
-        query: Query | None = None,
-    ) -> None:
-        self.query = query
-        self.own_second: OwnCalibration | None = None
-        self.paths, self.out, self.options, self.stop = paths, out, options, stop
-        self.calibration, self.own, self.method, self.store, self.log = calibration, own, method, store, log
-        self.tile = checkpoint.preset.tile
-        self.model = ModelInfo(
+def _part(
+    options: ScanOptions,
+    checkpoint: Checkpoint,
+    calibration: Calibration,
+    own: OwnCalibration | None,
+    method: Method | None,
+    own_second: OwnCalibration | None,
+    query: Query | None,
+    log: RunLog,
+) -> ScanPart:
+    return ScanPart(
+        limits=DecodeLimits(
+            max_megapixels=options.max_megapixels, max_pages=options.max_pages, seconds=options.decode_timeout
+        ),
+        all_frames=options.gif_frames is GifFrames.ALL,
+        model=ModelInfo(
             name=printable(checkpoint.name),
             digest=checkpoint.digest,
             device=log.device,
@@ -236,17 +238,51 @@ class _Scan:
             seed=0,
             calibration=calibration.name,
             calibration_sha256=None if own is None else own.sha256,
-        )
+        ),
+        tile=checkpoint.preset.tile,
+        calibration=calibration,
+        own=own,
+        method=method,
+        own_second=own_second,
+        query=query,
+        heatmaps=options.heatmaps,
+        previews=options.previews,
+        panels=options.panels,
+    )
+
+
+class _Scan:
+    """What one scan makes of evidence: the source, the decoding and the sink of its flow.
+
+    Args:
+        workers: that run the part; None: it runs here, with `networks`.
+    """
+
+    def __init__(
+        self,
+        paths: list[Path],
+        out: Path,
+        options: ScanOptions,
+        part: ScanPart,
+        store: ResultStore,
+        log: RunLog,
+        stop: threading.Event,
+        networks: list[Network],
+        workers: Workers[Encoded, Output] | None = None,
+    ) -> None:
+        self.paths, self.out, self.options, self.stop = paths, out, options, stop
+        self.part, self.store, self.log, self.workers = part, store, log, workers
         self.archives: list[tuple[ArchiveOpened, str]] = []
-        self.flow = Flow(networks, self.read, self.decode, self.write, log.warn, stop=stop, decoders=options.workers)
-        limits = DecodeLimits(
-            max_megapixels=options.max_megapixels, max_pages=options.max_pages, seconds=options.decode_timeout
-        )
-        frames = options.gif_frames is GifFrames.ALL
-        self.pool = DecodePool(self.flow.decoders, limits, gif_all_frames=frames, as_evidence=True)
+        decoders = options.workers if workers is None else workers.at_once
+        self.flow = Flow(networks, self.read, self.decode, self.write, log.warn, stop=stop, decoders=decoders)
+        self.pool: Any = part.open(self.flow.decoders) if workers is None else workers
         self.reader = ArchiveReader()
 
-    def read(self) -> Iterator[Encoded]:
+    def run(self) -> None:
+        """Scan everything; errors as of `Flow.run`."""
+        self.flow.run(self.pool, self.reader)
+
+    def read(self) -> Iterator[Read]:
         """Walk the evidence, read every file once, and send on what is a picture and not known yet."""
         resume = self.store.resume(retry_failed=self.options.retry_failed)
         options = WalkOptions(
@@ -293,7 +329,7 @@ class _Scan:
         self.archives.append((archive, before))
         self.log.archive_hashed(archive.locator, before)
 
-    def _read_one(self, item: Item, resume: ResumeIndex) -> Iterator[Encoded]:
+    def _read_one(self, item: Item, resume: ResumeIndex) -> Iterator[Read]:
         started = time.perf_counter()
         content = read_item(item, self.options.max_file_mib)
         if isinstance(content, NotAPicture):
@@ -325,28 +361,48 @@ class _Scan:
                     self.log.record(record, resumed=True)
                 self.log.file_done()
             else:
-                yield Encoded(item, data, identity, time.perf_counter() - started)
+                seconds = time.perf_counter() - started
+                yield Read(Encoded(item.locator, data, identity, item.findings, seconds), item.path)
 
     def _fail_file(self, what: Unreadable) -> None:
         self.log.unread(what)
         self.fail(failure_record(what))
         self.log.file_done()
 
-    def decode(self, encoded: Encoded) -> Iterator[Decoded]:
-        """Have a file decoded in another process, page by page."""
-        item = encoded.item
-        file, pages = Pending(self.log.file_done), 0
-        for page in self.pool.decode(item.locator, encoded.data, encoded.identity, item.findings):
-            if isinstance(page, Unreadable):
-                self.fail(failure_record(page, other_pages=pages))
-            else:
-                cost = self._cost(page)
-                self.flow.budget.acquire(cost)
-                yield Decoded(replace(page, seconds_read=encoded.seconds), file.add(), cost)
+    def decode(self, read: Read) -> Iterator[InHand]:
+        """The pages of a file: decoded in another process here, or finished by a worker."""
+        encoded, file, pages = read.encoded, Pending(self.log.file_done), 0
+        for page in self._pages(encoded):
             pages += 1
-        if item.path is not None:
-            self._check_unchanged(item.locator, item.path, encoded.identity.sha256, encoded.identity, pages)
+            content = page.record if isinstance(page, Output) else page.content
+            if isinstance(content, FailureRecord):
+                self.fail(content)
+            elif isinstance(page, Output) and self.stop.is_set():
+                self._store(page)  # the flow would drop it, and it is finished
+                if pages < content.page_count:
+                    return
+            else:
+                yield InHand(page, file.add())
+        if read.path is not None:
+            self._check_unchanged(encoded.locator, read.path, encoded.identity.sha256, encoded.identity, pages)
         file.done()
+
+    def _pages(self, encoded: Encoded) -> Iterator[Page | Output]:
+        """The pages of a file, on their way to the network here or finished by a worker; in the budget."""
+        if self.workers is None:
+            yield from self.part.decode(encoded, self.pool, self.flow.budget)
+            return
+        recorded = 0
+        try:
+            for output in self.workers.run(encoded, len(encoded.data)):
+                recorded += output.record.page is not None
+                if output.pictures:
+                    self.flow.budget.acquire(output.cost)
+                yield output
+        except ItemLost as error:
+            step, code = Step.PREDICT, FailureCode.INTERNAL_ERROR
+            what = Unreadable(encoded.locator, step, code, str(error), NOT_COMPUTED, file=encoded.identity)
+            yield Output(failure_record(what, other_pages=recorded))
 
     def _check_unchanged(
         self, locator: str, path: Path, before: str, identity: FileIdentity | None = None, pages: int = 0
@@ -362,82 +418,24 @@ class _Scan:
             what = Unreadable(locator, Step.READ, FailureCode.CHANGED_DURING_SCAN, message, file=identity)
             self.fail(failure_record(what, other_pages=pages))
 
-    def write(self, page: Decoded, answer: Answer[Decoded] | None, device: str) -> None:
-        """Judge, write the pictures, then the record."""
-        photo = page.photo
-        if isinstance(answer, Unpredicted):
-            advice = "Everything else was scanned; --retry-failed tries it again."
-            self._fail_photo(photo, Step.PREDICT, FailureCode.INTERNAL_ERROR, answer.message, advice)
-        elif isinstance(answer, OutOfMemory):
-            advice = "Free memory or scan on a machine with more; everything else was scanned."
-            message = f"Out of memory: {answer.message}"
-            self._fail_photo(photo, Step.PREDICT, FailureCode.OUT_OF_MEMORY, message, advice)
-        elif answer is not None:
-            try:
-                self._write_one(photo, answer, device)
-            except MemoryError:
-                message, advice = "Out of memory while the results were written.", "Scan it on a machine with more."
-                self._fail_photo(photo, Step.WRITE, FailureCode.OUT_OF_MEMORY, message, advice)
-        page.file.done()
+    def write(self, one: InHand, answer: Answer[InHand] | None, device: str) -> None:
+        """Finish a page, if no worker has, and write what came of it."""
+        page = one.page
+        self._store(page if isinstance(page, Output) else self.part.finish(page, answer, device))
+        one.file.done()
 
-    def _write_one(self, photo: Photo, prediction: Prediction[Decoded], device: str) -> None:
-        started = time.perf_counter()
-        pixels, heatmap = photo.displayed(photo.examined), photo.displayed(prediction.heatmap)
-        try:
-            finding = doubted(judge(pixels, heatmap, prediction.features, self.calibration), photo, self.query)
-        except ValueError as error:
-            self._fail_photo(photo, Step.PREDICT, FailureCode.NOT_FINITE, f"No verdict: {error}.")
-            return
-        said = prediction.synthetic
-        second = (
-            None if self.method is None or said is None else second_answer(said, self.method, photo, self.own_second)
-        )
-        second_map = None if second is None or second.heatmap is None else photo.in_full(second.heatmap)
-        outputs = self.store.outputs(
-            photo.locator,
-            photo.page,
-            photo.page_count,
-            heatmap=self.options.heatmaps,
-            previews=self.options.previews,
-            panels=self.options.panels,
-            thumbnail=photo.thumbnail is not None,
-            synthetic=second_map is not None,
-        )
-        heatmap, mask = photo.in_full(heatmap), photo.in_full(finding.mask)
-        shown = hatched(photo.displayed(photo.pixels), [photo.box_of_rows(*rows) for rows in photo.not_examined])
-        thumbnail = None if photo.thumbnail is None else photo.displayed(photo.thumbnail)
-        self.store.write_previews(outputs, shown, heatmap, mask, thumbnail)
-        if second_map is not None:
-            self.store.write_synthetic(outputs, second_map)
-        outputs, missing = self.store.write_panels(outputs, photo)
-        record = image_record(
-            photo,
-            prediction,
-            finding,
-            outputs=outputs,
-            model=self.model.model_copy(update={"device": device}),
-            calibration=self.calibration,
-            own=self.own,
-            tile=self.tile,
-            missing=missing,
-            query=self.query,
-            synthetic=second,
-            seconds_write=time.perf_counter() - started,
-        )
-        self.log.record(self.store.write_image(record, mask, heatmap))
+    def _store(self, output: Output) -> None:
+        record = output.record
+        if isinstance(record, ImageRecord):
+            try:
+                self.log.record(self.store.write_image(record, output.pictures))
+                return
+            except MemoryError:
+                record = unwritten(record)
+        self.fail(record)
 
     def fail(self, record: FailureRecord) -> None:
         """Record a failure and go on."""
         if self.flow.failed:
             raise Aborted
         self.log.record(self.store.write_failure(record))
-
-    def _fail_photo(self, photo: Photo, step: Step, code: FailureCode, message: str, advice: str | None = None) -> None:
-        what = Unreadable(photo.locator, step, code, message, advice, photo.file, photo.page, photo.page_count)
-        self.fail(failure_record(what))
-
-    def _cost(self, photo: Photo) -> int:
-        pixels = photo.pixels.size // 3
-        own = PANEL_BYTES_PER_PIXEL if self.options.panels and pixels <= PANEL_MEGAPIXELS * 1e6 else 0
-        second = 0 if self.method is None else SECOND_BYTES_PER_PIXEL
-        return pixels * (BYTES_PER_PIXEL + own + second)

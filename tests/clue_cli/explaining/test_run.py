@@ -20,6 +20,7 @@ from clue_cli.explaining.run import Explained, Generation, explain
 from clue_cli.records import RECORD, Answer, ExifBrief, Finding, ImageRecord, Origin, Question, Verdict
 from clue_cli.results.explanations import EXPLANATIONS, Explanation, record_digest
 from clue_cli.results.folder import ResultsFolder
+from clue_cli.results.pictures import encode_heatmap, encode_mask, encode_previews
 from clue_cli.results.reader import ResultsReader
 from clue_cli.results.scan_store import LOCK, ResultStore
 from clue_cli.results.selection import Selection
@@ -49,13 +50,13 @@ class Stub:
 
 
 def put(store: ResultStore, one: ImageRecord, *, previews: bool = True) -> ImageRecord:
-    outputs = store.outputs(one.locator, previews=previews)
     mask = np.zeros((one.height, one.width), np.bool_)
     for region in one.regions:
         mask[region.box.y : region.box.y + region.box.height, region.box.x : region.box.x + region.box.width] = True
     pixels = np.full((one.height, one.width, 3), 90, np.uint8)
-    store.write_previews(outputs, pixels, mask.astype(np.float32), mask)
-    return store.write_image(one.model_copy(update={"outputs": outputs}), mask, mask.astype(np.float32))
+    heatmap = mask.astype(np.float32)
+    made = {"mask": encode_mask(mask), "heatmap": encode_heatmap(heatmap)}
+    return store.write_image(one, made | (encode_previews(pixels, heatmap, mask) if previews else {}))
 
 
 @pytest.fixture

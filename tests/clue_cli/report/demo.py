@@ -36,7 +36,7 @@ from clue_cli.records import (
     Verdict,
 )
 from clue_cli.report import write_report
-from clue_cli.results.pictures import write_previews
+from clue_cli.results.pictures import encode_previews
 
 ATTACK = '"><img src=x onerror="document.title=\'owned\'">'
 
@@ -312,7 +312,8 @@ def write_demo(out: Path) -> list[ImageRecord]:
         pixels, heatmap, mask = draw(shape)
         for folder in ("previews", "masks", "heatmaps", "verdicts"):
             (out / folder).mkdir(exist_ok=True)
-        write_previews(pixels, heatmap, mask, lambda name, stem=stem: (out / preview(stem, name)).open("wb"))
+        for name, content in encode_previews(pixels, heatmap, mask).items():
+            (out / preview(stem, name)).write_bytes(content)
         Image.fromarray(mask.astype(np.uint8) * 255).save(out / "masks" / f"{stem}.png")
         Image.fromarray((heatmap * 65535).astype(np.uint16)).save(out / "heatmaps" / f"{stem}.png")
         records.append(record_of(shape, stem))

@@ -13,7 +13,7 @@ import pytest
 from clue_cli.records import Verdict
 from clue_cli.report import printable, write_report
 from clue_cli.results.explanations import EXPLANATIONS, ExplanationLog
-from clue_cli.results.pictures import write_panel
+from clue_cli.results.pictures import encode_panel
 from tests.clue_cli.explaining.made_records import explanation
 from tests.clue_cli.report.conftest import Demo
 from tests.clue_cli.report.demo import ATTACK, HOSTILE, SHAPES, failures, many, run_of, with_answer, with_second
@@ -332,8 +332,7 @@ def test_panels_are_shown_as_aids(chromium: Any, tmp_path: Path) -> None:
     names = {"error_level_analysis": "panels/a #.ela.png", "noise_inconsistency": "panels/a.noise.png"}
     (tmp_path / "panels").mkdir()
     for name in names.values():
-        with (tmp_path / name).open("wb") as stream:
-            write_panel(stream, np.zeros((30, 40), np.float32))
+        (tmp_path / name).write_bytes(encode_panel(np.zeros((30, 40), np.float32)))
     first = with_answer(first, p_value=0.004).model_copy(update={"outputs": first.outputs.model_copy(update=names)})
     reader = Reader(chromium, write_report(tmp_path, run_of([first, second], 0), [first, second]))
     reader.open(image(first.locator))

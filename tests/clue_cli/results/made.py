@@ -23,6 +23,7 @@ from clue_cli.records import (
     Tiles,
     Verdict,
 )
+from clue_cli.results.pictures import encode_heatmap, encode_mask, encode_overlay, encode_previews
 from clue_cli.results.record_log import Stamp
 from clue_cli.results.scan_store import ResultStore
 from clue_cli.scan import ScanOptions
@@ -141,11 +142,10 @@ def open_store(out: Path, *, overwrite: bool = False, model: str = MODEL, **opti
 
 def put(store: ResultStore, record: ImageRecord, *, synthetic: bool = False) -> ImageRecord:
     """Write an image with all its files, as the pipeline does."""
-    outputs = store.outputs(record.locator, record.page, record.page_count, synthetic=synthetic)
+    made = {"mask": encode_mask(mask()), "heatmap": encode_heatmap(heatmap())}
     if synthetic:
-        store.write_synthetic(outputs, heatmap())
-    store.write_previews(outputs, pixels(), heatmap(), mask())
-    return store.write_image(record.model_copy(update={"outputs": outputs}), mask(), heatmap())
+        made |= {"synthetic_heatmap": encode_heatmap(heatmap()), "synthetic_overlay": encode_overlay(heatmap())}
+    return store.write_image(record, made | encode_previews(pixels(), heatmap(), mask()))
 
 
 def files(folder: Path) -> set[str]:

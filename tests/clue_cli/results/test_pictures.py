@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tracemalloc
-from collections import defaultdict
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +20,13 @@ from clue_cli.results import record_log
 from clue_cli.results.pictures import (
     LINE,
     PANELS,
+    encode_heatmap,
+    encode_mask,
+    encode_panel,
+    encode_previews,
     inferno,
     opacity,
     panels,
-    write_heatmap,
-    write_mask,
-    write_panel,
-    write_previews,
 )
 from clue_cli.scan import ScanOptions, pipeline
 from model.reporter import SILENT
@@ -44,10 +42,7 @@ def test_round_trip(shape: tuple[int, int]) -> None:
     heatmap = random.random(shape, dtype=np.float32)
     heatmap[0, 0], heatmap[-1, -1] = 0, 1
     marked = heatmap > 0.5
-    files = io.BytesIO(), io.BytesIO()
-    write_mask(files[0], marked)
-    write_heatmap(files[1], heatmap)
-    mask_image, heat_image = map(Image.open, files)
+    mask_image, heat_image = (Image.open(io.BytesIO(data)) for data in (encode_mask(marked), encode_heatmap(heatmap)))
     assert (mask_image.mode, heat_image.mode) == ("L", "I;16")
     assert np.array_equal(np.asarray(mask_image), np.where(marked, 255, 0))
     values = np.asarray(heat_image)
@@ -56,27 +51,26 @@ def test_round_trip(shape: tuple[int, int]) -> None:
 
 
 def test_strided_views_are_written_as_they_look() -> None:
-    file = io.BytesIO()
-    write_mask(file, np.array([[True, False], [False, False]]).T[::-1])
-    assert np.asarray(Image.open(file)).tolist() == [[0, 0], [255, 0]]
+    data = encode_mask(np.array([[True, False], [False, False]]).T[::-1])
+    assert np.asarray(Image.open(io.BytesIO(data))).tolist() == [[0, 0], [255, 0]]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -0.1, 1.1])
 def test_what_is_no_probability_is_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="probabilities"):
-        write_heatmap(io.BytesIO(), np.array([[0.5, bad]], dtype=np.float32))
+        encode_heatmap(np.array([[0.5, bad]], dtype=np.float32))
 
 
 @pytest.mark.parametrize("bad", [np.zeros((2, 2, 1), bool), np.zeros((2, 2), np.uint8), np.zeros((0, 2), bool)])
 def test_other_shapes_and_types_are_refused(bad: np.ndarray) -> None:
     with pytest.raises(ValueError, match="expected"):
-        write_mask(io.BytesIO(), bad)
+        encode_mask(bad)
 
 
 def test_a_large_heatmap_needs_two_bytes_per_pixel_more() -> None:
     heatmap = np.zeros((2000, 4000), dtype=np.float32)
     tracemalloc.start()
-    write_heatmap(io.BytesIO(), heatmap)
+    encode_heatmap(heatmap)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2 * heatmap.size + 8 * 1024 * 1024
@@ -93,9 +87,7 @@ def arrays(width: int, height: int, box: tuple[int, int, int, int] | None = None
 
 def previews(images: Arrays) -> dict[str, Image.Image]:
     """The small pictures by name."""
-    files: defaultdict[str, io.BytesIO] = defaultdict(io.BytesIO)
-    write_previews(*images, lambda name: nullcontext(files[name]))
-    return {name: Image.open(file) for name, file in files.items()}
+    return {name: Image.open(io.BytesIO(data)) for name, data in encode_previews(*images).items()}
 
 
 def opaque(image: Image.Image) -> NDArray[np.bool_]:
@@ -213,15 +205,10 @@ def test_a_large_image_needs_little_memory(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(("shape", "size"), [((30, 40), (40, 30)), ((1, 1), (1, 1)), ((3200, 1000), (500, 1600))])
-def test_a_panel_is_opaque_and_no_larger_than_a_preview(
-    tmp_path: Path, shape: tuple[int, int], size: tuple[int, int]
-) -> None:
+def test_a_panel_is_opaque_and_no_larger_than_a_preview(shape: tuple[int, int], size: tuple[int, int]) -> None:
     values = np.zeros(shape, np.float32)
     values[: shape[0] // 2] = 1
-    path = tmp_path / "panel.png"
-    with path.open("wb") as stream:
-        write_panel(stream, values)
-    with Image.open(path) as panel:
+    with Image.open(io.BytesIO(encode_panel(values))) as panel:
         assert panel.size == size and "transparency" not in panel.info
         colours = np.asarray(panel.convert("RGB"))
     assert np.array_equal(colours[-1, 0], inferno()[0])
@@ -229,7 +216,7 @@ def test_a_panel_is_opaque_and_no_larger_than_a_preview(
         assert np.array_equal(colours[0, 0], inferno()[255])
     for wrong in (np.nan, 2.0, -1.0):
         with pytest.raises(ValueError, match="within"):
-            write_panel(io.BytesIO(), np.full((4, 4), wrong, np.float32))
+            encode_panel(np.full((4, 4), wrong, np.float32))
 
 
 def picture(height: int = 80, width: int = 96, orientation: int = 1) -> Photo:

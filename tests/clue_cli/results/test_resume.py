@@ -10,7 +10,7 @@ import pytest
 from clue_cli.records import FailureRecord, ImageRecord, OutputPaths
 from clue_cli.results.pictures import PANELS
 from clue_cli.scan import GifFrames, ScanOptions
-from tests.clue_cli.results.made import MODEL, OTHER_SHA, SHA, failure, identity, image, mask, open_store, put
+from tests.clue_cli.results.made import MODEL, OTHER_SHA, SHA, failure, identity, image, open_store, put
 
 Records = list[ImageRecord | FailureRecord]
 
@@ -142,8 +142,7 @@ def test_pictures_that_are_gone_are_made_again(tmp_path: Path, name: str, how: s
 
 def test_records_without_previews_need_none(tmp_path: Path) -> None:
     with open_store(tmp_path, heatmaps=False, previews=False) as store:
-        outputs = store.outputs("x", heatmap=False, previews=False)
-        store.write_image(image("x", outputs=outputs), mask())
+        store.write_image(image("x"), {"mask": b"PNG"})
     assert pages(tmp_path, heatmaps=False, previews=False) == [0]
 
 

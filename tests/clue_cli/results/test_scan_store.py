@@ -20,7 +20,7 @@ from clue_cli.errors import OutputError, UsageError
 from clue_cli.records import SCHEMA_VERSION, Counts, OutputPaths, RunRecord
 from clue_cli.results.folder import ResultsFolder, output_errors
 from clue_cli.results.scan_store import ResultStore
-from tests.clue_cli.results.made import failure, files, heatmap, image, mask, open_store, pixels, put, run, stamp
+from tests.clue_cli.results.made import failure, files, image, mask, open_store, put, run, stamp
 
 PHOTO_FILES = {
     "masks/evidence/a.jpg.png",
@@ -66,37 +66,16 @@ def test_the_store_adds_what_only_it_knows(tmp_path: Path) -> None:
 
 def test_heatmaps_and_previews_can_be_left_out(tmp_path: Path) -> None:
     with open_store(tmp_path / "out") as store:
-        outputs = store.outputs("evidence/a.jpg", heatmap=False, previews=False)
-        store.write_previews(outputs, pixels(), heatmap(), mask())
-        store.write_image(image("evidence/a.jpg", outputs=outputs), mask())
+        store.write_image(image("evidence/a.jpg"), {"mask": b"PNG"})
     assert files(tmp_path / "out") - ALWAYS == {"masks/evidence/a.jpg.png", "verdicts/evidence/a.jpg.json"}
 
 
-@pytest.mark.parametrize(
-    ("mask_shape", "heat"), [((1, 1), heatmap()), (mask().shape, None), (mask().shape, heatmap()[:1])]
-)
-def test_pictures_of_another_size_are_refused(
-    tmp_path: Path, mask_shape: tuple[int, int], heat: np.ndarray | None
-) -> None:
+def test_nothing_is_logged_of_an_image_whose_pictures_cannot_be_written(tmp_path: Path) -> None:
     with open_store(tmp_path / "out") as store:
-        record = image(outputs=store.outputs("evidence/a.jpg"))
-        with pytest.raises(ValueError, match=r"mask of|names a heatmap"):
-            store.write_image(record, np.zeros(mask_shape, bool), heat)
-        assert list(store.records()) == []
-
-
-def test_nothing_is_logged_of_an_image_whose_pictures_cannot_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with open_store(tmp_path / "out") as store:
-        monkeypatch.setattr("clue_cli.results.scan_store.write_heatmap", full)
-        with pytest.raises(OutputError, match="No space left"):
+        (tmp_path / "out" / "heatmaps").write_bytes(b"a file where a folder must be")
+        with pytest.raises(OutputError, match="heatmaps"):
             put(store, image("evidence/a.jpg"))
         assert list(store.records()) == []
-        assert "heatmaps/evidence/a.jpg.png" not in files(tmp_path / "out")
     assert not (tmp_path / "out/.tmp").exists()
 
 
@@ -126,7 +105,7 @@ def test_two_locators_made_to_share_a_hash_still_get_two_names(tmp_path: Path, m
         # The log's own digests must stay what they are.
         taken: dict[object, str] = {}
         monkeypatch.setattr(store._log, "take_name", lambda name, locator: taken.setdefault(name, locator) == locator)
-        masks = [store.outputs(locator).mask for locator in ("a:", "a?")]
+        masks = [store.outputs(locator, 0, 1, ()).mask for locator in ("a:", "a?")]
     assert masks == ["masks/a_~000000000000.png", f"masks/a_~{'0' * 12}{'2' * 20}.png"]
 
 
@@ -168,11 +147,9 @@ class TestSuperseding:
         out = tmp_path / "out"
         for _ in range(2):
             with open_store(out) as store:
-                first = store.outputs("evidence/a.tif", 0, 2)
-                store.write_previews(first, pixels(), heatmap(), mask())
-                store.outputs("evidence/a.tif", 1, 2)
-                assert (out / str(first.preview)).is_file()
-                store.write_image(image("evidence/a.tif", 0, 2, outputs=first), mask(), heatmap())
+                first = put(store, image("evidence/a.tif", 0, 2))
+                store.outputs("evidence/a.tif", 1, 2, ())
+                assert (out / str(first.outputs.preview)).is_file()
 
     def test_a_failure_in_the_same_words_is_not_said_twice(self, tmp_path: Path) -> None:
         out = tmp_path / "out"
@@ -325,7 +302,7 @@ class TestFolder:
         with open_store(out) as store:
             store._append(image("a", outputs=OutputPaths(mask=hostile, heatmap=None, verdict="verdicts/v.json")))
         with open_store(out) as store, pytest.raises(OutputError, match="did not write"):
-            store.outputs("a")
+            store.outputs("a", 0, 1, ())
         assert (tmp_path / "precious").exists()
         assert (out / "run.json").exists()
 

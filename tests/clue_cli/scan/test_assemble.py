@@ -50,7 +50,6 @@ def test_thresholds_are_those_of_the_kind_of_picture(
         photo,
         prediction,
         judgment,
-        outputs=like.outputs,
         model=like.model,
         calibration=calibration,
         tile=TileSpec(),

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,12 @@ from clue_cli import __version__
 from clue_cli.errors import OutputError, WeightsError
 from clue_cli.evidence.hash_lists import HashList, read_hash_list
 from clue_cli.evidence.item import Item, Unreadable
+from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.selection import Selection
 from clue_cli.networks import DType, local
 from clue_cli.progress import ShownReporter
 from clue_cli.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord, Step
-from clue_cli.scan import FailOn, ScanOptions, pipeline
+from clue_cli.scan import FailOn, ScanOptions, part, pipeline
 from clue_cli.scan.assemble import uncalibrated
 from model.calibration import Calibration
 from model.checkpoint import WEIGHTS_FILE, inspect
@@ -173,7 +175,7 @@ def test_the_threshold_of_the_command_line_is_used_and_recorded(scan: Scan, tmp_
 def test_an_image_that_does_not_fit_memory_is_recorded_and_the_rest_goes_on(
     scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    compute, judge = Predictor.compute, pipeline.judge
+    compute, judge = Predictor.compute, part.judge
 
     def starved_compute(self: Predictor, jobs: list[Any], *others: Any) -> Any:
         if jobs[0][0].pixels.shape == (100, 150, 3):
@@ -188,7 +190,7 @@ def test_an_image_that_does_not_fit_memory_is_recorded_and_the_rest_goes_on(
     if step == "predict":
         monkeypatch.setattr(Predictor, "compute", starved_compute)
     else:
-        monkeypatch.setattr(pipeline, "judge", starved_judge)
+        monkeypatch.setattr(part, "judge", starved_judge)
     assert scan().counts.images == 5
     record = records(tmp_path / "out")["evidence/sub/b.png", 0]
     assert isinstance(record, FailureRecord)
@@ -223,7 +225,7 @@ def test_a_heatmap_that_is_not_finite_is_no_verdict(
     def broken(*of_one: object) -> None:
         raise ValueError("the heatmap holds values that are not finite")
 
-    monkeypatch.setattr(pipeline, "judge", broken)
+    monkeypatch.setattr(part, "judge", broken)
     run = scan()
     assert run.counts.images == 0
     assert {r.code for r in records(tmp_path / "out").values() if isinstance(r, FailureRecord)} == {
@@ -236,14 +238,14 @@ def test_a_heatmap_that_is_not_finite_is_no_verdict(
 def test_evidence_that_changes_meanwhile_is_told(
     scan: Scan, evidence: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    decode = pipeline.DecodePool.decode
+    decode = DecodePool.decode
 
     def tamper(self: Any, *args: Any) -> Iterator[Any]:
         with (evidence / name).open("ab") as file:
             file.write(b"\0")
         yield from decode(self, *args)
 
-    monkeypatch.setattr(pipeline.DecodePool, "decode", tamper)
+    monkeypatch.setattr(DecodePool, "decode", tamper)
     run = scan()
     assert run.evidence_unchanged is False
     changed = [
@@ -255,27 +257,27 @@ def test_evidence_that_changes_meanwhile_is_told(
     assert any(name in warning for warning in run.warnings)
 
 
-@pytest.mark.parametrize("step", ["read_item", "judge"])
+@pytest.mark.parametrize(("module", "step"), [(pipeline, "read_item"), (part, "judge")])
 def test_a_defect_in_any_thread_ends_the_run_and_says_so(
-    scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, step: str
 ) -> None:
     def defect(*_: object) -> None:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr(pipeline, step, defect)
+    monkeypatch.setattr(module, step, defect)
     with pytest.raises(ZeroDivisionError, match="a defect"):
         scan()
     assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "failed"
 
 
-@pytest.mark.parametrize("name", ["clue_cli.results.scan_store.write_mask", "clue_cli.scan.pipeline.write_report"])
+@pytest.mark.parametrize("name", ["results.record_log.RecordLog.append", "scan.pipeline.write_report"])
 def test_a_full_disk_ends_the_run_with_an_output_error(
     scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(name, full)
+    monkeypatch.setattr(f"clue_cli.{name}", full)
     with pytest.raises(OutputError, match="No space left"):
         scan()
     ended = json.loads((tmp_path / "out" / "run.json").read_text())
