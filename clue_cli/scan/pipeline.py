@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,16 @@ from clue_cli.evidence.selection import Selection
 from clue_cli.evidence.streams import ArchiveLimits, DecodeLimits
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
 from clue_cli.machine import library_versions
-from clue_cli.networks import DType, Engine, Network, find_devices, find_method, find_model, networks_for
+from clue_cli.networks import (
+    DType,
+    Engine,
+    Network,
+    NetworkOptions,
+    find_devices,
+    find_method,
+    find_model,
+    networks_for,
+)
 from clue_cli.records import FailureCode, FailureRecord, FileIdentity, ImageRecord, ModelInfo, RunRecord, Step
 from clue_cli.report import write_report
 from clue_cli.results.folder import output_errors
@@ -168,7 +177,7 @@ def scan(
                 with networks_for(checkpoint, devices, dtype, options, log.warn, method) as networks:
                     _Scan(paths, out, options, part, store, log, stop, networks).run()
             else:
-                workers = cluster.workers(part, checkpoint, replace(options, dtype=DType(number_format)), method)
+                workers = cluster.workers(part, checkpoint, _for_workers(options, DType(number_format)), method)
                 _Scan(paths, out, options, part, store, log, stop, [], workers).run()
             for warning in store.other_libraries(log.taken_over, library_versions()):
                 log.warn(warning)
@@ -211,6 +220,12 @@ def _calibrated(
     own = load_calibration(options.synthetic_calibration, method.digest, "synthetic")
     own.dtype(dtype)
     return replace(method, calibration=own.applied_to(method.calibration)), own
+
+
+def _for_workers(options: ScanOptions, dtype: DType) -> NetworkOptions:
+    """The options of the network alone: what travels must be small, and lists of hashes are not."""
+    chosen = {field.name: getattr(options, field.name) for field in fields(NetworkOptions)}
+    return NetworkOptions(**chosen | {"dtype": dtype})
 
 
 def _part(
