@@ -16,13 +16,18 @@ from clue_cli.commands.options import (
     Batch,
     Device,
     Devices,
+    EngineName,
     FollowLinks,
     Hidden,
     ModelName,
     NumberFormat,
     Quiet,
+    RayAddress,
+    RayCores,
+    RayWorkers,
     check_current_folder,
     chosen_devices,
+    chosen_engine,
     path,
     synthetic_method,
 )
@@ -97,6 +102,10 @@ def calibrate(
             min=0.001, max=MOST, help="Largest file or archive member to use, in MiB.", rich_help_panel=READING
         ),
     ] = _DEFAULT.max_file_mib,
+    engine: EngineName = _DEFAULT.engine,
+    ray_address: RayAddress = None,
+    ray_workers: RayWorkers = None,
+    ray_cores: RayCores = None,
     quiet: Quiet = False,
 ) -> None:
     """Set the threshold of `forged` so that few of your own untouched photos are called forged by mistake.
@@ -123,6 +132,7 @@ def calibrate(
         model=model,
         device=device,
         devices=chosen_devices(devices, device),
+        **chosen_engine(engine, ray_address, ray_workers, ray_cores, devices),
         dtype=dtype,
         batch=batch,
         hidden=hidden,
