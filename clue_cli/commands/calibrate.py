@@ -32,6 +32,7 @@ from clue_cli.commands.options import (
     synthetic_method,
 )
 from clue_cli.errors import ExitCode, NothingToScanError, OutputError, UsageError
+from clue_cli.networks import Engine
 from clue_cli.progress import ShownReporter
 from clue_cli.scan import ScanOptions
 from clue_cli.terminal import counted, printable, say
@@ -121,6 +122,11 @@ def calibrate(
         raise UsageError(
             "--model and --batch belong to --task localization.", "A method is named with --task synthetic:METHOD."
         )
+    if method is not None and engine is Engine.RAY:
+        raise UsageError(
+            "--engine ray belongs to --task localization; a method of --task synthetic runs in this process.",
+            "Leave --engine ray out.",
+        )
     level = max(0.05, fpr) if inconclusive is None else inconclusive
     for name, rate in (("--fpr", fpr), ("--inconclusive", level)):
         if not 0 < rate < 1:  # NaN is neither
@@ -200,13 +206,13 @@ def _execute(
     reporter = ShownReporter(quiet=quiet)
     if checkpoint is not None and checkpoint.note:
         reporter.note(checkpoint.note)
-    devices, dtype = find_devices(options, options.dtype)
-    if described is not None and len(devices) > 1:
-        raise UsageError("--task synthetic runs on one device.", "Name it with --device.")
 
     def warn(text: str) -> None:
         reporter.note(f"warning: {text}", "warning")
 
+    devices, dtype = find_devices(options, options.dtype, warn)
+    if described is not None and len(devices) > 1:
+        raise UsageError("--task synthetic runs on one device.", "Name it with --device.")
     found: list[Measured] = []
     detector = None if described is None else SecondQuestion(described, devices[0], dtype)
     running: AbstractContextManager[list[Network]] = nullcontext([])

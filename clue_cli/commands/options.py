@@ -170,7 +170,8 @@ def chosen_engine(
         return {}
     if devices is not None:
         raise UsageError(
-            "--devices and --engine ray were both given.", "Each worker has a GPU of its own; --ray-workers limits them."
+            "--devices and --engine ray were both given.",
+            "Each worker has a GPU of its own; limit them by --ray-workers.",
         )
     named = os.environ.get("RAY_ADDRESS", "")
     if address == "auto" and named not in ("", "auto") and not _is_address(named):  # it may hold a password: not shown
@@ -238,8 +239,8 @@ RayAddress = Annotated[
     typer.Option(
         callback=_ray_address,
         metavar="HOST:PORT|auto",
-        help="Address of the Ray cluster. auto uses the cluster of the environment variable RAY_ADDRESS, or the one that "
-        "runs on this machine; otherwise RAY_ADDRESS is ignored.",
+        help="Address of the Ray cluster. auto: that in the environment variable RAY_ADDRESS, or the cluster that runs "
+        "on this machine. Without auto, RAY_ADDRESS is ignored.",
         show_default="a cluster on this machine, for this run only",
         rich_help_panel=CLUSTER,
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -43,7 +43,6 @@ from clue_cli.scan import FailOn, GifFrames, ScanOptions
 from clue_cli.terminal import complain, counted, printable, write_stdout
 
 if TYPE_CHECKING:
-    from clue_cli.evidence.hash_lists import HashList
     from clue_cli.evidence.selection import Selection
     from clue_cli.evidence.shard import Shard
     from clue_cli.records import RunRecord
@@ -393,7 +392,7 @@ def _shard(text: str) -> Shard:
         raise typer.BadParameter(f"{text!r}: {error}", param_hint="--shard") from error
 
 
-def _hash_lists(**paths: Path | None) -> dict[str, HashList]:
+def _hash_lists(**paths: Path | None) -> dict[str, Any]:
     given = {name: path for name, path in paths.items() if path is not None}
     if not given:
         return {}
