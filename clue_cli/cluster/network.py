@@ -64,9 +64,9 @@ class Predict:
 class ClusterNetwork:
     """All workers of a cluster as one `Network`; they start when the first image comes.
 
-    As many threads as the workers ask for each take an image, wait for its answer and take the next. An answer never
-    waits for the next image, so None among the images says nothing here. Which bytes are under way is bounded by
-    whoever yields the images, as `engine.Flow` does.
+    As many threads as the workers ask for, which can become more, each take an image, wait for its answer and take the
+    next. An answer never waits for the next image, so None among the images says nothing here. Whoever yields the images
+    bounds how many bytes are under way, as `engine.Flow` does.
 
     Args:
         connect: gives the cluster; called when the first image comes.
@@ -76,7 +76,7 @@ class ClusterNetwork:
         method: judges each predicted picture as well; None: the second question is not asked.
 
     Attributes:
-        asked, batch: 0: each worker has batches of its own, and warns when memory runs out.
+        asked, batch: 0: each worker has batches of its own.
         loading: seconds that loading took, of the slowest worker; 0 before.
     """
 
@@ -114,12 +114,19 @@ class ClusterNetwork:
         source, turn, ended = iter(images), threading.Lock(), threading.Event()
         answers: queue.SimpleQueue[Prediction[Key] | OutOfMemory[Key] | Unpredicted[Key] | BaseException | None]
         answers = queue.SimpleQueue()
+        threads: list[threading.Thread] = []
+
+        def start() -> None:
+            threads.append(threading.Thread(target=work, name="clue-cluster", daemon=True))
+            threads[-1].start()
 
         def work() -> None:
             try:
                 while not ended.is_set():
                     with turn:
                         image = next(source, _END)
+                        if image is not _END and image is not None and len(threads) < workers.at_once:
+                            start()
                     if isinstance(image, _End):
                         break
                     if image is not None:
@@ -128,16 +135,15 @@ class ClusterNetwork:
             except BaseException as error:  # whoever takes the answers raises it
                 answers.put(error)
 
-        running = workers.at_once
-        for _ in range(running):
-            threading.Thread(target=work, name="clue-cluster", daemon=True).start()
+        start()
+        finished = 0
         try:
-            while running:
+            while finished < len(threads):
                 answer = answers.get()
                 if isinstance(answer, BaseException):
                     raise answer
                 if answer is None:
-                    running -= 1
+                    finished += 1
                 else:
                     self.loading = workers.loading
                     yield answer
