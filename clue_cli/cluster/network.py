@@ -65,7 +65,7 @@ class ClusterNetwork:
     """All workers of a cluster as one `Network`; they start when the first image comes.
 
     As many threads as the workers ask for, which can become more, each take an image, wait for its answer and take the
-    next. An answer never waits for the next image, so None among the images says nothing here. Whoever yields the images
+    next. An answer never waits for the next image, so None among the images says nothing here. Whoever yields images
     bounds how many bytes are under way, as `engine.Flow` does.
 
     Args:
