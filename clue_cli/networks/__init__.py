@@ -146,7 +146,7 @@ def find_devices(
     if options.engine is Engine.RAY:
         from clue_cli.cluster import connect
 
-        chosen = _network_alone(options, dtype)
+        chosen = network_alone(options, dtype)
         device, number_format = connect(chosen, warn).find_device(chosen)
         return (device,), number_format
     found = [find_device(name, dtype) for name in options.devices or (options.device,)]
@@ -166,10 +166,11 @@ def find_devices(
     return names, found[0][1]
 
 
-def _network_alone(options: NetworkOptions, dtype: DType) -> NetworkOptions:
-    """The options of the network without those of a run, which may be long: they travel to workers."""
+def network_alone(options: NetworkOptions, dtype: DType) -> NetworkOptions:
+    """The options of the network without those of a run, which may be long: they travel to workers, for which the
+    engine is `local`."""
     values = {field.name: getattr(options, field.name) for field in fields(NetworkOptions)}
-    return NetworkOptions(**(values | {"dtype": dtype}))
+    return NetworkOptions(**(values | {"dtype": dtype, "engine": Engine.LOCAL}))
 
 
 Key = TypeVar("Key")
@@ -256,7 +257,7 @@ def networks_for(
         from clue_cli.cluster import connect
         from clue_cli.cluster.network import ClusterNetwork
 
-        chosen = _network_alone(options, DType(str(dtype).removeprefix("torch.")))
+        chosen = network_alone(options, DType(str(dtype).removeprefix("torch.")))
         made = [ClusterNetwork(lambda: connect(chosen, warn), checkpoint, devices[0], chosen, method)]
     elif len(devices) == 1:
         from clue_cli.networks.local import LocalNetwork

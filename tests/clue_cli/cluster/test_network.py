@@ -159,7 +159,7 @@ def test_abort_ends_what_waits_for_a_worker() -> None:
 def test_the_same_answers_as_in_this_process(fake: FakeCluster, model: Path) -> None:
     """Both questions; nothing but the options of the network travels, and no pixels come back."""
     options = ScanOptions(
-        engine=Engine.RAY, model=str(model), device="cpu", synthetic="traces", files_from="a very long list"
+        engine=Engine.RAY, ray_workers=2, model=str(model), device="cpu", synthetic="traces", files_from="a long list"
     )
     devices, dtype = find_devices(options, DType.BFLOAT16)
     assert devices == ("cpu",)
@@ -174,7 +174,9 @@ def test_the_same_answers_as_in_this_process(fake: FakeCluster, model: Path) -> 
             assert [a.key for a in one.predict(images[1:2])] == [1]  # again, by the same workers
     (workers,) = fake.made
     assert (workers.items, workers.entered, workers.exited) == (4, 1, 1)
-    assert type(workers.options) is NetworkOptions and workers.options.dtype is DType.BFLOAT16
+    assert workers.options == NetworkOptions(
+        model=options.model, device="cpu", synthetic="traces", dtype=DType.BFLOAT16, ray_workers=2
+    )
     for key, _ in images:
         ours, local = answers[0][key], answers[1][key]
         assert isinstance(ours, Prediction) and isinstance(local, Prediction)
