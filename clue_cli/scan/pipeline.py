@@ -20,15 +20,16 @@ from numpy.typing import NDArray
 from clue_cli.engine import BYTES_PER_PIXEL, Answer, Flow, Pending
 from clue_cli.errors import Aborted, ClueError, ExitCode, OutputError, UsageError
 from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Photo, Skipped, Unreadable
-from clue_cli.evidence.reader import read_item, sha256_file
+from clue_cli.evidence.reader import read_item, sha256_file, sha256_stream
 from clue_cli.evidence.sandbox.archives import ArchiveReader
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.selection import Selection
-from clue_cli.evidence.streams import ArchiveLimits, DecodeLimits
+from clue_cli.evidence.streams import ArchiveLimits, DecodeLimits, ReadFailure
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
 from clue_cli.machine import library_versions
 from clue_cli.networks import DType, Network, Unpredicted, find_devices, find_method, find_model, networks_for
 from clue_cli.records import FailureCode, FailureRecord, FileIdentity, ModelInfo, RunRecord, Step
+from clue_cli.remote import Url
 from clue_cli.report import write_report
 from clue_cli.results.folder import output_errors
 from clue_cli.results.pictures import PANEL_BYTES_PER_PIXEL, PANEL_MEGAPIXELS, hatched
@@ -65,6 +66,11 @@ WEAK_HASHES = (
     "left out; a list of SHA-256 is safe from that."
 )
 
+ONE_VERSION = (
+    "Objects of a store were read once, in the version that its listing named, and were not compared again after the "
+    "scan as files on disk are."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -91,12 +97,12 @@ class Decoded:
 
 
 def scan(
-    paths: list[Path], out: Path, options: ScanOptions, progress: Reporter, stop: threading.Event | None = None
+    paths: list[Path | Url], out: Path, options: ScanOptions, progress: Reporter, stop: threading.Event | None = None
 ) -> RunRecord:
     """Scan evidence and write the results folder.
 
     Args:
-        paths: files, folders and archives.
+        paths: files, folders and archives, also as URLs.
         out: the results folder.
         options: what the person chose.
         progress: receives the events.
@@ -107,6 +113,7 @@ def scan(
 
     Raises:
         NothingToScanError: a path does not exist.
+        RemoteError: a store cannot be reached.
         WeightsError: the model, or the method of the second question, is missing or damaged.
         UsageError: no such device; a calibration that cannot be used; evidence and results folder overlap.
         QueryError, BasesError: the query cannot be asked (`model.query.asked`).
@@ -127,7 +134,9 @@ def scan(
     asking: AbstractContextManager[tuple[Checkpoint, Query | None]] = nullcontext((checkpoint, None))
     if options.query is not None:
         asking = asked(checkpoint, options.query, progress)
-    with asking as (checkpoint, query), ResultStore(out, [*paths, *options.listed]) as store:
+    urls = [path for path in (*paths, *options.listed) if isinstance(path, Url)]
+    local = [path for path in (*paths, *options.listed) if isinstance(path, Path)]
+    with asking as (checkpoint, query), ResultStore(out, local) as store:
         number_format = str(dtype).removeprefix("torch.")
         log = RunLog(
             paths,
@@ -148,6 +157,7 @@ def scan(
             *(own_second.warnings(devices[0]) if own_second else ()),
             *uncalibrated_method(method),
             *([printable(checkpoint.note)] if checkpoint.note else []),
+            *([ONE_VERSION] if urls else []),
             *([WEAK_HASHES] if options.known and options.known.is_weak else []),
             *(query_warnings(query) if query else []),
         ]:
@@ -208,7 +218,7 @@ class _Scan:
 
     def __init__(
         self,
-        paths: list[Path],
+        paths: list[Path | Url],
         out: Path,
         options: ScanOptions,
         checkpoint: Checkpoint,
@@ -283,14 +293,20 @@ class _Scan:
                 self._check_unchanged(archive.locator, archive.path, before)
 
     def _hash_archive(self, archive: ArchiveOpened) -> None:
-        if archive.path is None:
-            return
         try:
-            before = sha256_file(archive.path)
-        except OSError as error:
-            self.log.not_hashed(archive.locator, error.strerror or str(error))
+            if archive.open is not None:
+                with archive.open() as stream:
+                    before = sha256_stream(stream)
+            elif archive.path is None:
+                return
+            else:
+                before = sha256_file(archive.path)
+        except (OSError, ReadFailure) as error:
+            reason = error.message if isinstance(error, ReadFailure) else error.strerror or str(error)
+            self.log.not_hashed(archive.locator, reason.rstrip("."))
             return
-        self.archives.append((archive, before))
+        if archive.path is not None:
+            self.archives.append((archive, before))
         self.log.archive_hashed(archive.locator, before)
 
     def _read_one(self, item: Item, resume: ResumeIndex) -> Iterator[Encoded]:
