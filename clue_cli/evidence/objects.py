@@ -141,13 +141,16 @@ def open_store(url: Url, opened: dict[str, Any]) -> Store:
     return kind(url, opened[url.protocol])
 
 
-def check_url(url: Url) -> bool:
+def check_url(url: Url, opened: dict[str, Any]) -> bool:
     """Whether there is something at or below a URL. One request or two; True if that may not be known.
+
+    Args:
+        opened: as of `open_store`.
 
     Raises:
         RemoteError: the store cannot be reached, or has no such bucket.
     """
-    store = open_store(url, {})
+    store = open_store(url, opened)
     denied: ReadFailure | None = None
     try:
         if store.itself() is not None or next(store.below(), None) is not None:
@@ -230,7 +233,7 @@ class _S3(Store):
 class _Changed(Exception):
     """The object has another version than when it was listed."""
 
-    code = "PreconditionFailed"
+    status = 412
 
 
 class _Plugin(Store):
