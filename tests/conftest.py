@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.object_store import ObjectStore
 
 
 @pytest.fixture
@@ -33,3 +38,22 @@ def sample_case(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sample") / "case"
     write_sample(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def object_server() -> Iterator[str]:
+    """The address of a local server that speaks S3."""
+    pytest.importorskip("s3fs")
+    pytest.importorskip("moto")
+    from tests.object_store import served
+
+    with served() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def object_store(object_server: str, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """An S3 server without any bucket; the environment leads s3fs to it."""
+    from tests.object_store import fresh
+
+    return fresh(object_server, monkeypatch)

@@ -35,6 +35,7 @@ from clue_cli.commands.options import (
     listed_paths,
     moment,
     path,
+    path_or_url,
     synthetic_method,
 )
 from clue_cli.errors import ExitCode, ForgedFound, NothingToScanError, UsageError
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from clue_cli.evidence.selection import Selection
     from clue_cli.evidence.shard import Shard
     from clue_cli.records import RunRecord
+    from clue_cli.remote import Url
     from clue_cli.scan.calibration_file import Task
 
 _DEFAULT = ScanOptions()
@@ -64,11 +66,12 @@ def scan(
         ),
     ],
     paths: Annotated[
-        list[Path] | None,
+        list[Any] | None,  # of Path and Url: Typer knows no unions
         typer.Argument(
-            parser=path,
+            parser=path_or_url,
             metavar="PATH...",
-            help="Evidence to scan: files, folders and archives, in any combination.",
+            help="Evidence to scan: files, folders and archives, in any combination, also in stores such as "
+            "s3://BUCKET/PREFIX (needs the extra [bold]s3[/]).",
             show_default=False,
         ),
     ] = None,
@@ -402,7 +405,7 @@ def _hash_lists(**paths: Path | None) -> dict[str, Any]:
 
 
 def _execute(
-    paths: list[Path], out: Path, options: ScanOptions, *, quiet: bool, json_lines: bool, stop: threading.Event
+    paths: list[Path | Url], out: Path, options: ScanOptions, *, quiet: bool, json_lines: bool, stop: threading.Event
 ) -> RunRecord:
     # Heavy: only here, so that `clue --help` answers at once.
     from clue_cli.progress import ShownReporter

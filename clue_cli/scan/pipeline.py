@@ -24,10 +24,10 @@ from clue_cli.cluster import Cluster, ItemLost, Workers, connect
 from clue_cli.engine import Answer, Flow, Pending
 from clue_cli.errors import Aborted, ClueError, ExitCode, OutputError, UsageError
 from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Skipped, Unreadable
-from clue_cli.evidence.reader import read_item, sha256_file
+from clue_cli.evidence.reader import read_item, sha256_file, sha256_stream
 from clue_cli.evidence.sandbox.archives import ArchiveReader
 from clue_cli.evidence.selection import Selection
-from clue_cli.evidence.streams import ArchiveLimits, DecodeLimits
+from clue_cli.evidence.streams import ArchiveLimits, DecodeLimits, ReadFailure
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
 from clue_cli.machine import library_versions
 from clue_cli.networks import (
@@ -41,6 +41,7 @@ from clue_cli.networks import (
     networks_for,
 )
 from clue_cli.records import FailureCode, FailureRecord, FileIdentity, ImageRecord, ModelInfo, RunRecord, Step
+from clue_cli.remote import Url
 from clue_cli.report import write_report
 from clue_cli.results.folder import output_errors
 from clue_cli.results.record_log import ResumeIndex
@@ -68,6 +69,11 @@ from model.synthetic import Method
 WEAK_HASHES = (
     "The list of --known has MD5 or SHA-1 hashes. A file can be made that has the hash of a harmless one, and it is "
     "left out; a list of SHA-256 is safe from that."
+)
+
+ONE_VERSION = (
+    "Objects of a store were read once, in the version that its listing named, and were not compared again after the "
+    "scan as files on disk are."
 )
 
 
@@ -98,12 +104,12 @@ class InHand:
 
 
 def scan(
-    paths: list[Path], out: Path, options: ScanOptions, progress: Reporter, stop: threading.Event | None = None
+    paths: list[Path | Url], out: Path, options: ScanOptions, progress: Reporter, stop: threading.Event | None = None
 ) -> RunRecord:
     """Scan evidence and write the results folder.
 
     Args:
-        paths: files, folders and archives.
+        paths: files, folders and archives, also as URLs.
         out: the results folder.
         options: what the person chose.
         progress: receives the events.
@@ -114,6 +120,7 @@ def scan(
 
     Raises:
         NothingToScanError: a path does not exist.
+        RemoteError: a store cannot be reached.
         WeightsError: the model, or the method of the second question, is missing or damaged.
         UsageError: no such device; a calibration that cannot be used; evidence and results folder overlap.
         QueryError, BasesError: the query cannot be asked (`model.query.asked`).
@@ -143,7 +150,9 @@ def scan(
     asking: AbstractContextManager[tuple[Checkpoint, Query | None]] = nullcontext((checkpoint, None))
     if options.query is not None:
         asking = asked(checkpoint, options.query, progress)
-    with asking as (checkpoint, query), ResultStore(out, [*paths, *options.listed]) as store:
+    urls = [path for path in (*paths, *options.listed) if isinstance(path, Url)]
+    local = [path for path in (*paths, *options.listed) if isinstance(path, Path)]
+    with asking as (checkpoint, query), ResultStore(out, local) as store:
         number_format = str(dtype).removeprefix("torch.")
         log = RunLog(
             paths,
@@ -166,6 +175,7 @@ def scan(
             *(own_second.warnings(devices[0]) if own_second else ()),
             *uncalibrated_method(method),
             *([printable(checkpoint.note)] if checkpoint.note else []),
+            *([ONE_VERSION] if urls else []),
             *([WEAK_HASHES] if options.known and options.known.is_weak else []),
             *(query_warnings(query) if query else []),
         ]:
@@ -275,7 +285,7 @@ class _Scan:
 
     def __init__(
         self,
-        paths: list[Path],
+        paths: list[Path | Url],
         out: Path,
         options: ScanOptions,
         part: ScanPart,
@@ -334,14 +344,20 @@ class _Scan:
                 self._check_unchanged(archive.locator, archive.path, before)
 
     def _hash_archive(self, archive: ArchiveOpened) -> None:
-        if archive.path is None:
-            return
         try:
-            before = sha256_file(archive.path)
-        except OSError as error:
-            self.log.not_hashed(archive.locator, error.strerror or str(error))
+            if archive.open is not None:
+                with archive.open() as stream:
+                    before = sha256_stream(stream)
+            elif archive.path is None:
+                return
+            else:
+                before = sha256_file(archive.path)
+        except (OSError, ReadFailure) as error:
+            reason = error.message if isinstance(error, ReadFailure) else error.strerror or str(error)
+            self.log.not_hashed(archive.locator, reason.rstrip("."))
             return
-        self.archives.append((archive, before))
+        if archive.path is not None:
+            self.archives.append((archive, before))
         self.log.archive_hashed(archive.locator, before)
 
     def _read_one(self, item: Item, resume: ResumeIndex) -> Iterator[Read]:
