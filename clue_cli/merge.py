@@ -23,10 +23,12 @@ from clue_cli.errors import ExitCode, NothingToScanError, UsageError
 from clue_cli.evidence.shard import Shard
 from clue_cli.records import Counts, RunRecord
 from clue_cli.report import write_report
+from clue_cli.results.explanations import EXPLANATIONS
 from clue_cli.results.folder import output_errors
 from clue_cli.results.merging import MERGED, Found, MergedStore, Met, runs_in
 from clue_cli.results.reader import LOG, RUN, ResultsReader, read_run
 from clue_cli.results.record_log import Stamp
+from clue_cli.results.scan_store import SUMMARY
 from clue_cli.scan.run_log import counted_as, exit_code, now, skipped_in_words
 from clue_cli.terminal import counted, printable
 from model.reporter import Reporter
@@ -36,6 +38,9 @@ _INCOMPLETE = "Not everything was merged: "
 
 _LISTED = 1000
 """Most entries of a list in `run.json`."""
+
+_OF_RECORDS = ("images", "forged", "no_evidence", "inconclusive", "failures")
+"""The fields of `Counts` that count records, and that every version of clue writes."""
 
 _WALKING = (
     *("hidden", "follow_links", "include_results", "files_from_sha256", "include", "exclude", "since", "video"),
@@ -87,7 +92,7 @@ def merge(
         The run as `run.json` says it; it is `interrupted` if a scan did not finish, or a shard is missing.
 
     Raises:
-        NothingToScanError: a folder holds no results.
+        NothingToScanError: a folder holds no results, or those of a merge that did not finish.
         UsageError: other settings; shards that do not belong together; folders inside of one another.
         OutputError: the results cannot be written, or `out` holds something else.
     """
@@ -96,27 +101,34 @@ def merge(
     _check(sources)
     with MergedStore(out) as store:
         if store.earlier is not None and store.earlier.settings.get(MERGED) != "":
-            earlier = _Source(out)
+            earlier = _Source(out, target=True)
             _check([earlier, *sources])
         else:
             earlier = None
         merged = [*([earlier] if earlier else []), *sources]
         run = _begun(merged[0].latest, command_line)
-        problems = store.open(run, _stamp(run))
+        problems = store.open(run if earlier is None else earlier.as_running(), _stamp(run))
         if earlier is not None:
-            store.keep_earlier(earlier.met)
+            store.keep_earlier(earlier.met())
         reporter.stage("Merging", "records")
         for source in sources:
             with ResultsReader(source.folder) as reader:
                 if reader.damaged:
                     problems.append(f"{counted(reader.damaged, 'damaged line')} of {source.folder / LOG} left out.")
-                for number in store.add(reader, source.met):
-                    reporter.advance(number)
+                held: Counter[str] = Counter()
+                for records, met in store.add(reader, source.met()):
+                    held.update(name for record in records if met for name in counted_as(record))
+                    reporter.advance(len(records))
                     if stop.is_set():
                         reporter.finish()
                         return run.model_copy(update={"status": "interrupted", "exit_code": int(ExitCode.INTERRUPTED)})
+            problems += source.not_as_counted(held)
             store.add_runs(source.folder)
-            store.add_explanations(source.folder)
+        if _was_cut_short(store.earlier) and (left := store.not_met()):
+            problems.append(
+                f"An earlier merge into {out} did not finish: {counted(left, 'record')} there of folders that were not "
+                "merged again, or of evidence that their scans did not meet, are kept and not counted."
+            )
         run = _merged(run, merged, store, problems)
         run = store.finish(run)
         with output_errors(out):
@@ -128,15 +140,19 @@ def merge(
 class _Source:
     """A results folder, and the runs whose results it holds.
 
+    Args:
+        folder: the folder.
+        target: whether it is the one that others are added to, so that an earlier merge may go on.
+
     Attributes:
         folder: the folder.
         latest: its `run.json`.
         parts: its latest run, and those of other shards that wrote there before; of a merge the runs that it joined.
-        met: whether these runs met the evidence of a record.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, target: bool = False) -> None:
         self.folder = folder
+        _check_entries(folder)
         with output_errors(folder):
             runs = list(runs_in(folder))
             latest = read_run(folder / RUN)
@@ -146,6 +162,8 @@ class _Source:
                 raise NothingToScanError(message, "Repeat that scan, which reuses the results that are there.")
             message = f"There are no results of clue scan in {folder}."
             raise NothingToScanError(message, "Name folders that --out of a scan wrote.")
+        if _was_cut_short(latest) and not target:
+            raise NothingToScanError(f"The merge in {folder} did not finish.", "Repeat that merge, then this one.")
         self.latest = latest
         by_id = {run.run_id: run for run in runs}
         if MERGED in latest.settings:
@@ -153,12 +171,53 @@ class _Source:
             if missing := [run_id for run_id in joined if run_id not in by_id]:
                 message = f"{folder / 'runs'} lacks {counted(len(missing), 'run')} of a merge, such as {missing[0]}."
                 raise NothingToScanError(message, "Merge the folders of its scans again.")
-            chosen = [by_id[run_id] for run_id in joined]
+            chosen, continued = [by_id[run_id] for run_id in joined], set()
         else:
-            former = {str(run.settings["shard"]): run for run in runs[1:] if _is_other_shard(run, latest)}
+            others = [run for run in runs[1:] if _is_other_shard(run, latest)]
+            former = {str(run.settings["shard"]): run for run in others}
             chosen = [latest, *former.values()]  # of each shard its latest run
+            continued = {run.run_id for run in others}
         self.parts = [Part(folder, run, _shard(folder, run)) for run in chosen]
-        self.met = Met(latest, frozenset(run.run_id for run in chosen))
+        self._run_ids = frozenset(continued | {run.run_id for run in chosen})
+
+    def met(self) -> Met:
+        """Whether these runs met the evidence of a record."""
+        return Met(self.folder, self.latest, self._run_ids)
+
+    def as_running(self) -> RunRecord:
+        """The run while others are added to the folder."""
+        settings = self.latest.settings | {MERGED: " ".join(part.run.run_id for part in self.parts)}
+        return self.latest.model_copy(update={"status": "running", "settings": settings})
+
+    def not_as_counted(self, held: Counter[str]) -> list[str]:
+        """In words, whether the log holds other records than `run.json` counts: lines were lost, or added.
+
+        Args:
+            held: how many records were met, by the fields of `Counts`.
+        """
+        runs = [self.latest] if MERGED in self.latest.settings else [part.run for part in self.parts]
+        if any(run.status not in ("finished", "interrupted") for run in runs):
+            return []
+        # A file that changed during the scan can have failed twice, and has one record.
+        names = [name for name in _OF_RECORDS if name != "failures" or all(run.evidence_unchanged for run in runs)]
+        said = {name: sum(getattr(run.counts, name) for run in runs) for name in names}
+        differ = [f"{name} {held[name]:,} of {said[name]:,}" for name in names if held[name] != said[name]]
+        where = f"{self.folder / LOG} does not hold the records that {RUN} counts"
+        return [f"{where}: {', '.join(differ)}. Lines were lost, or written by something else."] if differ else []
+
+
+def _was_cut_short(run: RunRecord | None) -> bool:
+    return run is not None and MERGED in run.settings and run.status == "running"
+
+
+def _check_entries(folder: Path) -> None:
+    """Raise NothingToScanError if what is read lies elsewhere: whoever made the folder could have it read anything."""
+    for name in (RUN, LOG, EXPLANATIONS, SUMMARY, "runs"):
+        if (folder / name).is_symlink():
+            raise NothingToScanError(
+                f"{folder / name} is a symbolic link; clue writes none into a results folder.",
+                "Copy what it points to in its place, if you know where it comes from.",
+            )
 
 
 def _is_other_shard(run: RunRecord, latest: RunRecord) -> bool:
@@ -372,7 +431,14 @@ def _in_words(found: Found) -> list[str]:
             "again.",
             found.missing,
         ),
-        ("Masks left out because they have not the size of their image: {}.", found.wrong_masks),
+        (
+            "Pictures left out because they are damaged, or have not the size of their image: {}. A scan into the merged "
+            "folder makes them again.",
+            found.broken,
+        ),
+        ("Pictures left out because the record names those of another image: {}.", found.foreign),
+        ("Verdict files that said something else than the record, written again from the record: {}.", found.altered),
+        ("Records of another model than their run names, kept and not counted: {}.", found.other_models),
     )
     return [text.format(f"{noted.count:,}, such as {noted}") for text, noted in words if noted.count]
 

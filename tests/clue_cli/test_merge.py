@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ from clue_cli.app import run as clue
 from clue_cli.errors import ExitCode, NothingToScanError, OutputError, UsageError
 from clue_cli.evidence.shard import Shard
 from clue_cli.merge import merge
-from clue_cli.records import FailureCode, FailureRecord, ImageRecord, RunRecord, Verdict
+from clue_cli.records import Counts, FailureCode, FailureRecord, ImageRecord, RunRecord, Verdict
 from clue_cli.results import merging
 from clue_cli.results.explanations import EXPLANATIONS, Explanation, ExplanationLog, record_digest
 from clue_cli.results.folder import ResultsFolder
 from clue_cli.results.reader import ResultsReader
 from clue_cli.results.scan_store import ResultStore
 from clue_cli.scan import ScanOptions, pipeline
+from clue_cli.scan.run_log import counted_as
 from model.reporter import SILENT
 from tests.clue_cli.results import made
 from tests.clue_cli.results.made import OTHER_SHA, failure, identity, image, put
@@ -43,10 +45,11 @@ def results(folder: Path, *records: Record, status: Any = "finished", **changes:
         settings = {**options.settings(), **({"shard": shard} if shard else {})}
         run = made.run(settings=settings, model={"name": "mini", "digest": made.MODEL, "dtype": "float32"}, **changes)
         store.begin(run, stamp)
+        counts = Counter(name for record in records for name in counted_as(record))
         for record in records:
             put(store, record) if isinstance(record, ImageRecord) else store.write_failure(record)
         if status != "running":
-            store.finish(run.model_copy(update={"status": status}))
+            store.finish(run.model_copy(update={"status": status, "counts": Counts(**counts)}))
     return folder
 
 
@@ -198,7 +201,7 @@ def test_a_record_cannot_fetch_other_files(name: str, tmp_path: Path) -> None:
     log = one / "records.jsonl"
     log.write_text(log.read_text().replace(record.outputs.mask, name))
     run = joined(tmp_path / "out", one)
-    assert "missing in the results folder that names them: 1, such as e/a.jpg (mask)" in words(run)
+    assert "names those of another image: 1, such as e/a.jpg (mask)" in words(run)
     assert not list((tmp_path / "out" / "masks").rglob("*.png"))
     assert len(records(tmp_path / "out")) == 1  # what was found is not lost
 
@@ -214,7 +217,7 @@ def test_damage_is_told(tmp_path: Path) -> None:
         log.write(b"{damaged}\n")
     run = joined(tmp_path / "out", one)
     assert "such as e/a.jpg (mask)" in words(run)
-    assert "not the size of their image: 1, such as e/b.jpg" in words(run)
+    assert "not the size of their image: 1, such as e/b.jpg (mask)" in words(run)
     assert "1 damaged line of" in words(run)
     assert run.counts.images == 3
 
