@@ -24,7 +24,7 @@ from clue_cli.evidence.item import ArchiveOpened, Item, Skipped, Unreadable
 from clue_cli.evidence.locator import UniqueNames, escape_name
 from clue_cli.evidence.sandbox.archives import ArchiveReader
 from clue_cli.evidence.selection import Selection
-from clue_cli.evidence.shard import LARGEST_WHOLE, Shard
+from clue_cli.evidence.shard import LARGEST_WHOLE, Listing, Shard
 from clue_cli.evidence.streams import ArchiveLimits, HeadedStream, ReadFailure, failure_from
 from clue_cli.records import FailureCode, Step
 
@@ -43,6 +43,7 @@ class WalkOptions:
         selection: which files.
         limits: what one archive may cost.
         shard: of the evidence; None: all of it.
+        listing: of a shard: notes the files of all shards.
     """
 
     hidden: bool = False
@@ -54,6 +55,7 @@ class WalkOptions:
     selection: Selection = field(default_factory=Selection)
     limits: ArchiveLimits = field(default_factory=ArchiveLimits)
     shard: Shard | None = None
+    listing: Listing | None = None
 
 
 def check_paths(paths: Sequence[Path]) -> None:
@@ -148,8 +150,10 @@ class _Walk:
 
     def _is_mine(self, locator: str) -> bool:
         shard = self._options.shard
-        key_start = len(self._root) if self._alone else 0
-        return shard is None or shard.holds(locator[key_start:], divided=self._divided)
+        return shard is None or shard.holds(self._key(locator), divided=self._divided)
+
+    def _key(self, locator: str) -> str:
+        return locator[len(self._root) :] if self._alone else locator
 
     def _events(self, path: Path, locator: str, name: str) -> Iterator[Event]:
         try:
@@ -231,6 +235,8 @@ class _Walk:
         return file_id == (status.st_dev, status.st_ino)
 
     def _file(self, path: Path, locator: str, name: str, size: int) -> Iterator[Event]:
+        if self._options.listing is not None:
+            self._options.listing.add(self._key(locator), size)
         dividing = size > LARGEST_WHOLE or (self._alone and locator == self._root)
         if not dividing and not self._is_mine(locator):
             return

@@ -157,7 +157,7 @@ class MergedStore(ResultStore):
             renamed: dict[str, Explained] = {}
             for _, group in groupby(source.records(), key=lambda record: record.locator):
                 records = list(group)
-                was_met = all([met(record) for record in records]) and not self._are_of_other_model(records)
+                was_met = all(map(met, records)) and not self._are_of_other_model(records)
                 locator = self._place(source.path, records, was_met)
                 if theirs is not None:
                     renamed |= self._explained(theirs, records, locator)

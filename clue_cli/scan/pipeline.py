@@ -24,6 +24,7 @@ from clue_cli.evidence.reader import read_item, sha256_file
 from clue_cli.evidence.sandbox.archives import ArchiveReader
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.selection import Selection
+from clue_cli.evidence.shard import Listing
 from clue_cli.evidence.streams import ArchiveLimits, DecodeLimits
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
 from clue_cli.machine import library_versions
@@ -249,6 +250,7 @@ class _Scan:
     def read(self) -> Iterator[Encoded]:
         """Walk the evidence, read every file once, and send on what is a picture and not known yet."""
         resume = self.store.resume(retry_failed=self.options.retry_failed)
+        listing = None if self.options.shard is None else Listing()
         options = WalkOptions(
             hidden=self.options.hidden,
             follow_links=self.options.follow_links,
@@ -259,6 +261,7 @@ class _Scan:
             selection=self.options.selection or Selection(),
             limits=ArchiveLimits(video_step=self.options.video),
             shard=self.options.shard,
+            listing=listing,
         )
         for thing in walk(self.paths, options, self.reader, self.options.listed):
             if self.stop.is_set() or self.flow.failed:
@@ -278,6 +281,8 @@ class _Scan:
                 self.log.found()
                 yield from self._read_one(thing, resume)
         self.log.found_all()
+        if listing is not None:
+            self.log.listed(listing)
         for archive, before in self.archives:
             if archive.path is not None and not self.flow.failed:
                 self._check_unchanged(archive.locator, archive.path, before)
