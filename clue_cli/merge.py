@@ -13,14 +13,17 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from clue_cli import __version__
 from clue_cli.errors import ExitCode
 from clue_cli.evidence.shard import LISTING
+from clue_cli.explaining.check import refusals
+from clue_cli.explaining.given import given
 from clue_cli.merge_sources import Part, Setting, Source, check, distinct, was_cut_short, without_overlaps
-from clue_cli.records import Counts, RunRecord
+from clue_cli.records import Counts, ImageRecord, RunRecord
 from clue_cli.report import write_report
 from clue_cli.results.folder import output_errors
 from clue_cli.results.merging import MERGED, Found, MergedStore
@@ -81,7 +84,7 @@ def merge(
                 if reader.damaged:
                     problems.append(f"{counted(reader.damaged, 'damaged line')} of {source.folder / LOG} left out.")
                 held: Counter[str] = Counter()
-                for records, met in store.add(reader, source.met()):
+                for records, met in store.add(reader, source.met(), partial(_refusals, source.latest)):
                     held.update(name for record in records if met for name in counted_as(record))
                     reporter.advance(len(records))
                     if stop.is_set():
@@ -179,6 +182,10 @@ def _merged(run: RunRecord, sources: Sequence[Source], store: MergedStore, probl
     )
 
 
+def _refusals(run: RunRecord, record: ImageRecord, text: str) -> list[str]:
+    return refusals(text, given(record, run))
+
+
 def _counts(store: MergedStore, runs: Sequence[RunRecord]) -> Counts:
     counts: Counter[str] = Counter()
     for record in store.met_records():
@@ -218,6 +225,7 @@ def _in_words(found: Found) -> list[str]:
         ),
         ("Pictures left out because the record names those of another image: {}.", found.foreign),
         ("Verdict files that said something else than the record, written again from the record: {}.", found.altered),
+        ("Explanations that do not pass the check, and are not shown: {}.", found.lies),
         ("Records of another model than their run names, kept and not counted: {}.", found.other_models),
     )
     return [text.format(f"{noted.count:,}, such as {noted}") for text, noted in words if noted.count]

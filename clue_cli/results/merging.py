@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -39,11 +39,20 @@ from clue_cli.results.summary import MetRows
 from clue_cli.results.whole_pictures import is_whole_jpeg, whole_png_size
 
 Record = ImageRecord | FailureRecord
-Explained = dict[str, str]
-"""The fields of an explanation that name its record."""
+Refusals = Callable[[ImageRecord, str], list[str]]
+"""Why a text about a record may not be shown; nothing if it may."""
 
 MERGED = "merged_runs"
 """The setting of a merge's `run.json` that names the runs whose results it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A record that has explanations: its locator and digest here, and why those are refused that are, by their key."""
+
+    locator: str
+    digest: str
+    lies: dict[str, list[str]]
 
 
 @dataclass(slots=True)
@@ -75,6 +84,7 @@ class Found:
         foreign: images whose record names the picture of another one.
         broken: images of which a picture is not whole, or has not the size of its image.
         altered: images of which the verdict's file says something else than the record.
+        lies: images with an explanation that does not pass the check.
         other_models: records of another model than that of the run.
     """
 
@@ -85,6 +95,7 @@ class Found:
     foreign: Noted = field(default_factory=Noted)
     broken: Noted = field(default_factory=Noted)
     altered: Noted = field(default_factory=Noted)
+    lies: Noted = field(default_factory=Noted)
     other_models: Noted = field(default_factory=Noted)
 
 
@@ -140,8 +151,13 @@ class MergedStore(ResultStore):
             if all(map(met, group)):
                 self._open_log.keep(locator)
 
-    def add(self, source: ResultsReader, met: Met) -> Iterator[tuple[list[Record], bool]]:
+    def add(self, source: ResultsReader, met: Met, refusals: Refusals) -> Iterator[tuple[list[Record], bool]]:
         """Add the records of a folder with their pictures and explanations.
+
+        Args:
+            source: the folder.
+            met: whether its runs met a record.
+            refusals: the check of explanations.
 
         Yields:
             The records of each file as they are in the folder, and whether its runs met the file.
@@ -154,16 +170,16 @@ class MergedStore(ResultStore):
                 theirs = explanations_in(source.path)
                 if theirs is not None:
                     stack.enter_context(theirs)
-            renamed: dict[str, Explained] = {}
+            taken: dict[str, Explained] = {}
             for _, group in groupby(source.records(), key=lambda record: record.locator):
                 records = list(group)
                 was_met = all(map(met, records)) and not self._are_of_other_model(records)
                 locator = self._place(source.path, records, was_met)
                 if theirs is not None:
-                    renamed |= self._explained(theirs, records, locator)
+                    taken |= self._explained(theirs, records, locator, refusals)
                 yield records, was_met
             if theirs is not None:
-                self._add_explanations(theirs, renamed)
+                self._add_explanations(theirs, taken)
 
     def _are_of_other_model(self, group: list[Record]) -> bool:
         for record in group:
@@ -172,22 +188,37 @@ class MergedStore(ResultStore):
                 return True
         return False
 
-    def _explained(self, theirs: ExplanationLog, group: list[Record], locator: str) -> dict[str, Explained]:
-        """Digests of the records that have explanations and are here under another name; by what they were."""
-        renamed: dict[str, Explained] = {}
-        for record in group:
-            if isinstance(record, ImageRecord) and theirs.explains(before := record_digest(record)):
-                for ours in self._open_log.current(locator):
-                    if isinstance(ours, ImageRecord) and _said([ours]) == _said([record]):
-                        renamed[before] = {"locator": locator, "record": record_digest(ours)}
-        return renamed
+    def _explained(
+        self, theirs: ExplanationLog, group: list[Record], locator: str, refusals: Refusals
+    ) -> dict[str, Explained]:
+        """How the explanations of a file's records are taken over, by the digests of these records.
 
-    def _add_explanations(self, theirs: ExplanationLog, renamed: Mapping[str, Explained]) -> None:
+        One that passed the check must pass it again: the file may have been written by anybody.
+        """
+        found: dict[str, Explained] = {}
+        for record in group:
+            if not isinstance(record, ImageRecord) or not theirs.explains(before := record_digest(record)):
+                continue
+            here = self._open_log.current(locator)
+            same = [ours for ours in here if isinstance(ours, ImageRecord) and _said([ours]) == _said([record])]
+            lies = {one.key: why for one in theirs.accepted(record) if (why := refusals(record, one.text or ""))}
+            if lies:
+                self.found.lies.add(record.locator)
+            found[before] = Explained(locator, record_digest(same[0]) if same else before, lies)
+        return found
+
+    def _add_explanations(self, theirs: ExplanationLog, taken: Mapping[str, Explained]) -> None:
         with output_errors(self.out / EXPLANATIONS), ExplanationLog(self.out / EXPLANATIONS) as ours:
             for explanation in theirs.entries():
-                taken = explanation.model_copy(update=renamed.get(explanation.record, {}))
-                if ours.last(taken.record, taken.key) is None:
-                    ours.append(taken)
+                if (about := taken.get(explanation.record)) is None:
+                    continue  # about no record of that folder: a lie about those of others, or history
+                change: dict[str, object] = {"locator": about.locator, "record": about.digest}
+                if explanation.status == "accepted" and (why := about.lies.get(explanation.key)):
+                    change |= {"status": "discarded", "reasons": why}
+                explanation = explanation.model_copy(update=change)
+                known = ours.last(explanation.record, explanation.key)
+                if known is None or (explanation.status == "accepted" != known.status):
+                    ours.append(explanation)
 
     def add_runs(self, source: Path) -> None:
         """Keep the runs of a folder in `runs/`: records refer to them.

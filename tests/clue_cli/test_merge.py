@@ -73,7 +73,7 @@ def explanation_of(record: ImageRecord) -> Explanation:
         sha256=record.file.sha256,
         settings_digest=record.settings_digest,
         status="accepted",
-        text="One region.",
+        text="The verdict is forged.",
         model="m",
         model_digest=made.MODEL,
         request_sha256=made.SHA,
@@ -489,7 +489,9 @@ class TestNothingIsLostOrDoubled:
             with ExplanationLog(tmp_path / "out" / EXPLANATIONS, read_only=True) as log:
                 taken = records(tmp_path / "out")["e/a.jpg~2", 0]
                 assert isinstance(taken, ImageRecord)
-                assert [(one.locator, one.text) for one in log.accepted(taken)] == [(taken.locator, "One region.")]
+                assert [(one.locator, one.text) for one in log.accepted(taken)] == [
+                    (taken.locator, "The verdict is forged.")
+                ]
                 assert len(list(log.entries())) == 1
 
 
@@ -575,6 +577,23 @@ class TestADoctoredFolder:
         with ResultsReader(one) as reader:
             assert reader.damaged == 1
         assert {locator for locator, _ in records(one)} == {"e/a.jpg", "e/b.jpg"}
+
+    def test_explanations_that_lie(self, tmp_path: Path) -> None:
+        one = results(tmp_path / "1", image("e/a.jpg"))
+        two = results(tmp_path / "2", image("e/b.jpg", verdict=Verdict.NO_EVIDENCE))
+        first, second = (next(iter(records(folder).values())) for folder in (one, two))
+        assert isinstance(first, ImageRecord)
+        assert isinstance(second, ImageRecord)
+        with ExplanationLog(one / EXPLANATIONS) as log:
+            log.append(explanation_of(first))
+            log.append(explanation_of(first).model_copy(update={"text": "It is real.", "request_sha256": OTHER_SHA}))
+            log.append(explanation_of(second))  # of no record of that folder, and a lie
+        run = joined(tmp_path / "out", one, two)
+        assert "do not pass the check, and are not shown: 1, such as e/a.jpg" in words(run)
+        with ExplanationLog(tmp_path / "out" / EXPLANATIONS, read_only=True) as log:
+            assert [one.text for one in log.accepted(first)] == ["The verdict is forged."]
+            assert log.accepted(second) == []
+            assert [one.status for one in log.entries()] == ["accepted", "discarded"]
 
 
 class TestApart:
