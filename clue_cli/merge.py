@@ -8,27 +8,29 @@ are no pictures, are sums over the runs, of which each shard, or each list of pa
 
 from __future__ import annotations
 
-import os
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path, PurePath
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from clue_cli import __version__
-from clue_cli.errors import ExitCode, NothingToScanError, UsageError
-from clue_cli.evidence.shard import Shard
-from clue_cli.records import Counts, RunRecord
+from clue_cli.errors import ExitCode
+from clue_cli.evidence.shard import LISTING
+from clue_cli.explaining.check import refusals
+from clue_cli.explaining.given import given
+from clue_cli.merge_sources import Part, Setting, Source, check, distinct, was_cut_short, without_overlaps
+from clue_cli.records import Counts, ImageRecord, RunRecord
 from clue_cli.report import write_report
 from clue_cli.results.folder import output_errors
-from clue_cli.results.merging import MERGED, Found, MergedStore, Met, runs_in
-from clue_cli.results.reader import LOG, RUN, ResultsReader, read_run
+from clue_cli.results.merging import MERGED, Found, MergedStore
+from clue_cli.results.reader import LOG, ResultsReader
 from clue_cli.results.record_log import Stamp
 from clue_cli.scan.run_log import counted_as, exit_code, now, skipped_in_words
-from clue_cli.terminal import counted, printable
+from clue_cli.terminal import counted
 from model.reporter import Reporter
 
 _INCOMPLETE = "Not everything was merged: "
@@ -36,35 +38,6 @@ _INCOMPLETE = "Not everything was merged: "
 
 _LISTED = 1000
 """Most entries of a list in `run.json`."""
-
-_WALKING = (
-    *("hidden", "follow_links", "include_results", "files_from_sha256", "include", "exclude", "since", "video"),
-    *("known_sha256", "alert_sha256"),
-)
-"""Settings that say which files a scan examines; a result does not depend on them."""
-
-Setting = str | int | float | bool | None
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One run of a scan whose results are merged.
-
-    Attributes:
-        folder: where they are.
-        run: its `run.json`.
-        shard: the part of the evidence; `1/1` for all of it.
-    """
-
-    folder: Path
-    run: RunRecord
-    shard: Shard
-
-    @property
-    def files(self) -> tuple[Hashable, ...]:
-        """Equal for two runs of the same shard, or of the same paths."""
-        evidence = tuple(self.run.evidence) if self.shard.count == 1 else ()
-        return self.shard, evidence, *_walking(self.run)
 
 
 def merge(
@@ -87,181 +60,49 @@ def merge(
         The run as `run.json` says it; it is `interrupted` if a scan did not finish, or a shard is missing.
 
     Raises:
-        NothingToScanError: a folder holds no results.
+        NothingToScanError: a folder holds no results, or those of a merge that did not finish.
         UsageError: other settings; shards that do not belong together; folders inside of one another.
         OutputError: the results cannot be written, or `out` holds something else.
     """
     stop = stop or threading.Event()
-    sources = [_Source(folder) for folder in _apart(folders, out)]
-    _check(sources)
+    sources = [Source(folder) for folder in distinct(folders, out)]
+    check(sources)
     with MergedStore(out) as store:
         if store.earlier is not None and store.earlier.settings.get(MERGED) != "":
-            earlier = _Source(out)
-            _check([earlier, *sources])
+            earlier = Source(out, target=True)
+            check([earlier, *sources])
         else:
             earlier = None
         merged = [*([earlier] if earlier else []), *sources]
         run = _begun(merged[0].latest, command_line)
-        problems = store.open(run, _stamp(run))
+        problems = store.open(run if earlier is None else earlier.as_running(), _stamp(run))
         if earlier is not None:
-            store.keep_earlier(earlier.met)
+            store.keep_earlier(earlier.met())
         reporter.stage("Merging", "records")
         for source in sources:
             with ResultsReader(source.folder) as reader:
                 if reader.damaged:
                     problems.append(f"{counted(reader.damaged, 'damaged line')} of {source.folder / LOG} left out.")
-                for number in store.add(reader, source.met):
-                    reporter.advance(number)
+                held: Counter[str] = Counter()
+                for records, met in store.add(reader, source.met(), partial(_refusals, source.latest)):
+                    held.update(name for record in records if met for name in counted_as(record))
+                    reporter.advance(len(records))
                     if stop.is_set():
                         reporter.finish()
                         return run.model_copy(update={"status": "interrupted", "exit_code": int(ExitCode.INTERRUPTED)})
+            problems += source.not_as_counted(held)
             store.add_runs(source.folder)
-            store.add_explanations(source.folder)
+        if was_cut_short(store.earlier) and (left := store.not_met()):
+            problems.append(
+                f"An earlier merge into {out} did not finish: {counted(left, 'record')} there of folders that were not "
+                "merged again, or of evidence that their scans did not meet, are kept and not counted."
+            )
         run = _merged(run, merged, store, problems)
         run = store.finish(run)
         with output_errors(out):
             write_report(out, run, store.records())
     reporter.finish()
     return run
-
-
-class _Source:
-    """A results folder, and the runs whose results it holds.
-
-    Attributes:
-        folder: the folder.
-        latest: its `run.json`.
-        parts: its latest run, and those of other shards that wrote there before; of a merge the runs that it joined.
-        met: whether these runs met the evidence of a record.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        with output_errors(folder):
-            runs = list(runs_in(folder))
-            latest = read_run(folder / RUN)
-        if latest is None:
-            if (folder / LOG).is_file():
-                message = f"{folder / RUN} is missing or damaged: the settings of these results are not known."
-                raise NothingToScanError(message, "Repeat that scan, which reuses the results that are there.")
-            message = f"There are no results of clue scan in {folder}."
-            raise NothingToScanError(message, "Name folders that --out of a scan wrote.")
-        self.latest = latest
-        by_id = {run.run_id: run for run in runs}
-        if MERGED in latest.settings:
-            joined = str(latest.settings[MERGED]).split()
-            if missing := [run_id for run_id in joined if run_id not in by_id]:
-                message = f"{folder / 'runs'} lacks {counted(len(missing), 'run')} of a merge, such as {missing[0]}."
-                raise NothingToScanError(message, "Merge the folders of its scans again.")
-            chosen = [by_id[run_id] for run_id in joined]
-        else:
-            former = {str(run.settings["shard"]): run for run in runs[1:] if _is_other_shard(run, latest)}
-            chosen = [latest, *former.values()]  # of each shard its latest run
-        self.parts = [Part(folder, run, _shard(folder, run)) for run in chosen]
-        self.met = Met(latest, frozenset(run.run_id for run in chosen))
-
-
-def _is_other_shard(run: RunRecord, latest: RunRecord) -> bool:
-    shard, own = run.settings.get("shard"), latest.settings.get("shard")
-    return None not in (shard, own) and shard != own and run.settings_digest == latest.settings_digest
-
-
-def _shard(folder: Path, run: RunRecord) -> Shard:
-    try:
-        return Shard.parse(str(run.settings.get("shard", "1/1")))
-    except ValueError as error:
-        raise NothingToScanError(f"A run in {folder} names no shard: {error}.") from error
-
-
-def _check(sources: Sequence[_Source]) -> None:
-    parts = [part for source in sources for part in source.parts]
-    _check_settings(parts)
-    _check_shards([part for part in parts if part.shard.count > 1])
-
-
-def _apart(folders: Sequence[Path], out: Path) -> list[Path]:
-    """The folders, each once, without `out`."""
-    found: dict[str, Path] = {os.path.realpath(folder): folder for folder in folders}
-    target = Path(os.path.realpath(out))
-    found.pop(str(target), None)
-    for real, folder in found.items():
-        if target.is_relative_to(real) or Path(real).is_relative_to(target):
-            raise UsageError(f"Of {out} and {folder}, one lies in the other.", "Choose another folder with --out.")
-    if not found:
-        raise UsageError(f"There is nothing to merge into {out}.", "Name at least one other results folder.")
-    return list(found.values())
-
-
-def _check_settings(parts: Sequence[Part]) -> None:
-    first = parts[0]
-    for part in parts[1:]:
-        if part.run.settings_digest != first.run.settings_digest:
-            differ = "; ".join(_differences(first.run, part.run)) or "a setting that run.json does not show"
-            raise UsageError(
-                f"{first.folder} and {part.folder} were scanned with different settings: {differ}.",
-                "Results of different settings cannot be compared. Scan one of them again with the settings of the "
-                "other, or merge them into folders of their own.",
-            )
-
-
-def _differences(one: RunRecord, other: RunRecord) -> Iterator[str]:
-    def said(run: RunRecord) -> dict[str, object]:
-        facts: dict[str, object] = {"version": run.version, **run.settings}
-        facts |= {name: run.model.get(name) for name in ("digest", "dtype", "device", "calibration_sha256")}
-        return facts | {"synthetic": None if run.synthetic is None else run.synthetic.digest}
-
-    left, right = said(one), said(other)
-    # Where results do not depend on the words, but on the files behind them, their digests differ.
-    passing = {*_WALKING, "shard", MERGED, "model", "calibration", "known", "alert", "batch", "files_from"}
-    for name in dict.fromkeys([*left, *right]):
-        if name not in passing and left.get(name) != right.get(name):
-            yield f"{printable(name)} {printable(str(left.get(name)))} and {printable(str(right.get(name)))}"
-
-
-def _check_shards(shards: Sequence[Part]) -> None:
-    """Raise UsageError if shards are not of one and the same division of the evidence."""
-    advice = "Merge the shards of each scan into a folder of their own first."
-    for part in shards[1:]:
-        first, both = shards[0], f"{shards[0].folder} and {part.folder}"
-        if part.shard.count != first.shard.count:
-            raise UsageError(f"{both} are of {first.shard.count} and of {part.shard.count} shards.", advice)
-        ours, theirs = _walking(first.run), _walking(part.run)
-        if differ := [name for name, one, other in zip(_WALKING, ours, theirs, strict=True) if one != other]:
-            raise UsageError(f"{both} are shards of scans with different options: {', '.join(differ)}.", advice)
-        # The name of a single path does not matter; see `evidence.shard`.
-        if len(first.run.evidence) != len(part.run.evidence) or (
-            len(first.run.evidence) > 1 and _names(first.run) != _names(part.run)
-        ):
-            raise UsageError(f"{both} are shards of scans of different paths.", advice)
-
-
-def _walking(run: RunRecord) -> list[Setting]:
-    return [run.settings.get(name) for name in _WALKING]
-
-
-def _names(run: RunRecord) -> list[str]:
-    return [PurePath(path.replace("\\", "/")).name for path in run.evidence]
-
-
-def _without_overlaps(parts: Iterable[Part]) -> list[Part]:
-    """The runs whose sums count: each once, of each shard the finished and latest one.
-
-    Two runs of everything may have met other files under the same paths: only an unfinished one gives way to another.
-    """
-    once = {part.run.run_id: part for part in parts}.values()
-    finished = {part.files for part in once if part.run.status == "finished"}
-    taken: dict[tuple[Hashable, ...], Part] = {}
-    for part in sorted(once, key=_order):
-        if part.shard.count > 1 or part.run.status != "finished":
-            if part.shard.count > 1 or part.files not in finished:
-                taken[part.files] = part
-        else:
-            taken[part.run.run_id,] = part
-    return list(taken.values())
-
-
-def _order(part: Part) -> tuple[bool, str]:
-    return part.run.status == "finished", part.run.run_id
 
 
 def _stamp(run: RunRecord) -> Stamp:
@@ -285,21 +126,22 @@ def _begun(first: RunRecord, command_line: Sequence[str]) -> RunRecord:
     )
 
 
-def _merged(run: RunRecord, sources: Sequence[_Source], store: MergedStore, problems: list[str]) -> RunRecord:
+def _merged(run: RunRecord, sources: Sequence[Source], store: MergedStore, problems: list[str]) -> RunRecord:
     """`run.json` of the merge, as one scan would have written it."""
     parts = [part for source in sources for part in source.parts]
-    taken = _without_overlaps(parts)
+    taken = without_overlaps(parts)
     runs = [part.run for part in taken]
     counts = _counts(store, runs)
     skipped = _sums(one.skipped for one in runs)
     settings: dict[str, Setting] = _joined([one.settings for one in runs])
-    settings.pop("shard", None)
+    for name in ("shard", *LISTING):
+        settings.pop(name, None)
     settings[MERGED] = " ".join(one.run_id for one in runs)
     unfinished = [f"the scan in {part.folder} did not finish." for part in taken if part.run.status != "finished"]
     if absent := _absent(taken):
         settings["shard"] = f"all of {max(part.shard.count for part in taken)} but {absent}"
         unfinished.append(f"there are no results of {absent}.")
-    problems = [*problems, *_in_words(store.found), *_archives_that_differ(parts)]
+    problems = [*problems, *_in_words(store.found), *_archives_that_differ(parts), *_listings_that_differ(taken)]
     if store.found.repeated.count and len(taken) == len({part.run.run_id for part in parts}):
         problems.append(
             f"{counted(store.found.repeated.count, 'file')} had records in several folders. Each was merged once, but "
@@ -340,6 +182,10 @@ def _merged(run: RunRecord, sources: Sequence[_Source], store: MergedStore, prob
     )
 
 
+def _refusals(run: RunRecord, record: ImageRecord, text: str) -> list[str]:
+    return refusals(text, given(record, run))
+
+
 def _counts(store: MergedStore, runs: Sequence[RunRecord]) -> Counts:
     counts: Counter[str] = Counter()
     for record in store.met_records():
@@ -372,7 +218,15 @@ def _in_words(found: Found) -> list[str]:
             "again.",
             found.missing,
         ),
-        ("Masks left out because they have not the size of their image: {}.", found.wrong_masks),
+        (
+            "Pictures left out because they are damaged, or have not the size of their image: {}. A scan into the "
+            "merged folder makes them again.",
+            found.broken,
+        ),
+        ("Pictures left out because the record names those of another image: {}.", found.foreign),
+        ("Verdict files that said something else than the record, written again from the record: {}.", found.altered),
+        ("Explanations that do not pass the check, and are not shown: {}.", found.lies),
+        ("Records of another model than their run names, kept and not counted: {}.", found.other_models),
     )
     return [text.format(f"{noted.count:,}, such as {noted}") for text, noted in words if noted.count]
 
@@ -384,6 +238,24 @@ def _archives_that_differ(parts: Sequence[Part]) -> Iterator[str]:
             known, folder = seen.setdefault(locator, (sha256, part.folder))
             if known != sha256:
                 yield f"The archive {locator} had other content in {part.folder} than in {folder}."
+
+
+def _listings_that_differ(parts: Sequence[Part]) -> Iterator[str]:
+    """What the shards of one scan say of the files that they listed, if it is not the same."""
+    by_listing: dict[object, Part] = {}
+    for part in parts:
+        if part.shard.count > 1 and (listing := part.run.settings.get(LISTING[1])) is not None:
+            by_listing.setdefault(listing, part)
+    if len(by_listing) > 1:
+        one, other, *_ = by_listing.values()
+        lists = " and ".join(
+            f"shard {part.shard} in {part.folder} listed {part.run.settings.get(LISTING[0])} files"
+            for part in (one, other)
+        )
+        yield (
+            f"The evidence was not the same for all shards: {lists}, by names and sizes. Of files that came, went, or "
+            "were renamed meanwhile some may be in no shard, and some in two. Scan such shards again."
+        )
 
 
 def _sums(counts: Iterable[Mapping[str, int]]) -> Counter[str]:

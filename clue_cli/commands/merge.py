@@ -26,6 +26,14 @@ def merge(
             help="Results folder: a new or empty one, or that of an earlier merge, to which RESULTS are added.",
         ),
     ],
+    apart: Annotated[
+        bool,
+        typer.Option(
+            "--apart",
+            help="Keep results of different settings apart: a folder in DIR for each, named after the model and a "
+            "digest of the settings, and an index.html that says what differs.",
+        ),
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Join results folders of the same settings, such as those of shards, as one scan would have written them.
@@ -35,18 +43,23 @@ def merge(
     anything else needs a look; what it is stands in run.json and on the page.
     """
     from clue_cli.merge import merge as run
+    from clue_cli.merge_apart import merge_apart, worst
     from clue_cli.progress import ShownReporter
     from clue_cli.scan.run_log import note_limits, verdict_rows
 
     with graceful_stop() as stop, ShownReporter(quiet=quiet) as reporter:
-        done = run(results, out, reporter, command_line(), stop)
-        code = ExitCode(done.exit_code or ExitCode.OK)
-        if code is ExitCode.INTERRUPTED:
+        if apart:
+            done = {out / name: one for name, one in merge_apart(results, out, reporter, command_line(), stop).items()}
+        else:
+            done = {out: run(results, out, reporter, command_line(), stop)}
+        code = worst(list(done.values()))
+        if code is ExitCode.INTERRUPTED or not done:
             complain("Interrupted.", "What was merged is recorded; repeat the command to go on.")
-            raise typer.Exit(code)
-        for warning in done.warnings:
-            reporter.note(f"warning: {warning}", "warning")
-        page = ("page", str(out / "index.html"), "")
-        reporter.summary(f"Merge {done.status}", [*verdict_rows(done), page])
-        note_limits(done, reporter)
+            raise typer.Exit(ExitCode.INTERRUPTED)
+        for folder, one in done.items():
+            for warning in one.warnings:
+                reporter.note(f"warning: {warning}", "warning")
+            page = ("page", str(folder / "index.html"), "")
+            reporter.summary(f"Merge {one.status}", [*verdict_rows(one), page])
+            note_limits(one, reporter)
     raise typer.Exit(code)

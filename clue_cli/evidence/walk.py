@@ -28,7 +28,7 @@ from clue_cli.evidence.object_walk import locator_of, wanted
 from clue_cli.evidence.objects import Fetched, ahead, check_url, open_store
 from clue_cli.evidence.sandbox.archives import ArchiveReader
 from clue_cli.evidence.selection import Selection
-from clue_cli.evidence.shard import LARGEST_WHOLE, Shard
+from clue_cli.evidence.shard import LARGEST_WHOLE, Listing, Shard
 from clue_cli.evidence.streams import ArchiveLimits, HeadedStream, ReadFailure, failure_from
 from clue_cli.records import FailureCode, Step
 from clue_cli.remote import Url
@@ -48,6 +48,7 @@ class WalkOptions:
         selection: which files.
         limits: what one archive may cost.
         shard: of the evidence; None: all of it.
+        listing: of a shard: notes the files of all shards.
     """
 
     hidden: bool = False
@@ -59,6 +60,7 @@ class WalkOptions:
     selection: Selection = field(default_factory=Selection)
     limits: ArchiveLimits = field(default_factory=ArchiveLimits)
     shard: Shard | None = None
+    listing: Listing | None = None
 
 
 def check_paths(paths: Sequence[Path | Url]) -> None:
@@ -179,8 +181,10 @@ class _Walk:
 
     def _is_mine(self, locator: str) -> bool:
         shard = self._options.shard
-        key_start = len(self._root) if self._alone else 0
-        return shard is None or shard.holds(locator[key_start:], divided=self._divided)
+        return shard is None or shard.holds(self._key(locator), divided=self._divided)
+
+    def _key(self, locator: str) -> str:
+        return locator[len(self._root) :] if self._alone else locator
 
     def _events(self, path: Path, locator: str, name: str) -> Iterator[Event]:
         try:
@@ -272,7 +276,9 @@ class _Walk:
         return size > LARGEST_WHOLE or (self._alone and locator == self._root)
 
     def _is_taken(self, locator: str, size: int) -> bool:
-        """Whether a file is to be opened by this shard."""
+        """Whether a listed file is to be opened by this shard."""
+        if self._options.listing is not None:
+            self._options.listing.add(self._key(locator), size)
         return self._is_divided(locator, size) or self._is_mine(locator)
 
     def _objects(self, url: Url, locator: str) -> Iterator[Event]:

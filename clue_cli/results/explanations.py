@@ -98,6 +98,12 @@ class ExplanationLog(IndexedLog[Explanation]):
             ).fetchone()
         return None if row is None else self._at(*row)
 
+    def explains(self, record: str) -> bool:
+        """Whether there is an attempt about a record, by its digest."""
+        with self._lock:
+            row = self._index.execute("SELECT 1 FROM line WHERE record = ? LIMIT 1", (record,)).fetchone()
+        return row is not None
+
     def entries(self) -> Iterator[Explanation]:
         """Every attempt, in the order in which they were written."""
         return filter(None, map(self._parse, self._lines()))

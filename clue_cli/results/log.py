@@ -21,6 +21,9 @@ from clue_cli.errors import OutputError
 SYNC_SECONDS = 2.0
 """How much of the log a power failure may cost. A crash of clue alone costs at most the line being written."""
 
+LONGEST_LINE = 16 << 20
+"""Bytes. A longer line is damage, or an attack on the memory of whoever reads it: clue's own are far shorter."""
+
 Entry = TypeVar("Entry")
 
 
@@ -147,10 +150,13 @@ class IndexedLog(ABC, Generic[Entry]):
             return os.read(self._fd, length)
 
     def _lines(self) -> Iterator[bytes]:
-        """Every whole line that was there when the log was opened, and what was appended since."""
+        """Every whole line that was there when the log was opened, and what was appended since.
+
+        A line longer than `LONGEST_LINE` comes in pieces, of which all but the last have no newline.
+        """
         start = 0
         with self._path.open("rb") as log:
-            for line in log:
+            while line := log.readline(LONGEST_LINE):
                 start += len(line)
                 if start > max(self._whole, self._end):
                     return
@@ -158,13 +164,16 @@ class IndexedLog(ABC, Generic[Entry]):
 
     def _read_all(self) -> None:
         self._index.execute("BEGIN")
-        for number, line in enumerate(self._lines(), start=1):
-            entry = self._parse(line)
-            if entry is None:
-                self.damaged.append(number)
-            else:
+        number, begun = 1, False  # `begun`: the line is too long, and a piece of it was read
+        for line in self._lines():
+            ends = line.endswith(b"\n")
+            entry = self._parse(line) if ends and not begun else None
+            if entry is not None:
                 self._load(entry, self._end, len(line))
+            elif ends:
+                self.damaged.append(number)
             self._end += len(line)
+            number, begun = number + ends, not ends
         self._index.execute("COMMIT")
 
     def _check_in_place(self) -> None:

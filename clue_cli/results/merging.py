@@ -2,41 +2,57 @@
 
 Folders are added one after the other, so that memory and open files do not grow with their number. Of one locator:
 
-    same content         the records that say most are kept: of the whole file, with most verdicts, of the latest run
+    same content         the records that say most are kept: with most verdicts, of the whole file, of the latest run
     other content        both are kept; the later one becomes `locator~2`, as a scan calls the second file of a name
     failures, no content one is kept where they have the same code; they give way to records of any content
 
 Pictures are hard links to those of the source folder where the file system has them, and copies elsewhere: results are
 replaced and never changed in place, so neither folder can change the other. What a source folder says is checked: only
-regular files in its own folders of pictures are taken, and a mask has the size of its image.
+regular files in its own folders of pictures are taken, under the names that a scan gives to those of that image; they
+are whole as far as they state it (`whole_pictures`), mask and heatmap have the size of their image, and the verdict's
+file says what the record says.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import count, groupby
 from pathlib import Path, PurePosixPath
 
+from pydantic import ValidationError
+
 from clue_cli.errors import OutputError
 from clue_cli.records import FailureRecord, ImageRecord, RunRecord
 from clue_cli.results import names
-from clue_cli.results.explanations import EXPLANATIONS, ExplanationLog, explanations_in
+from clue_cli.results.explanations import EXPLANATIONS, ExplanationLog, explanations_in, record_digest
 from clue_cli.results.folder import output_errors
+from clue_cli.results.log import LONGEST_LINE
 from clue_cli.results.reader import LOG, RUN, ResultsReader, holds_results, read_run
-from clue_cli.results.record_log import RecordLog, Stamp, is_complete, pictures
-from clue_cli.results.scan_store import PICTURE_FOLDERS, TORN, ResultStore, json_of
+from clue_cli.results.record_log import RecordLog, Stamp, is_complete
+from clue_cli.results.scan_store import PICTURE_FOLDERS, SUMMARY, TORN, ResultStore, json_of
+from clue_cli.results.summary import MetRows
+from clue_cli.results.whole_pictures import is_whole_jpeg, whole_png_size
 
 Record = ImageRecord | FailureRecord
+Refusals = Callable[[ImageRecord, str], list[str]]
+"""Why a text about a record may not be shown; nothing if it may."""
 
 MERGED = "merged_runs"
 """The setting of a merge's `run.json` that names the runs whose results it holds."""
 
-_PNG = b"\x89PNG\r\n\x1a\n"
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A record that has explanations: its locator and digest here, and why those are refused that are, by their key."""
+
+    locator: str
+    digest: str
+    lies: dict[str, list[str]]
 
 
 @dataclass(slots=True)
@@ -65,14 +81,22 @@ class Found:
         differing: files of which two folders say different things about the same content.
         conflicts: files of which two folders have different content.
         missing: images of which a picture is not there.
-        wrong_masks: images whose mask is none, or of another size.
+        foreign: images whose record names the picture of another one.
+        broken: images of which a picture is not whole, or has not the size of its image.
+        altered: images of which the verdict's file says something else than the record.
+        lies: images with an explanation that does not pass the check.
+        other_models: records of another model than that of the run.
     """
 
     repeated: Noted = field(default_factory=Noted)
     differing: Noted = field(default_factory=Noted)
     conflicts: Noted = field(default_factory=Noted)
     missing: Noted = field(default_factory=Noted)
-    wrong_masks: Noted = field(default_factory=Noted)
+    foreign: Noted = field(default_factory=Noted)
+    broken: Noted = field(default_factory=Noted)
+    altered: Noted = field(default_factory=Noted)
+    lies: Noted = field(default_factory=Noted)
+    other_models: Noted = field(default_factory=Noted)
 
 
 class MergedStore(ResultStore):
@@ -102,7 +126,11 @@ class MergedStore(ResultStore):
         self.found = Found()
 
     def open(self, run: RunRecord, stamp: Stamp) -> list[str]:
-        """Open the log; in a new folder, write `run.json`, by which it is known again.
+        """Open the log, and write `run.json`, by which the folder is known again: a merge is running there.
+
+        Args:
+            run: what it says until the end.
+            stamp: of this merge.
 
         Returns:
             What is wrong with the log.
@@ -111,8 +139,8 @@ class MergedStore(ResultStore):
             OutputError: writing failed.
         """
         self._stamp = stamp
-        if self.earlier is None:
-            self.write_run(run)
+        self.add_runs(self.out)  # a scan may have written here meanwhile
+        self.write_run(run)
         with output_errors(self.out / LOG):
             self._log = RecordLog(self.out / LOG, self.out / TORN)
         return self._log.warnings
@@ -123,31 +151,74 @@ class MergedStore(ResultStore):
             if all(map(met, group)):
                 self._open_log.keep(locator)
 
-    def add(self, source: ResultsReader, met: Met) -> Iterator[int]:
-        """Add the records of a folder with their pictures; yields the number of records of each file, for progress.
+    def add(self, source: ResultsReader, met: Met, refusals: Refusals) -> Iterator[tuple[list[Record], bool]]:
+        """Add the records of a folder with their pictures and explanations.
+
+        Args:
+            source: the folder.
+            met: whether its runs met a record.
+            refusals: the check of explanations.
+
+        Yields:
+            The records of each file as they are in the folder, and whether its runs met the file.
 
         Raises:
-            OutputError: writing failed, or a log was changed meanwhile.
+            OutputError: reading or writing failed, or a log was changed meanwhile.
         """
-        for _, group in groupby(source.records(), key=lambda record: record.locator):
-            records = list(group)
-            self._place(source.path, records, all(map(met, records)))
-            yield len(records)
+        with ExitStack() as stack:
+            with output_errors(source.path / EXPLANATIONS):
+                theirs = explanations_in(source.path)
+                if theirs is not None:
+                    stack.enter_context(theirs)
+            taken: dict[str, Explained] = {}
+            for _, group in groupby(source.records(), key=lambda record: record.locator):
+                records = list(group)
+                was_met = all(map(met, records)) and not self._are_of_other_model(records)
+                locator = self._place(source.path, records, was_met)
+                if theirs is not None:
+                    taken |= self._explained(theirs, records, locator, refusals)
+                yield records, was_met
+            if theirs is not None:
+                self._add_explanations(theirs, taken)
 
-    def add_explanations(self, source: Path) -> None:
-        """Add what `clue explain` wrote in a folder.
+    def _are_of_other_model(self, group: list[Record]) -> bool:
+        for record in group:
+            if isinstance(record, ImageRecord) and record.model.digest != self._open_stamp.model_digest:
+                self.found.other_models.add(record.locator)
+                return True
+        return False
 
-        Raises:
-            OutputError: reading or writing failed.
+    def _explained(
+        self, theirs: ExplanationLog, group: list[Record], locator: str, refusals: Refusals
+    ) -> dict[str, Explained]:
+        """How the explanations of a file's records are taken over, by the digests of these records.
+
+        One that passed the check must pass it again: the file may have been written by anybody.
         """
-        with output_errors(self.out / EXPLANATIONS):
-            theirs = explanations_in(source)
-            if theirs is None:
-                return
-            with theirs, ExplanationLog(self.out / EXPLANATIONS) as ours:
-                for explanation in theirs.entries():
-                    if ours.last(explanation.record, explanation.key) is None:
-                        ours.append(explanation)
+        found: dict[str, Explained] = {}
+        for record in group:
+            if not isinstance(record, ImageRecord) or not theirs.explains(before := record_digest(record)):
+                continue
+            here = self._open_log.current(locator)
+            same = [ours for ours in here if isinstance(ours, ImageRecord) and _said([ours]) == _said([record])]
+            lies = {one.key: why for one in theirs.accepted(record) if (why := refusals(record, one.text or ""))}
+            if lies:
+                self.found.lies.add(record.locator)
+            found[before] = Explained(locator, record_digest(same[0]) if same else before, lies)
+        return found
+
+    def _add_explanations(self, theirs: ExplanationLog, taken: Mapping[str, Explained]) -> None:
+        with output_errors(self.out / EXPLANATIONS), ExplanationLog(self.out / EXPLANATIONS) as ours:
+            for explanation in theirs.entries():
+                if (about := taken.get(explanation.record)) is None:
+                    continue  # about no record of that folder: a lie about those of others, or history
+                change: dict[str, object] = {"locator": about.locator, "record": about.digest}
+                if explanation.status == "accepted" and (why := about.lies.get(explanation.key)):
+                    change |= {"status": "discarded", "reasons": why}
+                explanation = explanation.model_copy(update=change)
+                known = ours.last(explanation.record, explanation.key)
+                if known is None or (explanation.status == "accepted" != known.status):
+                    ours.append(explanation)
 
     def add_runs(self, source: Path) -> None:
         """Keep the runs of a folder in `runs/`: records refer to them.
@@ -168,7 +239,8 @@ class MergedStore(ResultStore):
         """All current records whose evidence the merged runs met."""
         return (record for record, met in self._open_log.records() if met)
 
-    def _place(self, source: Path, group: list[Record], met: bool) -> None:
+    def _place(self, source: Path, group: list[Record], met: bool) -> str:
+        """Add the records of a file if they are not here, or say more; returns the locator that they have here."""
         wanted = group[0].locator
         for locator in _locators(wanted):
             current = self._open_log.current(locator)
@@ -179,58 +251,93 @@ class MergedStore(ResultStore):
         if current:
             if current[0].run_id != group[0].run_id:
                 self.found.repeated.add(locator)
-            if _said(current) != _said(group) and is_complete(current) and is_complete(group):
+            equal = _said(current) == _said(group)
+            if not equal and _answers(current) and _answers(group) and is_complete(current) and is_complete(group):
                 self.found.differing.add(locator)
-            better = _rank(group) > _rank(current) and _said(group) != _said(current)
-            if not better and all(_picture(self.out, path) for path in _pictures(current)):
+            gains = self._has_more_pictures(source, current, group) if equal else _rank(group) > _rank(current)
+            if not gains:
                 if met:
                     self._open_log.keep(locator)
-                return
-            self._remove_outdated(locator)
+                return locator
+            for record in self._open_log.forget(locator):
+                self._remove_pictures(record)
         for record in group:
             if isinstance(record, ImageRecord):
                 self._take_image(source, record, locator)
             else:
                 self._append(record.model_copy(update={"locator": locator}))
         self._open_log.keep(locator, met=met)
+        return locator
+
+    def _has_more_pictures(self, source: Path, current: list[Record], group: list[Record]) -> bool:
+        """Whether a picture of the current records is not here and is in the source."""
+        for ours, theirs in zip(current, group, strict=True):
+            if isinstance(ours, ImageRecord) and isinstance(theirs, ImageRecord):
+                for name, path in ours.outputs:
+                    if path is not None and _picture(self.out, path) is None:
+                        found = self._checked(source, theirs, name)
+                        if isinstance(found, Path) or name == "verdict":
+                            return True
+        return False
 
     def _take_image(self, source: Path, record: ImageRecord, locator: str) -> None:
         named = [name for name, path in record.outputs if path is not None]
         outputs = self.outputs(locator, record.page, record.page_count, named)
         taken = record.model_copy(update={"locator": locator, "outputs": outputs})
         for name, path in record.outputs:
-            if path is None or (name == "verdict" and taken != record):
+            if path is None:
                 continue
-            file = _picture(source, path)
-            if file is None:
-                self.found.missing.add(f"{locator} ({name})")
-            elif name == "mask" and _png_size(file) != (record.width, record.height):
-                self.found.wrong_masks.add(locator)
-            else:
-                self._folder.link(file, getattr(outputs, name))
-        if taken != record:
-            self._folder.write(taken.outputs.verdict, json_of(taken))
+            found = self._checked(source, record, name)
+            if isinstance(found, Noted):
+                found.add(f"{locator} ({name})")
+            elif name != "verdict" or (taken == record and found.read_bytes() == json_of(record)):
+                self._folder.link(found, getattr(outputs, name))
+                continue
+            if name == "verdict":
+                self._folder.write(outputs.verdict, json_of(taken))
         self._append(taken)
+
+    def _checked(self, source: Path, record: ImageRecord, name: str) -> Path | Noted:
+        """The file that a record of a folder names; or where to note why it is left out."""
+        path = getattr(record.outputs, name)
+        if not _is_own(record, path):
+            return self.found.foreign
+        file = _picture(source, path)
+        if file is None:
+            return self.found.missing
+        with output_errors(file):
+            if name == "verdict":
+                return file if _verdict_says(file, record) else self.found.altered
+            if path.endswith(".jpg"):
+                return file if is_whole_jpeg(file) else self.found.broken
+            size = whole_png_size(file)
+        fits = size == (record.width, record.height) if name in ("mask", "heatmap") else size is not None
+        return file if fits else self.found.broken
 
 
 class Met:
-    """Whether the merged runs of a folder met the evidence of a record.
+    """Whether the merged runs of a folder met the evidence of a record; to be asked in the order of the log's records.
 
-    A folder does not say it of each record. If its latest run met all of them, so did that run; else those count that
-    one of its own runs wrote.
+    If the latest run met all of them, so did that run; else `summary.csv` says it, and those count that one of the
+    other merged runs wrote.
 
     Args:
-        latest: the latest run of the folder.
-        run_ids: of the runs that are merged.
+        folder: the results folder.
+        latest: its latest run.
+        run_ids: of the merged runs, and of those that they continued.
     """
 
-    def __init__(self, latest: RunRecord, run_ids: frozenset[str]) -> None:
-        self._all = not latest.counts.not_met and (latest.status == "finished" or MERGED in latest.settings)
-        self._run_ids = run_ids
+    def __init__(self, folder: Path, latest: RunRecord, run_ids: frozenset[str]) -> None:
+        self._all = not latest.counts.not_met and latest.status == "finished"
+        self._run_ids: frozenset[str] = frozenset() if MERGED in latest.settings else run_ids
+        # A run that did not come to its end has left the summary of the one before; that of a merge is still true.
+        says = latest.status in ("finished", "interrupted") or MERGED in latest.settings
+        self._rows = MetRows(folder / SUMMARY) if says and not self._all else None
 
     def __call__(self, record: Record) -> bool:
         """Whether they met that of the record."""
-        return self._all or record.run_id in self._run_ids
+        in_summary = self._rows is not None and self._rows.met(record)
+        return self._all or in_summary or record.run_id in self._run_ids
 
 
 def runs_in(folder: Path) -> Iterator[RunRecord]:
@@ -242,7 +349,7 @@ def runs_in(folder: Path) -> Iterator[RunRecord]:
     """
     former = folder / "runs"
     for path in (folder / RUN, *(sorted(former.glob("*.json")) if former.is_dir() else ())):
-        if (run := read_run(path)) is not None:
+        if not path.is_symlink() and (run := read_run(path)) is not None:
             yield run
 
 
@@ -268,14 +375,37 @@ def _said(group: Sequence[Record]) -> list[object]:
     ]
 
 
-def _pictures(group: Sequence[Record]) -> list[str]:
-    return [path for record in group if isinstance(record, ImageRecord) for path in pictures(record.outputs)]
+def _answers(group: Sequence[Record]) -> int:
+    return sum(isinstance(record, ImageRecord) for record in group)
 
 
-def _rank(group: Sequence[Record]) -> tuple[bool, int, bool, str]:
+def _is_own(record: ImageRecord, path: str) -> bool:
+    """Whether a path has the name that a scan gives to a picture of this record, whatever the length of its hash."""
+    name = path.partition("/")[2]
+    return any(
+        name.startswith(f"{names.stem(record.locator, record.page, record.page_count, length)}.")
+        for length in (0, *names.HASH_LENGTHS)
+    )
+
+
+def _verdict_says(file: Path, record: ImageRecord) -> bool:
+    """Whether the file of a verdict says what the record says."""
+    with file.open("rb") as stream:
+        content = stream.read(LONGEST_LINE)
+    try:
+        return ImageRecord.model_validate_json(content) == record
+    except ValidationError:
+        return False
+
+
+def _rank(group: Sequence[Record]) -> tuple[int, bool, bool, str]:
     """Of two groups of records of the same content, the larger one is kept."""
-    images = sum(isinstance(record, ImageRecord) for record in group)
-    return is_complete(group), images, any(record.file for record in group), max(record.run_id for record in group)
+    return (
+        _answers(group),
+        is_complete(group),
+        any(record.file for record in group),
+        max(record.run_id for record in group),
+    )
 
 
 def _picture(source: Path, relative: str) -> Path | None:
@@ -296,13 +426,3 @@ def _picture(source: Path, relative: str) -> Path | None:
 def _is_inside(source: Path, folder: Path) -> bool:
     """Whether no symbolic link leads out of the results folder."""
     return Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(source))
-
-
-def _png_size(file: Path) -> tuple[int, int] | None:
-    """Width and height in the header of a PNG, None if it is none."""
-    with file.open("rb") as stream:
-        head = stream.read(24)
-    if len(head) < 24 or not head.startswith(_PNG) or head[12:16] != b"IHDR":
-        return None
-    width, height = struct.unpack(">II", head[16:24])
-    return width, height

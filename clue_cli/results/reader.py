@@ -15,6 +15,9 @@ from clue_cli.results.record_log import RecordLog
 LOG, RUN = "records.jsonl", "run.json"
 """The files by which results are known again."""
 
+_LARGEST_RUN = 256 << 20
+"""Bytes; a larger `run.json` is taken for damage."""
+
 
 class ResultsReader:
     """The results in a folder as they are when it is opened, whether or not a scan is writing there.
@@ -95,7 +98,7 @@ def read_run(path: Path) -> RunRecord | None:
         OutputError: it is of a newer version, whose results this one would damage.
         OSError: it cannot be read.
     """
-    if not path.is_file():
+    if not path.is_file() or path.stat().st_size > _LARGEST_RUN:
         return None
     content = path.read_bytes()
     try:

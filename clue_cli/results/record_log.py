@@ -95,6 +95,13 @@ class RecordLog(IndexedLog[ImageRecord | FailureRecord]):
             ).fetchall()
         return [self._at(start, length) for start, length in rows]
 
+    def forget(self, locator: str) -> list[ImageRecord | FailureRecord]:
+        """The current records of a locator, which become history, those of this run too: others will follow."""
+        with self._lock:
+            records = self.current(locator)
+            self._index.execute("DELETE FROM line WHERE locator = ?", (locator,))
+        return records
+
     def keep(self, locator: str, *, met: bool = True) -> None:
         """Note that this run met the locator and takes its records over; or that it takes them over unmet."""
         with self._lock:

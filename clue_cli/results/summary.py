@@ -7,7 +7,8 @@ names and EXIF strings are an attacker's.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import TextIO
 
 from clue_cli.records import FailureRecord, ImageRecord
@@ -109,6 +110,9 @@ _MET = (
 COLUMNS: dict[str, str] = {name: meaning for name, (meaning, _, _) in _COLUMNS.items()} | {_MET[0]: _MET[1]}
 """Name and meaning of each column, in order."""
 
+_LONGEST_ROW = 1 << 20
+"""Characters; the reader of CSV refuses the pieces of a longer one."""
+
 # Tab and carriage return too: Excel skips them and then sees the sign. The wide forms are the same to some programs.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
@@ -146,3 +150,42 @@ def harmless(cell: Cell) -> Cell:
 
 def _yes(value: bool) -> str:
     return "yes" if value else "no"
+
+
+class MetRows:
+    """Which records the latest run met, as `summary.csv` says it; for records in its order.
+
+    Args:
+        path: of the file. Rows that cannot be read end it; without it nothing was met.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._rows = _met_rows(path)
+        self._row = next(self._rows, None)
+
+    def met(self, record: ImageRecord | FailureRecord) -> bool:
+        """Whether the run met a record, which comes after those asked for before."""
+        shown = (str(harmless(record.locator)), "" if record.page is None else str(record.page))
+        key = _order(record.locator, shown[1])
+        while self._row is not None and self._row[0] != shown and _order(*self._row[0]) < key:
+            self._row = next(self._rows, None)
+        if self._row is None or self._row[0] != shown:
+            return False
+        met, self._row = self._row[1], next(self._rows, None)
+        return met
+
+
+def _order(locator: str, page: str) -> tuple[str, int]:
+    plain = locator[1:] if locator.startswith("'") and locator[1:].startswith(_FORMULA_STARTS) else locator
+    return plain, int(page or -1)
+
+
+def _met_rows(path: Path) -> Iterator[tuple[tuple[str, str], bool]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(iter(lambda: stream.readline(_LONGEST_ROW), "")):
+                if not (row["page"] or "0").isdecimal():
+                    return
+                yield (row["locator"], row["page"]), row[_MET[0]] == "yes"
+    except (OSError, ValueError, KeyError, csv.Error):
+        return

@@ -27,6 +27,7 @@ from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Skipped, Un
 from clue_cli.evidence.reader import read_item, sha256_file, sha256_stream
 from clue_cli.evidence.sandbox.archives import ArchiveReader
 from clue_cli.evidence.selection import Selection
+from clue_cli.evidence.shard import Listing
 from clue_cli.evidence.streams import ArchiveLimits, DecodeLimits, ReadFailure
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
 from clue_cli.machine import library_versions
@@ -310,6 +311,7 @@ class _Scan:
     def read(self) -> Iterator[Read]:
         """Walk the evidence, read every file once, and send on what is a picture and not known yet."""
         resume = self.store.resume(retry_failed=self.options.retry_failed)
+        listing = None if self.options.shard is None else Listing()
         options = WalkOptions(
             hidden=self.options.hidden,
             follow_links=self.options.follow_links,
@@ -320,6 +322,7 @@ class _Scan:
             selection=self.options.selection or Selection(),
             limits=ArchiveLimits(video_step=self.options.video),
             shard=self.options.shard,
+            listing=listing,
         )
         for thing in walk(self.paths, options, self.reader, self.options.listed):
             if self.stop.is_set() or self.flow.failed:
@@ -339,6 +342,8 @@ class _Scan:
                 self.log.found()
                 yield from self._read_one(thing, resume)
         self.log.found_all()
+        if listing is not None:
+            self.log.listed(listing)
         for archive, before in self.archives:
             if archive.path is not None and not self.flow.failed:
                 self._check_unchanged(archive.locator, archive.path, before)

@@ -20,6 +20,7 @@ from clue_cli import __version__
 from clue_cli.errors import ExitCode
 from clue_cli.evidence.formats import archive_holder, not_opened
 from clue_cli.evidence.item import Unreadable
+from clue_cli.evidence.shard import LISTING, Listing
 from clue_cli.machine import cores, library_versions, memory
 from clue_cli.progress import duration
 from clue_cli.records import Counts, FailureCode, FailureRecord, ImageRecord, RunRecord, Step, Verdict
@@ -151,6 +152,12 @@ class RunLog:
         """The walk is over."""
         with self._lock:
             self._reporter.expect(final=True)
+
+    def listed(self, listing: Listing) -> None:
+        """Note which files the walk of a shard listed, by which a merge sees whether all shards saw the same."""
+        with self._lock:
+            facts = zip(LISTING, (listing.count, listing.digest), strict=True)
+            self.run = self.run.model_copy(update={"settings": {**self.run.settings, **dict(facts)}})
 
     def archive_opened(self) -> None:
         """One more archive was opened."""

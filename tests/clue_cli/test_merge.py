@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,15 @@ from clue_cli.app import run as clue
 from clue_cli.errors import ExitCode, NothingToScanError, OutputError, UsageError
 from clue_cli.evidence.shard import Shard
 from clue_cli.merge import merge
-from clue_cli.records import FailureCode, FailureRecord, ImageRecord, RunRecord, Verdict
+from clue_cli.merge_apart import merge_apart
+from clue_cli.records import Counts, FailureCode, FailureRecord, ImageRecord, RunRecord, Verdict
 from clue_cli.results import merging
 from clue_cli.results.explanations import EXPLANATIONS, Explanation, ExplanationLog, record_digest
 from clue_cli.results.folder import ResultsFolder
-from clue_cli.results.reader import ResultsReader
+from clue_cli.results.reader import ResultsReader, read_run
 from clue_cli.results.scan_store import ResultStore
 from clue_cli.scan import ScanOptions, pipeline
+from clue_cli.scan.run_log import counted_as
 from model.reporter import SILENT
 from tests.clue_cli.results import made
 from tests.clue_cli.results.made import OTHER_SHA, failure, identity, image, put
@@ -41,17 +44,44 @@ def results(folder: Path, *records: Record, status: Any = "finished", **changes:
     with ResultStore(folder) as store:
         stamp = options.stamp(made.MODEL, "float32")
         settings = {**options.settings(), **({"shard": shard} if shard else {})}
-        run = made.run(settings=settings, model={"name": "mini", "digest": made.MODEL, "dtype": "float32"}, **changes)
+        model = changes.pop("model", {"name": "mini", "digest": made.MODEL, "dtype": "float32"})
+        run = made.run(settings=settings, model=model, **changes)
         store.begin(run, stamp)
+        counts = Counter(name for record in records for name in counted_as(record))
         for record in records:
             put(store, record) if isinstance(record, ImageRecord) else store.write_failure(record)
         if status != "running":
-            store.finish(run.model_copy(update={"status": status}))
+            store.finish(run.model_copy(update={"status": status, "counts": Counts(**counts)}))
     return folder
 
 
 def joined(out: Path, *folders: Path) -> RunRecord:
     return merge(folders, out, SILENT, ("clue", "merge"))
+
+
+def read(folder: Path) -> RunRecord:
+    run = read_run(folder / "run.json")
+    assert run is not None
+    return run
+
+
+def explanation_of(record: ImageRecord) -> Explanation:
+    return Explanation(
+        record=record_digest(record),
+        locator=record.locator,
+        page=0,
+        sha256=record.file.sha256,
+        settings_digest=record.settings_digest,
+        status="accepted",
+        text="The verdict is forged.",
+        model="m",
+        model_digest=made.MODEL,
+        request_sha256=made.SHA,
+        generation={},
+        version="1",
+        made="2026-01-01T00:00:00+00:00",
+        seconds=1.0,
+    )
 
 
 def records(folder: Path) -> dict[tuple[str, int | None], Record]:
@@ -198,7 +228,7 @@ def test_a_record_cannot_fetch_other_files(name: str, tmp_path: Path) -> None:
     log = one / "records.jsonl"
     log.write_text(log.read_text().replace(record.outputs.mask, name))
     run = joined(tmp_path / "out", one)
-    assert "missing in the results folder that names them: 1, such as e/a.jpg (mask)" in words(run)
+    assert "names those of another image: 1, such as e/a.jpg (mask)" in words(run)
     assert not list((tmp_path / "out" / "masks").rglob("*.png"))
     assert len(records(tmp_path / "out")) == 1  # what was found is not lost
 
@@ -214,7 +244,7 @@ def test_damage_is_told(tmp_path: Path) -> None:
         log.write(b"{damaged}\n")
     run = joined(tmp_path / "out", one)
     assert "such as e/a.jpg (mask)" in words(run)
-    assert "not the size of their image: 1, such as e/b.jpg" in words(run)
+    assert "not the size of their image: 1, such as e/b.jpg (mask)" in words(run)
     assert "1 damaged line of" in words(run)
     assert run.counts.images == 3
 
@@ -288,22 +318,7 @@ def test_explanations_come_along_once(tmp_path: Path) -> None:
     one = results(tmp_path / "1", image("e/a.jpg"))
     (record,) = records(one).values()
     assert isinstance(record, ImageRecord)
-    explanation = Explanation(
-        record=record_digest(record),
-        locator=record.locator,
-        page=0,
-        sha256=made.SHA,
-        settings_digest=record.settings_digest,
-        status="accepted",
-        text="One region is marked.",
-        model="m",
-        model_digest=made.MODEL,
-        request_sha256=made.SHA,
-        generation={},
-        version="1",
-        made="2026-01-01T00:00:00+00:00",
-        seconds=1.0,
-    )
+    explanation = explanation_of(record)
     with ExplanationLog(one / EXPLANATIONS) as log:
         log.append(explanation)
     for _ in range(2):
@@ -378,6 +393,245 @@ def test_memory_stays_flat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         sizes.append(own.memory_info().rss)
     log_size = (tmp_path / "out20000" / "records.jsonl").stat().st_size
     assert sizes[1] - sizes[0] < min(log_size // 2, 16 << 20)
+
+
+class TestNothingIsLostOrDoubled:
+    def test_an_answer_after_a_failure_counts_once(self, tmp_path: Path) -> None:
+        failed = results(tmp_path / "1", failure("e/a.jpg", code=FailureCode.DECODER_TIMEOUT))
+        answered = results(tmp_path / "2", image("e/a.jpg"))
+        for number, order in enumerate([(failed, answered), (answered, failed)]):
+            run = joined(tmp_path / f"out{number}", *order)
+            assert (run.counts.images, run.counts.failures) == (1, 0)
+            assert len((tmp_path / f"out{number}" / "summary.csv").read_text().splitlines()) == 2
+            assert "Different answers" not in words(run)
+
+    def test_pages_do_not_give_way_to_a_failure(self, tmp_path: Path) -> None:
+        pages = results(tmp_path / "1", image("e/t.tif", 0, 3), image("e/t.tif", 1, 3), status="running")
+        failed = results(tmp_path / "2", failure("e/t.tif", code=FailureCode.DECODER_CRASHED))
+        for number, order in enumerate([(pages, failed), (failed, pages)]):
+            joined(tmp_path / f"out{number}", *order)
+            assert records(tmp_path / f"out{number}") == records(pages)
+
+    def test_a_missing_picture_does_not_cost_the_record(self, tmp_path: Path) -> None:
+        answered = results(tmp_path / "1", image("e/a.jpg"))
+        failed = results(tmp_path / "2", failure("e/a.jpg", code=FailureCode.DECODER_TIMEOUT))
+        whole = results(tmp_path / "3", image("e/a.jpg"))
+        (record,) = records(answered).values()
+        assert isinstance(record, ImageRecord)
+        (answered / record.outputs.mask).unlink()
+        assert "1, such as e/a.jpg (mask)" in words(joined(tmp_path / "out", answered, failed))
+        assert records(tmp_path / "out") == records(answered)
+        size = (tmp_path / "out" / "records.jsonl").stat().st_size
+        joined(tmp_path / "out", answered, failed)
+        assert (tmp_path / "out" / "records.jsonl").stat().st_size == size  # nothing to be gained
+        joined(tmp_path / "out", whole)
+        assert (tmp_path / "out" / record.outputs.mask).is_file()
+
+    def test_what_a_resumed_scan_took_over_counts_although_it_left_others(self, tmp_path: Path) -> None:
+        one = tmp_path / "1"
+        results(one, image("=a.jpg"), image("e/gone.jpg"), image("e/z.jpg"))
+        with ResultStore(one) as store:
+            run = made.run(model={"digest": made.MODEL}, counts=Counts(images=2, forged=2, resumed=2))
+            store.begin(run, ScanOptions().stamp(made.MODEL, "float32"))
+            for locator in ("=a.jpg", "e/z.jpg"):
+                assert store.resume().lookup(locator, made.SHA)
+            store.finish(run.model_copy(update={"status": "finished"}))
+        for out, source in (("out", one), ("more", tmp_path / "out")):
+            run = joined(tmp_path / out, source)
+            assert (run.counts.images, run.counts.not_met, run.warnings) == (2, 1, [])
+
+    def test_a_shard_that_was_killed_and_repeated_before_another_in_the_same_folder(self, tmp_path: Path) -> None:
+        one = results(tmp_path / "1", image("e/a.jpg"), shard="1/2", status="running")
+        results(one, image("e/b.jpg"), shard="1/2")
+        results(one, image("e/c.jpg"), shard="2/2")
+        assert joined(tmp_path / "out", one).counts.images == 3
+
+    def test_a_merge_that_was_cut_short_and_not_repeated(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        a, b, c = (results(tmp_path / name, image(f"e/{name}.jpg"), image(f"e/{name}2.jpg")) for name in "abc")
+        joined(tmp_path / "out", a)
+        (stop := threading.Event()).set()
+        assert merge([b], tmp_path / "out", SILENT, (), stop).status == "interrupted"
+        run = joined(tmp_path / "out", c)
+        assert (run.counts.images, run.counts.not_met) == (4, 1)
+        assert "An earlier merge" in words(run)
+        assert "1 record there of folders that were not merged again" in words(run)
+        assert len(records(tmp_path / "out")) == 5
+        run = joined(tmp_path / "out", b)
+        assert (run.counts.images, run.counts.not_met) == (6, 0)
+        with monkeypatch.context() as context:
+            context.setattr(ResultStore, "finish", lambda *_: (_ for _ in ()).throw(OutputError("The disk is full.")))
+            with pytest.raises(OutputError):
+                joined(tmp_path / "new", a)
+        with pytest.raises(NothingToScanError, match=r"The merge in .*new did not finish"):
+            joined(tmp_path / "more", tmp_path / "new", c)
+
+    def test_a_scan_into_a_merge_keeps_its_run(self, tmp_path: Path) -> None:
+        a, b = results(tmp_path / "a", image("e/a.jpg")), results(tmp_path / "b", image("e/b.jpg"))
+        joined(tmp_path / "out", a)
+        results(tmp_path / "out", image("e/new.jpg"))
+        joined(tmp_path / "out", b)
+        run = joined(tmp_path / "more", tmp_path / "out")
+        assert (run.counts.images, run.counts.not_met) == (2, 1)
+        ids = {record.run_id for record in records(tmp_path / "more").values()}
+        assert {path.stem for path in (tmp_path / "more" / "runs").iterdir()} == ids
+
+    def test_explanations_follow_a_record_that_is_renamed(self, tmp_path: Path) -> None:
+        one, two = (
+            results(tmp_path / "1", image("e/a.jpg")),
+            results(tmp_path / "2", image("e/a.jpg", file=identity(OTHER_SHA))),
+        )
+        (record,) = records(two).values()
+        assert isinstance(record, ImageRecord)
+        with ExplanationLog(two / EXPLANATIONS) as log:
+            log.append(explanation_of(record))
+        for _ in range(2):
+            joined(tmp_path / "out", one, two)
+            with ExplanationLog(tmp_path / "out" / EXPLANATIONS, read_only=True) as log:
+                taken = records(tmp_path / "out")["e/a.jpg~2", 0]
+                assert isinstance(taken, ImageRecord)
+                assert [one.locator for one in log.accepted(taken)] == [taken.locator]
+                    (taken.locator, "The verdict is forged.")
+                ]
+                assert len(list(log.entries())) == 1
+
+
+class TestADoctoredFolder:
+    def test_verdict_files_say_what_the_records_say(self, tmp_path: Path) -> None:
+        one = results(tmp_path / "1", image("e/a.jpg", verdict=Verdict.NO_EVIDENCE), image("e/b.jpg"))
+        first, second = (record for record in records(one).values() if isinstance(record, ImageRecord))
+        lying = first.model_copy(update={"verdicts": second.verdicts})
+        (one / first.outputs.verdict).write_text(lying.model_dump_json())
+        run = joined(tmp_path / "out", one)
+        assert "something else than the record, written again from the record: 1, such as e/a.jpg" in words(run)
+        for record in (first, second):
+            assert ImageRecord.model_validate_json((tmp_path / "out" / record.outputs.verdict).read_bytes()) == record
+
+    @pytest.mark.parametrize("cut", ["mask", "heatmap", "preview", "outline"])
+    def test_cut_pictures_are_found(self, cut: str, tmp_path: Path) -> None:
+        one = results(tmp_path / "1", image("e/a.jpg"))
+        (record,) = records(one).values()
+        path = one / getattr(record.outputs, cut)  # type: ignore[union-attr]
+        content = path.read_bytes()
+        for number, damaged in enumerate((content[:-1], content[: len(content) // 2], content[:-16] + bytes(16))):
+            path.unlink()
+            path.write_bytes(damaged)
+            run = joined(tmp_path / f"out{number}", one)
+            assert f"are damaged, or have not the size of their image: 1, such as e/a.jpg ({cut})" in words(run)
+            assert run.exit_code == ExitCode.SOME_FAILED
+
+    def test_the_picture_of_another_image(self, tmp_path: Path) -> None:
+        one = results(tmp_path / "1", image("e/a.jpg"), image("e/b.jpg"))
+        log = one / "records.jsonl"
+        log.write_text(log.read_text().replace('"masks/e/a.jpg.png"', '"masks/e/b.jpg.png"'))
+        run = joined(tmp_path / "out", one)
+        assert "the record names those of another image: 1, such as e/a.jpg (mask)" in words(run)
+        assert not (tmp_path / "out" / "masks" / "e" / "a.jpg.png").exists()
+
+    @pytest.mark.parametrize("own", ["file", "folder"])
+    def test_links_to_pictures_elsewhere(self, own: str, tmp_path: Path) -> None:
+        one = results(tmp_path / "1", image("e/a.jpg"))
+        place = one / "masks" / "e" / ("a.jpg.png" if own == "file" else "")
+        place.rename(tmp_path / "elsewhere")
+        place.symlink_to(tmp_path / "elsewhere")
+        assert "names them: 1, such as e/a.jpg (mask)" in words(joined(tmp_path / "out", one))
+
+    @pytest.mark.parametrize("name", ["records.jsonl", "run.json", "summary.csv", "runs", "explanations.jsonl"])
+    def test_links_in_the_place_of_what_is_read(self, name: str, tmp_path: Path) -> None:
+        one = results(tmp_path / "1", image("e/a.jpg"))
+        if (one / name).exists():
+            (one / name).rename(tmp_path / name)
+        (one / name).symlink_to(tmp_path / name)
+        with pytest.raises(NothingToScanError, match="is a symbolic link"):
+            joined(tmp_path / "out", one)
+        assert not (tmp_path / "out").exists()
+
+    def test_lines_that_are_gone_or_more_than_counted(self, tmp_path: Path) -> None:
+        one = results(tmp_path / "1", image("e/a.jpg"), image("e/b.jpg", verdict=Verdict.NO_EVIDENCE), failure("e/c"))
+        log = one / "records.jsonl"
+        lines = log.read_text().splitlines(keepends=True)
+        log.write_text("".join(lines[1:]))
+        assert "images 1 of 2, forged 0 of 1. Lines were lost" in words(joined(tmp_path / "out", one))
+        log.write_text("".join([*lines, lines[0].replace("e/a.jpg", "e/z.jpg")]))
+        assert "images 3 of 2, forged 2 of 1. Lines were lost" in words(joined(tmp_path / "more", one))
+        log.unlink()
+        run = joined(tmp_path / "none", one)
+        assert "images 0 of 2" in words(run)
+        assert run.exit_code == ExitCode.SOME_FAILED
+
+    def test_records_of_another_model(self, tmp_path: Path) -> None:
+        one = results(tmp_path / "1", image("e/a.jpg"), image("e/b.jpg"))
+        log = one / "records.jsonl"
+        first, second = log.read_text().splitlines(keepends=True)
+        log.write_text(first + second.replace(made.MODEL, "d" * 64))
+        run = joined(tmp_path / "out", one)
+        assert "Records of another model than their run names, kept and not counted: 1, such as e/b.jpg" in words(run)
+        assert (run.counts.images, run.counts.not_met) == (1, 1)
+
+    def test_an_endless_line(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        one = results(tmp_path / "1", image("e/a.jpg"))
+        line = (one / "records.jsonl").read_bytes()
+        monkeypatch.setattr("clue_cli.results.log.LONGEST_LINE", 5000)
+        hidden = b"x" * (5000 - len(line) % 5000) + line.replace(b"a.jpg", b"z.jpg")
+        with (one / "records.jsonl").open("ab") as log:
+            log.write(b"y" * 5000 + hidden + line.replace(b"a.jpg", b"b.jpg"))
+        with ResultsReader(one) as reader:
+            assert reader.damaged == 1
+        assert {locator for locator, _ in records(one)} == {"e/a.jpg", "e/b.jpg"}
+
+    def test_explanations_that_lie(self, tmp_path: Path) -> None:
+        one = results(tmp_path / "1", image("e/a.jpg"))
+        two = results(tmp_path / "2", image("e/b.jpg", verdict=Verdict.NO_EVIDENCE))
+        first, second = (next(iter(records(folder).values())) for folder in (one, two))
+        assert isinstance(first, ImageRecord)
+        assert isinstance(second, ImageRecord)
+        with ExplanationLog(one / EXPLANATIONS) as log:
+            log.append(explanation_of(first))
+            log.append(explanation_of(first).model_copy(update={"text": "It is real.", "request_sha256": OTHER_SHA}))
+            log.append(explanation_of(second))  # of no record of that folder, and a lie
+        run = joined(tmp_path / "out", one, two)
+        assert "do not pass the check, and are not shown: 1, such as e/a.jpg" in words(run)
+        with ExplanationLog(tmp_path / "out" / EXPLANATIONS, read_only=True) as log:
+            assert [one.text for one in log.accepted(first)] == ["The verdict is forged."]
+            assert log.accepted(second) == []
+            assert [one.status for one in log.entries()] == ["accepted", "discarded"]
+
+
+class TestApart:
+    def test_each_group_of_settings_has_a_folder(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        a, b = results(tmp_path / "a", image("e/a.jpg")), results(tmp_path / "b", image("e/b.jpg"), threshold=0.25)
+        c = results(tmp_path / "c", image("e/c.jpg"), evidence=["<b>c"])
+        out = tmp_path / "out"
+        for _ in range(2):
+            assert clue(["merge", "--apart", *map(str, (a, b, c)), "--out", str(out)]) == ExitCode.OK
+            folders = {path.name: path for path in out.iterdir() if path.is_dir()}
+            assert set(folders) == {f"mini-{read(folder).settings_digest[:12]}" for folder in (a, b)}
+            found = [set(records(folder)) for folder in folders.values()]
+            assert {("e/a.jpg", 0), ("e/c.jpg", 0)} in found
+            assert {("e/b.jpg", 0)} in found
+        page = (out / "index.html").read_text()
+        assert all(f'href="{name}/index.html"' in page for name in folders)
+        assert '<th scope="col">threshold</th>' in page
+        assert "&lt;b&gt;c" in page
+        # Another model of the same digest, under a name that is no name of a folder.
+        d = results(tmp_path / "d", image("e/d.jpg"), model={"name": "../x/..", "digest": made.MODEL})
+        e = results(tmp_path / "e", image("e/e.jpg"), model={"name": "../x/..", "digest": "e" * 64}, threshold=0.5)
+        merge_apart([d, e], out, SILENT)
+        assert len([path for path in out.iterdir() if path.is_dir()]) == 3
+        assert (out / f"_x_-{read(e).settings_digest[:12]}").is_dir()
+
+    def test_refusals_change_nothing(self, tmp_path: Path) -> None:
+        a, b = results(tmp_path / "a", image("a"), shard="1/2"), results(tmp_path / "b", image("b"), shard="1/3")
+        with pytest.raises(UsageError, match="of 2 and of 3 shards"):
+            merge_apart([a, b], tmp_path / "out", SILENT)
+        assert not (tmp_path / "out").exists()
+        joined(tmp_path / "merged", a)
+        with pytest.raises(OutputError, match="is a results folder itself"):
+            merge_apart([b], tmp_path / "merged", SILENT)
+        (tmp_path / "site").mkdir()
+        (tmp_path / "site" / "index.html").write_text("mine")
+        with pytest.raises(OutputError, match=r"something else than merges of clue: index.html"):
+            merge_apart([a], tmp_path / "site", SILENT)
+        assert (tmp_path / "site" / "index.html").read_text() == "mine"
 
 
 # ---------------------------------------------------------------------------------------------------- shards of a scan
