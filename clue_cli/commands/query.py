@@ -5,10 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import shutil
 import sys
-from datetime import date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
 from itertools import islice
@@ -21,6 +19,7 @@ from clue_cli.commands.options import path, require_extra
 from clue_cli.commands.results import warn_of_damage
 from clue_cli.errors import ExitCode, UsageError
 from clue_cli.progress import ShownReporter
+from clue_cli.results.query_worker import as_json
 from clue_cli.results.summary import harmless
 from clue_cli.terminal import counted, printable, say, to_stdout
 
@@ -105,59 +104,42 @@ def _short(text: str) -> str:
 
 
 def _write_csv(to: BinaryIO, found: Answer) -> None:
-    """UTF-8 and CRLF; as in `summary.csv`, a cell that a spreadsheet would take for a formula gets an apostrophe."""
+    """UTF-8 and CRLF; as in `summary.csv`, a cell that a spreadsheet would take for a formula gets an apostrophe. On a
+    terminal, what it might obey is escaped."""
     text = io.TextIOWrapper(to, encoding="utf-8", newline="", write_through=True)
+    shown = printable if sys.stdout.isatty() else str
     try:
         writer = csv.writer(text)
-        writer.writerow(map(harmless, found.columns))
+        writer.writerow(shown(str(harmless(name))) for name in found.columns)
         for row in found.rows:
-            writer.writerow(map(_cell, row))
+            writer.writerow(shown(cell) if isinstance(cell, str) else cell for cell in map(_cell, row))
     finally:
         text.detach()
 
 
 def _write_json(to: BinaryIO, found: Answer) -> None:
-    """An array of objects, one a line. What JSON has no number for, such as infinity, is null."""
+    """An array of objects, one a line. Infinity and NaN are null; what a terminal might obey is escaped."""
     twice = {name for name in found.columns if found.columns.count(name) > 1}
     if twice:
         raise UsageError(f"Two columns are named {min(twice)}.", "Name one of them otherwise, with AS.")
     before = b"[\n"
     for row in found.rows:
-        record = dict(zip(found.columns, map(_plain, row), strict=True))
-        to.write(before + json.dumps(record, ensure_ascii=False, allow_nan=False).encode())
+        text = as_json(dict(zip(found.columns, row, strict=True)), finite=True)
+        if not text.isprintable():
+            text = "".join(sign if sign.isprintable() else json.dumps(sign)[1:-1] for sign in text)
+        to.write(before + text.encode())
         before = b",\n"
     to.write(b"[]\n" if before == b"[\n" else b"\n]\n")
 
 
 def _cell(value: Any) -> Any:
-    plain = _plain(value)
-    return plain if isinstance(plain, int | float) and not isinstance(plain, bool) else harmless(_text(plain))
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    return _text(value) if isinstance(value, Decimal) else harmless(_text(value))
 
 
 def _text(value: Any) -> str:
     """A value as the text of a cell; empty for NULL."""
-    plain = _plain(value)
-    if plain is None:
+    if value is None:
         return ""
-    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
-
-
-def _plain(value: Any) -> Any:
-    """A value of DuckDB's in the types of JSON."""
-    match value:
-        case None | bool() | int() | str():
-            return value
-        case float():
-            return value if math.isfinite(value) else None
-        case Decimal():
-            return float(value)
-        case dict():
-            return {str(_plain(key)): _plain(content) for key, content in value.items()}
-        case list() | tuple():
-            return list(map(_plain, value))
-        case date() | datetime() | time():
-            return value.isoformat()
-        case bytes():
-            return value.hex()
-        case _:
-            return str(value)
+    return str(value) if isinstance(value, str | float) else as_json(value, finite=True)
