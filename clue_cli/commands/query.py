@@ -9,7 +9,7 @@ import shutil
 import sys
 from decimal import Decimal
 from enum import StrEnum
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _SHOWN_ROWS, _SHOWN_LENGTH = 1000, 200
 """Most rows of a table, and characters of one of its cells."""
+_NARROWEST = 10
+"""Characters that each column gets at least; where a terminal is too narrow for that, each row is a table."""
 
 
 class Form(StrEnum):
@@ -76,26 +78,33 @@ def query(
 
 
 def _show_table(found: Answer) -> None:
+    rows = list(islice(found.rows, _SHOWN_ROWS))
+    names = list(map(printable, found.columns))
+    cells = [[_short(_text(value)) for value in row] for row in rows]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100_000
+    if len(names) * _NARROWEST <= width:
+        right = [any(isinstance(row[place], int | float | Decimal) for row in rows) for place in range(len(names))]
+        text = _table(names, cells, right, width)
+    else:
+        text = "".join(_table(["column", "value"], list(map(list, zip(names, row, strict=True))), [], width) for row in cells)
+    to_stdout(lambda stream: stream.write(text.encode()))
+    if next(found.rows, None) is not None:
+        say(f"The first {counted(_SHOWN_ROWS, 'row')}; --format csv or json writes all.")
+
+
+def _table(names: list[str], rows: list[list[str]], right: list[bool], width: int) -> str:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    rows = list(islice(found.rows, _SHOWN_ROWS))
-    numbers = [
-        any(isinstance(row[place], int | float | Decimal) for row in rows) for place in range(len(found.columns))
-    ]
     table = Table()
-    for name, number in zip(found.columns, numbers, strict=True):
-        table.add_column(Text(printable(name)), justify="right" if number else "left", overflow="fold")
+    for name, number in zip_longest(names, right, fillvalue=False):
+        table.add_column(Text(str(name)), justify="right" if number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_short(_text(value))) for value in row))
+        table.add_row(*map(Text, row))
     text = io.StringIO()
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100_000
     Console(file=text, width=width, markup=False, highlight=False, emoji=False).print(table)
-    lines = "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
-    to_stdout(lambda stream: stream.write(lines.encode()))
-    if next(found.rows, None) is not None:
-        say(f"The first {counted(_SHOWN_ROWS, 'row')}; --format csv or json writes all.")
+    return "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
 
 
 def _short(text: str) -> str:

@@ -70,6 +70,10 @@ def answer(results: Path, sql: str, reporter: Reporter = SILENT) -> Iterator[Ans
         NothingToScanError: there are no records, or they cannot be read.
         OutputError: the folder for temporary files cannot be written.
     """
+    try:
+        sql.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError("The query is not UTF-8.", "Write it in a terminal whose locale is UTF-8.") from error
     with _temporary_folder() as folder:
         child = Child(WORKER, _setup(folder, sql))
         try:

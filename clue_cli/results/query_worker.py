@@ -14,6 +14,8 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
+import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -50,6 +52,8 @@ _FETCHED, _SENT = 256, 1 << 20
 _LONGEST_MESSAGE = 2000
 _EXPLAIN = "EXPLAIN "
 _LAYOUT = ("*.parquet", "day=*/*.parquet", "verdict=*/day=*/*.parquet")
+_NO_ADVICE = re.compile(" (?:Please try installing|Possible solutions|Use .SET) ")
+"""Where advice of DuckDB's begins that nobody can follow here: extensions and settings are locked."""
 _UNREADABLE = "reading the stream registered as 'records' failed: "
 
 
@@ -299,7 +303,7 @@ def _said(error: Exception, sql: str, shift: int) -> str:
     text = str(error)
     try:
         said: dict[str, str] = json.loads(text[text.index("{") :])
-        message = said["exception_message"].partition(" Please try installing")[0]  # an extension; it cannot be loaded
+        message = _NO_ADVICE.split(" ".join(said["exception_message"].split()), maxsplit=1)[0]
     except (ValueError, KeyError):
         return _brief(text)
     if not said.get("position", "").isdigit():
@@ -322,7 +326,7 @@ def serve(requests: BinaryIO, replies: BinaryIO, setup: dict[str, Any]) -> None:
     bytes. To `check` the answer is no row; to the `path`, the names of the columns as a row, all rows, and `done`. An `error`,
     with its `message` and `advice`, is the last answer.
     """
-    inbox = _inbox(requests)
+    inbox = _inbox(requests, setup["folder"])
     send_header(replies, {"ready": True})
     replies.flush()
     try:
@@ -338,13 +342,15 @@ def serve(requests: BinaryIO, replies: BinaryIO, setup: dict[str, Any]) -> None:
     replies.flush()
 
 
-def _inbox(requests: BinaryIO) -> queue.SimpleQueue[dict[str, Any]]:
-    """The requests; the process ends at once when there can be no more, as DuckDB may be busy for hours."""
+def _inbox(requests: BinaryIO, folder: str) -> queue.SimpleQueue[dict[str, Any]]:
+    """The requests. When the parent is dead, and so cannot remove the folder, this removes it and ends the process at
+    once: DuckDB may be busy for hours."""
     inbox = queue.SimpleQueue[dict[str, Any]]()
 
     def receive() -> None:
         while (request := receive_header(requests)) is not None:
             inbox.put(request)
+        shutil.rmtree(folder, ignore_errors=True)
         os._exit(0)
 
     threading.Thread(target=receive, daemon=True).start()
