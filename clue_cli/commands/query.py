@@ -5,13 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import shutil
 import sys
-from datetime import date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
@@ -21,6 +19,7 @@ from clue_cli.commands.options import path, require_extra
 from clue_cli.commands.results import warn_of_damage
 from clue_cli.errors import ExitCode, UsageError
 from clue_cli.progress import ShownReporter
+from clue_cli.results.query_worker import as_json
 from clue_cli.results.summary import harmless
 from clue_cli.terminal import counted, printable, say, to_stdout
 
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 
 _SHOWN_ROWS, _SHOWN_LENGTH = 1000, 200
 """Most rows of a table, and characters of one of its cells."""
+_NARROWEST = 10
+"""Characters that each column gets at least; where a terminal is too narrow for that, each row is a table."""
 
 
 class Form(StrEnum):
@@ -77,26 +78,33 @@ def query(
 
 
 def _show_table(found: Answer) -> None:
+    rows = list(islice(found.rows, _SHOWN_ROWS))
+    names = list(map(printable, found.columns))
+    cells = [[_short(_text(value)) for value in row] for row in rows]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100_000
+    if len(names) * _NARROWEST <= width:
+        right = [any(isinstance(row[place], int | float | Decimal) for row in rows) for place in range(len(names))]
+        text = _table(names, cells, right, width)
+    else:
+        text = "".join(_table(["column", "value"], list(map(list, zip(names, row, strict=True))), [], width) for row in cells)
+    to_stdout(lambda stream: stream.write(text.encode()))
+    if next(found.rows, None) is not None:
+        say(f"The first {counted(_SHOWN_ROWS, 'row')}; --format csv or json writes all.")
+
+
+def _table(names: list[str], rows: list[list[str]], right: list[bool], width: int) -> str:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    rows = list(islice(found.rows, _SHOWN_ROWS))
-    numbers = [
-        any(isinstance(row[place], int | float | Decimal) for row in rows) for place in range(len(found.columns))
-    ]
     table = Table()
-    for name, number in zip(found.columns, numbers, strict=True):
-        table.add_column(Text(printable(name)), justify="right" if number else "left", overflow="fold")
+    for name, number in zip_longest(names, right, fillvalue=False):
+        table.add_column(Text(str(name)), justify="right" if number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_short(_text(value))) for value in row))
+        table.add_row(*map(Text, row))
     text = io.StringIO()
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100_000
     Console(file=text, width=width, markup=False, highlight=False, emoji=False).print(table)
-    lines = "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
-    to_stdout(lambda stream: stream.write(lines.encode()))
-    if next(found.rows, None) is not None:
-        say(f"The first {counted(_SHOWN_ROWS, 'row')}; --format csv or json writes all.")
+    return "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
 
 
 def _short(text: str) -> str:
@@ -105,59 +113,42 @@ def _short(text: str) -> str:
 
 
 def _write_csv(to: BinaryIO, found: Answer) -> None:
-    """UTF-8 and CRLF; as in `summary.csv`, a cell that a spreadsheet would take for a formula gets an apostrophe."""
+    """UTF-8 and CRLF; as in `summary.csv`, a cell that a spreadsheet would take for a formula gets an apostrophe. On a
+    terminal, what it might obey is escaped."""
     text = io.TextIOWrapper(to, encoding="utf-8", newline="", write_through=True)
+    shown = printable if sys.stdout.isatty() else str
     try:
         writer = csv.writer(text)
-        writer.writerow(map(harmless, found.columns))
+        writer.writerow(shown(str(harmless(name))) for name in found.columns)
         for row in found.rows:
-            writer.writerow(map(_cell, row))
+            writer.writerow(shown(cell) if isinstance(cell, str) else cell for cell in map(_cell, row))
     finally:
         text.detach()
 
 
 def _write_json(to: BinaryIO, found: Answer) -> None:
-    """An array of objects, one a line. What JSON has no number for, such as infinity, is null."""
+    """An array of objects, one a line. Infinity and NaN are null; what a terminal might obey is escaped."""
     twice = {name for name in found.columns if found.columns.count(name) > 1}
     if twice:
         raise UsageError(f"Two columns are named {min(twice)}.", "Name one of them otherwise, with AS.")
     before = b"[\n"
     for row in found.rows:
-        record = dict(zip(found.columns, map(_plain, row), strict=True))
-        to.write(before + json.dumps(record, ensure_ascii=False, allow_nan=False).encode())
+        text = as_json(dict(zip(found.columns, row, strict=True)), finite=True)
+        if not text.isprintable():
+            text = "".join(sign if sign.isprintable() else json.dumps(sign)[1:-1] for sign in text)
+        to.write(before + text.encode())
         before = b",\n"
     to.write(b"[]\n" if before == b"[\n" else b"\n]\n")
 
 
 def _cell(value: Any) -> Any:
-    plain = _plain(value)
-    return plain if isinstance(plain, int | float) and not isinstance(plain, bool) else harmless(_text(plain))
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    return _text(value) if isinstance(value, Decimal) else harmless(_text(value))
 
 
 def _text(value: Any) -> str:
     """A value as the text of a cell; empty for NULL."""
-    plain = _plain(value)
-    if plain is None:
+    if value is None:
         return ""
-    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
-
-
-def _plain(value: Any) -> Any:
-    """A value of DuckDB's in the types of JSON."""
-    match value:
-        case None | bool() | int() | str():
-            return value
-        case float():
-            return value if math.isfinite(value) else None
-        case Decimal():
-            return float(value)
-        case dict():
-            return {str(_plain(key)): _plain(content) for key, content in value.items()}
-        case list() | tuple():
-            return list(map(_plain, value))
-        case date() | datetime() | time():
-            return value.isoformat()
-        case bytes():
-            return value.hex()
-        case _:
-            return str(value)
+    return str(value) if isinstance(value, str | float) else as_json(value, finite=True)

@@ -63,7 +63,7 @@ Query = Annotated[
         "--query",
         metavar="SQL",
         help="Only records that this SQL names in a column locator, as in 'select locator from images where "
-        "score > 0.9'; with a column page, only these pages. See clue query.",
+        "score > 0.9'; with a column page, only these pages. Their order stays that of the results. See clue query.",
         rich_help_panel=_SELECTION,
     ),
 ]
@@ -220,9 +220,12 @@ def warn_of_damage(reader: ResultsReader) -> None:
 
 
 def warn_of_missing(selection: Selection) -> None:
-    """Name the first locators of `--list` that no record has."""
-    if selection.missing:
-        say(f"Warning: {counted(len(selection.missing), 'locator')} of --list without a record:")
-        say(*(f"  {printable(locator)}" for locator in sorted(selection.missing)[:_NAMED]))
-        if len(selection.missing) > _NAMED:
-            say(f"  and {len(selection.missing) - _NAMED:,} more")
+    """Name the first locators of `--list` and `--query` that no record has."""
+    queried = set() if selection.queried is None else selection.queried.missing
+    named = {key if isinstance(key, str) else f"{key[0]} (page {key[1]})" for key in queried}
+    for option, missing in (("--list", selection.missing), ("--query", named)):
+        if missing:
+            say(f"Warning: {counted(len(missing), 'locator')} of {option} without a record:")
+            say(*(f"  {printable(locator)}" for locator in sorted(missing)[:_NAMED]))
+        if len(missing) > _NAMED:
+            say(f"  and {len(missing) - _NAMED:,} more")

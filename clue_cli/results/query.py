@@ -1,48 +1,43 @@
-"""SQL over the records of a results folder or of a Parquet export, in DuckDB.
+"""SQL over the records of a results folder or of a Parquet export.
 
-The query is the user's own and the data are hostile. DuckDB has a database in memory and one table, which reads the
-records through pyarrow; it can neither open a file nor load an extension, and its configuration is locked. One
-statement is run, which must be a SELECT (WITH, FROM, VALUES, DESCRIBE, SHOW and SUMMARIZE are SELECTs to DuckDB).
+The query is the user's own and the data are hostile: a process of its own, `query_worker`, reads Parquet and runs
+DuckDB, within limits of memory and disk but of no time; Ctrl-C ends it.
 
 The records of a results folder are first written as Parquet into the folder for temporary files, so that a query may
 read them several times in flat memory; nothing is written into the results folder.
 
-duckdb and pyarrow (extra `tables`) are imported inside functions only.
+pyarrow (extra `tables`) is imported inside functions only.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import tempfile
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, wait
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clue_cli.errors import NothingToScanError, OutputError, UsageError
+from clue_cli.evidence.sandbox.process import START_SECONDS, Child, ChildDied, checked, whole
 from clue_cli.machine import cores, memory
-from clue_cli.records import FailureRecord, Finding, ImageRecord, Region
+from clue_cli.records import FailureRecord, ImageRecord
 from clue_cli.results.export import parquet
-from clue_cli.results.reader import ResultsReader, holds_results, is_newer
+from clue_cli.results.query_worker import ERRORS
+from clue_cli.results.reader import ResultsReader, holds_results
 from clue_cli.results.selection import Queried
-from clue_cli.results.tables import SCHEMA_KEY, columns, schema
-from clue_cli.terminal import counted
 from model.reporter import SILENT, Reporter
 
-if TYPE_CHECKING:
-    import duckdb
-    from pyarrow import dataset
+WORKER = "clue_cli.results.query_worker"
+"""The module that the process runs."""
 
-VIEWS = ("images", "failures", "regions", "findings")
-"""What a query reads; `regions` and `findings` have a row for each of those of an image."""
-
-_FETCHED = 1000
-_EXPLAIN = "EXPLAIN "
 _LEAST_MEMORY = 256 << 20
+_LIBRARIES = 4 << 30
+"""Address space that the libraries reserve, most of which they never touch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +46,13 @@ class Answer:
 
     Attributes:
         columns: the names of its columns, which may be equal.
-        rows: its rows, read once; each raises UsageError as `answer` does.
+        rows: its rows, read once; each raises UsageError, NothingToScanError and OutputError as `answer` does. Their
+            values are of the types of JSON, and Decimal.
         reader: the results folder that was read; None for an export.
     """
 
     columns: list[str]
-    rows: Iterator[tuple[Any, ...]]
+    rows: Iterator[list[Any]]
     reader: ResultsReader | None
 
 
@@ -74,97 +70,70 @@ def answer(results: Path, sql: str, reporter: Reporter = SILENT) -> Iterator[Ans
         NothingToScanError: there are no records, or they cannot be read.
         OutputError: the folder for temporary files cannot be written.
     """
+    try:
+        sql.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError("The query is not UTF-8.", "Write it in a terminal whose locale is UTF-8.") from error
     with _temporary_folder() as folder:
-        connection = _locked(folder)
+        child = Child(WORKER, _setup(folder, sql))
         try:
-            statement = _one_select(connection, sql)
-            connection.register("records", schema().empty_table())
-            for name, view in _views().items():
-                connection.execute(f"CREATE VIEW {name} AS {view}")
-            with _sql_errors(sql, shift=len(_EXPLAIN)):  # what is wrong is known before all records are read
-                connection.execute(_EXPLAIN + sql)
-            reader, records = _records(results, folder, reporter)
-            connection.unregister("records")
-            connection.register("records", records)
-            with _sql_errors(sql):
-                _interruptible(connection, lambda: connection.execute(statement))
-            names = [str(column[0]) for column in connection.description or []]
-            yield Answer(names, _rows(connection, sql), reader)
+            with _deaths():
+                child.ready(START_SECONDS)
+                child.send({"check": True})
+                _received(child)  # what is wrong is known before all records are read
+            reader, export = _records(results, folder, reporter)
+            with _deaths():
+                child.send({"path": str(export.absolute())})
+                with checked():
+                    (names,) = _received(child)
+            yield Answer(list(map(str, names)), _rows(child, len(names)), reader)
         finally:
-            connection.close()
+            child.stop()
 
 
 def queried(results: Path, sql: str, reporter: Reporter = SILENT) -> Queried:
     """The records that a query names by its column `locator` and, if it has one, `page`; arguments and errors as of
     `answer`. Also raises UsageError if there is no such column, or what it holds is not of its type."""
     with answer(results, sql, reporter) as found:
-        by_page = "page" in found.columns
+        names = [name.lower() for name in found.columns]
+        by_page = "page" in names
         wanted = [name for name in ("locator", "page") if name == "locator" or by_page]
-        if any(found.columns.count(name) != 1 for name in wanted):
+        if any(names.count(name) != 1 for name in wanted):
             raise UsageError(
                 "The query must have one column locator, and at most one page.",
                 "Write it like `select locator, page from images where score > 0.9`.",
             )
-        places = [found.columns.index(name) for name in wanted]
+        places = [names.index(name) for name in wanted]
         keys: set[Any] = set()
         for row in found.rows:
             locator, *page = (row[place] for place in places)
-            if not isinstance(locator, str) or not all(isinstance(number, int | None) for number in page):
+            if not isinstance(locator, str) or not all(type(number) in (int, type(None)) for number in page):
                 raise UsageError("A locator of the query is not text, or a page is no integer.")
             keys.add((locator, *page) if by_page else locator)
     return Queried(sql, keys, by_page)
 
 
-def _locked(folder: Path) -> duckdb.DuckDBPyConnection:
-    """A connection that reaches no file but its own in `folder`, to which it spills."""
-    import duckdb
-    import pyarrow as pa
-
-    pa.set_cpu_count(cores())
-    most = max(_LEAST_MEMORY, (memory() or 4 * _LEAST_MEMORY) // 2)
-    config: dict[str, str | bool | int | float | list[str]] = {
-        "enable_external_access": "false",
-        "autoinstall_known_extensions": "false",
-        "autoload_known_extensions": "false",
-        "allow_community_extensions": "false",
-        "python_enable_replacements": "false",
-        "temp_directory": str(folder / "spilled"),
-        "memory_limit": f"{most >> 20}MiB",
-        "threads": str(cores()),
-        "errors_as_json": "true",
+def _setup(folder: Path, sql: str) -> dict[str, Any]:
+    most = memory() or 4 * _LEAST_MEMORY
+    return {
+        "sql": sql,
+        "folder": str(folder),
+        "memory": max(_LEAST_MEMORY, most // 2),
+        "address_space": max(_LEAST_MEMORY, most // 4 * 3) + _LIBRARIES,
+        "disk": max(_LEAST_MEMORY, shutil.disk_usage(folder).free // 2),
+        "threads": cores(),
     }
-    connection = duckdb.connect(":memory:", config=config)
-    connection.execute("SET enable_progress_bar = false")  # it would go to stdout, among the answer
-    connection.execute("SET lock_configuration = true")
-    return connection
 
 
-def _one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:
-    import duckdb
-
-    with _sql_errors(sql):
-        statements = connection.extract_statements(sql)
-    if len(statements) != 1:
-        raise UsageError(
-            f"The query has {counted(len(statements), 'statement')} in the place of one.", "Write one SELECT."
-        )
-    if statements[0].type != duckdb.StatementType.SELECT:
-        kind = statements[0].type.name.replace("_", " ")
-        raise UsageError(f"The query is no SELECT ({kind}), and records are only read.", "Write one SELECT.")
-    return statements[0]
-
-
-def _records(results: Path, folder: Path, reporter: Reporter) -> tuple[ResultsReader | None, dataset.Dataset]:
-    from pyarrow import dataset
-
+def _records(results: Path, folder: Path, reporter: Reporter) -> tuple[ResultsReader | None, Path]:
+    """An export of the records, and the results folder of which it was made, if `results` is none itself."""
     try:
-        known = results.is_dir() and holds_results(results)
+        if results.is_file() or (results.is_dir() and not holds_results(results) and _holds_export(results)):
+            return None, results
     except OSError as error:
         raise NothingToScanError(f"{results} cannot be read: {error.strerror or error}.") from error
     except OutputError as error:
         raise NothingToScanError(error.message, "Update clue.") from error
-    if not known and (results.is_file() or (results.is_dir() and any(results.rglob("*.parquet")))):
-        return None, _export(results)
     file = folder / "records.parquet"
     with ResultsReader(results) as reader:
         reporter.stage("Reading the records", "records")
@@ -176,7 +145,17 @@ def _records(results: Path, folder: Path, reporter: Reporter) -> tuple[ResultsRe
         except ValueError as error:
             raise NothingToScanError(f"A record of {results} cannot be read: {error}.") from error
         reporter.finish()
-    return reader, dataset.dataset(str(file), schema=schema(), format="parquet")
+    return reader, file
+
+
+def _holds_export(folder: Path) -> bool:
+    return any(next(folder.glob(name), None) for name in ("*.parquet", "day=*", "verdict=*"))
+
+
+def _counted(reader: ResultsReader, reporter: Reporter) -> Iterator[ImageRecord | FailureRecord]:
+    for record in reader.records():
+        reporter.advance()
+        yield record
 
 
 @contextmanager
@@ -197,114 +176,49 @@ def _no_temporary(error: Exception) -> OutputError:
     )
 
 
-def _counted(reader: ResultsReader, reporter: Reporter) -> Iterator[ImageRecord | FailureRecord]:
-    for record in reader.records():
-        reporter.advance()
-        yield record
-
-
-def _export(path: Path) -> dataset.Dataset:
-    import pyarrow as pa
-    from pyarrow import dataset
-
-    keys = pa.schema([schema().field(name) for name in parquet.PARTITIONS])
-    hive = dataset.partitioning(keys, flavor="hive")
-    try:
-        found = dataset.dataset(str(path), format="parquet", partitioning=hive)
-        version = (found.schema.metadata or {}).get(SCHEMA_KEY, b"").decode("utf-8", "replace")
-        newer = is_newer(version)
-        records = dataset.dataset(str(path), schema=schema(), format="parquet", partitioning=hive)
-    except (ValueError, OSError, pa.ArrowException) as error:
-        raise NothingToScanError(
-            f"{path} is not a Parquet export of clue: {error}", "Name a results folder, or what clue export wrote."
-        ) from error
-    if newer:
-        raise NothingToScanError(f"{path} is an export of a newer version of clue.", "Update clue.")
-    return records
-
-
-def _views() -> Mapping[str, str]:
-    images, failures = (", ".join(f'"{name}"' for name in columns(model)) for model in (ImageRecord, FailureRecord))
-    views = {
-        "images": f"SELECT {images} FROM records WHERE kind = 'image'",
-        "failures": f"SELECT {failures} FROM records WHERE kind = 'failure'",
-    }
-    for name, model in (("regions", Region), ("findings", Finding)):
-        parts = ", ".join(f'part."{field}"' for field in model.model_fields)
-        views[name] = (
-            f"SELECT locator, page, verdict, number, {parts} FROM (SELECT locator, page, verdict, "
-            f"generate_subscripts({name}, 1) AS number, unnest({name}) AS part FROM images)"
-        )
-    return views
-
-
-def _rows(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[tuple[Any, ...]]:
+def _rows(child: Child, width: int) -> Iterator[list[Any]]:
     while True:
-        with _sql_errors(sql):
-            rows: list[tuple[Any, ...]] = _interruptible(connection, lambda: connection.fetchmany(_FETCHED))
-        if not rows:
-            return
+        with _deaths():
+            rows = _received(child)
+            if rows is None:
+                return
+            if any(len(row) != width for row in rows):
+                raise ChildDied("sent nonsense (rows of another length)")
         yield from rows
 
 
-def _interruptible(connection: duckdb.DuckDBPyConnection, run: Callable[[], Any]) -> Any:
-    """Call a method of the connection in another thread: DuckDB itself does not always notice Ctrl-C while it waits."""
-    done: Future[Any] = Future()
-
-    def work() -> None:
-        try:
-            done.set_result(run())
-        except BaseException as error:
-            done.set_exception(error)
-
-    thread = threading.Thread(target=work)
+def _received(child: Child) -> list[list[Any]] | None:
+    """The next rows that the process sends, None behind the last; raises what was raised there, and ChildDied."""
+    reply = child.receive()
+    if reply.get("done"):
+        return None
+    with checked():
+        if "error" in reply:
+            raise ERRORS[reply["error"]](str(reply["message"]), str(reply["advice"]))
+        data = bytearray(whole(reply["size"], 0))
+    child.receive_into(memoryview(data))
     try:
-        thread.start()
-        return done.result()
-    except KeyboardInterrupt:
-        while thread.ident is not None and not done.done():  # the call may not have begun
-            connection.interrupt()
-            wait([done], timeout=0.1)
-        raise
+        with checked():
+            rows = json.loads(data, parse_float=_number)
+            if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
+                raise ValueError
+    except RecursionError as error:
+        raise ChildDied("sent nonsense (lists in lists without end)") from error
+    return rows
+
+
+def _number(text: str) -> float | Decimal:
+    """A number as it is written: a decimal may have more digits than a float."""
+    number = float(text)
+    return number if repr(number) == text else Decimal(text)
 
 
 @contextmanager
-def _sql_errors(sql: str, shift: int = 0) -> Iterator[None]:
-    """Turn what DuckDB reports into a UsageError with the place in the query.
-
-    Args:
-        sql: the query.
-        shift: how many bytes stand before it in what DuckDB was given.
-    """
-    import duckdb
-
+def _deaths() -> Iterator[None]:
     try:
         yield
-    except duckdb.OutOfMemoryException as error:
+    except ChildDied as error:
         raise UsageError(
-            f"The query needs more memory than it may use: {_said(error, sql, shift)}", "Select fewer columns or rows."
+            f"The process that answers the query {error}.",
+            "Select fewer columns or rows; if RESULTS is an export, write it again with clue export.",
         ) from error
-    except duckdb.PermissionException as error:
-        raise UsageError(
-            f"The query may read the records alone: {_said(error, sql, shift)}", f"Read from {', '.join(VIEWS)}."
-        ) from error
-    except duckdb.CatalogException as error:
-        raise UsageError(f"SQL: {_said(error, sql, shift)}", f"Tables: {', '.join(VIEWS)}.") from error
-    except duckdb.Error as error:
-        raise UsageError(
-            f"SQL: {_said(error, sql, shift)}", "`describe images` lists the columns of images."
-        ) from error
-
-
-def _said(error: Exception, sql: str, shift: int) -> str:
-    """What DuckDB says, with line and column, from 1, where it names a place."""
-    text = str(error)
-    try:
-        said: dict[str, str] = json.loads(text[text.index("{") :])
-        message = " ".join(said["exception_message"].split()).rstrip(".")
-    except (ValueError, KeyError):
-        return f"{text}."
-    if not said.get("position", "").isdigit():
-        return f"{message}."
-    before = sql.encode()[: max(0, int(said["position"]) - shift)].decode(errors="replace")
-    return f"{message} (line {before.count(chr(10)) + 1}, column {len(before.rpartition(chr(10))[2]) + 1})."

@@ -62,15 +62,22 @@ class Queried:
         sql: the query.
         keys: their locators, or pairs of locator and page.
         by_page: whether these are pairs.
+        missing: keys that no record had so far.
     """
 
     sql: str
     keys: Collection[str] | Collection[tuple[str, int | None]]
     by_page: bool
+    missing: set[str | tuple[str, int | None]] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "missing", set(self.keys))
 
     def __call__(self, record: ImageRecord | FailureRecord) -> bool:
         """Whether the query named the record."""
-        return ((record.locator, record.page) if self.by_page else record.locator) in self.keys
+        key = (record.locator, record.page) if self.by_page else record.locator
+        self.missing.discard(key)
+        return key in self.keys
 
     def __str__(self) -> str:
         return f"query {self.sql}"
@@ -100,10 +107,11 @@ class Selection:
     def __call__(self, record: ImageRecord | FailureRecord) -> bool:
         """Whether the record is selected."""
         self.missing.discard(record.locator)
+        queried = self.queried is None or self.queried(record)  # always asked: it notes what is missing
         return (
-            (not self.only or not _answers(record).isdisjoint(self.only))
+            queried
+            and (not self.only or not _answers(record).isdisjoint(self.only))
             and (self.locators is None or record.locator in self.locators)
-            and (self.queried is None or self.queried(record))
             and all(condition(record) for condition in self.conditions)
         )
 

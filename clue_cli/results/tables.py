@@ -144,7 +144,18 @@ class Rows:
         try:
             return pa.RecordBatch.from_pylist(rows, schema=schema())
         except (OverflowError, pa.ArrowException) as error:
-            raise ValueError(f"a record has a value that no column holds: {error}") from error
+            which = next((row["locator"] for row in rows if not _fits(row)), "unknown")
+            raise ValueError(f"that of {which} has a value that no column holds: {str(error).rstrip('.')}") from error
+
+
+def _fits(row: dict[str, Any]) -> bool:
+    import pyarrow as pa
+
+    try:
+        pa.RecordBatch.from_pylist([row], schema=schema())
+    except (OverflowError, pa.ArrowException):
+        return False
+    return True
 
 
 @cache

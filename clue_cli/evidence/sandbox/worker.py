@@ -193,8 +193,9 @@ def grant_cpu_seconds(seconds: float) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (soft if hard < 0 else min(soft, hard), hard))
 
 
-def confine(address_space: int) -> None:
-    """Take from this process what it does not need: memory without end (bytes), files to write, core dumps."""
+def confine(address_space: int, file_size: int = 0) -> None:
+    """Take from this process what it does not need: memory without end (bytes), files to write (but for files up to
+    `file_size` bytes), core dumps."""
     with suppress(OSError):  # Linux: if memory runs out, this process ends, and not the scan
         Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
     if sys.platform != "win32":
@@ -202,7 +203,7 @@ def confine(address_space: int) -> None:
 
         for limit, value in (
             (resource.RLIMIT_AS, address_space),
-            (resource.RLIMIT_FSIZE, 0),
+            (resource.RLIMIT_FSIZE, file_size),
             (resource.RLIMIT_CORE, 0),
         ):
             _, hard = resource.getrlimit(limit)

@@ -85,7 +85,8 @@ class _File:
         from pyarrow import parquet
 
         self._schema = _without(schema(), without)
-        self._writer = parquet.ParquetWriter(to, self._schema, compression="zstd", write_page_index=True)
+        self._own = to.open("xb") if isinstance(to, Path) else None  # pyarrow takes no name that is not UTF-8
+        self._writer = parquet.ParquetWriter(self._own or to, self._schema, compression="zstd", write_page_index=True)
         self._rows, self._batches = Rows(), list[Any]()
         self._runs: dict[str, None] = {}
         self.held = 0
@@ -118,6 +119,8 @@ class _File:
             self._writer.add_key_value_metadata({"clue.run_ids": json.dumps(sorted(filter(None, self._runs)))})
         finally:
             self._writer.close()
+            if self._own is not None:
+                self._own.close()
 
     def _hold(self, batch: pyarrow.RecordBatch | None) -> bool:
         if batch is None:
