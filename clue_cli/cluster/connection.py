@@ -128,6 +128,7 @@ class RayCluster:
             object_store_memory=store,
             _node_ip_address="127.0.0.1",
             _temp_dir=str(self._folder),
+            _system_config={"worker_niceness": 0},  # they are this run, and not something beside it
         )
 
     def _join(self, address: str) -> None:

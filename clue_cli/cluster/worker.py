@@ -15,7 +15,7 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -183,7 +183,7 @@ class Worker:
         pool.__enter__()
         flow: Flow[_Held, _Numbered] = Flow(
             networks,
-            lambda: iter(self._inbox.get, None),
+            lambda: self._source(flow),
             lambda held: self._decode(held, pool, flow),
             self._finish,
             lambda sentence: None,  # that memory ran out costs time only
@@ -202,6 +202,12 @@ class Worker:
             self._failed = Failed("", "the flow ended")
         except BaseException as error:
             self._failed = Failed.of(error)
+
+    def _source(self, flow: Flow[_Held, _Numbered]) -> Iterator[_Held]:
+        """Items as they come, until something fails; there is no other end."""
+        while not flow.failed:
+            with suppress(queue.Empty):
+                yield self._inbox.get(timeout=0.5)
 
     def _decode(self, held: _Held, pool: Any, flow: Flow[_Held, _Numbered]) -> Iterator[_Numbered]:
         assert self._part is not None

@@ -29,7 +29,8 @@ def two_nodes() -> Iterator[Any]:
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
-    head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False, "temp_dir": folder}
+    head: dict[str, Any] = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False, "temp_dir": folder}
+    head["_system_config"] = {"worker_niceness": 0}  # on a busy machine they would start after a minute
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         for _ in range(2):
