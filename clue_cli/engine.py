@@ -25,7 +25,13 @@ from clue_cli.machine import cores, memory
 from clue_cli.networks import Network, NetworkLost, Unpredicted
 from model.predictor import OutOfMemory, Prediction
 
-PIXEL_BUDGET = min(1200 << 20, (memory() or 8 << 30) // 5)
+
+def pixel_budget(share: int = 1) -> int:
+    """`PIXEL_BUDGET` of one of `share` processes on this machine, which have a fifth of its memory together."""
+    return min(1200 << 20, (memory() or 8 << 30) // 5 // share)
+
+
+PIXEL_BUDGET = pixel_budget()
 """Bytes of pixels and heatmaps in memory at once, from behind the decoder to the end of the sink; each decoder may hold
 the pixels of one more image that waits to be let in. It is a fifth of what a small machine, or a container, has."""
 
@@ -102,6 +108,7 @@ class Flow(Generic[Item, W]):
         warn: called with a sentence about the run as a whole.
         stop: set to end early: what is in the network is finished, the rest is dropped.
         decoders: threads that decode, None for automatic.
+        budget: bytes in memory at once.
         lost: advice for when no device is left.
 
     Attributes:
@@ -119,6 +126,7 @@ class Flow(Generic[Item, W]):
         *,
         stop: threading.Event | None = None,
         decoders: int | None = None,
+        budget: int | None = None,
         lost: str | None = "What was finished is recorded; the same command continues from there.",
     ) -> None:
         self.networks, self.stop = networks, stop or threading.Event()
@@ -126,7 +134,7 @@ class Flow(Generic[Item, W]):
         consumers = max(1, len(networks))
         self._sinks = max(1, min(4 * consumers, cores() // 2))
         self.decoders = decoders or self._sinks
-        self.budget = Budget(PIXEL_BUDGET)
+        self.budget = Budget(budget or PIXEL_BUDGET)
         self._items: Channel[Item] = Channel(2)
         self._ready: Channel[W] = Channel(32, self.decoders + consumers)
         self._done: Channel[tuple[W, Answer[W] | None, str]] = Channel(32, self.decoders + 1)

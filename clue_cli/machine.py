@@ -29,11 +29,20 @@ def library_versions() -> dict[str, str | None]:
     return found
 
 
+_most_cores: int | None = None
+
+
+def limit_cores(count: int) -> None:
+    """Let `cores` return at most this: other processes of the same run are to have the rest."""
+    global _most_cores
+    _most_cores = count
+
+
 def cores() -> int:
     """How many cores this process may keep busy, at least one."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quotas = [quota for folder in _groups("cpu") if (quota := _quota(folder)) is not None]
-    return max(1, int(min([allowed, *quotas])))
+    return max(1, int(min([allowed, *quotas, *([] if _most_cores is None else [_most_cores])])))
 
 
 def memory() -> int | None:

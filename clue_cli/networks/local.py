@@ -57,10 +57,8 @@ class LocalNetwork:
         """The same, smaller once memory ran out."""
         return self._predictor.batch if self._predictor else 0
 
-    def predict(
-        self, images: Iterable[tuple[Key, NDArray[np.uint8]] | None]
-    ) -> Iterator[Prediction[Key] | OutOfMemory[Key]]:
-        """As `Predictor.predict`, with the answers to the second question.
+    def load(self) -> Predictor:
+        """Build the network, unless it is there; `predict` does it otherwise.
 
         Raises:
             WeightsError, UsageError: as `load_predictor` and `SecondQuestion.load`.
@@ -72,10 +70,17 @@ class LocalNetwork:
                 self._second.load()
             self._predictor = predictor
             self.loading = time.perf_counter() - started
+        return self._predictor
+
+    def predict(
+        self, images: Iterable[tuple[Key, NDArray[np.uint8]] | None]
+    ) -> Iterator[Prediction[Key] | OutOfMemory[Key]]:
+        """As `Predictor.predict`, with the answers to the second question. Raises as `load`."""
+        predictor = self.load()
         if self._second is None:
-            yield from self._predictor.predict(images)
+            yield from predictor.predict(images)
         else:
-            yield from self._second.asked_of(self._predictor, images)
+            yield from self._second.asked_of(predictor, images)
 
     def abort(self) -> None:
         """Nothing: the caller's thread notices by itself that the images end."""

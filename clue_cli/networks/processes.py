@@ -223,7 +223,15 @@ def processes(
         warn: called with a sentence when one of them died.
         method: of `options.synthetic`; None: the second question is not asked.
     """
-    setup = {
+    setup = setup_of(checkpoint, dtype, options, method)
+    return [NetworkProcess(setup | {"device": device}, warn) for device in devices]
+
+
+def setup_of(
+    checkpoint: Checkpoint, dtype: torch.dtype, options: NetworkOptions, method: Method | None = None
+) -> dict[str, Any]:
+    """Which network a process is to load, but for its device, as `worker.load` reads it; arguments as above."""
+    setup: dict[str, Any] = {
         "model": options.model,
         "digest": checkpoint.digest,
         "dtype": str(dtype).removeprefix("torch."),
@@ -234,4 +242,4 @@ def processes(
         setup |= {"synthetic": options.synthetic, "synthetic_digest": method.digest}
     if checkpoint.prompt is not None:
         setup["prompt"] = str(checkpoint.prompt)
-    return [NetworkProcess(setup | {"device": device}, warn) for device in devices]
+    return setup

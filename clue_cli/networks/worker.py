@@ -28,8 +28,13 @@ from clue_cli.evidence.sandbox.framing import (
 from model.predictor import OutOfMemory, Prediction
 
 if TYPE_CHECKING:
+    import torch
+
+    from clue_cli.networks import NetworkOptions
     from clue_cli.networks.synthetic import SecondQuestion
+    from model.checkpoint import Checkpoint
     from model.predictor import Predictor
+    from model.synthetic import Method
 
 Image = tuple[int, NDArray[np.uint8]]
 _Inbox = queue.SimpleQueue["Image | None | _End"]
@@ -39,32 +44,53 @@ class _End:
     """Nothing more will come."""
 
 
-def load(setup: dict[str, Any]) -> Predictor:
-    """The network that the parent asks for; raises WeightsError or UsageError as it would there."""
+def chosen_network(setup: dict[str, Any]) -> tuple[Checkpoint, str, torch.dtype, NetworkOptions]:
+    """The network that the parent asks for, as `load_predictor` takes it.
+
+    Raises:
+        WeightsError: the model is missing or damaged here, or another one.
+        UsageError: this machine does not have the device.
+    """
     from clue_cli.networks import Compile, DType, NetworkOptions, find_device, find_model
-    from clue_cli.networks.local import load_predictor
 
     checkpoint = find_model(setup["model"])
     if checkpoint.digest != setup["digest"]:
-        raise WeightsError(f"{checkpoint.folder} changed since the run began.", "Repeat the command.")
+        message = f"{checkpoint.folder} changed since the run began, or is another model than there."
+        raise WeightsError(message, "Repeat the command, with the same model on each machine.")
     if setup.get("prompt"):
         checkpoint = replace(checkpoint, prompt=Path(setup["prompt"]))
     device, dtype = find_device(setup["device"], DType(setup["dtype"]))
     compiled = Compile(setup["compile"]) if setup["compile"] else None
-    options = NetworkOptions(model=setup["model"], batch=setup["batch"], compile=compiled)
-    return load_predictor(checkpoint, device, dtype, options)
+    return checkpoint, device, dtype, NetworkOptions(model=setup["model"], batch=setup["batch"], compile=compiled)
+
+
+def chosen_method(setup: dict[str, Any]) -> Method | None:
+    """The method that the parent asks for, None if it asks for none; raises WeightsError as `chosen_network`."""
+    from clue_cli.networks import NetworkOptions, find_method
+
+    if "synthetic" not in setup:
+        return None
+    method = find_method(NetworkOptions(synthetic=setup["synthetic"]))
+    if method is None or method.digest != setup["synthetic_digest"]:
+        message = f"The method {setup['synthetic']} changed since the run began, or is another one than there."
+        raise WeightsError(message, "Repeat the command, with the same method on each machine.")
+    return method
+
+
+def load(setup: dict[str, Any]) -> Predictor:
+    """The network that the parent asks for; raises WeightsError or UsageError as it would there."""
+    from clue_cli.networks.local import load_predictor
+
+    return load_predictor(*chosen_network(setup))
 
 
 def load_second(setup: dict[str, Any]) -> SecondQuestion | None:
     """The method that the parent asks for, None if it asks for none; raises as `load`."""
-    if "synthetic" not in setup:
-        return None
-    from clue_cli.networks import DType, NetworkOptions, find_device, find_method
+    from clue_cli.networks import DType, find_device
     from clue_cli.networks.synthetic import SecondQuestion
 
-    method = find_method(NetworkOptions(synthetic=setup["synthetic"]))
-    if method is None or method.digest != setup["synthetic_digest"]:
-        raise WeightsError(f"The method {setup['synthetic']} changed since the run began.", "Repeat the command.")
+    if (method := chosen_method(setup)) is None:
+        return None
     second = SecondQuestion(method, *find_device(setup["device"], DType(setup["dtype"])))
     second.load()
     return second
