@@ -78,4 +78,6 @@ def connect(options: NetworkOptions, warn: Any) -> Cluster:
     Raises:
         UsageError: Ray is not installed, nobody answers at the address, or versions of Python, Ray or clue differ.
     """
-    raise NotImplementedError
+    from clue_cli.cluster.connection import connected
+
+    return connected(options.ray_address, warn)

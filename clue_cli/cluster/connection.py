@@ -1,0 +1,347 @@
+"""The connection of this process to a Ray cluster: found or started, checked before Ray would wait, and left.
+
+Ray wants to own a process: it writes to stdout, sets signal handlers, reports its use, packs the current folder for its
+workers, and leaves its files behind. None of that is let happen.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import json
+import logging
+import os
+import pickle
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clue_cli.cluster.slots import Node, nodes
+from clue_cli.cluster.workers import RayWorkers
+from clue_cli.engine import Part
+from clue_cli.errors import ClueError, UsageError
+from clue_cli.machine import cores, memory
+from clue_cli.networks import DType, NetworkOptions
+from clue_cli.terminal import printable
+
+if TYPE_CHECKING:
+    import torch
+
+    from model.checkpoint import Checkpoint
+    from model.synthetic import Method
+
+_CONNECT = 5.0
+"""Seconds for a TCP connection."""
+_ANSWER = 30.0
+"""Seconds for an answer of Ray's, with the start of a Python that asks."""
+_FORMAT = 90.0
+"""Seconds in which nodes say which number format they compute fast."""
+_MOST_THREADS = 512
+_JOINING = 2
+"""How many times the workers of now there may be when nodes join."""
+
+_ASK = """
+import json, sys
+try:
+    from ray._common.usage.usage_lib import get_cluster_metadata
+    from ray._raylet import GcsClient
+except ImportError:
+    sys.exit(3)
+print(json.dumps(get_cluster_metadata(GcsClient(address=sys.argv[1]))))
+"""
+"""Ray itself waits minutes for what is no Ray cluster, and writes to stdout meanwhile: a process of its own is ended."""
+
+_current: RayCluster | None = None
+_lock = threading.Lock()
+
+
+def connected(address: str | None, warn: Callable[[str], None]) -> RayCluster:
+    """As `clue_cli.cluster.connect`."""
+    global _current
+    if importlib.util.find_spec("ray") is None:
+        raise UsageError("`--engine ray` needs Ray, which the extra `ray` brings.", "pip install 'clue-forensics[ray]'")
+    with _lock:
+        if _current is None or _current.left:
+            _current = RayCluster(address)
+        elif _current.address != address:
+            raise UsageError("This process is connected to another cluster already.")
+        _current.warn = warn
+        return _current
+
+
+class RayCluster:
+    """A `Cluster` of Ray's.
+
+    Args:
+        address: `HOST:PORT` or `auto`; None: one is started on this machine, and ends with this process.
+
+    Attributes:
+        warn: called with a sentence; that of the run that connected last.
+        left: whether `leave` was called.
+    """
+
+    warn: Callable[[str], None]
+
+    def __init__(self, address: str | None) -> None:
+        self.address, self.left = address, False
+        self._folder: Path | None = None
+        self._environment: dict[str, str | None] = {}
+        self._set("RAY_USAGE_STATS_ENABLED", "0")
+        self._set("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+        atexit.register(self.leave)
+        try:
+            if address is None:
+                self._start()
+            else:
+                self._join(_found(address))
+        except BaseException:
+            self.leave()
+            raise
+
+    def _set(self, name: str, value: str) -> None:
+        self._environment.setdefault(name, os.environ.get(name))
+        os.environ[name] = value
+
+    def _start(self) -> None:
+        """Start a cluster of this machine, for this process. Nobody else can use it: its token is made here."""
+        if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
+            self._set("RAY_AUTH_MODE", "token")
+            self._set("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        base = tempfile.gettempdir()
+        # The names of its sockets have at most 107 bytes, of which Ray takes 63.
+        self._folder = Path(tempfile.mkdtemp(prefix="clue-ray-", dir=base if len(base.encode()) < 25 else "/tmp"))
+        store = max(80 << 20, min(2 << 30, (memory() or 8 << 30) // 8))
+        self._init(
+            address="local",
+            num_cpus=cores(),
+            include_dashboard=False,
+            object_store_memory=store,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=str(self._folder),
+            _system_config={"worker_niceness": 0},  # they are this run, and not something beside it
+        )
+
+    def _join(self, address: str) -> None:
+        _check(address)
+        self._init(address=address)
+
+    def _init(self, **arguments: Any) -> None:
+        try:
+            import ray
+            import ray._private.worker
+
+            if ray.is_initialized():
+                raise UsageError("This process is connected to a Ray cluster already.")
+            if hasattr(ray._private.worker, "print_to_stdstream"):  # what nodes report: on stdout, whatever is asked for
+                ray._private.worker.print_to_stdstream = lambda *_, **__: None
+            with _signals_kept():
+                ray.init(log_to_driver=False, logging_level=logging.CRITICAL, _skip_env_hook=True, **arguments)
+        except ClueError:
+            raise
+        except Exception as error:
+            causes = [error, *([error.__cause__] if error.__cause__ else [])]
+            said = "; ".join(" ".join(str(cause).split())[:500] or type(cause).__name__ for cause in causes)
+            raise UsageError(*_explained(said, self.address)) from error
+
+    def leave(self) -> None:
+        """Leave the cluster, or end the one that was started; harmless when repeated."""
+        if self.left:
+            return
+        self.left = True
+        atexit.unregister(self.leave)
+        if "ray" in sys.modules:
+            import ray
+
+            with suppress(Exception):
+                ray.shutdown()
+        for name, value in self._environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def find_device(self, options: NetworkOptions) -> tuple[str, torch.dtype]:
+        """As of `Cluster`. `auto`: GPUs if there are any; bfloat16 if all nodes of now compute it fast."""
+        import torch
+
+        if options.devices or ":" in options.device:
+            raise UsageError("A cluster places its workers itself: --device is auto, cpu or cuda.", "Leave N out.")
+        device = options.device
+        gpus = nodes("cuda", options.ray_cores)
+        if device == "auto":
+            device = "cuda" if gpus else "cpu"
+        if device == "cuda" and not gpus:
+            raise UsageError("The cluster has no GPU.", "Choose another --device, or leave it out.")
+        if options.dtype is not DType.AUTO:
+            return device, getattr(torch, options.dtype.value)
+        if device == "cuda":
+            return device, torch.bfloat16
+        return device, torch.bfloat16 if _all_fast(nodes("cpu", options.ray_cores)) else torch.float32
+
+    def workers(
+        self, part: Part[Any, Any, Any], checkpoint: Checkpoint, options: NetworkOptions, method: Method | None = None
+    ) -> RayWorkers:
+        """As of `Cluster`."""
+        from clue_cli.networks.processes import setup_of
+
+        device, dtype = self.find_device(options)
+        places = {"model": _absolute(options.model), "synthetic": _absolute(options.synthetic)}
+        network = setup_of(replace(checkpoint, prompt=None), dtype, replace(options, **places), method)
+        return self.make(part, network | {"device": device}, checkpoint.prompt, options)
+
+    def make(
+        self, part: Part[Any, Any, Any], network: dict[str, Any] | None, prompt: Path | None, options: NetworkOptions
+    ) -> RayWorkers:
+        """Workers for a network as `networks.worker` describes it; None: all work passes the network by."""
+        import ray
+
+        device = "cpu" if network is None else network["device"]
+        found = nodes(device, options.ray_cores)
+        store = min((node["Resources"].get("object_store_memory", 0) for node in ray.nodes() if node["Alive"]), default=0)
+        return RayWorkers(
+            pickle.dumps(part, pickle.HIGHEST_PROTOCOL),
+            network,
+            prompt,
+            device,
+            options.ray_cores,
+            options.ray_workers,
+            _threads(found, options.ray_workers, joining=self.address is not None),
+            max(16 << 20, min(1 << 30, int(store) // 4)),
+            lambda text: self.warn(text),
+        )
+
+
+def _threads(found: list[Node], most: int | None, *, joining: bool) -> int:
+    """How many items may be under way at once, with room for nodes that join."""
+    windows = [node.window for node in found for _ in range(node.slots)] or [4]
+    count = most if most is not None else len(windows) * (_JOINING if joining else 1)
+    return max(1, min(_MOST_THREADS, count * max(windows)))
+
+
+def _absolute(name: str | None) -> str | None:
+    """The name of a model, absolute if it is a path: workers have another current folder."""
+    return str(Path(name).absolute()) if name is not None and Path(name).exists() else name
+
+
+def _all_fast(found: list[Node]) -> bool:
+    """Whether all nodes compute in bfloat16 fast; one that does not answer is not asked again."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    if not found:
+        return False
+    asked = [
+        ray.remote(_fast).options(
+            num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)
+        ).remote()
+        for node in found
+    ]  # fmt: skip
+    answered, _ = ray.wait(asked, num_returns=len(asked), timeout=_FORMAT)
+    answers = []
+    for answer in answered:
+        with suppress(ray.exceptions.RayError):  # a node that cannot answer will have no worker
+            answers.append(ray.get(answer))
+    return bool(answers) and all(answers)
+
+
+def _fast() -> bool:
+    from model.device import cpu_has_bfloat16
+
+    return cpu_has_bfloat16()
+
+
+def _found(address: str) -> str:
+    """`HOST:PORT` behind an address."""
+    if "://" in address:
+        raise UsageError(
+            f"--ray-address {printable(address)} is one of Ray Client, which clue does not use.",
+            "Run clue on a node of the cluster, with --ray-address auto or HOST:PORT (6379 as a rule).",
+        )
+    if address != "auto":
+        return address
+    from ray._private.services import canonicalize_bootstrap_address
+
+    found = canonicalize_bootstrap_address("auto")
+    if not found:
+        raise UsageError(
+            "No Ray cluster runs on this machine.",
+            "Start one with `ray start --head`, name one with --ray-address HOST:PORT, or leave --ray-address out.",
+        )
+    return str(found)
+
+
+def _check(address: str) -> None:
+    """Raise UsageError, within seconds, where no Ray cluster of the same versions is."""
+    shown = printable(address)
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 1 << 16:
+        raise UsageError(f"--ray-address {shown} is neither HOST:PORT nor auto.")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT).close()
+    except OSError as error:
+        raise UsageError(
+            f"Nobody answers at {shown}: {error.strerror or error}.", "Start the cluster's head there: ray start --head"
+        ) from error
+    no_ray = UsageError(
+        f"What answers at {shown} is no Ray cluster, or one that needs a token.",
+        "The port is that of `ray start --head`, 6379 as a rule; RAY_AUTH_TOKEN has the token.",
+    )
+    try:
+        asked = subprocess.run(
+            [sys.executable, "-c", _ASK, address], capture_output=True, stdin=subprocess.DEVNULL, timeout=_ANSWER
+        )
+    except subprocess.TimeoutExpired as error:
+        raise no_ray from error
+    if asked.returncode == 3:  # this version of Ray has these elsewhere; it checks the versions itself
+        return
+    try:
+        said: dict[str, Any] = json.loads(asked.stdout.splitlines()[-1])
+    except (ValueError, IndexError) as error:
+        raise no_ray from error
+    import ray
+
+    here = {"Ray": ray.__version__, "Python": ".".join(map(str, sys.version_info[:3]))}
+    there = {"Ray": said.get("ray_version"), "Python": said.get("python_version")}
+    if there != here:
+        raise UsageError(_differing(here, there, shown), "Install the same versions on each machine.")
+
+
+def _differing(here: dict[str, Any], there: dict[str, Any], address: str) -> str:
+    words = (f"{name} {there[name]} there, {here[name]} here" for name in here if here[name] != there[name])
+    return f"The cluster at {address} has other versions: {', '.join(words)}."
+
+
+def _explained(said: str, address: str | None) -> tuple[str, str]:
+    """Message and advice for what Ray says when it cannot connect."""
+    if "ersion mismatch" in said:
+        return f"The cluster has other versions: {said}.", "Install the same versions on each machine."
+    if address is None:
+        return f"Ray cannot start a cluster on this machine: {said}.", "Leave --engine ray out, or mend what it says."
+    advice = f"Run clue on a node of the cluster; to make this machine one: ray start --address={address}"
+    return f"The cluster at {printable(address)} cannot be joined: {said}.", advice
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Put back the signal handlers that the block replaces."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
