@@ -6,6 +6,7 @@ import json
 import pickle
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -234,20 +235,24 @@ def test_without_the_network_there_is_nothing_for_a_cluster(tmp_path: Path, opti
 
 
 def test_a_calibration_is_the_same_file(fake: FakeCluster, model: Path, tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    for number in range(12):
-        (photos / f"{number:02}.jpg").write_bytes(encoded(photo(96, 96 + 8 * number, seed=number), "JPEG"))
-    (photos / "cut.jpg").write_bytes(b"\xff\xd8\xff")
-    same_calibration(photos, model, tmp_path)
+    same_calibration(photos(tmp_path), model, tmp_path)
     assert fake.made[0].items == 12
 
 
-def same_calibration(photos: Path, model: Path, out: Path, *words: str) -> None:
-    common = ["calibrate", "--authentic", str(photos), "--model", str(model), "--device", "cpu", "--fpr", "0.1"]
+def photos(folder: Path) -> Path:
+    made = folder / "photos"
+    made.mkdir()
+    for number in range(12):
+        (made / f"{number:02}.jpg").write_bytes(encoded(photo(96, 96 + 8 * number, seed=number), "JPEG"))
+    (made / "cut.jpg").write_bytes(b"\xff\xd8\xff")
+    return made
+
+
+def same_calibration(authentic: Path, model: Path, out: Path, *words: str) -> None:
+    common = ["calibrate", "--authentic", str(authentic), "--model", str(model), "--device", "cpu", "--fpr", "0.1"]
     common += ["--dtype", "float32", "--quiet"]
     made = []
-    for name, more in (("local", []), ("ray", ["--engine", "ray", *words])):
+    for name, more in (("local.json", []), ("ray.json", ["--engine", "ray", *words])):
         assert app.run([*common, "--out", str(out / name), *more]) == ExitCode.SOME_FAILED
         made.append(json.loads((out / name).read_text()))
         assert made[-1].pop("created")
@@ -258,3 +263,35 @@ def test_a_method_is_calibrated_in_this_process(tmp_path: Path, capsys: pytest.C
     words = ["--authentic", str(tmp_path), "--out", str(tmp_path / "c.json"), "--task", "synthetic", "--engine", "ray"]
     assert app.run(["calibrate", *words]) == ExitCode.BAD_USAGE
     assert "runs in this process" in capsys.readouterr().err
+
+
+class TestOnTwoNodes:
+    """With Ray, on two nodes of this machine."""
+
+    def test_a_measurement_and_a_calibration(self, joined: Any, two_nodes: Any, model: Path, tmp_path: Path) -> None:
+        options = {"bench": (str(write_set(tmp_path / "set")),), "model": str(model)}
+        evaluated(tmp_path / "local", **options)
+        ours = evaluated(tmp_path / "ray", **options, engine=Engine.RAY, ray_address=two_nodes.address)
+        same_results(tmp_path / "local", tmp_path / "ray")
+        assert ours.timing.predictions == 7 and ours.timing.loading_seconds > 0
+        same_calibration(photos(tmp_path), model, tmp_path, "--ray-address", two_nodes.address)
+
+    def test_a_lost_node_costs_no_answer(self, joined: Any, two_nodes: Any, model: Path) -> None:
+        options = NetworkOptions(engine=Engine.RAY, ray_address=two_nodes.address, model=str(model), device="cpu")
+        devices, dtype = find_devices(options, DType.FLOAT32)
+        images = [(n, picture(n, (200, 300))) for n in range(16)]
+        heatmaps: dict[int, NDArray[np.float32]] = {}
+        said: list[str] = []
+        with networks_for(find_model(options.model), devices, dtype, options, said.append) as (one,):
+            for answer in one.predict(images):
+                assert isinstance(answer, Prediction) and answer.key not in heatmaps
+                heatmaps[answer.key] = answer.heatmap
+                if len(heatmaps) == 3:
+                    two_nodes.remove_node(two_nodes.worker_nodes.copy().pop(), allow_graceful=False)
+                    two_nodes.add_node(num_cpus=1, object_store_memory=100 << 20)
+        assert heatmaps.keys() == set(range(16))
+        assert any("was lost with its node" in text for text in said)
+        alone = replace(options, engine=Engine.LOCAL)
+        with networks_for(find_model(options.model), devices, dtype, alone, pytest.fail) as (one,):
+            for answer in one.predict(images):
+                assert isinstance(answer, Prediction) and np.array_equal(answer.heatmap, heatmaps[answer.key])
