@@ -300,7 +300,7 @@ class MergedStore(ResultStore):
     def _checked(self, source: Path, record: ImageRecord, name: str) -> Path | Noted:
         """The file that a record of a folder names; or where to note why it is left out."""
         path = getattr(record.outputs, name)
-        if not _is_own(record, path):
+        if not path.partition("/")[2].startswith(_own_names(record.locator, record.page, record.page_count)):
             return self.found.foreign
         file = _picture(source, path)
         if file is None:
@@ -379,13 +379,10 @@ def _answers(group: Sequence[Record]) -> int:
     return sum(isinstance(record, ImageRecord) for record in group)
 
 
-def _is_own(record: ImageRecord, path: str) -> bool:
-    """Whether a path has the name that a scan gives to a picture of this record, whatever the length of its hash."""
-    name = path.partition("/")[2]
-    return any(
-        name.startswith(f"{names.stem(record.locator, record.page, record.page_count, length)}.")
-        for length in (0, *names.HASH_LENGTHS)
-    )
+@lru_cache(maxsize=16)
+def _own_names(locator: str, page: int, page_count: int) -> tuple[str, ...]:
+    """How the names begin that a scan gives to the pictures of a page, for each length of the hash."""
+    return tuple(f"{names.stem(locator, page, page_count, length)}." for length in (0, *names.HASH_LENGTHS))
 
 
 def _verdict_says(file: Path, record: ImageRecord) -> bool:

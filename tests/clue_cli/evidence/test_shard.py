@@ -11,7 +11,7 @@ import pytest
 from clue_cli.evidence import walk as walking
 from clue_cli.evidence.item import ArchiveOpened, Item
 from clue_cli.evidence.reader import read_item
-from clue_cli.evidence.shard import Shard
+from clue_cli.evidence.shard import Listing, Shard
 from clue_cli.evidence.walk import WalkOptions, walk
 from tests.clue_cli.evidence.collect import READER
 from tests.faults.archives import tar_of, zip_of
@@ -54,6 +54,32 @@ def events(paths: list[Path], shard: Shard | None) -> list[tuple[str, str]]:
         if not (isinstance(event, Item | ArchiveOpened) and event.other_shard):
             found.append((type(event).__name__, event.locator))
     return found
+
+
+def test_a_name_is_the_same_composed_and_decomposed() -> None:
+    composed, decomposed = "/caf\u00e9.jpg", "/cafe\u0301.jpg"
+    assert all(Shard(n, 97).holds(composed) == Shard(n, 97).holds(decomposed) for n in range(1, 98))
+
+
+def listed(folder: Path, shard: Shard) -> tuple[int, str]:
+    listing = Listing()
+    for event in walk([folder], WalkOptions(shard=shard, listing=listing), READER):
+        if isinstance(event, Item):
+            read_item(event)
+    return listing.count, listing.digest
+
+
+def test_all_shards_list_the_same_files(evidence: Path) -> None:
+    first = listed(evidence, Shard(1, 2))
+    assert first[0] == 12 + 3
+    assert listed(evidence, Shard(2, 2)) == first
+    moved = evidence.rename(evidence.with_name("mounted elsewhere"))
+    assert listed(moved, Shard(2, 2)) == first
+    (moved / "0.jpg").write_bytes(b"another size")
+    assert listed(moved, Shard(2, 2)) != first
+    (moved / "0.jpg").write_bytes(b"picture")
+    (moved / "0.jpg").rename(moved / "new.jpg")
+    assert listed(moved, Shard(2, 2)) != first
 
 
 @pytest.mark.parametrize("of", ["folder", "two folders", "archive"])
