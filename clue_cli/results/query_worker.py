@@ -292,8 +292,11 @@ def _sql_errors(sql: str, shift: int = 0) -> Iterator[None]:
         ) from error
     except duckdb.Error as error:
         said = _said(error, sql, shift)
-        if _UNREADABLE in said:
-            raise NothingToScanError(f"The records cannot be read: {said.partition(_UNREADABLE)[2]}") from error
+        if _UNREADABLE in said or "Invalid unicode" in said:
+            cause = said.rpartition(_UNREADABLE)[2]
+            raise NothingToScanError(f"The records cannot be read: {cause}", "Write the export again.") from error
+        if isinstance(error, duckdb.InternalException | duckdb.FatalException):
+            raise UsageError(f"DuckDB failed: {said}", "Write the query otherwise, or the export again.") from error
         known = f"Tables: {', '.join(VIEWS)}." if said.startswith("Table ") else None
         raise UsageError(f"SQL: {said}", known or "`describe images` lists the columns of images.") from error
 
@@ -302,7 +305,7 @@ def _said(error: Exception, sql: str, shift: int) -> str:
     """What DuckDB says, with line and column, from 1, where it names a place."""
     text = str(error)
     try:
-        said: dict[str, str] = json.loads(text[text.index("{") :])
+        said: dict[str, str] = json.JSONDecoder().raw_decode(text, text.index("{"))[0]
         message = _NO_ADVICE.split(" ".join(said["exception_message"].split()), maxsplit=1)[0]
     except (ValueError, KeyError):
         return _brief(text)

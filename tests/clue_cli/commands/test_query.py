@@ -5,19 +5,24 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clue_cli.app import run as clue
-from clue_cli.errors import ExitCode, UsageError
-from clue_cli.records import SCHEMA_VERSION
+from clue_cli.errors import ExitCode, NothingToScanError, UsageError
+from clue_cli.evidence.sandbox.process import ChildDied
+from clue_cli.results.query import _received
 from clue_cli.results.query import answer as run_query
-from tests.clue_cli.results.made import failure, run
+from clue_cli.results.query_worker import Query, opened
+from tests.clue_cli.results.made import failure, first_schema, image, run
 from tests.clue_cli.results.test_tables import full
 
 pyarrow = pytest.importorskip("pyarrow", reason="the extra tables brings it")
@@ -126,16 +131,26 @@ def test_the_views(source: str, made: dict[str, Path], capfd: pytest.CaptureFixt
     ],
 )
 def test_nothing_but_the_records_is_read(
-    sql: str, made: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sql: str, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "secret.csv").write_text("password\nhunter2\n")
     monkeypatch.chdir(tmp_path)
     sql = sql.replace("OUT", str(tmp_path / "out")).replace("SECRET", str(tmp_path / "secret.csv"))
-    for source in (made["file"], made["folder"]):
-        with pytest.raises(UsageError) as refused, run_query(source, sql) as found:
-            list(found.rows)
-        assert "hunter2" not in str(refused.value) and "{" not in str(refused.value)
+    with pytest.raises(UsageError) as refused:
+        list(Query(sql, folder=str(tmp_path), memory=1 << 28, disk=1 << 20, threads=1).run(opened(results, tmp_path)))
+    assert "hunter2" not in str(refused.value) and "{" not in str(refused.value)
     assert [path.name for path in tmp_path.iterdir()] == ["secret.csv"]
+
+
+@pytest.mark.parametrize("source", ["file", "folder"])
+def test_a_file_with_the_name_of_the_database_is_not_read(
+    source: str, made: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ":memory:").write_text("hunter2")
+    monkeypatch.chdir(tmp_path)
+    sql = "select content from read_text(['OUT/:memory:', ':memory:'])".replace("OUT", str(tmp_path))
+    with pytest.raises(UsageError, match="may read the records alone"), run_query(made[source], sql) as found:
+        list(found.rows)
 
 
 @pytest.mark.parametrize(
@@ -186,22 +201,63 @@ def test_csv_cells_are_harmless_in_a_spreadsheet(results: Path, capfd: pytest.Ca
     assert row == ["'=a.jpg", "-1", "-0.5", "", "true", '{"x": 1, "y": 2, "width": 3, "height": 4}', "2026-01-31"]
 
 
-def test_values_without_a_number_in_json_are_null(results: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    sql = "select 'inf'::float as a, 0.5 as b, interval 1 day as d, '\\xFF'::blob as e, ['nan'::float] as f"
-    (row,) = json.loads(answer(capfd, results, sql))
-    assert (row["a"], row["b"], row["e"], row["f"]) == (None, 0.5, "ff", [None])
+VALUES = (
+    "select 'inf'::float as a, 12345678901234567890.10::decimal(38,2) as b, interval 1 day as c, '\\xFF'::blob as d, "
+    "['nan'::float] as e, 2::hugeint ** 100 as f, map {date '2026-01-31': 0.10::decimal(3,2)} as g, "
+    "timestamptz '2026-01-31 12:00:00+00' as h, '' as i, null as j, (2::hugeint << 99)::hugeint as k"
+)
+
+
+def test_values_in_json_and_csv(results: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    text = answer(capfd, results, VALUES)
+    (row,) = json.loads(text)
+    assert (row["a"], row["d"], row["e"], row["i"], row["j"], row["k"]) == (None, "ff", [None], "", None, 2**100)
+    assert row["h"].startswith("2026-01-31T") and row["h"][-6] in "+-"
+    assert '"b": 12345678901234567890.10,' in text and '"g": {"2026-01-31": 0.10}' in text
+    _, cells = csv.reader(io.StringIO(answer(capfd, results, VALUES, "csv"), newline=""))
+    assert (cells[0], cells[1], cells[4], cells[6]) == (
+        "inf", "12345678901234567890.10", "[null]", '{"2026-01-31": 0.10}',
+    )  # fmt: skip
     assert clue(["query", str(results), "select 1 as a, 2 as a", "--format", "json"]) == ExitCode.BAD_USAGE
+
+
+def test_a_terminal_gets_nothing_that_it_obeys(
+    results: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sql = "select chr(155) || '31m' || chr(8238) || chr(127) || 'ä日' as \"a\x9b\""
+    text = answer(capfd, results, sql)
+    assert json.loads(text) == [{"a\x9b": "\x9b31m\u202e\x7fä日"}] and "ä日" in text
+    assert text.replace("\n", "").isprintable()
+    assert "\x9b31m\u202e" in answer(capfd, results, sql, "csv")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert answer(capfd, results, sql, "csv") == "a\\x9b\r\n\\x9b31m\\u202e\\x7fä日\r\n"
+
+
+def test_a_row_that_is_too_wide_for_the_terminal_is_a_table(
+    results: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = answer(capfd, results, "select * from images where locator = '=a.jpg'", "table").splitlines()
+    assert any(line.split() == ["│", "locator", "│", "=a.jpg", "│"] for line in lines)
+    assert max(map(len, lines)) <= 80
 
 
 def test_a_page_and_an_export_of_a_query(made: dict[str, Path], capfd: pytest.CaptureFixture[str]) -> None:
     def exported(sql: str, *more: str) -> list[tuple[str, int | None]]:
         capfd.readouterr()
         assert clue(["export", str(made["folder"]), "--format", "jsonl", "--query", sql, *more]) == ExitCode.OK
-        return [(row["locator"], row["page"]) for row in map(json.loads, capfd.readouterr().out.splitlines())]
+        out, err = capfd.readouterr()
+        said.append(err)
+        return [(row["locator"], row["page"]) for row in map(json.loads, out.splitlines())]
+
+    said: list[str] = []
 
     tiff = "select distinct locator from regions where locator = 'tiff'"
     assert exported(tiff) == [("tiff", 0), ("tiff", 1)]
-    assert exported("select page, locator, score from images where page = 1") == [("tiff", 1)]
+    assert exported("select Page, LOCATOR, score from images where page = 1") == [("tiff", 1)]
+    assert exported("select upper(locator) as locator from images order by 1 desc limit 1") == []
+    assert "1 locator of --query without a record:\n  TIFF\n" in said[-1]
     assert exported("select locator, page from failures") == [("d.jpg", None)]
     assert exported(tiff, "--where", "page=1") == [("tiff", 1)]
     assert exported("select locator from failures", "--only", "forged") == []
@@ -209,24 +265,89 @@ def test_a_page_and_an_export_of_a_query(made: dict[str, Path], capfd: pytest.Ca
     page = (made["folder"] / "tiff.html").read_text()
     assert "A selection." in page and "query select distinct locator" in page and "=a.jpg" not in page
     (made["folder"] / "tiff.html").unlink()
-    for wrong in ("select score from images", "select 1 as locator", "select locator, 'x' as page from images",
+    for wrong in ("select score from images", "select 1 as locator", "select locator, 'x' as page from images", "select locator, true as page from images",
                   "select locator, locator as locator from images", "copy images to 'x'"):  # fmt: skip
         assert clue(["report", str(made["folder"]), "--query", wrong]) == ExitCode.BAD_USAGE
     assert not (made["folder"] / "selection.html").exists()
 
 
-def test_what_is_no_export_of_clue(results: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_export_of_clue(
+    made: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     from pyarrow import parquet
 
-    table = parquet.read_table(results)
-    newer = {**table.schema.metadata, b"clue.schema_version": b"99.0"}
-    parquet.write_table(table.replace_schema_metadata(newer), tmp_path / "newer")
-    parquet.write_table(pyarrow.table({"locator": ["a"]}), tmp_path / "other")
-    (tmp_path / "cut").write_bytes(results.read_bytes()[:-100])
-    for name in ("newer", "other", "cut", "missing", "."):
+    table = parquet.read_table(made["file"])
+    version = {**table.schema.metadata, b"clue.schema_version": b"99.0"}
+    place = table.schema.get_field_index("score")
+    (tmp_path / "mixed").mkdir()
+    for name, written in {
+        "newer": table.replace_schema_metadata(version),
+        "other": pyarrow.table({"locator": ["a"]}),
+        "mixed/a.parquet": table,
+        "mixed/b.parquet": pyarrow.table({"locator": ["a"]}),
+        "fewer": table.drop_columns("score"),
+        "more": table.append_column("mine", table["locator"]),
+        "text": table.set_column(place, "score", table["locator"]),
+    }.items():
+        parquet.write_table(written, tmp_path / name)
+    (tmp_path / "cut").write_bytes(made["file"].read_bytes()[:-100])
+    part = next(made["partitions"].glob("verdict=forged/*/*.parquet"))
+    (tmp_path / "part").write_bytes(part.read_bytes())
+    for name, words in {
+        "newer": "is an export of a newer version of clue.",
+        "other": "is not a Parquet export of clue: other has no clue.schema_version in its metadata.",
+        "mixed": "b.parquet has no clue.schema_version in its metadata.",
+        "fewer": "fewer has no column score.",
+        "more": "more has a column mine, which no export has.",
+        "text": "text has a column score of the type string, which is double.",
+        "part": "part is a part of a divided export and not in its folder verdict=…/day=….",
+        "cut": "is not a Parquet export of clue: ",
+        "missing": "There are no results of clue scan in ",
+    }.items():
         assert clue(["query", str(tmp_path / name), "select 1"]) == ExitCode.NOTHING_TO_SCAN
-    assert "newer version" in capfd.readouterr().err
-    assert table.schema.metadata[b"clue.schema_version"].decode() == SCHEMA_VERSION
+        assert words in capfd.readouterr().err
+
+
+def test_a_damaged_export_is_named_as_such(results: Path, tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    column = parquet.ParquetFile(results).metadata.row_group(0).column(2)
+    assert column.path_in_schema == "locator"
+    content = bytearray(results.read_bytes())
+    start = column.dictionary_page_offset or column.data_page_offset
+    content[start : start + column.total_compressed_size] = bytes(column.total_compressed_size)
+    (tmp_path / "damaged").write_bytes(content)
+    with (
+        pytest.raises(NothingToScanError, match="The records cannot be read: "),
+        run_query(tmp_path / "damaged", "select locator from images") as found,
+    ):
+        list(found.rows)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of bytes")
+def test_names_that_are_not_utf_8(made: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    odd = tmp_path / os.fsdecode(b"verdict=\xe9")
+    out = odd / "out"
+    words = ["export", str(made["folder"]), "--format", "parquet", "--partition", "--out", str(out)]
+    assert clue(words) == ExitCode.OK
+    file = odd / os.fsdecode(b"\xff.parquet")
+    file.write_bytes(made["file"].read_bytes())
+    part = next(out.glob("verdict=forged/*/*.parquet"))
+    for path in (out, part.parent.parent, part, file):
+        sql = "select distinct verdict, day from images"
+        assert json.loads(answer(capfd, path, sql)) == [{"verdict": "forged", "day": "2026-01-31"}]
+    assert clue(["query", str(file), "select '\udcff'"]) == ExitCode.BAD_USAGE
+
+
+def test_records_of_earlier_schemas(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = write_results(tmp_path / "results")
+    lines = [first_schema(image("1")), first_schema(failure("2"))]
+    lines += [image(version, schema_version=version).model_dump(mode="json") for version in ("2.0", "2.1")]
+    (folder / "records.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines) + '{"kind":"image","torn')
+    sql = "select locator, score from images union all select locator, null from failures order by all"
+    assert [list(row.values()) for row in json.loads(answer(capfd, folder, sql))] == [
+        ["1", 0.75], ["2", None], ["2.0", 0.75], ["2.1", 0.75],
+    ]  # fmt: skip
 
 
 def test_what_an_export_refuses(made: dict[str, Path], tmp_path: Path) -> None:
@@ -282,25 +403,78 @@ def test_damaged_lines_and_an_empty_export(tmp_path: Path, capfd: pytest.Capture
         assert json.loads(answer(capfd, tmp_path / name, "select count(*) as n from images")) == [{"n": 0}]
 
 
-def test_ctrl_c_ends_a_query(results: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_a_query_ends_with_its_command(sent: signal.Signals, results: Path, tmp_path: Path) -> None:
     sql = "select count(*) from range(1000000000000) t(i) where hash(i) = 1"
+    program = "from clue_cli.app import run; exit(run())"
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "from clue_cli.app import run; print('up', flush=True); exit(run())",
-            "query",
-            str(results),
-            sql,
-        ],
+        [sys.executable, "-c", program, "query", str(results), sql],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
     )
-    assert process.stdout is not None and process.stdout.readline() == b"up\n"
-    time.sleep(3)  # by then it is answering; earlier, Ctrl-C ends it as well
-    process.send_signal(signal.SIGINT)
+    wait_until(lambda: any(tmp_path.iterdir()))
+    time.sleep(3)  # by then it is answering; earlier, it is ended as well
+    process.send_signal(sent)
     out, err = process.communicate(timeout=120)
-    assert (process.returncode, out, err) == (ExitCode.INTERRUPTED, b"", b"")
+    assert (process.returncode, out, err) == (ExitCode.INTERRUPTED if sent == signal.SIGINT else -sent, b"", b"")
+    wait_until(lambda: not any(tmp_path.iterdir()))
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_query_without_end_is_stopped_by_its_limits(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clue_cli.results.query.memory", lambda: 1 << 20)
+    for sql in (
+        "select list(i) from range(1000000000) t(i)",
+        "with recursive t as (select 1 as a, repeat('x', 1000000) as b union all select a + 1, b || a from t) "
+        "select b from t where a < 0",
+    ):
+        with pytest.raises(UsageError, match="needs more memory") as refused, run_query(results, sql) as found:
+            list(found.rows)
+        assert "SET" not in refused.value.message
+
+
+class Impostor:
+    """A process that was taken over: sends what it likes."""
+
+    def __init__(self, header: dict[str, Any], data: bytes = b"") -> None:
+        self._header, self._data = header, data
+
+    def receive(self) -> dict[str, Any]:
+        return self._header
+
+    def receive_into(self, view: memoryview) -> None:
+        view[:] = self._data
+
+
+@pytest.mark.parametrize(
+    ("header", "data"),
+    [
+        ({}, b""),
+        ({"size": -1}, b""),
+        ({"size": 1 << 40}, b""),
+        ({"size": 2}, b"{}"),
+        ({"size": 3}, b"[1]"),
+        ({"size": 3}, b"[[\xff"),
+        ({"size": 200_000}, b"[" * 200_000),
+        ({"error": "SystemExit", "message": "", "advice": ""}, b""),
+    ],
+)
+def test_the_process_of_a_query_is_not_trusted(header: dict[str, Any], data: bytes) -> None:
+    with pytest.raises(ChildDied):
+        _received(Impostor(header, data))  # type: ignore[arg-type]
+
+
+def test_a_process_that_dies_is_named(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clue_cli.results.query.WORKER", "clue_cli.evidence.sandbox.framing")
+    with pytest.raises(UsageError, match="The process that answers the query could not be started"):
+        run_query(results, "select 1").__enter__()
 
 
 def test_an_extra_that_is_missing_is_named(
