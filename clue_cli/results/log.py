@@ -109,6 +109,9 @@ class IndexedLog(ABC, Generic[Entry]):
         """`_enter` for what an earlier process wrote."""
         self._enter(entry, start, length)
 
+    def _loaded(self) -> None:
+        """All that an earlier process wrote was given to `_load`."""
+
     def _append(self, entry: Entry, line: bytes) -> None:
         """Append one line; if that fails the log is as it was before.
 
@@ -165,6 +168,7 @@ class IndexedLog(ABC, Generic[Entry]):
             else:
                 self._load(entry, self._end, len(line))
             self._end += len(line)
+        self._loaded()
         self._index.execute("COMMIT")
 
     def _check_in_place(self) -> None:

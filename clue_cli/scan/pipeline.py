@@ -317,9 +317,9 @@ class _Scan:
                 self.log.skipped("known", item.locator)
                 self.log.file_done()
                 return
-            if resume.holds_other_bytes(item.locator, identity.sha256):
-                self.log.replaced(item.locator)
             known = resume.lookup(item.locator, identity.sha256)
+            if known is None and resume.holds_other_bytes(item.locator, identity.sha256):
+                self.log.replaced(item.locator)
             if known is not None and (alert is None or says_alert(known, flagged)):
                 for record in known:
                     self.log.record(record, resumed=True)
