@@ -29,7 +29,7 @@ from clue_cli.evidence.walk import WalkOptions, check_paths, walk
 from clue_cli.machine import library_versions
 from clue_cli.networks import DType, Network, Unpredicted, find_devices, find_method, find_model, networks_for
 from clue_cli.records import FailureCode, FailureRecord, FileIdentity, ModelInfo, RunRecord, Step
-from clue_cli.report import write_report
+from clue_cli.report import report
 from clue_cli.results.folder import output_errors
 from clue_cli.results.pictures import PANEL_BYTES_PER_PIXEL, PANEL_MEGAPIXELS, hatched
 from clue_cli.results.record_log import ResumeIndex
@@ -163,9 +163,9 @@ def scan(
             for warning in store.other_libraries(log.taken_over, library_versions()):
                 log.warn(warning)
             log.close("interrupted" if stop.is_set() else "finished")
-            log.run = store.finish(log.run)
-            with output_errors(out):
-                write_report(out, log.run, store.records())
+            with output_errors(out), report(out) as pages:
+                log.run = store.finish(log.run, pages.add)
+                pages.write(log.run)
     log.summarize(out)
     return log.run
 
