@@ -18,7 +18,7 @@ import tempfile
 import unicodedata
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -31,6 +31,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from clue_cli.errors import ClueError
 from clue_cli.evidence.claims import declares_generated
 from clue_cli.evidence.formats import not_opened
 from clue_cli.records import (
@@ -103,10 +104,42 @@ def write_report(
         OSError: the folder cannot be written.
         ValueError: a record names a file outside of the results folder, or a number that is not finite.
     """
-    with tempfile.TemporaryFile(dir=out) as stream, explanations_in(out) or nullcontext() as explained:
-        spool = _Spool(stream, explained)
+    with report(out) as pages:
         for record in records:
-            spool.add(record)
+            pages.add(record)
+        return pages.write(run, rows_per_part, name=name, selection=selection)
+
+
+@contextmanager
+def report(out: Path) -> Iterator[Report]:
+    """A report whose records are given one by one, for those who read them for something else as well; arguments and
+    errors as of `write_report`."""
+    with tempfile.TemporaryFile(dir=out) as stream, explanations_in(out) or nullcontext() as explained:
+        yield Report(out, _Spool(stream, explained))
+
+
+class Report:
+    """Collects records, then writes the pages. What is wrong with a record is raised by `write`."""
+
+    def __init__(self, out: Path, spool: _Spool) -> None:
+        self._out, self._spool = out, spool
+        self._error: Exception | None = None
+
+    def add(self, record: ImageRecord | FailureRecord) -> None:
+        """Add a record."""
+        if self._error is None:
+            try:
+                self._spool.add(record)
+            except (OSError, ValueError, ClueError) as error:
+                self._error = error
+
+    def write(
+        self, run: RunRecord, rows_per_part: int = ROWS_PER_PART, *, name: str = "index", selection: str = ""
+    ) -> Path:
+        """Write the pages, as `write_report` does."""
+        if self._error is not None:
+            raise self._error
+        out, spool = self._out, self._spool
         images = spool.split(range(len(spool.images)), [spool.images, spool.details], rows_per_part)
         if len(images) > 1:
             images = spool.split(spool.strongest_first(), [spool.images, spool.details], rows_per_part)
@@ -120,10 +153,10 @@ def write_report(
             with whole_file(out / names[part], sync=True) as file:
                 for piece in page:
                     file.write(piece.encode())
-    for stale in out.glob("*.html"):
-        if re.fullmatch(rf"{re.escape(name)}-\d{{4,}}\.html", stale.name) and stale.name not in names:
-            stale.unlink()
-    return out / names[0]
+        for stale in out.glob("*.html"):
+            if re.fullmatch(rf"{re.escape(name)}-\d{{4,}}\.html", stale.name) and stale.name not in names:
+                stale.unlink()
+        return out / names[0]
 
 
 @dataclass
@@ -150,17 +183,24 @@ class _Spool:
     seconds: array[int] = field(default_factory=lambda: array("b"))
     scores: array[float] = field(default_factory=lambda: array("d"))
     models: dict[str, int] = field(default_factory=dict)
+    known_models: dict[str, int] = field(default_factory=dict)
 
     def add(self, record: ImageRecord | FailureRecord) -> None:
         if isinstance(record, FailureRecord):
             self._put(self.failures, failure_row(record))
             return
-        model = self.models.setdefault(embed(model_facts(record.model)), len(self.models))
+        model = self._model(record.model)
         self._put(self.images, image_row(record))
         self._put(self.details, image_detail(record, model) | explanations(record, self.explained))
         self.verdicts.append(VERDICT_ORDER.index(record.verdict))
         self.seconds.append(SECOND_ORDER.index(second_word(record)))
         self.scores.append(record.score)
+
+    def _model(self, model: ModelInfo) -> int:
+        key = repr([value for name, value in vars(model).items() if name != "seed"])
+        if key not in self.known_models:
+            self.known_models[key] = self.models.setdefault(embed(model_facts(model)), len(self.models))
+        return self.known_models[key]
 
     def _put(self, lines: _Lines, value: Any) -> None:
         text = embed(value).encode("ascii")
@@ -392,6 +432,10 @@ def printable(text: str) -> str:
     )
 
 
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_.\-~/!,()]+")
+"""What `quote` leaves as it is."""
+
+
 def local_url(path: str | None) -> str | None:
     """A path below the results folder as a relative URL, every segment percent-encoded; None for None.
 
@@ -400,9 +444,14 @@ def local_url(path: str | None) -> str | None:
     """
     if path is None:
         return None
-    if any(segment in ("", ".", "..") for segment in path.split("/")):
+    if not {"", ".", ".."}.isdisjoint(path.split("/")):
         raise ValueError(f"not a path inside the results folder: {path!r}")
+    if _PLAIN_PATH.fullmatch(path):
+        return path
     return quote(path, safe="/!~,()", encoding="utf-8", errors="surrogateescape")
+
+
+_JSON = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 
 
 def embed(value: Any) -> str:
@@ -411,7 +460,7 @@ def embed(value: Any) -> str:
     Raises:
         ValueError: NaN or infinity, which JSON does not know.
     """
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    text = _JSON.encode(value)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
@@ -483,7 +532,6 @@ def image_detail(record: ImageRecord, model: int) -> dict[str, Any]:
         record: the image.
         model: index of `model_facts(record.model)` in the page's list of models.
     """
-    exif = record.exif.model_dump()
     answer = record.localization
     seconds = record.seconds
     return {
@@ -512,14 +560,18 @@ def image_detail(record: ImageRecord, model: int) -> dict[str, Any]:
         ],
         "urls": {
             name: local_url(path)
-            for name, path in record.outputs.model_dump(exclude_none=True).items()
-            if name != "thumbnail"
+            for name, path in vars(record.outputs).items()
+            if path is not None and name != "thumbnail"
         },
         "model": model,
         # A 64-bit integer: a number in JavaScript would lose its last digits.
         "seed": str(record.model.seed),
         "tiles": [record.tiles.size, record.tiles.overlap, record.tiles.count],
-        "exif": {name: printable(value) if isinstance(value, str) else value for name, value in exif.items() if value},
+        "exif": {
+            name: printable(value) if isinstance(value, str) else value
+            for name, value in vars(record.exif).items()
+            if value
+        },
         "decoding": [printable(text) for text in record.decoding],
         "findings": [
             [finding.source.value, finding.weight.value, printable(finding.statement)] for finding in record.findings

@@ -112,6 +112,9 @@ class IndexedLog(ABC, Generic[Entry]):
         """`_enter` for what an earlier process wrote."""
         self._enter(entry, start, length)
 
+    def _loaded(self) -> None:
+        """All that an earlier process wrote was given to `_load`."""
+
     def _append(self, entry: Entry, line: bytes) -> None:
         """Append one line; if that fails the log is as it was before.
 
@@ -174,6 +177,7 @@ class IndexedLog(ABC, Generic[Entry]):
                 self.damaged.append(number)
             self._end += len(line)
             number, begun = number + ends, not ends
+        self._loaded()
         self._index.execute("COMMIT")
 
     def _check_in_place(self) -> None:

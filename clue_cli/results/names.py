@@ -19,6 +19,7 @@ import hashlib
 import os
 import re
 import unicodedata
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 MAX_COMPONENT = 110 if os.name == "nt" else 143
@@ -55,6 +56,8 @@ _RESERVED = frozenset(
 # An unchanged name must not look like one that was given a hash or a page number.
 _LOOKS_DERIVED = re.compile(r"(~[0-9a-f]{12,}|\.p\d{4,})$", re.IGNORECASE)
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_UNSAFE_ASCII = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\/]')
+"""`_unsafe` of the ASCII characters."""
 
 
 def stem(locator: str, page: int = 0, page_count: int = 1, hash_length: int = 0) -> PurePosixPath:
@@ -65,6 +68,11 @@ def stem(locator: str, page: int = 0, page_count: int = 1, hash_length: int = 0)
         page, page_count: which page, of how many; the number is in the name if there are several.
         hash_length: digits of the hash; 0 for none unless a component had to be changed.
     """
+    return PurePosixPath(stem_text(locator, page, page_count, hash_length))
+
+
+def stem_text(locator: str, page: int = 0, page_count: int = 1, hash_length: int = 0) -> str:
+    """`stem` as text, for those who need a million of them."""
     *folders, name = locator.replace("://", "/", 1).split("/")  # of a URL; no folder has an empty name
     number = f".p{page:04d}" if page_count > 1 else ""
     room = MAX_COMPONENT - len(number) - max(map(len, SUFFIXES))
@@ -78,7 +86,7 @@ def stem(locator: str, page: int = 0, page_count: int = 1, hash_length: int = 0)
     if hash_length:
         mark = "~" + hashlib.sha256(locator.encode("utf-8", "surrogatepass")).hexdigest()[:hash_length]
         safe_name = _cut(safe_name, room - len(mark)) + mark
-    return PurePosixPath(*safe_folders, safe_name + number)
+    return "/".join([*safe_folders, safe_name + number])
 
 
 def mirrored(
@@ -91,22 +99,28 @@ def mirrored(
     """
     if suffix not in SUFFIXES:
         raise ValueError(f"not a suffix of output files: {suffix!r}")
-    path = stem(locator, page, page_count, hash_length)
-    return path.with_name(path.name + suffix)
+    return PurePosixPath(stem_text(locator, page, page_count, hash_length) + suffix)
 
 
 def caseless(path: PurePosixPath | str) -> str:
     """The form in which two names are equal if some file system could take them for the same."""
-    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", str(path)).casefold())
+    text = str(path)
+    if text.isascii():
+        return text.lower()
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", text).casefold())
 
 
+@lru_cache(4096)
 def _safe_folder(component: str) -> str:
     name = _cut(_safe(component), MAX_COMPONENT - 1)
     return name + "_" if caseless(name).endswith((".png", ".json", ".jpg")) else name
 
 
 def _safe(component: str) -> str:
-    name = "".join("_" if _unsafe(character) else character for character in component)
+    if component.isascii():
+        name = _UNSAFE_ASCII.sub("_", component)
+    else:
+        name = "".join("_" if _unsafe(character) else character for character in component)
     stripped = name.rstrip(". ")
     if stripped != name:
         name = stripped + "_"

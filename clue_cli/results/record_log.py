@@ -43,15 +43,17 @@ class RecordLog(IndexedLog[ImageRecord | FailureRecord]):
             locator TEXT, page INTEGER, start INTEGER, length INTEGER, run INTEGER, met INTEGER,
             outdated INTEGER DEFAULT 0, PRIMARY KEY (locator, page)
         ) WITHOUT ROWID;
-        CREATE TABLE name (key BLOB PRIMARY KEY, locator TEXT) WITHOUT ROWID;
+        CREATE TABLE name (key INTEGER PRIMARY KEY, locator TEXT);
+        CREATE TEMP TABLE earlier_name (key INTEGER, locator TEXT);
     """
 
     def __init__(self, path: Path, torn: Path | None = None, *, read_only: bool = False) -> None:
         self._run, self._run_id = 0, ""
+        self._lines_read: list[tuple[str, int, int, int, int]] = []
+        self._names_read: list[tuple[int, str]] = []
         super().__init__(path, torn, read_only=read_only)
         # Lines written from here on are of a new run.
         self._run += 1
-        self._index.execute("UPDATE line SET met = 0")
 
     @property
     def warnings(self) -> list[str]:
@@ -138,10 +140,10 @@ class RecordLog(IndexedLog[ImageRecord | FailureRecord]):
 
         False if another locator has it, or has one that some file system takes for the same.
         """
-        hashed = hashlib.sha256(names.caseless(name).encode()).digest()
+        key = _key_of(str(name))
         with self._lock:
-            self._index.execute("INSERT OR IGNORE INTO name VALUES (?, ?)", (hashed, locator))
-            (owner,) = self._index.execute("SELECT locator FROM name WHERE key = ?", (hashed,)).fetchone()
+            self._index.execute("INSERT OR IGNORE INTO name VALUES (?, ?)", (key, locator))
+            (owner,) = self._index.execute("SELECT locator FROM name WHERE key = ?", (key,)).fetchone()
         return bool(owner == locator)
 
     def _parse(self, line: bytes) -> ImageRecord | FailureRecord | None:
@@ -154,25 +156,56 @@ class RecordLog(IndexedLog[ImageRecord | FailureRecord]):
         if record.run_id != self._run_id or not self._run:
             self._run_id = record.run_id
             self._run += 1
-        self._enter(record, start, length)
-        if isinstance(record, ImageRecord) and not self._read_only:
-            self._reserve_name_of(record)
+        self._lines_read.append((record.locator, _page_of(record), start, length, self._run))
+        if isinstance(record, ImageRecord) and not self._read_only and (name := _reserved_by(record)) is not None:
+            self._names_read.append((_key_of(name), record.locator))
+        if len(self._lines_read) >= _BATCH:
+            self._enter_read()
+
+    def _loaded(self) -> None:
+        self._enter_read()
+        if self._run > 1:
+            self._index.execute(
+                "DELETE FROM line WHERE run < (SELECT max(run) FROM line AS other WHERE other.locator = line.locator)"
+            )
+        # In the order of the keys: a million insertions at random places take minutes.
+        self._index.execute("INSERT OR IGNORE INTO name SELECT * FROM earlier_name ORDER BY key, rowid")
+        self._index.execute("DROP TABLE earlier_name")
+
+    def _enter_read(self) -> None:
+        self._index.executemany(
+            "INSERT OR REPLACE INTO line (locator, page, start, length, run, met) VALUES (?, ?, ?, ?, ?, 0)",
+            self._lines_read,
+        )
+        self._index.executemany("INSERT INTO earlier_name VALUES (?, ?)", self._names_read)
+        self._lines_read.clear()
+        self._names_read.clear()
 
     def _enter(self, record: ImageRecord | FailureRecord, start: int, length: int) -> None:
-        page = _WHOLE_FILE if record.page is None else record.page
         self._index.execute("DELETE FROM line WHERE locator = ? AND run <> ?", (record.locator, self._run))
         self._index.execute(
             "INSERT OR REPLACE INTO line (locator, page, start, length, run, met) VALUES (?, ?, ?, ?, ?, 1)",
-            (record.locator, page, start, length, self._run),
+            (record.locator, _page_of(record), start, length, self._run),
         )
 
-    def _reserve_name_of(self, record: ImageRecord) -> None:
-        """Reserve the output name that an earlier run chose, so that no other locator gets it in this one."""
-        for length in (0, *names.HASH_LENGTHS):
-            chosen = names.mirrored(record.locator, record.page, record.page_count, ".png", length)
-            if record.outputs.mask == f"{MASKS}/{chosen}":
-                self.take_name(names.stem(record.locator, hash_length=length), record.locator)
-                return
+
+def _page_of(record: ImageRecord | FailureRecord) -> int:
+    return _WHOLE_FILE if record.page is None else record.page
+
+
+def _key_of(name: str) -> int:
+    """Of an output name, one for all names that some file system takes for the same. Where two others have the same
+    key, the second is taken for reserved, which costs it a longer name."""
+    return int.from_bytes(hashlib.sha256(names.caseless(name).encode()).digest()[:8], "big", signed=True)
+
+
+def _reserved_by(record: ImageRecord) -> str | None:
+    """The output name that the run of a record chose, which no other locator may get; None: it is not clue's."""
+    for length in (0, *names.HASH_LENGTHS):
+        chosen = names.stem_text(record.locator, record.page, record.page_count, length)
+        if record.outputs.mask == f"{MASKS}/{chosen}.png":
+            return chosen if record.page_count == 1 else names.stem_text(record.locator, hash_length=length)
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -205,8 +205,13 @@ class ResultStore:
         self._folder.write(RUN, json_of(written), durable=True)
         return written
 
-    def finish(self, run: RunRecord) -> RunRecord:
+    def finish(
+        self, run: RunRecord, also: Callable[[ImageRecord | FailureRecord], None] = lambda record: None
+    ) -> RunRecord:
         """Write `summary.csv` and the final `run.json`; returns the latter as written, with `counts.not_met`.
+
+        Args:
+            also: is given every current record on the way: reading a million takes a minute.
 
         Raises:
             OutputError: writing failed.
@@ -215,10 +220,17 @@ class ResultStore:
             self._open_log.sync()
             with self._folder.create(SUMMARY) as stream:
                 text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
-                write_summary(text, self._open_log.records())
+                write_summary(text, self._records_for(also))
                 text.detach()
         counts = run.counts.model_copy(update={"not_met": self.not_met()})
         return self.write_run(run.model_copy(update={"counts": counts}))
+
+    def _records_for(
+        self, also: Callable[[ImageRecord | FailureRecord], None]
+    ) -> Iterator[tuple[ImageRecord | FailureRecord, bool]]:
+        for record, met in self._open_log.records():
+            also(record)
+            yield record, met
 
     def close(self) -> None:
         """Close the log and release the lock; harmless when repeated.

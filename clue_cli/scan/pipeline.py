@@ -43,7 +43,7 @@ from clue_cli.networks import (
 )
 from clue_cli.records import FailureCode, FailureRecord, FileIdentity, ImageRecord, ModelInfo, RunRecord, Step
 from clue_cli.remote import Url
-from clue_cli.report import write_report
+from clue_cli.report import report
 from clue_cli.results.folder import output_errors
 from clue_cli.results.record_log import ResumeIndex
 from clue_cli.results.scan_store import ResultStore
@@ -193,9 +193,9 @@ def scan(
             for warning in store.other_libraries(log.taken_over, library_versions()):
                 log.warn(warning)
             log.close("interrupted" if stop.is_set() else "finished")
-            log.run = store.finish(log.run)
-            with output_errors(out):
-                write_report(out, log.run, store.records())
+            with output_errors(out), report(out) as pages:
+                log.run = store.finish(log.run, pages.add)
+                pages.write(log.run)
     log.summarize(out)
     return log.run
 
@@ -389,9 +389,9 @@ class _Scan:
                 self.log.skipped("known", item.locator)
                 self.log.file_done()
                 return
-            if resume.holds_other_bytes(item.locator, identity.sha256):
-                self.log.replaced(item.locator)
             known = resume.lookup(item.locator, identity.sha256)
+            if known is None and resume.holds_other_bytes(item.locator, identity.sha256):
+                self.log.replaced(item.locator)
             if known is not None and (alert is None or says_alert(known, flagged)):
                 for record in known:
                     self.log.record(record, resumed=True)

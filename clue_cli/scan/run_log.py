@@ -80,10 +80,10 @@ class RunLog:
         self._not_opened: Counter[str] = Counter()
         self._earlier: list[str] = []
         self._alerts: list[str] = []
+        self._alert_count = self._changed_count = self._not_hashed_count = 0
         self.taken_over: Counter[str] = Counter()
         self._archives: dict[str, str] = {}
-        self._changed = False
-        self._not_hashed = any(isinstance(path, Url) for path in (*paths, *options.listed))  # objects are read once
+        self._read_once = any(isinstance(path, Url) for path in (*paths, *options.listed))  # objects of a store
         self._replaced = self._computed = 0
         self._steps = {"read": 0.0, "decode": 0.0, "predict": 0.0, "write": 0.0}
         self._started = time.perf_counter()
@@ -175,7 +175,10 @@ class RunLog:
             if holder is not None:
                 self._not_opened[holder] += 1
             self._counts["not_pictures"] += 1
-            self._not_pictures[extension or "(none)"] += 1
+            extension = extension or "(none)"
+            if extension not in self._not_pictures and len(self._not_pictures) >= _EXTENSIONS:
+                extension = "(others)"
+            self._not_pictures[extension] += 1
             self._reporter.advance()
 
     def unread(self, what: Unreadable) -> None:
@@ -192,7 +195,8 @@ class RunLog:
             self._skipped[reason] += 1
             if reason != "former results":
                 return
-            self._earlier.append(locator)
+            if len(self._earlier) < _LISTED:
+                self._earlier.append(locator)
             if self._skipped[reason] > _NAMED:
                 return
         self.warn(
@@ -203,8 +207,10 @@ class RunLog:
     def alert(self, locator: str) -> None:
         """A file is on the list of `--alert`."""
         with self._lock:
-            self._alerts.append(locator)
-            if len(self._alerts) <= _NAMED:
+            self._alert_count += 1
+            if len(self._alerts) < _LISTED:
+                self._alerts.append(locator)
+            if self._alert_count <= _NAMED:
                 self._reporter.note(f"alert: {locator} is on the list of --alert.", "warning")
 
     def file_done(self) -> None:
@@ -241,14 +247,16 @@ class RunLog:
     def evidence_changed(self, locator: str) -> None:
         """A file had another SHA-256 after its scan."""
         with self._lock:
-            self._changed = True
-            self.warn(f"{locator} changed while it was being scanned.")
+            self._changed_count += 1
+            if self._changed_count <= _LISTED:
+                self.warn(f"{locator} changed while it was being scanned.")
 
     def not_hashed(self, locator: str, reason: str) -> None:
         """An archive could be read but not hashed."""
         with self._lock:
-            self._not_hashed = True
-            self.warn(f"{locator} could not be hashed: {reason}.")
+            self._not_hashed_count += 1
+            if self._not_hashed_count <= _LISTED:
+                self.warn(f"{locator} could not be hashed: {reason}.")
 
     def replaced(self, locator: str) -> None:
         """An earlier run recorded other bytes under this locator."""
@@ -275,6 +283,12 @@ class RunLog:
             for words, number in self._missing.items():
                 self.warn(f"{counted(number, 'file')} not examined. {words}")
             self._missing.clear()
+            if (more := self._changed_count - _LISTED) > 0:
+                self.warn(f"{counted(more, 'further file')} changed while being scanned; each has a failure record.")
+                self._changed_count = _LISTED  # of a run that fails after its end, this is said once
+            if (more := self._not_hashed_count - _LISTED) > 0:
+                self.warn(f"{counted(more, 'further archive')} could not be hashed.")
+                self._not_hashed_count = _LISTED
             if self._replaced:
                 self.warn(
                     f"{counted(self._replaced, 'earlier result')} replaced: an earlier run recorded other files with "
@@ -301,8 +315,8 @@ class RunLog:
                     "not_pictures_by_type": dict(self._not_pictures.most_common(100)),
                     "not_opened": dict(self._not_opened.most_common()),
                     "skipped": self._left_out,
-                    "earlier_results": self._earlier[:_LISTED],
-                    "alerts": self._alerts[:_LISTED],
+                    "earlier_results": self._earlier,
+                    "alerts": self._alerts,
                     "archives": self._archives,
                     "evidence_unchanged": self._unchanged(status == "finished"),
                 }
@@ -313,7 +327,7 @@ class RunLog:
         run, counts = self.run, self.run.counts
         rows = verdict_rows(run)
         if run.alerts:
-            rows.append(("on the alert list", f"{len(self._alerts):,}", "bold red"))
+            rows.append(("on the alert list", f"{self._alert_count:,}", "bold red"))
         if counts.resumed:
             rows.append(("reused from earlier scans", f"{counts.resumed:,}", ""))
         if counts.not_met:
@@ -334,9 +348,9 @@ class RunLog:
 
     def _unchanged(self, finished: bool) -> bool | None:
         # Archives are hashed again when all is read; a run that was cut short did not come to that.
-        if self._changed:
+        if self._changed_count:
             return False
-        return True if finished and not self._not_hashed else None
+        return True if finished and not (self._not_hashed_count or self._read_once) else None
 
 
 def verdict_rows(run: RunRecord) -> list[tuple[str, str, str]]:
@@ -373,7 +387,10 @@ _NAMED = 20
 """Folders with earlier results that are named one by one, and files on the alert list."""
 
 _LISTED = 1000
-"""Most entries of a list in `run.json`."""
+"""Most entries of a list in `run.json`, and warnings of one kind."""
+
+_EXTENSIONS = 10_000
+"""Most extensions of files that are no pictures, which may all differ."""
 
 # How Android, macOS, Linux desktops, NAS and galleries name what a person has deleted.
 _TRASH = re.compile(r"(?:\A|/)\.(trash|deleted|recycle|globaltrash|dustbin)", re.IGNORECASE)

@@ -90,6 +90,25 @@ def test_the_latest_run_that_wrote_about_a_locator_counts(folder: Folder, reopen
     assert len(list(log.history())) == 6
 
 
+def test_runs_that_alternate_over_many_lines_leave_what_each_wrote_last(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clue_cli.results.record_log._BATCH", 3)
+    log = folder.open()
+    for run in range(1, 5):  # run n writes about the locators n to 9, of n pages each
+        for number in range(run, 10):
+            for page in range(5 - run):
+                log.append(image(str(number), page, 5 - run, run_id=str(run % 3)))
+        log.close()
+        log = folder.open()
+    wanted = [
+        (str(number), page, str(min(number, 4) % 3), False)
+        for number in range(1, 10)
+        for page in range(5 - min(number, 4))
+    ]
+    assert shown(log) == wanted
+
+
 def test_what_the_run_has_met(folder: Folder) -> None:
     log = folder.open()
     for name in ("kept", "lost", "done again"):

@@ -270,7 +270,7 @@ def test_a_defect_in_any_thread_ends_the_run_and_says_so(
     assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "failed"
 
 
-@pytest.mark.parametrize("name", ["results.record_log.RecordLog.append", "scan.pipeline.write_report"])
+@pytest.mark.parametrize("name", ["results.record_log.RecordLog.append", "report.Report.write"])
 def test_a_full_disk_ends_the_run_with_an_output_error(
     scan: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

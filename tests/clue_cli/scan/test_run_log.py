@@ -1,0 +1,42 @@
+"""What a scan keeps about a run does not grow with the evidence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clue_cli.networks import find_model
+from clue_cli.scan import ScanOptions, run_log
+from model.reporter import SILENT
+from tests.tiny_model import write_tiny_model
+
+
+def test_lists_end_and_counts_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_log, "_LISTED", 3)
+    monkeypatch.setattr(run_log, "_EXTENSIONS", 2)
+    checkpoint = find_model(str(write_tiny_model(tmp_path / "tiny")))
+    log = run_log.RunLog([tmp_path], ScanOptions(), checkpoint, checkpoint.calibration, "cpu", "float32", SILENT)
+    for number in range(5):
+        log.alert(f"alert {number}")
+        log.skipped("former results", f"former {number}")
+        log.evidence_changed(f"changed {number}")
+        log.not_hashed(f"archive {number}", "gone")
+        log.not_a_picture(f"x{number}")
+    log.close("finished")
+    log.close("failed", 5)  # what comes after the end can fail
+    assert log.run.alerts == ["alert 0", "alert 1", "alert 2"]
+    assert log.run.earlier_results == ["former 0", "former 1", "former 2"]
+    assert log.run.skipped == {"former results": 5}
+    assert log.run.not_pictures_by_type == {"(others)": 3, "x0": 1, "x1": 1}
+    assert log.run.evidence_unchanged is False
+    warnings = log.run.warnings
+    assert (
+        sum(text.startswith("changed ") for text in warnings)
+        == sum(text.startswith("archive ") for text in warnings)
+        == 3
+    )
+    assert [text for text in warnings if text.startswith("2 further")] == [
+        "2 further files changed while being scanned; each has a failure record.",
+        "2 further archives could not be hashed.",
+    ]
