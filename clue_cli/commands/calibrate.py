@@ -16,17 +16,23 @@ from clue_cli.commands.options import (
     Batch,
     Device,
     Devices,
+    EngineName,
     FollowLinks,
     Hidden,
     ModelName,
     NumberFormat,
     Quiet,
+    RayAddress,
+    RayCores,
+    RayWorkers,
     check_current_folder,
     chosen_devices,
+    chosen_engine,
     path,
     synthetic_method,
 )
 from clue_cli.errors import ExitCode, NothingToScanError, OutputError, UsageError
+from clue_cli.networks import Engine
 from clue_cli.progress import ShownReporter
 from clue_cli.scan import ScanOptions
 from clue_cli.terminal import counted, printable, say
@@ -97,6 +103,10 @@ def calibrate(
             min=0.001, max=MOST, help="Largest file or archive member to use, in MiB.", rich_help_panel=READING
         ),
     ] = _DEFAULT.max_file_mib,
+    engine: EngineName = _DEFAULT.engine,
+    ray_address: RayAddress = None,
+    ray_workers: RayWorkers = None,
+    ray_cores: RayCores = None,
     quiet: Quiet = False,
 ) -> None:
     """Set the threshold of `forged` so that few of your own untouched photos are called forged by mistake.
@@ -112,6 +122,11 @@ def calibrate(
         raise UsageError(
             "--model and --batch belong to --task localization.", "A method is named with --task synthetic:METHOD."
         )
+    if method is not None and engine is Engine.RAY:
+        raise UsageError(
+            "--engine ray belongs to --task localization; a method of --task synthetic runs in this process.",
+            "Leave --engine ray out.",
+        )
     level = max(0.05, fpr) if inconclusive is None else inconclusive
     for name, rate in (("--fpr", fpr), ("--inconclusive", level)):
         if not 0 < rate < 1:  # NaN is neither
@@ -123,6 +138,7 @@ def calibrate(
         model=model,
         device=device,
         devices=chosen_devices(devices, device),
+        **chosen_engine(engine, ray_address, ray_workers, ray_cores, devices),
         dtype=dtype,
         batch=batch,
         hidden=hidden,
@@ -190,13 +206,13 @@ def _execute(
     reporter = ShownReporter(quiet=quiet)
     if checkpoint is not None and checkpoint.note:
         reporter.note(checkpoint.note)
-    devices, dtype = find_devices(options, options.dtype)
-    if described is not None and len(devices) > 1:
-        raise UsageError("--task synthetic runs on one device.", "Name it with --device.")
 
     def warn(text: str) -> None:
         reporter.note(f"warning: {text}", "warning")
 
+    devices, dtype = find_devices(options, options.dtype, warn)
+    if described is not None and len(devices) > 1:
+        raise UsageError("--task synthetic runs on one device.", "Name it with --device.")
     found: list[Measured] = []
     detector = None if described is None else SecondQuestion(described, devices[0], dtype)
     running: AbstractContextManager[list[Network]] = nullcontext([])

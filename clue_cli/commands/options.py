@@ -25,10 +25,10 @@ import typer
 from typer.core import TyperGroup
 
 from clue_cli.errors import UsageError
-from clue_cli.networks import DEFAULT_METHOD, Compile, DType, NetworkOptions
+from clue_cli.networks import DEFAULT_METHOD, Compile, DType, Engine, NetworkOptions
 from clue_cli.terminal import printable
 
-READING, NETWORK, MESSAGES = "Input", "Model", "Messages"
+READING, NETWORK, CLUSTER, MESSAGES = "Input", "Model", "Cluster", "Messages"
 """Headings in the help."""
 
 MOST = 1_000_000
@@ -36,6 +36,7 @@ MOST = 1_000_000
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 _DEVICES = re.compile(r"(cpu|(cuda:)?\d{1,4})(,(cpu|(cuda:)?\d{1,4}))*")
+_ADDRESS = re.compile(r"([\w.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):(\d{1,5})", re.ASCII)
 
 
 class Group(TyperGroup):
@@ -140,6 +141,52 @@ def chosen_devices(devices: str | None, device: str) -> tuple[str, ...]:
     return tuple(f"cuda:{name}" if name.isdigit() else name for name in devices.split(","))
 
 
+def _is_address(text: str) -> bool:
+    """Whether a text is HOST:PORT; a scheme, a user or a password is none."""
+    found = _ADDRESS.fullmatch(text)
+    return found is not None and 0 < int(found[2]) < 65536
+
+
+def _ray_address(text: str | None) -> str | None:
+    """The callback of `--ray-address`; raises typer.BadParameter for anything but HOST:PORT or `auto`."""
+    if text is not None and text != "auto" and not _is_address(text):
+        raise typer.BadParameter("expected auto, or HOST:PORT as `ray start --head` prints it, such as 10.0.0.5:6379")
+    return text
+
+
+def chosen_engine(
+    engine: Engine, address: str | None, workers: int | None, cores: int | None, devices: str | None
+) -> dict[str, Any]:
+    """The fields of `NetworkOptions` that say where the work is done.
+
+    Raises:
+        UsageError: options that exclude each other, or with `auto` a RAY_ADDRESS that clue does not take.
+    """
+    given = {"--ray-address": address, "--ray-workers": workers, "--ray-cores": cores}
+    if engine is not Engine.RAY:
+        first = next((name for name, value in given.items() if value is not None), None)
+        if first is not None:
+            raise UsageError(f"{first} belongs to --engine ray.", f"Add --engine ray, or leave {first} out.")
+        return {}
+    if devices is not None:
+        raise UsageError(
+            "--devices and --engine ray were both given.",
+            "Each worker has a GPU of its own; limit them by --ray-workers.",
+        )
+    named = os.environ.get("RAY_ADDRESS", "")
+    if address == "auto" and named not in ("", "auto") and not _is_address(named):  # it may hold a password: not shown
+        raise UsageError(
+            "--ray-address auto takes the address from RAY_ADDRESS, which is not HOST:PORT.",
+            "Unset it, or give the address with --ray-address.",
+        )
+    return {
+        "engine": engine,
+        "ray_address": address,
+        "ray_workers": workers,
+        "ray_cores": NetworkOptions().ray_cores if cores is None else cores,
+    }
+
+
 ModelName = Annotated[
     str, typer.Option(help="Name of a model in the package, or path of a trained model.", rich_help_panel=NETWORK)
 ]
@@ -176,6 +223,46 @@ Compiled = Annotated[
         "minutes to compile; then tiles run faster.",
         show_default=False,
         rich_help_panel=NETWORK,
+    ),
+]
+
+EngineName = Annotated[
+    Engine,
+    typer.Option(
+        help="Where the work is done: in processes on this machine, or by workers on a Ray cluster, which needs the "
+        "extra [bold]ray[/]. The results are the same.",
+        rich_help_panel=CLUSTER,
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        callback=_ray_address,
+        metavar="HOST:PORT|auto",
+        help="Address of the Ray cluster. auto: that in the environment variable RAY_ADDRESS, or the cluster that runs "
+        "on this machine. Without auto, RAY_ADDRESS is ignored.",
+        show_default="a cluster on this machine, for this run only",
+        rich_help_panel=CLUSTER,
+    ),
+]
+RayWorkers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=MOST,
+        help="Maximum number of workers.",
+        show_default="one for each GPU, or, without a GPU, for each group of --ray-cores cores",
+        rich_help_panel=CLUSTER,
+    ),
+]
+RayCores = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=MOST,
+        help="Number of CPU cores of each worker.",
+        show_default=str(NetworkOptions().ray_cores),
+        rich_help_panel=CLUSTER,
     ),
 ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,13 +18,18 @@ from clue_cli.commands.options import (
     Compiled,
     Device,
     Devices,
+    EngineName,
     FollowLinks,
     Hidden,
     ModelName,
     NumberFormat,
     Quiet,
+    RayAddress,
+    RayCores,
+    RayWorkers,
     check_current_folder,
     chosen_devices,
+    chosen_engine,
     command_line,
     graceful_stop,
     listed_paths,
@@ -38,7 +43,6 @@ from clue_cli.scan import FailOn, GifFrames, ScanOptions
 from clue_cli.terminal import complain, counted, printable, write_stdout
 
 if TYPE_CHECKING:
-    from clue_cli.evidence.hash_lists import HashList
     from clue_cli.evidence.selection import Selection
     from clue_cli.evidence.shard import Shard
     from clue_cli.records import RunRecord
@@ -289,6 +293,10 @@ def scan(
             rich_help_panel=_RESULTS,
         ),
     ] = None,
+    engine: EngineName = _DEFAULT.engine,
+    ray_address: RayAddress = None,
+    ray_workers: RayWorkers = None,
+    ray_cores: RayCores = None,
     quiet: Quiet = False,
     json_lines: Annotated[
         bool,
@@ -315,6 +323,7 @@ def scan(
         model=model,
         device=device,
         devices=chosen_devices(devices, device),
+        **chosen_engine(engine, ray_address, ray_workers, ray_cores, devices),
         dtype=dtype,
         compile=compile,
         batch=batch,
@@ -383,7 +392,7 @@ def _shard(text: str) -> Shard:
         raise typer.BadParameter(f"{text!r}: {error}", param_hint="--shard") from error
 
 
-def _hash_lists(**paths: Path | None) -> dict[str, HashList]:
+def _hash_lists(**paths: Path | None) -> dict[str, Any]:
     given = {name: path for name, path in paths.items() if path is not None}
     if not given:
         return {}

@@ -17,6 +17,7 @@ from clue_cli.eval.pictures import Pictures
 from clue_cli.eval.results import BarRecord, Outcome
 from clue_cli.eval.sets import ChosenSet, resolve
 from clue_cli.eval.table import IN_GROUPS, METRICS
+from clue_cli.networks import Engine
 from model.checkpoint import EMBEDDED
 from model.config import ConfigError, Keyed, Text, advising, read_yaml
 from model.data.attacks import Attack, AttackError, parse_all
@@ -125,6 +126,7 @@ class Plan:
 
     def __init__(self, out: Path, options: EvalOptions) -> None:
         self.options = options
+        check_engine(options)
         self.bars = read_bars(options.bars) if options.bars else []
         try:
             named = ["none", *(bar.attack for bar in self.bars)]
@@ -196,6 +198,15 @@ class Plan:
             more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
             raise DataProblemError(f"{chosen.name}: {problems[0]}{more}.", "Repair it, or leave --strict out.")
         self.extra[chosen.name] += problems
+
+
+def check_engine(options: EvalOptions) -> None:
+    """Raises UsageError if a cluster is to be used for what only this process computes."""
+    if options.engine is Engine.RAY and not options.network:
+        raise UsageError(
+            "--engine ray is for the network, which is not measured here; other methods run in this process.",
+            "Leave --engine ray out.",
+        )
 
 
 def _separate(words: Sequence[str]) -> list[str]:

@@ -166,8 +166,11 @@ class TimingRecord(Model):
     """Where the time of the latest run went; threads overlap."""
 
     wall_seconds: Annotated[float, Field(description="From the first picture at the network to the last figure.")]
-    network_seconds: Annotated[float, Field(description="Of these, in the network.")]
-    share_outside_network: Annotated[float | None, Field(description="1 − network / wall; null if it did not run.")]
+    network_seconds: Annotated[float, Field(description="In the network, the sum over all devices.")]
+    share_outside_network: Annotated[
+        float | None,
+        Field(description="1 − network / wall, of all devices; null if the network did not run, or ran on a cluster."),
+    ]
     loading_seconds: Annotated[float, Field(description="Loading the model, before.")]
     predictions: Annotated[int, Field(description="Pictures that the network judged in this run.")]
     seconds_by_step: Annotated[dict[str, float], Field(description="Of all threads: read, decode, attack, measure.")]

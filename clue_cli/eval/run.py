@@ -37,7 +37,7 @@ from clue_cli.eval.results import (
     check_task,
 )
 from clue_cli.eval.sets import ChosenSet
-from clue_cli.networks import Network
+from clue_cli.networks import Engine, Network
 from clue_cli.results.folder import output_errors
 from model.data.attacks import Attack, AttackError
 from model.datasets.sample import Kind, Problem, Sample
@@ -59,7 +59,7 @@ class Timing:
     Attributes:
         wall: seconds from the first picture that is decoded to the last line in the log, loading the model left out.
         network: seconds of it in the network, of all devices together.
-        devices: how many networks ran at once.
+        devices: how many networks ran at once; None: an unknown number, on a cluster.
         pictures: predictions of the network in this run.
         loading: seconds that loading the model took.
         steps: seconds of all threads by step.
@@ -67,7 +67,7 @@ class Timing:
 
     wall: float = 0.0
     network: float = 0.0
-    devices: int = 1
+    devices: int | None = 1
     pictures: int = 0
     loading: float = 0.0
     steps: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("read", "decode", "attack", "measure"), 0.0))
@@ -75,8 +75,10 @@ class Timing:
 
     @property
     def outside(self) -> float | None:
-        """Share of the wall clock in which the network did not run; None if it did not run at all."""
-        return max(0.0, 1 - self.network / (self.wall * self.devices)) if self.network and self.wall else None
+        """Share of the wall clock in which the network did not run; None if it did not run, or on a cluster."""
+        if not (self.network and self.wall and self.devices):
+            return None
+        return max(0.0, 1 - self.network / (self.wall * self.devices))
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -134,7 +136,7 @@ class Run:
         self.seed = plan.options.seed
         self.calibration = None if plan.network is None else plan.network.checkpoint.calibration
         self.images: Images = {chosen.name: {} for chosen in plan.sets}
-        self.timing = Timing(devices=max(1, len(networks)))
+        self.timing = Timing(devices=None if plan.options.engine is Engine.RAY else max(1, len(networks)))
         self.flow = Flow(networks, self._entries, self._shots, self._measure, warn, stop=stop)
         self.pictures = Pictures(self.flow.decoders, plan.options.max_megapixels)
         self._began: float | None = None

@@ -1,20 +1,21 @@
 """The network of a run: which model, on which devices, and where images go to be predicted.
 
-They are predicted in this process (`local`), or in one process for each device (`processes`). Another place, such as a
-cluster, is one more module with a class that is a `Network`, and a line in `networks_for`.
+They are predicted in this process (`local`), in one process for each device (`processes`), or by the workers of a
+cluster (`clue_cli.cluster.network`). Another place is one more module with a class that is a `Network`, and a line in
+`networks_for`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from clue_cli.errors import UsageError, WeightsError
 from clue_cli.machine import cores
-from clue_cli.terminal import sentence
+from clue_cli.terminal import complain, sentence
 
 if TYPE_CHECKING:  # torch takes seconds to import, and the options are needed for --help
     import numpy as np
@@ -131,12 +132,23 @@ def find_device(device: str, dtype: DType) -> tuple[str, torch.dtype]:
         raise UsageError(f"{error}.", "Choose another --device or --dtype, or leave them out.") from error
 
 
-def find_devices(options: NetworkOptions, dtype: DType) -> tuple[tuple[str, ...], torch.dtype]:
-    """Where the network runs, once or several times, and in which number format.
+def find_devices(
+    options: NetworkOptions, dtype: DType, warn: Callable[[str], None] = complain
+) -> tuple[tuple[str, ...], torch.dtype]:
+    """Where the network runs, once or several times, and in which number format; of a cluster its kind of device, once.
+
+    Args:
+        warn: called with a sentence about the cluster.
 
     Raises:
         UsageError: this machine does not have it, or the devices are of different kinds; or --compile needs a compiler.
     """
+    if options.engine is Engine.RAY:
+        from clue_cli.cluster import connect
+
+        chosen = network_alone(options, dtype)
+        device, number_format = connect(chosen, warn).find_device(chosen)
+        return (device,), number_format
     found = [find_device(name, dtype) for name in options.devices or (options.device,)]
     names = tuple(name for name, _ in found)
     if len({name.split(":")[0] for name in names}) > 1:
@@ -152,6 +164,13 @@ def find_devices(options: NetworkOptions, dtype: DType) -> tuple[tuple[str, ...]
         except CompilerMissing as error:
             raise UsageError(sentence(error), "Leave --compile out, or set CXX.") from error
     return names, found[0][1]
+
+
+def network_alone(options: NetworkOptions, dtype: DType) -> NetworkOptions:
+    """The options of the network without those of a run, which may be long: they travel to workers, for which the
+    engine is `local`."""
+    values = {field.name: getattr(options, field.name) for field in fields(NetworkOptions)}
+    return NetworkOptions(**(values | {"dtype": dtype, "engine": Engine.LOCAL}))
 
 
 Key = TypeVar("Key")
@@ -223,9 +242,10 @@ def networks_for(
     method: Method | None = None,
 ) -> Iterator[list[Network]]:
     """One network for each device: in this process if there is one device, else in a process each, which the end ends.
+    With a cluster: one network for all of its workers.
 
     Args:
-        warn: called with a sentence when a process died.
+        warn: called with a sentence when a process or a worker died.
         method: of `options.synthetic`, as `find_method` describes it; it judges each predicted picture as well.
     """
     import torch
@@ -233,7 +253,13 @@ def networks_for(
     if (allowed := cores()) < torch.get_num_threads():  # a container's share of the processor; torch counts the cores
         torch.set_num_threads(allowed)
     made: list[Network]
-    if len(devices) == 1:
+    if options.engine is Engine.RAY:
+        from clue_cli.cluster import connect
+        from clue_cli.cluster.network import ClusterNetwork
+
+        chosen = network_alone(options, DType(str(dtype).removeprefix("torch.")))
+        made = [ClusterNetwork(lambda: connect(chosen, warn), checkpoint, devices[0], chosen, method)]
+    elif len(devices) == 1:
         from clue_cli.networks.local import LocalNetwork
 
         made = [LocalNetwork(checkpoint, devices[0], dtype, options, method)]

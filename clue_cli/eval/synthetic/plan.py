@@ -13,7 +13,7 @@ from clue_cli.errors import ClueError, DataProblemError, NothingToScanError, Usa
 from clue_cli.eval.measurements import Measurement
 from clue_cli.eval.methods import PREDICTIONS, Method, Shot
 from clue_cli.eval.options import EvalOptions
-from clue_cli.eval.plan import Plan
+from clue_cli.eval.plan import Plan, check_engine
 from clue_cli.eval.sets import ChosenSet, check_each_once, split
 from clue_cli.evidence.reader import sha256_file
 from clue_cli.networks import find_devices
@@ -67,6 +67,7 @@ class SyntheticPlan(Plan):
         for name in ("bars", "model", "compile", "batch"):
             if getattr(options, name) != getattr(default, name):
                 raise UsageError(f"--{name} belongs to --task localization.", "Leave it out with --task synthetic.")
+        check_engine(options)
         if len(options.devices) > 1:
             raise UsageError("--task synthetic runs on one device.", "Name it with --device.")
         self.detectors: dict[str, SecondQuestion] = {}

@@ -11,7 +11,7 @@ import pytest
 from clue_cli import app
 from clue_cli.errors import ExitCode, NothingToScanError
 from clue_cli.eval.options import ATTACKS, EvalOptions
-from clue_cli.networks import DType
+from clue_cli.networks import DType, Engine
 from model.data.attacks import GRIDS, SOCIAL, parse
 from model.datasets.registry import DATASETS
 from tests.clue_cli.eval.made import write_set
@@ -50,6 +50,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[EvalOptions]:
             {"model": "m", "device": "cpu", "dtype": DType.FLOAT32},
         ),
         (["--devices", "0,1", "--batch", "4"], {"devices": ("cuda:0", "cuda:1"), "batch": 4}),
+        (
+            ["--engine", "ray", "--ray-address", "head:6379", "--ray-workers", "3", "--ray-cores", "2"],
+            {"engine": Engine.RAY, "ray_address": "head:6379", "ray_workers": 3, "ray_cores": 2},
+        ),
         (["--max-megapixels", "20", "--overwrite"], {"max_megapixels": 20.0, "overwrite": True}),
     ],
 )

@@ -12,6 +12,7 @@ import typer
 from clue_cli import app
 from clue_cli.commands import forge, options
 from clue_cli.errors import ExitCode, UsageError
+from clue_cli.networks import Engine, NetworkOptions
 
 PATHS = [
     (["scan", "", "--out", "x"]),
@@ -68,6 +69,11 @@ def test_a_deleted_current_folder(
         (["--devices", "0,tpu"], "expected numbers of GPUs, as in 0,1"),
         (["--devices", ""], "expected numbers of GPUs, as in 0,1"),
         (["--batch", "0"], "greater than or equal to 1"),
+        (["--ray-cores", "0"], "greater than or equal to 1"),
+        *(
+            (["--engine", "ray", "--ray-address", word], "expected auto, or HOST:PORT")
+            for word in ("", "head", "head:0", "head:65536", "ray://head:10001", "user:word@head:6379", "a b:1", "é:1")
+        ),
     ],
 )
 def test_wrong_devices_and_batches(
@@ -84,6 +90,44 @@ def test_devices() -> None:
         options.chosen_devices("0,1", "cpu")
 
 
+RAY = ["--engine", "ray"]
+
+
+@pytest.mark.parametrize(
+    "command", [*COMMANDS[:2], ["eval", "--bench", "/set", "--out", "/results"]], ids=lambda words: words[0]
+)
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--ray-address", "auto"], "--ray-address belongs to --engine ray"),
+        (["--ray-workers", "2", "--engine", "local"], "--ray-workers belongs to --engine ray"),
+        (["--ray-cores", "1"], "--ray-cores belongs to --engine ray"),
+        ([*RAY, "--devices", "0,1"], "--devices and --engine ray were both given"),
+    ],
+)
+def test_options_of_a_cluster_without_one(
+    command: list[str], words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert app.run([*command, *words]) == ExitCode.BAD_USAGE
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_where_the_work_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `auto` the address in RAY_ADDRESS, perhaps of somebody else's cluster, plays no part."""
+    monkeypatch.setenv("RAY_ADDRESS", "ray://user:word@elsewhere:10001")
+    assert options.chosen_engine(Engine.LOCAL, None, None, None, None) == {}
+    chosen = options.chosen_engine(Engine.RAY, None, None, None, None)
+    assert NetworkOptions(**chosen) == NetworkOptions(engine=Engine.RAY)
+    chosen = options.chosen_engine(Engine.RAY, "[fd00::1]:6379", 3, 2, None)
+    assert chosen == {"engine": Engine.RAY, "ray_address": "[fd00::1]:6379", "ray_workers": 3, "ray_cores": 2}
+    with pytest.raises(UsageError, match="takes the address from RAY_ADDRESS, which is not HOST:PORT") as refused:
+        options.chosen_engine(Engine.RAY, "auto", None, None, None)
+    assert "word" not in str(refused.value)
+    for named in ("", "auto", "10.0.0.5:6379"):
+        monkeypatch.setenv("RAY_ADDRESS", named)
+        assert options.chosen_engine(Engine.RAY, "auto", None, None, None)["ray_address"] == "auto"
+
+
 @pytest.mark.parametrize("name", ["auto", "cpu", "cuda", "cuda:0", "cuda:12"])
 def test_what_is_a_device(name: str) -> None:
     assert options.device(name) == name
@@ -97,6 +141,10 @@ def test_what_is_a_device(name: str) -> None:
         ("dtype", "scan calibrate eval"),
         ("devices", "scan calibrate eval"),
         ("batch", "scan calibrate eval"),
+        ("engine", "scan calibrate eval"),
+        ("ray_address", "scan calibrate eval"),
+        ("ray_workers", "scan calibrate eval"),
+        ("ray_cores", "scan calibrate eval"),
         ("compile", "scan eval"),
         ("hidden", "scan calibrate forge"),
         ("follow_links", "scan calibrate"),

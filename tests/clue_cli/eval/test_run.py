@@ -442,6 +442,7 @@ def test_steps_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
         (Timing(wall=4.0, network=3.0), 0.25),
         (Timing(wall=4.0, network=6.0, devices=2), 0.25),
         (Timing(wall=4.0, network=5.0), 0.0),
+        (Timing(wall=4.0, network=6.0, devices=None), None),  # a cluster
     ],
 )
 def test_share_outside_the_network(spent: Timing, share: float | None) -> None:
