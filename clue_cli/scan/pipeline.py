@@ -381,6 +381,7 @@ class _Scan:
                 self.fail(content)
             elif isinstance(page, Output) and self.stop.is_set():
                 self._store(page)  # the flow would drop it, and it is finished
+                self.flow.budget.release(page.cost)
                 if pages < content.page_count:
                     return
             else:
