@@ -56,7 +56,7 @@ def chosen_network(setup: dict[str, Any]) -> tuple[Checkpoint, str, torch.dtype,
     checkpoint = find_model(setup["model"])
     if checkpoint.digest != setup["digest"]:
         message = f"{checkpoint.folder} changed since the run began, or is another model than there."
-        raise WeightsError(message, "Repeat the command, with the same model on each machine.")
+        raise WeightsError(message, "Repeat the command.")
     if setup.get("prompt"):
         checkpoint = replace(checkpoint, prompt=Path(setup["prompt"]))
     device, dtype = find_device(setup["device"], DType(setup["dtype"]))
@@ -73,7 +73,7 @@ def chosen_method(setup: dict[str, Any]) -> Method | None:
     method = find_method(NetworkOptions(synthetic=setup["synthetic"]))
     if method is None or method.digest != setup["synthetic_digest"]:
         message = f"The method {setup['synthetic']} changed since the run began, or is another one than there."
-        raise WeightsError(message, "Repeat the command, with the same method on each machine.")
+        raise WeightsError(message, "Repeat the command.")
     return method
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
@@ -18,9 +19,12 @@ from clue_cli.cluster import ItemLost, slots
 from clue_cli.cluster.connection import RayCluster
 from clue_cli.cluster.worker import WorkerFailed
 from clue_cli.cluster.workers import RayWorkers
-from clue_cli.errors import Aborted, ClueError
+from clue_cli.errors import Aborted, ClueError, WeightsError
+from clue_cli.networks import DType, NetworkOptions, find_model
+from clue_cli.networks.local import LocalNetwork
+from model.predictor import Prediction
 from tests.clue_cli.cluster.conftest import STORE
-from tests.clue_cli.cluster.toys import Toy
+from tests.clue_cli.cluster.toys import PicturePart, Toy
 
 MakeWorkers = Callable[..., RayWorkers]
 
@@ -92,17 +96,14 @@ def test_a_node_that_dies_costs_a_retry_and_one_that_joins_gets_workers(
     items = [Toy(str(number), 3, 0.1) for number in range(100)]
     node = next(iter(two_nodes.worker_nodes))
 
-    def disturb() -> None:
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(run_all, workers, items)
         while len(workers._slots.ready()) < 2:
             time.sleep(0.1)
         time.sleep(1)
         two_nodes.remove_node(node, allow_graceful=False)
         two_nodes.add_node(num_cpus=1, object_store_memory=STORE)
-
-    thread = threading.Thread(target=disturb)
-    thread.start()
-    found = run_all(workers, items)
-    thread.join()
+        found = running.result()
     assert found == {item.name: complete(item) for item in items}
     assert any("with its node" in text for text in said)
     new = {each.node_id for each in two_nodes.worker_nodes}
@@ -148,10 +149,50 @@ def test_a_slot_where_workers_die_again_and_again_is_given_up(
 ) -> None:
     monkeypatch.setattr(slots, "PATIENCE", 1.0)
     workers = toy_workers(ray_workers=1)
-    found = run_all(workers, [Toy(str(number), does="exit") for number in range(4)])
-    assert sum(isinstance(error, ItemLost) for error in found.values()) == 1
+    found = run_all(workers, [Toy(str(number), does="exit") for number in range(6)])
     ended = next(error for error in found.values() if not isinstance(error, ItemLost))
     assert isinstance(ended, ClueError) and "died" in ended.message and ended.advice == slots.CONTINUES
+
+
+def test_a_node_without_the_weights_is_given_up_and_the_others_go_on(toy_workers: MakeWorkers, two_nodes: Any) -> None:
+    said: list[str] = []
+    bare = two_nodes.add_node(num_cpus=1, object_store_memory=STORE, env_vars={"TOY_WITHOUT_WEIGHTS": "1"})
+    try:
+        workers = toy_workers()
+        workers._slots._warn = said.append
+        items = [Toy(str(number), 2, 0.1) for number in range(100)]
+        assert run_all(workers, items) == {item.name: complete(item) for item in items}
+        workers.close()
+        assert [text for text in said if f"(node {bare.node_id[:8]}): No model at /models/x. Copy it." in text]
+    finally:
+        two_nodes.remove_node(bare)
+
+
+def test_no_node_with_the_weights_is_the_error_itself(joined: RayCluster) -> None:
+    checkpoint = replace(find_model("mini"), digest="0" * 64)
+    options = NetworkOptions(dtype=DType.FLOAT32)
+    with joined.workers(PicturePart(), checkpoint, options) as workers, pytest.raises(WeightsError, match="another"):
+        list(workers.run(b"", 1))
+
+
+def test_heatmaps_are_those_of_the_local_engine_to_the_bit(joined: RayCluster) -> None:
+    """There two tiles are computed at a time, one on each core; here a worker has one core."""
+    import torch
+
+    pictures = [np.random.default_rng(seed).integers(0, 256, (300, 200, 3), np.uint8) for seed in range(3)]
+    checkpoint, options = find_model("mini"), NetworkOptions(dtype=DType.FLOAT32)
+    former = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        local = LocalNetwork(checkpoint, "cpu", torch.float32, options)
+        expected = [answer.heatmap for answer in local.predict(enumerate(pictures)) if isinstance(answer, Prediction)]
+        assert local.load().lanes == 2
+    finally:
+        torch.set_num_threads(former)
+    with joined.workers(PicturePart(), checkpoint, options) as workers:
+        for picture, heatmap in zip(pictures, expected, strict=True):
+            assert [np.array_equal(found, heatmap) for found in workers.run(picture, picture.nbytes)] == [True]
+        assert workers.loading > 0
 
 
 def test_no_node_is_large_enough(toy_workers: MakeWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,8 +222,3 @@ def test_a_full_object_store_slows_the_run_and_then_ends_it(
     monkeypatch.setattr(ray, "put", lambda value: (_ for _ in ()).throw(ray.exceptions.OutOfDiskError("no room")))
     with pytest.raises(ClueError, match="object store of the cluster is full"):
         list(workers.run(item, 1 << 20))
-
-
-def test_signal_handlers_are_the_ones_from_before(two_nodes: Any, joined: RayCluster) -> None:
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"

@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clue_cli.engine import Budget
+from clue_cli.errors import WeightsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,8 @@ class ToyPart:
         (self.folder / str(os.getpid())).touch()
         if (self.folder / "refuse").exists():
             raise ValueError("no pool today")
+        if "TOY_WITHOUT_WEIGHTS" in os.environ:
+            raise WeightsError("No model at /models/x.", "Copy it.")
         return _Pool()
 
     def decode(self, item: Toy, pool: Any, budget: Budget) -> Iterator[ToyWork]:
@@ -68,3 +74,26 @@ class ToyPart:
     def finish(self, work: ToyWork, answer: Any, device: str) -> str:
         assert answer is None and device == ""
         return work.text
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    for_network: NDArray[np.uint8]
+    cost: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class PicturePart:
+    """From pixels, H×W×3 uint8, to their heatmap."""
+
+    def open(self, decoders: int) -> _Pool:
+        return _Pool()
+
+    def decode(self, item: NDArray[np.uint8], pool: Any, budget: Budget) -> Iterator[Picture]:
+        budget.acquire(1000)
+        yield Picture(item)
+
+    def finish(self, work: Picture, answer: Any, device: str) -> NDArray[np.float32]:
+        assert answer.key is work and device == "cpu"
+        heatmap: NDArray[np.float32] = answer.heatmap
+        return heatmap
