@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clue_cli.cluster import Cluster, ItemLost, Workers, connect
+from clue_cli.cluster import ItemLost, Workers, connect
 from clue_cli.engine import Answer, Flow, Pending
 from clue_cli.errors import Aborted, ClueError, ExitCode, OutputError, UsageError
 from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Skipped, Unreadable
@@ -35,10 +35,10 @@ from clue_cli.networks import (
     DType,
     Engine,
     Network,
-    NetworkOptions,
     find_devices,
     find_method,
     find_model,
+    network_alone,
     networks_for,
 )
 from clue_cli.records import FailureCode, FailureRecord, FileIdentity, ImageRecord, ModelInfo, RunRecord, Step
@@ -135,14 +135,7 @@ def scan(
     own = None if options.calibration is None else load_calibration(options.calibration, checkpoint.digest)
     wanted = options.dtype if own is None else own.dtype(options.dtype)
     early: list[str] = []
-    warn: Callable[[str], None] = early.append  # until there is a log
-    cluster: Cluster | None = None
-    if options.engine is Engine.RAY:
-        cluster = connect(options, lambda text: warn(text))
-        device, dtype = cluster.find_device(replace(options, dtype=wanted))
-        devices: tuple[str, ...] = (device,)
-    else:
-        devices, dtype = find_devices(options, wanted)
+    devices, dtype = find_devices(options, wanted, early.append)
     method, own_second = _calibrated(method, options, DType(str(dtype).removeprefix("torch.")))
     calibration = checkpoint.calibration if own is None else own.applied_to(checkpoint.calibration)
     if options.threshold is not None:
@@ -168,7 +161,6 @@ def scan(
             query,
             own_second,
         )
-        warn = log.warn
         for warning in [
             *early,
             *store.begin(log.run, log.stamp, overwrite=options.overwrite),
@@ -184,11 +176,12 @@ def scan(
         log.begin()
         with _failing_visibly(store, log):
             part = _part(options, checkpoint, calibration, own, method, own_second, query, log)
-            if cluster is None:
+            if options.engine is Engine.LOCAL:
                 with networks_for(checkpoint, devices, dtype, options, log.warn, method) as networks:
                     _Scan(paths, out, options, part, store, log, stop, networks).run()
             else:
-                workers = cluster.workers(part, checkpoint, _for_workers(options, DType(number_format)), method)
+                alone = network_alone(options, DType(number_format))
+                workers = connect(alone, log.warn).workers(part, checkpoint, alone, method)
                 _Scan(paths, out, options, part, store, log, stop, [], workers).run()
             for warning in store.other_libraries(log.taken_over, library_versions()):
                 log.warn(warning)
@@ -231,12 +224,6 @@ def _calibrated(
     own = load_calibration(options.synthetic_calibration, method.digest, "synthetic")
     own.dtype(dtype)
     return replace(method, calibration=own.applied_to(method.calibration)), own
-
-
-def _for_workers(options: ScanOptions, dtype: DType) -> NetworkOptions:
-    """The options of the network alone: what travels must be small, and lists of hashes are not."""
-    chosen = {field.name: getattr(options, field.name) for field in fields(NetworkOptions)}
-    return NetworkOptions(**chosen | {"dtype": dtype})
 
 
 def _part(
@@ -415,6 +402,7 @@ class _Scan:
                 self.fail(content)
             elif isinstance(page, Output) and self.stop.is_set():
                 self._store(page)  # the flow would drop it, and it is finished
+                self.flow.budget.release(page.cost)
                 if pages < content.page_count:
                     return
             else:

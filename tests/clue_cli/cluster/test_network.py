@@ -295,3 +295,16 @@ class TestOnTwoNodes:
         with networks_for(find_model(options.model), devices, dtype, alone, pytest.fail) as (one,):
             for answer in one.predict(images):
                 assert isinstance(answer, Prediction) and np.array_equal(answer.heatmap, heatmaps[answer.key])
+
+    def test_ray_address_is_heeded_with_auto_alone(self, two_nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        import ray
+
+        monkeypatch.setenv("RAY_ADDRESS", two_nodes.address)
+        for address in (None, "auto"):
+            options = NetworkOptions(engine=Engine.RAY, ray_address=address)
+            made: Any = cluster.connect(options, pytest.fail)
+            try:
+                here = ray.get_runtime_context().gcs_address
+                assert (here == two_nodes.address) == (address == "auto")
+            finally:
+                made.leave()

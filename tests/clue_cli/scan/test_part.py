@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import clue_cli.cluster
 from clue_cli.cluster import ItemLost
 from clue_cli.engine import Budget
 from clue_cli.evidence.streams import DecodeLimits
@@ -110,6 +111,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
         warn("An old cluster.")
         return made
 
+    monkeypatch.setattr(clue_cli.cluster, "connect", connect)
     monkeypatch.setattr(pipeline, "connect", connect)
     return made
 

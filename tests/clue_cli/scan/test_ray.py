@@ -34,7 +34,7 @@ __all__ = ["two_nodes"]
 def evidence(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ray") / "evidence"
     folder.mkdir()
-    for number in range(24):
+    for number in range(16):
         (folder / f"{number:02}.png").write_bytes(encoded(photo(150 + 9 * number, 120, seed=number), "PNG"))
     whole = jpeg(200, 160)
     files = {
@@ -91,7 +91,7 @@ def test_a_node_that_is_killed_costs_nothing(
 
     def killing(self: Any, *arguments: Any) -> Any:
         written.append(arguments)
-        if len(written) == 8:
+        if len(written) == 6:
             two_nodes.remove_node(doomed, allow_graceful=False)
         return write(self, *arguments)
 
