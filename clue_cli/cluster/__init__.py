@@ -31,7 +31,7 @@ class ItemLost(Exception):
 
 
 class Workers(Pool, Protocol[_Item, _Out]):
-    """Workers that run a part. A context manager and `Pool`: workers start with the first item, and `close` ends them.
+    """Workers that run a part. A context manager and a `Pool`: workers start with the first item; `close` ends them.
 
     Attributes:
         at_once: how many threads should call `run`: enough to keep all workers busy.

@@ -59,7 +59,7 @@ except ImportError:
     sys.exit(3)
 print(json.dumps(get_cluster_metadata(GcsClient(address=sys.argv[1]))))
 """
-"""Ray itself waits minutes for what is no Ray cluster, and writes to stdout meanwhile: a process of its own is ended."""
+"""Ray waits minutes for what is no Ray cluster, and writes to stdout meanwhile; a process of its own can be ended."""
 
 _current: RayCluster | None = None
 _lock = threading.Lock()
@@ -142,7 +142,9 @@ class RayCluster:
 
             if ray.is_initialized():
                 raise UsageError("This process is connected to a Ray cluster already.")
-            if hasattr(ray._private.worker, "print_to_stdstream"):  # what nodes report: on stdout, whatever is asked for
+            if hasattr(
+                ray._private.worker, "print_to_stdstream"
+            ):  # what nodes report: on stdout, whatever is asked for
                 ray._private.worker.print_to_stdstream = lambda *_, **__: None
             with _signals_kept():
                 ray.init(log_to_driver=False, logging_level=logging.CRITICAL, _skip_env_hook=True, **arguments)
@@ -209,7 +211,9 @@ class RayCluster:
 
         device = "cpu" if network is None else network["device"]
         found = nodes(device, options.ray_cores)
-        store = min((node["Resources"].get("object_store_memory", 0) for node in ray.nodes() if node["Alive"]), default=0)
+        store = min(
+            (node["Resources"].get("object_store_memory", 0) for node in ray.nodes() if node["Alive"]), default=0
+        )
         return RayWorkers(
             pickle.dumps(part, pickle.HIGHEST_PROTOCOL),
             network,
@@ -273,6 +277,10 @@ def _found(address: str) -> str:
         return address
     from ray._private.services import canonicalize_bootstrap_address
 
+    with suppress(ImportError):  # versions of Ray without tokens
+        from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     found = canonicalize_bootstrap_address("auto")
     if not found:
         raise UsageError(
@@ -295,8 +303,7 @@ def _check(address: str) -> None:
             f"Nobody answers at {shown}: {error.strerror or error}.", "Start the cluster's head there: ray start --head"
         ) from error
     no_ray = UsageError(
-        f"What answers at {shown} is no Ray cluster, or one that needs a token.",
-        "The port is that of `ray start --head`, 6379 as a rule; RAY_AUTH_TOKEN has the token.",
+        f"What answers at {shown} is no Ray cluster.", "The port is that of `ray start --head`, 6379 as a rule."
     )
     try:
         asked = subprocess.run(
@@ -304,6 +311,11 @@ def _check(address: str) -> None:
         )
     except subprocess.TimeoutExpired as error:
         raise no_ray from error
+    if b"AuthToken" in asked.stderr:
+        raise UsageError(
+            f"The cluster at {shown} wants a token, and another one or none was given.",
+            "Set RAY_AUTH_MODE=token; Ray reads the token from RAY_AUTH_TOKEN or ~/.ray/auth_token.",
+        )
     if asked.returncode == 3:  # this version of Ray has these elsewhere; it checks the versions itself
         return
     try:

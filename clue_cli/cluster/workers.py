@@ -223,7 +223,6 @@ class RayWorkers:
 
     def _attempt(self, crew: Crew, data: Any) -> Iterator[tuple[int, bytes]]:
         """The outputs of an item from one worker."""
-        import ray
         from ray import exceptions
 
         number, ended = next(self._numbers), False

@@ -24,7 +24,7 @@ STORE = 100 << 20
 
 @pytest.fixture(scope="session")
 def two_nodes() -> Iterator[Any]:
-    """`ray.cluster_utils.Cluster`: a head without cores, and two nodes with a core each. Tests put back what they kill."""
+    """`ray.cluster_utils.Cluster`: a head without cores, two nodes with a core. Tests put back what they kill."""
     from ray.cluster_utils import Cluster
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"

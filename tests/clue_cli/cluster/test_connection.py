@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -162,33 +164,67 @@ def ray_start(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
                 child.kill()
 
 
-def test_two_machines_as_people_start_them(tmp_path: Path) -> None:
-    """Two `ray start`, the second of which is killed while the run goes on."""
-    from tests.clue_cli.cluster.toys import Toy, ToyPart
+JOINED = """
+import sys, time
+from pathlib import Path
+from clue_cli.cluster import connect
+from clue_cli.networks import NetworkOptions
+from tests.clue_cli.cluster.toys import Toy, ToyPart
+cluster = connect(NetworkOptions(ray_address=sys.argv[2]), print)
+with cluster.make(ToyPart(Path(sys.argv[1])), None, None, NetworkOptions()) as workers:
+    assert list(workers.run(Toy("first"), 1)) == ["first/0"]
+    while len(workers._slots.ready()) < 2:
+        time.sleep(0.2)
+    print("two", flush=True)
+    sys.stdin.readline()
+    for number in range(20):
+        assert list(workers.run(Toy(str(number), 2, 0.05), 1)) == [f"{number}/0", f"{number}/1"]
+    print("all")
+"""
 
+
+def test_two_machines_as_people_start_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two `ray start`, the second of which ends while the run goes on; the cluster wants a token."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-    head = ["--head", f"--port={address.rpartition(':')[2]}", "--include-dashboard=false", "--ray-client-server-port=FREE"]
-    folder = Path("/tmp") / f"ray-{os.getpid()}"
-    with ray_start(*head, f"--temp-dir={folder}"):
-        deadline = time.monotonic() + 60
-        cluster: Any = None
-        while cluster is None:
-            try:
-                cluster = connect(NetworkOptions(ray_address=address), lambda text: None)
-            except UsageError:
-                assert time.monotonic() < deadline
-                time.sleep(0.5)
-        try:
-            with ray_start(f"--address={address}") as second, cluster.make(
-                ToyPart(tmp_path), None, None, NetworkOptions()
-            ) as workers:
-                assert list(workers.run(Toy("first"), 1)) == ["first/0"]
-                while len(workers._slots.ready()) < 2:
-                    assert time.monotonic() < deadline + 60
-                    time.sleep(0.2)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "ab" * 32)
+    head = [
+        "--head",
+        f"--port={address.rpartition(':')[2]}",
+        "--include-dashboard=false",
+        "--ray-client-server-port=FREE",
+    ]
+    with ray_start(*head, f"--temp-dir=/tmp/ray-{os.getpid()}"):
+        _until(lambda: not _refused(address))
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "cd" * 32)
+        assert "wants a token" in _refused(address)
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "ab" * 32)
+        with ray_start(f"--address={address}") as second:
+            command = [sys.executable, "-c", JOINED, str(tmp_path), address]
+            with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:
+                assert run.stdin is not None and run.stdout is not None
+                watchdog = threading.Timer(120, run.kill)
+                watchdog.start()
+                assert run.stdout.readline() == "two\n"
                 second.terminate()
-                for number in range(20):
-                    assert list(workers.run(Toy(str(number), 2, 0.05), 1)) == [f"{number}/0", f"{number}/1"]
-        finally:
-            cluster.leave()
+                second.wait(20)
+                said, _ = run.communicate("\n")
+                watchdog.cancel()
+            assert said.endswith("all\n") and run.returncode == 0
+    shutil.rmtree(f"/tmp/ray-{os.getpid()}", ignore_errors=True)
+
+
+def _refused(address: str) -> str:
+    try:
+        connection._check(address)
+    except UsageError as error:
+        return error.message
+    return ""
+
+
+def _until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 90
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
