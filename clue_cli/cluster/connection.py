@@ -199,20 +199,18 @@ class RayCluster:
         from clue_cli.networks.processes import setup_of
 
         device, dtype = self.find_device(options)
-        places = {"model": _absolute(options.model), "synthetic": _absolute(options.synthetic)}
-        network = setup_of(replace(checkpoint, prompt=None), dtype, replace(options, **places), method)
+        places = replace(options, model=_absolute(options.model) or "", synthetic=_absolute(options.synthetic))
+        network = setup_of(replace(checkpoint, prompt=None), dtype, places, method)
         return self.make(part, network | {"device": device}, checkpoint.prompt, options)
 
     def make(
         self, part: Part[Any, Any, Any], network: dict[str, Any] | None, prompt: Path | None, options: NetworkOptions
     ) -> RayWorkers:
         """Workers for a network as `networks.worker` describes it; None: all work passes the network by."""
-        import ray
-
         device = "cpu" if network is None else network["device"]
         found = nodes(device, options.ray_cores)
         store = min(
-            (node["Resources"].get("object_store_memory", 0) for node in ray.nodes() if node["Alive"]), default=0
+            (node["Resources"].get("object_store_memory", 0) for node in _entries() if node["Alive"]), default=0
         )
         return RayWorkers(
             pickle.dumps(part, pickle.HIGHEST_PROTOCOL),
@@ -225,6 +223,13 @@ class RayCluster:
             max(16 << 20, min(1 << 30, int(store) // 4)),
             lambda text: self.warn(text),
         )
+
+
+def _entries() -> list[dict[str, Any]]:
+    import ray
+
+    entries: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return entries
 
 
 def _threads(found: list[Node], most: int | None, *, joining: bool) -> int:

@@ -82,7 +82,7 @@ def nodes(device: str, cores: int) -> list[Node]:
     import ray
 
     found = []
-    for entry in ray.nodes():
+    for entry in ray.nodes():  # type: ignore[no-untyped-call]
         has: dict[str, float] = entry["Resources"]
         count = int(has.get("GPU", 0)) if device == "cuda" else int(has.get("CPU", 0)) // cores
         if entry["Alive"] and count:
@@ -273,7 +273,7 @@ class Slots:
             if slot.crew or slot.given_up or time.monotonic() < slot.again or self._closed.is_set():
                 continue
             needs = {"num_gpus": 1, "num_cpus": 0} if self._device == "cuda" else {"num_cpus": self._cores}
-            actor = ray.remote(Worker).options(  # type: ignore[attr-defined]
+            actor: Any = ray.remote(Worker).options(
                 **needs,
                 max_restarts=0,
                 max_concurrency=2 * slot.node.window + 2,
@@ -327,7 +327,8 @@ class Slots:
             self._refusal = failed.error(where)
             self._kill(crew)
             crew.slot.given_up = True
-            said = sentence(self._refusal)
+            advice = getattr(self._refusal, "advice", None)
+            said = " ".join(filter(None, [sentence(self._refusal), advice]))
             self._say(f"No worker runs on {where}: {printable(said)}")
             self._changed.notify_all()
 

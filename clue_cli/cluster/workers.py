@@ -80,7 +80,7 @@ class RayWorkers:
         in_flight: int,
         warn: Callable[[str], None],
     ) -> None:
-        self.at_once = at_once
+        self.at_once, self.loading = at_once, 0.0
         self._part, self._network, self._most = part, network, most
         self._prompt = None if prompt is None else prompt.read_bytes()
         self._changed = threading.Condition()
@@ -89,11 +89,6 @@ class RayWorkers:
         self._numbers = itertools.count()
         self._begun = self._closed = False
         self._limit, self._running = at_once, 0
-
-    @property
-    def loading(self) -> float:
-        """Seconds that loading the network took, of the slowest worker; 0 before."""
-        return self._slots.loading
 
     def __enter__(self) -> Self:
         return self
@@ -208,6 +203,7 @@ class RayWorkers:
         with self._changed:
             crew.held -= 1
             self._running -= 1
+            self.loading = self._slots.loading
             if crew.reserved is trouble:
                 crew.reserved = trouble.reserved = None
             if finished:
@@ -264,7 +260,7 @@ class RayWorkers:
         try:
             reference = next(stream)
         except StopIteration:  # it ends by a message
-            raise ray.exceptions.RaySystemError("the stream ended") from None
+            raise ray.exceptions.RayError("the stream ended") from None
         while True:
             try:
                 message: tuple[Any, ...] = ray.get(reference, timeout=1)
