@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -296,15 +299,14 @@ class TestOnTwoNodes:
             for answer in one.predict(images):
                 assert isinstance(answer, Prediction) and np.array_equal(answer.heatmap, heatmaps[answer.key])
 
-    def test_ray_address_is_heeded_with_auto_alone(self, two_nodes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        import ray
-
-        monkeypatch.setenv("RAY_ADDRESS", two_nodes.address)
-        for address in (None, "auto"):
-            options = NetworkOptions(engine=Engine.RAY, ray_address=address)
-            made: Any = cluster.connect(options, pytest.fail)
-            try:
-                here = ray.get_runtime_context().gcs_address
-                assert (here == two_nodes.address) == (address == "auto")
-            finally:
-                made.leave()
+    @pytest.mark.parametrize("address", [None, "auto"])
+    def test_ray_address_is_heeded_with_auto_alone(self, two_nodes: Any, address: str | None) -> None:
+        code = (
+            "import sys; from clue_cli.cluster import connect; from clue_cli.networks import NetworkOptions;"
+            f"connect(NetworkOptions(ray_address={address!r}), print);"
+            "import ray; sys.stderr.write('at ' + ray.get_runtime_context().gcs_address + '.')"
+        )
+        environment = os.environ | {"RAY_ADDRESS": two_nodes.address}
+        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+        assert ended.returncode == 0, ended.stderr
+        assert (f"at {two_nodes.address}." in ended.stderr) == (address == "auto")
