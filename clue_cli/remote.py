@@ -40,7 +40,7 @@ _SIGNATURE = re.compile(
     r"[?&](x-(amz|goog)-(signature|credential|security-token)|awsaccesskeyid|googleaccessid|signature|sig|token)=", re.I
 )
 
-_EXTRAS = {"s3": "s3"}
+_EXTRAS = {"s3": "s3", "http": "s3", "https": "s3"}
 """The extra of clue that brings the plug-in of a protocol."""
 
 _PACKAGES = {
@@ -48,8 +48,6 @@ _PACKAGES = {
     "az": "adlfs",
     "abfs": "adlfs",
     "abfss": "adlfs",
-    "http": "aiohttp",
-    "https": "aiohttp",
     "sftp": "paramiko",
     "ssh": "paramiko",
     "smb": "smbprotocol",
