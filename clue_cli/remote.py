@@ -40,7 +40,7 @@ _SIGNATURE = re.compile(
     r"[?&](x-(amz|goog)-(signature|credential|security-token)|awsaccesskeyid|googleaccessid|signature|sig|token)=", re.I
 )
 
-_EXTRAS = {"s3": "s3"}
+_EXTRAS = {"s3": "s3", "http": "s3", "https": "s3"}
 """The extra of clue that brings the plug-in of a protocol."""
 
 _PACKAGES = {
@@ -48,8 +48,6 @@ _PACKAGES = {
     "az": "adlfs",
     "abfs": "adlfs",
     "abfss": "adlfs",
-    "http": "aiohttp",
-    "https": "aiohttp",
     "sftp": "paramiko",
     "ssh": "paramiko",
     "smb": "smbprotocol",
@@ -105,7 +103,7 @@ class Url:
 
 def is_url(text: str) -> bool:
     """Whether a text is a URL, but for `file:`, which is a path."""
-    match = _URL.fullmatch(text.strip())
+    match = _URL.fullmatch(text)
     return match is not None and match["protocol"].lower() != "file"
 
 
@@ -127,7 +125,7 @@ def parse(text: str) -> Url:
     Raises:
         UsageError: it has credentials in it, which are not shown, or it is of a kind that is not read.
     """
-    match = _URL.fullmatch(text.strip())
+    match = _URL.fullmatch(text)
     if match is None:
         raise UsageError(f"{safe(text)} is no URL.")
     protocol, rest = match["protocol"].lower(), match["rest"]
