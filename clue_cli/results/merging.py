@@ -46,6 +46,10 @@ MERGED = "merged_runs"
 """The setting of a merge's `run.json` that names the runs whose results it holds."""
 
 
+_SHOWN = 300
+"""Most characters of a locator in a warning."""
+
+
 @dataclass(frozen=True, slots=True)
 class Explained:
     """A record that has explanations: its locator and digest here, and why those are refused that are, by their key."""
@@ -66,7 +70,7 @@ class Noted:
         """Note one more."""
         self.count += 1
         if len(self.first) < 10:
-            self.first.append(where)
+            self.first.append(where if len(where) <= _SHOWN else f"{where[:_SHOWN]}…")
 
     def __str__(self) -> str:
         return ", ".join(self.first) + (", …" if self.count > len(self.first) else "")
@@ -259,6 +263,7 @@ class MergedStore(ResultStore):
                 if met:
                     self._open_log.keep(locator)
                 return locator
+            met = met or self._open_log.is_met(locator)
             for record in self._open_log.forget(locator):
                 self._remove_pictures(record)
         for record in group:

@@ -109,6 +109,12 @@ class RecordLog(IndexedLog[ImageRecord | FailureRecord]):
         with self._lock:
             self._index.execute("UPDATE line SET met = ? WHERE locator = ?", (met, locator))
 
+    def is_met(self, locator: str) -> bool:
+        """Whether this run met the locator."""
+        with self._lock:
+            row = self._index.execute("SELECT 1 FROM line WHERE locator = ? AND met", (locator,)).fetchone()
+        return row is not None
+
     def not_met(self) -> int:
         """How many current records belong to evidence that this run did not meet."""
         with self._lock:
@@ -306,4 +312,5 @@ def is_complete(records: Sequence[ImageRecord | FailureRecord]) -> bool:
     if whole:
         return whole[0].other_pages == len(pages) - 1
     counts = {record.page_count for record in records} - {None}
-    return len(counts) == 1 and pages == set(range(counts.pop() or 0))
+    # The number of pages may be an attacker's: no set of that size is made before it is known to be right.
+    return len(counts) == 1 and counts == {len(pages)} and pages == set(range(len(pages)))

@@ -482,6 +482,14 @@ class TestNothingIsLostOrDoubled:
         with pytest.raises(NothingToScanError, match=r"The merge in .*new did not finish"):
             joined(tmp_path / "more", tmp_path / "new", c)
 
+    def test_a_file_that_one_scan_met_stays_met(self, tmp_path: Path) -> None:
+        one = results(tmp_path / "1", image("e/a.jpg", score=0.7))
+        two = results(tmp_path / "2", image("e/a.jpg", score=0.8))
+        results(two, image("e/b.jpg"))  # did not meet a.jpg, whose record is the later one
+        for number, order in enumerate([(one, two), (two, one)]):
+            assert (joined(tmp_path / f"o{number}", *order).counts.not_met) == 0
+            assert records(tmp_path / f"o{number}") == records(two)
+
     def test_a_scan_into_a_merge_keeps_its_run(self, tmp_path: Path) -> None:
         a, b = results(tmp_path / "a", image("e/a.jpg")), results(tmp_path / "b", image("e/b.jpg"))
         joined(tmp_path / "out", a)
@@ -581,6 +589,15 @@ class TestADoctoredFolder:
         run = joined(tmp_path / "out", one)
         assert "Records of another model than their run names, kept and not counted: 1, such as e/b.jpg" in words(run)
         assert (run.counts.images, run.counts.not_met) == (1, 1)
+
+    def test_a_number_of_pages_and_a_name_without_end(self, tmp_path: Path) -> None:
+        lines = [image("e/t.tif", 0, 10**15), image("x" * 100_000)]
+        one, two = results(tmp_path / "1", *lines), results(tmp_path / "2", *lines)
+        first = next(iter(records(one).values()))
+        (one / first.outputs.mask).unlink()  # type: ignore[union-attr]
+        run = joined(tmp_path / "out", one, two)
+        assert run.counts.images == 2
+        assert len(words(run)) < 2000
 
     def test_an_endless_line(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         one = results(tmp_path / "1", image("e/a.jpg"))
