@@ -265,15 +265,14 @@ def test_a_page_and_an_export_of_a_query(made: dict[str, Path], capfd: pytest.Ca
     page = (made["folder"] / "tiff.html").read_text()
     assert "A selection." in page and "query select distinct locator" in page and "=a.jpg" not in page
     (made["folder"] / "tiff.html").unlink()
-    for wrong in ("select score from images", "select 1 as locator", "select locator, 'x' as page from images", "select locator, true as page from images",
+    for wrong in ("select score from images", "select 1 as locator", "select locator, 'x' as page from images",
+                  "select locator, true as page from images",
                   "select locator, locator as locator from images", "copy images to 'x'"):  # fmt: skip
         assert clue(["report", str(made["folder"]), "--query", wrong]) == ExitCode.BAD_USAGE
     assert not (made["folder"] / "selection.html").exists()
 
 
-def test_what_is_no_export_of_clue(
-    made: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_no_export_of_clue(made: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from pyarrow import parquet
 
     table = parquet.read_table(made["file"])
