@@ -51,7 +51,7 @@ _FETCHED, _SENT = 256, 1 << 20
 _LONGEST_MESSAGE = 2000
 _EXPLAIN = "EXPLAIN "
 _LAYOUT = ("*.parquet", "day=*/*.parquet", "verdict=*/day=*/*.parquet")
-_NO_ADVICE = re.compile(" (?:Please try installing|Possible solutions|Use .SET) ")
+_NO_ADVICE = re.compile(" (?:Please try installing|Possible solutions|Use .SET )")
 """Where advice of DuckDB's begins that nobody can follow here: extensions and settings are locked."""
 _LESS = "Select fewer columns or rows."
 _UNREADABLE = "reading the stream registered as 'records' failed: "
@@ -309,7 +309,7 @@ def _said(error: Exception, sql: str, shift: int) -> str:
     text = str(error)
     try:
         said: dict[str, str] = json.JSONDecoder().raw_decode(text, text.index("{"))[0]
-        message = _NO_ADVICE.split(" ".join(said["exception_message"].split()), maxsplit=1)[0]
+        message = said["exception_message"]
     except (ValueError, KeyError):
         return _brief(text)
     if not said.get("position", "").isdigit():
@@ -320,7 +320,7 @@ def _said(error: Exception, sql: str, shift: int) -> str:
 
 
 def _brief(message: str) -> str:
-    line = " ".join(message.split())
+    line = _NO_ADVICE.split(" ".join(message.split()), maxsplit=1)[0]
     line = line if len(line) <= _LONGEST_MESSAGE else f"{line[:_LONGEST_MESSAGE]}…"
     return line if line.endswith((".", "!", "?", "…")) else f"{line}."
 
