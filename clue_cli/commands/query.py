@@ -86,7 +86,9 @@ def _show_table(found: Answer) -> None:
         right = [any(isinstance(row[place], int | float | Decimal) for row in rows) for place in range(len(names))]
         text = _table(names, cells, right, width)
     else:
-        text = "".join(_table(["column", "value"], list(map(list, zip(names, row, strict=True))), [], width) for row in cells)
+        text = "".join(
+            _table(["column", "value"], list(map(list, zip(names, row, strict=True))), [], width) for row in cells
+        )
     to_stdout(lambda stream: stream.write(text.encode()))
     if next(found.rows, None) is not None:
         say(f"The first {counted(_SHOWN_ROWS, 'row')}; --format csv or json writes all.")

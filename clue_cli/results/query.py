@@ -85,7 +85,7 @@ def answer(results: Path, sql: str, reporter: Reporter = SILENT) -> Iterator[Ans
             with _deaths():
                 child.send({"path": str(export.absolute())})
                 with checked():
-                    (names,) = _received(child)
+                    (names,) = _received(child) or []
             yield Answer(list(map(str, names)), _rows(child, len(names)), reader)
         finally:
             child.stop()

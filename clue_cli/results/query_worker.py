@@ -35,7 +35,6 @@ from clue_cli.results.tables import SCHEMA_KEY, columns, schema
 from clue_cli.terminal import counted
 
 if TYPE_CHECKING:
-    import duckdb
     from pyarrow import dataset
 
 VIEWS = ("images", "failures", "regions", "findings")
@@ -52,8 +51,9 @@ _FETCHED, _SENT = 256, 1 << 20
 _LONGEST_MESSAGE = 2000
 _EXPLAIN = "EXPLAIN "
 _LAYOUT = ("*.parquet", "day=*/*.parquet", "verdict=*/day=*/*.parquet")
-_NO_ADVICE = re.compile(" (?:Please try installing|Possible solutions|Use .SET) ")
+_NO_ADVICE = re.compile(" (?:Please try installing|Possible solutions|Use .SET )")
 """Where advice of DuckDB's begins that nobody can follow here: extensions and settings are locked."""
+_LESS = "Select fewer columns or rows."
 _UNREADABLE = "reading the stream registered as 'records' failed: "
 
 
@@ -203,7 +203,10 @@ def opened(path: Path, folder: Path) -> dataset.Dataset:
         keys = pa.schema([schema().field(name) for name in PARTITIONS])
         links = folder / "export"
         return dataset.dataset(
-            [_encodable(file, links / (f"{n}" if base is None else file.relative_to(base))) for n, file in enumerate(files)],
+            [
+                _encodable(file, links / (f"{n}" if base is None else file.relative_to(base)))
+                for n, file in enumerate(files)
+            ],
             schema=schema(),
             format="parquet",
             partitioning=None if base is None else dataset.partitioning(keys, flavor="hive"),
@@ -222,9 +225,9 @@ def _is_divided(file: Path) -> bool:
     from pyarrow import parquet
 
     with file.open("rb") as stream, parquet.ParquetFile(stream) as found:
-        names, rows, version = found.schema_arrow.names, found.metadata.num_rows, found.schema_arrow.metadata or {}
+        names, rows, metadata = found.schema_arrow.names, found.metadata.num_rows, found.schema_arrow.metadata or {}
         types = dict(zip(names, found.schema_arrow.types, strict=True))
-    version = version.get(SCHEMA_KEY, b"").decode("utf-8", "replace")
+    version = metadata.get(SCHEMA_KEY, b"").decode("utf-8", "replace")
     if not version:
         raise ValueError(f"{file.name} has no {SCHEMA_KEY.decode()} in its metadata.")
     if is_newer(version):
@@ -278,9 +281,7 @@ def _sql_errors(sql: str, shift: int = 0) -> Iterator[None]:
     except UnicodeDecodeError as error:
         raise NothingToScanError("The records cannot be read: a text is not UTF-8.") from error
     except (duckdb.OutOfMemoryException, MemoryError) as error:
-        raise UsageError(
-            f"The query needs more memory than it may use: {_said(error, sql, shift)}", "Select fewer columns or rows."
-        ) from error
+        raise UsageError(f"The query needs more memory than it may use: {_said(error, sql, shift)}", _LESS) from error
     except duckdb.PermissionException as error:
         raise UsageError(
             f"The query may read the records alone: {_said(error, sql, shift)}", f"Read from {', '.join(VIEWS)}."
@@ -292,6 +293,8 @@ def _sql_errors(sql: str, shift: int = 0) -> Iterator[None]:
         ) from error
     except duckdb.Error as error:
         said = _said(error, sql, shift)
+        if f"{_UNREADABLE}Out of memory" in said:
+            raise UsageError(f"The query needs more memory than it may use: {said}", _LESS) from error
         if _UNREADABLE in said or "Invalid unicode" in said:
             cause = said.rpartition(_UNREADABLE)[2]
             raise NothingToScanError(f"The records cannot be read: {cause}", "Write the export again.") from error
@@ -306,7 +309,7 @@ def _said(error: Exception, sql: str, shift: int) -> str:
     text = str(error)
     try:
         said: dict[str, str] = json.JSONDecoder().raw_decode(text, text.index("{"))[0]
-        message = _NO_ADVICE.split(" ".join(said["exception_message"].split()), maxsplit=1)[0]
+        message = said["exception_message"]
     except (ValueError, KeyError):
         return _brief(text)
     if not said.get("position", "").isdigit():
@@ -317,7 +320,7 @@ def _said(error: Exception, sql: str, shift: int) -> str:
 
 
 def _brief(message: str) -> str:
-    line = " ".join(message.split())
+    line = _NO_ADVICE.split(" ".join(message.split()), maxsplit=1)[0]
     line = line if len(line) <= _LONGEST_MESSAGE else f"{line[:_LONGEST_MESSAGE]}…"
     return line if line.endswith((".", "!", "?", "…")) else f"{line}."
 
@@ -326,8 +329,8 @@ def serve(requests: BinaryIO, replies: BinaryIO, setup: dict[str, Any]) -> None:
     """Answer two requests: `check`, whether the query is one, and then the `path` of an export to run it on.
 
     The setup has the arguments of `Query`. Rows are sent as a JSON array of arrays behind a header with its `size` in
-    bytes. To `check` the answer is no row; to the `path`, the names of the columns as a row, all rows, and `done`. An `error`,
-    with its `message` and `advice`, is the last answer.
+    bytes. To `check` the answer is no row; to the `path`, the names of the columns as a row, all rows, and `done`. An
+    `error`, with its `message` and `advice`, is the last answer.
     """
     inbox = _inbox(requests, setup["folder"])
     send_header(replies, {"ready": True})
@@ -366,7 +369,8 @@ def _send(replies: BinaryIO, rows: list[tuple[Any, ...]]) -> None:
         lines.append(as_json(row).encode())
         if len(lines[-1]) > LARGEST_ROW:
             raise UsageError(
-                f"A row of the answer has more than {LARGEST_ROW >> 20} MiB.", "Select fewer columns, or a part of them."
+                f"A row of the answer has more than {LARGEST_ROW >> 20} MiB.",
+                "Select fewer columns, or a part of them.",
             )
         size += len(lines[-1])
         if size >= _SENT:

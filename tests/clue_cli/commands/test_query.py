@@ -265,15 +265,14 @@ def test_a_page_and_an_export_of_a_query(made: dict[str, Path], capfd: pytest.Ca
     page = (made["folder"] / "tiff.html").read_text()
     assert "A selection." in page and "query select distinct locator" in page and "=a.jpg" not in page
     (made["folder"] / "tiff.html").unlink()
-    for wrong in ("select score from images", "select 1 as locator", "select locator, 'x' as page from images", "select locator, true as page from images",
+    for wrong in ("select score from images", "select 1 as locator", "select locator, 'x' as page from images",
+                  "select locator, true as page from images",
                   "select locator, locator as locator from images", "copy images to 'x'"):  # fmt: skip
         assert clue(["report", str(made["folder"]), "--query", wrong]) == ExitCode.BAD_USAGE
     assert not (made["folder"] / "selection.html").exists()
 
 
-def test_what_is_no_export_of_clue(
-    made: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_no_export_of_clue(made: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from pyarrow import parquet
 
     table = parquet.read_table(made["file"])
@@ -428,16 +427,12 @@ def wait_until(true: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_a_query_without_end_is_stopped_by_its_limits(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_query_that_needs_too_much_memory_is_stopped(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clue_cli.results.query.memory", lambda: 1 << 20)
-    for sql in (
-        "select list(i) from range(1000000000) t(i)",
-        "with recursive t as (select 1 as a, repeat('x', 1000000) as b union all select a + 1, b || a from t) "
-        "select b from t where a < 0",
-    ):
-        with pytest.raises(UsageError, match="needs more memory") as refused, run_query(results, sql) as found:
-            list(found.rows)
-        assert "SET" not in refused.value.message
+    sql = "select list(i) from range(1000000000) t(i)"
+    with pytest.raises(UsageError, match="needs more memory") as refused, run_query(results, sql) as found:
+        list(found.rows)
+    assert "SET" not in refused.value.message
 
 
 class Impostor:
