@@ -159,7 +159,7 @@ class RecordLog(IndexedLog[ImageRecord | FailureRecord]):
         self._enter_read()
         if self._run > 1:
             self._index.execute(
-                "DELETE FROM line WHERE run < (SELECT max(run) FROM line AS other WHERE other.locator = line.locator)"
+                "DELETE FROM line WHERE (locator, run) NOT IN (SELECT locator, max(run) FROM line GROUP BY locator)"
             )
         # In the order of the keys: a million insertions at random places take minutes.
         self._index.execute("INSERT OR IGNORE INTO name SELECT * FROM earlier_name ORDER BY key, rowid")
