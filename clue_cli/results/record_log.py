@@ -33,6 +33,8 @@ MASKS = "masks"
 
 _WHOLE_FILE = -1
 _BATCH = 1000
+_LONG = 10_000
+"""Characters of a locator from which it does not wait in memory for others: a log may be an attacker's."""
 
 
 class RecordLog(IndexedLog[ImageRecord | FailureRecord]):
@@ -152,7 +154,7 @@ class RecordLog(IndexedLog[ImageRecord | FailureRecord]):
         self._lines_read.append((record.locator, _page_of(record), start, length, self._run))
         if isinstance(record, ImageRecord) and not self._read_only and (name := _reserved_by(record)) is not None:
             self._names_read.append((_key_of(name), record.locator))
-        if len(self._lines_read) >= _BATCH:
+        if len(self._lines_read) >= _BATCH or len(record.locator) > _LONG:
             self._enter_read()
 
     def _loaded(self) -> None:
