@@ -68,6 +68,9 @@ SECOND_ORDER = (Verdict.GENERATED.value, Verdict.INCONCLUSIVE.value, Verdict.NO_
 
 _PACKAGE = "clue_cli.report"
 
+_PIECE = 1 << 16
+"""Bytes of JSON that go to the page at once."""
+
 DIGITS = 6
 """Decimals of the fractions in the page; `records.jsonl` has all of them."""
 
@@ -234,12 +237,17 @@ class _Spool:
 
     def json_list(self, lines: _Lines, numbers: Sequence[int]) -> Iterator[Markup]:
         """The texts of these numbers as one JSON list, piece by piece."""
-        separator = "["
+        separator, texts, size = "[", list[bytes](), 0
         for number in numbers:
             self.stream.seek(lines.start[number])
-            yield Markup(separator + self.stream.read(lines.length[number]).decode("ascii"))
-            separator = ","
-        yield Markup("[]" if separator == "[" else "]")
+            texts.append(self.stream.read(lines.length[number]))
+            size += lines.length[number]
+            if size >= _PIECE:
+                yield Markup(separator + b",".join(texts).decode("ascii"))
+                separator, texts, size = ",", [], 0
+        if texts:
+            yield Markup(separator + b",".join(texts).decode("ascii"))
+        yield Markup("]" if len(numbers) else "[]")
 
 
 def _page(

@@ -33,6 +33,8 @@ MASKS = "masks"
 
 _WHOLE_FILE = -1
 _BATCH = 1000
+_LONG = 10_000
+"""Characters of a locator from which it does not wait in memory for others: a log may be an attacker's."""
 
 
 class RecordLog(IndexedLog[ImageRecord | FailureRecord]):
@@ -165,14 +167,14 @@ class RecordLog(IndexedLog[ImageRecord | FailureRecord]):
         self._lines_read.append((record.locator, _page_of(record), start, length, self._run))
         if isinstance(record, ImageRecord) and not self._read_only and (name := _reserved_by(record)) is not None:
             self._names_read.append((_key_of(name), record.locator))
-        if len(self._lines_read) >= _BATCH:
+        if len(self._lines_read) >= _BATCH or len(record.locator) > _LONG:
             self._enter_read()
 
     def _loaded(self) -> None:
         self._enter_read()
         if self._run > 1:
             self._index.execute(
-                "DELETE FROM line WHERE run < (SELECT max(run) FROM line AS other WHERE other.locator = line.locator)"
+                "DELETE FROM line WHERE (locator, run) NOT IN (SELECT locator, max(run) FROM line GROUP BY locator)"
             )
         # In the order of the keys: a million insertions at random places take minutes.
         self._index.execute("INSERT OR IGNORE INTO name SELECT * FROM earlier_name ORDER BY key, rowid")
