@@ -27,9 +27,9 @@ from clue_cli.records import FailureRecord, ImageRecord, RunRecord
 from clue_cli.results import names
 from clue_cli.results.explanations import EXPLANATIONS, ExplanationLog, explanations_in
 from clue_cli.results.folder import output_errors
-from clue_cli.results.reader import LOG, RUN, ResultsReader, holds_results, read_run
+from clue_cli.results.reader import LOG, RUN, TORN, ResultsReader, holds_results, read_run
 from clue_cli.results.record_log import RecordLog, Stamp, is_complete, pictures
-from clue_cli.results.scan_store import PICTURE_FOLDERS, TORN, ResultStore, json_of
+from clue_cli.results.scan_store import PICTURE_FOLDERS, ResultStore, json_of
 
 Record = ImageRecord | FailureRecord
 

@@ -15,6 +15,10 @@ from clue_cli.results.record_log import RecordLog
 LOG, RUN = "records.jsonl", "run.json"
 """The files by which results are known again."""
 
+TORN = "records.torn"
+SEGMENTS = "records.parts"
+"""In an object store: what was appended to the log."""
+
 
 class ResultsReader:
     """The results in a folder as they are when it is opened, whether or not a scan is writing there.

@@ -29,6 +29,7 @@ from clue_cli.evidence.walk import WalkOptions, check_paths, walk
 from clue_cli.machine import library_versions
 from clue_cli.networks import DType, Network, Unpredicted, find_devices, find_method, find_model, networks_for
 from clue_cli.records import FailureCode, FailureRecord, FileIdentity, ModelInfo, RunRecord, Step
+from clue_cli.remote import Url
 from clue_cli.report import write_report
 from clue_cli.results.folder import output_errors
 from clue_cli.results.pictures import PANEL_BYTES_PER_PIXEL, PANEL_MEGAPIXELS, hatched
@@ -91,13 +92,13 @@ class Decoded:
 
 
 def scan(
-    paths: list[Path], out: Path, options: ScanOptions, progress: Reporter, stop: threading.Event | None = None
+    paths: list[Path], out: Path | Url, options: ScanOptions, progress: Reporter, stop: threading.Event | None = None
 ) -> RunRecord:
     """Scan evidence and write the results folder.
 
     Args:
         paths: files, folders and archives.
-        out: the results folder.
+        out: the results folder, or its URL in a store.
         options: what the person chose.
         progress: receives the events.
         stop: set to end the scan early; what is finished stays recorded, and the same call resumes.
@@ -164,9 +165,9 @@ def scan(
                 log.warn(warning)
             log.close("interrupted" if stop.is_set() else "finished")
             log.run = store.finish(log.run)
-            with output_errors(out):
-                write_report(out, log.run, store.records())
-    log.summarize(out)
+            with output_errors(store.out):
+                write_report(store.out, log.run, store.records())
+    log.summarize(store.page)
     return log.run
 
 
@@ -209,7 +210,7 @@ class _Scan:
     def __init__(
         self,
         paths: list[Path],
-        out: Path,
+        out: Path | Url,
         options: ScanOptions,
         checkpoint: Checkpoint,
         calibration: Calibration,
@@ -253,7 +254,7 @@ class _Scan:
             hidden=self.options.hidden,
             follow_links=self.options.follow_links,
             archive_depth=self.options.archive_depth,
-            exclude=self.out,
+            exclude=self.out if isinstance(self.out, Path) else None,
             results=self.options.include_results,
             made=self.options.include_results,
             selection=self.options.selection or Selection(),
