@@ -599,6 +599,7 @@ class RunRecord(Model):
     )
     evidence_unchanged: bool | None = Field(
         default=None,
-        description="Whether every picture file and archive that was read had the same SHA-256 after it was scanned.",
+        description="Whether every picture file and archive that was read had the same SHA-256 after it was scanned; "
+        "null where that is not known, as for objects of a store, which are read once, in the version that was listed.",
     )
     warnings: list[str] = Field(default=[], description="What a reader should know about the run as a whole.")

@@ -196,7 +196,7 @@ class Problem(Enum):
     @property
     def advice(self) -> str | None:
         """What to do; None if that is not known."""
-        return self.value[1]
+        return self.value[1]  # type: ignore[no-any-return]
 
     @property
     def is_total(self) -> bool:

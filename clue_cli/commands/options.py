@@ -26,6 +26,7 @@ from typer.core import TyperGroup
 
 from clue_cli.errors import UsageError
 from clue_cli.networks import DEFAULT_METHOD, Compile, DType, NetworkOptions
+from clue_cli.remote import Url, is_url, parse, safe
 from clue_cli.terminal import printable
 
 READING, NETWORK, MESSAGES = "Input", "Model", "Messages"
@@ -67,12 +68,23 @@ def path(word: str) -> Path:
     """The parser of a path, also of one as it was copied from a message or a file manager.
 
     What exists by this name is meant. Else quotes and blanks around it are dropped, `~` is the home folder, and
-    `file://` is the scheme of a URL. Raises typer.BadParameter for an empty path.
+    `file://` is the scheme of a URL. Raises typer.BadParameter for an empty path and for another URL.
     """
     plain = word if os.path.lexists(word) else pasted(word)
     if not plain:  # a variable that is not set; pathlib would take it for the current folder
         raise typer.BadParameter("an empty path")
+    if is_url(plain) and not os.path.lexists(plain):
+        raise typer.BadParameter(
+            f"{safe(plain)} is a URL, and a path on this machine is needed here. Download it first."
+        )
     return Path(plain)
+
+
+def path_or_url(word: str) -> Path | Url:
+    """The parser of a path or a URL. Raises UsageError for a URL with credentials, and what `path` raises."""
+    if not os.path.lexists(word) and is_url(plain := pasted(word)):
+        return parse(plain)
+    return path(word)
 
 
 def pasted(word: str) -> str:
@@ -88,14 +100,14 @@ def pasted(word: str) -> str:
     return os.path.expanduser(plain) if plain.startswith("~") else plain  # noqa: PTH111 - a `~` that is no user's stays
 
 
-def listed_paths(source: Path) -> list[Path]:
-    """The paths in a list: one a line, or, if there is a null byte, between null bytes; those exactly as they are.
+def listed_paths(source: Path) -> list[Path | Url]:
+    """The paths and URLs in a list: one a line, or, if there is a null byte, between null bytes; those as they are.
 
     Args:
         source: of the list; `-`: standard input. Relative paths are below the current folder.
 
     Raises:
-        UsageError: it cannot be read.
+        UsageError: it cannot be read, or a URL in it has credentials.
     """
     try:
         content = sys.stdin.buffer.read() if str(source) == "-" else source.read_bytes()
@@ -105,8 +117,9 @@ def listed_paths(source: Path) -> list[Path]:
         if content.startswith(bom):
             content = content.decode(encoding, "replace").encode() if encoding else content[len(bom) :]
     if b"\0" in content:
-        return [Path(os.fsdecode(entry)) for entry in content.split(b"\0") if entry.strip(b"\r\n")]
-    return [path(entry) for line in content.splitlines() if (entry := os.fsdecode(line)).strip()]
+        entries = [os.fsdecode(entry) for entry in content.split(b"\0") if entry.strip(b"\r\n")]
+        return [parse(entry) if is_url(entry) else Path(entry) for entry in entries]
+    return [path_or_url(entry) for line in content.splitlines() if (entry := os.fsdecode(line)).strip()]
 
 
 def moment(text: str) -> float:

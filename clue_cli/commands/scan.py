@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,6 +30,7 @@ from clue_cli.commands.options import (
     listed_paths,
     moment,
     path,
+    path_or_url,
     synthetic_method,
 )
 from clue_cli.errors import ExitCode, ForgedFound, NothingToScanError, UsageError
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from clue_cli.evidence.selection import Selection
     from clue_cli.evidence.shard import Shard
     from clue_cli.records import RunRecord
+    from clue_cli.remote import Url
     from clue_cli.scan.calibration_file import Task
 
 _DEFAULT = ScanOptions()
@@ -50,21 +52,23 @@ _RESULTS = "Results"
 
 def scan(
     out: Annotated[
-        Path,
+        Any,  # Path or Url
         typer.Option(
             "--out",
             "-o",
-            parser=path,
+            parser=path_or_url,
             metavar="DIR",
-            help="Results folder: a new or empty one, or that of an earlier scan.",
+            help="Results folder: a new or empty one, or that of an earlier scan; also in a store, as "
+            "s3://BUCKET/PREFIX.",
         ),
     ],
     paths: Annotated[
-        list[Path] | None,
+        list[Any] | None,  # of Path and Url: Typer knows no unions
         typer.Argument(
-            parser=path,
+            parser=path_or_url,
             metavar="PATH...",
-            help="Evidence to scan: files, folders and archives, in any combination.",
+            help="Evidence to scan: files, folders and archives, in any combination, also in stores such as "
+            "s3://BUCKET/PREFIX (needs the extra [bold]s3[/]).",
             show_default=False,
         ),
     ] = None,
@@ -393,7 +397,13 @@ def _hash_lists(**paths: Path | None) -> dict[str, HashList]:
 
 
 def _execute(
-    paths: list[Path], out: Path, options: ScanOptions, *, quiet: bool, json_lines: bool, stop: threading.Event
+    paths: list[Path | Url],
+    out: Path | Url,
+    options: ScanOptions,
+    *,
+    quiet: bool,
+    json_lines: bool,
+    stop: threading.Event,
 ) -> RunRecord:
     # Heavy: only here, so that `clue --help` answers at once.
     from clue_cli.progress import ShownReporter

@@ -63,7 +63,7 @@ class Source:
     Attributes:
         item: what to hand out if it is no archive.
         stream: its bytes, from the start.
-        seekable: the same file, if it is one on disk.
+        seekable: the same file, if it is one on disk or in a store.
         name: its file name as it is, for what the name claims.
         depth: how many archives it is in.
         budget: of the archive it is in, None for a file on disk.
@@ -145,7 +145,7 @@ def _archive_events(source: Source, type_name: str, options: ArchiveOptions) -> 
     budget = source.budget or Budget(options.limits)
     names = UniqueNames()
     archive = Archive(type_name, source.name, source.stream, source.seekable)
-    yield ArchiveOpened(locator, source.item.path)
+    yield ArchiveOpened(locator, source.item.path, open=source.item.open if source.item.remote else None)
     try:
         with closing(options.reader.members(archive, budget, source.depth)) as found:
             for member in found:

@@ -13,7 +13,7 @@ from clue_cli.records import Finding, Origin
 
 
 @dataclass(frozen=True, slots=True)
-class _Command:
+class Command:
     """What a command leaves in its results folder.
 
     Attributes:
@@ -27,8 +27,8 @@ class _Command:
     entries: re.Pattern[str]
 
 
-_COMMANDS = (
-    _Command(
+COMMANDS = (
+    Command(
         "scan",
         {
             "run.json": re.compile(rb'"tool"\s*:\s*"clue"'),
@@ -39,7 +39,7 @@ _COMMANDS = (
             r"summary\.csv|\.clue\.lock|\.tmp|.*\.html"
         ),
     ),
-    _Command(
+    Command(
         "eval",
         {
             "results.json": re.compile(rb'"tool"\s*:\s*"clue eval"'),
@@ -47,7 +47,7 @@ _COMMANDS = (
         },
         re.compile(r"contact|plots|results\.json|measurements\.jsonl|per_image\.csv|\.clue-eval\.lock|\.tmp|.*\.html"),
     ),
-    _Command(
+    Command(
         "forge",
         {
             "forge.json": re.compile(rb'"tool":\s*\{\s*"clue":'),
@@ -68,7 +68,7 @@ def written_by(
 
     What lies beside them was put there by somebody else and stays evidence.
     """
-    for command in _COMMANDS:
+    for command in COMMANDS:
         if any(name in names and _begins(folder / name, mark, open_file) for name, mark in command.marks.items()):
             return command.name, frozenset(name for name in names if command.entries.fullmatch(name))
     return None

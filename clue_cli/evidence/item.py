@@ -31,10 +31,11 @@ class Item:
     Attributes:
         locator: printable, unique in the run, e.g. `evidence/case7.zip!/dcim/1.jpg`.
         size: size in bytes if it is known before reading.
-        path: the file on disk, or None for an archive member.
+        path: the file on disk, or None for an archive member and for an object of a store.
         open: opens the bytes for reading. For an archive member only valid until the next item is asked for.
         findings: what the walk noticed about it.
         other_shard: it is a member of a divided archive and belongs to another shard: to be read, and dropped.
+        remote: it is an object of a store, and every opening gives the same version of it.
     """
 
     locator: str
@@ -43,6 +44,12 @@ class Item:
     open: Callable[[], BinaryIO]
     findings: tuple[Finding, ...] = ()
     other_shard: bool = False
+    remote: bool = False
+
+    @property
+    def is_member(self) -> bool:
+        """Whether it is in an archive."""
+        return self.path is None and not self.remote
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +76,15 @@ class ArchiveOpened:
     """An archive was recognised and its members follow.
 
     Attributes:
-        path: the archive on disk, or None for one inside another.
+        path: the archive on disk, or None for one inside another or in a store.
         other_shard: another shard counts it; this one reads it, because its members are divided.
+        open: opens one in a store once more, in the same version.
     """
 
     locator: str
     path: Path | None = None
     other_shard: bool = False
+    open: Callable[[], BinaryIO] | None = None
 
 
 @dataclass(frozen=True, slots=True)

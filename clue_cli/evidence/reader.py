@@ -50,7 +50,7 @@ def read_item(item: Item, max_file_mib: float = 2048) -> tuple[bytes, FileIdenti
             return _read(item, stream, int(max_file_mib * (1 << 20)))
     except (ReadFailure, OSError, MemoryError) as error:
         failure = _memory_failure() if isinstance(error, MemoryError) else failure_from(error)
-        step = Step.READ if item.path else Step.ARCHIVE
+        step = Step.ARCHIVE if item.is_member else Step.READ
         return Unreadable(item.locator, step, failure.code, failure.message, failure.advice)
 
 
@@ -152,6 +152,14 @@ def identify(data: bytes | BinaryIO, name: str) -> FileIdentity:
     if sniffed == UNKNOWN and claim == "tga" and is_targa(head):
         sniffed = "tga"
     return FileIdentity(sha256=digest.hexdigest(), byte_size=size, sniffed_type=sniffed, claimed_type=claim)
+
+
+def sha256_stream(stream: BinaryIO) -> str:
+    """SHA-256 of what is left of a stream, hex, read in pieces."""
+    digest = hashlib.sha256()
+    while chunk := read_some(stream, _CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def sha256_file(path: Path) -> str:

@@ -1,8 +1,9 @@
 """From paths to items: every file below them, lazily, in an order that does not change from run to run.
 
-Nothing here can stop the run: a folder that cannot be listed, a link that leads nowhere or in a circle, a pipe, a
-file that vanished, each becomes an `Unreadable` and the walk goes on. Only one folder's names are held at a time
-(and those of the folders above it), so memory does not grow with the size of the evidence.
+A folder that cannot be listed, a link that leads nowhere or in a circle, a pipe, a file that vanished, each becomes an
+`Unreadable` and the walk goes on; only a store that cannot be reached any more stops it. Only one folder's names are
+held at a time (and those of the folders above it), so memory does not grow with the size of the evidence. Of URLs,
+`objects` lists and reads, and `object_walk` says what is wanted.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from clue_cli.errors import NothingToScanError
 from clue_cli.evidence.archive import ArchiveOptions, Event, Source, source_events, unreadable
@@ -22,11 +24,14 @@ from clue_cli.evidence.earlier_results import FORGE, member_findings, written_by
 from clue_cli.evidence.formats import claimed_type, is_archive
 from clue_cli.evidence.item import ArchiveOpened, Item, Skipped, Unreadable
 from clue_cli.evidence.locator import UniqueNames, escape_name
+from clue_cli.evidence.object_walk import locator_of, wanted
+from clue_cli.evidence.objects import Fetched, ahead, check_url, open_store
 from clue_cli.evidence.sandbox.archives import ArchiveReader
 from clue_cli.evidence.selection import Selection
 from clue_cli.evidence.shard import LARGEST_WHOLE, Shard
 from clue_cli.evidence.streams import ArchiveLimits, HeadedStream, ReadFailure, failure_from
 from clue_cli.records import FailureCode, Step
+from clue_cli.remote import Url
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class WalkOptions:
     hidden: bool = False
     follow_links: bool = False
     archive_depth: int = 3
-    exclude: Path | None = None
+    exclude: Path | Url | None = None
     results: bool = False
     made: bool = True
     selection: Selection = field(default_factory=Selection)
@@ -56,33 +61,42 @@ class WalkOptions:
     shard: Shard | None = None
 
 
-def check_paths(paths: Sequence[Path]) -> None:
-    """Raises NothingToScanError if no path is given or one of them does not exist. Nothing is opened."""
+def check_paths(paths: Sequence[Path | Url]) -> None:
+    """Check that there are paths and that they exist. No file is opened; of a URL the store is asked.
+
+    Raises:
+        NothingToScanError: no path is given, or one does not exist.
+        RemoteError: a store cannot be reached, or there is no such bucket.
+    """
     if not paths:
         raise NothingToScanError("No path to scan was given.")
-    missing = [str(path) for path in paths if not os.path.lexists(path)]
+    missing = [escape_name(str(path)) for path in paths if isinstance(path, Path) and not os.path.lexists(path)]
+    missing += [url.shown for url in paths if isinstance(url, Url) and not check_url(url)]
     if missing:
-        shown = ", ".join(map(escape_name, missing))
-        raise NothingToScanError(f"Not found: {shown}.", "Check the spelling.")
+        raise NothingToScanError(f"Not found: {', '.join(missing)}.", "Check the spelling.")
 
 
 def walk(
-    paths: Sequence[Path],
+    paths: Sequence[Path | Url],
     options: WalkOptions | None = None,
     reader: ArchiveReader | None = None,
-    listed: Sequence[Path] = (),
+    listed: Sequence[Path | Url] = (),
 ) -> Iterator[Event]:
     """Every file below the paths and in their archives, sorted by name folder by folder.
 
     Args:
         reader: of archives; None: one that ends with the walk.
         listed: further paths, from a list; their locators are the whole paths, so that they do not depend on the
-            order of the list. One that does not exist becomes an `Unreadable`.
+            order of the list. One that does not exist becomes an `Unreadable`. The locator of a URL is always the
+            whole URL.
 
     Yields:
         `Item` for each file or member, `Unreadable` for what cannot be reached, `ArchiveOpened` before the members
         of an archive, `Skipped` for what the options leave out. An item of an archive must be read before the next
         one is asked for.
+
+    Raises:
+        ClueError: a store cannot be opened, or cannot be reached any more.
     """
     if reader is None:
         with ArchiveReader() as own:
@@ -91,16 +105,29 @@ def walk(
     walker = _Walk(options or WalkOptions(), reader)
     names = UniqueNames()
     seen: set[str] = set()
+    urls = {str(path) for path in (*paths, *listed) if isinstance(path, Url)}
     alone = len(paths) == 1 and not listed
     for number, path in enumerate((*paths, *listed)):
-        real = os.path.realpath(path)  # unlike Path.resolve, it survives a link loop
+        real = str(path) if isinstance(path, Url) else os.path.realpath(path)  # unlike Path.resolve, it survives a loop
         if real in seen:
             continue
         seen.add(real)
+        if isinstance(path, Url):
+            locator = locator_of(path)
+            if any(f"{path.protocol}://{above}" in urls for above in _above(path.path)):
+                names.take(locator)  # the URL above it has the same objects, under their plain names
+            yield from walker.root(path, names.take(locator), path.name, alone=alone)
+            continue
         # The name as typed; `.`, `..` and `/` have none of their own.
         name = path.name if path.name not in ("", "..") else Path(real).name or "root"
         shown = escape_name(name) if number < len(paths) else _whole_path(path)
         yield from walker.root(path, names.take(shown), name, alone=alone)
+
+
+def _above(path: str) -> Iterator[str]:
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
 
 
 def _whole_path(path: Path) -> str:
@@ -132,18 +159,21 @@ class _Walk:
         self._folders: list[_Folder] = []
         self._followed: set[_FileId] = set()
         self._root, self._above, self._alone = "", 0, False
+        self._stores: dict[str, Any] = {}
         self._divided = False
         """Whether the events are those of an archive whose members are divided among the shards."""
 
-    def root(self, path: Path, locator: str, name: str, *, alone: bool) -> Iterator[Event]:
+    def root(self, path: Path | Url, locator: str, name: str, *, alone: bool) -> Iterator[Event]:
         """What belongs to the shard of one PATH argument and everything below it; `alone`: there is no other one."""
         # Patterns are compared with the path below a folder, and with the name of a file.
-        self._root, self._above = locator, len(locator) + 1 if path.is_dir() else locator.rfind("/") + 1
+        is_folder = isinstance(path, Path) and path.is_dir()
+        self._root, self._above = locator, len(locator) + 1 if is_folder else locator.rfind("/") + 1
         self._alone = alone
-        for event in self._events(path, locator, name):
+        events = self._events(path, locator, name) if isinstance(path, Path) else self._objects(path, locator)
+        for event in events:
             if self._is_mine(event.locator):
                 yield event
-            elif self._divided and (isinstance(event, ArchiveOpened) or (isinstance(event, Item) and not event.path)):
+            elif self._divided and (isinstance(event, ArchiveOpened) or (isinstance(event, Item) and event.is_member)):
                 yield replace(event, other_shard=True)
 
     def _is_mine(self, locator: str) -> bool:
@@ -222,7 +252,7 @@ class _Walk:
         return (self._options.made or locator == self._root) if command == FORGE else self._options.results
 
     def _is_excluded(self, file_id: _FileId) -> bool:
-        if self._options.exclude is None:
+        if not isinstance(self._options.exclude, Path):
             return False
         try:
             status = self._options.exclude.stat()  # not once for all: it may be made during the walk
@@ -231,13 +261,38 @@ class _Walk:
         return file_id == (status.st_dev, status.st_ino)
 
     def _file(self, path: Path, locator: str, name: str, size: int) -> Iterator[Event]:
-        dividing = size > LARGEST_WHOLE or (self._alone and locator == self._root)
-        if not dividing and not self._is_mine(locator):
-            return
-        item = Item(locator, size, path, partial(open_file, path))
-        self._divided = dividing and self._options.shard is not None
+        if self._is_taken(locator, size):
+            yield from self._content(
+                Item(locator, size, path, partial(open_file, path)), name, partial(open_file, path)
+            )
+
+    def _is_divided(self, locator: str, size: int) -> bool:
+        """Whether its members are divided among the shards if it is an archive."""
+        return size > LARGEST_WHOLE or (self._alone and locator == self._root)
+
+    def _is_taken(self, locator: str, size: int) -> bool:
+        """Whether a file is to be opened by this shard."""
+        return self._is_divided(locator, size) or self._is_mine(locator)
+
+    def _objects(self, url: Url, locator: str) -> Iterator[Event]:
+        store = open_store(url, self._stores)
+        with closing(ahead(wanted(store, locator, self._options, self._is_taken))) as things:
+            for thing in things:
+                if isinstance(thing, Fetched):
+                    self._above = len(locator) + 1 if thing.locator != locator else locator.rfind("/") + 1
+                    item = Item(thing.locator, thing.object.size, None, thing.open, remote=True)
+                    yield from self._content(item, thing.name, thing.look)
+                else:
+                    yield thing
+                if store.lost is not None:
+                    raise store.lost
+
+    def _content(self, item: Item, name: str, opened: Callable[[], BinaryIO]) -> Iterator[Event]:
+        """A file, or what is in it if it is an archive."""
+        locator = item.locator
+        self._divided = self._is_divided(locator, item.size or 0) and self._options.shard is not None
         try:
-            with open_file(path) as file:
+            with opened() as file:
                 for event in source_events(Source(item, HeadedStream(file), file, name), self._archives):
                     yield self._chosen(event)
         except ReadFailure as failure:
@@ -256,7 +311,7 @@ class _Walk:
             # What an archive that cannot be opened holds is not known: it stays a failure.
             if not chosen.includes(path) and (isinstance(event, Item) or not is_archive(claimed_type(path))):
                 return Skipped(event.locator, "not included")
-        if isinstance(event, Item) and event.path is None and not self._options.results:
+        if isinstance(event, Item) and event.is_member and not self._options.results:
             return replace(event, findings=(*event.findings, *member_findings(path)))
         return event
 

@@ -7,6 +7,7 @@ hash of the whole locator, so that two locators never share one:
     evidence/case.zip!/a/b.jpg     masks/evidence/case.zip!/a/b.jpg.png
     scan.tif, third page of five   masks/scan.tif.p0002.png
     a:b/../c.jpg                   masks/a_b/_/c.jpg~4428ec7c29a6.png
+    s3://bucket/a.jpg              masks/s3/bucket/a.jpg.png
 
 Names that differ only in case or in Unicode normalization are one file on FAT, exFAT, NTFS and macOS; `caseless`
 is the form in which the store compares them.
@@ -64,7 +65,7 @@ def stem(locator: str, page: int = 0, page_count: int = 1, hash_length: int = 0)
         page, page_count: which page, of how many; the number is in the name if there are several.
         hash_length: digits of the hash; 0 for none unless a component had to be changed.
     """
-    *folders, name = locator.split("/")
+    *folders, name = locator.replace("://", "/", 1).split("/")  # of a URL; no folder has an empty name
     number = f".p{page:04d}" if page_count > 1 else ""
     room = MAX_COMPONENT - len(number) - max(map(len, SUFFIXES))
     safe_folders, safe_name = [_safe_folder(folder) for folder in folders], _cut(_safe(name), room)

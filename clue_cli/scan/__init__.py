@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # heavy, and `clue --help` needs none of it
     from clue_cli.evidence.hash_lists import HashList
     from clue_cli.evidence.selection import Selection
     from clue_cli.evidence.shard import Shard
+    from clue_cli.remote import Url
     from clue_cli.results.record_log import Stamp
 
 Setting = str | int | float | bool | None
@@ -95,7 +96,7 @@ class ScanOptions(NetworkOptions):
     hidden: bool = False
     follow_links: bool = False
     include_results: bool = False
-    listed: tuple[Path, ...] = ()
+    listed: tuple[Path | Url, ...] = ()
     files_from: str | None = None
     selection: Selection | None = None
     since: str | None = None
@@ -190,8 +191,8 @@ class ScanOptions(NetworkOptions):
         }
 
 
-def _digest_of_paths(paths: Sequence[Path]) -> str:
-    return hashlib.sha256(b"\0".join(map(os.fsencode, paths))).hexdigest()
+def _digest_of_paths(paths: Sequence[Path | Url]) -> str:
+    return hashlib.sha256(b"\0".join(os.fsencode(str(path)) for path in paths)).hexdigest()
 
 
 def digest(settings: dict[str, Setting]) -> str:

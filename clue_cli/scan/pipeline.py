@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from clue_cli.engine import BYTES_PER_PIXEL, Answer, Flow, Pending
 from clue_cli.errors import Aborted, ClueError, ExitCode, OutputError, UsageError
 from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Photo, Skipped, Unreadable
-from clue_cli.evidence.reader import read_item, sha256_file
+from clue_cli.evidence.reader import read_item, sha256_file, sha256_stream
 from clue_cli.evidence.sandbox.archives import ArchiveReader
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.selection import Selection
-from clue_cli.evidence.streams import ArchiveLimits, DecodeLimits
+from clue_cli.evidence.streams import ArchiveLimits, DecodeLimits, ReadFailure
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
 from clue_cli.machine import library_versions
 from clue_cli.networks import DType, Network, Unpredicted, find_devices, find_method, find_model, networks_for
@@ -66,6 +66,11 @@ WEAK_HASHES = (
     "left out; a list of SHA-256 is safe from that."
 )
 
+ONE_VERSION = (
+    "Objects of a store were read once, in the version that its listing named, and were not compared again after the "
+    "scan as files on disk are."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -92,12 +97,16 @@ class Decoded:
 
 
 def scan(
-    paths: list[Path], out: Path | Url, options: ScanOptions, progress: Reporter, stop: threading.Event | None = None
+    paths: list[Path | Url],
+    out: Path | Url,
+    options: ScanOptions,
+    progress: Reporter,
+    stop: threading.Event | None = None,
 ) -> RunRecord:
     """Scan evidence and write the results folder.
 
     Args:
-        paths: files, folders and archives.
+        paths: files, folders and archives, also as URLs.
         out: the results folder, or its URL in a store.
         options: what the person chose.
         progress: receives the events.
@@ -108,6 +117,7 @@ def scan(
 
     Raises:
         NothingToScanError: a path does not exist.
+        RemoteError: a store cannot be reached.
         WeightsError: the model, or the method of the second question, is missing or damaged.
         UsageError: no such device; a calibration that cannot be used; evidence and results folder overlap.
         QueryError, BasesError: the query cannot be asked (`model.query.asked`).
@@ -128,6 +138,7 @@ def scan(
     asking: AbstractContextManager[tuple[Checkpoint, Query | None]] = nullcontext((checkpoint, None))
     if options.query is not None:
         asking = asked(checkpoint, options.query, progress)
+    urls = [path for path in (*paths, *options.listed) if isinstance(path, Url)]
     with asking as (checkpoint, query), ResultStore(out, [*paths, *options.listed]) as store:
         number_format = str(dtype).removeprefix("torch.")
         log = RunLog(
@@ -149,6 +160,7 @@ def scan(
             *(own_second.warnings(devices[0]) if own_second else ()),
             *uncalibrated_method(method),
             *([printable(checkpoint.note)] if checkpoint.note else []),
+            *([ONE_VERSION] if urls else []),
             *([WEAK_HASHES] if options.known and options.known.is_weak else []),
             *(query_warnings(query) if query else []),
         ]:
@@ -209,7 +221,7 @@ class _Scan:
 
     def __init__(
         self,
-        paths: list[Path],
+        paths: list[Path | Url],
         out: Path | Url,
         options: ScanOptions,
         checkpoint: Checkpoint,
@@ -254,7 +266,7 @@ class _Scan:
             hidden=self.options.hidden,
             follow_links=self.options.follow_links,
             archive_depth=self.options.archive_depth,
-            exclude=self.out if isinstance(self.out, Path) else None,
+            exclude=self.out,
             results=self.options.include_results,
             made=self.options.include_results,
             selection=self.options.selection or Selection(),
@@ -284,14 +296,20 @@ class _Scan:
                 self._check_unchanged(archive.locator, archive.path, before)
 
     def _hash_archive(self, archive: ArchiveOpened) -> None:
-        if archive.path is None:
-            return
         try:
-            before = sha256_file(archive.path)
-        except OSError as error:
-            self.log.not_hashed(archive.locator, error.strerror or str(error))
+            if archive.open is not None:
+                with archive.open() as stream:
+                    before = sha256_stream(stream)
+            elif archive.path is None:
+                return
+            else:
+                before = sha256_file(archive.path)
+        except (OSError, ReadFailure) as error:
+            reason = error.message if isinstance(error, ReadFailure) else error.strerror or str(error)
+            self.log.not_hashed(archive.locator, reason.rstrip("."))
             return
-        self.archives.append((archive, before))
+        if archive.path is not None:
+            self.archives.append((archive, before))
         self.log.archive_hashed(archive.locator, before)
 
     def _read_one(self, item: Item, resume: ResumeIndex) -> Iterator[Encoded]:

@@ -23,6 +23,7 @@ from clue_cli.evidence.item import Unreadable
 from clue_cli.machine import cores, library_versions, memory
 from clue_cli.progress import duration
 from clue_cli.records import Counts, FailureCode, FailureRecord, ImageRecord, RunRecord, Step, Verdict
+from clue_cli.remote import Url
 from clue_cli.scan import FailOn, ScanOptions
 from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.scan.synthetic import judging, method_info
@@ -53,7 +54,7 @@ class RunLog:
 
     def __init__(
         self,
-        paths: list[Path],
+        paths: list[Path | Url],
         options: ScanOptions,
         checkpoint: Checkpoint,
         calibration: Calibration,
@@ -80,7 +81,8 @@ class RunLog:
         self._alerts: list[str] = []
         self.taken_over: Counter[str] = Counter()
         self._archives: dict[str, str] = {}
-        self._changed = self._not_hashed = False
+        self._changed = False
+        self._not_hashed = any(isinstance(path, Url) for path in (*paths, *options.listed))  # objects are read once
         self._replaced = self._computed = 0
         self._steps = {"read": 0.0, "decode": 0.0, "predict": 0.0, "write": 0.0}
         self._started = time.perf_counter()

@@ -1,0 +1,450 @@
+"""Objects of a store: listed page by page, read in ranges and ahead of their turn, each in one version.
+
+Memory does not grow with the number of objects: S3 is listed a thousand keys at a time, other stores folder by folder.
+What is read is what was listed: S3 compares the ETag with each request, and of the others size, time and ETag are
+compared after each one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, BinaryIO, TypeVar, cast
+
+from clue_cli.evidence.formats import HEAD_SIZE, claimed_type, is_picture
+from clue_cli.evidence.streams import ReadFailure
+from clue_cli.records import FailureCode
+from clue_cli.remote import ATTEMPTS, Problem, RemoteError, Url, described, filesystem, problem_of
+from model.errors import ClueError
+
+BLOCK = 4 << 20
+"""Bytes of one request for what is not read whole."""
+
+AHEAD_BYTES, AHEAD_OBJECTS = 64 << 20, 32
+"""How much is fetched before its turn."""
+
+_WHOLE_PICTURE, _WHOLE = 32 << 20, 1 << 18
+"""Bytes of the largest object that is fetched whole in advance: one named like a picture, and any other."""
+
+_BLOCKS = 4
+_PAGE = 1000
+_TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified", "timeModified", "modify")
+_VERSIONS = ("ETag", "etag", "generation", "md5Hash", "content_md5", "checksum", *_TIMES)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """One object as it was listed.
+
+    Attributes:
+        path: below the URL of the store; empty for the object that the URL itself names.
+        key: its whole name in the store.
+        size: bytes.
+        modified: time of the last change, seconds since 1970, None if the store does not say.
+        version: what changes when its content does, such as the ETag; empty if there is nothing.
+    """
+
+    path: str
+    key: str
+    size: int
+    modified: float | None
+    version: str
+
+
+class Store(ABC):
+    """What is at and below one URL.
+
+    Attributes:
+        url: the URL.
+        lost: why nothing in the store can be read any more, None while it can.
+    """
+
+    def __init__(self, url: Url) -> None:
+        self.url = url
+        self.lost: RemoteError | None = None
+
+    @abstractmethod
+    def itself(self) -> Object | None:
+        """The object that the URL names, None if there is none. Raises ReadFailure."""
+
+    @abstractmethod
+    def below(self) -> Iterator[Object]:
+        """All objects below the URL, folder by folder, sorted. Raises ReadFailure where the listing breaks off."""
+
+    @abstractmethod
+    def _begin(self, listed: Object, start: int, size: int) -> Future[bytes]:
+        """Have some bytes of an object fetched, in the version that was listed."""
+
+    @abstractmethod
+    def beginning(self, path: str, size: int) -> bytes | None:
+        """The first bytes of an object below the URL in any version, None if there is none or it cannot be read."""
+
+    def fetch(self, listed: Object, start: int, size: int) -> Future[bytes]:
+        """Begin to fetch bytes `start` to `start + size` of an object, fewer at its end; `wait` has them."""
+        size = min(size, listed.size - start)
+        if size > 0:
+            return self._begin(listed, start, size)
+        nothing: Future[bytes] = Future()
+        nothing.set_result(b"")
+        return nothing
+
+    def wait(self, listed: Object, fetched: Future[bytes], size: int) -> bytes:
+        """The bytes that were fetched.
+
+        Raises:
+            ReadFailure: they cannot be had, or are not `size` bytes.
+        """
+        data = self.attempt(fetched.result, self.url.shown if not listed.path else self.url.below(listed.path).shown)
+        if len(data) != size:
+            raise ReadFailure(FailureCode.CHANGED_DURING_SCAN, f"{len(data):,} bytes came in the place of {size:,}.")
+        return data
+
+    def attempt(self, action: Callable[[], T], where: str, doing: str = "read") -> T:
+        """What the action returns; raises ReadFailure if it fails, and notes if the whole store is lost."""
+        try:
+            return action()
+        except (ClueError, ReadFailure, MemoryError):
+            raise
+        except CancelledError:
+            raise ReadFailure(FailureCode.UNREADABLE, "Reading it was given up.") from None
+        except Exception as error:
+            raise self.failure(error, where, doing) from None
+
+    def failure(self, error: Exception, where: str, doing: str = "read") -> ReadFailure:
+        """What a plug-in's error means; notes if the whole store is lost."""
+        problem, message = described(error, where, doing)
+        if problem.is_total:
+            self.lost = RemoteError(message, problem.advice)
+        if problem is Problem.MISSING and doing == "read":
+            return ReadFailure(FailureCode.UNREADABLE, "It vanished between listing and reading.")
+        code = FailureCode.CHANGED_DURING_SCAN if problem is Problem.CHANGED else FailureCode.UNREADABLE
+        return ReadFailure(code, message, problem.advice)
+
+    def open(self, listed: Object, first: bytes = b"") -> BinaryIO:
+        """The object as a file; `first`: its first bytes, if they are there."""
+        return cast(BinaryIO, _ObjectFile(self, listed, first))
+
+
+def open_store(url: Url, opened: dict[str, Any]) -> Store:
+    """The store of a URL; `opened` keeps the connections of one run, by protocol. Raises ClueError."""
+    if url.protocol not in opened or url.protocol in ("sftp", "ssh", "smb", "ftp", "hdfs", "webhdfs"):
+        opened[url.protocol] = filesystem(url)[0]
+    kind = _S3 if url.protocol == "s3" else _Plugin
+    return kind(url, opened[url.protocol])
+
+
+def check_url(url: Url) -> bool:
+    """Whether there is something at or below a URL. One request or two; True if that may not be known.
+
+    Raises:
+        RemoteError: the store cannot be reached, or has no such bucket.
+    """
+    store = open_store(url, {})
+    denied: ReadFailure | None = None
+    try:
+        if store.itself() is not None or next(store.below(), None) is not None:
+            return True
+    except ReadFailure as failure:
+        denied = failure
+    if store.lost is not None:
+        raise store.lost
+    if denied is not None and Problem.NO_BUCKET.words[1:-1] in denied.message:
+        raise RemoteError(denied.message, denied.advice)
+    return denied is not None or (not url.key and url.protocol == "s3")
+
+
+class _S3(Store):
+    def __init__(self, url: Url, opened: Any) -> None:
+        super().__init__(url)
+        self._opened = opened
+        self._prefix = f"{url.key}/" if url.key else ""
+
+    def _call(self, method: str, **arguments: Any) -> dict[str, Any]:
+        return cast(dict[str, Any], self._opened.call_s3(method, Bucket=self.url.bucket, **arguments))
+
+    def itself(self) -> Object | None:
+        key = self.url.key
+        if not key:
+            return None
+        try:
+            head = self._call("head_object", Key=key)
+        except Exception as error:
+            if problem_of(error) is Problem.MISSING:
+                return None
+            raise self.failure(error, self.url.shown) from None
+        return Object("", key, int(head["ContentLength"]), _time(head), str(head.get("ETag", "")))
+
+    def below(self) -> Iterator[Object]:
+        more: dict[str, str] = {}
+        while True:
+            arguments = {"Prefix": self._prefix, "MaxKeys": _PAGE, **more}
+            page = self.attempt(lambda: self._call("list_objects_v2", **arguments), self.url.shown, "listed")  # noqa: B023
+            for entry in page.get("Contents", ()):
+                key = str(entry["Key"])
+                path = key[len(self._prefix) :]
+                if path:
+                    yield Object(path, key, int(entry["Size"]), _time(entry), str(entry.get("ETag", "")))
+            if not page.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _begin(self, listed: Object, start: int, size: int) -> Future[bytes]:
+        return asyncio.run_coroutine_threadsafe(self._get(listed, start, size), self._opened.loop)
+
+    async def _get(self, listed: Object, start: int, size: int) -> bytes:
+        arguments: dict[str, Any] = {"Bucket": self.url.bucket, "Key": listed.key}
+        if listed.version:
+            arguments["IfMatch"] = listed.version
+        if size < listed.size:
+            arguments["Range"] = f"bytes={start}-{start + size - 1}"
+        for attempt in range(1, ATTEMPTS + 1):
+            response = await self._opened._call_s3("get_object", **arguments)
+            if listed.version and response.get("ETag") not in (None, listed.version):  # a server without If-Match
+                response["Body"].close()
+                raise _Changed
+            try:
+                async with response["Body"] as body:
+                    return cast(bytes, await body.read())
+            except Exception as error:  # the client repeats requests, and not what breaks off behind their heads
+                if attempt == ATTEMPTS or problem_of(error) is not Problem.UNREACHABLE:
+                    raise
+                await asyncio.sleep(2**attempt / 4)
+        raise AssertionError
+
+    def beginning(self, path: str, size: int) -> bytes | None:
+        sought = Object(path, self._prefix + path, size + 1, None, "")
+        try:
+            return self._begin(sought, 0, size).result()
+        except Exception:
+            return None
+
+
+class _Changed(Exception):
+    """The object has another version than when it was listed."""
+
+    code = "PreconditionFailed"
+
+
+class _Plugin(Store):
+    """Any other file system that fsspec has a plug-in for."""
+
+    def __init__(self, url: Url, opened: Any) -> None:
+        super().__init__(url)
+        self._opened = opened
+        self._is_web = url.protocol in ("http", "https")
+        self._root = str(url) if self._is_web else str(opened._strip_protocol(str(url))).rstrip("/")
+        self._threads = ThreadPoolExecutor(16, "clue-fetch")
+
+    def itself(self) -> Object | None:
+        try:
+            info = self._opened.info(self._root)
+        except Exception as error:
+            if problem_of(error) is Problem.MISSING:
+                return None
+            raise self.failure(error, self.url.shown) from None
+        if info.get("type") == "directory":
+            return None
+        if info.get("size") is None:
+            raise ReadFailure(
+                FailureCode.UNREADABLE, "The server does not say how long it is.", "Download it and scan the copy."
+            )
+        return self._object("", self._root, info)
+
+    def _object(self, path: str, name: str, info: dict[str, Any]) -> Object:
+        version = [str(info[field]) for field in _VERSIONS if info.get(field) is not None]
+        return Object(path, name, int(info.get("size") or 0), _time(info), "|".join([str(info.get("size")), *version]))
+
+    def below(self) -> Iterator[Object]:
+        if self._is_web:
+            return
+        folders = [self._entries(self._root)]
+        while folders:
+            entry = next(folders[-1], None)
+            if entry is None:
+                folders.pop()
+            elif entry.get("type") == "directory":
+                folders.append(self._entries(str(entry["name"]).rstrip("/")))
+            elif entry.get("type") == "file":
+                name = str(entry["name"])
+                yield self._object(name[len(self._root) :].lstrip("/"), name, entry)
+
+    def _entries(self, folder: str) -> Iterator[dict[str, Any]]:
+        def listed() -> list[dict[str, Any]]:
+            try:
+                found: list[dict[str, Any]] = self._opened.ls(folder, detail=True)
+            except NotADirectoryError:
+                return []
+            except FileNotFoundError:
+                if folder == self._root:
+                    return []
+                raise
+            # What is not below it would lead in a circle.
+            return sorted(
+                (entry for entry in found if str(entry["name"]).startswith(f"{folder}/")),
+                key=lambda entry: str(entry["name"]),
+            )
+
+        return iter(self.attempt(listed, self.url.shown, "listed"))
+
+    def _begin(self, listed: Object, start: int, size: int) -> Future[bytes]:
+        return self._threads.submit(self._get, listed, start, size)
+
+    def _get(self, listed: Object, start: int, size: int) -> bytes:
+        data: bytes = self._opened.cat_file(listed.key, start=start, end=start + size)
+        if len(data) == listed.size > size:  # a server that knows no ranges
+            data = data[start : start + size]
+        if listed.version and self._object("", listed.key, self._opened.info(listed.key)).version != listed.version:
+            raise _Changed
+        return data
+
+    def beginning(self, path: str, size: int) -> bytes | None:
+        try:
+            return cast(bytes, self._opened.cat_file(f"{self._root}/{path}", start=0, end=size))
+        except Exception:
+            return None
+
+
+def _time(info: dict[str, Any]) -> float | None:
+    for field in _TIMES:
+        value = info.get(field)
+        if isinstance(value, str):
+            try:
+                value = datetime.fromisoformat(value)
+            except ValueError:
+                continue
+        if isinstance(value, datetime):
+            return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+        if isinstance(value, int | float):
+            return float(value)
+    return None
+
+
+class _ObjectFile(io.RawIOBase):
+    """An object as a seekable file: a few blocks of it are in memory, and the next one is on its way."""
+
+    def __init__(self, store: Store, listed: Object, first: bytes) -> None:
+        self._store, self._object, self._first = store, listed, first
+        self._position = 0
+        self._blocks: dict[int, Future[bytes]] = {}
+        self._latest = -1
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        self._position = max(0, offset + (0, self._position, self._object.size)[whence])
+        return self._position
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As many bytes as are asked for, fewer at the end. Raises ReadFailure."""
+        if self.closed:
+            raise ValueError("read of a closed object")
+        left = max(0, self._object.size - self._position)
+        left = left if size is None or size < 0 else min(left, size)
+        pieces = []
+        while left:
+            if self._position < len(self._first):
+                piece = self._first[self._position : self._position + left]
+            else:
+                number, offset = divmod(self._position, BLOCK)
+                piece = self._block(number)[offset : offset + left]
+            pieces.append(piece)
+            self._position += len(piece)
+            left -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def readinto(self, buffer: Any, /) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def _block(self, number: int) -> bytes:
+        self._begin(number)
+        if number == self._latest + 1 and (number + 1) * BLOCK < self._object.size:
+            self._begin(number + 1)
+        self._latest = number
+        while len(self._blocks) > _BLOCKS:  # the one that was asked for first
+            self._blocks.pop(next(iter(self._blocks.keys() - {number, number + 1}))).cancel()
+        size = min(BLOCK, self._object.size - number * BLOCK)
+        return self._store.wait(self._object, self._blocks[number], size)
+
+    def _begin(self, number: int) -> None:
+        if number not in self._blocks:
+            self._blocks[number] = self._store.fetch(self._object, number * BLOCK, BLOCK)
+
+    def close(self) -> None:
+        for fetched in self._blocks.values():
+            fetched.cancel()
+        self._blocks, self._first = {}, b""
+        super().close()
+
+
+class Fetched:
+    """An object whose first bytes are on their way."""
+
+    def __init__(self, store: Store, listed: Object, locator: str, name: str) -> None:
+        self.object, self.locator, self.name = listed, locator, name
+        self._store = store
+        whole = _WHOLE_PICTURE if is_picture(claimed_type(name)) else _WHOLE
+        self.size = listed.size if listed.size <= whole else min(listed.size, 16 * HEAD_SIZE)
+        self._first: Future[bytes] | None = store.fetch(listed, 0, self.size)
+
+    def look(self) -> BinaryIO:
+        """The object as a file, with its first bytes, which stay here for `open`. Raises ReadFailure."""
+        assert self._first is not None
+        return self._store.open(self.object, self._store.wait(self.object, self._first, self.size))
+
+    def open(self) -> BinaryIO:
+        """The object as a file; the first one that is opened gets the bytes that are here. Raises ReadFailure."""
+        first, self._first = self._first, None
+        data = b"" if first is None else self._store.wait(self.object, first, self.size)
+        return self._store.open(self.object, data)
+
+    def cancel(self) -> None:
+        """Its bytes are not needed."""
+        if self._first is not None:
+            self._first.cancel()
+
+
+def ahead(things: Iterator[T]) -> Generator[T, None, None]:
+    """The same things in the same order, asked for before their turn, so that several are fetched at once."""
+    waiting: deque[T] = deque()
+    held, error, more = 0, None, True
+    try:
+        while True:
+            while more and (not waiting or (held < AHEAD_BYTES and len(waiting) < AHEAD_OBJECTS)):
+                try:
+                    thing = next(things)
+                except StopIteration:
+                    more = False
+                except Exception as raised:  # what was listed before comes first
+                    error, more = raised, False
+                else:
+                    waiting.append(thing)
+                    held += thing.size if isinstance(thing, Fetched) else 0
+            if not waiting:
+                break
+            thing = waiting.popleft()
+            held -= thing.size if isinstance(thing, Fetched) else 0
+            yield thing
+    finally:
+        for thing in waiting:
+            if isinstance(thing, Fetched):
+                thing.cancel()
+    if error is not None:
+        raise error
