@@ -129,7 +129,7 @@ class RemoteLock:
         return self._own.model_copy(update={"seen": _now()}).model_dump_json(indent=2).encode() + b"\n"
 
     def _read(self) -> Holder | bytes | None:
-        content = self._objects.get(self._name, 65536)
+        content = self._objects.get(self._name)
         try:
             return None if content is None else Holder.model_validate_json(content)
         except ValidationError:
@@ -171,6 +171,8 @@ class RemoteLock:
 
 def _is_gone(holder: Holder | bytes) -> bool:
     """Whether the process that holds a lock was on this machine and has ended."""
+    if holder == b"":  # that of a local folder which was copied into the store
+        return True
     if isinstance(holder, bytes) or holder.machine is None or holder.machine != _machine():
         return False
     try:

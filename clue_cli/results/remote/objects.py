@@ -121,7 +121,7 @@ class Objects:
         self._persistently(name, "written", send)
 
     def get(self, name: str, most: int | None = None) -> bytes | None:
-        """The content of an object, or its first bytes; None if there is none."""
+        """The content of an object, or its first bytes if it is not empty; None if there is none."""
 
         def read() -> bytes | None:
             try:
