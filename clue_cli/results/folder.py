@@ -246,6 +246,13 @@ class ResultsFolder:
             OutputError: it cannot be written.
         """
 
+    def publish_pages(self, name: str) -> None:
+        """`publish` for the pages below `root`, which are `NAME.html` and, from 2 on, `NAME-0002.html`; others stay.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+
     def complete(self) -> None:
         """All is written, and the run did not fail.
 

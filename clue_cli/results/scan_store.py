@@ -14,7 +14,6 @@ A line in the log means that every file of its record is there. All else can be 
 from __future__ import annotations
 
 import io
-import os
 import threading
 import time
 from collections import Counter
@@ -28,13 +27,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel
 
-from clue_cli.errors import OutputError, UsageError
+from clue_cli.errors import OutputError
 from clue_cli.evidence.item import Photo
 from clue_cli.records import FailureRecord, ImageRecord, OutputPaths, RunRecord
 from clue_cli.remote import Url
 from clue_cli.results import names
 from clue_cli.results.explanations import EXPLANATIONS
-from clue_cli.results.folder import ResultsFolder, output_errors
+from clue_cli.results.folder import output_errors
 from clue_cli.results.pictures import (
     PANELS,
     panels,
@@ -44,6 +43,7 @@ from clue_cli.results.pictures import (
     write_panel,
     write_previews,
 )
+from clue_cli.results.places import check_apart, folder_at
 from clue_cli.results.reader import LOG, RUN, TORN, holds_results, read_run
 from clue_cli.results.record_log import MASKS, RecordLog, ResumeIndex, Stamp, image_digest, pictures
 from clue_cli.results.summary import write_summary
@@ -71,9 +71,9 @@ class ResultStore:
     """
 
     def __init__(self, out: Path | Url, evidence: Sequence[Path | Url] = ()) -> None:
-        _check_apart(out, evidence)
+        check_apart(out, evidence)
         self._at = out
-        self._folder = _folder_at(out)
+        self._folder = folder_at(out, PICTURE_FOLDERS)
         self.out = self._folder.root
         self._lock = threading.RLock()
         self._log: RecordLog | None = None
@@ -452,31 +452,6 @@ class ResultStore:
         for relative in (*former, PAGE, SUMMARY, TORN, EXPLANATIONS, LOG):
             self._folder.remove(relative)
         self._folder.prune((*PICTURE_FOLDERS, "runs"))
-
-
-def _folder_at(out: Path | Url) -> ResultsFolder:
-    if isinstance(out, Path):
-        return ResultsFolder(out)
-    from clue_cli.results.remote.folder import RemoteFolder
-
-    return RemoteFolder(out, PICTURE_FOLDERS)
-
-
-def _check_apart(out: Path | Url, evidence: Sequence[Path | Url]) -> None:
-    """Raise UsageError if evidence lies in the results folder."""
-    folder = _place(out)
-    for path in evidence:
-        if _place(path)[: len(folder)] == folder:
-            raise UsageError(
-                f"The evidence {path} lies in the results folder {out}.",
-                "Evidence is never written to: choose a folder of its own with --out.",
-            )
-
-
-def _place(path: Path | Url) -> tuple[str, ...]:
-    if isinstance(path, Path):
-        return "", *Path(os.path.realpath(path)).parts
-    return path.protocol, *path.path.split("/")
 
 
 def json_of(record: BaseModel) -> bytes:

@@ -9,7 +9,7 @@ import shutil
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -27,7 +27,7 @@ from clue_cli.results.folder import ResultsFolder, output_errors
 from clue_cli.results.reader import LOG, RUN, SEGMENTS, TORN
 from clue_cli.results.remote.lock import RemoteLock
 from clue_cli.results.remote.objects import PATIENCE, Objects
-from clue_cli.results.remote.segments import Segments, fetch_log, segment, starts
+from clue_cli.results.remote.segments import MOST_ENTRIES, Segments, fetch_log, segment, starts
 from clue_cli.results.remote.uploads import Uploads
 from clue_cli.terminal import counted
 
@@ -38,10 +38,7 @@ _MOST_RUN = 64 << 20
 _BEGINNING = 64
 """Bytes by which a log is known."""
 
-_MOST_ENTRIES = 100_000
-"""Most names directly below the prefix that are looked at."""
-
-_PAGE = re.compile(r"index-\d{4,}\.html")
+_RUN_NAME = re.compile(r"\w[\w.~-]*\.json")
 _LISTED = 256
 """Folders of pictures whose names are kept at a time."""
 
@@ -69,7 +66,7 @@ class RemoteFolder(ResultsFolder):
         self._remote: RemoteLock | None = None
         self._uploads: Uploads | None = None
         self._segments: Segments | None = None
-        self._fetched = 0
+        self._fetched, self._names = 0, frozenset[str]()
         self._written: int | None = None
         self._removed: set[str] = set()
         self._removing = threading.Lock()
@@ -94,9 +91,10 @@ class RemoteFolder(ResultsFolder):
                 raise OutputError(message, "Wait until it is done, or choose another --out.") from error
         try:
             self._clear()
-            known = self._objects.names(most=_MOST_ENTRIES)
+            known = self._objects.names(most=MOST_ENTRIES)
             if 0 < (known.get(RUN) or 0) <= _MOST_RUN:
-                self._fetch(RUN, known[RUN])
+                with output_errors(self.root):
+                    _fetch(self._objects, self.root, RUN, known[RUN])
             if begins := self._objects.get(LOG if known.get(LOG) else segment(0), _BEGINNING):
                 with output_errors(self.root):
                     (self.root / LOG).write_bytes(begins)
@@ -106,7 +104,7 @@ class RemoteFolder(ResultsFolder):
 
     def foreign(self, ours: Collection[str]) -> str | None:
         """As of a local folder."""
-        return self._foreign({*self._objects.names(most=_MOST_ENTRIES)} - {SEGMENTS}, ours)
+        return self._foreign({*self._objects.names(most=MOST_ENTRIES)} - {SEGMENTS}, ours)
 
     def lock(self, name: str, busy: str) -> None:
         """As of a local folder; afterwards `root` holds what the store holds, but for pictures and pages."""
@@ -116,14 +114,10 @@ class RemoteFolder(ResultsFolder):
             lock.acquire(busy)
             self._remote = lock
             with output_errors(self.root):
-                self._fetched = fetch_log(self._objects, self.root / LOG)
-            known = self._objects.names(most=_MOST_ENTRIES)
-            in_log = [start for start in starts(self._objects.names(SEGMENTS)) if start < (known.get(LOG) or 0)]
-            self._objects.remove(map(segment, in_log))
-            for document in (RUN, EXPLANATIONS, TORN):
-                self._fetch(document, known.get(document))
-            for run, size in self._objects.names(_RUNS).items():
-                self._fetch(f"{_RUNS}/{run}", size)
+                found = fetch_log(self._objects, self.root / LOG)
+                self._objects.remove(found.superseded)
+                self._fetched, self._names = found.size, frozenset(found.names)
+                fetch_documents(self._objects, self.root, found.names)
         except BaseException:
             self.release()
             raise
@@ -211,12 +205,18 @@ class RemoteFolder(ResultsFolder):
         if parts := starts(self._objects.names(SEGMENTS)):
             self._objects.put_file(LOG, self.root / LOG)
             self._objects.remove(map(segment, parts))
-        pages = {path.name for path in self.root.glob("*.html")}
-        torn = [TORN] if (self.root / TORN).is_file() else []
-        self._unsaved |= dict.fromkeys([*torn, *sorted(pages, reverse=True)])  # index.html after its further parts
-        known = self._objects.names(most=_MOST_ENTRIES)
-        self._objects.remove(name for name in known if _PAGE.fullmatch(name) and name not in pages)
+        if (self.root / TORN).is_file():
+            self._unsaved[TORN] = None
+        self.publish_pages("index")
         self.publish()
+
+    def publish_pages(self, name: str) -> None:
+        """As of a local folder."""
+        pages = [path.name for path in self.root.glob("*.html")]
+        for page in sorted(pages, reverse=True):  # the first part last
+            self._objects.put_file(page, self.root / page)
+        parts = re.compile(rf"{re.escape(name)}-\d{{4,}}\.html")
+        self._objects.remove(page for page in self._names if parts.fullmatch(page) and page not in pages)
 
     def explain(self, error: OutputError) -> None:
         """As of a local folder."""
@@ -262,12 +262,6 @@ class RemoteFolder(ResultsFolder):
     def _is_streamed(self, name: str) -> bool:
         return PurePosixPath(name).parts[0] in self._streamed
 
-    def _fetch(self, name: str, size: int | None) -> None:
-        if size is not None:
-            with output_errors(self.root):
-                (self.root / name).parent.mkdir(parents=True, exist_ok=True)
-                self._objects.get_file(name, self.root / name, size)
-
     def _remove_now(self) -> None:
         with self._removing:  # who writes one of these names waits until it is gone
             if self._removed:
@@ -290,6 +284,29 @@ class RemoteFolder(ResultsFolder):
                 shutil.rmtree(path)
             else:
                 path.unlink()
+
+
+def fetch_documents(objects: Objects, to: Path, known: Mapping[str, int | None]) -> None:
+    """Download what a results folder holds beside the log, the pictures, and what is made from the log.
+
+    Args:
+        to: the folder.
+        known: what lies directly below the prefix.
+
+    Raises:
+        ClueError: of the class of `objects`: something cannot be read.
+        OSError: something cannot be written.
+    """
+    for name in (RUN, EXPLANATIONS, TORN):
+        _fetch(objects, to, name, known.get(name))
+    sizes = {name: size for name, size in objects.names(_RUNS).items() if _RUN_NAME.fullmatch(name)}
+    objects.each(sizes, lambda name: _fetch(objects, to, f"{_RUNS}/{name}", sizes[name]))
+
+
+def _fetch(objects: Objects, to: Path, name: str, size: int | None) -> None:
+    if size is not None:
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        objects.get_file(name, to / name, size)
 
 
 def cache_folder() -> Path:

@@ -222,7 +222,7 @@ class Objects:
 
     def _persistently(self, name: str, doing: str, request: Callable[[], Result]) -> Result:
         """The result of a request, which is repeated with growing waits while there is patience."""
-        until, tried = time.monotonic() + self.patience, 0
+        begun, tried = time.monotonic(), 0
         while True:
             try:
                 with self._errors(name, doing):
@@ -231,7 +231,7 @@ class Objects:
                 tried += 1
                 wait = min(_LONGEST_WAIT, 2.0 ** (tried - 1))
                 hopeless = getattr(error, "problem", None) in _REFUSED and tried >= _FEW
-                if hopeless or time.monotonic() + wait > until or self._hurry.wait(wait):
+                if hopeless or time.monotonic() + wait > begun + self.patience or self._hurry.wait(wait):
                     raise
 
     @contextmanager

@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 from clue_cli.errors import ClueError, OutputError
@@ -27,6 +28,9 @@ SECONDS, MOST_SECONDS = 5.0, 60.0
 
 BYTES = 8 << 20
 """About the size at which a segment ends, however soon."""
+
+MOST_ENTRIES = 100_000
+"""Most names directly below the prefix that are looked at."""
 
 _NAME = re.compile(r"(\d{16})\.jsonl")
 _TRIES = 5
@@ -43,25 +47,41 @@ def starts(names: Collection[str]) -> list[int]:
     return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
 
 
-def fetch_log(objects: Objects, to: Path) -> int:
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What was found with a log.
+
+    Attributes:
+        size: bytes of the log, segments included.
+        superseded: names of the segments whose lines are in `records.jsonl`.
+        names: what lies directly below the prefix, as of `Objects.names`.
+    """
+
+    size: int
+    superseded: list[str]
+    names: dict[str, int | None]
+
+
+def fetch_log(objects: Objects, to: Path) -> Fetched:
     """Download the log, segments included.
 
     Args:
         to: the file to make; none is made if there is no log.
 
-    Returns:
-        Its bytes.
-
     Raises:
         ClueError: of the class of `objects`: it cannot be read, or segments are missing.
+        OSError: the file cannot be written.
     """
     for _ in range(_TRIES):  # a run that ends meanwhile removes segments, after their lines are in the log
-        following = starts(objects.names(SEGMENTS))
-        size = objects.names().get(LOG)
+        parts = starts(objects.names(SEGMENTS))
+        names = objects.names(most=MOST_ENTRIES)
+        size = names.get(LOG)
+        following = [start for start in parts if start >= (size or 0)]
         try:
-            return _joined(objects, to, size, following)
+            joined = _joined(objects, to, size, following)
         except _Vanished:
             continue
+        return Fetched(joined, [segment(start) for start in parts if start < (size or 0)], names)
     raise objects.raising(
         f"The log of {objects.url.shown} has gaps: segments of {SEGMENTS} are missing.",
         "Somebody removed them. Choose another --out, or start over with --overwrite.",
@@ -77,7 +97,6 @@ def _joined(objects: Objects, to: Path, size: int | None, following: list[int]) 
     if size is not None:
         objects.get_file(LOG, to, size)
     end = size or 0
-    following = [start for start in following if start >= end]
     if size is None and not following:
         return 0
     with to.open("ab") as log:
