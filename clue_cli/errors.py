@@ -5,6 +5,7 @@
      │    └── UsageError          2   a wrong option or value
      ├── WeightsError             4   weights missing, damaged or of another model
      ├── NothingToScanError       3   a missing path, or no picture in the evidence
+     ├── RemoteError              3   (remote) a store cannot be reached or read any more
      ├── OutputError              5   the results folder cannot be written
      ├── ForgedFound              6   `--fail-on forged` and an image was forged, or `generated` and one was generated
      └── DataProblemError         1   `--strict` and a data set or a prediction has a problem
@@ -46,7 +47,7 @@ class ExitCode(IntEnum):
     BAD_USAGE = 2
     """A wrong command line; nothing was done."""
     NOTHING_TO_SCAN = 3
-    """A path does not exist, or the evidence holds no picture."""
+    """A path does not exist, the evidence holds no picture, or a store cannot be reached."""
     WEIGHTS_MISSING = 4
     """The model's weights are missing, damaged, or of another model."""
     OUTPUT_NOT_WRITABLE = 5

@@ -40,7 +40,7 @@ _SIGNATURE = re.compile(
     r"[?&](x-(amz|goog)-(signature|credential|security-token)|awsaccesskeyid|googleaccessid|signature|sig|token)=", re.I
 )
 
-_EXTRAS = {"s3": "s3"}
+_EXTRAS = {"s3": "s3", "http": "s3", "https": "s3"}
 """The extra of clue that brings the plug-in of a protocol."""
 
 _PACKAGES = {
@@ -48,8 +48,6 @@ _PACKAGES = {
     "az": "adlfs",
     "abfs": "adlfs",
     "abfss": "adlfs",
-    "http": "aiohttp",
-    "https": "aiohttp",
     "sftp": "paramiko",
     "ssh": "paramiko",
     "smb": "smbprotocol",
@@ -252,9 +250,9 @@ def problem_of(error: BaseException) -> Problem:
     for link in chain:  # what the server said is more than what a library made of it
         response: Any = getattr(link, "response", None)
         code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
-        for said in (code, getattr(link, "status", None), getattr(link, "code", None)):
-            if (found := _BY_CODE.get(str(said))) is not None:
-                return found
+        status = getattr(link, "status", None) or getattr(link, "code", None)
+        if (found := _BY_CODE.get(str(code)) or _BY_CODE.get(str(status))) is not None:
+            return found
     for link in chain:
         for base in type(link).__mro__:
             if (found := _BY_CLASS.get(base.__name__)) is not None:

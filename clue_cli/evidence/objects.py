@@ -59,6 +59,13 @@ class Object:
     version: str
 
 
+class NotThere(ReadFailure):
+    """There is nothing at a URL."""
+
+    def __init__(self) -> None:
+        super().__init__(FailureCode.UNREADABLE, "It does not exist.", "Check the spelling in the list.")
+
+
 class Store(ABC):
     """What is at and below one URL.
 
@@ -77,7 +84,12 @@ class Store(ABC):
 
     @abstractmethod
     def below(self) -> Iterator[Object]:
-        """All objects below the URL, folder by folder, sorted. Raises ReadFailure where the listing breaks off."""
+        """All objects below the URL, folder by folder, sorted; one that only marks the folder itself has no path.
+
+        Raises:
+            NotThere: the URL names no folder.
+            ReadFailure: the listing breaks off.
+        """
 
     @abstractmethod
     def _begin(self, listed: Object, start: int, size: int) -> Future[bytes]:
@@ -141,24 +153,27 @@ def open_store(url: Url, opened: dict[str, Any]) -> Store:
     return kind(url, opened[url.protocol])
 
 
-def check_url(url: Url) -> bool:
+def check_url(url: Url, opened: dict[str, Any]) -> bool:
     """Whether there is something at or below a URL. One request or two; True if that may not be known.
+
+    Args:
+        opened: as of `open_store`.
 
     Raises:
         RemoteError: the store cannot be reached, or has no such bucket.
     """
-    store = open_store(url, {})
-    denied: ReadFailure | None = None
+    store = open_store(url, opened)
     try:
-        if store.itself() is not None or next(store.below(), None) is not None:
-            return True
+        if store.itself() is None:
+            next(store.below(), None)
+    except NotThere:
+        return False
     except ReadFailure as failure:
-        denied = failure
-    if store.lost is not None:
-        raise store.lost
-    if denied is not None and Problem.NO_BUCKET.words[1:-1] in denied.message:
-        raise RemoteError(denied.message, denied.advice)
-    return denied is not None or (not url.key and url.protocol == "s3")
+        if store.lost is not None:
+            raise store.lost from None
+        if Problem.NO_BUCKET.words[1:-1] in failure.message:
+            raise RemoteError(failure.message, failure.advice) from None
+    return True
 
 
 class _S3(Store):
@@ -179,7 +194,12 @@ class _S3(Store):
         except Exception as error:
             if problem_of(error) is Problem.MISSING:
                 return None
-            raise self.failure(error, self.url.shown) from None
+            said = error
+            try:  # what answers HEAD has no body, and with it no reason
+                self._call("get_object", Key=key, Range="bytes=0-0")
+            except Exception as reason:
+                said = reason
+            raise self.failure(said, self.url.shown) from None
         return Object("", key, int(head["ContentLength"]), _time(head), str(head.get("ETag", "")))
 
     def below(self) -> Iterator[Object]:
@@ -190,9 +210,10 @@ class _S3(Store):
             for entry in page.get("Contents", ()):
                 key = str(entry["Key"])
                 path = key[len(self._prefix) :]
-                if path:
-                    yield Object(path, key, int(entry["Size"]), _time(entry), str(entry.get("ETag", "")))
+                yield Object(path, key, int(entry["Size"]), _time(entry), str(entry.get("ETag", "")))
             if not page.get("IsTruncated"):
+                if self._prefix and not more and not page.get("Contents"):
+                    raise NotThere
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
@@ -230,7 +251,7 @@ class _S3(Store):
 class _Changed(Exception):
     """The object has another version than when it was listed."""
 
-    code = "PreconditionFailed"
+    status = 412
 
 
 class _Plugin(Store):
@@ -263,8 +284,8 @@ class _Plugin(Store):
         return Object(path, name, int(info.get("size") or 0), _time(info), "|".join([str(info.get("size")), *version]))
 
     def below(self) -> Iterator[Object]:
-        if self._is_web:
-            return
+        if self._is_web:  # a page is no listing
+            raise NotThere
         folders = [self._entries(self._root)]
         while folders:
             entry = next(folders[-1], None)
@@ -280,11 +301,9 @@ class _Plugin(Store):
         def listed() -> list[dict[str, Any]]:
             try:
                 found: list[dict[str, Any]] = self._opened.ls(folder, detail=True)
-            except NotADirectoryError:
-                return []
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 if folder == self._root:
-                    return []
+                    raise NotThere from None
                 raise
             # What is not below it would lead in a circle.
             return sorted(

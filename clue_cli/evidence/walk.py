@@ -71,7 +71,8 @@ def check_paths(paths: Sequence[Path | Url]) -> None:
     if not paths:
         raise NothingToScanError("No path to scan was given.")
     missing = [escape_name(str(path)) for path in paths if isinstance(path, Path) and not os.path.lexists(path)]
-    missing += [url.shown for url in paths if isinstance(url, Url) and not check_url(url)]
+    opened: dict[str, Any] = {}
+    missing += [url.shown for url in paths if isinstance(url, Url) and not check_url(url, opened)]
     if missing:
         raise NothingToScanError(f"Not found: {', '.join(missing)}.", "Check the spelling.")
 

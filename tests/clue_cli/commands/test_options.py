@@ -35,6 +35,41 @@ COMMANDS = [
 ]
 
 
+URLS = [
+    ["calibrate", "--authentic", "s3://me:hidden@case/x", "--out", "calib.json"],
+    ["eval", "--bench", "x", "--out", "s3://case/x"],
+    ["eval", "--bench", "x", "--predictions", "s3://case/x", "--out", "x"],
+    ["forge", "s3://case/x?token=hidden", "--out", "x"],
+    ["merge", "s3://case/x", "--out", "x"],
+    ["report", "s3://case/x"],
+    ["sample", "'s3://case/x'"],
+    ["scan", "x", "--known", "https://me:hidden@host/known.txt", "--out", "x"],
+    ["train", "--data", "s3://case/mix.yaml", "--out", "x"],
+]
+
+
+@pytest.mark.parametrize("words", URLS, ids=" ".join)
+def test_a_url_where_a_path_is_needed_is_refused_without_its_secrets(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert app.run(words) == ExitCode.BAD_USAGE
+    said = capsys.readouterr().err
+    assert "is a URL" in said
+    assert "hidden" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_credentials_in_a_url_to_scan_are_refused_and_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert app.run(["scan", "s3://KEY:hidden@case/x", "--out", "out"]) == ExitCode.BAD_USAGE
+    said = capsys.readouterr().err
+    assert "a user or a password" in said and "hidden" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("words", PATHS, ids=" ".join)
 def test_an_empty_path_is_not_the_current_folder(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
