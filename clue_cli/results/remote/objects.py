@@ -59,6 +59,8 @@ class Objects:
     """
 
     def __init__(self, url: Url, raising: type[ClueError] = OutputError) -> None:
+        if url.protocol in ("http", "https"):
+            raise UsageError(f"{url.shown}: no results are kept behind {url.protocol}.", "Name a folder or a bucket.")
         parts = url.key.split("/") if url.key else []
         if "" in parts or "." in parts or ".." in parts or "?" in url.key:
             raise UsageError(
@@ -115,7 +117,7 @@ class Objects:
             return
 
         def send() -> None:
-            self._fs.put_file(str(path), self._path(name))
+            self._fs.put_file(str(path), self._path(name), **({"max_concurrency": 2} if self._s3 else {}))
             self._confirm_size(name, size)
 
         self._persistently(name, "written", send)
