@@ -103,7 +103,7 @@ class Url:
 
 def is_url(text: str) -> bool:
     """Whether a text is a URL, but for `file:`, which is a path."""
-    match = _URL.fullmatch(text.strip())
+    match = _URL.fullmatch(text)
     return match is not None and match["protocol"].lower() != "file"
 
 
@@ -125,7 +125,7 @@ def parse(text: str) -> Url:
     Raises:
         UsageError: it has credentials in it, which are not shown, or it is of a kind that is not read.
     """
-    match = _URL.fullmatch(text.strip())
+    match = _URL.fullmatch(text)
     if match is None:
         raise UsageError(f"{safe(text)} is no URL.")
     protocol, rest = match["protocol"].lower(), match["rest"]

@@ -35,7 +35,7 @@ COMMANDS = (
             "records.jsonl": re.compile(rb'\A\{"kind":"(image|failure)","schema_version"'),
         },
         re.compile(
-            r"masks|heatmaps|verdicts|previews|panels|synthetic|runs|run\.json|records\.(jsonl|torn)|explanations\.jsonl|"
+            r"masks|heatmaps|verdicts|previews|panels|synthetic|runs|run\.json|records\.(jsonl|torn|parts)|explanations\.jsonl|"
             r"summary\.csv|\.clue\.lock|\.tmp|.*\.html"
         ),
     ),

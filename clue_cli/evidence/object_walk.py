@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from clue_cli.evidence.earlier_results import COMMANDS, FORGE
 from clue_cli.evidence.item import Skipped, Unreadable
 from clue_cli.evidence.locator import escape_name
-from clue_cli.evidence.objects import Fetched, Object, Store
+from clue_cli.evidence.objects import Fetched, NotThere, Object, Store
 from clue_cli.evidence.streams import ReadFailure
 from clue_cli.records import Step
 from clue_cli.remote import Url
@@ -67,10 +67,12 @@ def wanted(
     try:
         if store.lost is None:
             yield from listing.events()
+        if listing.found:
+            refused = None
     except ReadFailure as failure:
         if itself is None or listing.found:  # who may read an object need not be allowed to list a bucket
-            refused = failure
-    if refused is not None and (itself is None or listing.found):
+            refused = refused if refused is not None and isinstance(failure, NotThere) else failure
+    if refused is not None:
         yield Unreadable(locator, Step.WALK, refused.code, refused.message, refused.advice)
 
 
@@ -105,7 +107,9 @@ class _Listing:
         where = f"{above.locator}/{escape_part(name)}"
         if (yield from self._leaves_out(above, name, where)):
             return
-        if listed.modified is not None and self._options.selection.is_older(listed.modified):
+        if listed.is_link:
+            yield Skipped(where, "link")
+        elif listed.modified is not None and self._options.selection.is_older(listed.modified):
             yield Skipped(where, "older")
         elif self._takes(where, listed.size):
             yield Fetched(self._store, listed, where, name)

@@ -47,7 +47,7 @@ class Object:
     Attributes:
         path: below the URL of the store; empty for the object that the URL itself names.
         key: its whole name in the store.
-        size: bytes.
+        size: bytes; -1 if the store does not say.
         modified: time of the last change, seconds since 1970, None if the store does not say.
         version: what changes when its content does, such as the ETag; empty if there is nothing.
     """
@@ -57,6 +57,7 @@ class Object:
     size: int
     modified: float | None
     version: str
+    is_link: bool = False
 
 
 class NotThere(ReadFailure):
@@ -273,15 +274,12 @@ class _Plugin(Store):
             raise self.failure(error, self.url.shown) from None
         if info.get("type") == "directory":
             return None
-        if info.get("size") is None:
-            raise ReadFailure(
-                FailureCode.UNREADABLE, "The server does not say how long it is.", "Download it and scan the copy."
-            )
         return self._object("", self._root, info)
 
     def _object(self, path: str, name: str, info: dict[str, Any]) -> Object:
         version = [str(info[field]) for field in _VERSIONS if info.get(field) is not None]
-        return Object(path, name, int(info.get("size") or 0), _time(info), "|".join([str(info.get("size")), *version]))
+        size = -1 if info.get("size") is None else int(info["size"])
+        return Object(path, name, size, _time(info), "|".join([str(size), *version]), info.get("type") == "link")
 
     def below(self) -> Iterator[Object]:
         if self._is_web:  # a page is no listing
@@ -293,7 +291,7 @@ class _Plugin(Store):
                 folders.pop()
             elif entry.get("type") == "directory":
                 folders.append(self._entries(str(entry["name"]).rstrip("/")))
-            elif entry.get("type") == "file":
+            else:
                 name = str(entry["name"])
                 yield self._object(name[len(self._root) :].lstrip("/"), name, entry)
 
@@ -420,12 +418,16 @@ class Fetched:
         self.object, self.locator, self.name = listed, locator, name
         self._store = store
         whole = _WHOLE_PICTURE if is_picture(claimed_type(name)) else _WHOLE
-        self.size = listed.size if listed.size <= whole else min(listed.size, 16 * HEAD_SIZE)
+        self.size = listed.size if listed.size <= whole else 16 * HEAD_SIZE
         self._first: Future[bytes] | None = store.fetch(listed, 0, self.size)
 
     def look(self) -> BinaryIO:
         """The object as a file, with its first bytes, which stay here for `open`. Raises ReadFailure."""
         assert self._first is not None
+        if self.object.size < 0:
+            raise ReadFailure(
+                FailureCode.UNREADABLE, "The store does not say how long it is.", "Download it and scan the copy."
+            )
         return self._store.open(self.object, self._store.wait(self.object, self._first, self.size))
 
     def open(self) -> BinaryIO:

@@ -17,7 +17,7 @@ from tests.object_store import ACCESS_KEY, SECRET_KEY, ObjectStore
     [
         ("s3://bucket/a/b.jpg", "s3://bucket/a/b.jpg"),
         ("S3A://bucket/a//", "s3://bucket/a"),
-        (" gcs://bucket ", "gs://bucket"),
+        ("gcs://bucket/a ", "gs://bucket/a "),
         ("s3://bucket/a?b#c@d:e.jpg", "s3://bucket/a?b#c@d:e.jpg"),
         ("sftp://me@host/x", "sftp://me@host/x"),
     ],

@@ -361,6 +361,10 @@ def test_other_plug_ins_are_listed_folder_by_folder_and_watched(monkeypatch: pyt
     with pytest.raises(ReadFailure, match="it changed after it was listed") as caught:
         store.open(listed[0]).read()
     assert caught.value.code is FailureCode.CHANGED_DURING_SCAN
+    odd = {"name": "b/l", "type": "link", "size": None}
+    assert store._object("l", "b/l", odd).is_link  # type: ignore[attr-defined]
+    with pytest.raises(ReadFailure, match="does not say how long"):
+        objects.Fetched(store, store._object("l", "b/l", odd), "", "l").look()  # type: ignore[attr-defined]
     memory.rm("/b/z.jpg")
     with pytest.raises(ReadFailure, match="vanished"):
         store.open(listed[2]).read()
