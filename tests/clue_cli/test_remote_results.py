@@ -19,7 +19,7 @@ from clue_cli.errors import ExitCode
 from clue_cli.remote import parse
 from clue_cli.scan import ScanOptions, pipeline
 from model.reporter import SILENT
-from tests.clue_cli.e2e import PATIENCE, command
+from tests.clue_cli.e2e import PATIENCE, REPOSITORY, command
 from tests.faults.object_server import failing
 from tests.faults.pictures import jpeg, tiff
 from tests.object_store import ACCESS_KEY, SECRET_KEY, ObjectStore
@@ -28,15 +28,23 @@ OUT = "s3://case/results/one"
 PICTURES = ("masks", "heatmaps", "previews")
 
 
-@pytest.fixture
-def evidence(tmp_path: Path) -> Path:
-    folder = tmp_path / "evidence"
+@pytest.fixture(scope="module")
+def evidence(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos") / "evidence"
     folder.mkdir()
-    for number in range(4):
+    for number in range(3):
         (folder / f"{number}.jpg").write_bytes(jpeg(64, 64, quality=80 + number))
     (folder / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with zipfile.ZipFile(folder / "case.zip", "w") as archive:
         archive.writestr("pages.tif", tiff(2))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def local(evidence: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results in a folder."""
+    folder = tmp_path_factory.mktemp("local") / "results"
+    scan(evidence, folder, model)
     return folder
 
 
@@ -72,6 +80,7 @@ def pictures(folder: Path) -> dict[str, bytes]:
 def test_a_url_gets_what_a_folder_gets(
     evidence: Path,
     model: Path,
+    local: Path,
     object_store: ObjectStore,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -80,7 +89,6 @@ def test_a_url_gets_what_a_folder_gets(
 ) -> None:
     object_store.bucket()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    scan(evidence, tmp_path / "local", model)
     if moment is not None:
         killed_at(moment, evidence, model, tmp_path, monkeypatch)
         left = object_store.keys("case", "results/one/")
@@ -89,11 +97,11 @@ def test_a_url_gets_what_a_folder_gets(
     run = scan(evidence, parse(OUT), model)
     assert run.status == "finished"
     copy = download(object_store, tmp_path / "copy")
-    assert records(copy) == records(tmp_path / "local")
-    assert pictures(copy) == pictures(tmp_path / "local")
-    assert {path.name for path in copy.iterdir()} == {path.name for path in (tmp_path / "local").iterdir()} - {
-        ".clue.lock"
-    } | ({"runs"} if moment else set())
+    assert records(copy) == records(local)
+    assert pictures(copy) == pictures(local)
+    assert {path.name for path in copy.iterdir()} == {path.name for path in (local).iterdir()} - {".clue.lock"} | (
+        {"runs"} if moment else set()
+    )
     assert b"previews/" in (copy / "index.html").read_bytes()
     secrets = (ACCESS_KEY.encode(), SECRET_KEY.encode())
     assert not [
@@ -119,6 +127,7 @@ def killed_at(moment: str, evidence: Path, model: Path, tmp_path: Path, monkeypa
         server.refuse = kill
         environment = {
             **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server.port}",
             "XDG_CACHE_HOME": str(tmp_path / "another machine"),
         }
@@ -134,7 +143,7 @@ def read_by_its_url(copy: Path, store: ObjectStore, tmp_path: Path, capfd: pytes
     both = capfd.readouterr().out.splitlines()
     assert both[: len(both) // 2] == both[len(both) // 2 :] != []
     assert clue(["query", OUT, "select count(*) as n from images", "--format", "csv"]) == ExitCode.OK
-    assert capfd.readouterr().out.split() == ["n", "6"]
+    assert capfd.readouterr().out.split() == ["n", "5"]
     assert clue(["report", OUT, "--only", "failure", "--name", "broken"]) == ExitCode.OK
     assert f"Page: {OUT}/broken.html" in capfd.readouterr().err
     assert b"cut.png" in store.get("case", "results/one/broken.html")
