@@ -82,8 +82,11 @@ def path(word: str) -> Path:
 
 
 def path_or_url(word: str) -> Path | Url:
-    """The parser of a path or a URL. Raises UsageError for a URL with credentials, and what `path` raises."""
-    if not os.path.lexists(word) and is_url(plain := pasted(word)):
+    """The parser of a path or a URL; a URL is one even if a path on this machine reads like it.
+
+    Raises UsageError for a URL with credentials, and what `path` raises.
+    """
+    if is_url(plain := pasted(word)):
         return parse(plain)
     return path(word)
 

@@ -10,12 +10,11 @@ import sys
 from decimal import Decimal
 from enum import StrEnum
 from itertools import islice, zip_longest
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from clue_cli.commands.options import path, require_extra
+from clue_cli.commands.options import path_or_url, require_extra
 from clue_cli.commands.results import warn_of_damage
 from clue_cli.errors import ExitCode, UsageError
 from clue_cli.progress import ShownReporter
@@ -42,8 +41,12 @@ class Form(StrEnum):
 
 def query(
     results: Annotated[
-        Path,
-        typer.Argument(parser=path, metavar="RESULTS", help="Results folder or Parquet export of a scan."),
+        Any,  # Path or Url
+        typer.Argument(
+            parser=path_or_url,
+            metavar="RESULTS",
+            help="Results folder or Parquet export of a scan, or the URL of a results folder in a store.",
+        ),
     ],
     sql: Annotated[
         str,
@@ -65,8 +68,13 @@ def query(
     """
     require_extra("query", "duckdb", "pyarrow", extra="tables")
     from clue_cli.results.query import answer
+    from clue_cli.results.remote.copy import local_copy
 
-    with ShownReporter(quiet=not sys.stderr.isatty()) as reporter, answer(results, sql, reporter) as found:
+    with (
+        ShownReporter(quiet=not sys.stderr.isatty()) as reporter,
+        local_copy(results) as folder,
+        answer(folder, sql, reporter) as found,
+    ):
         if form is Form.TABLE:
             _show_table(found)
         else:

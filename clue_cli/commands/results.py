@@ -6,16 +6,17 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clue_cli.commands.options import path, require_extra
+from clue_cli.commands.options import path, path_or_url, require_extra
 from clue_cli.errors import ExitCode, NothingToScanError, OutputError, UsageError
 from clue_cli.results.export import FORMATS, writer
 from clue_cli.terminal import counted, printable, say, to_stdout
 
 if TYPE_CHECKING:
+    from clue_cli.remote import Url
     from clue_cli.results.reader import ResultsReader
     from clue_cli.results.selection import Selection
 
@@ -28,6 +29,10 @@ _NAMED = 10
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 
 Results = Annotated[Path, typer.Argument(parser=path, metavar="RESULTS", help="Results folder of a scan.")]
+ResultsAnywhere = Annotated[
+    Any,  # Path or Url
+    typer.Argument(parser=path_or_url, metavar="RESULTS", help="Results folder of a scan, or its URL in a store."),
+]
 Only = Annotated[
     str | None,
     typer.Option(
@@ -70,7 +75,7 @@ Query = Annotated[
 
 
 def report(
-    results: Results,
+    results: ResultsAnywhere,
     only: Only = None,
     locators: Locators = None,
     where: Where = None,
@@ -94,36 +99,46 @@ def report(
     if selection and chosen.casefold() == "index":
         raise UsageError("index.html shows all records.", "Choose another --name for a selection.")
     from clue_cli.report import write_report
-    from clue_cli.results.folder import ResultsFolder, output_errors
+    from clue_cli.results.folder import output_errors
+    from clue_cli.results.places import folder_at
     from clue_cli.results.reader import ResultsReader
-    from clue_cli.results.scan_store import LOCK
+    from clue_cli.results.scan_store import LOCK, PICTURE_FOLDERS
 
-    ResultsReader(results).close()  # nothing, not even a lock, is left in a folder that holds something else
-    folder = ResultsFolder(results)
+    if isinstance(results, Path):
+        ResultsReader(results).close()  # nothing, not even a lock, is left in a folder that holds something else
+    folder = folder_at(results, PICTURE_FOLDERS)
     try:
-        folder.lock(LOCK, f"A scan is writing to {results}.")
-        with ResultsReader(results) as reader:  # as the last scan left it, now that none can go on
+        folder.make()
+        ResultsReader(folder.root).close()
+        folder.lock(LOCK, f"A scan is writing to {folder.shown}.")
+        with ResultsReader(folder.root) as reader:  # as the last scan left it, now that none can go on
             if reader.run is None:
-                message = f"{results / 'run.json'} is missing or damaged."
+                message = f"{folder.shown}/run.json is missing or damaged."
                 raise NothingToScanError(message, "clue export needs no run.json.")
             chosen_records = filter(selection, reader.records())
-            with output_errors(results):
-                page = write_report(results, reader.run, chosen_records, name=chosen, selection=str(selection))
+            with output_errors(folder.root):
+                page = write_report(folder.root, reader.run, chosen_records, name=chosen, selection=str(selection))
+            folder.publish_pages(chosen)
             warn_of_damage(reader)
             warn_of_missing(selection)
     except ValueError as error:
         raise NothingToScanError(f"A record of {results} cannot be shown: {error}.") from error
+    except NothingToScanError as error:
+        error.message = error.message.replace(str(folder.root), folder.shown)
+        raise
     except OutputError as error:
+        if not isinstance(results, Path):
+            raise
         advice = "The page is written into the results folder: wait for the scan, make the folder writable, or copy it."
         raise OutputError(error.message, advice) from error
     finally:
         folder.release()
-    say(printable(f"Page: {page}"))
+    say(printable(f"Page: {page if isinstance(results, Path) else f'{folder.shown}/{page.name}'}"))
     raise typer.Exit(ExitCode.OK)
 
 
 def export(
-    results: Results,
+    results: ResultsAnywhere,
     form: Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="Format to write.")] = "csv",
     out: Annotated[
         Path | None,
@@ -148,14 +163,15 @@ def export(
     if form not in FORMATS:
         raise UsageError(f"There is no format {form!r}.", f"The formats are: {', '.join(FORMATS)}.")
     _check_parquet(form, out, partition)
-    if out is not None and out.resolve().is_relative_to(results.resolve()):
+    if out is not None and isinstance(results, Path) and out.resolve().is_relative_to(results.resolve()):
         raise UsageError(f"{out} is inside the results folder.", "Name a file elsewhere with --out.")
     selection = _with_query(selection_of(only, locators, where), "export", results, query)
     from clue_cli.results.folder import output_errors
     from clue_cli.results.reader import ResultsReader
+    from clue_cli.results.remote.copy import local_copy
     from model.whole_file import whole_file, whole_folder
 
-    with ResultsReader(results) as reader:
+    with local_copy(results) as folder, ResultsReader(folder) as reader:
         records = filter(selection, reader.records())
         complete = True
         try:
@@ -164,8 +180,8 @@ def export(
             elif partition:
                 from clue_cli.results.export.parquet import write_partitioned
 
-                with output_errors(out), whole_folder(out) as folder:
-                    write_partitioned(folder, records)
+                with output_errors(out), whole_folder(out) as parts:
+                    write_partitioned(parts, records)
             else:
                 with output_errors(out), whole_file(out, sync=True) as stream:
                     writer(form)(stream, records)
@@ -189,16 +205,17 @@ def _check_parquet(form: str, out: Path | None, partition: bool) -> None:
         raise UsageError(f"{out} exists.", "Name a new folder with --out.")
 
 
-def _with_query(selection: Selection, command: str, results: Path, query: str | None) -> Selection:
+def _with_query(selection: Selection, command: str, results: Path | Url, query: str | None) -> Selection:
     """The selection, of which only the records that the query names are left."""
     if query is None:
         return selection
     require_extra(f"{command} --query", "duckdb", "pyarrow", extra="tables")
     from clue_cli.progress import ShownReporter
     from clue_cli.results.query import queried
+    from clue_cli.results.remote.copy import local_copy
 
-    with ShownReporter(quiet=not sys.stderr.isatty()) as reporter:
-        return replace(selection, queried=queried(results, query, reporter))
+    with ShownReporter(quiet=not sys.stderr.isatty()) as reporter, local_copy(results) as folder:
+        return replace(selection, queried=queried(folder, query, reporter))
 
 
 def selection_of(only: str | None, locators: Path | None, where: list[str] | None) -> Selection:

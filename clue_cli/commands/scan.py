@@ -56,13 +56,14 @@ _RESULTS = "Results"
 
 def scan(
     out: Annotated[
-        Path,
+        Any,  # Path or Url
         typer.Option(
             "--out",
             "-o",
-            parser=path,
+            parser=path_or_url,
             metavar="DIR",
-            help="Results folder: a new or empty one, or that of an earlier scan.",
+            help="Results folder: a new or empty one, or that of an earlier scan; also in a store, as "
+            "s3://BUCKET/PREFIX.",
         ),
     ],
     paths: Annotated[
@@ -405,7 +406,13 @@ def _hash_lists(**paths: Path | None) -> dict[str, Any]:
 
 
 def _execute(
-    paths: list[Path | Url], out: Path, options: ScanOptions, *, quiet: bool, json_lines: bool, stop: threading.Event
+    paths: list[Path | Url],
+    out: Path | Url,
+    options: ScanOptions,
+    *,
+    quiet: bool,
+    json_lines: bool,
+    stop: threading.Event,
 ) -> RunRecord:
     # Heavy: only here, so that `clue --help` answers at once.
     from clue_cli.progress import ShownReporter

@@ -6,7 +6,8 @@ import errno
 import os
 import shutil
 import sqlite3
-from collections.abc import Collection, Iterator
+import stat
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -77,14 +78,31 @@ class ResultsFolder:
         self.parts = root / PARTS
         self._lock: FileLock | None = None
 
+    @property
+    def shown(self) -> str:
+        """The folder as a person knows it."""
+        return str(self.root)
+
+    def make(self) -> None:
+        """Make the folder if there is none.
+
+        Raises:
+            OutputError: it cannot be made.
+        """
+        with output_errors(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+
     def foreign(self, ours: Collection[str]) -> str | None:
         """The first entry that is neither one of `ours` nor one that a desktop or a disk puts into any folder.
 
         Raises:
             OSError: the folder cannot be read.
         """
+        return self._foreign((path.name for path in self.root.iterdir()), ours)
+
+    def _foreign(self, names: Iterable[str], ours: Collection[str]) -> str | None:
         known = {*ours, PARTS, *_SYSTEM_FILES}
-        return min((path.name for path in self.root.iterdir() if path.name not in known), default=None)
+        return min((name for name in names if name not in known), default=None)
 
     def lock(self, name: str, busy: str) -> None:
         """Hold the lock file `name` until `release`, and remove what a killed process left half-written.
@@ -198,6 +216,52 @@ class ResultsFolder:
                 for path, _, _ in os.walk(self.root / folder, topdown=False):
                     if not Path(path).is_symlink() and not any(Path(path).iterdir()):
                         Path(path).rmdir()
+
+    def holds(self, relative: str) -> bool:
+        """Whether there is a file that is not empty."""
+        try:
+            status = os.stat(f"{self.root}/{relative}")  # noqa: PTH116 - seven of these per image, and Path takes longer
+        except OSError:
+            return False
+        # A power failure can leave the name of a file without its content.
+        return stat.S_ISREG(status.st_mode) and status.st_size > 0
+
+    def follow(self, end: int) -> None:
+        """The log is open and ends at this byte; of each record that is appended to it `appended` is called."""
+
+    def appended(self, end: int, pictures: Collection[str]) -> None:
+        """A record was appended to the log, which ends at this byte now.
+
+        Args:
+            pictures: the files that the record names.
+
+        Raises:
+            OutputError: something that was written did not arrive in its place.
+        """
+
+    def publish(self) -> None:
+        """Let others see all that was written so far.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+
+    def publish_pages(self, name: str) -> None:
+        """`publish` for the pages below `root`, which are `NAME.html` and, from 2 on, `NAME-0002.html`; others stay.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+
+    def complete(self) -> None:
+        """All is written, and the run did not fail.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+
+    def explain(self, error: OutputError) -> None:
+        """After `release`: add to an error that ended the run what is safe."""
 
     def inside(self, relative: str | PurePosixPath) -> Path:
         """The path on disk of a path below the folder.

@@ -75,6 +75,11 @@ class IndexedLog(ABC, Generic[Entry]):
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    @property
+    def end(self) -> int:
+        """The bytes of the log."""
+        return self._end
+
     def sync(self) -> None:
         """Force what was written to the disk.
 

@@ -32,9 +32,9 @@ from clue_cli.results import names
 from clue_cli.results.explanations import EXPLANATIONS, ExplanationLog, explanations_in, record_digest
 from clue_cli.results.folder import output_errors
 from clue_cli.results.log import LONGEST_LINE
-from clue_cli.results.reader import LOG, RUN, ResultsReader, holds_results, read_run
+from clue_cli.results.reader import LOG, RUN, TORN, ResultsReader, holds_results, read_run
 from clue_cli.results.record_log import RecordLog, Stamp, is_complete
-from clue_cli.results.scan_store import PICTURE_FOLDERS, SUMMARY, TORN, ResultStore, json_of
+from clue_cli.results.scan_store import PICTURE_FOLDERS, SUMMARY, ResultStore, json_of
 from clue_cli.results.summary import MetRows
 from clue_cli.results.whole_pictures import is_whole_jpeg, whole_png_size
 

@@ -17,6 +17,9 @@ LOG, RUN = "records.jsonl", "run.json"
 
 _LARGEST_RUN = 256 << 20
 """Bytes; a larger `run.json` is taken for damage."""
+TORN = "records.torn"
+SEGMENTS = "records.parts"
+"""In an object store: what was appended to the log."""
 
 
 class ResultsReader:
@@ -43,6 +46,12 @@ class ResultsReader:
         self._log: RecordLog | None = None
         try:
             known, self.run = holds_results(path), read_run(path / RUN)
+            if known and _lacks_segments(path):
+                raise NothingToScanError(
+                    f"{path} is a copy of results in an object store whose scan has not ended: a part of their log is "
+                    f"in {SEGMENTS}.",
+                    "Repeat that scan, and copy the folder when it is done; or name the URL instead of the copy.",
+                )
             if known and (path / LOG).is_file():
                 self._log = RecordLog(path / LOG, read_only=True)
                 self.damaged = len(self._log.damaged) + self._log.torn
@@ -119,6 +128,15 @@ def read_run(path: Path) -> RunRecord | None:
 def is_newer(schema_version: str) -> bool:
     """Whether a newer version of clue wrote records of this schema; raises ValueError if that is no version."""
     return _WrittenBy(schema_version=schema_version).numbers() > _WrittenBy().numbers()
+
+
+def _lacks_segments(folder: Path) -> bool:
+    """Whether segments follow the log of a folder that was copied from a store."""
+    parts = folder / SEGMENTS
+    if not parts.is_dir():
+        return False
+    end = (folder / LOG).stat().st_size if (folder / LOG).is_file() else 0
+    return any(path.stem.isdecimal() and int(path.stem) >= end for path in parts.glob("*.jsonl"))
 
 
 def _starts_with_record(log: Path) -> bool:

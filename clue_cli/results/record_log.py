@@ -16,9 +16,7 @@ something that a reader must see.
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -242,14 +240,16 @@ class ResumeIndex:
 
     Args:
         log: of the results folder.
-        out: the results folder.
+        is_there: whether a file that a record names is in the results folder.
         stamp: of this run.
         retry_failed: whether failures are tried again.
     """
 
-    def __init__(self, log: RecordLog, out: Path, stamp: Stamp, *, retry_failed: bool = False) -> None:
+    def __init__(
+        self, log: RecordLog, is_there: Callable[[str], bool], stamp: Stamp, *, retry_failed: bool = False
+    ) -> None:
         self._log = log
-        self._out = out
+        self._is_there = is_there
         self._stamp = stamp
         self._retry_failed = retry_failed
 
@@ -281,14 +281,6 @@ class ResumeIndex:
             and record.model.digest == self._stamp.model_digest
             and all(map(self._is_there, pictures(record.outputs)))
         )
-
-    def _is_there(self, relative: str) -> bool:
-        try:
-            status = os.stat(f"{self._out}/{relative}")  # noqa: PTH116 - seven of these per image, and Path takes longer
-        except OSError:
-            return False
-        # A power failure can leave the name of a file without its content.
-        return stat.S_ISREG(status.st_mode) and status.st_size > 0
 
 
 def image_digest(record: ImageRecord, stamp: Stamp) -> str:

@@ -14,27 +14,29 @@ A line in the log means that every file of its record is there. All else can be 
 from __future__ import annotations
 
 import io
-import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel
 
-from clue_cli.errors import OutputError, UsageError
+from clue_cli.errors import OutputError
 from clue_cli.records import FailureRecord, ImageRecord, OutputPaths, RunRecord
+from clue_cli.remote import Url
 from clue_cli.results import names
 from clue_cli.results.explanations import EXPLANATIONS
-from clue_cli.results.folder import ResultsFolder, output_errors
+from clue_cli.results.folder import output_errors
 from clue_cli.results.pictures import PANELS
-from clue_cli.results.reader import LOG, RUN, holds_results, read_run
+from clue_cli.results.places import check_apart, folder_at
+from clue_cli.results.reader import LOG, RUN, TORN, holds_results, read_run
 from clue_cli.results.record_log import MASKS, RecordLog, ResumeIndex, Stamp, image_digest, pictures
 from clue_cli.results.summary import write_summary
 
-LOCK, TORN, SUMMARY, PAGE = ".clue.lock", "records.torn", "summary.csv", "index.html"
+LOCK, SUMMARY, PAGE = ".clue.lock", "summary.csv", "index.html"
 _HEATMAPS, _VERDICTS, _PREVIEWS, _PANELS, _SYNTHETIC = "heatmaps", "verdicts", "previews", "panels", "synthetic"
 PICTURE_FOLDERS = frozenset({MASKS, _HEATMAPS, _VERDICTS, _PREVIEWS, _PANELS, _SYNTHETIC})
 
@@ -63,28 +65,47 @@ class ResultStore:
         out: the results folder.
         evidence: the paths that will be scanned.
 
+    Attributes:
+        out: the folder on this machine; of a URL that in which everything but the pictures is while the store is open.
+
     Raises:
         UsageError: evidence lies in the results folder.
         OutputError: the folder cannot be written, is in use by another scan, or holds something else.
     """
 
-    def __init__(self, out: Path, evidence: Sequence[Path] = ()) -> None:
-        _check_apart(out, evidence)
-        self.out = out
-        self._folder = ResultsFolder(out)
+    def __init__(self, out: Path | Url, evidence: Sequence[Path | Url] = ()) -> None:
+        check_apart(out, evidence)
+        self._at = out
+        self._folder = folder_at(out, PICTURE_FOLDERS)
+        self.out = self._folder.root
         self._lock = threading.RLock()
         self._log: RecordLog | None = None
         self._stamp: Stamp | None = None
-        with output_errors(out):
-            out.mkdir(parents=True, exist_ok=True)
-            self._check_ours()
-        self._folder.lock(LOCK, f"Another scan is writing to {out}.")
+        self._folder.make()
+        try:
+            with output_errors(self.out):
+                self._check_ours()
+            self._folder.lock(LOCK, f"Another scan is writing to {self._folder.shown}.")
+        except BaseException:
+            self._folder.release()
+            raise
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self.close()
+            return
+        with suppress(OutputError):  # the first error counts
+            self._close(complete=False)
+        if isinstance(error, OutputError):
+            self._folder.explain(error)
+
+    @property
+    def page(self) -> str:
+        """Where the page is when the run has ended, as a person knows it."""
+        return f"{self._folder.shown}/{PAGE}" if isinstance(self._at, Url) else str(self.out / PAGE)
 
     def begin(self, run: RunRecord, stamp: Stamp, *, overwrite: bool = False) -> list[str]:
         """Start a run: write `run.json`, keep the former one under `runs/`, open the log.
@@ -112,11 +133,13 @@ class ResultStore:
         self.write_run(run)
         with output_errors(self.out / LOG):
             self._log = RecordLog(self.out / LOG, self.out / TORN)
+        self._folder.follow(self._log.end)
+        self._folder.publish()
         return [*self._log.warnings, *_other_model(former, run), *_other_shard(former, run)]
 
     def resume(self, *, retry_failed: bool = False) -> ResumeIndex:
         """What earlier runs finished."""
-        return ResumeIndex(self._open_log, self.out, self._open_stamp, retry_failed=retry_failed)
+        return ResumeIndex(self._open_log, self._folder.holds, self._open_stamp, retry_failed=retry_failed)
 
     def outputs(self, locator: str, page: int, page_count: int, pictures: Iterable[str]) -> OutputPaths:
         """The names of a page's files, reserved for it; to be asked for before the first of them is written.
@@ -236,12 +259,21 @@ class ResultStore:
         """Close the log and release the lock; harmless when repeated.
 
         Raises:
-            OutputError: the log cannot be brought to the disk.
+            OutputError: the log cannot be brought to the disk, or something into an object store.
         """
+        try:
+            self._close(complete=True)
+        except OutputError as error:
+            self._folder.explain(error)
+            raise
+
+    def _close(self, *, complete: bool) -> None:
         try:
             with output_errors(self.out / LOG):
                 if self._log is not None:
                     self._log.close()
+            if complete:
+                self._folder.complete()
         finally:
             self._folder.release()
 
@@ -283,16 +315,22 @@ class ResultStore:
 
     def _check_ours(self) -> None:
         """Refuse a folder that holds anything but results of clue."""
-        foreign = None if holds_results(self.out) else self._folder.foreign({LOCK})
+        shown = self._folder.shown
+        try:
+            foreign = None if holds_results(self.out) else self._folder.foreign({LOCK})
+        except OutputError as error:
+            raise OutputError(error.message.replace(str(self.out), shown), error.advice) from error
         if foreign is not None:
             raise OutputError(
-                f"{self.out} holds something else than results of clue: {foreign}.",
+                f"{shown} holds something else than results of clue: {foreign}.",
                 "Nothing was changed there. Choose a new or an empty folder with --out.",
             )
 
     def _append(self, record: ImageRecord | FailureRecord) -> None:
-        with output_errors(self.out / LOG):
+        named = pictures(record.outputs) if isinstance(record, ImageRecord) else []
+        with self._lock, output_errors(self.out / LOG):
             self._open_log.append(record)
+            self._folder.appended(self._open_log.end, named)
 
     def _hash_length(self, locator: str) -> int:
         with output_errors(self.out):
@@ -316,7 +354,7 @@ class ResultStore:
                 self._folder.remove(relative, below=PICTURE_FOLDERS)
             except ValueError as error:
                 raise OutputError(
-                    f"{LOG} in {self.out} names a file that clue did not write: {error}.",
+                    f"{LOG} in {self._folder.shown} names a file that clue did not write: {error}.",
                     "Somebody changed the log. Choose another folder with --out.",
                 ) from error
 
@@ -333,17 +371,6 @@ class ResultStore:
         for relative in (*former, PAGE, SUMMARY, TORN, EXPLANATIONS, LOG):
             self._folder.remove(relative)
         self._folder.prune((*PICTURE_FOLDERS, "runs"))
-
-
-def _check_apart(out: Path, evidence: Sequence[Path]) -> None:
-    """Raise UsageError if evidence lies in the results folder."""
-    folder = Path(os.path.realpath(out))
-    for path in evidence:
-        if Path(os.path.realpath(path)).is_relative_to(folder):
-            raise UsageError(
-                f"The evidence {path} lies in the results folder {out}.",
-                "Evidence is never written to: choose a folder of its own with --out.",
-            )
 
 
 def json_of(record: BaseModel) -> bytes:

@@ -105,13 +105,17 @@ class InHand:
 
 
 def scan(
-    paths: list[Path | Url], out: Path, options: ScanOptions, progress: Reporter, stop: threading.Event | None = None
+    paths: list[Path | Url],
+    out: Path | Url,
+    options: ScanOptions,
+    progress: Reporter,
+    stop: threading.Event | None = None,
 ) -> RunRecord:
     """Scan evidence and write the results folder.
 
     Args:
         paths: files, folders and archives, also as URLs.
-        out: the results folder.
+        out: the results folder, or its URL in a store.
         options: what the person chose.
         progress: receives the events.
         stop: set to end the scan early; what is finished stays recorded, and the same call resumes.
@@ -145,8 +149,7 @@ def scan(
     if options.query is not None:
         asking = asked(checkpoint, options.query, progress)
     urls = [path for path in (*paths, *options.listed) if isinstance(path, Url)]
-    local = [path for path in (*paths, *options.listed) if isinstance(path, Path)]
-    with asking as (checkpoint, query), ResultStore(out, local) as store:
+    with asking as (checkpoint, query), ResultStore(out, [*paths, *options.listed]) as store:
         number_format = str(dtype).removeprefix("torch.")
         log = RunLog(
             paths,
@@ -186,10 +189,10 @@ def scan(
             for warning in store.other_libraries(log.taken_over, library_versions()):
                 log.warn(warning)
             log.close("interrupted" if stop.is_set() else "finished")
-            with output_errors(out), report(out) as pages:
+            with output_errors(store.out), report(store.out) as pages:
                 log.run = store.finish(log.run, pages.add)
                 pages.write(log.run)
-    log.summarize(out)
+    log.summarize(store.page)
     return log.run
 
 
@@ -274,7 +277,7 @@ class _Scan:
     def __init__(
         self,
         paths: list[Path | Url],
-        out: Path,
+        out: Path | Url,
         options: ScanOptions,
         part: ScanPart,
         store: ResultStore,

@@ -322,8 +322,8 @@ class RunLog:
                 }
             )
 
-    def summarize(self, out: Path) -> None:
-        """The results folder `out` is complete: report counts, the slowest steps, and the path of the page."""
+    def summarize(self, page: str) -> None:
+        """The results folder is complete: report counts, the slowest steps, and where the page is."""
         run, counts = self.run, self.run.counts
         rows = verdict_rows(run)
         if run.alerts:
@@ -337,7 +337,7 @@ class RunLog:
         if n := self._computed:
             slowest = sorted(self._steps.items(), key=lambda step: -step[1])[:2]
             rows.append(("slowest steps", ", ".join(f"{name} {total / n:.2f} s/image" for name, total in slowest), ""))
-        self._reporter.summary(f"Scan {run.status}", [*rows, ("page", str(out / "index.html"), "")])
+        self._reporter.summary(f"Scan {run.status}", [*rows, ("page", page, "")])
         note_limits(run, self._reporter)
 
     def _status(self) -> str:

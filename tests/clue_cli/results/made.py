@@ -23,6 +23,7 @@ from clue_cli.records import (
     Tiles,
     Verdict,
 )
+from clue_cli.remote import Url
 from clue_cli.results.pictures import encode_heatmap, encode_mask, encode_overlay, encode_previews
 from clue_cli.results.record_log import Stamp
 from clue_cli.results.scan_store import ResultStore
@@ -133,7 +134,7 @@ def stamp(model: str = MODEL, dtype: str = "float32", **options: Any) -> Stamp:
     return ScanOptions(**options).stamp(model, dtype)
 
 
-def open_store(out: Path, *, overwrite: bool = False, model: str = MODEL, **options: Any) -> ResultStore:
+def open_store(out: Path | Url, *, overwrite: bool = False, model: str = MODEL, **options: Any) -> ResultStore:
     """A store in which a run has begun."""
     store = ResultStore(out)
     store.begin(run(), stamp(model, **options), overwrite=overwrite)
