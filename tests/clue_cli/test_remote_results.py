@@ -76,7 +76,9 @@ def pictures(folder: Path) -> dict[str, bytes]:
 
 
 # The request at which the process is killed, which is not carried out.
-@pytest.mark.parametrize("moment", [None, "/verdicts/", "/records.jsonl"])
+@pytest.mark.parametrize(
+    "moment", [None, *(pytest.param(moment, marks=pytest.mark.slow) for moment in ("/verdicts/", "/records.jsonl"))]
+)
 def test_a_url_gets_what_a_folder_gets(
     evidence: Path,
     model: Path,

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -149,19 +149,19 @@ def ray_start(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
         stderr=subprocess.DEVNULL,
         env=os.environ | {"RAY_worker_niceness": "0"},
     )
-    children: list[psutil.Process] = []
     try:
         yield process
-        children = psutil.Process(process.pid).children(recursive=True)
     finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        for child in children:
-            if child.is_running():
-                child.kill()
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill it and all that it started; harmless when repeated."""
+    if process.poll() is None:
+        for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        process.wait()
 
 
 JOINED = """
@@ -184,7 +184,7 @@ with cluster.make(ToyPart(Path(sys.argv[1])), None, None, NetworkOptions()) as w
 
 
 def test_two_machines_as_people_start_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two `ray start`, the second of which ends while the run goes on; the cluster wants a token."""
+    """Two `ray start`, the second of which is killed while the run goes on; the cluster wants a token."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
@@ -207,8 +207,7 @@ def test_two_machines_as_people_start_them(tmp_path: Path, monkeypatch: pytest.M
                 watchdog = threading.Timer(120, run.kill)
                 watchdog.start()
                 assert run.stdout.readline() == "two\n"
-                second.terminate()
-                second.wait(20)
+                end(second)
                 said, _ = run.communicate("\n")
                 watchdog.cancel()
             assert said.endswith("all\n") and run.returncode == 0
