@@ -575,7 +575,11 @@ class RunRecord(Model):
     synthetic: MethodInfo | None = Field(
         default=None, description="The method that answered `synthetic`; null: that question was not asked."
     )
-    settings: dict[str, str | int | float | bool | None] = Field(description="Every option that can change a result.")
+    settings: dict[str, str | int | float | bool | None] = Field(
+        description="Every option that can change a result or what is scanned. Of a shard also `listed_files` and "
+        "`listing_digest`, the number of files of all shards and a digest of their paths and sizes; of a merge "
+        "`merged_runs`, the runs that it joins; of a run on a cluster `engine`."
+    )
     settings_digest: str = Field(description="SHA-256 over the settings that change a result; resuming compares it.")
     machine: dict[str, str | int | float | None] = Field(description="Platform, Python, torch, cores, memory.")
     counts: Counts = Counts()

@@ -49,6 +49,9 @@ EXTRAS = {
     "py7zr|pybcj|pyppmd|inflate64|multivolumefile": "LGPL, used as the libraries they are",
     "opencv-python-headless": "Apache-2.0 itself; its wheels hold FFmpeg, built without its GPL parts, as shared "
     "libraries (LGPL), and the GCC runtime (GPL with the runtime exception)",
+    "ray": "Apache-2.0 itself; its wheels hold ray_dist.jar, for workers in Java, which clue never starts: permissive "
+    "libraries, and some under a choice of licences (javassist and JNA: Apache-2.0 or LGPL; JavaMail: CDDL or GPL with "
+    "the classpath exception)",
     "rawpy": "MIT itself; its wheels hold LibRaw as a shared library (LGPL or CDDL) and libgomp (GPL with the runtime "
     "exception)",
 }

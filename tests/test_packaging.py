@@ -237,8 +237,9 @@ def test_the_readme_has_every_exit_code_and_no_other() -> None:
     assert codes == {int(code) for code in ExitCode}
 
 
-def test_the_readme_names_files_that_exist() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("path", ["README.md", "DESIGN.md", "clue_cli/cluster/SIZING.md"])
+def test_the_texts_name_files_that_exist(path: str) -> None:
+    text = (ROOT / path).read_text(encoding="utf-8")
     named = set(re.findall(r"(?:scripts|model|tests|clue_cli)/[\w./-]*[\w/]", text))
     assert named
     assert sorted(name for name in named if not (ROOT / name).exists()) == []

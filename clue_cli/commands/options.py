@@ -246,7 +246,7 @@ EngineName = Annotated[
     Engine,
     typer.Option(
         help="Where the work is done: in processes on this machine, or by workers on a Ray cluster, which needs the "
-        "extra [bold]ray[/]. The results are the same.",
+        "extra [bold]ray[/]. On the same kind of device the results are the same.",
         rich_help_panel=CLUSTER,
     ),
 ]

@@ -63,8 +63,9 @@ def query(
 ) -> None:
     """Answer an SQL query over the records of a results folder or of a Parquet export of it.
 
-    The SQL is DuckDB's. A query reads the records alone: no other file, no network; nothing is written. A results
-    folder is read as a whole for each query: of many records, query an export of clue export --format parquet.
+    The SQL is DuckDB's. A query can read the records and nothing else, neither other files nor addresses, and writes
+    nothing but temporary files. A results folder is read as a whole for each query: if there are many records, make
+    an export with clue export --format parquet, and query that.
     """
     require_extra("query", "duckdb", "pyarrow", extra="tables")
     from clue_cli.results.query import answer
