@@ -12,9 +12,11 @@ pytest.importorskip("duckdb", reason="the extra tables brings it")
 from tests.scripts.conftest import modules_of_scripts
 from tests.tiny_model import write_tiny_model
 
+MODULES = ("bench_scan", "bench_records", "bench_ray", "bench_cluster")
+
 
 def test_figures_of_the_simulated_records(tmp_path: Path) -> None:
-    with modules_of_scripts("bench_scan", "bench_cluster") as scripts:
+    with modules_of_scripts(*MODULES) as scripts:
         bench = scripts.bench_cluster.Bench(tmp_path, 1000, 0, str(write_tiny_model(tmp_path / "tiny")))
         prepared = scripts.bench_cluster.prepare(bench)
         resumed = scripts.bench_cluster.resume(bench)
@@ -27,7 +29,7 @@ def test_figures_of_the_simulated_records(tmp_path: Path) -> None:
 
 
 def test_sizes_and_seconds_of_tables(tmp_path: Path) -> None:
-    with modules_of_scripts("bench_scan", "bench_cluster") as scripts:
+    with modules_of_scripts(*MODULES) as scripts:
         drawn = list(scripts.bench_cluster.differing(300))
         found = scripts.bench_cluster.tables(scripts.bench_cluster.Bench(tmp_path, 0, 300, "mini"))
         assert drawn == list(scripts.bench_cluster.differing(300))
