@@ -2,16 +2,16 @@
 
     throughput  pictures a second: the local engine, and Ray with one and with two workers of one core each
     kills       records lost or doubled when a node of two is killed ten times during a scan
-    resume      clue scan with one new picture, into a folder of finished records: seconds to that picture, and to the end
+    resume      clue scan with one new picture, into a folder of finished records: seconds to it, and to the end
     driver      memory of the process that lists as many files, most of them finished, some failing, some left out
     page        index.html of the records: seconds to write, bytes, and seconds in headless Chromium
     query       seconds of clue query over the folder and over a Parquet export
     tables      size and time of Parquet against JSON lines, for records that all differ
 
 The pictures of throughput and kills are crops of the photographs of `clue sample`, all different. The records of the
-others are those of a real scan of a few small pictures, with another locator, hash, score and seed for each; the listing
-is a real folder of hard links. Each figure, and each scan of throughput, is measured in a process of its own. Prints a
-table on stderr, and JSON on stdout or to the file of --json, which is written after each figure.
+others are those of a real scan of a few small pictures, with another locator, hash, score and seed for each; the
+listing is a real folder of hard links. Each figure, and each scan of throughput, is measured in a process of its own.
+Prints a table on stderr, and JSON on stdout or to the file of --json, which is written after each figure.
 
     python scripts/bench_cluster.py --json FILE                         all, in full: about two hours, 10 GB
     python scripts/bench_cluster.py --quick                             all, small: does it run?
@@ -293,7 +293,7 @@ def _rows(figures: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]
         if isinstance(value, dict):
             yield from _rows(value, f"{above}{name} ")
         else:
-            yield f"{above}{name}", f"{value:,}" if isinstance(value, int | float) else str(value)
+            yield f"{above}{name}", f"{value:,}" if type(value) in (int, float) else str(value)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,7 +8,6 @@ import random
 import shutil
 import statistics
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -55,6 +54,7 @@ class Clock(Watch):
 
     skip: int = 0
     count: int = 0
+    workers: int = 0
     times: list[float] = field(default_factory=list)
     spent: list[dict[str, float]] = field(default_factory=list)
     peak: dict[str, int] = field(default_factory=dict)
@@ -63,6 +63,8 @@ class Clock(Watch):
         """One more."""
         super().result(record)
         self.times.append(time.perf_counter() - self.began)
+        if len(self.times) == self.skip:
+            self.workers = pin_workers()
         if len(self.times) in (self.skip, self.count):
             self.spent.append(processor_time())
         if len(self.times) == self.count:
@@ -89,6 +91,22 @@ def _processes() -> Iterator[tuple[str, psutil.Process]]:
         else:
             names[process.pid] = "decoders"
         yield names[process.pid], process
+
+
+def pin_workers() -> int:
+    """Keep each worker, with its decoders, to a core of its own, as `--ray-cores 1` says of it; returns how many.
+
+    One worker would have a share of a second core that is idle otherwise: its threads compute and finish at once.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        raise SystemExit("The figure throughput needs Linux, which keeps a process to a core.")
+    cores = sorted(os.sched_getaffinity(0))
+    found = [process for name, process in _processes() if name == "workers"]
+    for number, worker in enumerate(found):
+        for process in (worker, *worker.children(recursive=True)):
+            for thread in process.threads():
+                os.sched_setaffinity(thread.id, {cores[number % len(cores)]})
+    return len(found)
 
 
 def processor_time() -> dict[str, float]:
@@ -122,10 +140,14 @@ def turn(bench: Bench, engine: str, evidence: Path, out: Path, count: int) -> di
     scan([evidence], out, replace(bench.options(), **ENGINES[engine]), clock)
     if len(clock.times) != count:
         raise SystemExit(f"{len(clock.times)} of {count} records with {engine}: {clock.warnings}")
+    if clock.workers != ENGINES[engine].get("ray_workers", 0):
+        raise SystemExit(f"{clock.workers} workers ran with {engine}: {clock.warnings}")
     counted = count - clock.skip
     before, after = clock.spent
+    seconds, cpu = clock.times[-1] - clock.times[clock.skip - 1], sum(after.values()) - sum(before.values())
     return {
-        "rate": counted / (clock.times[-1] - clock.times[clock.skip - 1]),
+        "rate": counted / seconds,
+        "cores_busy": cpu / seconds,
         "seconds_to_first_record": clock.times[0],
         "seconds": time.perf_counter() - clock.began,
         "cpu": {name: (after[name] - before.get(name, 0.0)) / counted for name in after},
@@ -137,7 +159,7 @@ def throughput(bench: Bench) -> dict[str, Any]:
     """Pictures a second, from the first record that counts to the last: start-up and loading are before it.
 
     The engines take turns over the same pictures; a ratio is of two scans of one round. With one worker only a part of
-    the pictures is scanned.
+    the pictures is scanned. Each worker has a core of its own; the driver, as the local engine, may use all.
     """
     each, runs = bench.images // bench.rounds, dict[str, list[dict[str, Any]]]()
     for number in range(bench.rounds):
@@ -169,11 +191,12 @@ def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "rounds": [round(run["rate"], 2) for run in runs],
         "seconds_to_first_record": [round(run["seconds_to_first_record"], 1) for run in runs],
         "seconds": [round(run["seconds"], 1) for run in runs],
+        "cores_busy": [round(run["cores_busy"], 2) for run in runs],
         "cpu_seconds_a_picture": {
             role: round(statistics.median(run["cpu"].get(role, 0.0) for run in runs), 4) for role in roles
         },
         "cpu_seconds_a_picture_in_all": round(statistics.median(sum(run["cpu"].values()) for run in runs), 4),
-        "peak_mib": {role: max(run["peak_mib"].get(role, 0) for run in runs) for role in roles},
+        "peak_mib_of_one_process": {role: max(run["peak_mib"].get(role, 0) for run in runs) for role in roles},
     }
 
 
@@ -211,41 +234,11 @@ def write_kinds(folder: Path, count: int) -> set[tuple[str, int | None]]:
     return expected
 
 
-@dataclass
-class Killer(Watch):
-    """Kills a node whenever so many records have come, a moment later, and adds another.
-
-    Args:
-        cluster: a `ray.cluster_utils.Cluster`.
-        moments: numbers of records.
-        draw: the source of which node, and of how much later.
-    """
-
-    cluster: Any = None
-    nodes: list[Any] = field(default_factory=list)
-    moments: list[int] = field(default_factory=list)
-    draw: random.Random = field(default_factory=random.Random)
-    count: int = 0
-    killed: list[int] = field(default_factory=list)
-    over: threading.Event = field(default_factory=threading.Event)
-
-    def result(self, record: Any) -> None:
-        """One more record."""
-        super().result(record)
-        self.count += 1
-
-    def work(self) -> None:
-        """Kill and add, in a thread of its own, until the scan is over."""
-        for moment in self.moments:
-            while self.count < moment:
-                if self.over.wait(0.02):
-                    return
-            if self.over.wait(self.draw.random()):
-                return
-            node = self.nodes.pop(self.draw.randrange(len(self.nodes)))
-            self.cluster.remove_node(node, allow_graceful=False)
-            self.killed.append(self.count)
-            self.nodes.append(self.cluster.add_node(num_cpus=1, object_store_memory=STORE))
+def _scan_on(bench: Bench, evidence: Path, out: Path, address: str) -> list[str]:
+    """A scan on a cluster; returns its warnings."""
+    watch = Watch()
+    scan([evidence], out, replace(bench.options(), engine=Engine.RAY, ray_address=address), watch)
+    return watch.warnings
 
 
 def kills(bench: Bench) -> dict[str, Any]:
@@ -255,34 +248,43 @@ def kills(bench: Bench) -> dict[str, Any]:
     evidence, out = bench.work / "killed", bench.work / "killed-results"
     expected = write_kinds(evidence, bench.kill_images)
     draw = random.Random(bench.seed)
-    moments = sorted(draw.sample(range(1, max(bench.kills + 1, len(expected) * 9 // 10)), bench.kills))
+    moments = sorted(draw.sample(range(1, len(expected) * 9 // 10), bench.kills))
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     folder = tempfile.mkdtemp(prefix="clue-ray-", dir="/tmp")  # the names of Ray's sockets must be short
     head: dict[str, Any] = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False, "temp_dir": folder}
     head["_system_config"] = {"worker_niceness": 0}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster, killed = Cluster(initialize_head=True, head_node_args=head), list[int]()
     try:
-        killer = Killer(cluster=cluster, moments=moments, draw=draw)
-        killer.nodes = [cluster.add_node(num_cpus=1, object_store_memory=STORE) for _ in range(2)]
-        thread = threading.Thread(target=killer.work, daemon=True)
-        thread.start()
-        options = replace(bench.options(), engine=Engine.RAY, ray_address=cluster.address)
-        scan([evidence], out, options, killer)
-        seconds = time.perf_counter() - killer.began
-        killer.over.set()
-        thread.join(60)
+        nodes = [cluster.add_node(num_cpus=1, object_store_memory=STORE) for _ in range(2)]
+        began = time.perf_counter()
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            run = process.submit(_scan_on, bench, evidence, out, cluster.address)
+            for moment in moments:
+                while not run.done() and _lines(out / LOG) < moment:
+                    time.sleep(0.02)
+                time.sleep(draw.random() / 2)  # anywhere in the work on a picture
+                if run.done():
+                    break
+                cluster.remove_node(nodes.pop(draw.randrange(len(nodes))), allow_graceful=False)
+                killed.append(_lines(out / LOG))
+                nodes.append(cluster.add_node(num_cpus=1, object_store_memory=STORE, wait=False))
+                bench.say(f"  node {len(killed)} of {bench.kills} killed after {killed[-1]} records")
+            warnings = run.result()
+        seconds = time.perf_counter() - began
     finally:
         cluster.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
     return {
-        "nodes_killed": len(killer.killed),
-        "after_records": killer.killed,
-        "seed": bench.seed,
-        "workers_lost": sum("was lost with its node" in text for text in killer.warnings),
-        "workers_crashed": sum(" died" in text for text in killer.warnings),
+        "nodes_killed": len(killed),
+        "after_records": killed,
+        "workers_lost": sum("was lost with its node" in text for text in warnings),
         **compared(out, expected),
         "seconds": round(seconds, 1),
     }
+
+
+def _lines(log: Path) -> int:
+    return log.read_bytes().count(b"\n") if log.exists() else 0
 
 
 def compared(out: Path, expected: set[tuple[str, int | None]]) -> dict[str, int]:
