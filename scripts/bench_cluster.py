@@ -13,7 +13,7 @@ others are those of a real scan of a few small pictures, with another locator, h
 listing is a real folder of hard links. Each figure, and each scan of throughput, is measured in a process of its own.
 Prints a table on stderr, and JSON on stdout or to the file of --json, which is written after each figure.
 
-    python scripts/bench_cluster.py --json FILE                         all, in full: about two hours, 10 GB
+    python scripts/bench_cluster.py --json FILE                         all, in full: up to two hours, 10 GB
     python scripts/bench_cluster.py --quick                             all, small: does it run?
     python scripts/bench_cluster.py --only resume --only driver         some figures
 """
