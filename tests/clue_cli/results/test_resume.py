@@ -147,7 +147,12 @@ def test_of_a_million_pages_no_more_are_in_memory_than_can_be_used(
     first_run(tmp_path, [image("x", number, 30) for number in range(30)])
     read: list[int] = []
     at = RecordLog._at
-    monkeypatch.setattr(RecordLog, "_at", lambda log, start, length: read.append(start) or at(log, start, length))
+
+    def counted(log: RecordLog, start: int, length: int) -> ImageRecord | FailureRecord:
+        read.append(start)
+        return at(log, start, length)
+
+    monkeypatch.setattr(RecordLog, "_at", counted)
     with open_store(tmp_path) as store:
         resume = store.resume()
         assert resume.lookup("x", OTHER_SHA) is None
