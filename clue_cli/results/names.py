@@ -47,6 +47,7 @@ SUFFIXES = (
 HASH_LENGTHS = (12, 32, 64)
 """Hexadecimal digits of the hash; the longer ones for the case that somebody made two short ones equal on purpose."""
 
+_URL = re.compile(r"\A([A-Za-z][A-Za-z0-9+._-]*)://")
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}$")
 _FORBIDDEN = frozenset('<>:"|?*\\/')
 _RESERVED = frozenset(
@@ -73,10 +74,11 @@ def stem(locator: str, page: int = 0, page_count: int = 1, hash_length: int = 0)
 
 def stem_text(locator: str, page: int = 0, page_count: int = 1, hash_length: int = 0) -> str:
     """`stem` as text, for those who need a million of them."""
-    *folders, name = locator.replace("://", "/", 1).split("/")  # of a URL; no folder has an empty name
+    *folders, name = _URL.sub(r"\1/", locator, count=1).split("/")  # no folder of a URL has an empty name
     number = f".p{page:04d}" if page_count > 1 else ""
     room = MAX_COMPONENT - len(number) - max(map(len, SUFFIXES))
-    safe_folders, safe_name = [_safe_folder(folder) for folder in folders], _cut(_safe(name), room)
+    safe_folders = [(_known_folder if len(folder) <= _SHORT else _safe_folder)(folder) for folder in folders]
+    safe_name = _cut(_safe(name), room)
     if safe_folders != folders or safe_name != name or _LOOKS_DERIVED.search(name):
         hash_length = hash_length or HASH_LENGTHS[0]
     room_for_folders = MAX_PATH - MAX_COMPONENT
@@ -110,10 +112,14 @@ def caseless(path: PurePosixPath | str) -> str:
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", text).casefold())
 
 
-@lru_cache(4096)
 def _safe_folder(component: str) -> str:
     name = _cut(_safe(component), MAX_COMPONENT - 1)
     return name + "_" if caseless(name).endswith((".png", ".json", ".jpg")) else name
+
+
+_known_folder = lru_cache(4096)(_safe_folder)
+_SHORT = 255
+"""Characters of a folder's name that may be kept: names in archives and logs can be of any length."""
 
 
 def _safe(component: str) -> str:

@@ -82,20 +82,24 @@ class RecordLog(IndexedLog[ImageRecord | FailureRecord]):
 
     def current(self, locator: str) -> list[ImageRecord | FailureRecord]:
         """The current records of one locator, by page; those for the whole file come first."""
+        return list(self.each_current(locator))
+
+    def each_current(self, locator: str) -> Iterator[ImageRecord | FailureRecord]:
+        """`current`, but each is read when it comes: of a locator, a log of an attacker's can have a million pages."""
         with self._lock:
             rows = self._index.execute(
                 "SELECT start, length FROM line WHERE locator = ? ORDER BY page", (locator,)
             ).fetchall()
-        return [self._at(start, length) for start, length in rows]
+        return (self._at(start, length) for start, length in rows)
 
-    def outdate(self, locator: str) -> list[ImageRecord | FailureRecord]:
+    def outdate(self, locator: str) -> Iterator[ImageRecord | FailureRecord]:
         """The records of earlier runs that a new record of this locator will replace; each is returned once."""
         with self._lock:
             rows = self._index.execute(
                 "UPDATE line SET outdated = 1 WHERE locator = ? AND run <> ? AND NOT outdated RETURNING start, length",
                 (locator, self._run),
             ).fetchall()
-        return [self._at(start, length) for start, length in rows]
+        return (self._at(start, length) for start, length in rows)
 
     def forget(self, locator: str) -> list[ImageRecord | FailureRecord]:
         """The current records of a locator, which become history, those of this run too: others will follow."""
@@ -261,15 +265,21 @@ class ResumeIndex:
         Raises:
             OutputError: the log was changed by somebody else meanwhile.
         """
-        records = self._log.current(locator)
-        if not records or not all(self._holds(record, sha256) for record in records) or not is_complete(records):
+        records = []
+        for record in self._log.each_current(locator):
+            if not self._holds(record, sha256):
+                return None
+            records.append(record)
+        if not records or not is_complete(records):
             return None
         self._log.keep(locator)
         return records
 
     def holds_other_bytes(self, locator: str, sha256: str) -> bool:
         """Whether an earlier run recorded another file under this locator, whose results this run will replace."""
-        return any(record.file is not None and record.file.sha256 != sha256 for record in self._log.current(locator))
+        return any(
+            record.file is not None and record.file.sha256 != sha256 for record in self._log.each_current(locator)
+        )
 
     def _holds(self, record: ImageRecord | FailureRecord, sha256: str) -> bool:
         if record.file is None or record.file.sha256 != sha256:

@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
@@ -201,7 +202,7 @@ class ResultStore:
         stamp = self._open_stamp
         written = record.model_copy(update={"run_id": stamp.run_id, "settings_digest": stamp.failure_digest})
         with self._lock:
-            known = self._open_log.current(record.locator) if record.other_pages == 0 else []
+            known = list(islice(self._open_log.each_current(record.locator), 2)) if record.other_pages == 0 else []
             if len(known) == 1 and known[0].model_copy(update={"run_id": stamp.run_id}) == written:
                 self._open_log.keep(record.locator)
                 return written.model_copy(update={"run_id": known[0].run_id})

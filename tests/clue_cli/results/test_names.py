@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 
 import pytest
 from hypothesis import example, given
@@ -44,6 +45,10 @@ HASH = "~[0-9a-f]{12}"
         ("b~0123456789ab", 0, 1, rf"b~0123456789ab{HASH}\.png"),
         ("b~2", 0, 1, r"b~2\.png"),
         ("", 0, 1, rf"_{HASH}\.png"),
+        ("s3://bucket/a.jpg", 0, 1, r"s3/bucket/a\.jpg\.png"),
+        # A URL within a locator is a name in an archive.
+        ("a.zip!/s3://bucket/a.jpg", 0, 1, rf"a\.zip!/s3_/_/bucket/a\.jpg{HASH}\.png"),
+        ("s3://bucket/a.zip!/b://c.jpg", 0, 1, rf"s3/bucket/a\.zip!/b_/_/c\.jpg{HASH}\.png"),
     ],
 )
 def test_table(locator: str, page: int, count: int, expected: str) -> None:
@@ -59,6 +64,16 @@ def test_long_components_are_cut_between_characters_and_keep_their_extension() -
 def test_long_paths_lose_their_middle() -> None:
     path = mirrored("/".join(["case", *["folder"] * 200, "photo.jpg"]))
     assert re.fullmatch(rf"case/~/photo\.jpg{HASH}\.png", str(path))
+
+
+def test_long_names_of_folders_are_not_kept_in_memory() -> None:
+    mirrored("warm/up.jpg")
+    tracemalloc.start()
+    for number in range(200):
+        mirrored(f"{number}{'x' * 100_000}/a.jpg")
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert kept < 1_000_000
 
 
 @pytest.mark.parametrize("length", HASH_LENGTHS)

@@ -9,6 +9,7 @@ import pytest
 
 from clue_cli.records import FailureRecord, ImageRecord, OutputPaths
 from clue_cli.results.pictures import PANELS
+from clue_cli.results.record_log import RecordLog
 from clue_cli.scan import GifFrames, ScanOptions
 from tests.clue_cli.results.made import MODEL, OTHER_SHA, SHA, failure, identity, image, open_store, put
 
@@ -138,6 +139,26 @@ def test_pictures_that_are_gone_are_made_again(tmp_path: Path, name: str, how: s
     elif how == "a folder":
         path.mkdir()
     assert pages(tmp_path) is None
+
+
+def test_of_a_million_pages_no_more_are_in_memory_than_can_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first_run(tmp_path, [image("x", number, 30) for number in range(30)])
+    read: list[int] = []
+    at = RecordLog._at
+
+    def counted(log: RecordLog, start: int, length: int) -> ImageRecord | FailureRecord:
+        read.append(start)
+        return at(log, start, length)
+
+    monkeypatch.setattr(RecordLog, "_at", counted)
+    with open_store(tmp_path) as store:
+        resume = store.resume()
+        assert resume.lookup("x", OTHER_SHA) is None
+        assert resume.holds_other_bytes("x", OTHER_SHA)
+        assert len(read) == 2
+        store.write_failure(failure("x"))
 
 
 def test_records_without_previews_need_none(tmp_path: Path) -> None:
