@@ -24,7 +24,7 @@ CONNECT_SECONDS, READ_SECONDS = 10, 60
 """How long to wait for a connection, and for the next bytes."""
 
 BODY_SECONDS = 900
-"""How long the bytes of one request may take, of at most 32 MiB."""
+"""How long the answer to one request may take, of at most 32 MiB."""
 
 ATTEMPTS = 4
 """How often a request is tried. The waits in between double, and stay below 20 seconds."""

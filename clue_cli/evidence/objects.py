@@ -202,7 +202,9 @@ class _S3(Store):
         self._prefix = f"{url.key}/" if url.key else ""
 
     def _call(self, method: str, **arguments: Any) -> dict[str, Any]:
-        return cast(dict[str, Any], self._opened.call_s3(method, Bucket=self.url.bucket, **arguments))
+        call = self._opened._call_s3(method, Bucket=self.url.bucket, **arguments)
+        limited = asyncio.wait_for(call, BODY_SECONDS)  # an answer may come in drops for ever
+        return cast(dict[str, Any], asyncio.run_coroutine_threadsafe(limited, self._opened.loop).result())
 
     def itself(self) -> Object | None:
         key = self.url.key

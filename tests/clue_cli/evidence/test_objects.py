@@ -350,11 +350,26 @@ def test_a_listing_that_makes_no_sense_is_a_failure(case: ObjectStore, listing: 
     assert found in ({}, {"s3://case/in/a.jpg": PICTURE})  # no other one, and none twice
 
 
+def test_a_listing_that_comes_in_drops_is_given_up(case: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "BODY_SECONDS", 1)
+
+    def drops() -> Iterable[bytes]:
+        for _ in range(100):
+            time.sleep(0.1)
+            yield b" "
+
+    case.front.rule = lambda method, path, query: (200, {}, drops()) if "list-type" in query else None
+    began = time.monotonic()
+    with pytest.raises(RemoteError, match="the store cannot be reached"):
+        events("s3://case")
+    assert time.monotonic() - began < 8
+
+
 def test_one_object_whose_bytes_are_not_those_of_the_listing(
     case: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(objects, "ATTEMPTS", 2)
-    monkeypatch.setattr(objects, "BODY_SECONDS", 0.5)
+    monkeypatch.setattr(objects, "BODY_SECONDS", 5)
     for name in ("cut", "fine", "long", "slow"):
         case.put("case", f"{name}.jpg", PICTURE)
     sent = []
@@ -379,7 +394,7 @@ def test_one_object_whose_bytes_are_not_those_of_the_listing(
     found = events("s3://case")
     assert found["s3://case/fine.jpg"] == PICTURE
     assert "do not arrive, while the store answers" in str(found["s3://case/cut.jpg"])
-    assert "bytes came in 0.5 seconds" in str(found["s3://case/slow.jpg"])
+    assert "bytes came in 5 seconds" in str(found["s3://case/slow.jpg"])
     assert f"More than {len(PICTURE)} bytes came" in str(found["s3://case/long.jpg"])
     assert len(sent) < 100
 
