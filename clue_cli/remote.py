@@ -23,6 +23,9 @@ from model.errors import ClueError
 CONNECT_SECONDS, READ_SECONDS = 10, 60
 """How long to wait for a connection, and for the next bytes."""
 
+BODY_SECONDS = 900
+"""How long the answer to one request may take, of at most 32 MiB."""
+
 ATTEMPTS = 4
 """How often a request is tried. The waits in between double, and stay below 20 seconds."""
 
@@ -182,6 +185,14 @@ class Problem(Enum):
     THROTTLED = "The store refuses: there are too many requests.", "Repeat the command later."
     CHANGED = "It changed after it was listed.", "Scan it again when nothing writes to it."
     ELSEWHERE = "The bucket is in another region or at another endpoint.", "Set AWS_REGION or AWS_ENDPOINT_URL."
+    REDIRECTED = (
+        "It redirects to another address, which clue does not follow.",
+        "Give the address that it leads to, or download the file and scan that.",
+    )
+    BROKEN = (
+        "Its bytes do not arrive, while the store answers.",
+        "Check the object, and repeat the command; it tries this one again.",
+    )
     FROZEN = "It is in an archive tier of the store.", "Restore it there, and repeat the command."
     FULL = "The store has no room, or a quota is used up.", "Free some, and repeat the command."
     OTHER = "The store reports an error.", None
@@ -213,7 +224,7 @@ _CODES = {
     "TooManyRequestsException RequestLimitExceeded BandwidthLimitExceeded 429 503",
     Problem.CHANGED: "PreconditionFailed 412",
     Problem.ELSEWHERE: "PermanentRedirect TemporaryRedirect IllegalLocationConstraintException "
-    "AuthorizationHeaderMalformed 301 307",
+    "AuthorizationHeaderMalformed 301 302 303 307 308",
     Problem.FROZEN: "InvalidObjectState",
     Problem.FULL: "XMinioStorageFull QuotaExceeded InsufficientStorage 507",
 }
@@ -230,6 +241,7 @@ _BY_CLASS = {
     "SSOTokenLoadError": Problem.EXPIRED,
     "RefreshError": Problem.EXPIRED,
     "FileExpired": Problem.CHANGED,
+    "_Redirected": Problem.REDIRECTED,
     "ConnectionError": Problem.UNREACHABLE,
     "EndpointConnectionError": Problem.UNREACHABLE,
     "HTTPClientError": Problem.UNREACHABLE,
@@ -269,16 +281,19 @@ def problem_of(error: BaseException) -> Problem:
     return Problem.OTHER
 
 
-def described(error: BaseException, where: str, doing: str = "read") -> tuple[Problem, str]:
+def described(
+    error: BaseException, where: str, doing: str = "read", problem: Problem | None = None
+) -> tuple[Problem, str]:
     """What an error of a plug-in means, and a sentence about it without secrets.
 
     Args:
         where: what it is about, as it may be shown, e.g. `s3://bucket/key`.
         doing: `read`, `listed`, `written`, …
+        problem: what the error means, if that is known better than from the error.
     """
-    problem = problem_of(error)
+    problem = problem or problem_of(error)
     said = ""
-    if problem in (Problem.OTHER, Problem.UNREACHABLE, Problem.FULL):
+    if problem in (Problem.OTHER, Problem.UNREACHABLE, Problem.BROKEN, Problem.FULL):
         words = printable(scrubbed(str(error)))[:300].strip().rstrip(".")
         said = f" ({type(error).__name__}{': ' if words else ''}{words})"
     return problem, f"{where} cannot be {doing}: {problem.words[0].lower()}{problem.words[1:-1]}{said}."
@@ -351,12 +366,47 @@ def filesystem(url: Url, raising: type[ClueError] = RemoteError) -> tuple[Any, s
         import aiohttp
 
         seconds = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=READ_SECONDS)
-        options["client_kwargs"] = {"timeout": seconds}
+        trace = aiohttp.TraceConfig()
+        trace.on_request_redirect.append(_refuse_redirect)
+        options["client_kwargs"] = {"timeout": seconds, "trace_configs": [trace]}
     with store_errors(url, "opened", raising):
+        if url.protocol == "s3":
+            options["config_kwargs"]["http_session_cls"] = _straight_session()
         opened = kind(**options)
         if hasattr(opened, "retries"):
             opened.retries = 2  # the client repeats its requests itself
     return opened, str(url) if url.protocol in _WEB else url.path
+
+
+class _Redirected(Exception):
+    """A web server sends clue to another address."""
+
+
+async def _refuse_redirect(*_: Any) -> None:
+    raise _Redirected
+
+
+class _Straight:
+    """An HTTP session that follows no redirect: another host would get the session token, and its bytes be read."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def request(self, method: str, **arguments: Any) -> Any:
+        return self._session.request(method, **arguments, allow_redirects=False)
+
+
+def _straight_session() -> type:
+    from aiobotocore.httpsession import AIOHTTPSession  # type: ignore[import-untyped]
+
+    if not hasattr(AIOHTTPSession, "_get_session"):
+        raise UsageError("This version of aiobotocore is too old.", "pip install --upgrade aiobotocore s3fs")
+
+    class Session(AIOHTTPSession):  # type: ignore[misc]
+        async def _get_session(self, proxy_url: Any) -> _Straight:
+            return _Straight(await super()._get_session(proxy_url))
+
+    return Session
 
 
 def _no_plugin(url: Url, *, unknown: bool) -> UsageError:

@@ -17,8 +17,10 @@ import pytest
 ACCESS_KEY, SECRET_KEY = "AKIAXTESTXTESTXTEST0", "test/secret+that/must+never/be+shown0000"
 """Credentials in the environment of the tests; no output may hold them."""
 
-Rule = Callable[[str, str, str], tuple[int, str] | None]
-"""Is given method, path and query of a request, and returns status and code of an error in its place, or None."""
+Answer = tuple[int, dict[str, str], Iterable[bytes]]
+Rule = Callable[[str, str, str], tuple[int, str] | Answer | None]
+"""Is given method, path and query of a request, and returns in its place status and code of an error, or status,
+headers and body of another answer, or None."""
 
 
 class _Front:
@@ -48,6 +50,9 @@ class _Front:
                 refused = self.rule(method, path, query) if self.rule else None
                 if refused is None:
                     return app(environ, start)
+                if len(refused) == 3:
+                    start(f"{refused[0]} Other", list(refused[1].items()))
+                    return refused[2]
                 status, code = refused
                 body = f"<Error><Code>{code}</Code><Message>refused</Message></Error>".encode()
                 start(f"{status} Refused", [("Content-Type", "text/xml"), ("Content-Length", str(len(body)))])

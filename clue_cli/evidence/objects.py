@@ -11,7 +11,7 @@ import asyncio
 import io
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 from clue_cli.evidence.formats import HEAD_SIZE, claimed_type, is_picture
 from clue_cli.evidence.streams import ReadFailure
 from clue_cli.records import FailureCode
-from clue_cli.remote import ATTEMPTS, Problem, RemoteError, Url, described, filesystem, problem_of
+from clue_cli.remote import ATTEMPTS, BODY_SECONDS, Problem, RemoteError, Url, described, filesystem, problem_of
 from model.errors import ClueError
 
 BLOCK = 4 << 20
@@ -96,6 +96,10 @@ class Store(ABC):
     def _begin(self, listed: Object, start: int, size: int) -> Future[bytes]:
         """Have some bytes of an object fetched, in the version that was listed."""
 
+    def _answers(self) -> bool:
+        """Whether the store can be reached although a request failed; False if that is not known."""
+        return False
+
     @abstractmethod
     def beginning(self, path: str, size: int) -> bytes | None:
         """The first bytes of an object below the URL in any version, None if there is none or it cannot be read."""
@@ -115,13 +119,24 @@ class Store(ABC):
         Raises:
             ReadFailure: they cannot be had, or are not `size` bytes.
         """
-        data = self.attempt(fetched.result, self.url.shown if not listed.path else self.url.below(listed.path).shown)
+        where = self.url.shown if not listed.path else self.url.below(listed.path).shown
+        data = self.attempt(fetched.result, where, one_of_many=True)
         if len(data) != size:
-            raise ReadFailure(FailureCode.CHANGED_DURING_SCAN, f"{len(data):,} bytes came in the place of {size:,}.")
+            came = f"More than {size:,} bytes came" if len(data) > size else f"{len(data):,} bytes came"
+            raise ReadFailure(
+                FailureCode.CHANGED_DURING_SCAN,
+                f"{came} in the place of the {size:,} that the listing promises.",
+                Problem.CHANGED.advice,
+            )
         return data
 
-    def attempt(self, action: Callable[[], T], where: str, doing: str = "read") -> T:
-        """What the action returns; raises ReadFailure if it fails, and notes if the whole store is lost."""
+    def attempt(self, action: Callable[[], T], where: str, doing: str = "read", *, one_of_many: bool = False) -> T:
+        """What the action returns; raises ReadFailure if it fails, and notes if the whole store is lost.
+
+        Args:
+            where, doing: as of `described`.
+            one_of_many: what breaks off may be the fault of one object: the store is asked whether it answers.
+        """
         try:
             return action()
         except (ClueError, ReadFailure, MemoryError):
@@ -129,11 +144,14 @@ class Store(ABC):
         except CancelledError:
             raise ReadFailure(FailureCode.UNREADABLE, "Reading it was given up.") from None
         except Exception as error:
-            raise self.failure(error, where, doing) from None
+            raise self.failure(error, where, doing, one_of_many=one_of_many) from None
 
-    def failure(self, error: Exception, where: str, doing: str = "read") -> ReadFailure:
+    def failure(self, error: Exception, where: str, doing: str = "read", *, one_of_many: bool = False) -> ReadFailure:
         """What a plug-in's error means; notes if the whole store is lost."""
-        problem, message = described(error, where, doing)
+        problem = problem_of(error)
+        if one_of_many and problem is Problem.UNREACHABLE and self._answers():
+            problem = Problem.BROKEN
+        problem, message = described(error, where, doing, problem)
         if problem.is_total:
             self.lost = RemoteError(message, problem.advice)
         if problem is Problem.MISSING and doing == "read":
@@ -184,7 +202,9 @@ class _S3(Store):
         self._prefix = f"{url.key}/" if url.key else ""
 
     def _call(self, method: str, **arguments: Any) -> dict[str, Any]:
-        return cast(dict[str, Any], self._opened.call_s3(method, Bucket=self.url.bucket, **arguments))
+        call = self._opened._call_s3(method, Bucket=self.url.bucket, **arguments)
+        limited = asyncio.wait_for(call, BODY_SECONDS)  # an answer may come in drops for ever
+        return cast(dict[str, Any], asyncio.run_coroutine_threadsafe(limited, self._opened.loop).result())
 
     def itself(self) -> Object | None:
         key = self.url.key
@@ -195,28 +215,72 @@ class _S3(Store):
         except Exception as error:
             if problem_of(error) is Problem.MISSING:
                 return None
-            said = error
-            try:  # what answers HEAD has no body, and with it no reason
-                self._call("get_object", Key=key, Range="bytes=0-0")
-            except Exception as reason:
-                said = reason
-            raise self.failure(said, self.url.shown) from None
+            if problem_of(error) is Problem.UNREACHABLE:
+                raise self.failure(error, self.url.shown) from None
+            return self._unlike_head(key)
         return Object("", key, int(head["ContentLength"]), _time(head), str(head.get("ETag", "")))
 
+    def _unlike_head(self, key: str) -> Object | None:
+        """What GET says of an object that HEAD is refused for: an answer to HEAD has no body, and with it no reason."""
+        try:
+            got = self._call("get_object", Key=key, Range="bytes=0-0")
+        except Exception as error:
+            if problem_of(error) is Problem.MISSING:
+                return None
+            raise self.failure(error, self.url.shown) from None
+        got["Body"].close()
+        size = got["ContentRange"].rpartition("/")[2] if got.get("ContentRange") else got["ContentLength"]
+        return Object("", key, int(size), _time(got), str(got.get("ETag", "")))
+
+    def _page(self, more: dict[str, str]) -> tuple[list[Object], str | None]:
+        """The objects of one page of the listing, and the token of the next page."""
+        page = self._call("list_objects_v2", Prefix=self._prefix, MaxKeys=_PAGE, **more)
+        if "IsTruncated" not in page:
+            raise self._nonsense("what answers does not speak S3")
+        found = []
+        for entry in page.get("Contents", ()):
+            key = str(entry["Key"])
+            if not key.startswith(self._prefix):
+                raise self._nonsense("the listing names objects that are not below the prefix")
+            path = key[len(self._prefix) :]
+            found.append(Object(path, key, int(entry.get("Size", -1)), _time(entry), str(entry.get("ETag", ""))))
+        if page["IsTruncated"] and not page.get("NextContinuationToken"):
+            raise self._nonsense("the listing is not complete, and does not say where it goes on")
+        return found, page.get("NextContinuationToken") if page["IsTruncated"] else None
+
+    def _nonsense(self, why: str) -> ReadFailure:
+        return ReadFailure(
+            FailureCode.UNREADABLE,
+            f"{self.url.shown} cannot be listed: {why}.",
+            "Check the endpoint, such as AWS_ENDPOINT_URL, or download the objects and scan them.",
+        )
+
     def below(self) -> Iterator[Object]:
-        more: dict[str, str] = {}
+        token: str | None = None
+        tokens: set[str] = set()
+        first, latest = None, None
         while True:
-            arguments = {"Prefix": self._prefix, "MaxKeys": _PAGE, **more}
-            page = self.attempt(lambda: self._call("list_objects_v2", **arguments), self.url.shown, "listed")  # noqa: B023
-            for entry in page.get("Contents", ()):
-                key = str(entry["Key"])
-                path = key[len(self._prefix) :]
-                yield Object(path, key, int(entry["Size"]), _time(entry), str(entry.get("ETag", "")))
-            if not page.get("IsTruncated"):
-                if self._prefix and not more and not page.get("Contents"):
+            more = {} if token is None else {"ContinuationToken": token}
+            found, token = self.attempt(lambda: self._page(more), self.url.shown, "listed")  # noqa: B023
+            if token in tokens or (found and found[0].key == first):
+                raise self._nonsense("the listing goes in a circle")
+            first = found[0].key if found else first
+            for listed in found:
+                if listed.key != latest:
+                    yield listed
+                latest = listed.key
+            if token is None:
+                if self._prefix and latest is None:
                     raise NotThere
                 return
-            more = {"ContinuationToken": page["NextContinuationToken"]}
+            tokens.add(token)
+
+    def _answers(self) -> bool:
+        try:
+            self._call("list_objects_v2", Prefix=self._prefix, MaxKeys=1)
+        except Exception as error:
+            return problem_of(error) is not Problem.UNREACHABLE
+        return True
 
     def _begin(self, listed: Object, start: int, size: int) -> Future[bytes]:
         return asyncio.run_coroutine_threadsafe(self._get(listed, start, size), self._opened.loop)
@@ -234,9 +298,9 @@ class _S3(Store):
                 raise _Changed
             try:
                 async with response["Body"] as body:
-                    return cast(bytes, await body.read())
+                    return await _body(body.read, size)
             except Exception as error:  # the client repeats requests, and not what breaks off behind their heads
-                if attempt == ATTEMPTS or problem_of(error) is not Problem.UNREACHABLE:
+                if attempt == ATTEMPTS or isinstance(error, _Drips) or problem_of(error) is not Problem.UNREACHABLE:
                     raise
                 await asyncio.sleep(2**attempt / 4)
         raise AssertionError
@@ -253,6 +317,27 @@ class _Changed(Exception):
     """The object has another version than when it was listed."""
 
     status = 412
+
+
+class _Drips(ConnectionError):
+    """The bytes of a request come too slowly."""
+
+
+async def _body(read: Callable[[int], Awaitable[bytes]], size: int, before: int = 0) -> bytes:
+    """Some bytes of an answer, and one more if it goes on, behind those `before` them, which are not kept."""
+    pieces, left = [], size + 1
+    try:
+        async with asyncio.timeout(BODY_SECONDS) as limit:
+            while before and (piece := await read(min(before, 1 << 20))):
+                before -= len(piece)
+            while left and (piece := await read(min(left, 1 << 20))):
+                pieces.append(piece)
+                left -= len(piece)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise _Drips(f"{size + 1 - left:,} of {size:,} bytes came in {BODY_SECONDS} seconds") from None
+    return b"".join(pieces)
 
 
 class _Plugin(Store):
@@ -315,12 +400,26 @@ class _Plugin(Store):
         return self._threads.submit(self._get, listed, start, size)
 
     def _get(self, listed: Object, start: int, size: int) -> bytes:
-        data: bytes = self._opened.cat_file(listed.key, start=start, end=start + size)
-        if len(data) == listed.size > size:  # a server that knows no ranges
-            data = data[start : start + size]
+        data = self._bytes(listed, start, size)
         if listed.version and self._object("", listed.key, self._opened.info(listed.key)).version != listed.version:
             raise _Changed
         return data
+
+    def _bytes(self, listed: Object, start: int, size: int) -> bytes:
+        if not self._is_web:
+            return cast(bytes, self._opened.cat_file(listed.key, start=start, end=start + size))
+        fetched = self._fetch(listed.key, start, size, listed.size)
+        return asyncio.run_coroutine_threadsafe(fetched, self._opened.loop).result()
+
+    async def _fetch(self, name: str, start: int, size: int, whole: int) -> bytes:
+        session = await self._opened.set_session()
+        headers = {"Range": f"bytes={start}-{start + size - 1}", "Accept-Encoding": "identity"}
+        async with session.get(self._opened.encode_url(name), headers=headers) as answer:
+            answer.raise_for_status()
+            if answer.status == 206:
+                return await _body(answer.content.read, size)
+            data = await _body(answer.content.read, size, before=start)  # a server that knows no ranges
+            return data[:size] if start + size < whole else data
 
     def beginning(self, path: str, size: int) -> bytes | None:
         try:

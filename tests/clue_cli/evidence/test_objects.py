@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+import time
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -318,6 +319,115 @@ def test_a_body_that_breaks_off_is_asked_for_again(case: ObjectStore, monkeypatc
     monkeypatch.setattr(StreamingBody, "read", torn)
     assert events("s3://case") == {"s3://case/a.jpg": PICTURE}
     assert failures == []
+
+
+def _listing(*keys: str, more: str = "<IsTruncated>false</IsTruncated>") -> bytes:
+    entries = "".join(f"<Contents><Key>{key}</Key><Size>{len(PICTURE)}</Size></Contents>" for key in keys)
+    return (
+        f"<ListBucketResult xmlns='http://s3.amazonaws.com/doc/2006-03-01/'>{more}{entries}</ListBucketResult>".encode()
+    )
+
+
+@pytest.mark.parametrize(
+    ("listing", "why"),
+    [
+        (b"<html>The console</html>", "what answers does not speak S3"),
+        (_listing("elsewhere/x.jpg"), "objects that are not below the prefix"),
+        (_listing("in/a.jpg", more="<IsTruncated>true</IsTruncated>"), "does not say where it goes on"),
+        (
+            _listing(
+                "in/a.jpg", more="<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>"
+            ),
+            "the listing goes in a circle",
+        ),
+    ],
+)
+def test_a_listing_that_makes_no_sense_is_a_failure(case: ObjectStore, listing: bytes, why: str) -> None:
+    case.put("case", "in/a.jpg", PICTURE)
+    case.front.rule = lambda method, path, query: (200, {}, [listing]) if "list-type" in query else None
+    found = events("s3://case/in")
+    assert why in str(found.pop("s3://case/in"))
+    assert found in ({}, {"s3://case/in/a.jpg": PICTURE})  # no other one, and none twice
+
+
+def test_a_listing_that_comes_in_drops_is_given_up(case: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "BODY_SECONDS", 1)
+
+    def drops() -> Iterable[bytes]:
+        for _ in range(100):
+            time.sleep(0.1)
+            yield b" "
+
+    case.front.rule = lambda method, path, query: (200, {}, drops()) if "list-type" in query else None
+    began = time.monotonic()
+    with pytest.raises(RemoteError, match="the store cannot be reached"):
+        events("s3://case")
+    assert time.monotonic() - began < 8
+
+
+def test_one_object_whose_bytes_are_not_those_of_the_listing(
+    case: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "ATTEMPTS", 2)
+    monkeypatch.setattr(objects, "BODY_SECONDS", 5)
+    for name in ("cut", "fine", "long", "slow"):
+        case.put("case", f"{name}.jpg", PICTURE)
+    sent = []
+
+    def endless() -> Iterable[bytes]:
+        for _ in range(1000):
+            sent.append(1)
+            yield bytes(1 << 20)
+
+    def slow() -> Iterable[bytes]:
+        for number in range(len(PICTURE)):
+            time.sleep(0.1)
+            yield PICTURE[number : number + 1]
+
+    answers = {"/case/cut.jpg": lambda: [PICTURE[:9]], "/case/long.jpg": endless, "/case/slow.jpg": slow}
+
+    def rule(method: str, path: str, query: str) -> object:
+        length = {} if path == "/case/long.jpg" else {"Content-Length": str(len(PICTURE))}
+        return (200, length, answers[path]()) if path in answers else None
+
+    case.front.rule = rule  # type: ignore[assignment]
+    found = events("s3://case")
+    assert found["s3://case/fine.jpg"] == PICTURE
+    assert "do not arrive, while the store answers" in str(found["s3://case/cut.jpg"])
+    assert "bytes came in 5 seconds" in str(found["s3://case/slow.jpg"])
+    assert f"More than {len(PICTURE)} bytes came" in str(found["s3://case/long.jpg"])
+    assert len(sent) < 100
+
+
+def test_redirects_are_not_followed(case: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    case.put("case", "a.jpg", PICTURE)
+    case.client.put_object_acl(Bucket="case", Key="a.jpg", ACL="public-read")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "a-token-for-one-store")
+    away = {"Location": f"{case.endpoint}/elsewhere/a.jpg", "Content-Length": "0"}
+    case.front.rule = lambda method, path, query: (302, away, []) if path == "/case/a.jpg" else None
+    assert "at another endpoint" in str(events("s3://case")["s3://case/a.jpg"])
+    assert "at another endpoint" in str(events("s3://case/a.jpg")["s3://case/a.jpg"])
+    assert "redirects to another address" in str(list(events(f"{case.endpoint}/case/a.jpg").values()))
+    assert not [request for request in case.front.requests if "elsewhere" in request]
+
+
+def test_an_object_that_may_be_read_but_not_asked_about(case: ObjectStore) -> None:
+    case.put("case", "a.jpg", PICTURE)
+    case.front.rule = lambda method, path, query: (403, "AccessDenied") if method == "HEAD" else None
+    assert events("s3://case/a.jpg") == {"s3://case/a.jpg": PICTURE}
+    assert not check_url(parse("s3://case/b.jpg"), {})
+
+
+def test_a_web_server_that_knows_no_ranges(case: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "BLOCK", 1000)
+    content = np.random.default_rng(3).bytes(5500)
+    length = {"Content-Length": str(len(content))}
+    case.front.rule = lambda method, path, query: (200, length, [] if method == "HEAD" else [content])
+    store = open_store(parse(f"{case.endpoint}/case/x"), {})
+    listed = store.itself()
+    assert listed is not None
+    with store.open(listed) as file:
+        assert file.seek(2300) and file.read(1000) == content[2300:3300] and file.read() == content[3300:]
 
 
 def test_objects_are_fetched_ahead_in_order_and_within_bounds(case: ObjectStore) -> None:
