@@ -15,6 +15,7 @@ from clue_cli import remote
 from clue_cli.errors import OutputError, UsageError
 from clue_cli.records import RECORD, ImageRecord
 from clue_cli.remote import Url, parse
+from clue_cli.results.pictures import encode_mask
 from clue_cli.results.remote import folder as remote_folder
 from clue_cli.results.remote import lock as remote_lock
 from clue_cli.results.remote import segments, uploads
@@ -73,8 +74,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def put(results: ResultStore, record: ImageRecord) -> None:
     """Write an image with its mask and verdict alone."""
-    outputs = results.outputs(record.locator, record.page, record.page_count, heatmap=False, previews=False)
-    results.write_image(record.model_copy(update={"outputs": outputs}), mask())
+    results.write_image(record, {"mask": encode_mask(mask())})
 
 
 def written(store: ObjectStore) -> dict[str, bytes]:
