@@ -437,6 +437,13 @@ def test_a_store_that_ignores_conditions(url: Url, store: ObjectStore, monkeypat
     assert store.keys("case") == []
 
 
+def test_a_store_that_has_no_conditions(url: Url, server: FailingServer) -> None:
+    server.refuse = lambda method, path: 501 if method == "PUT" else None
+    with pytest.raises(OutputError, match="does not support the request") as caught:
+        ResultStore(url)
+    assert "conditional writes" in str(caught.value.advice)
+
+
 def test_a_folder_of_the_cache_that_leads_elsewhere(url: Url, tmp_path: Path) -> None:
     cache = ResultStore(url)
     cache.close()
