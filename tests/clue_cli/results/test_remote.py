@@ -21,6 +21,7 @@ from clue_cli.results.remote import lock as remote_lock
 from clue_cli.results.remote import segments, uploads
 from clue_cli.results.remote.objects import Objects
 from clue_cli.results.scan_store import LOCK, ResultStore
+from clue_cli.terminal import sentence
 from tests.clue_cli.results.made import SHA, failure, files, image, mask, open_store, run
 from tests.clue_cli.results.made import put as put_all
 from tests.faults.object_server import FailingServer, failing
@@ -255,7 +256,7 @@ def test_a_store_that_goes_on_failing_ends_the_run(
         server.refuse = lambda method, path: 500 if method == "PUT" else None
         for number in range(1000):
             put(results, image(f"evidence/{number}.jpg"))
-    assert "1 record of this run" in caught.value.message
+    assert "1 record of this run" in sentence(caught.value)
     assert "same command" in str(caught.value.advice)
     server.refuse = lambda method, path: None
     machine()
