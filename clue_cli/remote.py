@@ -195,6 +195,10 @@ class Problem(Enum):
     )
     FROZEN = "It is in an archive tier of the store.", "Restore it there, and repeat the command."
     FULL = "The store has no room, or a quota is used up.", "Free some, and repeat the command."
+    UNSUPPORTED = (
+        "The store does not support the request.",
+        "Results need conditional writes (If-None-Match). Update the store, or copy a local results folder into it.",
+    )
     OTHER = "The store reports an error.", None
 
     @property
@@ -226,6 +230,7 @@ _CODES = {
     Problem.ELSEWHERE: "PermanentRedirect TemporaryRedirect IllegalLocationConstraintException "
     "AuthorizationHeaderMalformed 301 302 303 307 308",
     Problem.FROZEN: "InvalidObjectState",
+    Problem.UNSUPPORTED: "NotImplemented 501",
     Problem.FULL: "XMinioStorageFull QuotaExceeded InsufficientStorage 507",
 }
 _BY_CODE = {code: problem for problem, codes in _CODES.items() for code in codes.split()}

@@ -33,6 +33,9 @@ class ClueError(Exception):
         if advice is not None:
             self.advice = advice
 
+    def __str__(self) -> str:
+        return self.message  # which whoever catches it may have added to
+
 
 class UserError(ClueError):
     """An option, a file or a device of the user's that cannot be used."""

@@ -10,7 +10,7 @@ from typing import Any
 Refusal = Callable[[str, str], int | None]
 """From the method and the path (`/bucket/key`) of a request to the status of an error, or None."""
 
-_CODES = {403: "AccessDenied", 500: "InternalError", 503: "SlowDown"}
+_CODES = {403: "AccessDenied", 500: "InternalError", 501: "NotImplemented", 503: "SlowDown"}
 
 
 class FailingServer:

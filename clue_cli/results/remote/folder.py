@@ -6,9 +6,10 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import sys
 import threading
-from collections import OrderedDict
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BytesIO
@@ -39,8 +40,11 @@ _BEGINNING = 64
 """Bytes by which a log is known."""
 
 _RUN_NAME = re.compile(r"\w[\w.~-]*\.json")
-_LISTED = 256
-"""Folders of pictures whose names are kept at a time."""
+_FEW_FOLDERS = 32
+"""How many folders of pictures are listed one by one, below each of the streamed folders, before all are at once."""
+
+_MOST_PARTS = 1000
+"""Segments that runs may leave which never come to their end, before the log is made one object again."""
 
 _IMPATIENCE = 10.0
 """Seconds for which a request is repeated while a run ends that failed."""
@@ -67,11 +71,13 @@ class RemoteFolder(ResultsFolder):
         self._uploads: Uploads | None = None
         self._segments: Segments | None = None
         self._fetched, self._names = 0, frozenset[str]()
+        self._parts: list[str] = []
         self._written: int | None = None
         self._removed: set[str] = set()
         self._removing = threading.Lock()
         self._unsaved: dict[str, None] = {}
-        self._listed: OrderedDict[str, NDArray[np.int64]] = OrderedDict()
+        self._listed: dict[str, NDArray[np.int64]] = {}
+        self._folders_listed: Counter[str] = Counter()
 
     @property
     def shown(self) -> str:
@@ -82,6 +88,7 @@ class RemoteFolder(ResultsFolder):
         """Take the folder of the cache, and fetch that by which results are known again."""
         with output_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _check_own(self.root)
             self._here = FileLock(self.root / ".lock", thread_local=False)
             try:
                 self._here.acquire(timeout=0)
@@ -116,7 +123,7 @@ class RemoteFolder(ResultsFolder):
             with output_errors(self.root):
                 found = fetch_log(self._objects, self.root / LOG)
                 self._objects.remove(found.superseded)
-                self._fetched, self._names = found.size, frozenset(found.names)
+                self._fetched, self._parts, self._names = found.size, found.parts, frozenset(found.names)
                 fetch_documents(self._objects, self.root, found.names)
         except BaseException:
             self.release()
@@ -125,8 +132,10 @@ class RemoteFolder(ResultsFolder):
 
     def follow(self, end: int) -> None:
         """As of a local folder; from now on what is appended to the log is written to the store."""
-        if end != self._fetched:  # a torn line of a local folder that was copied into the store was cut off
+        torn = end != self._fetched  # a torn line of a local folder that was copied into the store was cut off
+        if torn or len(self._parts) > _MOST_PARTS:
             self._objects.put_file(LOG, self.root / LOG)
+            self._objects.remove(self._parts)
         self._segments = Segments(self._objects, self._open_uploads, self.root / LOG, end)
 
     def appended(self, end: int, pictures: Collection[str]) -> None:
@@ -136,19 +145,19 @@ class RemoteFolder(ResultsFolder):
             self._segments.appended(end, pictures)
 
     def holds(self, relative: str) -> bool:
-        """As of a local folder, for what an earlier run wrote; its folder is listed at the first question about it."""
-        folder, _, name = relative.rpartition("/")
-        listed = self._listed.get(folder)
+        """As of a local folder, for what an earlier run wrote; its folder is listed at the first question about it.
+
+        One request lists 1000 pictures, if they are in one folder or all are listed; so of many folders all are.
+        """
+        folder, top = relative.rpartition("/")[0], f"{relative.partition('/')[0]}/"
+        listed = self._listed.get(top, self._listed.get(folder))
         if listed is None:
-            found = [hash(entry) for entry, size in self._objects.names(folder).items() if size]
-            listed = np.sort(np.array(found, dtype=np.int64))
-            self._listed[folder] = listed
-            while len(self._listed) > _LISTED:
-                self._listed.popitem(last=False)
-        else:
-            self._listed.move_to_end(folder)
-        place = int(np.searchsorted(listed, hash(name)))
-        return place < len(listed) and bool(listed[place] == hash(name))
+            self._folders_listed[top] += 1
+            deep = self._folders_listed[top] > _FEW_FOLDERS
+            listed = np.sort(np.array(self._objects.hashes(top[:-1] if deep else folder, deep=deep), dtype=np.int64))
+            self._listed[top if deep else folder] = listed
+        place = int(np.searchsorted(listed, hash(relative)))
+        return place < len(listed) and bool(listed[place] == hash(relative))
 
     @contextmanager
     def create(self, relative: str | PurePosixPath, *, durable: bool = False) -> Iterator[BinaryIO]:
@@ -202,7 +211,9 @@ class RemoteFolder(ResultsFolder):
         self._segments.close()
         if self._remote is not None:
             self._remote.check()
-        if parts := starts(self._objects.names(SEGMENTS)):
+        end = (self.root / LOG).stat().st_size
+        # A segment that begins at the end or later is of a run that took the lock since.
+        if parts := [start for start in starts(self._objects.names(SEGMENTS)) if start < end]:
             self._objects.put_file(LOG, self.root / LOG)
             self._objects.remove(map(segment, parts))
         if (self.root / TORN).is_file():
@@ -220,6 +231,8 @@ class RemoteFolder(ResultsFolder):
 
     def explain(self, error: OutputError) -> None:
         """As of a local folder."""
+        if str(self.root) in error.message:
+            error.advice = "Free some space on that disk, or set XDG_CACHE_HOME to a folder on another one."
         if self._written is not None:
             error.message = f"{error.message} {counted(self._written, 'record')} of this run are safe in {self.shown}."
             error.advice = f"{error.advice or 'Check the store.'} The same command continues from there."
@@ -274,7 +287,7 @@ class RemoteFolder(ResultsFolder):
         for start in reversed(starts(self._objects.names(SEGMENTS))):
             self._objects.remove([segment(start)])
         self._objects.remove([LOG])
-        self._fetched = 0
+        self._fetched, self._parts = 0, []
 
     def _clear(self) -> None:
         for path in self.root.iterdir():
@@ -307,6 +320,17 @@ def _fetch(objects: Objects, to: Path, name: str, size: int | None) -> None:
     if size is not None:
         (to / name).parent.mkdir(parents=True, exist_ok=True)
         objects.get_file(name, to / name, size)
+
+
+def _check_own(folder: Path) -> None:
+    """Raise OutputError if others could have put something into a folder of the cache, or if it leads elsewhere."""
+    status = folder.lstat()
+    mine = sys.platform == "win32" or status.st_uid == os.geteuid()
+    if not stat.S_ISDIR(status.st_mode) or not mine:
+        what = "belongs to somebody else" if stat.S_ISDIR(status.st_mode) else "is no folder but a link"
+        message = f"{folder}, where files are kept during the run, {what}."
+        raise OutputError(message, "Remove it, or set XDG_CACHE_HOME to a folder of your own.")
+    folder.chmod(0o700)
 
 
 def cache_folder() -> Path:

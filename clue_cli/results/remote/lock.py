@@ -85,10 +85,12 @@ class RemoteLock:
             busy: says that another process holds it.
 
         Raises:
-            OutputError: another process does, or the store refuses.
+            OutputError: another process does, the store refuses, or it cannot keep two processes apart.
         """
+        self._objects.remove([f"{self._name}.probe"])  # never there: whether deleting is allowed must be known now
         for _ in range(3):
             if self._objects.create(self._name, self._content()):
+                self._check_exclusive()
                 break
             former = self._read()
             if former is not None and not _is_gone(former):
@@ -99,6 +101,15 @@ class RemoteLock:
             raise OutputError(busy, "Wait until it is done, or choose another --out.")
         self._thread = threading.Thread(target=self._beat, name="clue-lock", daemon=True)
         self._thread.start()
+
+    def _check_exclusive(self) -> None:
+        if self._objects.create(self._name, b""):
+            self._objects.remove([self._name])
+            raise OutputError(
+                f"The store of {self._objects.url.shown} replaces objects that must only be made if they do not exist: "
+                "it ignores conditional writes (If-None-Match), so that two scans could damage each other's results.",
+                "Update the store, or write to a local folder with --out and copy that into the store.",
+            )
 
     def check(self) -> None:
         """Raise OutputError if the lock is not this run's any more."""

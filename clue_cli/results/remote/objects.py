@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import mimetypes
 import re
 import threading
 import time
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,6 +32,7 @@ _FEW = 3
 _REFUSED = frozenset(
     {Problem.DENIED, Problem.NO_BUCKET, Problem.NO_CREDENTIALS, Problem.WRONG_CREDENTIALS, Problem.ELSEWHERE}
 )
+_LOCAL_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 _WHOLE = 64 << 20
 """Larger objects are sent in parts, each with a checksum of its own."""
 
@@ -90,6 +93,37 @@ class Objects:
         """
         return self._persistently(folder, "listed", lambda: dict(self._entries(folder, most)))
 
+    def hashes(self, folder: str, *, deep: bool) -> array[int]:
+        """`hash()` of the name of each object in a folder that is not empty, relative to the URL.
+
+        Args:
+            deep: also in the folders below.
+        """
+        if not self._s3:
+            path = self._path(folder)
+
+            def find() -> array[int]:
+                found = self._fs.find(path, maxdepth=None if deep else 1, detail=True)
+                names = (name for name, entry in found.items() if entry["size"])
+                start = len(str(self._fs._strip_protocol(self._root)).rstrip("/")) + 1
+                return array("q", (hash(name[start:]) for name in names))
+
+            return self._persistently(folder, "listed", find)
+
+        from fsspec.asyn import sync
+
+        bucket, key, _ = self._fs.split_path(self._path(folder))
+        start = len(self._root) + 1
+
+        async def collect() -> array[int]:
+            found = array("q")
+            async for entry in self._fs._iterdir(bucket, prefix=f"{key}/", delimiter="" if deep else "/"):
+                if entry["type"] != "directory" and entry["size"]:
+                    found.append(hash(entry["name"][start:]))
+            return found
+
+        return self._persistently(folder, "listed", lambda: sync(self._fs.loop, collect))
+
     def put(self, name: str, content: bytes) -> None:
         """Write an object, or replace it; when this returns the store has confirmed that it has these bytes."""
         self._persistently(name, "written", lambda: self._put(name, content))
@@ -143,7 +177,13 @@ class Objects:
         """
 
         def read() -> None:
-            self._fs.get_file(self._path(name), str(to))
+            try:
+                self._fs.get_file(self._path(name), str(to))
+            except OSError as error:
+                if error.errno in _LOCAL_ERRORS and not hasattr(error.__cause__, "response"):
+                    message = f"{to} cannot be written: {error.strerror}."
+                    raise self.raising(message, "Free some space on that disk.") from error
+                raise
             if to.stat().st_size != size:
                 raise OSError(f"{to.stat().st_size} bytes were read, {size} were listed")
 

@@ -53,11 +53,13 @@ class Fetched:
 
     Attributes:
         size: bytes of the log, segments included.
+        parts: names of the segments that follow `records.jsonl`.
         superseded: names of the segments whose lines are in `records.jsonl`.
         names: what lies directly below the prefix, as of `Objects.names`.
     """
 
     size: int
+    parts: list[str]
     superseded: list[str]
     names: dict[str, int | None]
 
@@ -81,7 +83,8 @@ def fetch_log(objects: Objects, to: Path) -> Fetched:
             joined = _joined(objects, to, size, following)
         except _Vanished:
             continue
-        return Fetched(joined, [segment(start) for start in parts if start < (size or 0)], names)
+        superseded = [segment(start) for start in parts if start < (size or 0)]
+        return Fetched(joined, [*map(segment, following)], superseded, names)
     raise objects.raising(
         f"The log of {objects.url.shown} has gaps: segments of {SEGMENTS} are missing.",
         "Somebody removed them. Choose another --out, or start over with --overwrite.",
@@ -89,13 +92,18 @@ def fetch_log(objects: Objects, to: Path) -> Fetched:
 
 
 class _Vanished(Exception):
-    """A segment is not there, or not yet."""
+    """A segment is not there, or not yet; or the log was replaced."""
 
 
 def _joined(objects: Objects, to: Path, size: int | None, following: list[int]) -> int:
     to.unlink(missing_ok=True)
     if size is not None:
-        objects.get_file(LOG, to, size)
+        try:
+            objects.get_file(LOG, to, size)
+        except objects.raising:
+            if objects.names(most=MOST_ENTRIES).get(LOG) != size:  # a run has come to its end meanwhile
+                raise _Vanished from None
+            raise
     end = size or 0
     if size is None and not following:
         return 0
