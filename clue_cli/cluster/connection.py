@@ -147,7 +147,13 @@ class RayCluster:
             ):  # what nodes report: on stdout, whatever is asked for
                 ray._private.worker.print_to_stdstream = lambda *_, **__: None
             with _signals_kept():
-                ray.init(log_to_driver=False, logging_level=logging.CRITICAL, _skip_env_hook=True, **arguments)
+                ray.init(
+                    job_config=_job_config(),
+                    log_to_driver=False,
+                    logging_level=logging.CRITICAL,
+                    _skip_env_hook=True,
+                    **arguments,
+                )
         except ClueError:
             raise
         except Exception as error:
@@ -312,7 +318,7 @@ def _check(address: str) -> None:
     )
     try:
         asked = subprocess.run(
-            [sys.executable, "-c", _ASK, address], capture_output=True, stdin=subprocess.DEVNULL, timeout=_ANSWER
+            [sys.executable, "-P", "-c", _ASK, address], capture_output=True, stdin=subprocess.DEVNULL, timeout=_ANSWER
         )
     except subprocess.TimeoutExpired as error:
         raise no_ray from error
@@ -348,6 +354,20 @@ def _explained(said: str, address: str | None) -> tuple[str, str]:
         return f"Ray cannot start a cluster on this machine: {said}.", "Leave --engine ray out, or mend what it says."
     advice = f"Run clue on a node of the cluster; to make this machine one: ray start --address={address}"
     return f"The cluster at {printable(address)} cannot be joined: {said}.", advice
+
+
+def _job_config() -> Any:
+    """A job whose workers import only what is installed on their nodes.
+
+    Ray puts the current folder of the driver first in their search path. It may be a folder of evidence, and a `torch.py`
+    in it would run.
+    """
+    from ray.job_config import JobConfig
+
+    class Job(JobConfig):  # type: ignore[misc]
+        _py_driver_sys_path = property(lambda self: [], lambda self, paths: None)
+
+    return Job()
 
 
 @contextmanager

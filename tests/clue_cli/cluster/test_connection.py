@@ -53,11 +53,16 @@ def test_an_address_of_no_cluster(address: str, said: str) -> None:
     assert time.monotonic() - started < 10
 
 
-def test_what_answers_is_no_ray(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_answers_is_no_ray(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ray.py").write_text("open('executed', 'w')")
+    monkeypatch.chdir(tmp_path)  # which may be a folder of evidence
     monkeypatch.setattr(connection, "_ANSWER", 4.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert "is no Ray cluster" in refusal(f"127.0.0.1:{silent.getsockname()[1]}")
     assert capfd.readouterr() == ("", "")
+    assert not (tmp_path / "executed").exists()
 
 
 def test_auto_finds_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,10 +118,21 @@ with cluster.make(ToyPart(Path(sys.argv[1])), None, None, NetworkOptions(ray_wor
 """
 
 
-def test_a_cluster_of_its_own_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_cluster_of_its_own_leaves_nothing_behind_and_imports_nothing_from_here(tmp_path: Path) -> None:
+    """The current folder may be one of evidence."""
+    evidence = tmp_path / "evidence"
+    evidence.mkdir()
+    for name in ("clue_cli", "torch", "numpy", "colorsys", "json", "tests"):
+        (evidence / f"{name}.py").write_text("open('executed', 'w'); raise ImportError")
     ended = subprocess.run(
-        [sys.executable, "-c", OWN, str(tmp_path)], capture_output=True, text=True, timeout=100, check=True
+        [sys.executable, "-P", "-c", OWN, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+        cwd=evidence,
     )
+    assert not [*evidence.glob("executed")] and not [*tmp_path.glob("**/executed")]
     warning, folder = ended.stderr.split("|")
     assert ended.stdout == "" and warning.endswith("died; it is started again.") and warning.count("\n") == 0
     assert folder and not Path(folder).exists()
