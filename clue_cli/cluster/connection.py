@@ -222,6 +222,9 @@ class RayCluster:
         """Workers for a network as `networks.worker` describes it; None: all work passes the network by."""
         device = "cpu" if network is None else network["device"]
         found = nodes(device, options.ray_cores)
+        if self.address is None and not found:  # no other node will join
+            message = f"This machine has fewer cores than --ray-cores {options.ray_cores} asks for: {cores()}."
+            raise UsageError(message, "Choose a smaller --ray-cores, or leave it out.")
         store = min(
             (node["Resources"].get("object_store_memory", 0) for node in _entries() if node["Alive"]), default=0
         )
