@@ -26,6 +26,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
+
 from clue_cli.cluster.slots import Node, nodes
 from clue_cli.cluster.workers import RayWorkers
 from clue_cli.engine import Part
@@ -60,6 +62,8 @@ except ImportError:
 print(json.dumps(get_cluster_metadata(GcsClient(address=sys.argv[1]))))
 """
 """Ray waits minutes for what is no Ray cluster, and writes to stdout meanwhile; a process of its own can be ended."""
+
+_LOCK = "lock"
 
 _current: RayCluster | None = None
 _lock = threading.Lock()
@@ -113,23 +117,24 @@ class RayCluster:
         os.environ[name] = value
 
     def _start(self) -> None:
-        """Start a cluster of this machine, for this process. Nobody else can use it: its token is made here."""
-        if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
-            self._set("RAY_AUTH_MODE", "token")
-            self._set("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        """Start a cluster of this machine, for this process. Nobody else can use it: it listens on this machine alone,
+        its token is made here, and its folder, with sockets and evidence that is spilled, is this user's alone."""
+        self._set("RAY_AUTH_MODE", "token")
+        self._set("RAY_AUTH_TOKEN", secrets.token_hex(32))
         base = tempfile.gettempdir()
-        # The names of its sockets have at most 107 bytes, of which Ray takes 63.
-        self._folder = Path(tempfile.mkdtemp(prefix="clue-ray-", dir=base if len(base.encode()) < 25 else "/tmp"))
+        # The names of its sockets have at most 107 bytes, of which Ray takes 64.
+        self._folder, self._lock = _folder(Path(base if len(base.encode()) < 23 else "/tmp"))
         store = max(80 << 20, min(2 << 30, (memory() or 8 << 30) // 8))
-        self._init(
-            address="local",
-            num_cpus=cores(),
-            include_dashboard=False,
-            object_store_memory=store,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=str(self._folder),
-            _system_config={"worker_niceness": 0},  # they are this run, and not something beside it
-        )
+        with _loopback():
+            self._init(
+                address="local",
+                num_cpus=cores(),
+                include_dashboard=False,
+                object_store_memory=store,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=str(self._folder / "r"),  # Ray opens it to all users; the folder around it stays closed
+                _system_config={"worker_niceness": 0},  # they are this run, and not something beside it
+            )
 
     def _join(self, address: str) -> None:
         _check(address)
@@ -147,7 +152,13 @@ class RayCluster:
             ):  # what nodes report: on stdout, whatever is asked for
                 ray._private.worker.print_to_stdstream = lambda *_, **__: None
             with _signals_kept():
-                ray.init(log_to_driver=False, logging_level=logging.CRITICAL, _skip_env_hook=True, **arguments)
+                ray.init(
+                    job_config=_job_config(),
+                    log_to_driver=False,
+                    logging_level=logging.CRITICAL,
+                    _skip_env_hook=True,
+                    **arguments,
+                )
         except ClueError:
             raise
         except Exception as error:
@@ -161,18 +172,20 @@ class RayCluster:
             return
         self.left = True
         atexit.unregister(self.leave)
-        if "ray" in sys.modules:
-            import ray
+        try:
+            if "ray" in sys.modules:
+                import ray
 
-            with suppress(Exception):
-                ray.shutdown()
-        for name, value in self._environment.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+                with suppress(Exception):
+                    ray.shutdown()
+        finally:  # Ctrl-C may come meanwhile
+            for name, value in self._environment.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
 
     def find_device(self, options: NetworkOptions) -> tuple[str, torch.dtype]:
         """As of `Cluster`. `auto`: GPUs if there are any; bfloat16 if all nodes of now compute it fast."""
@@ -209,6 +222,9 @@ class RayCluster:
         """Workers for a network as `networks.worker` describes it; None: all work passes the network by."""
         device = "cpu" if network is None else network["device"]
         found = nodes(device, options.ray_cores)
+        if self.address is None and not found:  # no other node will join
+            message = f"This machine has fewer cores than --ray-cores {options.ray_cores} asks for: {cores()}."
+            raise UsageError(message, "Choose a smaller --ray-cores, or leave it out.")
         store = min(
             (node["Resources"].get("object_store_memory", 0) for node in _entries() if node["Alive"]), default=0
         )
@@ -312,7 +328,7 @@ def _check(address: str) -> None:
     )
     try:
         asked = subprocess.run(
-            [sys.executable, "-c", _ASK, address], capture_output=True, stdin=subprocess.DEVNULL, timeout=_ANSWER
+            [sys.executable, "-P", "-c", _ASK, address], capture_output=True, stdin=subprocess.DEVNULL, timeout=_ANSWER
         )
     except subprocess.TimeoutExpired as error:
         raise no_ray from error
@@ -348,6 +364,46 @@ def _explained(said: str, address: str | None) -> tuple[str, str]:
         return f"Ray cannot start a cluster on this machine: {said}.", "Leave --engine ray out, or mend what it says."
     advice = f"Run clue on a node of the cluster; to make this machine one: ray start --address={address}"
     return f"The cluster at {printable(address)} cannot be joined: {said}.", advice
+
+
+def _folder(base: Path) -> tuple[Path, FileLock]:
+    """A new folder of this user alone, and its lock, which says that this process lives. Those of killed runs go."""
+    for left in base.glob("clue-ray-*"):
+        with suppress(OSError, Timeout):
+            if left.lstat().st_uid == os.getuid() and (left / _LOCK).exists() and not left.is_symlink():
+                with FileLock(left / _LOCK, timeout=0):
+                    shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix="clue-ray-", dir=base))
+    lock = FileLock(folder / _LOCK, thread_local=False)
+    lock.acquire()
+    return folder, lock
+
+
+@contextmanager
+def _loopback() -> Iterator[None]:
+    """Ray takes an address of the network for 127.0.0.1, and would listen on all of them."""
+    from ray._private import services
+
+    resolve = services.resolve_ip_for_localhost
+    services.resolve_ip_for_localhost = lambda host: host
+    try:
+        yield
+    finally:
+        services.resolve_ip_for_localhost = resolve
+
+
+def _job_config() -> Any:
+    """A job whose workers import only what is installed on their nodes.
+
+    Ray puts the current folder of the driver first in their search path. It may be a folder of evidence, and a
+    `torch.py` in it would run.
+    """
+    from ray.job_config import JobConfig
+
+    class Job(JobConfig):  # type: ignore[misc]
+        _py_driver_sys_path = property(lambda self: [], lambda self, paths: None)
+
+    return Job()
 
 
 @contextmanager

@@ -25,6 +25,9 @@ DEATHS = 3
 PATIENCE = 60.0
 """Seconds to wait for a node when no worker is left, and before a sentence says that none could be placed."""
 
+SILENT = 600.0
+"""Seconds without an output of a worker that has items, before a sentence says so."""
+
 _LOOK = 2.0
 """Seconds between two looks at the cluster."""
 
@@ -97,6 +100,7 @@ class Crew:
 
     Attributes:
         held: items in its hands.
+        heard: when it last sent something, or was given something after it had nothing.
         reserved: the item that is to be alone in it, if any.
     """
 
@@ -107,6 +111,7 @@ class Crew:
     ready: bool = False
     dead: bool = False
     held: int = 0
+    heard: float = 0.0
     reserved: object | None = None
 
 
@@ -164,12 +169,12 @@ class Slots:
         self._reason = ""
         self._said: set[str] = set()
         self._closed = threading.Event()
-        self._begun = self._living = time.monotonic()
+        self._working = self._living = time.monotonic()
         self._thread = threading.Thread(target=self._watch, name="clue-cluster", daemon=True)
 
     def begin(self) -> None:
         """Start the thread."""
-        self._begun = self._living = time.monotonic()
+        self._working = self._living = time.monotonic()
         self._thread.start()
 
     def close(self) -> None:
@@ -333,14 +338,27 @@ class Slots:
             self._changed.notify_all()
 
     def _check(self) -> None:
-        """End the run if no worker is left, and none has come for a while."""
+        """End the run if no worker is left, and none has come for a while; say what it waits for."""
         now = time.monotonic()
+        ready = self.ready()
+        for crew in ready:
+            if crew.held and now - crew.heard > SILENT:  # no limit: a large picture on a slow device may take longer
+                where = _where(crew.slot.node)
+                self._say(
+                    f"A worker on {where} has sent nothing for {SILENT / 60:.0f} minutes. If it hangs, end that "
+                    "process (ray::Worker): what it has goes to another worker."
+                )
         living = [slot for slot in self.all if not slot.given_up]
         if living:
             self._living = now
-            if now - self._begun > PATIENCE and not any(slot.proven for slot in self.all) and not self.ready():
+            if ready:
+                self._working = now
+            elif now - self._working > PATIENCE:
                 waiting = sum(slot.crew is not None for slot in living)
-                self._say(f"No worker runs yet; {waiting} wait for their place on the cluster, or load the network.")
+                self._say(
+                    f"No worker runs; {waiting} wait for free {'GPUs' if self._device == 'cuda' else 'cores'} on the "
+                    "cluster, which other runs may hold, or load the network."
+                )
         elif self._refusal is not None and all(not slot.deaths for slot in self.all):
             self.fail(self._refusal)
         elif now - self._living > PATIENCE:

@@ -1,8 +1,8 @@
 """The workers of one run, as the driver sees them: items go to them, what is lost goes to another one.
 
 Each thread of the driver that calls `run` has one item, and keeps it until all outputs have come. A worker that goes
-with its node, or for want of memory, costs a retry. One whose process crashed may have died of one of its items: each
-of them is computed again alone, so that the one that kills workers is known, and it alone gets a failure.
+with its node costs a retry. One whose process crashed or ran out of memory may have died of one of its items: each of
+them is computed again alone, so that the one that kills workers is known, and it alone gets a failure.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class _Trouble:
 
     suspect: bool = False
     losses: int = 0
+    crashes: int = 0  # alone
     alone: list[Slot] = field(default_factory=list)
     reserved: Crew | None = None
 
@@ -147,8 +148,9 @@ class RayWorkers:
                 full += 1
                 self._wait_for_room(full, error)
             except _Lost as error:
-                if error.loss is Loss.CRASH and crew.reserved is trouble:
+                if error.loss is not Loss.NODE and crew.reserved is trouble:
                     trouble.alone.append(crew.slot)
+                    trouble.crashes += error.loss is Loss.CRASH
                 trouble.suspect |= error.loss is not Loss.NODE
                 trouble.losses += 1
                 self._give_up(trouble, error.loss)
@@ -162,11 +164,12 @@ class RayWorkers:
             return
         with self._changed:
             for slot in trouble.alone:
-                if slot.proven:
+                if slot.proven and trouble.crashes:  # memory may be wanting for other reasons, and for the next item
                     slot.deaths = 0  # there was a reason, and it was not the slot
         if alone:
             hosts = " and ".join(sorted({slot.node.host for slot in trouble.alone}))
-            raise ItemLost(f"The worker process died {_ALONE} times with this file alone in it, on {hosts}.")
+            how = "died" if trouble.crashes else "ran out of memory"
+            raise ItemLost(f"The worker process {how} {_ALONE} times with this file alone in it, on {hosts}.")
         raise ItemLost(f"{trouble.losses} workers were lost with this file; the last one {loss.value}.")
 
     def _take(self, trouble: _Trouble) -> Crew:
@@ -176,6 +179,7 @@ class RayWorkers:
                 self._raise_if_over()
                 crew = self._choose_alone(trouble) if trouble.suspect else self._choose()
                 if crew is not None:
+                    crew.heard = crew.heard if crew.held else time.monotonic()
                     crew.held += 1
                     self._running += 1
                     return crew
@@ -227,6 +231,7 @@ class RayWorkers:
             stream = method.remote(number, data)
             while True:
                 message = self._next(stream)
+                crew.heard = time.monotonic()
                 if len(message) == 2:
                     yield message
                     continue

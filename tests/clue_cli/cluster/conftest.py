@@ -21,6 +21,10 @@ from tests.clue_cli.cluster.toys import ToyPart
 
 STORE = 100 << 20
 
+ROOT = Path(__file__).resolve().parents[3]
+"""Workers import what their node can, whatever folder the driver is in: here these tests, too."""
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+
 
 @pytest.fixture(scope="session")
 def two_nodes() -> Iterator[Any]:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
+from filelock import FileLock
 
 from clue_cli.cluster import connect, connection
 from clue_cli.cluster.connection import RayCluster
@@ -53,11 +55,16 @@ def test_an_address_of_no_cluster(address: str, said: str) -> None:
     assert time.monotonic() - started < 10
 
 
-def test_what_answers_is_no_ray(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_answers_is_no_ray(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ray.py").write_text("open('executed', 'w')")
+    monkeypatch.chdir(tmp_path)  # which may be a folder of evidence
     monkeypatch.setattr(connection, "_ANSWER", 4.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert "is no Ray cluster" in refusal(f"127.0.0.1:{silent.getsockname()[1]}")
     assert capfd.readouterr() == ("", "")
+    assert not (tmp_path / "executed").exists()
 
 
 def test_auto_finds_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +108,7 @@ def test_the_device_is_that_of_the_nodes(joined: RayCluster) -> None:
 
 
 OWN = """
-import sys
+import psutil, sys
 from pathlib import Path
 from clue_cli.cluster import connect
 from clue_cli.networks import NetworkOptions
@@ -109,17 +116,39 @@ from tests.clue_cli.cluster.toys import Toy, ToyPart
 cluster = connect(NetworkOptions(), lambda text: sys.stderr.write(text))
 with cluster.make(ToyPart(Path(sys.argv[1])), None, None, NetworkOptions(ray_workers=1)) as workers:
     assert list(workers.run(Toy("a", 2, does="killed once"), 1)) == ["a/0", "a/1"]
-    sys.stderr.write("|" + str(cluster._folder))
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    at = {c.laddr.ip for process in processes for c in process.net_connections() if c.status == "LISTEN"}
+    sys.stderr.write(f"|{cluster._folder}|{cluster._folder.stat().st_mode & 0o777:o}|{' '.join(sorted(at))}")
 """
 
 
-def test_a_cluster_of_its_own_leaves_nothing_behind(tmp_path: Path) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", OWN, str(tmp_path)], capture_output=True, text=True, timeout=100, check=True
-    )
-    warning, folder = ended.stderr.split("|")
+def test_a_cluster_of_its_own_is_closed_to_others_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Not what a killed run left behind, either. The current folder may be one of evidence: nothing in it runs."""
+    evidence = tmp_path / "evidence"
+    evidence.mkdir()
+    for name in ("clue_cli", "torch", "numpy", "colorsys", "json", "tests"):
+        (evidence / f"{name}.py").write_text("open('executed', 'w')")
+    base = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))
+    killed, living = base / "clue-ray-killed", base / "clue-ray-living"
+    for other in (killed, living):
+        (other / "r").mkdir(parents=True)
+        (other / "lock").touch()
+    with FileLock(living / "lock"):
+        ended = subprocess.run(
+            [sys.executable, "-P", "-c", OWN, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            timeout=150,
+            check=True,
+            cwd=evidence,
+            env=os.environ | {"TMPDIR": str(base), "RAY_AUTH_MODE": "disabled"},
+        )
+    assert not [*tmp_path.glob("**/executed")]
+    warning, folder, mode, listening = ended.stderr.split("|")
     assert ended.stdout == "" and warning.endswith("died; it is started again.") and warning.count("\n") == 0
-    assert folder and not Path(folder).exists()
+    assert mode == "700" and set(listening.split()) <= {"127.0.0.1", "::ffff:127.0.0.1"}
+    assert [*base.iterdir()] == [living]
+    shutil.rmtree(base)
     deadline = time.monotonic() + 20
     while (left := _with(folder)) and time.monotonic() < deadline:
         time.sleep(0.5)

@@ -78,12 +78,16 @@ def test_a_killed_process_costs_a_retry_and_no_output_comes_twice(toy_workers: M
     assert not any(psutil.pid_exists(pid) for pid in pids(tmp_path))
 
 
-def test_an_item_that_kills_workers_is_the_only_one_that_fails(toy_workers: MakeWorkers) -> None:
+@pytest.mark.parametrize(("loss", "how"), [(slots.Loss.CRASH, "died"), (slots.Loss.MEMORY, "ran out of memory")])
+def test_an_item_that_kills_workers_is_the_only_one_that_fails(
+    toy_workers: MakeWorkers, monkeypatch: pytest.MonkeyPatch, loss: slots.Loss, how: str
+) -> None:
+    monkeypatch.setattr("clue_cli.cluster.workers.how_lost", lambda error: loss)
     items = [Toy(str(number), 2, 0.02) for number in range(30)]
     items[7] = Toy("7", does="exit")
     found = run_all(toy_workers(), items)
     lost = found.pop("7")
-    assert isinstance(lost, ItemLost) and "2 times with this file alone in it" in str(lost)
+    assert isinstance(lost, ItemLost) and f"{how} 2 times with this file alone in it" in str(lost)
     assert found == {item.name: complete(item) for item in items if item.name != "7"}
 
 
@@ -199,6 +203,24 @@ def test_no_node_is_large_enough(toy_workers: MakeWorkers, monkeypatch: pytest.M
     monkeypatch.setattr(slots, "PATIENCE", 1.0)
     with pytest.raises(ClueError, match="no node with 64 cores"):
         list(toy_workers(ray_cores=64).run(Toy("one"), 1))
+
+
+def test_what_a_run_waits_for_is_said(
+    toy_workers: MakeWorkers, joined: RayCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that sends nothing, and cores that another run holds."""
+    monkeypatch.setattr(slots, "SILENT", 1.0)
+    monkeypatch.setattr(slots, "PATIENCE", 1.0)
+    said: list[str] = []
+    joined.warn = said.append
+    first, second = toy_workers(), toy_workers()
+    assert list(first.run(Toy("slow", 1, 4.0), 1)) == ["slow/0"]
+    assert any("has sent nothing for" in text and "ray::Worker" in text for text in said)
+    said.clear()
+    waiting = second.run(Toy("held up"), 1)
+    threading.Timer(6, first.close).start()
+    assert list(waiting) == ["held up/0"]
+    assert any("wait for free cores on the cluster, which other runs may hold" in text for text in said)
 
 
 def test_a_full_object_store_slows_the_run_and_then_ends_it(
