@@ -272,7 +272,7 @@ def kills(bench: Bench) -> dict[str, Any]:
             warnings = run.result()
         seconds = time.perf_counter() - began
     finally:
-        cluster.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call]
         shutil.rmtree(folder, ignore_errors=True)
     return {
         "nodes_killed": len(killed),

@@ -400,7 +400,7 @@ def _job_config() -> Any:
     """
     from ray.job_config import JobConfig
 
-    class Job(JobConfig):  # type: ignore[misc]
+    class Job(JobConfig):
         _py_driver_sys_path = property(lambda self: [], lambda self, paths: None)
 
     return Job()
