@@ -405,7 +405,9 @@ def test_damaged_lines_and_an_empty_export(tmp_path: Path, capfd: pytest.Capture
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
 def test_a_query_ends_with_its_command(sent: signal.Signals, results: Path, tmp_path: Path) -> None:
     sql = "select count(*) from range(1000000000000) t(i) where hash(i) = 1"
-    program = "from clue_cli.app import run; exit(run())"
+    # A shell ignores Ctrl-C for what runs in the background, and so does what that starts.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    program = heard + "from clue_cli.app import run; exit(run())"
     process = subprocess.Popen(
         [sys.executable, "-c", program, "query", str(results), sql],
         stdout=subprocess.PIPE,
@@ -415,7 +417,10 @@ def test_a_query_ends_with_its_command(sent: signal.Signals, results: Path, tmp_
     wait_until(lambda: any(tmp_path.iterdir()))
     time.sleep(3)  # by then it is answering; earlier, it is ended as well
     process.send_signal(sent)
-    out, err = process.communicate(timeout=120)
+    try:
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert (process.returncode, out, err) == (ExitCode.INTERRUPTED if sent == signal.SIGINT else -sent, b"", b"")
     wait_until(lambda: not any(tmp_path.iterdir()))
 
