@@ -62,12 +62,14 @@ class Node:
     Attributes:
         slots: how many.
         cores: of each worker.
+        batches: whether its network computes several images at once.
     """
 
     id: str
     host: str
     slots: int
     cores: int
+    batches: bool = False
 
     @property
     def decoders(self) -> int:
@@ -76,8 +78,9 @@ class Node:
 
     @property
     def window(self) -> int:
-        """Items in the hands of each worker: some are decoded, one waits, one is with the network."""
-        return self.decoders + 2
+        """Items in the hands of each worker: some are decoded, one waits, one is with the network; of a GPU, enough for
+        three batches of small images (`networks.processes`)."""
+        return self.decoders + (12 if self.batches else 2)
 
 
 def nodes(device: str, cores: int) -> list[Node]:
@@ -90,7 +93,7 @@ def nodes(device: str, cores: int) -> list[Node]:
         count = int(has.get("GPU", 0)) if device == "cuda" else int(has.get("CPU", 0)) // cores
         if entry["Alive"] and count:
             each = cores if device == "cpu" else max(cores, int(has.get("CPU", 0)) // count)
-            found.append(Node(entry["NodeID"], printable(entry["NodeManagerHostname"]), count, each))
+            found.append(Node(entry["NodeID"], printable(entry["NodeManagerHostname"]), count, each, device == "cuda"))
     return found
 
 
