@@ -368,14 +368,15 @@ def _explained(said: str, address: str | None) -> tuple[str, str]:
 
 def _folder(base: Path) -> tuple[Path, FileLock]:
     """A new folder of this user alone, and its lock, which says that this process lives. Those of killed runs go."""
-    for left in base.glob("clue-ray-*"):
-        with suppress(OSError, Timeout):
-            if left.lstat().st_uid == os.getuid() and (left / _LOCK).exists() and not left.is_symlink():
-                with FileLock(left / _LOCK, timeout=0):
-                    shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix="clue-ray-", dir=base))
     lock = FileLock(folder / _LOCK, thread_local=False)
     lock.acquire()
+    mine = folder.lstat().st_uid
+    for left in base.glob("clue-ray-*"):
+        with suppress(OSError, Timeout):
+            if left.lstat().st_uid == mine and (left / _LOCK).exists() and not left.is_symlink() and left != folder:
+                with FileLock(left / _LOCK, timeout=0):
+                    shutil.rmtree(left, ignore_errors=True)
     return folder, lock
 
 

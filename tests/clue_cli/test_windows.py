@@ -25,7 +25,7 @@ POSIX_ONLY = {
 }
 MODULES = {"curses", "fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
 
-# Each is asked for with `hasattr`, or on Linux alone.
+# Each is asked for with `hasattr`, or not on Windows.
 GUARDED = {
     "clue_cli/evidence/sandbox/process.py: fcntl",
     "clue_cli/evidence/sandbox/process.py: os.set_blocking",
@@ -34,6 +34,7 @@ GUARDED = {
     "clue_cli/machine.py: os.sched_getaffinity",
     "clue_cli/machine.py: os.sysconf",
     "clue_cli/results/log.py: os.pread",
+    "clue_cli/results/remote/folder.py: os.geteuid",
     "model/training/feed.py: signal.SIGKILL",
     "model/whole_file.py: os.fchmod",
 }
