@@ -76,7 +76,7 @@ def connect(options: NetworkOptions, warn: Any) -> Cluster:
     It is left when the process ends.
 
     Raises:
-        UsageError: Ray is not installed, nobody answers at the address, or versions of Python, Ray or clue differ.
+        UsageError: Ray is not installed, nothing answers at the address, or versions of Python, Ray or clue differ.
     """
     from clue_cli.cluster.connection import connected
 

@@ -1,7 +1,7 @@
 """The connection of this process to a Ray cluster: found or started, checked before Ray would wait, and left.
 
 Ray wants to own a process: it writes to stdout, sets signal handlers, reports its use, packs the current folder for its
-workers, and leaves its files behind. None of that is let happen.
+workers, and leaves its files behind. All of that is prevented.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class RayCluster:
         os.environ[name] = value
 
     def _start(self) -> None:
-        """Start a cluster of this machine, for this process. Nobody else can use it: it listens on this machine alone,
+        """Start a cluster of this machine, for this process. No other user can: it listens on this machine alone,
         its token is made here, and its folder, with sockets and evidence that is spilled, is this user's alone."""
         self._set("RAY_AUTH_MODE", "token")
         self._set("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -147,9 +147,8 @@ class RayCluster:
 
             if ray.is_initialized():
                 raise UsageError("This process is connected to a Ray cluster already.")
-            if hasattr(
-                ray._private.worker, "print_to_stdstream"
-            ):  # what nodes report: on stdout, whatever is asked for
+            # What nodes report, which Ray prints to stdout even with `log_to_driver=False`.
+            if hasattr(ray._private.worker, "print_to_stdstream"):
                 ray._private.worker.print_to_stdstream = lambda *_, **__: None
             with _signals_kept():
                 ray.init(
@@ -321,7 +320,8 @@ def _check(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT).close()
     except OSError as error:
         raise UsageError(
-            f"Nobody answers at {shown}: {error.strerror or error}.", "Start the cluster's head there: ray start --head"
+            f"Nothing answers at {shown}: {error.strerror or error}.",
+            "Start the cluster's head there: ray start --head",
         ) from error
     no_ray = UsageError(
         f"What answers at {shown} is no Ray cluster.", "The port is that of `ray start --head`, 6379 as a rule."
@@ -334,7 +334,7 @@ def _check(address: str) -> None:
         raise no_ray from error
     if b"AuthToken" in asked.stderr:
         raise UsageError(
-            f"The cluster at {shown} wants a token, and another one or none was given.",
+            f"The cluster at {shown} requires a token; none was given, or a different one.",
             "Set RAY_AUTH_MODE=token; Ray reads the token from RAY_AUTH_TOKEN or ~/.ray/auth_token.",
         )
     if asked.returncode == 3:  # this version of Ray has these elsewhere; it checks the versions itself
@@ -361,7 +361,10 @@ def _explained(said: str, address: str | None) -> tuple[str, str]:
     if "ersion mismatch" in said:
         return f"The cluster has other versions: {said}.", "Install the same versions on each machine."
     if address is None:
-        return f"Ray cannot start a cluster on this machine: {said}.", "Leave --engine ray out, or mend what it says."
+        return (
+            f"Ray cannot start a cluster on this machine: {said}.",
+            "Leave --engine ray out, or fix what Ray reports.",
+        )
     advice = f"Run clue on a node of the cluster; to make this machine one: ray start --address={address}"
     return f"The cluster at {printable(address)} cannot be joined: {said}.", advice
 

@@ -52,7 +52,7 @@ class Failed:
 
     Attributes:
         kind: name of the exception's class, of which `ClueError`s are made again.
-        details: where it happened, for whoever mends it.
+        details: the traceback.
     """
 
     kind: str
@@ -109,7 +109,7 @@ class _Numbered:
 
     @property
     def for_network(self) -> Any:
-        """As the work's own; nothing if nobody wants it any more."""
+        """As the work's own; None once its item was dropped."""
         return None if self.held.dropped else self.work.for_network
 
 
@@ -260,6 +260,6 @@ class Worker:
             yield self._failed.kind, self._failed.message, self._failed.advice, self._failed.details
 
     def drop(self, number: int) -> None:
-        """Nobody wants the rest of an item."""
+        """Stop work on an item: its further outputs are not needed."""
         if (held := self._open.get(number)) is not None:
             held.dropped = True

@@ -114,7 +114,7 @@ class RayWorkers:
         return setup | {"part": self._part, "network": self._network, "prompt": self._prompt}
 
     def run(self, item: Any, size: int) -> Iterator[Any]:
-        """As of `Workers`. Whoever closes the iterator has the rest of the item dropped."""
+        """As of `Workers`. Closing the iterator drops the rest of the item."""
         self._begin()
         self._budget.acquire(size)
         try:
@@ -296,7 +296,7 @@ class RayWorkers:
 
 
 def _stored(data: bytes) -> Any:
-    """The bytes, or where they are in the object store until nobody needs them; raises _Full."""
+    """The bytes, or a reference to them in the object store; raises _Full."""
     import ray
     from ray import exceptions
 

@@ -141,7 +141,7 @@ def _receive(requests: BinaryIO, inbox: _Inbox) -> None:
                 break
             inbox.put((header["image"], pixels))
     except (OSError, FramingError):
-        pass  # the parent is gone: there is nobody to tell
+        pass  # the parent is gone
     finally:
         inbox.put(_End())  # whatever happened here, the network must not wait for more
 

@@ -46,7 +46,7 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         ("ray://head:10001", "Ray Client"),
         ("head", "neither HOST:PORT nor auto"),
         ("127.0.0.1:99999", "neither HOST:PORT nor auto"),
-        ("127.0.0.1:1", "Nobody answers at 127.0.0.1:1"),
+        ("127.0.0.1:1", "Nothing answers at 127.0.0.1:1"),
     ],
 )
 def test_an_address_of_no_cluster(address: str, said: str) -> None:
