@@ -213,7 +213,7 @@ with cluster.make(ToyPart(Path(sys.argv[1])), None, None, NetworkOptions()) as w
 
 
 def test_two_machines_as_people_start_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two `ray start`, the second of which is killed while the run goes on; the cluster wants a token."""
+    """Two `ray start`, the second of which is killed while the run goes on; the cluster requires a token."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
@@ -227,7 +227,7 @@ def test_two_machines_as_people_start_them(tmp_path: Path, monkeypatch: pytest.M
     with ray_start(*head, f"--temp-dir=/tmp/ray-{os.getpid()}"):
         _until(lambda: not _refused(address))
         monkeypatch.setenv("RAY_AUTH_TOKEN", "cd" * 32)
-        assert "wants a token" in _refused(address)
+        assert "requires a token" in _refused(address)
         monkeypatch.setenv("RAY_AUTH_TOKEN", "ab" * 32)
         with ray_start(f"--address={address}") as second:
             command = [sys.executable, "-c", JOINED, str(tmp_path), address]
