@@ -106,7 +106,7 @@ class ExplanationLog(IndexedLog[Explanation]):
 
     def entries(self) -> Iterator[Explanation]:
         """Every attempt, in the order in which they were written."""
-        return filter(None, map(self._parse, self._lines()))
+        return self._entries()
 
     def accepted(self, record: ImageRecord) -> list[Explanation]:
         """The texts about a record that passed the check, in the order in which they were written."""

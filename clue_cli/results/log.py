@@ -27,6 +27,22 @@ LONGEST_LINE = 16 << 20
 Entry = TypeVar("Entry")
 
 
+def lines(path: Path, start: int, end: int) -> Iterator[tuple[bytes | None, int]]:
+    """The lines of a log between two places where lines begin, with their lengths in bytes; one without its newline
+    at the end is left out.
+
+    None stands for a line longer than `LONGEST_LINE`, which is not held in memory.
+    """
+    with path.open("rb") as log:
+        log.seek(start)
+        length = 0  # of the pieces of a line that is too long
+        while (line := log.readline(LONGEST_LINE)) and start + length + len(line) <= end:
+            length += len(line)
+            if line.endswith(b"\n"):
+                yield (line if length == len(line) else None), length
+                start, length = start + length, 0
+
+
 class IndexedLog(ABC, Generic[Entry]):
     """A log and its index. Thread-safe; one process writes at a time (the folder's lock), any number may read.
 
@@ -157,33 +173,27 @@ class IndexedLog(ABC, Generic[Entry]):
             os.lseek(self._fd, start, os.SEEK_SET)
             return os.read(self._fd, length)
 
-    def _lines(self) -> Iterator[bytes]:
-        """Every whole line that was there when the log was opened, and what was appended since.
-
-        A line longer than `LONGEST_LINE` comes in pieces, of which all but the last have no newline.
-        """
-        start = 0
-        with self._path.open("rb") as log:
-            while line := log.readline(LONGEST_LINE):
-                start += len(line)
-                if start > max(self._whole, self._end):
-                    return
-                yield line
+    def _entries(self) -> Iterator[Entry]:
+        """Every readable entry that was ever logged, in the order of the log."""
+        for line, _ in lines(self._path, 0, max(self._whole, self._end)):
+            if line is not None and (entry := self._parse(line)) is not None:
+                yield entry
 
     def _read_all(self) -> None:
         self._index.execute("BEGIN")
-        number, begun = 1, False  # `begun`: the line is too long, and a piece of it was read
-        for line in self._lines():
-            ends = line.endswith(b"\n")
-            entry = self._parse(line) if ends and not begun else None
-            if entry is not None:
-                self._load(entry, self._end, len(line))
-            elif ends:
-                self.damaged.append(number)
-            self._end += len(line)
-            number, begun = number + ends, not ends
+        self._load_all()
         self._loaded()
         self._index.execute("COMMIT")
+
+    def _load_all(self) -> None:
+        """Give each line to `_load`, and count the damaged ones and the bytes."""
+        for number, (line, length) in enumerate(lines(self._path, 0, self._whole), 1):
+            entry = None if line is None else self._parse(line)
+            if entry is None:
+                self.damaged.append(number)
+            else:
+                self._load(entry, self._end, length)
+            self._end += length
 
     def _check_in_place(self) -> None:
         try:

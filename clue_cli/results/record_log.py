@@ -15,21 +15,15 @@ something that a reader must see.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from pydantic import ValidationError
-
-from clue_cli.records import RECORD, FailureRecord, ImageRecord, OutputPaths
-from clue_cli.results import names
+from clue_cli.records import FailureRecord, ImageRecord, OutputPaths
+from clue_cli.results import record_rows
 from clue_cli.results.log import IndexedLog
+from clue_cli.results.record_rows import WHOLE_FILE, Row, key_of, page_of
 
-MASKS = "masks"
-"""The folder of the masks; every image has one, so that its name tells which output name the image was given."""
-
-_WHOLE_FILE = -1
 _BATCH = 1000
 _LONG = 10_000
 """Characters of a locator from which it does not wait in memory for others: a log may be an attacker's."""
@@ -127,7 +121,7 @@ class RecordLog(IndexedLog[ImageRecord | FailureRecord]):
 
     def records(self) -> Iterator[tuple[ImageRecord | FailureRecord, bool]]:
         """All current records by locator and page, each with whether this run met it. Memory does not grow."""
-        after: tuple[str, int] = ("", _WHOLE_FILE - 1)
+        after: tuple[str, int] = ("", WHOLE_FILE - 1)
         while True:
             with self._lock:
                 rows = self._index.execute(
@@ -143,33 +137,40 @@ class RecordLog(IndexedLog[ImageRecord | FailureRecord]):
 
     def history(self) -> Iterator[ImageRecord | FailureRecord]:
         """Every readable record that was ever logged, in the order of the log."""
-        return filter(None, map(self._parse, self._lines()))
+        return self._entries()
 
     def take_name(self, name: PurePosixPath, locator: str) -> bool:
         """Reserve an output name for a locator.
 
         False if another locator has it, or has one that some file system takes for the same.
         """
-        key = _key_of(str(name))
+        key = key_of(str(name))
         with self._lock:
             self._index.execute("INSERT OR IGNORE INTO name VALUES (?, ?)", (key, locator))
             (owner,) = self._index.execute("SELECT locator FROM name WHERE key = ?", (key,)).fetchone()
         return bool(owner == locator)
 
     def _parse(self, line: bytes) -> ImageRecord | FailureRecord | None:
-        try:
-            return RECORD.validate_json(line)
-        except ValidationError:
-            return None
+        return record_rows.parsed(line)
 
-    def _load(self, record: ImageRecord | FailureRecord, start: int, length: int) -> None:
-        if record.run_id != self._run_id or not self._run:
-            self._run_id = record.run_id
+    def _load_all(self) -> None:
+        lines_before = 0
+        for part in record_rows.read(self._path, self._whole, with_keys=not self._read_only):
+            self.damaged += [lines_before + number for number in part.damaged]
+            lines_before += part.lines
+            for row in part.rows:
+                self._load_row(row)
+            self._end = part.end
+
+    def _load_row(self, row: Row) -> None:
+        locator, page, start, length, run_id, key = row
+        if run_id != self._run_id or not self._run:
+            self._run_id = run_id
             self._run += 1
-        self._lines_read.append((record.locator, _page_of(record), start, length, self._run))
-        if isinstance(record, ImageRecord) and not self._read_only and (name := _reserved_by(record)) is not None:
-            self._names_read.append((_key_of(name), record.locator))
-        if len(self._lines_read) >= _BATCH or len(record.locator) > _LONG:
+        self._lines_read.append((locator, page, start, length, self._run))
+        if key is not None:
+            self._names_read.append((key, locator))
+        if len(self._lines_read) >= _BATCH or len(locator) > _LONG:
             self._enter_read()
 
     def _loaded(self) -> None:
@@ -195,27 +196,8 @@ class RecordLog(IndexedLog[ImageRecord | FailureRecord]):
         self._index.execute("DELETE FROM line WHERE locator = ? AND run <> ?", (record.locator, self._run))
         self._index.execute(
             "INSERT OR REPLACE INTO line (locator, page, start, length, run, met) VALUES (?, ?, ?, ?, ?, 1)",
-            (record.locator, _page_of(record), start, length, self._run),
+            (record.locator, page_of(record), start, length, self._run),
         )
-
-
-def _page_of(record: ImageRecord | FailureRecord) -> int:
-    return _WHOLE_FILE if record.page is None else record.page
-
-
-def _key_of(name: str) -> int:
-    """Of an output name, one for all names that some file system takes for the same. Where two others have the same
-    key, the second is taken for reserved, which costs it a longer name."""
-    return int.from_bytes(hashlib.sha256(names.caseless(name).encode()).digest()[:8], "big", signed=True)
-
-
-def _reserved_by(record: ImageRecord) -> str | None:
-    """The output name that the run of a record chose, which no other locator may get; None: it is not clue's."""
-    for length in (0, *names.HASH_LENGTHS):
-        chosen = names.stem_text(record.locator, record.page, record.page_count, length)
-        if record.outputs.mask == f"{MASKS}/{chosen}.png":
-            return chosen if record.page_count == 1 else names.stem_text(record.locator, hash_length=length)
-    return None
 
 
 @dataclass(frozen=True, slots=True)

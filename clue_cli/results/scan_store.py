@@ -34,7 +34,8 @@ from clue_cli.results.folder import output_errors
 from clue_cli.results.pictures import PANELS
 from clue_cli.results.places import check_apart, folder_at
 from clue_cli.results.reader import LOG, RUN, TORN, holds_results, read_run
-from clue_cli.results.record_log import MASKS, RecordLog, ResumeIndex, Stamp, image_digest, pictures
+from clue_cli.results.record_log import RecordLog, ResumeIndex, Stamp, image_digest, pictures
+from clue_cli.results.record_rows import MASKS
 from clue_cli.results.summary import write_summary
 
 LOCK, SUMMARY, PAGE = ".clue.lock", "summary.csv", "index.html"

@@ -1,0 +1,189 @@
+"""Lines of `records.jsonl` as rows of its index. Those of a large log are validated in processes of their own.
+
+To validate a line takes about 50 µs: a minute for a million, on one core. A process is asked for a few parts ahead, and
+the rows come in the order of the log. Where one fails, the rest is validated here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+
+import pydantic_core
+from pydantic import TypeAdapter, ValidationError
+
+from clue_cli.evidence.sandbox.framing import receive_header, send_header, standard_streams
+from clue_cli.evidence.sandbox.process import START_SECONDS, Child, ChildDied, checked, whole
+from clue_cli.machine import cores
+from clue_cli.records import RECORD, FailureRecord, ImageRecord
+from clue_cli.results import names
+from clue_cli.results.log import LONGEST_LINE, lines
+
+MASKS = "masks"
+"""The folder of the masks; every image has one, so that its name tells which output name the image was given."""
+WHOLE_FILE = -1
+"""The page of a failure of the whole file."""
+SMALL = 64 << 20
+"""Bytes of a log that is validated in this process."""
+PART = 4 << 20
+"""Bytes that a process is asked for at a time, about: the rows fit into a pipe."""
+WORKER = "clue_cli.results.record_rows"
+"""The module that the processes run."""
+
+_MOST = 8  # processes: then this one, which enters the rows, is the slowest
+_AHEAD = 2  # parts that are asked of each
+_SECONDS = 600.0
+
+Row = tuple[str, int, int, int, str, int | None]
+"""Locator; page; where the line starts, and its length, in bytes; run; `key_of` the output name that it reserves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows of the lines between two places of a log.
+
+    Attributes:
+        rows: of the lines that are records.
+        damaged: numbers, from 1 within the part, of the others.
+        lines: how many there are.
+        end: the byte at which they end.
+    """
+
+    rows: list[Row]
+    damaged: list[int]
+    lines: int
+    end: int
+
+
+_PART = TypeAdapter(Part)
+
+
+def read(path: Path, end: int, *, with_keys: bool) -> Iterator[Part]:
+    """The parts of a log up to `end`, where a line ends, in order.
+
+    Args:
+        with_keys: whether rows have the key of the output name that their record reserves.
+
+    Raises:
+        OSError: the log cannot be read.
+    """
+    done = 0
+    if end >= SMALL and cores() > 1:
+        try:
+            for part in _validated_elsewhere(path, end, with_keys=with_keys):
+                yield part
+                done = part.end
+        except ChildDied:
+            pass
+    while done < end:
+        part = validated(path, done, _end_of_part(path, done, end), with_keys=with_keys)
+        yield part
+        done = part.end
+
+
+def validated(path: Path, start: int, end: int, *, with_keys: bool) -> Part:
+    """The part between two places where lines begin."""
+    rows, damaged, number, at = list[Row](), list[int](), 0, start
+    for number, (line, length) in enumerate(lines(path, start, end), 1):
+        record = None if line is None else parsed(line)
+        if record is None:
+            damaged.append(number)
+        else:
+            name = _reserved_by(record) if with_keys and isinstance(record, ImageRecord) else None
+            key = None if name is None else key_of(name)
+            rows.append((record.locator, page_of(record), at, length, record.run_id, key))
+        at += length
+    return Part(rows, damaged, number, end)
+
+
+def parsed(line: bytes) -> ImageRecord | FailureRecord | None:
+    """The record of a line, None if it is none."""
+    try:
+        return RECORD.validate_json(line)
+    except ValidationError:
+        return None
+
+
+def page_of(record: ImageRecord | FailureRecord) -> int:
+    """The page, or WHOLE_FILE."""
+    return WHOLE_FILE if record.page is None else record.page
+
+
+def key_of(name: str) -> int:
+    """Of an output name, one for all names that some file system takes for the same. Where two others have the same
+    key, the second is taken for reserved, which costs it a longer name."""
+    return int.from_bytes(hashlib.sha256(names.caseless(name).encode()).digest()[:8], "big", signed=True)
+
+
+def _reserved_by(record: ImageRecord) -> str | None:
+    """The output name that the run of a record chose, which no other locator may get; None: it is not clue's."""
+    for length in (0, *names.HASH_LENGTHS):
+        chosen = names.stem_text(record.locator, record.page, record.page_count, length)
+        if record.outputs.mask == f"{MASKS}/{chosen}.png":
+            return chosen if record.page_count == 1 else names.stem_text(record.locator, hash_length=length)
+    return None
+
+
+def _end_of_part(path: Path, start: int, end: int) -> int:
+    """The end of the line that is PART bytes from `start`."""
+    if start + PART >= end:
+        return end
+    with path.open("rb") as log:
+        log.seek(start + PART)
+        while (piece := log.readline(LONGEST_LINE)) and not piece.endswith(b"\n"):
+            pass
+        return min(log.tell(), end)
+
+
+def _validated_elsewhere(path: Path, end: int, *, with_keys: bool) -> Iterator[Part]:
+    setup = {"path": os.fspath(path.absolute()), "with_keys": with_keys}
+    with ExitStack() as stack:
+        children = [Child(WORKER, setup) for _ in range(min(cores(), _MOST))]
+        for child in children:
+            stack.callback(child.stop)
+            child.start()
+        for child in children:
+            child.ready(START_SECONDS)
+        start, turns, asked = 0, cycle(children), deque[tuple[Child, int]]()
+        while asked or start < end:
+            while start < end and len(asked) < _AHEAD * len(children):
+                child, after = next(turns), _end_of_part(path, start, end)
+                child.send({"start": start, "end": after}, seconds=_SECONDS)
+                asked.append((child, after))
+                start = after
+            child, after = asked.popleft()
+            reply = child.receive(_SECONDS)
+            with checked():
+                data = bytearray(whole(reply["size"], 2))
+            child.receive_into(memoryview(data), _SECONDS)
+            with checked():
+                part = _PART.validate_json(data, strict=True)
+                if part.end != after:
+                    raise ValueError("another part")
+            yield part
+
+
+def main() -> None:
+    """Answer on the standard streams: to a `start` and `end`, a header with the `size` of the part as JSON."""
+    requests, replies = standard_streams(silent=False)
+    setup = receive_header(requests)
+    if setup is None:
+        return
+    send_header(replies, {"ready": True})
+    replies.flush()
+    while (request := receive_header(requests)) is not None:
+        part = validated(Path(setup["path"]), request["start"], request["end"], with_keys=setup["with_keys"])
+        data = pydantic_core.to_json(part)
+        send_header(replies, {"size": len(data)})
+        replies.write(data)
+        replies.flush()
+
+
+if __name__ == "__main__":
+    main()

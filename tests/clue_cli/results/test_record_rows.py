@@ -1,0 +1,119 @@
+"""A large log is validated by other processes: what is read is the same, whatever becomes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clue_cli.evidence.sandbox.process import Child, ChildDied
+from clue_cli.results import record_rows
+from clue_cli.results.record_log import RecordLog
+from tests.clue_cli.results.made import failure, image
+
+LONG = 4000  # bytes; the records are shorter
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """1,000 records of two runs, among them a damaged line, one in bytes that are no text, and a torn one."""
+    path = tmp_path / "records.jsonl"
+    lines = []
+    for number in range(1000):
+        made = image if number % 7 else failure
+        locator = f"{number % 900} ä\u2028{'x' * (number % 50)}.jpg"
+        lines.append(made(locator, run_id=str(number // 900)).model_dump_json().encode())
+    lines[17] = b"{}"
+    lines[500] = b"\xff" + lines[500]
+    lines[900] = b'"' + b"y" * 100_000
+    path.write_bytes(b"\n".join(lines) + b"\n" + lines[3][:100])
+    return path
+
+
+def rows_of(log: RecordLog) -> tuple[list[tuple[object, ...]], ...]:
+    tables = ("SELECT * FROM line ORDER BY locator, page", "SELECT * FROM name ORDER BY key")
+    return tuple(log._index.execute(table).fetchall() for table in tables)
+
+
+def opened(path: Path, *, read_only: bool = True) -> tuple[object, ...]:
+    with RecordLog(path, read_only=read_only) as log:
+        return rows_of(log), log.damaged, log.torn, log.end
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Every log counts as large, and parts are small; the list gets an entry for each process that is started."""
+    started = list[bool]()
+    start = Child.start
+
+    def counted(child: Child) -> None:
+        started.append(True)
+        start(child)
+
+    monkeypatch.setattr(record_rows, "SMALL", 0)
+    monkeypatch.setattr(record_rows, "PART", 10_000)
+    monkeypatch.setattr(record_rows, "cores", lambda: 2)
+    monkeypatch.setattr(Child, "start", counted)
+    return started
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_processes_read_what_one_reads(
+    log: Path, read_only: bool, elsewhere: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = log.read_bytes()
+    found = opened(log, read_only=read_only)
+    assert elsewhere
+    log.write_bytes(before)
+    monkeypatch.setattr(record_rows, "SMALL", 1 << 40)
+    assert opened(log, read_only=read_only) == found
+    (lines, keys), damaged, torn, _ = found
+    assert (damaged, torn) == ([18, 501, 901], True)
+    assert len(lines) == 899 and bool(keys) is not read_only
+
+
+@pytest.mark.parametrize("answers", [0, 1, 5])
+def test_where_a_process_dies_the_rest_is_read_here(
+    log: Path, answers: int, elsewhere: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = iter(range(answers))
+    receive = Child.receive
+
+    def dies(child: Child, seconds: float | None = None) -> dict[str, object]:
+        reply = receive(child, seconds)
+        if "size" in reply and next(left, None) is None:
+            child.kill()
+            raise ChildDied("crashed (signal SIGKILL)")
+        return reply
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Child, "receive", dies)
+        found = opened(log)
+    assert elsewhere
+    monkeypatch.setattr(record_rows, "SMALL", 1 << 40)
+    assert opened(log) == found
+
+
+def test_nonsense_of_a_process_is_not_believed(
+    log: Path, elsewhere: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lies(child: Child, view: memoryview, seconds: float | None = None) -> None:
+        receive_into(child, view, seconds)
+        view[:10] = b"x" * 10
+
+    receive_into = Child.receive_into
+    with monkeypatch.context() as patch:
+        patch.setattr(Child, "receive_into", lies)
+        found = opened(log)
+    monkeypatch.setattr(record_rows, "SMALL", 1 << 40)
+    assert opened(log) == found
+
+
+def test_a_line_that_is_too_long_is_one_damaged_line(
+    log: Path, elsewhere: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clue_cli.results.log.LONGEST_LINE", LONG)
+    monkeypatch.setattr(record_rows, "LONGEST_LINE", LONG)
+    monkeypatch.setattr(record_rows, "SMALL", 1 << 40)
+    (lines, _), damaged, *_ = opened(log)
+    assert damaged == [18, 501, 901] and len(lines) == 899
