@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
-import pydantic_core
 from pydantic import TypeAdapter, ValidationError
 
 from clue_cli.evidence.sandbox.framing import receive_header, send_header, standard_streams
@@ -179,7 +178,7 @@ def main() -> None:
     replies.flush()
     while (request := receive_header(requests)) is not None:
         part = validated(Path(setup["path"]), request["start"], request["end"], with_keys=setup["with_keys"])
-        data = pydantic_core.to_json(part)
+        data = _PART.dump_json(part)
         send_header(replies, {"size": len(data)})
         replies.write(data)
         replies.flush()

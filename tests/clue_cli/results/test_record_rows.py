@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from clue_cli.evidence.sandbox.process import Child, ChildDied
-from clue_cli.results import record_rows
+from clue_cli.records import ImageRecord
+from clue_cli.results import names, record_rows
 from clue_cli.results.record_log import RecordLog
 from tests.clue_cli.results.made import failure, image
 
@@ -22,7 +23,11 @@ def log(tmp_path: Path) -> Path:
     for number in range(1000):
         made = image if number % 7 else failure
         locator = f"{number % 900} ä\u2028{'x' * (number % 50)}.jpg"
-        lines.append(made(locator, run_id=str(number // 900)).model_dump_json().encode())
+        record = made(locator, run_id=str(number // 900))
+        if isinstance(record, ImageRecord):
+            mask = f"masks/{names.stem_text(locator, record.page, record.page_count)}.png"
+            record = record.model_copy(update={"outputs": record.outputs.model_copy(update={"mask": mask})})
+        lines.append(record.model_dump_json().encode())
     lines[17] = b"{}"
     lines[500] = b"\xff" + lines[500]
     lines[900] = b'"' + b"y" * 100_000
