@@ -1,7 +1,7 @@
 """SD3's transformer, MM-DiT, with the names, shapes and arithmetic of diffusers.
 
-Written after diffusers (Apache-2.0), and equal to it bit for bit: `tests/model/branches/test_sd3_transformer.py`. Why it is here:
-`sd3_vae`.
+Written after diffusers (Apache-2.0), and equal to it bit for bit: `tests/model/branches/test_sd3_transformer.py`.
+Why it is here: `sd3_vae`.
 """
 
 from __future__ import annotations
@@ -28,11 +28,16 @@ class PatchEmbed(nn.Module):
         super().__init__()
         self.patch_size, self.side = spec.patch_size, spec.pos_embed_max_size
         self.proj = nn.Conv2d(in_channels, spec.width, spec.patch_size, stride=spec.patch_size)
+        self.register_buffer("pos_embed", self._positions(spec))
+
+    def _positions(self, spec: TransformerSpec) -> Tensor:
+        """1×side²×width. On the meta device nothing is computed: torch would load its compiler to do nothing."""
+        if torch.get_default_device().type == "meta":
+            return torch.empty(1, self.side**2, spec.width)
         cells = torch.arange(self.side, dtype=torch.float32) / (self.side / (spec.sample_size // spec.patch_size))
         across, down = torch.meshgrid(cells, cells, indexing="xy")
         half = spec.width // 2
-        positions = torch.cat([sinusoids(across, half), sinusoids(down, half)], 1)
-        self.register_buffer("pos_embed", positions.float()[None])
+        return torch.cat([sinusoids(across, half), sinusoids(down, half)], 1).float()[None]
 
     def forward(self, latent: Tensor) -> Tensor:
         """latent: B×C×h×w; raises ValueError if there is no position for so many cells."""

@@ -1,11 +1,13 @@
 """The encoder of SD3's autoencoder, with the names, shapes and arithmetic of diffusers.
 
-Written after diffusers (Apache-2.0), and equal to it bit for bit: `tests/model/branches/test_sd3_vae.py`. It is here because
-diffusers imports every model it has, transformers, peft and torch's compiler for this one: six seconds of processor
-time at the start of each scan.
+Written after diffusers (Apache-2.0), and equal to it bit for bit: `tests/model/branches/test_sd3_vae.py`. It is here
+because diffusers imports every model it has, transformers, peft and torch's compiler for this one: six seconds of
+processor time at the start of each scan.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -56,7 +58,7 @@ class DownEncoderBlock2D(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, layers: int, groups: int, *, halves: bool) -> None:
         super().__init__()
         widths = [in_channels] + [out_channels] * layers
-        self.resnets = nn.ModuleList(ResnetBlock2D(a, b, groups) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.resnets = nn.ModuleList(ResnetBlock2D(a, b, groups) for a, b in pairwise(widths))
         self.downsamplers = nn.ModuleList([Downsample2D(out_channels)]) if halves else None
 
     def forward(self, x: Tensor) -> Tensor:
