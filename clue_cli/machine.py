@@ -6,10 +6,11 @@ Linux says it in control groups; both versions are read, with all groups above, 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +19,26 @@ _MOUNT = Path("/sys/fs/cgroup")
 
 LIBRARIES = ("pillow", "numpy", "torch")
 """What decodes and computes: another version of one can change pixels and scores in their last digits."""
+
+
+@contextmanager
+def no_collection(*, keep: bool = False) -> Iterator[None]:
+    """Without garbage collection inside: for imports, whose many objects stay, and are searched in vain otherwise.
+
+    Measured with torch, 180,000 objects: a sixth of the import's processor time.
+
+    Args:
+        keep: exempt what is there at the end from all later collections.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if keep:
+            gc.freeze()
+        if enabled:
+            gc.enable()
 
 
 def library_versions() -> dict[str, str | None]:

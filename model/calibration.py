@@ -24,7 +24,6 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import betaincinv, expit
 
 from model.config import Between, Keyed, check, dotted
@@ -177,6 +176,8 @@ def fit_score(features: NDArray[np.float64], forged: NDArray[np.bool_], penalty:
         value = (share * (np.logaddexp(0, z) - forged * z)).sum() + 0.5 * float(ridge @ weights)
         return float(value), x.T @ (share * (expit(z) - forged)) + ridge
 
+    from scipy.optimize import minimize  # a second to import, which a scan does not need
+
     found = minimize(loss, np.zeros(x.shape[1]), jac=True, method="BFGS").x
     weights = found[:-1] / scale
     return (*(float(w) for w in weights), float(found[-1] - weights @ centre))
@@ -198,6 +199,8 @@ def fit_logistic(scores: NDArray[np.float64], forged: NDArray[np.bool_]) -> tupl
         # log(1 + e^z) - target·z, and a breath of regularization for classes that are perfectly apart
         value = np.logaddexp(0, z).mean() - (target * z).mean() + 5e-4 * float(weights @ weights)
         return float(value), features.T @ (expit(z) - target) / len(z) + 1e-3 * weights
+
+    from scipy.optimize import minimize
 
     found = minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS")
     return float(found.x[0]), float(found.x[1])

@@ -11,16 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import nn
 
 from model import registry
 from model.branches.sam_network import build_encoder
-from model.branches.sd3_network import build_autoencoder, build_transformer
+from model.branches.sd3_network import build_autoencoder
 from model.branches.sd3_prompt import Prompt, write_prompt
 from model.calibration import Calibration
 from model.clue import adapt
-from model.preset import Preset
+from model.preset import Preset, TransformerSpec
 from model.presets.sd3_medium import SD3_MEDIUM
 from model.presets.sd35_medium import SD35_MEDIUM
 from model.storage import examine, save, with_bases
@@ -61,11 +62,30 @@ SMALL = replace(
 """The paper's model with everything it has, small enough for a test. SD3.5's dual attention is in its first block."""
 
 
+def theirs(spec: TransformerSpec, latent_channels: int = 16) -> SD3Transformer2DModel:
+    """diffusers' own transformer at the size of the spec."""
+    return SD3Transformer2DModel(
+        sample_size=spec.sample_size,
+        patch_size=spec.patch_size,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        num_layers=spec.num_layers,
+        attention_head_dim=spec.attention_head_dim,
+        num_attention_heads=spec.num_attention_heads,
+        joint_attention_dim=spec.joint_attention_dim,
+        caption_projection_dim=spec.width,
+        pooled_projection_dim=spec.pooled_projection_dim,
+        pos_embed_max_size=spec.pos_embed_max_size,
+        dual_attention_layers=spec.dual_attention_layers,
+        qk_norm=spec.qk_norm,
+    )
+
+
 def write_sd3(folder: Path, preset: Preset = SMALL, shard_size: str = "10GB") -> Path:
     """A diffusers folder without text encoders, random weights, the same every time."""
     torch.manual_seed(0)
     vae = build_autoencoder(preset.vae)
-    transformer = build_transformer(preset.transformer, preset.vae.latent_channels)
+    transformer = theirs(preset.transformer, preset.vae.latent_channels)
     transformer.save_pretrained(folder / "transformer", max_shard_size=shard_size)
     vae.save_pretrained(folder / "vae")
     FlowMatchEulerDiscreteScheduler(shift=3.0).save_pretrained(folder / "scheduler")

@@ -414,9 +414,12 @@ def _execute(
     json_lines: bool,
     stop: threading.Event,
 ) -> RunRecord:
+    from clue_cli.machine import no_collection
+
     # Heavy: only here, so that `clue --help` answers at once.
-    from clue_cli.progress import ShownReporter
-    from clue_cli.scan.pipeline import scan as run_pipeline
+    with no_collection(keep=True):
+        from clue_cli.progress import ShownReporter
+        from clue_cli.scan.pipeline import scan as run_pipeline
 
     with ShownReporter(quiet=quiet, write_result=_StdoutLines() if json_lines else None) as reporter:
         return run_pipeline(paths, out, options, reporter, stop)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clue_cli.errors import UsageError, WeightsError
+from clue_cli.machine import no_collection
 from clue_cli.networks import NetworkOptions
 from clue_cli.networks.synthetic import SecondQuestion
 from model.checkpoint import Checkpoint, CheckpointError
@@ -96,11 +97,12 @@ def load_predictor(checkpoint: Checkpoint, device: str, dtype: torch.dtype, opti
         WeightsError: the weights are damaged.
         UsageError: the device has not the memory for them.
     """
-    import torch
+    with no_collection():
+        import torch
 
-    from model.device import compile_network, ran_out_of_memory
-    from model.predictor import Predictor
-    from model.storage import load
+        from model.device import compile_network, ran_out_of_memory
+        from model.predictor import Predictor
+        from model.storage import load
 
     # Convolutions in TensorFloat-32, torch's default on a GPU, are no float32.
     torch.backends.cudnn.allow_tf32 = False
@@ -112,7 +114,8 @@ def load_predictor(checkpoint: Checkpoint, device: str, dtype: torch.dtype, opti
     # One tile at a time on the CPU: larger batches are no faster there, and would change the last bits of a mask.
     batch = 1 if device == "cpu" else options.batch or 4
     try:
-        model = load(checkpoint, device, dtype)
+        with no_collection():
+            model = load(checkpoint, device, dtype)
         if options.compile is not None:
             compile_network(model, options.compile.value)
         return Predictor(model, batch)

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from segment_anything.modeling.image_encoder import Attention, ImageEncoderViT
 from torch import Tensor, nn
 
 from model import tensor_files
 from model.branches.network import BranchNetwork, Files, FusedQKV
+from model.branches.submodule import submodule
 from model.preset import LoraSpec, Preset, SamSpec, SvdSpec
 from model.registry import Base, BasesError
+
+if TYPE_CHECKING:
+    from segment_anything.modeling.image_encoder import Attention, ImageEncoderViT
 
 PREFIX = "image_encoder."
 """What segment_anything puts before the names of the encoder's tensors."""
@@ -32,7 +36,8 @@ def build_encoder(spec: SamSpec, in_chans: int) -> ImageEncoderViT:
 
     On pixels it has `SamAttention`; the small windows on the early view stay as they are.
     """
-    encoder = ImageEncoderViT(
+    made = submodule("segment_anything.modeling.image_encoder").ImageEncoderViT
+    encoder: ImageEncoderViT = made(
         img_size=spec.img_size,
         patch_size=spec.patch_size,
         in_chans=in_chans,

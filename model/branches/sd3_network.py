@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -21,10 +19,15 @@ from model import tensor_files
 from model.branches.network import BranchNetwork, Files, Prompts
 from model.branches.sd3 import DECODER
 from model.branches.sd3_prompt import read_prompt
+from model.branches.sd3_transformer import SD3Transformer
+from model.branches.sd3_vae import VaeEncoder
 from model.forensic_view import high_pass, luma
 from model.preset import NoiseSpec, Preset, TransformerSpec, VaeSpec
 from model.rectified_flow import add_noise, noise_levels
 from model.registry import Base, BasesError, read_json, shards
+
+if TYPE_CHECKING:
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 CLASSES = {
     "transformer": "SD3Transformer2DModel",
@@ -37,7 +40,9 @@ OURS = {"feature_blocks", "prompt_tokens", "learned_prompt", "pixel_unshuffle", 
 
 
 def build_autoencoder(spec: VaeSpec) -> AutoencoderKL:
-    """AutoencoderKL as SD3 configures it, at the size of the spec."""
+    """AutoencoderKL as SD3 configures it, at the size of the spec, with its decoder: diffusers' own."""
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL  # six seconds to import
+
     blocks = len(spec.block_out_channels)
     folded = 3 * spec.pixel_unshuffle**2
     vae: AutoencoderKL = AutoencoderKL(
@@ -58,31 +63,14 @@ def build_autoencoder(spec: VaeSpec) -> AutoencoderKL:
     return vae
 
 
-def build_vae(spec: VaeSpec) -> AutoencoderKL:
+def build_vae(spec: VaeSpec) -> VaeEncoder:
     """The same without its decoder, which `model.synthetic.autoencoder` alone needs."""
-    vae = build_autoencoder(spec)
-    vae.decoder = nn.Identity()  # type: ignore[assignment]
-    return vae
+    return VaeEncoder(spec)
 
 
-def build_transformer(spec: TransformerSpec, latent_channels: int) -> SD3Transformer2DModel:
+def build_transformer(spec: TransformerSpec, latent_channels: int) -> SD3Transformer:
     """SD3Transformer2DModel as SD3 configures it, at the size of the spec."""
-    model: SD3Transformer2DModel = SD3Transformer2DModel(
-        sample_size=spec.sample_size,
-        patch_size=spec.patch_size,
-        in_channels=latent_channels,
-        out_channels=latent_channels,
-        num_layers=spec.num_layers,
-        attention_head_dim=spec.attention_head_dim,
-        num_attention_heads=spec.num_attention_heads,
-        joint_attention_dim=spec.joint_attention_dim,
-        caption_projection_dim=spec.width,
-        pooled_projection_dim=spec.pooled_projection_dim,
-        pos_embed_max_size=spec.pos_embed_max_size,
-        dual_attention_layers=spec.dual_attention_layers,
-        qk_norm=spec.qk_norm,
-    )
-    return model
+    return SD3Transformer(spec, latent_channels)
 
 
 class SD3Network(BranchNetwork):
@@ -153,7 +141,7 @@ class SD3Network(BranchNetwork):
         tapped = []
         for index, block in enumerate(model.transformer_blocks[: max(self.spec.feature_blocks) + 1]):
             if torch.is_grad_enabled() and model.gradient_checkpointing:
-                context, hidden = checkpoint(block, hidden, context, temb, None, use_reentrant=False)
+                context, hidden = checkpoint(block, hidden, context, temb, use_reentrant=False)
             else:
                 context, hidden = block(hidden_states=hidden, encoder_hidden_states=context, temb=temb)
             if index in self.spec.feature_blocks:

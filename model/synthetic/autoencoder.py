@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -17,6 +17,9 @@ from model.branches.sd3_network import build_autoencoder
 from model.predictor import Tile, padded, starts, weights
 from model.preset import NoiseSpec, TileSpec, VaeSpec
 from model.rectified_flow import add_noise
+
+if TYPE_CHECKING:
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 Change = Callable[[Tensor, Tile], Tensor]
 """What is done to the latent of a tile, 1×C×h×w, between encoder and decoder."""
@@ -133,7 +136,7 @@ class Denoiser:
     """SD3's transformer with the empty prompt, one step from a noise level to the clean latent.
 
     Args:
-        transformer: SD3Transformer2DModel in evaluation mode.
+        transformer: `SD3Transformer` in evaluation mode.
         prompt: 1×N×D, embeddings of the empty prompt.
         pooled: 1×P, its pooled embedding.
     """
@@ -157,8 +160,7 @@ class Denoiser:
             timestep=torch.full((count,), 1000 * level, dtype=torch.float32, device=z.device),
             encoder_hidden_states=self.prompt.expand(count, -1, -1),
             pooled_projections=self.pooled.expand(count, -1),
-            return_dict=False,
-        )[0]
+        )
         return output.float()
 
     def denoised(self, z0: Tensor, noise: Tensor, level: float) -> Tensor:
