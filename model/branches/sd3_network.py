@@ -21,6 +21,7 @@ from model import tensor_files
 from model.branches.network import BranchNetwork, Files, Prompts
 from model.branches.sd3 import DECODER
 from model.branches.sd3_prompt import read_prompt
+from model.branches.vae_encoder import VaeEncoder
 from model.forensic_view import high_pass, luma
 from model.preset import NoiseSpec, Preset, TransformerSpec, VaeSpec
 from model.rectified_flow import add_noise, noise_levels
@@ -59,8 +60,9 @@ def build_autoencoder(spec: VaeSpec) -> AutoencoderKL:
 
 
 def build_vae(spec: VaeSpec) -> AutoencoderKL:
-    """The same without its decoder, which `model.synthetic.autoencoder` alone needs."""
+    """The same with our encoder's forward, and without the decoder, which `model.synthetic.autoencoder` alone needs."""
     vae = build_autoencoder(spec)
+    vae.encoder = VaeEncoder(vae.encoder)  # type: ignore[assignment]
     vae.decoder = nn.Identity()  # type: ignore[assignment]
     return vae
 
