@@ -20,7 +20,7 @@ from model.branches.network import BranchNetwork, Files, Prompts
 from model.branches.sd3 import DECODER
 from model.branches.sd3_prompt import read_prompt
 from model.branches.sd3_transformer import SD3Transformer
-from model.branches.sd3_vae import VaeEncoder
+from model.branches.vae_encoder import EncoderAlone
 from model.forensic_view import high_pass, luma
 from model.preset import NoiseSpec, Preset, TransformerSpec, VaeSpec
 from model.rectified_flow import add_noise, noise_levels
@@ -63,9 +63,9 @@ def build_autoencoder(spec: VaeSpec) -> AutoencoderKL:
     return vae
 
 
-def build_vae(spec: VaeSpec) -> VaeEncoder:
+def build_vae(spec: VaeSpec) -> EncoderAlone:
     """The same without its decoder, which `model.synthetic.autoencoder` alone needs."""
-    return VaeEncoder(spec)
+    return EncoderAlone(spec)
 
 
 def build_transformer(spec: TransformerSpec, latent_channels: int) -> SD3Transformer:
