@@ -105,21 +105,47 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
 def linear(layer: nn.Module, x: Tensor, gelu: Gelu | None = None) -> Tensor:
     """A linear layer, with or without adapters, and the activation behind it."""
     if plain(layer):
-        return product(x, cast(Tensor, layer.weight), cast(Tensor, layer.bias), gelu)
+        return product(layer, "weight", x, cast(Tensor, layer.weight), cast(Tensor, layer.bias), gelu)
     y: Tensor = layer(x)
     return y if gelu is None else F.gelu(y, approximate=gelu)
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor, gelu: Gelu | None = None) -> Tensor:
-    """x·Wᵀ + b, and the activation: …×in → …×out. On a CPU, oneDNN adds and activates while it writes."""
-    if x.device.type == "cpu" and (gelu or x.dtype == torch.bfloat16) and not torch.compiler.is_compiling():
-        if _onednn_serves(x.dtype):
-            return _onednn(x, weight, bias, gelu)
-    y = F.linear(x, weight, bias)
-    return y if gelu is None else F.gelu(y, approximate=gelu)
+def product(
+    owner: nn.Module, key: str, x: Tensor, weight: Tensor, bias: Tensor | None, gelu: Gelu | None = None
+) -> Tensor:
+    """x·Wᵀ + b, and the activation: …×in → …×out.
+
+    On a CPU oneDNN adds and activates while it writes, and small weights are packed for it once. As they are, each call
+    packs them again, which takes a third of the time of the products of `mini`.
+
+    Args:
+        owner: keeps the packed weight, see `constant`.
+        key: names the weight among the owner's.
+        x: the input.
+        weight: out×in.
+        bias: out.
+        gelu: the activation.
+    """
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or not _onednn_serves(x.dtype):
+        y = F.linear(x, weight, bias)
+        return y if gelu is None else F.gelu(y, approximate=gelu)
+    if weight.numel() <= PACKED:
+        weight = constant(owner, ("packed", key), (weight,), lambda: _pack(weight))
+    return _onednn(x, weight, bias, gelu)
 
 
-def _onednn(x: Tensor, weight: Tensor, bias: Tensor, gelu: Gelu | None) -> Tensor:
+PACKED = 1 << 20
+"""Numbers in a weight of which a packed copy is kept: below the weights of SD3 and SAM as published."""
+_ROWS = 1024
+"""For which oneDNN packs. Any number of rows can be multiplied then."""
+
+
+def _pack(weight: Tensor) -> Tensor:
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), _ROWS)
+    return packed
+
+
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: Gelu | None) -> Tensor:
     y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu" if gelu else "none", [], gelu or "")
     return y
 
@@ -132,8 +158,8 @@ def _onednn_serves(dtype: torch.dtype) -> bool:
         bias = torch.linspace(-1, 1, 8).to(dtype)
         close = 1e-5 if dtype == torch.float32 else 5e-2
         try:
-            for gelu in ("none", "tanh"):
-                ours = _onednn(x, weight.to(dtype), bias, gelu)
+            for gelu in cast(tuple[Gelu, ...], ("none", "tanh")):
+                ours = _onednn(x, _pack(weight.to(dtype)), bias, gelu)
                 theirs = F.gelu(F.linear(x, weight.to(dtype), bias), approximate=gelu)
                 if not torch.allclose(ours, theirs, rtol=close, atol=close):
                     return False

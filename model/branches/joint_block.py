@@ -74,7 +74,7 @@ class JointBlock(JointTransformerBlock):  # type: ignore[misc]
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate, *second = constants.image.modulation
         normed = _normed(self.norm1.norm, image)
         of_prompt = _normed(self.norm1_context.norm, prompt)
-        of_prompt = torch.addcmul(constants.prompt.modulation[0], of_prompt, constants.prompt.modulation[1])
+        of_prompt = _modulated(of_prompt, *constants.prompt.modulation[:2])
         count, attn = image.shape[1], self.attn
         mixed = _attended(
             torch.cat(
@@ -85,17 +85,17 @@ class JointBlock(JointTransformerBlock):  # type: ignore[misc]
                 1,
             )
         )
-        image = torch.addcmul(image, gate, linear(attn.to_out[0], mixed[:, :count]))
+        image = _added(image, gate, linear(attn.to_out[0], mixed[:, :count]))
         if second:
             qkv = _qkv(
                 self.attn2, torch.addcmul(second[0], normed, second[1]), constants.image.qkv2, IMAGE, "norm_q", "norm_k"
             )
-            image = torch.addcmul(image, second[2], linear(self.attn2.to_out[0], _attended(qkv)))
+            image = _added(image, second[2], linear(self.attn2.to_out[0], _attended(qkv)))
         image = _fed(self.norm2, self.ff, image, mlp_shift, mlp_scale, mlp_gate)
         if self.context_pre_only:
             return None, image
         _, _, gate, mlp_shift, mlp_scale, mlp_gate = constants.prompt.modulation
-        prompt = torch.addcmul(prompt, gate, linear(attn.to_add_out, mixed[:, count:]))
+        prompt = _added(prompt, gate, linear(attn.to_add_out, mixed[:, count:]))
         return _fed(self.norm2_context, self.ff_context, prompt, mlp_shift, mlp_scale, mlp_gate), image
 
 
@@ -105,8 +105,18 @@ def _normed(norm: nn.LayerNorm, x: Tensor) -> Tensor:
 
 def _fed(norm: nn.LayerNorm, ff: nn.Module, x: Tensor, shift: Tensor, scale: Tensor, gate: Tensor) -> Tensor:
     first, last = cast(nn.ModuleList, ff.net)[0], cast(nn.ModuleList, ff.net)[2]
-    inner = linear(first.proj, torch.addcmul(shift, _normed(norm, x), scale), first.approximate)
-    return torch.addcmul(x, gate, linear(last, inner))
+    inner = linear(first.proj, _modulated(_normed(norm, x), shift, scale), first.approximate)
+    return _added(x, gate, linear(last, inner))
+
+
+def _modulated(normed: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """`normed` may be overwritten."""
+    return torch.addcmul(shift, normed, scale, out=None if torch.compiler.is_compiling() else normed)
+
+
+def _added(x: Tensor, gate: Tensor, y: Tensor) -> Tensor:
+    """`y` may be overwritten, `x` not: a tapped block's output is somebody else's."""
+    return torch.addcmul(x, gate, y, out=None if torch.compiler.is_compiling() else y)
 
 
 def _qkv(
@@ -114,7 +124,7 @@ def _qkv(
 ) -> Tensor:
     """B×N×3×heads×d."""
     if fused is not None:
-        qkv = product(x, *fused)
+        qkv = product(attn, layers[0], x, *fused)
     else:
         qkv = torch.cat([getattr(attn, layer)(x) for layer in layers], -1)
     qkv = qkv.unflatten(-1, (3, attn.heads, -1))

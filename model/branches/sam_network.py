@@ -7,12 +7,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from segment_anything.modeling.image_encoder import Attention, ImageEncoderViT
 from torch import Tensor, nn
 
 from model import tensor_files
-from model.branches.inference import inferring
+from model.branches.inference import inferring, product
 from model.branches.network import BranchNetwork, Files, FusedQKV
 from model.branches.sam_block import SamAttention, SamBlock, encode_in_windows
 from model.preset import LoraSpec, Preset, SamSpec, SvdSpec
@@ -149,7 +148,7 @@ def encode(encoder: ImageEncoderViT, x: Tensor) -> Tensor:
     """The encoder's forward with its absolute positions cropped: B×3×H×W → B×out_chans×H/patch×W/patch."""
     projection = encoder.patch_embed.proj
     if projection.kernel_size == (1, 1) and inferring(encoder, x):
-        cells = F.linear(x.permute(0, 2, 3, 1), projection.weight.flatten(1), projection.bias)
+        cells = product(projection, "weight", x.permute(0, 2, 3, 1), projection.weight.flatten(1), projection.bias)
     else:
         cells = encoder.patch_embed(x)  # B×h×w×C
     if encoder.pos_embed is not None:
