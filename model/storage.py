@@ -75,7 +75,7 @@ def load(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> CLUE:
     except BasesError as error:
         raise CheckpointError(str(error)) from error
     place_constants(model, device)
-    return model.eval()
+    return _arranged(model)
 
 
 def save(
@@ -244,6 +244,12 @@ def _load_adapter(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> CL
                 network.take_prompt(checkpoint.prompt, device, dtype)
     except BasesError as error:
         raise CheckpointError(str(error)) from error
+    return _arranged(model)
+
+
+def _arranged(model: CLUE) -> CLUE:
+    for network in model.networks.values():
+        network.arrange()
     return model.eval()
 
 

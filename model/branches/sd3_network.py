@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from model import tensor_files
+from model.branches.inference import constant, forget, inferring, tensors_of
+from model.branches.joint_block import Constants, JointBlock, arrange, block_constants, sources
 from model.branches.network import BranchNetwork, Files, Prompts
 from model.branches.sd3 import DECODER
 from model.branches.sd3_prompt import read_prompt
@@ -70,7 +72,7 @@ def build_vae(spec: VaeSpec) -> EncoderAlone:
 
 def build_transformer(spec: TransformerSpec, latent_channels: int) -> SD3Transformer:
     """SD3Transformer2DModel as SD3 configures it, at the size of the spec."""
-    return SD3Transformer(spec, latent_channels)
+    return SD3Transformer(spec, latent_channels, JointBlock)
 
 
 class SD3Network(BranchNetwork):
@@ -116,10 +118,17 @@ class SD3Network(BranchNetwork):
         batch, _, height, width = z0.shape
         # All levels of a tile in one batch: (L·B)×16×h×w. Only the transformer runs once per level.
         noisy = torch.cat([add_noise(z0, noise.to(z0), level, self.noise) for level in levels])
-        # Filled on the device: a tensor made of a list is copied there, and the copy waits for all that came before.
-        timestep = (
-            torch.cat([torch.full((batch,), level, dtype=torch.float32, device=x.device) for level in levels]) * 1000.0
-        )
+
+        def timesteps() -> Tensor:
+            # Filled on the device: a tensor made of a list is copied there, and the copy waits for all that came before.
+            filled = [torch.full((batch,), level, dtype=torch.float32, device=x.device) for level in levels]
+            return torch.cat(filled) * 1000.0
+
+        if inferring(self, noisy):  # tensors of inference mode do not count their changes
+            made = torch.inference_mode(False)(timesteps)
+            timestep = constant(self, ("timestep", batch, x.device), (), made)
+        else:
+            timestep = timesteps()
         given = () if prompts is None else tuple(one.repeat(len(levels), *[1] * (one.ndim - 1)) for one in prompts)
         tapped = self.tokens(noisy, timestep, *given)
         rows, columns = height // self.spec.patch_size, width // self.spec.patch_size
@@ -131,6 +140,8 @@ class SD3Network(BranchNetwork):
         self, latent: Tensor, timestep: Tensor, prompt: Tensor | None = None, pooled: Tensor | None = None
     ) -> list[Tensor]:
         """Image tokens after each of `feature_blocks`: a list of B×N×width. No later block is computed."""
+        if inferring(self, latent):
+            return self._tokens_from_constants(latent, timestep, prompt, pooled)
         model = self.transformer
         count = latent.shape[0]
         prompt = self.prompt.expand(count, -1, -1) if prompt is None else prompt
@@ -147,6 +158,44 @@ class SD3Network(BranchNetwork):
             if index in self.spec.feature_blocks:
                 tapped.append(hidden)
         return tapped
+
+    def _tokens_from_constants(
+        self, latent: Tensor, timestep: Tensor, prompt: Tensor | None, pooled: Tensor | None
+    ) -> list[Tensor]:
+        model, count = self.transformer, latent.shape[0]
+        blocks = [cast(JointBlock, one) for one in model.transformer_blocks[: max(self.spec.feature_blocks) + 1]]
+
+        def compute() -> tuple[Tensor, list[Constants]]:
+            texts = self.prompt if prompt is None else prompt
+            vectors = (self.pooled if pooled is None else pooled).expand(count, -1)
+            context = model.context_embedder(texts.to(latent.dtype)).expand(count, -1, -1).contiguous()
+            temb = model.time_text_embed(timestep, vectors.to(latent.dtype))
+            return context, [block_constants(block, temb) for block in blocks]
+
+        if prompt is None and pooled is None and not timestep.is_inference():  # whose changes nobody counts
+            known = [timestep, self.prompt, self.pooled, *tensors_of(model.time_text_embed, model.context_embedder)]
+            known += [tensor for block in blocks for tensor in sources(block)]
+            context, constants = constant(self, ("blocks", count, latent.dtype), known, compute)
+        else:
+            context, constants = compute()
+        hidden = model.pos_embed(latent).contiguous()
+        tapped = []
+        for index, (block, own) in enumerate(zip(blocks, constants, strict=True)):
+            context, hidden = block(hidden, context, None, constants=own)
+            if index in self.spec.feature_blocks:
+                tapped.append(hidden)
+        return tapped
+
+    def train(self, mode: bool = True) -> Self:
+        """Weights that learn have no constants."""
+        if mode:
+            forget(self)
+        return super().train(mode)
+
+    def arrange(self) -> None:
+        """q, k and v of each attention."""
+        for block in self.transformer.transformer_blocks:
+            arrange(block)
 
     def blocks(self) -> list[nn.Module]:
         """The VAE's encoder, and the joint blocks."""

@@ -299,18 +299,25 @@ class JointTransformerBlock(nn.Module):
 class SD3Transformer(nn.Module):
     """MM-DiT: noisy latent, timestep and prompt → the velocity noise - z0.
 
+    Args:
+        spec: of the sizes.
+        latent_channels: of the latent.
+        block: the class of the blocks.
+
     Attributes:
         gradient_checkpointing: for `SD3Network.tokens`, which runs the blocks.
     """
 
-    def __init__(self, spec: TransformerSpec, latent_channels: int) -> None:
+    def __init__(
+        self, spec: TransformerSpec, latent_channels: int, block: type[JointTransformerBlock] = JointTransformerBlock
+    ) -> None:
         super().__init__()
         width = spec.width
         self.patch_size = spec.patch_size
         self.pos_embed = PatchEmbed(spec, latent_channels)
         self.time_text_embed = TimeTextEmbedding(width, spec.pooled_projection_dim)
         self.context_embedder = nn.Linear(spec.joint_attention_dim, width)
-        self.transformer_blocks = nn.ModuleList(JointTransformerBlock(spec, index) for index in range(spec.num_layers))
+        self.transformer_blocks = nn.ModuleList(block(spec, index) for index in range(spec.num_layers))
         self.norm_out = AdaLayerNormContinuous(width)
         self.proj_out = nn.Linear(width, spec.patch_size**2 * latent_channels)
         self.gradient_checkpointing = False
