@@ -36,7 +36,8 @@ class ResnetBlock2D(nn.Module):
         if self.conv_shortcut is not None:
             # In a training, the gradient gets the strides that distributed training expects.
             x = self.conv_shortcut(x.contiguous() if self.training else x)
-        return x + hidden
+        summed: Tensor = x + hidden
+        return summed
 
 
 class Downsample2D(nn.Module):
@@ -87,7 +88,7 @@ class SpatialAttention(nn.Module):
         batch, channels, height, width = x.shape
         cells = self.group_norm(x.view(batch, channels, height * width)).transpose(1, 2)  # B×h·w×C
         q, k, v = (to(cells)[:, None] for to in (self.to_q, self.to_k, self.to_v))
-        attended = self.to_out[0](F.scaled_dot_product_attention(q, k, v)[:, 0])
+        attended: Tensor = self.to_out[0](F.scaled_dot_product_attention(q, k, v)[:, 0])
         return attended.transpose(-1, -2).reshape(x.shape) + x
 
 
