@@ -6,7 +6,7 @@
     memory   a very large photograph: peak memory above that of a run on one small image
     start    processor seconds, user and system, of clue and its decoders before the first picture: those of a run over
              one small JPEG, less what each of sixteen costs more
-    parts    processor seconds by part (scan_parts.py), of small JPEGs and of a photograph of 12 megapixels
+    parts    processor seconds by part (scan_parts.py), of small JPEGs and of the first of --megapixels
 
 The evidence is made from the photographs of `clue sample`: random crops with a little noise, so that no two are
 equal. Times are given twice: `seconds` as run.json states them, and `wall`, which adds the start of the interpreter.
@@ -54,7 +54,6 @@ from clue_cli.errors import ExitCode
 from clue_cli.sample import pictures
 
 SMALL = (384, 256)  # width, height: the size of CASIA's images, the usual test set of the field
-PHOTOGRAPH = 12.0  # megapixels of the photograph that is measured by parts, and against another tree
 PATCH = 240  # side in pixels of the patches of a large photograph
 NOISE = 3  # largest change of a grey level: no two crops have the same bytes, and none is free of noise
 SAMPLES_A_SECOND = 10  # of the memory
@@ -281,7 +280,7 @@ class Bench:
 
     def parts(self) -> Iterator[tuple[Figure, list[Run]]]:
         """Prints the seconds by part; there is no target for them. The least of several runs, part by part."""
-        large, size = self.photograph(PHOTOGRAPH, seed=10)
+        large, size = self.photograph(self.options.megapixels[0], seed=10)
         folder = self.small("folder", self.options.images, seed=1)
         for name, count, unit in ((folder, self.options.images, "image"), (large, size, "megapixel")):
             seconds = [self._by_part(name, f"{name}-parts-{number}") for number in range(self.options.repeats)]
@@ -310,13 +309,16 @@ class Bench:
         return self.small("small", 1, seed=3), self.small("several", 1 + MORE, seed=5)
 
     def of(self, against: Path) -> Bench:
-        """The same, with the clue of another checkout, a folder, or of another Python, its executable."""
+        """The same, with the clue of another checkout, a folder, or of another Python, its executable.
+
+        `-P`: the current folder, which may be this checkout, is not where its modules are looked for.
+        """
         environment = self.environment
         if against.is_dir():
             environment, python = environment | {"PYTHONPATH": str(against.resolve())}, sys.executable
         else:
             python = str(against)
-        return Bench([python, "-m", "clue_cli"], self.work, self.options, environment)
+        return Bench([python, "-P", "-m", "clue_cli"], self.work, self.options, environment)
 
     def start_of(self, one: Run, several: Run) -> float:
         """Processor seconds before the first picture, of runs over one picture and over `MORE` more."""
@@ -359,7 +361,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     beside = Path(sys.executable).with_name("clue")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=USUAL, help="what to measure")
     parser.add_argument("--images", type=int, default=200, help="images of the part folder")
-    parser.add_argument("--megapixels", type=float, nargs="+", default=[12.0, 24.0], help="sizes of the part large")
+    parser.add_argument("--megapixels", type=float, nargs="+", default=[12.0, 24.0], help="sizes of photographs")
     parser.add_argument("--resume-files", type=int, default=2000, help="files of the part resume")
     parser.add_argument("--memory-megapixels", type=float, default=100.0, help="size of the part memory")
     parser.add_argument("--cores", type=int, help="limit all runs to this many cores")

@@ -14,8 +14,6 @@ from rich.console import Console
 from rich.table import Table
 
 Pairs = list[tuple[float, float]]
-PHOTOGRAPH = 12.0
-"""Megapixels of the large photograph."""
 
 
 def compared(bench: Any, against: Any) -> Iterator[tuple[str, Pairs]]:
@@ -34,7 +32,7 @@ def compared(bench: Any, against: Any) -> Iterator[tuple[str, Pairs]]:
     images = turns(bench.small("folder", bench.options.images, 1))
     yield "images a second", each(images, lambda run: run.images / run.seconds)
     yield "images a processor second", each(images, lambda run: run.images / run.processor)
-    name, size = bench.photograph(PHOTOGRAPH, seed=10)
+    name, size = bench.photograph(bench.options.megapixels[0], seed=10)
     photographs = turns(name)
     yield "megapixels a second", each(photographs, lambda run: size / run.seconds)
     yield "megapixels a processor second", each(photographs, lambda run: size / run.processor)
