@@ -61,13 +61,13 @@ def test_measures_every_part_and_writes_it_down(tmp_path: Path, clue: Path, caps
 
 
 def test_the_start_is_what_no_picture_adds(tmp_path: Path, clue: Path) -> None:
-    """Of a stand-in that burns .3 s, and .02 s for each picture."""
-    burn = "import time\nuntil = time.process_time() + 0.3 + 0.02 * images\nwhile time.process_time() < until: pass\n"
+    """Of a stand-in that burns .2 s, and .01 s for each picture."""
+    burn = "import time\nuntil = time.process_time() + 0.2 + 0.01 * images\nwhile time.process_time() < until: pass\n"
     clue.write_text(clue.read_text() + burn)
     _, document = _main(tmp_path, clue, "--parts", "start", "--repeats", "2")
     (figure,) = document["figures"]
     assert figure["name"] == "processor seconds"
-    assert 0.28 < figure["value"] < 1
+    assert 0.18 < figure["value"] < 1
     assert len(document["runs"][f"start: {figure['what']}"]) == 4
 
 
@@ -105,7 +105,7 @@ def test_growth_is_drawn_with_the_line_of_proportionality(
 
 
 def test_without_bfloat16_means_float32_and_other_settings_of_the_libraries(tmp_path: Path, clue: Path) -> None:
-    seen = 'import os\nassert os.environ["ONEDNN_MAX_CPU_ISA"] and options == ["--dtype", "float32"], options\n'
+    seen = 'import os\nassert os.environ["ONEDNN_MAX_CPU_ISA"] and options[1:] == ["--dtype", "float32"], options\n'
     clue.write_text(clue.read_text() + seen)
     assert _main(tmp_path, clue, "--parts", "folder", "--without-bfloat16")[0] == 0
     assert BENCH["arguments"](["--without-bfloat16", "--", "--dtype", "bfloat16"]).scan_options == [
