@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil, floor, log10
 from xml.sax.saxutils import escape, quoteattr
 
 from clue_cli.eval.results import Outcome, Results
@@ -152,7 +153,7 @@ def short(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A line through points; both coordinates from 0 to 1."""
+    """A line through points; both coordinates from 0 to 1, or positive in a `log_chart`."""
 
     name: str
     points: Sequence[Point]
@@ -173,18 +174,44 @@ def curve_chart(title: str, x_label: str, y_label: str, curves: Sequence[Curve],
     Args:
         diagonal: draw the line of chance, or of perfect calibration.
     """
-    body = [_axes(title, x_label, y_label, [(value / 5, f"{value / 5:g}") for value in range(6)])]
+    body = [_axes(title, x_label, y_label, FIFTHS)]
     if diagonal:
         (x0, y0), (x1, y1) = _place(0, 0), _place(1, 1)
         body.append(
             f'<line x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}" stroke="#aaa" stroke-dasharray="3 3"/>'
         )
+    return _chart("".join(body), title, curves)
+
+
+def _chart(axes: str, title: str, curves: Sequence[Curve]) -> str:
+    body = [axes]
     for number, curve in enumerate(curves):
         places = [_place(x, y) for x, y in curve.points]
         body.append(_line(number, places))
         if curve.marked or len(places) == 1:
             body += [_dot(number, x, y) for x, y in places]
     return _svg(title, body, [curve.name for curve in curves])
+
+
+def log_chart(title: str, x_label: str, y_label: str, curves: Sequence[Curve]) -> str:
+    """Curves through positive values, both axes logarithmic over whole decades."""
+    (x0, x1, x_ticks), (y0, y1, y_ticks) = (
+        _decades([point[axis] for curve in curves for point in curve.points]) for axis in (0, 1)
+    )
+    scaled = [
+        replace(curve, points=[((log10(x) - x0) / (x1 - x0), (log10(y) - y0) / (y1 - y0)) for x, y in curve.points])
+        for curve in curves
+    ]
+    return _chart(_axes(title, x_label, y_label, x_ticks, y_ticks), title, scaled)
+
+
+def _decades(values: Sequence[float]) -> tuple[int, int, list[tuple[float, str]]]:
+    """The powers of ten around the values, and a tick at each; of one decade also at 2 and 5."""
+    low = floor(log10(min(values)))
+    high = max(ceil(log10(max(values))), low + 1)
+    steps = (1, 2, 5) if high - low == 1 else (1,)
+    ticks = [step * 10.0**power for power in range(low, high) for step in steps] + [10.0**high]
+    return low, high, [((log10(value) - low) / (high - low), f"{value:,g}") for value in ticks]
 
 
 def category_chart(title: str, y_label: str, categories: Sequence[str], series: Sequence[Series]) -> str:
@@ -237,14 +264,26 @@ def _text(x: float, y: float, words: str, anchor: str = "middle", size: int = 12
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}"{extra}>{escape(words)}</text>'
 
 
-def _axes(title: str, x_label: str, y_label: str, ticks: Sequence[tuple[float, str]], *, slanted: bool = False) -> str:
+FIFTHS = tuple((value / 5, f"{value / 5:g}") for value in range(6))
+"""Ticks of an axis from 0 to 1."""
+
+
+def _axes(
+    title: str,
+    x_label: str,
+    y_label: str,
+    ticks: Sequence[tuple[float, str]],
+    y_ticks: Sequence[tuple[float, str]] = FIFTHS,
+    *,
+    slanted: bool = False,
+) -> str:
     parts = [_text(LEFT, 22, title, "start", 15, ' font-weight="600"')]
     x0, y0 = _place(0, 0)
     x1, y1 = _place(1, 1)
-    for value in range(6):
-        y = _place(0, value / 5)[1]
+    for height, name in y_ticks:
+        y = _place(0, height)[1]
         parts.append(f'<line x1="{x0}" y1="{y:.1f}" x2="{x1}" y2="{y:.1f}" stroke="#e3e3e3"/>')
-        parts.append(_text(x0 - 8, y + 4, f"{value / 5:g}", "end"))
+        parts.append(_text(x0 - 8, y + 4, name, "end"))
     for position, name in ticks:
         x = _place(position, 0)[0]
         parts.append(f'<line x1="{x:.1f}" y1="{y0}" x2="{x:.1f}" y2="{y0 + 5}" stroke="#333"/>')

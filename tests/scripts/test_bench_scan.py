@@ -60,6 +60,60 @@ def test_measures_every_part_and_writes_it_down(tmp_path: Path, clue: Path, caps
     assert "folder" in capsys.readouterr().out
 
 
+def test_the_start_is_what_no_picture_adds(tmp_path: Path, clue: Path) -> None:
+    """Of a stand-in that burns .2 s, and .01 s for each picture."""
+    burn = "import time\nuntil = time.process_time() + 0.2 + 0.01 * images\nwhile time.process_time() < until: pass\n"
+    clue.write_text(clue.read_text() + burn)
+    _, document = _main(tmp_path, clue, "--parts", "start", "--repeats", "2")
+    (figure,) = document["figures"]
+    assert figure["name"] == "processor seconds"
+    assert 0.18 < figure["value"] < 1
+    assert len(document["runs"][f"start: {figure['what']}"]) == 4
+
+
+def test_another_tree_is_measured_by_turns(tmp_path: Path, clue: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one, a package of a tree, says that it takes twice the seconds."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
+    package = tmp_path / "old" / "clue_cli"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(STAND_IN.format(python=sys.executable, fail=False, seconds=1.0))
+    _, document = _main(tmp_path, clue, "--against", str(package.parent), "--rounds", "2")
+    speed = document["against"]["images a second"]
+    assert speed["pairs"] == [[8.0, 4.0], [8.0, 4.0]]
+    assert (speed["ratio"], speed["range"]) == (2.0, [2.0, 2.0])
+    assert set(document["against"]) == {
+        "images a second", "images a processor second", "megapixels a second", "megapixels a processor second",
+        "processor seconds of the start", "GB at 0.5 megapixels",
+    }  # fmt: skip
+    assert document["figures"] == []
+
+
+def test_growth_is_drawn_with_the_line_of_proportionality(
+    tmp_path: Path, clue: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
+    sizes = ["--images", "4", "--growth-megapixels", "0.4", "0.8", "--growth-files", "2", "3", "--growth-cores", "1"]
+    code = BENCH["main"](["--clue", str(clue), "--growth", str(tmp_path / "plots"), *sizes])
+    assert code == 0
+    found = json.loads((tmp_path / "plots" / "growth.json").read_text())
+    assert [row["files"] for row in found["files"]] == [2, 3]
+    assert all(row["again"]["resumed"] == row["files"] for row in found["files"])
+    assert [row["megapixels"] for row in found["pixels"]] == pytest.approx([0.4, 0.8], rel=0.01)
+    for what in ("pixels", "files", "cores"):
+        assert "in proportion" in (tmp_path / "plots" / f"{what}.svg").read_text()
+
+
+def test_without_bfloat16_means_float32_and_other_settings_of_the_libraries(tmp_path: Path, clue: Path) -> None:
+    seen = 'import os\nassert os.environ["ONEDNN_MAX_CPU_ISA"] and options[1:] == ["--dtype", "float32"], options\n'
+    clue.write_text(clue.read_text() + seen)
+    assert _main(tmp_path, clue, "--parts", "folder", "--without-bfloat16")[0] == 0
+    assert BENCH["arguments"](["--without-bfloat16", "--", "--dtype", "bfloat16"]).scan_options == [
+        "--dtype",
+        "bfloat16",
+    ]
+
+
 @pytest.mark.parametrize(("seconds", "met", "code"), [(0.5, True, 0), (2.0, False, 1)])
 def test_check_tells_whether_the_targets_are_met(
     tmp_path: Path, clue: Path, seconds: float, met: bool, code: int

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from clue_cli.eval.page import EACH, pick
-from clue_cli.eval.plots import Curve, Series, category_chart, curve_chart, draw, slug
+from clue_cli.eval.plots import Curve, Series, category_chart, curve_chart, draw, log_chart, slug
 from model.evaluation import ImageRow
 from tests.clue_cli.eval.conftest import Damaged
 from tests.clue_cli.report.conftest import chromium  # noqa: F401
@@ -18,11 +18,24 @@ def test_text_is_escaped_and_the_picture_is_xml() -> None:
     hostile = '<script>&"'
     for svg in (
         curve_chart(hostile, hostile, hostile, [Curve(hostile, [(0, 0), (1, 2)], marked=True)], diagonal=True),
+        log_chart(hostile, hostile, hostile, [Curve(hostile, [(1, 3), (400, 7000)])]),
         category_chart(hostile, hostile, [hostile, "b"], [Series(hostile, [(0.5, 0.4, 0.6), None])]),
     ):
         root = ElementTree.fromstring(svg)
         assert "script" not in {element.tag.rpartition("}")[2] for element in root.iter()}
         assert hostile in {element.text for element in root.iter()}
+
+
+def test_proportional_is_straight_on_logarithmic_axes() -> None:
+    svg = log_chart("t", "x", "y", [Curve("c", [(1, 2), (10, 20), (1000, 2000)])])
+    root = ElementTree.fromstring(svg)
+    line = next(element for element in root.iter() if element.tag.endswith("polyline"))
+    (x0, y0), (x1, y1), (x2, y2) = (map(float, pair.split(",")) for pair in line.attrib["points"].split())
+    assert (y1 - y0) / (x1 - x0) == pytest.approx((y2 - y1) / (x2 - x1), rel=0.01)
+    words = {element.text for element in root.iter()}
+    assert {"1", "10", "100", "1,000", "10,000"} <= words
+    assert {"1", "2", "5", "10"} <= {element.text for element in ElementTree.fromstring(
+        log_chart("t", "x", "y", [Curve("c", [(1, 3.5), (2, 6.5)])])).iter()}  # fmt: skip
 
 
 def test_the_plots_of_a_result(damaged: Damaged) -> None:

@@ -129,9 +129,10 @@ def test_a_value_that_is_not_finite_is_named(base: registry.Base) -> None:
 def test_one_step_takes_the_noise_back() -> None:
     asked = SimpleNamespace()
 
-    def transformer(**given: Any) -> tuple[Tensor]:
+    def transformer(**given: Any) -> Tensor:
         asked.__dict__.update(given)
-        return (2 * given["hidden_states"],)
+        doubled: Tensor = 2 * given["hidden_states"]
+        return doubled
 
     prompt, pooled = torch.ones(1, 5, 4), torch.ones(1, 3)
     denoiser = Denoiser(transformer, prompt, pooled)  # type: ignore[arg-type]
@@ -147,7 +148,7 @@ def test_one_step_takes_the_noise_back() -> None:
 
 def test_a_transformer_that_knows_the_noise_restores_the_latent() -> None:
     z0, noise = torch.randn(2, 1, 4, 8, 8).unbind()
-    perfect = Denoiser(lambda **_: (noise - z0,), torch.ones(1, 1, 1), torch.ones(1, 1))  # type: ignore[arg-type]
+    perfect = Denoiser(lambda **_: noise - z0, torch.ones(1, 1, 1), torch.ones(1, 1))  # type: ignore[arg-type]
     assert torch.allclose(perfect.denoised(z0, noise, 0.7), z0, atol=1e-6)
 
 
