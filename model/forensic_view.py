@@ -44,16 +44,25 @@ def luma(x: Tensor) -> Tensor:
     """Luma of B×3×H×W in [0, 1], as B×1×H×W on the 0–255 scale, centred as JPEG does."""
     # Filled on the device: a tensor made of a list is copied there, and the copy waits for all that came before.
     weights = torch.cat([torch.full((1, 1, 1, 1), part, dtype=torch.float32, device=x.device) for part in LUMA], 1)
-    return (x.float() * weights).sum(1, keepdim=True) * 255.0 - 128.0
+    # Channel by channel: a sum over a dimension of three takes twice as long.
+    red, green, blue = (x[:, place : place + 1].float() * weights[:, place] for place in range(3))
+    return red.add_(green).add_(blue).mul_(255.0).sub_(128.0)
 
 
 def high_pass(y: Tensor) -> Tensor:
     """Second-order residual of the luma (Ker and Böhme 2008), B×1×H×W, compressed to about [-1, 1]."""
-    second = 2 - 3 * torch.arange(-1.0, 2.0, device=y.device).abs()  # -1, 2, -1
-    kernel = -second[:, None] * second[None, :] / 4.0
-    with torch.autocast(y.device.type, enabled=False):
-        residual = F.conv2d(F.pad(y, (1, 1, 1, 1), mode="reflect"), kernel[None, None])
+    height, width = y.shape[-2:]
+    around = F.pad(y, (1, 1, 1, 1), mode="reflect")
+    # The products are exact, and the order is a convolution's, which takes three times as long for a single channel.
+    residual = torch.zeros_like(y)
+    for top, row in enumerate(RESIDUAL):
+        for left, factor in enumerate(row):
+            residual.add_(around[..., top : top + height, left : left + width], alpha=factor)
     return torch.tanh(residual / 8.0)
+
+
+RESIDUAL = ((-0.25, 0.5, -0.25), (0.5, -1.0, 0.5), (-0.25, 0.5, -0.25))
+"""Second differences along rows and along columns, one after the other."""
 
 
 BINS = 64

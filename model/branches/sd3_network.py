@@ -75,6 +75,21 @@ def build_transformer(spec: TransformerSpec, latent_channels: int) -> SD3Transfo
     return SD3Transformer(spec, latent_channels, JointBlock)
 
 
+def folded(planes: list[Tensor], fold: int) -> Tensor:
+    """F.pixel_unshuffle of all of them, one behind the other, in channels-last."""
+    height, width = planes[0].shape[-2:]
+    pixels = torch.cat(planes, 1)
+    # `fold` neighbours of a row stay together: copied as one number of that many bytes.
+    whole = _OF_BYTES.get(fold * pixels.element_size())
+    if fold == 1 or whole is None or width % fold or pixels.requires_grad or torch.compiler.is_compiling():
+        return F.pixel_unshuffle(pixels, fold)
+    runs = pixels.contiguous().view(whole).unflatten(2, (height // fold, fold)).permute(0, 2, 4, 1, 3)
+    return runs.flatten(3).contiguous().view(pixels.dtype).permute(0, 3, 1, 2)
+
+
+_OF_BYTES = {4: torch.int32, 8: torch.int64, 16: torch.complex128}
+
+
 class SD3Network(BranchNetwork):
     """x, ε → F_sd3, B×channels×h×w; a cell is a patch of the latent."""
 
@@ -104,11 +119,12 @@ class SD3Network(BranchNetwork):
 
     def encode(self, x: Tensor) -> Tensor:
         """z0 = (E(x) - shift_factor)·scaling_factor, the mean of the posterior: B×16×H/8×W/8. Equation 1."""
-        pixels = F.pixel_unshuffle(x * 2 - 1, self.vae_spec.pixel_unshuffle)
+        fold, dtype = self.vae_spec.pixel_unshuffle, self.vae.encoder.conv_in.weight.dtype
+        x = x if fold == 1 else x.contiguous()  # each channel by itself: its rows are what is folded
+        pixels = [(x * 2).sub_(1)]
         if self.vae_spec.residual:
-            residual = F.pixel_unshuffle(high_pass(luma(x)).to(x.dtype), self.vae_spec.pixel_unshuffle)
-            pixels = torch.cat([pixels, residual], 1)
-        mean: Tensor = self.vae.encoder(pixels.to(self.vae.encoder.conv_in.weight.dtype)).chunk(2, dim=1)[0]
+            pixels.append(high_pass(luma(x)).to(x.dtype))
+        mean: Tensor = self.vae.encoder(folded([part.to(dtype) for part in pixels], fold)).chunk(2, dim=1)[0]
         return (mean - self.vae_spec.shift_factor) * self.vae_spec.scaling_factor
 
     def forward(self, x: Tensor, noise: Tensor, view: Tensor | None = None, prompts: Prompts | None = None) -> Tensor:

@@ -30,7 +30,7 @@ import importlib
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import ModuleType
 from typing import Any, cast
 
@@ -126,7 +126,7 @@ class _Steps:
         """GroupNorm of x + bias and SiLU of it; `own`: x may be overwritten."""
         if (fused := self.fused(x, norm)) is not None:
             made: Tensor
-            with torch.cuda.device(x.device):
+            with _on(x.device):
                 out = x if own else None
                 made = fused.norm(x, norm.weight, norm.bias, norm.num_groups, norm.eps, bias, silu=silu, out=out)
             return made
@@ -146,7 +146,7 @@ class _Steps:
             biases.append(shortcut.bias)
         if fused is not None:
             bias = sum(biases)
-            with torch.cuda.device(x.device):
+            with _on(x.device):
                 made: Tensor = fused.add(h, x, bias, zero_edges(h) if padded else h)
             return made
         return self._add(h, x, padded=padded)
@@ -176,6 +176,11 @@ class _Steps:
         del q, k, v, tokens
         found = layer.to_out[0](found.transpose(1, 2).flatten(2))
         return self._add(found.unflatten(1, (height, width)).permute(0, 3, 1, 2), x, padded=False)
+
+
+def _on(device: torch.device) -> AbstractContextManager[object]:
+    """Triton launches on the current device."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def _convolved(x: Tensor, layer: nn.Conv2d, *, biased: bool) -> Tensor:
@@ -246,7 +251,7 @@ def fused_norm_works(device: torch.device, dtype: torch.dtype, channels: int, gr
         return False
 
     def ours() -> Tensor:
-        with torch.cuda.device(device):
+        with _on(device):
             made = fused.norm(x.clone(), scale, scale, groups, 1e-6, scale)
             joined: Tensor = fused.add(x.clone(), made, scale, zero_edges(x))
             return joined
@@ -306,7 +311,7 @@ def _timed_algorithms(x: Tensor) -> Iterator[None]:
     """
     height, width = x.shape[-2:]
     before = torch.backends.cudnn.benchmark
-    if x.is_cuda and not torch.is_grad_enabled() and height == width and height % RECURRING == 0:
+    if x.is_cuda and torch.is_inference_mode_enabled() and height == width and height % RECURRING == 0:
         torch.backends.cudnn.benchmark = True
     try:
         yield
