@@ -138,7 +138,10 @@ def _decide(
 def _nearly_uniform(pixels: NDArray[np.uint8]) -> bool:
     # Every n-th pixel is enough, and keeps 100 megapixels cheap.
     step = max(1, int((pixels.shape[0] * pixels.shape[1] / 1e6) ** 0.5))
-    return float(pixels[::step, ::step].mean(2).std()) < MIN_DEVIATION
+    red, green, blue = (pixels[::step, ::step, channel].astype(np.uint16) for channel in range(3))
+    levels = (red + green + blue).ravel()
+    total, squares = int(levels.sum(dtype=np.int64)), int(np.square(levels, dtype=np.uint32).sum(dtype=np.int64))
+    return levels.size * squares - total**2 < (3 * MIN_DEVIATION * levels.size) ** 2
 
 
 def find_regions(mask: NDArray[np.bool_], heatmap: NDArray[np.float32]) -> tuple[list[FoundRegion], int]:
