@@ -106,7 +106,7 @@ def _strongest(flat: NDArray[np.float32], count: int) -> NDArray[np.float32]:
 def _first(flat: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     """The places of the `count` largest values, largest first, of equal ones the first."""
     least = _strongest(flat, count).min()
-    among = np.flatnonzero(flat >= least)
+    among = np.flatnonzero(~(flat < least))  # all of them if one is NaN
     return among[np.argsort(-flat[among], kind="stable")[:count]]
 
 

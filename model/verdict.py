@@ -156,13 +156,14 @@ def find_regions(mask: NDArray[np.bool_], heatmap: NDArray[np.float32]) -> tuple
     window = np.s_[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
     labels, count = ndimage.label(mask[window], structure=np.ones((3, 3), bool))
     areas = np.zeros(count + 1, np.int64)
-    for strip in range(0, labels.shape[0], 1024):  # bincount copies what it counts to 64 bit
-        areas += np.bincount(labels[strip : strip + 1024].ravel(), minlength=count + 1)
+    strips = [np.s_[top : top + 1024] for top in range(0, labels.shape[0], 1024)]
+    for strip in strips:  # bincount copies what it counts to 64 bit
+        areas += np.bincount(labels[strip][mask[window][strip]], minlength=count + 1)
     if small := int(np.count_nonzero(areas[1:] < SMALLEST_REGION)):
         kept = areas >= SMALLEST_REGION
-        kept[0] = False
-        for strip in range(0, labels.shape[0], 1024):
-            mask[window][strip : strip + 1024] &= kept[labels[strip : strip + 1024]]
+        for strip in strips:
+            part = mask[window][strip]
+            part[part] = kept[labels[strip][part]]
     areas = areas[1:]
     count -= small
     largest = np.argsort(-areas, kind="stable")[: min(count, MAX_REGIONS)]
