@@ -135,7 +135,7 @@ def follow_edges(heatmap: NDArray[np.float32], pixels: NDArray[np.uint8], spec: 
             first, last = max(0, top - around), min(height, top + ROWS + around)
             p = np.concatenate([above, heatmap[top:last]])
             above = heatmap[max(0, top + ROWS - around) : top + ROWS].copy()
-            strip = torch.from_numpy(np.ascontiguousarray(pixels[first:last])).permute(2, 0, 1)
+            strip = torch.from_numpy(np.array(pixels[first:last], order="C")).permute(2, 0, 1)
             colours = strip.to(torch.float32, memory_format=torch.contiguous_format).div_(255)  # plane by plane
             drawn = _filtered(colours, torch.from_numpy(p)[None], spec)
             heatmap[top : top + ROWS] = drawn.clamp_(0, 1).numpy()[top - first :][: min(ROWS, height - top)]

@@ -233,7 +233,8 @@ class Predictor:
         alone, and the rest goes on.
 
         Args:
-            images: (key, H×W×3 uint8); pulled one at a time, at most `holds` ahead of the answers. None says that the next one is not there yet: what is begun is finished first.
+            images: (key, H×W×3 uint8); pulled one at a time, at most `holds` ahead of the answers. None says that the
+                next one is not there yet: what is begun is finished first.
         """
         run: _Run[Key] = _Run(self)
         try:
