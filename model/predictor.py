@@ -146,10 +146,11 @@ class Blend:
 
 
 SMALL = 100_000_000
-"""Parameters. A network below this has a tile at a time on each core of a CPU: that takes less time than one tile after
-the other on all of them. A larger one needs the memory."""
+"""Parameters. A network below this has a tile at a time on each core of a CPU, up to HELPERS: that takes less time than
+one tile after the other on all of them. A larger one needs the memory."""
 HELPERS = 8
-"""Most threads that search for and complete what a GPU computes; beyond, they would wait for the interpreter."""
+"""Most threads that search, compute on a CPU and complete. Each holds the interpreter's lock for about a sixth of its
+time: more would wait for it. Cores beyond that are for what decodes and writes, and for other processes."""
 
 
 @dataclass(slots=True)
@@ -211,7 +212,7 @@ class Predictor:
         self.device = next(model.parameters()).device
         small = sum(parameter.numel() for parameter in model.parameters()) < SMALL
         cores, gpu = torch.get_num_threads(), self.device.type == "cuda"
-        self.lanes = cores if not gpu and small and cores > 1 else 0
+        self.lanes = min(cores, HELPERS) if not gpu and small and cores > 1 else 0
         self.helpers = min(cores, HELPERS) if gpu else max(1, self.lanes)
         self.ahead = 1 if gpu else self.lanes
         self._transfer = Transfer(self.device)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from model import predictor as module
 from model.clue import CLUE, build
 from model.device import ran_out_of_memory
-from model.predictor import Blend, OutOfMemory, Prediction, Predictor, padded, starts, tiles, weights
+from model.predictor import HELPERS, Blend, OutOfMemory, Prediction, Predictor, padded, starts, tiles, weights
 from model.preset import EdgeSpec, RegionSpec, TileSpec
 from model.rectified_flow import content_seed, seeded_noise
 from model.self_match import CHANNELS, self_match
@@ -200,6 +200,8 @@ def test_only_a_small_network_on_several_cores_of_a_cpu_has_lanes(
 ) -> None:
     monkeypatch.setattr("torch.get_num_threads", lambda: 4)
     assert Predictor(network).lanes == Predictor(network).helpers == 4
+    monkeypatch.setattr("torch.get_num_threads", lambda: 64)
+    assert Predictor(network).lanes == HELPERS
     monkeypatch.setattr("model.predictor.SMALL", 10)
     assert (Predictor(network).lanes, Predictor(network).helpers) == (0, 1)
 
