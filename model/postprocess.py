@@ -135,7 +135,8 @@ def follow_edges(heatmap: NDArray[np.float32], pixels: NDArray[np.uint8], spec: 
             first, last = max(0, top - around), min(height, top + ROWS + around)
             p = np.concatenate([above, heatmap[top:last]])
             above = heatmap[max(0, top + ROWS - around) : top + ROWS].copy()
-            colours = torch.from_numpy(np.ascontiguousarray(pixels[first:last], np.float32)).permute(2, 0, 1) / 255
+            strip = torch.from_numpy(np.array(pixels[first:last], order="C")).permute(2, 0, 1)
+            colours = strip.to(torch.float32, memory_format=torch.contiguous_format).div_(255)  # plane by plane
             drawn = _filtered(colours, torch.from_numpy(p)[None], spec)
             heatmap[top : top + ROWS] = drawn.clamp_(0, 1).numpy()[top - first :][: min(ROWS, height - top)]
 
@@ -162,7 +163,8 @@ def _filtered(colours: Tensor, p: Tensor, spec: EdgeSpec) -> Tensor:
     coefficients = _averaged(torch.stack([of_r, of_g, of_b, constant]), spec)
     size = (coefficients.shape[1] * STEP, coefficients.shape[2] * STEP)
     full = F.interpolate(coefficients[None], size=size, mode="bilinear")[0, :, :height, :width]
-    return (full[:3] * colours).sum(0) + full[3]
+    red, green, blue = full[:3].mul_(colours)
+    return red.add_(green).add_(blue).add_(full[3])
 
 
 def _reduced(maps: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
@@ -146,8 +146,11 @@ class Blend:
 
 
 SMALL = 100_000_000
-"""Parameters. A network below this has two tiles at a time, each on half of the cores: with `mini` on two cores,
-all that was measured, that takes less time than one after the other on both. A larger one needs the memory."""
+"""Parameters. A network below this has a tile at a time on each core of a CPU, up to HELPERS: that takes less time than
+one tile after the other on all of them. A larger one needs the memory."""
+HELPERS = 8
+"""Most threads that search, compute on a CPU and complete. Each holds the interpreter's lock for about a sixth of its
+time: more would wait for it. Cores beyond that are for what decodes and writes, and for other processes."""
 
 
 @dataclass(slots=True)
@@ -160,6 +163,7 @@ class _Work(Generic[Key]):
     waiting: int
     search: Future[NDArray[np.float32]] | None = None
     matches: NDArray[np.float32] | None = None
+    completion: Future[Prediction[Key]] | None = None
     seconds: float = 0.0
     failure: str | None = None
 
@@ -182,9 +186,10 @@ class Predictor:
     is in the batch does not matter, nor how the pixels lie in memory: a turned photo comes as a view of the displayed
     one. On the CPU larger batches are no faster than single tiles.
 
-    While the network has an image, a thread searches the next one for places that repeat (`model.self_match`). While a
-    GPU computes a batch, the next one is cut, given its noise and sent there, and the one before is blended. A CPU has
-    two batches at a time if the network is SMALL.
+    Threads search images for places that repeat (`model.self_match`) before the network has them, and complete what it
+    found. While a GPU computes a batch, the next one is cut, given its noise and sent there, and the one before is
+    blended. On a CPU the same threads compute batches if the network is SMALL: whatever comes next, on one core each,
+    so that none waits for another, and the bits are those of one core however many there are.
 
     Args:
         model: in evaluation mode, on its device, in its dtype.
@@ -194,6 +199,7 @@ class Predictor:
         asked: the batch as it was asked for.
         batch: the same, smaller once memory ran out.
         lanes: how many batches threads of this process compute at a time; 0: the caller's thread does.
+        helpers: how many threads search and complete; those that compute are the same ones.
         ahead: how many batches may be under way while the next is prepared.
     """
 
@@ -205,11 +211,19 @@ class Predictor:
         self.asked = self.batch = batch
         self.device = next(model.parameters()).device
         small = sum(parameter.numel() for parameter in model.parameters()) < SMALL
-        self.lanes = 2 if self.device.type == "cpu" and small and torch.get_num_threads() > 1 else 0
-        self.ahead = 1 if self.device.type == "cuda" else self.lanes
+        cores, gpu = torch.get_num_threads(), self.device.type == "cuda"
+        self.lanes = min(cores, HELPERS) if not gpu and small and cores > 1 else 0
+        self.helpers = min(cores, HELPERS) if gpu else max(1, self.lanes)
+        self.ahead = 1 if gpu else self.lanes
         self._transfer = Transfer(self.device)
         view = model.preset.view
         self.matching = bool(view.channels and view.matches)
+
+    @property
+    def holds(self) -> int:
+        """Most images that are begun and not answered while it asks for the next one: those that are searched, fill a
+        batch or are in one under way, and are completed."""
+        return 2 * self.helpers + (self.ahead + 1) * self.batch - 1
 
     def predict(
         self, images: Iterable[tuple[Key, NDArray[np.uint8]] | None]
@@ -220,8 +234,8 @@ class Predictor:
         alone, and the rest goes on.
 
         Args:
-            images: (key, H×W×3 uint8); pulled one at a time, only as far ahead as the batches under way need and one
-                more. None says that the next one is not there yet: what is begun is finished first.
+            images: (key, H×W×3 uint8); pulled one at a time, at most `holds` ahead of the answers. None says that the
+                next one is not there yet: what is begun is finished first.
         """
         run: _Run[Key] = _Run(self)
         try:
@@ -244,6 +258,13 @@ class Predictor:
     def compute(self, jobs: list[tuple[_Work[Key], Tile]], lanes: Executor | None) -> _Flight[Key]:
         """Prepare a batch and give it to the device, or to one of the threads."""
         started = time.perf_counter()
+        if lanes is not None:
+            return _Flight(jobs, self.batch, lanes.submit(lambda: self._run(*self._inputs(jobs))()).result, started)
+        inputs = self._inputs(jobs)
+        return _Flight(jobs, len(inputs[0]), self._run(*inputs), started)
+
+    def _inputs(self, jobs: list[tuple[_Work[Key], Tile]]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Pixels, noise and matches of a batch, on their way to the device."""
         pixels = np.stack([padded(work.pixels, tile, self.spec.multiple) for work, tile in jobs])
         shape = self.model.latent_shape(pixels.shape[1], pixels.shape[2])
         noise = torch.stack([seeded_noise(work.seed, tile.top, tile.left, shape) for work, tile in jobs])
@@ -254,10 +275,7 @@ class Predictor:
             noise = torch.cat([noise, noise[-1:].expand(missing, -1, -1, -1)])
             matches += matches[-1:] * missing
         up = self._transfer.up
-        inputs = up(torch.from_numpy(pixels)), up(noise), up(torch.from_numpy(np.stack(matches))) if matches else None
-        if lanes is None:
-            return _Flight(jobs, len(pixels), self._run(*inputs), started)
-        return _Flight(jobs, len(pixels), lanes.submit(lambda: self._run(*inputs)()).result, started)
+        return up(torch.from_numpy(pixels)), up(noise), up(torch.from_numpy(np.stack(matches))) if matches else None
 
     @torch.inference_mode()
     def _run(self, pixels: Tensor, noise: Tensor, matches: Tensor | None) -> Callable[[], NDArray[np.float32]]:
@@ -279,30 +297,34 @@ class _Run(Generic[Key]):
         self.flights: deque[_Flight[Key]] = deque()
         self.landed = 0.0
         self.threads = torch.get_num_threads()  # also settles this thread's number before others set theirs
-        self.searching = ThreadPoolExecutor(1, "clue-search")
-        self.lanes: ThreadPoolExecutor | None = None
-        if count := predictor.lanes:
-            each = max(1, self.threads // count)
-            self.lanes = ThreadPoolExecutor(count, "clue-tile", _settle_threads, (each,))
+        self.helpers = ThreadPoolExecutor(predictor.helpers, "clue-helper", _settle_threads, (1,))
+        self.lanes = self.helpers if predictor.lanes else None
 
     def close(self) -> None:
         """Wait for the threads, but not for what they have not begun."""
-        for threads in filter(None, (self.searching, self.lanes)):
-            threads.shutdown(cancel_futures=True)
+        self.helpers.shutdown(cancel_futures=True)
         torch.set_num_threads(self.threads)  # what threads that begin later find, whatever those have left
 
     def begin(self, key: Key, pixels: NDArray[np.uint8]) -> None:
-        """Cut an image and begin its search, while the one before goes to the network."""
+        """Cut an image and begin its search; those that are searched go to the network."""
         height, width = pixels.shape[:2]
         spec = self.predictor.spec
         cut = tiles(height, width, spec)
         work = _Work(key, pixels, content_seed(pixels), Blend(height, width, spec), cut, len(cut))
         if self.predictor.matching:
-            work.search = self.searching.submit(self_match, pixels)  # of the whole image: a copy may lie tiles away
+            work.search = self.helpers.submit(self_match, pixels)  # of the whole image: a copy may lie tiles away
         self.queue.append(work)
         self.begun.append(work)
-        if work.search is None or len(self.begun) > 1:
-            self._admit(self.begun.popleft())
+        while (one := self._searched()) is not None:
+            self._admit(one)
+
+    def _searched(self) -> _Work[Key] | None:
+        """The next image that is ready for the network, or has to be waited for."""
+        if not self.begun:
+            return None
+        search = self.begun[0].search
+        ready = search is None or search.done() or len(self.begun) > self.predictor.helpers
+        return self.begun.popleft() if ready else None
 
     def _admit(self, work: _Work[Key]) -> None:
         """Queue an image's tiles once its search is done, and run what fills a batch."""
@@ -328,37 +350,48 @@ class _Run(Generic[Key]):
         """Compute all that is begun."""
         while self.begun:
             self._admit(self.begun.popleft())
+            yield from self.finished()
         self._run()
         self._land()
-        yield from self.finished()
+        yield from self.finished(most=0)
 
-    def finished(self) -> Iterator[Prediction[Key] | OutOfMemory[Key]]:
-        """The results that are complete, in order."""
-        while self.queue and self.queue[0].waiting == 0:
-            work = self.queue.popleft()
-            if work.failure is None:
-                try:
-                    result = self._completed(work)
-                except (MemoryError, RuntimeError) as error:
-                    if not ran_out_of_memory(error):
-                        raise
-                    work.failure = _first_line(error)
-            if work.failure is not None:
-                yield OutOfMemory(work.key, work.failure)
-            else:
-                yield result
+    def finished(self, most: int | None = None) -> Iterator[Prediction[Key] | OutOfMemory[Key]]:
+        """The results that are complete, in order; of those that are not, at most `most` (`holds`) are left."""
+        most = self.predictor.holds if most is None else most
+        while self.queue:
+            work = self.queue[0]
+            full = len(self.queue) > most
+            if work.waiting and full:  # those behind it failed
+                self._run()
+                self._land()
+            if work.waiting or (work.completion is not None and not (full or work.completion.done())):
+                return
+            yield self._answer(self.queue.popleft())
+
+    def _answer(self, work: _Work[Key]) -> Prediction[Key] | OutOfMemory[Key]:
+        if work.completion is not None:
+            started = time.perf_counter()
+            try:
+                found = work.completion.result()
+                now = time.perf_counter()
+                seconds = work.seconds + now - max(started, self.landed)
+                self.landed = now
+                return replace(found, seconds=seconds)
+            except (MemoryError, RuntimeError) as error:
+                if not ran_out_of_memory(error):
+                    raise
+                work.failure = _first_line(error)
+        return OutOfMemory(work.key, work.failure or "out of memory")
 
     def _completed(self, work: _Work[Key]) -> Prediction[Key]:
         """What is said of the heatmap as a whole, and done to it."""
-        started, preset = time.perf_counter(), self.predictor.model.preset
+        preset = self.predictor.model.preset
         # The weights of a blend are rounded: a sum of ones may come out above one.
         heatmap = np.clip(work.blend.heatmap, 0.0, 1.0, out=work.blend.heatmap)
         features = image_features(heatmap, work.pixels)
         if not (preset.screens_as_found and kind_of(features) == SCREEN):
             complete(heatmap, work.pixels, preset.edges, preset.regions)
-        self.landed = time.perf_counter()
-        work.seconds += self.landed - started
-        return Prediction(work.key, heatmap, features, work.seed, len(work.tiles), work.seconds)
+        return Prediction(work.key, heatmap, features, work.seed, len(work.tiles), 0.0)
 
     def _shape(self, tile: Tile) -> tuple[int, int]:
         multiple = self.predictor.spec.multiple
@@ -407,6 +440,8 @@ class _Run(Generic[Key]):
                 work.blend.add(tile, tile_probability)
                 work.seconds += share
                 work.waiting -= 1
+                if not work.waiting and work.failure is None:
+                    work.completion = self.helpers.submit(self._completed, work)
 
     def _once_more(self, jobs: list[tuple[_Work[Key], Tile]], size: int, message: str, alone: bool) -> None:
         """Compute what did not fit with nothing else under way, in halves; a single tile that was alone is given up."""

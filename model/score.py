@@ -8,6 +8,7 @@ photographs. So a few statistics of the pixels stand beside those of the heatmap
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,8 @@ CELL = 8
 STRONGEST = 24
 SAMPLED = 1_200_000
 """Pixels: larger pictures are sampled, every n-th row of cells."""
+AT_A_TIME = 32_768
+"""Pixels that are examined at a time: what is computed of them fits into the caches."""
 FLAT = 2.0
 """Grey levels that a flat cell spans at most."""
 CONTRAST = 85.0
@@ -88,14 +91,23 @@ def _cells(heatmap: NDArray[np.float32]) -> NDArray[np.float32]:
     rows, columns = heatmap.shape[0] // 8, heatmap.shape[1] // 8
     means = np.empty((rows, columns), np.float32)
     for row in range(rows):
-        strip = heatmap[row * 8 : row * 8 + 8, : columns * 8]
-        means[row] = strip.reshape(8, columns, 8).mean((0, 2))
+        strip = heatmap[row * 8 : row * 8 + 8, : columns * 8].reshape(8, columns, 8)
+        pairs = strip[..., ::2] + strip[..., 1::2]
+        fours = pairs[..., ::2] + pairs[..., 1::2]
+        means[row] = (fours[..., 0] + fours[..., 1]).sum(0) / 64
     return means
 
 
 def _strongest(flat: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     count = min(count, flat.size)
     return np.asarray(np.partition(flat, flat.size - count)[flat.size - count :])
+
+
+def _first(flat: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """The places of the `count` largest values, largest first, of equal ones the first."""
+    least = _strongest(flat, count).min()
+    among = np.flatnonzero(~(flat < least))  # all of them if one is NaN
+    return among[np.argsort(-flat[among], kind="stable")[:count]]
 
 
 def _logit(p: float) -> float:
@@ -117,18 +129,15 @@ def picture_features(pixels: NDArray[np.uint8], cells: Floats) -> list[float]:
     """
     rows, columns = cells.shape
     step = max(1, math.ceil(rows * columns * CELL**2 / SAMPLED))
-    found = [_row(pixels, row, columns) for row in range(0, rows, step)]
-    span, quiet, clipped = (np.concatenate([part[i] for part in found]) for i in range(3))
-    at, inside = (sum(float(part[i]) for part in found) for i in (3, 4))
-    counts = np.sum([part[5] for part in found], 0)
-    share = counts[counts > 0] / counts.sum()
+    examined = _examined(pixels, np.arange(0, rows, step), columns)
+    span, quiet, clipped = examined.span.ravel(), examined.quiet.ravel(), examined.clipped.ravel()
+    at, inside = (sum(values.tolist()) for values in (examined.at, examined.inside))
+    share = examined.colours[examined.colours > 0] / examined.colours.sum()
     flat = span <= FLAT
     busy = ~flat & ~clipped
     typical = float(np.median(quiet[busy])) if busy.any() else 0.0
     calm = float(np.quantile(quiet[busy], 0.2)) if busy.any() else 0.0
-    order = np.argsort(-cells, axis=None, kind="stable")[:STRONGEST]
-    strongest = [_row(pixels, int(i) // columns, columns) for i in order]
-    own = [(part[1][int(i) % columns], part[2][int(i) % columns]) for part, i in zip(strongest, order, strict=True)]
+    own = _examined_cells(pixels, *np.divmod(_first(cells.ravel(), STRONGEST), columns))
     return [
         float(flat.mean()),
         float(-(share * np.log2(share)).sum()),
@@ -136,8 +145,8 @@ def picture_features(pixels: NDArray[np.uint8], cells: Floats) -> list[float]:
         math.log(calm + 0.25),
         math.log((at + 0.05) / (inside + 0.05)),
         float(clipped.mean()),
-        float(np.mean([c for _, c in own])),
-        math.log(typical + 0.25) - math.log(float(np.mean([q for q, _ in own])) + 0.25),
+        float(np.mean(own.clipped)),
+        math.log(typical + 0.25) - math.log(float(np.mean(own.quiet)) + 0.25),
     ]
 
 
@@ -147,24 +156,53 @@ _CONSTANT = 1.3
 the constant, so that a photograph is rarely called a screen."""
 
 
-def _row(
-    pixels: NDArray[np.uint8], row: int, columns: int
-) -> tuple[Floats, Floats, NDArray[np.bool_], float, float, NDArray[np.int64]]:
-    """Of one row of cells: what each spans in grey levels, its noise, whether a pixel in four is clipped; mean steps
-    at the borders of cells and inside; and how often each of 4,096 colours occurs."""
-    strip = pixels[row * CELL : (row + 1) * CELL, : columns * CELL]
-    red, green, blue = (np.ascontiguousarray(strip[..., channel]) for channel in range(3))
+@dataclass(frozen=True, slots=True)
+class _Examined:
+    """Of rows of cells: what each cell spans in grey levels, its noise, whether a pixel in four is clipped (rows ×
+    columns); of each row the mean steps at the borders of cells and inside; and how often each of 4,096 colours
+    occurs in all."""
+
+    span: Floats
+    quiet: Floats
+    clipped: NDArray[np.bool_]
+    at: Floats
+    inside: Floats
+    colours: NDArray[np.int64]
+
+
+def _examined(pixels: NDArray[np.uint8], rows: NDArray[np.int64], columns: int) -> _Examined:
+    """Some rows of cells, a few at a time."""
+    strips = pixels[: len(pixels) // CELL * CELL, : columns * CELL]
+    strips = strips.reshape(-1, CELL, columns * CELL, 3)
+    few = max(1, AT_A_TIME // (columns * CELL**2))
+    parts = [_part(strips[rows[first : first + few]]) for first in range(0, len(rows), few)]
+    *of_rows, colours = zip(*parts, strict=True)
+    return _Examined(*(np.concatenate(values) for values in of_rows), np.sum(colours, 0))
+
+
+def _examined_cells(pixels: NDArray[np.uint8], rows: NDArray[np.int64], columns: NDArray[np.int64]) -> _Examined:
+    """Single cells, each as a row of its own."""
+    pairs = zip(rows.tolist(), columns.tolist(), strict=True)
+    cells = [pixels[row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL] for row, column in pairs]
+    return _Examined(*_part(np.stack(cells)))
+
+
+def _part(strips: NDArray[np.uint8]) -> tuple[Floats, Floats, NDArray[np.bool_], Floats, Floats, NDArray[np.int64]]:
+    """R×8×W×3 to the values of `_Examined`."""
+    count, _, width, _ = strips.shape
+    columns = width // CELL
+    red, green, blue = (np.ascontiguousarray(strips[..., channel]) for channel in range(3))
     grey = 0.299 * red.astype(np.float32) + 0.587 * green.astype(np.float32) + 0.114 * blue.astype(np.float32)
     # Down the rows first: a reduction along the longest axis in memory is many times as fast.
-    span = grey.max(0).reshape(columns, CELL).max(1) - grey.min(0).reshape(columns, CELL).min(1)
-    second = np.abs(2 * grey[:, 1:-1] - grey[:, :-2] - grey[:, 2:]).mean(0)
-    quiet = np.pad(second, 1).reshape(columns, CELL)[:, 1:-1].mean(1)
-    out = np.zeros(grey.shape, bool)
-    for channel in (red, green, blue):
-        out |= (channel >= BURNT) | (channel <= BLACK)
-    clipped = out.mean(0).reshape(columns, CELL).mean(1) > 0.25
-    steps = np.abs(np.diff(grey, axis=1)).mean(0)
-    at = float(steps[CELL - 1 :: CELL].mean()) if columns > 1 else 0.0
-    inside = float(steps[CELL // 2 - 1 :: CELL].mean())
-    colours = (red >> 4).astype(np.int64) * 256 + (green >> 4).astype(np.int64) * 16 + (blue >> 4)
-    return span, quiet, clipped, at, inside, np.bincount(colours.ravel(), minlength=4096)
+    highest, lowest = grey.max(1).reshape(count, columns, CELL), grey.min(1).reshape(count, columns, CELL)
+    second = np.abs(2 * grey[:, :, 1:-1] - grey[:, :, :-2] - grey[:, :, 2:]).mean(1)
+    quiet = np.pad(second, ((0, 0), (1, 1))).reshape(count, columns, CELL)[:, :, 1:-1].mean(2)
+    most, least = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
+    out = ((most >= BURNT) | (least <= BLACK)).view(np.uint8).sum(1, dtype=np.uint8).reshape(count, columns, CELL)
+    clipped = out.sum(2, dtype=np.uint8) > CELL**2 // 4
+    steps = np.abs(np.diff(grey, axis=2)).mean(1)
+    at = steps[:, CELL - 1 :: CELL].mean(1) if columns > 1 else np.zeros(count, np.float32)
+    inside = steps[:, CELL // 2 - 1 :: CELL].mean(1)
+    colours = (red & 0xF0).astype(np.uint16) << 4 | (green & 0xF0) | (blue >> 4)
+    tally = np.bincount(colours.ravel(), minlength=4096)
+    return highest.max(2) - lowest.min(2), quiet, clipped, at, inside, tally

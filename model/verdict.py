@@ -138,7 +138,10 @@ def _decide(
 def _nearly_uniform(pixels: NDArray[np.uint8]) -> bool:
     # Every n-th pixel is enough, and keeps 100 megapixels cheap.
     step = max(1, int((pixels.shape[0] * pixels.shape[1] / 1e6) ** 0.5))
-    return float(pixels[::step, ::step].mean(2).std()) < MIN_DEVIATION
+    red, green, blue = (pixels[::step, ::step, channel].astype(np.uint16) for channel in range(3))
+    levels = (red + green + blue).ravel()
+    total, squares = int(levels.sum(dtype=np.int64)), int(np.square(levels, dtype=np.uint32).sum(dtype=np.int64))
+    return levels.size * squares - total**2 < (3 * MIN_DEVIATION * levels.size) ** 2
 
 
 def find_regions(mask: NDArray[np.bool_], heatmap: NDArray[np.float32]) -> tuple[list[FoundRegion], int]:
@@ -153,13 +156,14 @@ def find_regions(mask: NDArray[np.bool_], heatmap: NDArray[np.float32]) -> tuple
     window = np.s_[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
     labels, count = ndimage.label(mask[window], structure=np.ones((3, 3), bool))
     areas = np.zeros(count + 1, np.int64)
-    for strip in range(0, labels.shape[0], 1024):  # bincount copies what it counts to 64 bit
-        areas += np.bincount(labels[strip : strip + 1024].ravel(), minlength=count + 1)
+    strips = [np.s_[top : top + 1024] for top in range(0, labels.shape[0], 1024)]
+    for strip in strips:  # bincount copies what it counts to 64 bit
+        areas += np.bincount(labels[strip][mask[window][strip]], minlength=count + 1)
     if small := int(np.count_nonzero(areas[1:] < SMALLEST_REGION)):
         kept = areas >= SMALLEST_REGION
-        kept[0] = False
-        for strip in range(0, labels.shape[0], 1024):
-            mask[window][strip : strip + 1024] &= kept[labels[strip : strip + 1024]]
+        for strip in strips:
+            part = mask[window][strip]
+            part[part] = kept[labels[strip][part]]
     areas = areas[1:]
     count -= small
     largest = np.argsort(-areas, kind="stable")[: min(count, MAX_REGIONS)]

@@ -78,9 +78,9 @@ class Node:
 
     @property
     def window(self) -> int:
-        """Items in the hands of each worker: some are decoded, one waits, one is with the network; of a GPU, enough for
-        three batches of small images (`networks.processes`)."""
-        return self.decoders + (12 if self.batches else 2)
+        """Items in the hands of each worker: some are decoded, for each core one waits and one is with the network; of
+        a GPU, enough for three batches of small images."""
+        return self.decoders + (12 if self.batches else 2 * self.cores)
 
 
 def nodes(device: str, cores: int) -> list[Node]:

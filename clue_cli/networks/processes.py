@@ -31,11 +31,6 @@ _WORKER = "clue_cli.networks.worker"
 _DEATHS = 3
 """How often in a row a process may die without having finished an image in between."""
 
-_AHEAD = 3
-"""Batches of images in a process's hands: one is computed, one is landing or prepared, one is being read. One image
-more is being searched for places that repeat."""
-
-
 Answer = tuple[dict[str, Any], NDArray[np.float32] | None, NDArray[np.float32] | None]
 """A header, the heatmap, and that of the second question."""
 
@@ -175,7 +170,7 @@ class NetworkProcess(Generic[Key]):
             raise refusal(header["message"], header["advice"])
         self.loading += time.perf_counter() - started
         self.asked = self.batch = header["batch"]
-        self._window = _AHEAD * self.batch + 1
+        self._window = header["holds"] + self.batch + 1  # a batch is being read while it asks for the next image
         self._answers = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, name="clue-answers", daemon=True)
         self._reader.start()

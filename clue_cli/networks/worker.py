@@ -112,7 +112,7 @@ def serve(requests: BinaryIO, replies: BinaryIO, load: Callable[[dict[str, Any]]
     except (UsageError, WeightsError) as error:
         _send(replies, {"refused": type(error).__name__, "message": error.message, "advice": error.advice})
         return
-    _send(replies, {"ready": True, "batch": predictor.batch})
+    _send(replies, {"ready": True, "batch": predictor.batch, "holds": predictor.holds})
     inbox: _Inbox = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(requests, inbox), name="clue-receive", daemon=True).start()
     try:

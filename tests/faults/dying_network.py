@@ -26,7 +26,7 @@ Image = tuple[int, NDArray[np.uint8]]
 
 class Network:
     def __init__(self, marker: Path | None) -> None:
-        self.batch, self.marker = 2, marker
+        self.batch, self.holds, self.marker = 2, 4, marker
 
     def predict(self, images: Iterable[Image | None]) -> Iterator[Prediction[int] | OutOfMemory[int]]:
         pending: list[Image] = []

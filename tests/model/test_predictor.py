@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from model import predictor as module
 from model.clue import CLUE, build
 from model.device import ran_out_of_memory
-from model.predictor import Blend, OutOfMemory, Prediction, Predictor, padded, starts, tiles, weights
+from model.predictor import HELPERS, Blend, OutOfMemory, Prediction, Predictor, padded, starts, tiles, weights
 from model.preset import EdgeSpec, RegionSpec, TileSpec
 from model.rectified_flow import content_seed, seeded_noise
 from model.self_match import CHANNELS, self_match
@@ -57,7 +57,12 @@ def heatmaps(predictor: Predictor, images: Images) -> dict[int, NDArray[np.float
 
 def with_lanes(predictor: Predictor) -> Predictor:
     """As on a CPU of several cores, whatever this one has."""
-    predictor.lanes = predictor.ahead = 2
+    return set_lanes(predictor, 2)
+
+
+def set_lanes(predictor: Predictor, lanes: int) -> Predictor:
+    predictor.lanes = predictor.ahead = lanes
+    predictor.helpers = max(1, lanes)
     return predictor
 
 
@@ -115,7 +120,8 @@ class TestBits:
         try:
             alone, ahead = Predictor(network, batch), Predictor(network, batch)
             assert alone.lanes == 0, "one core"
-            ahead.ahead, ahead.lanes = 2, lanes
+            set_lanes(ahead, lanes)
+            ahead.ahead = 2
             expected, found = heatmaps(alone, images), heatmaps(ahead, images)
         finally:
             torch.set_num_threads(threads)
@@ -173,35 +179,36 @@ def test_no_seams_on_a_smooth_target(network: CLUE) -> None:
 
 @pytest.mark.parametrize("lanes", [0, 2])
 def test_images_are_pulled_only_as_needed(network: CLUE, lanes: int) -> None:
-    """The next one's search goes on while the network has this one; each lane has one more."""
+    """As many as are searched, computed and completed at a time, and one more."""
     pulled = []
 
     def images() -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        for key in range(6):
+        for key in range(12):
             pulled.append(key)
             yield key, pictures()[0][1]
 
-    predictor = Predictor(network)
-    predictor.lanes = predictor.ahead = lanes
+    predictor = set_lanes(Predictor(network), lanes)
+    assert predictor.holds == (2 if lanes == 0 else 6)
     results = predictor.predict(images())
     for count in (1, 2):
         next(results)
-        assert pulled == list(range(count + 1 + lanes))
+        assert len(pulled) <= count + predictor.holds
 
 
 def test_only_a_small_network_on_several_cores_of_a_cpu_has_lanes(
     network: CLUE, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.get_num_threads", lambda: 4)
-    assert Predictor(network).lanes == 2
+    assert Predictor(network).lanes == Predictor(network).helpers == 4
+    monkeypatch.setattr("torch.get_num_threads", lambda: 64)
+    assert Predictor(network).lanes == HELPERS
     monkeypatch.setattr("model.predictor.SMALL", 10)
-    assert Predictor(network).lanes == 0
+    assert (Predictor(network).lanes, Predictor(network).helpers) == (0, 1)
 
 
 def test_each_thread_keeps_its_number_of_cores(network: CLUE, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever others set meanwhile: sums that are split among other cores are other sums, in the last bits."""
-    own = torch.get_num_threads()
-    each = max(1, own // 2)
+    own, each = torch.get_num_threads(), 1
     seen: list[int] = []
 
     def elsewhere(function: Callable[[], object]) -> None:
@@ -300,7 +307,7 @@ class Starved(Smooth):
 def test_out_of_memory_halves_the_batch_and_loses_nothing(network: CLUE, lanes: int) -> None:
     images: Images = [(n, np.full((64, 64, 3), 20 * n, np.uint8)) for n in range(9)]
     predictor = Predictor(Starved(network), batch=8)  # type: ignore[arg-type]
-    predictor.lanes = predictor.ahead = lanes
+    set_lanes(predictor, lanes)
     found = heatmaps(predictor, images)
     assert predictor.batch == 2
     for key, pixels in images:
@@ -328,7 +335,7 @@ def test_tiles_get_their_part_of_the_matches_of_the_whole_image(monkeypatch: pyt
     monkeypatch.setattr(model, "forward", spy)
     pixels = np.zeros((200, 300, 3), np.uint8)
     predictor = Predictor(model)
-    predictor.lanes = predictor.ahead = 0  # of two at a time either may be seen first
+    set_lanes(predictor, 0)  # of two at a time either may be seen first
     list(predictor.predict([("a", pixels)]))
     cut = tiles(200, 300, TINY.tile)
     assert len(seen) == len(cut) > 1
@@ -343,7 +350,8 @@ def test_tiles_get_their_part_of_the_matches_of_the_whole_image(monkeypatch: pyt
 def test_out_of_memory_with_batches_under_way_loses_nothing(network: CLUE, lanes: int) -> None:
     images: Images = [(n, np.full((64, 200, 3), 250 if n == 4 else 20 * n, np.uint8)) for n in range(9)]
     predictor = Predictor(Starved(network), batch=4)  # type: ignore[arg-type]
-    predictor.ahead, predictor.lanes = 2, lanes
+    set_lanes(predictor, lanes)
+    predictor.ahead = 2
     results = list(predictor.predict(images))
     assert [result.key for result in results] == list(range(9))
     (lost,) = (result for result in results if isinstance(result, OutOfMemory))
@@ -353,7 +361,8 @@ def test_out_of_memory_with_batches_under_way_loses_nothing(network: CLUE, lanes
 @pytest.mark.parametrize("lanes", [0, 2])
 def test_what_is_begun_is_finished_before_waiting(network: CLUE, lanes: int) -> None:
     predictor = Predictor(network, 8)
-    predictor.ahead, predictor.lanes = 2, lanes
+    set_lanes(predictor, lanes)
+    predictor.ahead = 2
     (key, pixels), *_ = pictures()
     results = predictor.predict(iter([(key, pixels), None, (key + 1, pixels)]))
     assert next(results).key == key
@@ -376,7 +385,7 @@ def test_which_errors_are_of_memory(error: Exception, memory: bool) -> None:
 @pytest.mark.parametrize("lanes", [0, 2])
 def test_the_seconds_of_images_do_not_overlap(network: CLUE, lanes: int) -> None:
     predictor = Predictor(network)
-    predictor.lanes = predictor.ahead = lanes
+    set_lanes(predictor, lanes)
     began = time.perf_counter()
     results = list(predictor.predict(pictures() * 2))
     passed = time.perf_counter() - began

@@ -144,17 +144,18 @@ def test_evidence_on_a_calm_place_is_known() -> None:
 @pytest.mark.parametrize("pixels", [page(512, 512), noise(512, 512), np.tile(burnt_out(), (2, 1, 1))])
 def test_a_sample_of_the_rows_says_nearly_the_same(pixels: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = features(pixels)
-    looked: list[int] = []
-    row = score._row
+    looked: list[NDArray[np.int64]] = []
+    examined = score._examined
 
-    def counting(of: Pixels, number: int, columns: int) -> object:
-        looked.append(number)
-        return row(of, number, columns)
+    def counting(of: Pixels, rows: NDArray[np.int64], columns: int) -> object:
+        looked.append(rows)
+        return examined(of, rows, columns)
 
-    monkeypatch.setattr(score, "_row", counting)
+    monkeypatch.setattr(score, "_examined", counting)
     monkeypatch.setattr(score, "SAMPLED", pixels.size // 9 + 1)
     sampled = features(pixels)
-    assert len(set(looked[:-24])) == len(looked[:-24]) == -(-pixels.shape[0] // 8 // 3)
+    (rows,) = looked
+    assert len(set(rows.tolist())) == len(rows) == -(-pixels.shape[0] // 8 // 3)
     assert list(sampled.values()) == pytest.approx(list(whole.values()), abs=0.15)
     assert sampled != whole
     assert sampled["clipped evidence"] == whole["clipped evidence"]  # all of the evidence is looked at
