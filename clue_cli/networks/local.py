@@ -115,7 +115,7 @@ def load_predictor(checkpoint: Checkpoint, device: str, dtype: torch.dtype, opti
         model = load(checkpoint, device, dtype)
         if options.compile is not None:
             compile_network(model, options.compile.value)
-        return Predictor(model, batch)
+        return Predictor(model, batch, graphs=True)
     except CheckpointError as error:
         raise WeightsError(f"{error}.", "Install clue again, or name another model with --model.") from error
     except (MemoryError, RuntimeError) as error:

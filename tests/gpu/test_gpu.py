@@ -14,6 +14,7 @@ from clue_cli.scan.pipeline import scan
 from model.branches.sam_network import SamAttention
 from model.checkpoint import inspect
 from model.clue import CLUE, adapt, build
+from model.cuda_graphs import Graphs
 from model.device import Compile, Transfer, compile_network
 from model.losses import bce_loss
 from model.predictor import Prediction, Predictor
@@ -107,6 +108,45 @@ def test_batches_under_way_change_nothing(batch: int) -> None:
         assert isinstance(one, Prediction)
         assert isinstance(other, Prediction)
         assert np.array_equal(one.heatmap, other.heatmap)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_replayed_as_a_graph_it_gives_the_same_bits(dtype: torch.dtype) -> None:
+    """In any order of shapes, although their graphs share their memory."""
+    model = load(inspect("mini"), "cuda:0", dtype)
+    eager, replayed = Predictor(model, 2), Predictor(model, 2, graphs=True)
+    sizes = [(320, 448), (256, 384), (96, 64)] * 8
+    pixels = [np.random.default_rng(n).integers(0, 256, (*size, 3), np.uint8) for n, size in enumerate(sizes)]
+    for one, other in zip(eager.predict(enumerate(pixels)), replayed.predict(enumerate(pixels)), strict=True):
+        assert isinstance(one, Prediction)
+        assert isinstance(other, Prediction)
+        assert np.array_equal(one.heatmap, other.heatmap)
+    assert isinstance(replayed._probabilities, Graphs)
+    assert len(replayed._probabilities.held) == 3
+
+
+def test_what_cannot_be_captured_runs_eagerly_and_the_device_is_as_before() -> None:
+    """A sum that is asked for ends a capture; afterwards memory is freed and other graphs can be captured."""
+
+    def asking(x: torch.Tensor) -> torch.Tensor:
+        return x * float(x.sum())
+
+    graphs, x = Graphs(asking), torch.ones(8, device="cuda:0")
+    with torch.inference_mode(), pytest.warns(RuntimeWarning, match="without CUDA graphs"):
+        for _ in range(5):
+            assert torch.equal(graphs(x), x * 8)
+    assert not graphs.held
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
+    transfer = Transfer(torch.device("cuda:0"))
+    before = torch.cuda.memory_allocated()
+    for _ in range(20):
+        transfer.up(torch.zeros(1 << 20))
+    torch.cuda.synchronize()
+    assert torch.cuda.memory_allocated() <= before + (8 << 20)
+    doubling = Graphs(lambda x: x * 2)
+    for _ in range(5):
+        assert torch.equal(doubling(x), x * 2)
+    assert len(doubling.held) == 1
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
