@@ -11,7 +11,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -51,7 +51,7 @@ class CudaGraph:
             another of them is replayed.
     """
 
-    def __init__(self, run: Run, inputs: tuple[Tensor | None, ...], pool: tuple[int, int]) -> None:
+    def __init__(self, run: Run, inputs: tuple[Tensor | None, ...], pool: Any) -> None:
         self.inputs = tuple(None if tensor is None else torch.zeros_like(tensor) for tensor in inputs)
         device = next(tensor.device for tensor in inputs if tensor is not None)
         self._graph = torch.cuda.CUDAGraph()
@@ -159,5 +159,5 @@ def _replayed(graph: Captured, inputs: tuple[Tensor | None, ...]) -> Tensor:
 
 def _wait() -> None:
     """Until no graph is running that is to be given up."""
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         torch.cuda.synchronize()
