@@ -99,6 +99,7 @@ def load_predictor(checkpoint: Checkpoint, device: str, dtype: torch.dtype, opti
     import torch
 
     from model.device import compile_network, ran_out_of_memory
+    from model.float8 import FLOAT8, use_float8, weights_format
     from model.predictor import Predictor
     from model.storage import load
 
@@ -112,7 +113,9 @@ def load_predictor(checkpoint: Checkpoint, device: str, dtype: torch.dtype, opti
     # One tile at a time on the CPU: larger batches are no faster there, and would change the last bits of a mask.
     batch = 1 if device == "cpu" else options.batch or 4
     try:
-        model = load(checkpoint, device, dtype)
+        model = load(checkpoint, device, weights_format(dtype))
+        if dtype is FLOAT8:
+            use_float8(model)
         if options.compile is not None:
             compile_network(model, options.compile.value)
         return Predictor(model, batch, graphs=True)

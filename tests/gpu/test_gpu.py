@@ -15,7 +15,8 @@ from model.branches.sam_network import SamAttention
 from model.checkpoint import inspect
 from model.clue import CLUE, adapt, build
 from model.cuda_graphs import Graphs
-from model.device import Compile, Transfer, compile_network
+from model.device import FLOAT8_CAPABILITY, Compile, Transfer, compile_network
+from model.float8 import Float8Linear, use_float8
 from model.losses import bce_loss
 from model.predictor import Prediction, Predictor
 from model.presets import SD3_MEDIUM
@@ -123,6 +124,25 @@ def test_replayed_as_a_graph_it_gives_the_same_bits(dtype: torch.dtype) -> None:
         assert np.array_equal(one.heatmap, other.heatmap)
     assert isinstance(replayed._probabilities, Graphs)
     assert len(replayed._probabilities.held) == 3
+
+
+def test_a_float8_layer_is_what_it_is_on_the_cpu() -> None:
+    if torch.cuda.get_device_capability() < FLOAT8_CAPABILITY:
+        pytest.skip("needs a GPU that computes in float8")
+    torch.manual_seed(0)
+    layer, x = torch.nn.Linear(1536, 6144).bfloat16(), torch.randn(2, 333, 1536).bfloat16()
+    expected = Float8Linear(layer)(x)
+    found = Float8Linear(layer.cuda())(x.cuda()).cpu()
+    torch.testing.assert_close(found, expected, atol=3e-2, rtol=2e-2)
+
+
+def test_in_float8_mini_marks_what_it_marks_in_bfloat16() -> None:
+    if torch.cuda.get_device_capability() < FLOAT8_CAPABILITY:
+        pytest.skip("needs a GPU that computes in float8")
+    model = load(inspect("mini"), "cuda:0", torch.bfloat16)
+    expected = heatmap(model)
+    assert use_float8(model) > 0
+    assert ((heatmap(model) > 0.5) != (expected > 0.5)).mean() < 0.02
 
 
 def test_what_cannot_be_captured_runs_eagerly_and_the_device_is_as_before() -> None:
