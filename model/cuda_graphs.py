@@ -57,7 +57,7 @@ class CudaGraph:
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.device(device):
             # What other threads do meanwhile, such as pinning memory, is no part of it and does not disturb it.
-            aside = torch.cuda.Stream(device)
+            aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             capture = torch.cuda.graph(self._graph, pool=pool, stream=aside, capture_error_mode="thread_local")
             try:
                 # The outer stream is what comes back even where torch does not leave its own.

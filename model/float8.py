@@ -1,8 +1,8 @@
-"""Linear layers in float8: the weights, and each row of what comes in, rounded to float8_e4m3fn with a scale of its own.
+"""Linear layers in float8: weights, and each row of what comes in, rounded to float8_e4m3fn with a scale of its own.
 
-The layers of the transformer blocks of MM-DiT and SAM, except those of the modulation, which have a row for each sample.
-Norms, attention, the VAE, fusion and head stay in bfloat16. It is torchao's "dynamic activation, float8 weight, per row"
-with the same product of torch's, which a GPU of compute capability 8.9 has; sums are kept in float32 throughout.
+The layers of the transformer blocks of MM-DiT and SAM, except those of the modulation, which have one row a sample.
+Norms, attention, the VAE, fusion and head stay in bfloat16. It is what torchao calls dynamic activations and float8
+weights by row, with the same product of torch's, for GPUs of compute capability 8.9; sums are in float32 throughout.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class Float8Linear(nn.Module):
         weight, scale = rounded(layer.weight.detach())
         self.register_buffer("weight", weight)
         self.register_buffer("scale", scale.T.contiguous())
-        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach())
+        bias: Tensor | None = layer.bias
+        self.register_buffer("bias", None if bias is None else bias.detach())
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""

@@ -399,9 +399,8 @@ def markdown(document: dict[str, Any]) -> str:
         lines.append("| " + " | ".join(map(str, [*cells, parts or "–"])) + " |")
     for preset, step in document["training"].items():
         rate, weights, peak = (step[key] for key in ("images_per_second", "weights_gb", "peak_gb"))
-        lines.append(
-            f"\nTraining step of {preset}, batch {step['batch']}: {rate:.3g} images/s, peak {peak:.2f} GB, weights {weights:.2f} GB."
-        )
+        memory = f"peak {peak:.2f} GB, weights {weights:.2f} GB"
+        lines.append(f"\nTraining step of {preset}, batch {step['batch']}: {rate:.3g} images/s, {memory}.")
     lines += [f"\n{table(title, found)}" for title, found in document["profiles"].items()]
     if document["left_out"]:
         lines.append(f"\nNot measured: {'; '.join(document['left_out'])}.")
@@ -466,10 +465,12 @@ def write(document: dict[str, Any], out: Path) -> str:
 def quick(bench: Bench, preset: Preset, document: dict[str, Any], budget: Budget) -> Iterator[None]:
     """Fill the document, what matters most first; yields after each part."""
     options = bench.options
-    options.batches, options.levels, options.repeats, options.images = [4], [1, 3], min(options.repeats, 3), 64
+    own = len(preset.noise.levels)  # a scan has no others
+    options.batches, options.levels = [4], sorted({1, 3, own})
+    options.repeats, options.images = min(options.repeats, 3), 64
     matmul, training = document["matmul_tflops"], {preset.name: preset, "mini": PRESETS["mini"]}
     eager: list[Row] = []
-    # Most seconds of each part. On an H100 the eager ones need about a third of theirs; compilation is what may not fit.
+    # Most seconds of each part; compilation, which may not fit, comes last.
     for how in ["eager", *([REPLAYED] if bench.cuda else [])]:
         for levels in options.levels:
             with budget.part(f"{how}, {levels} levels", 20) as begun:
@@ -488,10 +489,12 @@ def quick(bench: Bench, preset: Preset, document: dict[str, Any], budget: Budget
             if begun:
                 document["profiles"][title] = look()
         yield
-    same = next((row for row in eager if row.levels == len(preset.noise.levels)), None)
-    if options.scan and same is not None:
+    same = next((row for row in eager if row.levels == own), None)
+    if options.scan:
         with budget.part("scan", 60) as begun:
-            if begun:
+            if begun and same is None:
+                budget.left_out.append("scan (the bare network was not measured)")
+            elif begun and same is not None:
                 place = next(i for i, row in enumerate(document["rows"]) if row == asdict(same))
                 document["rows"][place]["scan_tiles_per_second"] = bench.scan(preset, same.batch)
         yield

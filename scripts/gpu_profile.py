@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch._C._autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
@@ -60,7 +61,8 @@ def costliest(action: Callable[[], object], cuda: bool, most: int = 20) -> dict[
     sizes: dict[tuple[str, str, str], float | None] = {}
 
     def add(event: FunctionEvent, name: str, microseconds: float) -> None:
-        shapes = " ".join("×".join(map(str, shape)) for shape in event.input_shapes if shape)
+        tensors: list[Any] = [shape for shape in event.input_shapes if shape]  # declared otherwise
+        shapes = " ".join("×".join(map(str, shape)) for shape in tensors)
         key = name, event.name if cuda else "", shapes
         found.setdefault(key, []).append(microseconds)
         sizes[key] = _read(event)
@@ -76,7 +78,7 @@ def costliest(action: Callable[[], object], cuda: bool, most: int = 20) -> dict[
     if cuda:  # what no operator of torch's launched is only known by its name
         named: dict[str, list[float]] = {}
         for event in recorded.events():
-            if event.device_type == torch.autograd.DeviceType.CUDA and not event.is_user_annotation:
+            if event.device_type == DeviceType.CUDA and not event.is_user_annotation:
                 named.setdefault(event.name, []).append(event.self_device_time_total)
         for (name, _, _), times in found.items():
             if name in named:
@@ -95,12 +97,13 @@ def costliest(action: Callable[[], object], cuda: bool, most: int = 20) -> dict[
 
 
 def _read(event: FunctionEvent) -> float | None:
-    names = getattr(event, "input_dtypes", None)  # torch 2.11 does not have them
+    names: list[str] | None = getattr(event, "input_dtypes", None)  # torch 2.11 does not have them
+    shapes: list[Any] = list(event.input_shapes)  # declared otherwise
     if not names:
         return None
     total = 0.0
-    for shape, name in zip(event.input_shapes, names, strict=False):
-        if shape and name in BYTES and not isinstance(shape[0], list):
+    for shape, name in zip(shapes, names, strict=False):
+        if isinstance(shape, list) and shape and name in BYTES and not isinstance(shape[0], list):
             total += BYTES[name] * torch.Size(shape).numel()
     return total
 

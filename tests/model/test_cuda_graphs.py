@@ -1,4 +1,4 @@
-"""When a graph is captured, replayed and given up; the graph itself needs a card (`tests/gpu`), here it is a stand-in."""
+"""When a graph is captured, replayed and given up; graphs themselves need a card (`tests/gpu`), here are stand-ins."""
 
 from __future__ import annotations
 

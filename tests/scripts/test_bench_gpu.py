@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 import runpy
+import signal
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch.autograd import DeviceType
+from torch._C._autograd import DeviceType
 
 from model import presets
 from model.clue import CLUE, adapt, build
@@ -202,45 +203,82 @@ def test_kernels_of_a_card_are_grouped_with_what_launched_them(
     assert (norm.name, norm.operator, norm.share, norm.read_mb) == ("triton_norm", "", 0.2, None)
 
 
-def quick(bench: dict[str, Any], monkeypatch: pytest.MonkeyPatch, out: Path, *words: str) -> dict[str, Any]:
-    bench["TRAINED"]["mini"] = (2, 32)
-    monkeypatch.setattr(bench["Bench"], "scan", lambda self, preset, batch: 3.0)
-    assert bench["main"]([*QUICK, "--quick", "--out", str(out), *words]) == 0
+@pytest.fixture
+def stubs(bench: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Measurements that take no time; they have tests of their own."""
+    row = bench["Row"]
+
+    def measured(self: Any, preset: Preset, how: str, matmul: float) -> list[Any]:
+        return [row(preset.name, 64, len(preset.noise.levels), self.options.batches[0], how, 5.0, 1.0, 0.5, 1.0)]
+
+    step = {"images_per_second": 2.0, "weights_gb": 1.0, "peak_gb": 1.0, "batch": 2}
+    found = {"milliseconds": 1.0, "launches": 1, "kernels": []}
+    for name, stub in {
+        "measured": measured,
+        "training": lambda self, preset: step,
+        "profiles": lambda self, preset: [("Network", lambda: found), ("Training step", lambda: found)],
+        "scan": lambda self, preset, batch: 3.0,
+    }.items():
+        monkeypatch.setattr(bench["Bench"], name, stub)
+    return bench
+
+
+def quick(bench: dict[str, Any], out: Path, *words: str) -> dict[str, Any]:
+    assert bench["main"]([*QUICK, "--quick", "--compile", "blocks", "--out", str(out), *words]) == 0
     document: dict[str, Any] = json.loads((out / "bench_gpu.json").read_text())
     return document
 
 
-def test_quick_measures_what_matters(bench: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(bench["main"].__globals__, "compile_network", lambda model, how: None)
-    monkeypatch.setattr("torch.compiler.reset", lambda: None)
-    document = quick(bench, monkeypatch, tmp_path, "--profile", "--compile", "blocks")
+def test_quick_measures_what_matters(stubs: dict[str, Any], tmp_path: Path) -> None:
+    document = quick(stubs, tmp_path, "--profile")
     rows = [(row["levels"], row["batch"], row["how"]) for row in document["rows"]]
-    assert rows == [(1, 4, "eager"), (3, 4, "eager"), (3, 4, "blocks"), (1, 4, "blocks")]
-    assert [row["scan_tiles_per_second"] for row in document["rows"]] == [None, 3.0, None, None]
+    assert rows == [(levels, 4, "eager") for levels in (1, 2, 3)] + [(levels, 4, "blocks") for levels in (3, 2, 1)]
+    assert [row["scan_tiles_per_second"] for row in document["rows"]] == [None, 3.0, None, None, None, None]
     assert document["training"]["mini"]["batch"] == 2
-    assert len(document["profiles"]) == 2
+    assert list(document["profiles"]) == ["Network", "Training step"]
     assert document["left_out"] == []
 
 
 def test_what_does_not_fit_the_budget_is_named_and_has_no_figure(
-    bench: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    stubs: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The second of the eager rows hangs; what comes later finds no time left."""
-    measured = bench["Bench"].measured
+    measured = stubs["Bench"].measured
 
     def hanging(self: Any, preset: Preset, *rest: Any) -> Any:
         if len(preset.noise.levels) > 1:
             time.sleep(60)
         return measured(self, preset, *rest)
 
-    monkeypatch.setattr(bench["Bench"], "measured", hanging)
-    monkeypatch.setitem(bench["main"].__globals__, "QUICK", 12.0)
+    monkeypatch.setattr(stubs["Bench"], "measured", hanging)
+    monkeypatch.setitem(stubs["main"].__globals__, "QUICK", 10.0)
     started = time.monotonic()
-    document = quick(bench, monkeypatch, tmp_path)
-    assert time.monotonic() - started < 30
+    document = quick(stubs, tmp_path)
+    assert time.monotonic() - started < 40
     assert [row["levels"] for row in document["rows"]] == [1]
     assert document["training"] == {}
     late, *others = document["left_out"]
-    assert re.fullmatch(r"eager, 3 levels \(not finished in \d+ s\)", late)
-    assert others[0] == "training step of mini (not begun: 0 s were left)"
-    assert "Not measured: eager, 3 levels (not finished" in (tmp_path / "bench_gpu.md").read_text()
+    assert re.fullmatch(r"eager, 2 levels \(not finished in \d+ s\)", late)
+    assert others[0] == "eager, 3 levels (not begun: 0 s were left)"
+    assert others[1] == "training step of mini (not begun: 0 s were left)"
+    assert "Not measured: eager, 2 levels (not finished" in (tmp_path / "bench_gpu.md").read_text()
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+
+
+def test_a_part_without_memory_is_named(bench: dict[str, Any]) -> None:
+    budget = bench["Budget"](1000.0)
+
+    def full(error: Exception) -> None:
+        raise error
+
+    with budget.part("training step", 10):
+        full(torch.OutOfMemoryError())
+    assert budget.left_out == ["training step (out of memory)"]
+    with pytest.raises(ValueError, match="defect"), budget.part("scan", 10):
+        full(ValueError("defect"))
+
+
+def test_without_a_budget_nothing_has_a_deadline(bench: dict[str, Any]) -> None:
+    with bench["Budget"](None).part("scan", 1e-6) as begun:
+        assert begun
+        assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
