@@ -77,7 +77,8 @@ class CudaGraph:
 class Graphs:
     """A function of tensors that is replayed from the third call of each shape on.
 
-    Where a graph cannot be captured, or gives other bits than the eager call, all calls are eager from then on, with
+    Nothing is captured while less than half of the device's memory is free: other work there comes first. Where a graph
+    cannot be captured, or gives other bits than the eager call, all calls are eager from then on, with
     one warning; where memory runs out, the graphs are given up for good, silently. A shape whose graph had to make
     room for others needs four times as many calls until it is captured again.
 
@@ -113,7 +114,10 @@ class Graphs:
                 raise
         else:
             if calls > self._due.get(key, EAGER_CALLS):
-                self._add(key, inputs, result)
+                if _spare_memory():
+                    self._add(key, inputs, result)
+                else:
+                    self._due[key] = 4 * calls
             return result
         self._give_up()  # only here: the exception held on to what was allocated
         return self._run(*inputs)
@@ -155,6 +159,15 @@ def _replayed(graph: Captured, inputs: tuple[Tensor | None, ...]) -> Tensor:
             place.copy_(tensor)
     graph.replay()
     return graph.result.clone()  # in the same stream: no other replay comes between
+
+
+def _spare_memory() -> bool:
+    """Whether half of the device's memory is free, when what torch keeps for later is given back."""
+    if not torch.cuda.is_available():
+        return True
+    torch.cuda.empty_cache()
+    free, total = torch.cuda.mem_get_info()
+    return free >= total / 2
 
 
 def _wait() -> None:

@@ -162,6 +162,16 @@ def once_full(run: Callable[..., Tensor], error: Exception) -> Callable[..., Ten
     return full_once
 
 
+def test_nothing_is_captured_where_memory_is_scarce(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs, spare = Graphs(stand.run, stand.capture), [False]
+    monkeypatch.setattr(cuda_graphs, "_spare_memory", lambda: spare[0])
+    called(graphs, EAGER_CALLS + 2)
+    assert stand.captured == 0
+    spare[0] = True
+    called(graphs, 4 * (EAGER_CALLS + 1))
+    assert stand.captured == 1
+
+
 def test_memory_that_no_graph_holds_is_the_callers_matter(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     graphs = Graphs(stand.run, stand.capture)
     monkeypatch.setattr(graphs, "_run", once_full(stand.run, torch.OutOfMemoryError("CUDA out of memory")))
