@@ -390,7 +390,7 @@ def fit(
         model_name=printable(model.name)[:200],
         model_digest=model.digest,
         device=device,
-        dtype="bfloat16" if dtype == "bfloat16" else "float32",
+        dtype=dtype,
         authentic=paths[0],
         forged_paths=paths[1],
         fpr=fpr,

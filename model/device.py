@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from model.clue import CLUE
 
 _CPUINFO = Path("/proc/cpuinfo")
+FLOAT8_CAPABILITY = (8, 9)
+"""The first compute capability with products of float8 numbers: Ada; Hopper has 9.0."""
 _COMPILERS = ("g++", "clang++", "c++")
 
 
@@ -38,10 +40,10 @@ def resolve(device: str, dtype: str) -> tuple[str, torch.dtype]:
 
     Args:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        dtype: `auto`, `float32` or `bfloat16`.
+        dtype: `auto`, `float32`, `bfloat16` or `float8_e4m3fn` (`model.float8`), which is for GPUs that compute in it.
 
     Raises:
-        DeviceError: no such device or dtype.
+        DeviceError: no such device or dtype, or the device does not compute in it.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -54,9 +56,14 @@ def resolve(device: str, dtype: str) -> tuple[str, torch.dtype]:
             raise DeviceError(f"there is no device {device!r} here; found: {found}")
     if dtype == "auto":
         dtype = "bfloat16" if device != "cpu" or cpu_has_bfloat16() else "float32"
-    formats = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    formats = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float8_e4m3fn": torch.float8_e4m3fn}
     if dtype not in formats:
         raise DeviceError(f"no number format {dtype!r}; known: {', '.join(formats)}")
+    if dtype == "float8_e4m3fn":
+        have = (0, 0) if device == "cpu" else torch.cuda.get_device_capability(device)
+        if have < FLOAT8_CAPABILITY:
+            what = "is no GPU" if device == "cpu" else f"has {have[0]}.{have[1]}"
+            raise DeviceError(f"{dtype} needs a GPU of compute capability 8.9 or above, and {device} {what}")
     return device, formats[dtype]
 
 

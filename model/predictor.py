@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.clue import CLUE
+from model.cuda_graphs import Graphs
 from model.device import Transfer, ran_out_of_memory
 from model.postprocess import complete
 from model.preset import TileSpec
@@ -194,6 +195,8 @@ class Predictor:
     Args:
         model: in evaluation mode, on its device, in its dtype.
         batch: tiles per batch; they are of one shape, and may come from several images.
+        graphs: on a GPU, replay CUDA graphs of shapes that recur (`model.cuda_graphs`), to the same bits: only where
+            the weights stay where they are. A network compiled as a whole has its own.
 
     Attributes:
         asked: the batch as it was asked for.
@@ -203,7 +206,7 @@ class Predictor:
         ahead: how many batches may be under way while the next is prepared.
     """
 
-    def __init__(self, model: CLUE, batch: int = 1) -> None:
+    def __init__(self, model: CLUE, batch: int = 1, *, graphs: bool = False) -> None:
         if batch < 1:
             raise ValueError("a batch holds at least one tile")
         self.model = model.to(memory_format=torch.channels_last)
@@ -216,6 +219,9 @@ class Predictor:
         self.helpers = min(cores, HELPERS) if gpu else max(1, self.lanes)
         self.ahead = 1 if gpu else self.lanes
         self._transfer = Transfer(self.device)
+        self._probabilities: Callable[[Tensor, Tensor, Tensor | None], Tensor] = self._forward
+        if graphs and self.device.type == "cuda" and model._compiled_call_impl is None:
+            self._probabilities = Graphs(self._forward)
         view = model.preset.view
         self.matching = bool(view.channels and view.matches)
 
@@ -279,9 +285,12 @@ class Predictor:
 
     @torch.inference_mode()
     def _run(self, pixels: Tensor, noise: Tensor, matches: Tensor | None) -> Callable[[], NDArray[np.float32]]:
+        return self._transfer.down(self._probabilities(pixels, noise, matches))
+
+    def _forward(self, pixels: Tensor, noise: Tensor, matches: Tensor | None) -> Tensor:
         """B×H×W×3 uint8, which travels to the device: the division happens there. Permuted it is channels-last."""
         logits = self.model(pixels.permute(0, 3, 1, 2).float().div(255), noise, matches)
-        return self._transfer.down(torch.sigmoid(logits).squeeze(1).float())
+        return torch.sigmoid(logits).squeeze(1).float()
 
 
 class _Run(Generic[Key]):

@@ -2,18 +2,26 @@
 
 Random weights of the true sizes; per preset, number of noise levels and batch, on tiles no larger than the preset's:
 
-    rate          tiles a second, counted TFLOP/s, their ratio to the machine's own matmul rate, peak memory; eager, and
-                  with --compile as separate rows
+    rate          tiles a second, counted TFLOP/s, their ratio to the machine's own matmul rate, peak memory; eager, on
+                  a GPU replayed as a CUDA graph, as a scan does it, and with --compile as separate rows
     parts         milliseconds of the VAE, the MM-DiT, SAM and the head
     plain         the same modules with stock attention, unmerged adapters, eager, one tile at a time
     scan          `clue scan` end to end on generated folders, beside the bare network; what one of a quarter of the
                   images takes is subtracted, so that starting and loading do not count
-    training      one training step: adapters (or what the preset trains), bfloat16, checkpointing, batch 1
+    training      one training step: adapters (or what the preset trains), bfloat16, checkpointing, batch 1; of mini all
+                  weights, a batch of 128 samples of 256²
+    profile       with --profile: the kernels (on the CPU: operators) that take the most time in the network at the most
+                  levels and the largest batch, in its training step and in that of mini
 
 Prints a Markdown table, and writes bench_gpu.json, bench_gpu.md and bench_gpu.svg to --out.
 
+--quick measures one preset at batch 4 with one and three levels, eager, replayed and compiled, both training steps and
+a scan, within 60 seconds after the imports; with --profile too, within 230. Each part has a deadline. What does not fit
+is named in place of a figure; a part is measured whole or not at all, and the files are written after each.
+
     python scripts/bench_gpu.py                                   sd3-medium on a CUDA card, mini on the CPU
     python scripts/bench_gpu.py --presets sd3-medium sd3.5-medium --batches 1 4 8 --compile blocks graphs
+    python scripts/bench_gpu.py --quick --profile                 four minutes of a card
     python scripts/bench_gpu.py --device cpu --size 256 --matmul 512 --repeats 2     the same table, quickly
 """
 
@@ -32,10 +40,11 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
+from gpu_profile import Budget, costliest, table
 from PIL import Image
 from segment_anything.modeling.image_encoder import Attention
 from torch import Tensor, nn
@@ -46,6 +55,7 @@ from model.branches.sam_network import SamAttention
 from model.branches.sd3_network import SD3Network
 from model.calibration import Calibration
 from model.clue import CLUE, adapt, build
+from model.cuda_graphs import EAGER_CALLS, Graphs
 from model.device import Compile, CompilerMissing, compile_network, require_compiler, resolve
 from model.losses import bce_loss, dice_loss
 from model.preset import Preset
@@ -56,6 +66,12 @@ from model.training.network import hold_frozen, keep_less
 
 WARMUP = 2
 """Runs that are not counted: kernels are chosen and memory is laid out in them."""
+REPLAYED = "replayed"
+"""As a scan runs the network on a GPU: CUDA graphs of the eager kernels."""
+TRAINED = {"mini": (128, 256)}
+"""Samples in a training step and their side in pixels; of other presets one sample of the side of a tile."""
+QUICK, QUICK_PROFILE = 60.0, 230.0
+"""Seconds of --quick, alone and with --profile."""
 
 
 def restore_attention(model: nn.Module) -> None:
@@ -189,36 +205,54 @@ class Bench:
         asked: int = self.options.size
         return min(asked, preset.tile.size)
 
-    def tile(self, model: CLUE, batch: int) -> tuple[Tensor, Tensor]:
-        """A batch of tiles and their noise."""
-        side = self.side(model.preset)
+    def tile(self, model: CLUE, batch: int, side: int | None = None) -> tuple[Tensor, Tensor]:
+        """A batch of tiles, of the preset's side unless another is given, and their noise."""
+        side = side or self.side(model.preset)
         shape = model.latent_shape(side, side)
         x = torch.rand(batch, 3, side, side, device=self.device).contiguous(memory_format=torch.channels_last)
         return x, torch.randn(batch, *shape, device=self.device)
 
-    @torch.inference_mode()
     def rows(self, preset: Preset, matmul: float) -> Iterator[Row]:
         """All that is measured of one preset."""
-        side = self.side(preset)
         for levels in self.options.levels:
-            chosen = replace(preset, noise=replace(preset.noise, levels=tuple(np.linspace(0.1, 0.5, levels).tolist())))
-            cost = flops(chosen, side, side)["total"] / 1e12
+            chosen = with_levels(preset, levels)
             plain = self.plain(chosen)
-            for how in ["eager", *self.options.compile]:
-                model = self.network(chosen)
-                if how != "eager":
-                    torch.compiler.reset()
-                    compile_network(model, how)
-                for batch in self.options.batches:
-                    self.reset()
-                    x, noise = self.tile(model, batch)
-                    rate = batch / self.seconds(partial(model, x, noise))
-                    of_matmul, peak = rate * cost / matmul, self.peak_gb()
-                    row = Row(preset.name, side, levels, batch, how, rate, rate * cost, of_matmul, peak, plain)
-                    if how == "eager":
-                        row.milliseconds = self.parts(model, x, noise)
-                    yield row
-                del model
+            for how in ["eager", *([REPLAYED] if self.cuda else []), *self.options.compile]:
+                yield from self.measured(chosen, how, matmul, plain)
+
+    @torch.inference_mode()
+    def measured(self, preset: Preset, how: str, matmul: float, plain: float | None = None) -> list[Row]:
+        """One row for each batch.
+
+        Args:
+            preset: with its noise levels.
+            how: `eager`, `replayed`, or as `compile_network` takes it.
+            matmul: TFLOP/s of a plain product.
+            plain: tiles a second of the plain composition.
+        """
+        side, levels, rows = self.side(preset), len(preset.noise.levels), []
+        cost = flops(preset, side, side)["total"] / 1e12
+        model = self.network(preset)
+        run: Callable[..., Tensor] = model
+        if how == REPLAYED:
+            run = Graphs(model)
+        elif how != "eager":
+            torch.compiler.reset()
+            compile_network(model, cast(Compile, how))
+        for batch in self.options.batches:
+            self.reset()
+            x, noise = self.tile(model, batch)
+            for _ in range(EAGER_CALLS + 1 if isinstance(run, Graphs) else 0):
+                run(x, noise)
+            if isinstance(run, Graphs) and not run.held:
+                break  # it said why
+            rate = batch / self.seconds(partial(run, x, noise))
+            peak = self.peak_gb()
+            row = Row(preset.name, side, levels, batch, how, rate, rate * cost, rate * cost / matmul, peak, plain)
+            if how == "eager":
+                row.milliseconds = self.parts(model, x, noise)
+            rows.append(row)
+        return rows
 
     def parts(self, model: CLUE, x: Tensor, noise: Tensor) -> dict[str, float]:
         """Milliseconds of each part for one tile of the batch; the head is the rest, fusion included."""
@@ -226,6 +260,7 @@ class Bench:
         found["head"] = max(0.0, self.seconds(lambda: model(x, noise)) - sum(found.values()))
         return {part: 1000 * value / x.shape[0] for part, value in found.items()}
 
+    @torch.inference_mode()
     def plain(self, preset: Preset) -> float | None:
         """Tiles a second of the straightforward composition, batch 1."""
         if not self.options.plain:
@@ -269,16 +304,24 @@ class Bench:
         return float(json.loads((out / "run.json").read_text("utf-8"))["seconds"])
 
     def training(self, preset: Preset) -> dict[str, float]:
-        """Images a second and memory of a training step at batch 1: bfloat16 base, float32 where it learns."""
+        """Images a second and memory of a training step: bfloat16 base, float32 where it learns."""
+        step, batch, weights = self.training_step(preset)
+        seconds = self.seconds(step)
+        rate, peak = batch / seconds, self.peak_gb()
+        return {"images_per_second": rate, "weights_gb": weights, "peak_gb": peak, "batch": batch}
+
+    def training_step(self, preset: Preset) -> tuple[Callable[[], None], int, float]:
+        """A step, its samples, and the gigabytes of the weights."""
         torch.manual_seed(0)
         model = build(preset, self.device)
         adapt(model)
         hold_frozen(model, torch.bfloat16)
         weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers())) / 1e9
-        keep_less(model.train())
+        keep_less(model.to(memory_format=torch.channels_last).train())
         self.reset()
-        x, noise = self.tile(model, 1)
-        truth = (torch.rand(1, 1, *x.shape[-2:], device=self.device) > 0.9).float()
+        batch, side = TRAINED.get(preset.name, (1, self.side(preset)))
+        x, noise = self.tile(model, batch, min(side, self.side(preset)))
+        truth = (torch.rand(batch, 1, *x.shape[-2:], device=self.device) > 0.9).float()
         optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
 
         def step() -> None:
@@ -288,8 +331,37 @@ class Bench:
             (bce_loss(logits, truth) + dice_loss(logits, truth)).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
-        seconds = self.seconds(step)
-        return {"images_per_second": 1 / seconds, "weights_gb": weights, "peak_gb": self.peak_gb()}
+        return step, batch, weights
+
+    def profiles(self, preset: Preset) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+        """What --profile looks at: a title, and what gives the kernels (`gpu_profile.costliest`)."""
+        levels, batch = max(self.options.levels), max(self.options.batches)
+
+        @torch.inference_mode()
+        def network() -> dict[str, Any]:
+            model = self.network(with_levels(preset, levels))
+            x, noise = self.tile(model, batch)
+            return self.costliest(lambda: model(x, noise))
+
+        def step(trained: Preset) -> dict[str, Any]:
+            return self.costliest(self.training_step(trained)[0])
+
+        yield f"Network of {preset.name}, {levels} levels, batch {batch}, eager", network
+        for trained in {preset.name: preset, "mini": PRESETS["mini"]}.values():
+            yield f"Training step of {trained.name}, batch {TRAINED.get(trained.name, (1,))[0]}", partial(step, trained)
+
+    def costliest(self, action: Callable[[], object]) -> dict[str, Any]:
+        """As `gpu_profile.costliest`, after the runs that are not counted."""
+        for _ in range(WARMUP):
+            action()
+        self.wait()
+        found = costliest(action, self.cuda)
+        return found | {"kernels": [asdict(kernel) for kernel in found["kernels"]]}
+
+
+def with_levels(preset: Preset, levels: int) -> Preset:
+    """The preset with so many noise levels."""
+    return replace(preset, noise=replace(preset.noise, levels=tuple(np.linspace(0.1, 0.5, levels).tolist())))
 
 
 def machine(bench: Bench) -> dict[str, str | int]:
@@ -327,14 +399,18 @@ def markdown(document: dict[str, Any]) -> str:
         lines.append("| " + " | ".join(map(str, [*cells, parts or "–"])) + " |")
     for preset, step in document["training"].items():
         rate, weights, peak = (step[key] for key in ("images_per_second", "weights_gb", "peak_gb"))
-        lines.append(
-            f"\nTraining step of {preset}, batch 1: {rate:.3g} images/s, peak {peak:.2f} GB, weights {weights:.2f} GB."
-        )
+        memory = f"peak {peak:.2f} GB, weights {weights:.2f} GB"
+        lines.append(f"\nTraining step of {preset}, batch {step['batch']}: {rate:.3g} images/s, {memory}.")
+    lines += [f"\n{table(title, found)}" for title, found in document["profiles"].items()]
+    if document["left_out"]:
+        lines.append(f"\nNot measured: {'; '.join(document['left_out'])}.")
     return "\n".join(lines) + "\n"
 
 
 def plot(rows: list[dict[str, Any]]) -> str:
     """Bars of tiles a second, ours above the plain composition, as SVG."""
+    if not rows:
+        return '<svg xmlns="http://www.w3.org/2000/svg" width="740" height="40"/>\n'
     most = max(max(row["tiles_per_second"], row["plain_tiles_per_second"] or 0) for row in rows)
     parts = []
     for number, row in enumerate(rows):
@@ -368,45 +444,117 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--compile", nargs="+", choices=get_args(Compile), default=[], help="rows with torch.compile, too"
     )
+    parser.add_argument("--profile", action="store_true", help="the kernels that take the most time, too")
+    parser.add_argument("--quick", action="store_true", help="what matters, in 60 s; with --profile in 230 s")
     for part in ("plain", "scan", "training"):
         parser.add_argument(f"--no-{part}", dest=part, action="store_false", help=f"leave {part} out")
     parser.add_argument("--out", type=Path, default=Path(), help="folder of the results")
     return parser.parse_args(argv)
 
 
+def write(document: dict[str, Any], out: Path) -> str:
+    """The three files; returns the table."""
+    out.mkdir(parents=True, exist_ok=True)
+    text = markdown(document)
+    (out / "bench_gpu.json").write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+    (out / "bench_gpu.md").write_text(text, "utf-8")
+    (out / "bench_gpu.svg").write_text(plot(document["rows"]), "utf-8")
+    return text
+
+
+def quick(bench: Bench, preset: Preset, document: dict[str, Any], budget: Budget) -> Iterator[None]:
+    """Fill the document, what matters most first; yields after each part."""
+    options = bench.options
+    own = len(preset.noise.levels)  # a scan has no others
+    options.batches, options.levels = [4], sorted({1, 3, own})
+    options.repeats, options.images = min(options.repeats, 3), 64
+    matmul, training = document["matmul_tflops"], {preset.name: preset, "mini": PRESETS["mini"]}
+    eager: list[Row] = []
+    # Most seconds of each part; compilation, which may not fit, comes last.
+    for how in ["eager", *([REPLAYED] if bench.cuda else [])]:
+        for levels in options.levels:
+            with budget.part(f"{how}, {levels} levels", 20) as begun:
+                if begun:
+                    found = bench.measured(with_levels(preset, levels), how, matmul)
+                    document["rows"] += map(asdict, found)
+                    eager += found if how == "eager" else []
+            yield
+    for name, trained in training.items() if options.training else ():
+        with budget.part(f"training step of {name}", 20) as begun:
+            if begun:
+                document["training"][name] = bench.training(trained)
+        yield
+    for title, look in bench.profiles(preset) if options.profile else ():
+        with budget.part(f"profile: {title}", 25) as begun:
+            if begun:
+                document["profiles"][title] = look()
+        yield
+    same = next((row for row in eager if row.levels == own), None)
+    if options.scan:
+        with budget.part("scan", 60) as begun:
+            if begun and same is None:
+                budget.left_out.append("scan (the bare network was not measured)")
+            elif begun and same is not None:
+                place = next(i for i, row in enumerate(document["rows"]) if row == asdict(same))
+                document["rows"][place]["scan_tiles_per_second"] = bench.scan(preset, same.batch)
+        yield
+    for levels in reversed(options.levels):
+        for how in options.compile:
+            with budget.part(f"{how}, {levels} levels", 75) as begun:
+                if begun:
+                    document["rows"] += map(asdict, bench.measured(with_levels(preset, levels), how, matmul))
+            yield
+
+
 def main(argv: list[str] | None = None) -> int:
     """Measure, print, write; returns the exit code."""
     bench = Bench(arguments(argv))
     options = bench.options
+    budget = Budget((QUICK_PROFILE if options.profile else QUICK) if options.quick else None)
     if options.compile:
         try:
             require_compiler()
         except CompilerMissing as error:
             raise SystemExit(f"--compile: {error}") from error
     names = options.presets or (["sd3-medium"] if bench.cuda else ["mini"])
-    matmul = bench.matmul_tflops()
-    rows, training = [], {}
     for name in names:
-        preset = PRESETS[name]
-        if options.size % preset.tile.multiple:
-            raise SystemExit(f"--size {options.size} is no multiple of {preset.tile.multiple}, as {name} needs")
-        measured = list(bench.rows(preset, matmul))
-        if options.scan:
-            # The preset's own noise levels: the row that is compared with must have as many.
-            same = (row for row in measured if (row.levels, row.how) == (len(preset.noise.levels), "eager"))
-            for row in same:
-                row.scan_tiles_per_second = bench.scan(preset, row.batch)
-        if options.training:
-            training[name] = bench.training(preset)
-        rows += [asdict(row) for row in measured]
-    document = {"machine": machine(bench), "matmul_tflops": matmul, "rows": rows, "training": training}
-    options.out.mkdir(parents=True, exist_ok=True)
-    text = markdown(document)
-    (options.out / "bench_gpu.json").write_text(json.dumps(document, indent=2) + "\n", "utf-8")
-    (options.out / "bench_gpu.md").write_text(text, "utf-8")
-    (options.out / "bench_gpu.svg").write_text(plot(rows), "utf-8")
-    print(text)
+        if options.size % PRESETS[name].tile.multiple:
+            raise SystemExit(f"--size {options.size} is no multiple of {PRESETS[name].tile.multiple}, as {name} needs")
+    document: dict[str, Any] = {"machine": machine(bench), "matmul_tflops": bench.matmul_tflops()}
+    document |= {"rows": [], "training": {}, "profiles": {}, "left_out": budget.left_out}
+    if options.quick:
+        options.compile = options.compile or (["blocks"] if _can_compile() else [])
+        for _ in quick(bench, PRESETS[names[0]], document, budget):
+            write(document, options.out)
+    else:
+        for name in names:
+            everything(bench, PRESETS[name], document)
+    print(write(document, options.out))
     return 0
+
+
+def _can_compile() -> bool:
+    try:
+        require_compiler()
+    except CompilerMissing:
+        return False
+    return True
+
+
+def everything(bench: Bench, preset: Preset, document: dict[str, Any]) -> None:
+    """All that is asked for of one preset, into the document."""
+    options = bench.options
+    measured = list(bench.rows(preset, document["matmul_tflops"]))
+    if options.scan:
+        # The preset's own noise levels: the row that is compared with must have as many.
+        same = (row for row in measured if (row.levels, row.how) == (len(preset.noise.levels), "eager"))
+        for row in same:
+            row.scan_tiles_per_second = bench.scan(preset, row.batch)
+    if options.training:
+        document["training"][preset.name] = bench.training(preset)
+    if options.profile:
+        document["profiles"] |= {title: look() for title, look in bench.profiles(preset)}
+    document["rows"] += map(asdict, measured)
 
 
 if __name__ == "__main__":

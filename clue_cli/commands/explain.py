@@ -10,7 +10,7 @@ import typer
 from clue_cli.commands.options import Device, NumberFormat, Quiet, check_current_folder, graceful_stop, require_extra
 from clue_cli.commands.results import Locators, Results, Where, selection_of, warn_of_missing
 from clue_cli.errors import ExitCode, UsageError
-from clue_cli.networks import NetworkOptions
+from clue_cli.networks import DType, NetworkOptions
 from clue_cli.progress import ShownReporter
 from clue_cli.terminal import counted, say
 
@@ -81,6 +81,8 @@ def explain(
     from model.device import ran_out_of_memory, resolve
     from model.explainer import Explainer, describe_explainer
 
+    if dtype is DType.FLOAT8:
+        raise UsageError(f"--dtype {dtype.value} is for clue's own network.", "Choose float32 or bfloat16.")
     place, number_format = resolve(device, dtype.value)
     generation = Generation(max_tokens, place, str(number_format).removeprefix("torch."))
     with ShownReporter(quiet=quiet) as reporter, graceful_stop() as stop:

@@ -37,6 +37,7 @@ class DType(StrEnum):
     AUTO = "auto"
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
+    FLOAT8 = "float8_e4m3fn"
 
 
 class Engine(StrEnum):

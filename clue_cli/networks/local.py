@@ -101,6 +101,7 @@ def load_predictor(checkpoint: Checkpoint, device: str, dtype: torch.dtype, opti
         import torch
 
         from model.device import compile_network, ran_out_of_memory
+        from model.float8 import FLOAT8, use_float8, weights_format
         from model.predictor import Predictor
         from model.storage import load
 
@@ -115,10 +116,12 @@ def load_predictor(checkpoint: Checkpoint, device: str, dtype: torch.dtype, opti
     batch = 1 if device == "cpu" else options.batch or 4
     try:
         with no_collection():
-            model = load(checkpoint, device, dtype)
+            model = load(checkpoint, device, weights_format(dtype))
+        if dtype is FLOAT8:
+            use_float8(model)
         if options.compile is not None:
             compile_network(model, options.compile.value)
-        return Predictor(model, batch)
+        return Predictor(model, batch, graphs=True)
     except CheckpointError as error:
         raise WeightsError(f"{error}.", "Install clue again, or name another model with --model.") from error
     except (MemoryError, RuntimeError) as error:

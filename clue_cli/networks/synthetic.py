@@ -42,7 +42,9 @@ class SecondQuestion:
 
     def __init__(self, method: Method, device: str, dtype: torch.dtype) -> None:
         self.method = method
-        self.device, self.dtype = device, dtype
+        from model.float8 import weights_format
+
+        self.device, self.dtype = device, weights_format(dtype)  # float8 is for the network of the first question
         self._detector: Detector | None = None
         self._lock = threading.Lock()
 

@@ -97,7 +97,9 @@ class CalibrationFile(_Strict):
     model_name: str = Field(description="Name of the model.")
     model_digest: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the model; no other one may use this.")
     device: str = Field(description="Device the network ran on.")
-    dtype: Literal["float32", "bfloat16"] = Field(description="Number format; a scan has to use the same.")
+    dtype: Literal["float32", "bfloat16", "float8_e4m3fn"] = Field(
+        description="Number format; a scan has to use the same."
+    )
     authentic: list[str] = Field(description="Paths of the authentic photos, as typed.")
     forged_paths: list[str] = Field(default=[], description="Paths of the forged images, as typed.")
     fpr: float = Field(gt=0, lt=1, description="The false-positive rate that was asked for.")

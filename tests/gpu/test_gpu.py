@@ -14,7 +14,9 @@ from clue_cli.scan.pipeline import scan
 from model.branches.sam_network import SamAttention
 from model.checkpoint import inspect
 from model.clue import CLUE, adapt, build
-from model.device import Compile, Transfer, compile_network
+from model.cuda_graphs import Graphs
+from model.device import FLOAT8_CAPABILITY, Compile, Transfer, compile_network
+from model.float8 import Float8Linear, use_float8
 from model.losses import bce_loss
 from model.predictor import Prediction, Predictor
 from model.presets import SD3_MEDIUM
@@ -107,6 +109,64 @@ def test_batches_under_way_change_nothing(batch: int) -> None:
         assert isinstance(one, Prediction)
         assert isinstance(other, Prediction)
         assert np.array_equal(one.heatmap, other.heatmap)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_replayed_as_a_graph_it_gives_the_same_bits(dtype: torch.dtype) -> None:
+    """In any order of shapes, although their graphs share their memory."""
+    model = load(inspect("mini"), "cuda:0", dtype)
+    eager, replayed = Predictor(model, 2), Predictor(model, 2, graphs=True)
+    sizes = [(320, 448), (256, 384), (96, 64)] * 8
+    pixels = [np.random.default_rng(n).integers(0, 256, (*size, 3), np.uint8) for n, size in enumerate(sizes)]
+    for one, other in zip(eager.predict(enumerate(pixels)), replayed.predict(enumerate(pixels)), strict=True):
+        assert isinstance(one, Prediction)
+        assert isinstance(other, Prediction)
+        assert np.array_equal(one.heatmap, other.heatmap)
+    assert isinstance(replayed._probabilities, Graphs)
+    assert len(replayed._probabilities.held) == 3
+
+
+def test_a_float8_layer_is_what_it_is_on_the_cpu() -> None:
+    if torch.cuda.get_device_capability() < FLOAT8_CAPABILITY:
+        pytest.skip("needs a GPU that computes in float8")
+    torch.manual_seed(0)
+    layer, x = torch.nn.Linear(1536, 6144).bfloat16(), torch.randn(2, 333, 1536).bfloat16()
+    expected = Float8Linear(layer)(x)
+    found = Float8Linear(layer.cuda())(x.cuda()).cpu()
+    torch.testing.assert_close(found, expected, atol=3e-2, rtol=2e-2)
+
+
+def test_in_float8_mini_marks_what_it_marks_in_bfloat16() -> None:
+    if torch.cuda.get_device_capability() < FLOAT8_CAPABILITY:
+        pytest.skip("needs a GPU that computes in float8")
+    model = load(inspect("mini"), "cuda:0", torch.bfloat16)
+    expected = heatmap(model)
+    assert use_float8(model) > 0
+    assert ((heatmap(model) > 0.5) != (expected > 0.5)).mean() < 0.02
+
+
+def test_what_cannot_be_captured_runs_eagerly_and_the_device_is_as_before() -> None:
+    """A sum that is asked for ends a capture; afterwards memory is freed and other graphs can be captured."""
+
+    def asking(x: torch.Tensor) -> torch.Tensor:
+        return x * float(x.sum())
+
+    graphs, x = Graphs(asking), torch.ones(8, device="cuda:0")
+    with torch.inference_mode(), pytest.warns(RuntimeWarning, match="without CUDA graphs"):
+        for _ in range(5):
+            assert torch.equal(graphs(x), x * 8)
+    assert not graphs.held
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
+    transfer = Transfer(torch.device("cuda:0"))
+    before = torch.cuda.memory_allocated()
+    for _ in range(20):
+        transfer.up(torch.zeros(1 << 20))
+    torch.cuda.synchronize()
+    assert torch.cuda.memory_allocated() <= before + (8 << 20)
+    doubling = Graphs(lambda x: x * 2)
+    for _ in range(5):
+        assert torch.equal(doubling(x), x * 2)
+    assert len(doubling.held) == 1
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")

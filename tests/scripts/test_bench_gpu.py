@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import runpy
+import signal
+import time
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from torch._C._autograd import DeviceType
 
 from model import presets
 from model.clue import CLUE, adapt, build
+from model.preset import Preset
 from tests.base_layouts import SMALL
 
 QUICK = ["--device", "cpu", "--dtype", "float32", "--size", "64", "--matmul", "32", "--repeats", "1"]
@@ -21,6 +29,7 @@ QUICK = ["--device", "cpu", "--dtype", "float32", "--size", "64", "--matmul", "3
 def bench(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     tiny = dataclasses.replace(SMALL, name="mini")
     monkeypatch.setitem(presets.PRESETS, "mini", tiny)
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
     return runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "bench_gpu.py"))
 
 
@@ -135,3 +144,141 @@ def test_mini_is_counted_too(bench: dict[str, Any]) -> None:
     cost = bench["flops"](presets.MINI, 128, 128)
     assert 0 < cost["total"] < 1e12
     assert cost["head"] > 0
+
+
+def test_the_profile_names_what_takes_the_time(bench: dict[str, Any], tmp_path: Path) -> None:
+    bench["TRAINED"]["mini"] = (2, 32)
+    words = ["--levels", "1", "2", "--no-plain", "--no-scan", "--no-training", "--profile", "--out", str(tmp_path)]
+    assert bench["main"]([*QUICK, *words]) == 0
+    profiles = json.loads((tmp_path / "bench_gpu.json").read_text())["profiles"]
+    assert list(profiles) == ["Network of mini, 2 levels, batch 1, eager", "Training step of mini, batch 2"]
+    text = (tmp_path / "bench_gpu.md").read_text()
+    for title, found in profiles.items():
+        times = [kernel["milliseconds"] for kernel in found["kernels"]]
+        assert times == sorted(times, reverse=True)
+        assert len(times) == 20
+        assert 0.5 < sum(kernel["share"] for kernel in found["kernels"]) < 1
+        assert sum(times) < found["milliseconds"]
+        assert found["launches"] > sum(kernel["launches"] for kernel in found["kernels"])
+        assert f"{title}: " in text
+    network, training = (json.dumps(found["kernels"]) for found in profiles.values())
+    assert "Backward" in training
+    assert "Backward" not in network
+
+
+def test_a_kernels_bytes_and_share_are_those_of_its_launches(bench: dict[str, Any]) -> None:
+    a, b = torch.randn(64, 32), torch.randn(32, 16)
+    found = bench["costliest"](lambda: (a @ b, a @ b), False)
+    (product,) = [kernel for kernel in found["kernels"] if kernel.name == "aten::mm"]
+    assert (product.launches, product.shapes) == (2, "64×32 32×16")
+    assert product.read_mb == 2 * 4 * (64 * 32 + 32 * 16) / 1e6
+    assert sum(kernel.share for kernel in found["kernels"]) == pytest.approx(1)
+    assert product.milliseconds == pytest.approx(product.share * found["milliseconds"])
+
+
+def test_kernels_of_a_card_are_grouped_with_what_launched_them(
+    bench: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events as the profiler gives them: kernels at their operators, and all kernels by themselves."""
+
+    def event(name: str, kernels: list[tuple[str, float]] = [], microseconds: float | None = None) -> SimpleNamespace:  # noqa: B006
+        return SimpleNamespace(
+            name=name,
+            kernels=[SimpleNamespace(name=kernel, duration=time) for kernel, time in kernels],
+            input_shapes=[[4, 8], []],
+            input_dtypes=["c10::BFloat16", "Scalar"],
+            device_type=DeviceType.CPU if microseconds is None else DeviceType.CUDA,
+            is_user_annotation=False,
+            self_device_time_total=microseconds,
+        )
+
+    events = [event("aten::silu", [("silu", 30.0)]), event("aten::silu", [("silu", 50.0)])]
+    events += [event(name, microseconds=time) for name, time in (("silu", 30.0), ("silu", 50.0), ("triton_norm", 20.0))]
+    recorded = SimpleNamespace(events=lambda: events)
+    scope = bench["costliest"].__globals__
+    monkeypatch.setitem(scope, "profile", lambda **_: nullcontext(recorded))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    silu, norm = bench["costliest"](lambda: None, True)["kernels"]
+    assert (silu.operator, silu.launches, silu.milliseconds, silu.read_mb) == ("aten::silu", 2, 0.08, 2 * 64 / 1e6)
+    assert (norm.name, norm.operator, norm.share, norm.read_mb) == ("triton_norm", "", 0.2, None)
+
+
+@pytest.fixture
+def stubs(bench: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Measurements that take no time; they have tests of their own."""
+    row = bench["Row"]
+
+    def measured(self: Any, preset: Preset, how: str, matmul: float) -> list[Any]:
+        return [row(preset.name, 64, len(preset.noise.levels), self.options.batches[0], how, 5.0, 1.0, 0.5, 1.0)]
+
+    step = {"images_per_second": 2.0, "weights_gb": 1.0, "peak_gb": 1.0, "batch": 2}
+    found = {"milliseconds": 1.0, "launches": 1, "kernels": []}
+    for name, stub in {
+        "measured": measured,
+        "training": lambda self, preset: step,
+        "profiles": lambda self, preset: [("Network", lambda: found), ("Training step", lambda: found)],
+        "scan": lambda self, preset, batch: 3.0,
+    }.items():
+        monkeypatch.setattr(bench["Bench"], name, stub)
+    return bench
+
+
+def quick(bench: dict[str, Any], out: Path, *words: str) -> dict[str, Any]:
+    assert bench["main"]([*QUICK, "--quick", "--compile", "blocks", "--out", str(out), *words]) == 0
+    document: dict[str, Any] = json.loads((out / "bench_gpu.json").read_text())
+    return document
+
+
+def test_quick_measures_what_matters(stubs: dict[str, Any], tmp_path: Path) -> None:
+    document = quick(stubs, tmp_path, "--profile")
+    rows = [(row["levels"], row["batch"], row["how"]) for row in document["rows"]]
+    assert rows == [(levels, 4, "eager") for levels in (1, 2, 3)] + [(levels, 4, "blocks") for levels in (3, 2, 1)]
+    assert [row["scan_tiles_per_second"] for row in document["rows"]] == [None, 3.0, None, None, None, None]
+    assert document["training"]["mini"]["batch"] == 2
+    assert list(document["profiles"]) == ["Network", "Training step"]
+    assert document["left_out"] == []
+
+
+def test_what_does_not_fit_the_budget_is_named_and_has_no_figure(
+    stubs: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The second of the eager rows hangs; what comes later finds no time left."""
+    measured = stubs["Bench"].measured
+
+    def hanging(self: Any, preset: Preset, *rest: Any) -> Any:
+        if len(preset.noise.levels) > 1:
+            time.sleep(60)
+        return measured(self, preset, *rest)
+
+    monkeypatch.setattr(stubs["Bench"], "measured", hanging)
+    monkeypatch.setitem(stubs["main"].__globals__, "QUICK", 10.0)
+    started = time.monotonic()
+    document = quick(stubs, tmp_path)
+    assert time.monotonic() - started < 40
+    assert [row["levels"] for row in document["rows"]] == [1]
+    assert document["training"] == {}
+    late, *others = document["left_out"]
+    assert re.fullmatch(r"eager, 2 levels \(not finished in \d+ s\)", late)
+    assert others[0] == "eager, 3 levels (not begun: 0 s were left)"
+    assert others[1] == "training step of mini (not begun: 0 s were left)"
+    assert "Not measured: eager, 2 levels (not finished" in (tmp_path / "bench_gpu.md").read_text()
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+
+
+def test_a_part_without_memory_is_named(bench: dict[str, Any]) -> None:
+    budget = bench["Budget"](1000.0)
+
+    def full(error: Exception) -> None:
+        raise error
+
+    with budget.part("training step", 10):
+        full(torch.OutOfMemoryError())
+    assert budget.left_out == ["training step (out of memory)"]
+    with pytest.raises(ValueError, match="defect"), budget.part("scan", 10):
+        full(ValueError("defect"))
+
+
+def test_without_a_budget_nothing_has_a_deadline(bench: dict[str, Any]) -> None:
+    with bench["Budget"](None).part("scan", 1e-6) as begun:
+        assert begun
+        assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
