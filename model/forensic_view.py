@@ -69,8 +69,7 @@ def histogram(bins: Tensor) -> Tensor:
     """
     if bins.device.type == "cpu":
         return torch.zeros(*bins.shape[:2], BINS).scatter_add_(2, bins, torch.ones(bins.shape))
-    at_once = max(1, _AT_ONCE // (bins.shape[1] * bins.shape[2]))
-    return torch.cat([histogram_by_products(part) for part in bins.split(at_once)])
+    return histogram_by_products(bins)
 
 
 _AT_ONCE = 1 << 22
@@ -83,10 +82,13 @@ def histogram_by_products(bins: Tensor) -> Tensor:
     16 comparisons a coefficient, where a one-hot bin would take 64.
     """
     digits = torch.arange(8, device=bins.device)[:, None]
-    high = (bins[:, :, None] // 8 == digits).float()  # B×f×8×N
-    low = (bins[:, :, None] % 8 == digits).float()
-    with torch.autocast(bins.device.type, enabled=False):  # half precision counts to 256
-        return (high @ low.mT).flatten(2)
+    counts = []
+    for part in bins.split(max(1, _AT_ONCE // (bins.shape[1] * bins.shape[2]))):
+        high = (part[:, :, None] // 8 == digits).float()  # B×f×8×N
+        low = (part[:, :, None] % 8 == digits).float()
+        with torch.autocast(bins.device.type, enabled=False):  # half precision counts to 256
+            counts.append((high @ low.mT).flatten(2))
+    return torch.cat(counts)
 
 
 def fit_to_histogram(c: Tensor) -> Tensor:
