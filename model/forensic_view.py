@@ -68,7 +68,8 @@ def histogram(bins: Tensor) -> Tensor:
     coefficients share a few bins: `histogram_by_products` counts without.
     """
     if bins.device.type == "cpu":
-        return torch.zeros(*bins.shape[:2], BINS).scatter_add_(2, bins, torch.ones(bins.shape))
+        ones = torch.ones(bins.shape, device=bins.device)
+        return torch.zeros(*bins.shape[:2], BINS, device=bins.device).scatter_add_(2, bins, ones)
     return histogram_by_products(bins)
 
 
