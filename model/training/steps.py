@@ -88,6 +88,9 @@ class Steps:
         queries: gives the embeddings of what the batches ask; None: they ask nothing.
     """
 
+    AHEAD = ("cuda",)
+    """Devices to which the next batch is copied while they compute."""
+
     def __init__(
         self,
         network: nn.Module,
@@ -108,7 +111,7 @@ class Steps:
         self.residuals = svd_layers(network)
         self.rank, self.world = accelerator.process_index, accelerator.num_processes
         self.recorded = Recorded(self._update, self._state) if recorded(options, accelerator) else None
-        self.looks_ahead = accelerator.device.type == "cuda"
+        self.looks_ahead = accelerator.device.type in self.AHEAD
         self._transfer = Transfer(accelerator.device)
         self._ahead: FeedBatch | None = None
         self._waited = 0.0
