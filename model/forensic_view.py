@@ -70,6 +70,37 @@ SMOOTHING = (1, 3, 7, 15, 31)
 """Widths, in grey levels, of the versions of a histogram that are compared; the first is the histogram itself."""
 
 
+def histogram(bins: Tensor) -> Tensor:
+    """Counts of each bin in each row: B×f×N int64 in [0, BINS) → B×f×BINS float32, exact to 2²⁴.
+
+    On a CPU by `scatter_add_`, several times faster there. On a GPU its atomic additions would queue up, since most
+    coefficients share a few bins: `histogram_by_products` counts without.
+    """
+    if bins.device.type == "cpu":
+        ones = torch.ones(bins.shape, device=bins.device)
+        return torch.zeros(*bins.shape[:2], BINS, device=bins.device).scatter_add_(2, bins, ones)
+    return histogram_by_products(bins)
+
+
+_AT_ONCE = 1 << 22
+"""Coefficients that are counted at a time: their one-hot digits take 256 MiB."""
+
+
+def histogram_by_products(bins: Tensor) -> Tensor:
+    """The same without atomic additions: a bin is two digits of base 8, and the product of one-hot digits counts pairs.
+
+    16 comparisons a coefficient, where a one-hot bin would take 64.
+    """
+    digits = torch.arange(8, device=bins.device)[:, None]
+    counts = []
+    for part in bins.split(max(1, _AT_ONCE // (bins.shape[1] * bins.shape[2]))):
+        high = (part[:, :, None] // 8 == digits).float()  # B×f×8×N
+        low = (part[:, :, None] % 8 == digits).float()
+        with torch.autocast(bins.device.type, enabled=False):  # half precision counts to 256
+            counts.append((high @ low.mT).flatten(2))
+    return torch.cat(counts)
+
+
 def fit_to_histogram(c: Tensor) -> Tensor:
     """How common each coefficient's value is in its tile, against what the shape of the distribution would suggest.
 
@@ -85,7 +116,7 @@ def fit_to_histogram(c: Tensor) -> Tensor:
     """
     shape = c.shape
     bins = c.abs().round().clamp(max=BINS - 1).long().flatten(2)  # B×f×N
-    counts = torch.zeros(*shape[:2], BINS, device=c.device).scatter_add_(2, bins, torch.ones_like(c).flatten(2))
+    counts = histogram(bins)
     smooth = [F.avg_pool1d(counts, width, 1, width // 2, count_include_pad=False) for width in SMOOTHING]
     logs = [torch.log(version + 0.5) for version in smooth]
     ratios = [(sharp - blunt).clamp(-3, 3) / 2 for sharp, blunt in pairwise(logs)]

@@ -5,14 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from model.branches.recomputation import Keeps, recompute, spread
 from model.branches.svd import inject_svd
 from model.preset import LoraSpec, Preset, SvdSpec
 from model.registry import Base
@@ -58,10 +57,10 @@ class BranchNetwork(nn.Module):
         freeze(self)
         inject(self.get_submodule(self.adapted), spec, targets, empty=empty)
 
-    def keep_less(self) -> None:
-        """Gradient checkpointing, in place."""
-        for block in self.blocks():
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+    def keep_less(self, keeps: Keeps = "nothing", share: float = 1.0) -> None:
+        """Gradient checkpointing of a share of the blocks, in place; `keeps`: of each, beside its inputs."""
+        for block in spread(self.blocks(), share):
+            recompute(block, keeps)
 
     def arrange(self) -> None:
         """Lay together in memory, in place, what inference reads in one product; values and names stay."""

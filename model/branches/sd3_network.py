@@ -5,6 +5,7 @@ Below the network: SD3 on disk, a folder as diffusers lays it out. The embedding
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -13,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from model import tensor_files
 from model.branches.inference import constant, forget, inferring, tensors_of
 from model.branches.joint_block import Constants, JointBlock, arrange, block_constants, sources
 from model.branches.network import BranchNetwork, Files, Prompts
+from model.branches.recomputation import Keeps, recompute, spread
 from model.branches.sd3 import DECODER
 from model.branches.sd3_prompt import read_prompt
 from model.branches.sd3_transformer import SD3Transformer
@@ -127,9 +128,22 @@ class SD3Network(BranchNetwork):
         mean: Tensor = self.vae.encoder(folded([part.to(dtype) for part in pixels], fold)).chunk(2, dim=1)[0]
         return (mean - self.vae_spec.shift_factor) * self.vae_spec.scaling_factor
 
+    def _latent(self, x: Tensor) -> Tensor:
+        """`encode`; in a training that leaves the VAE as it is, in inference form.
+
+        That is without a graph, and in the number format of its weights where autocast uses the same: autocast would
+        compute each norm, and the activation after it, in float32.
+        """
+        if not torch.is_grad_enabled() or x.requires_grad or any(p.requires_grad for p in self.vae.parameters()):
+            return self.encode(x)
+        device, held = x.device.type, self.vae.encoder.conv_in.weight.dtype
+        same = torch.amp.is_autocast_available(device) and torch.get_autocast_dtype(device) == held
+        with torch.no_grad(), torch.autocast(device, enabled=False) if same else contextlib.nullcontext():
+            return self.encode(x)
+
     def forward(self, x: Tensor, noise: Tensor, view: Tensor | None = None, prompts: Prompts | None = None) -> Tensor:
         """x: B×3×H×W in [0, 1]; noise: ε, the shape of the latent; prompts: None: the network's own for all."""
-        z0 = self.encode(x)
+        z0 = self._latent(x)
         levels = noise_levels(self.noise)
         batch, _, height, width = z0.shape
         # All levels of a tile in one batch: (L·B)×16×h×w. Only the transformer runs once per level.
@@ -167,10 +181,7 @@ class SD3Network(BranchNetwork):
         context = model.context_embedder(prompt.to(latent.dtype))
         tapped = []
         for index, block in enumerate(model.transformer_blocks[: max(self.spec.feature_blocks) + 1]):
-            if torch.is_grad_enabled() and model.gradient_checkpointing:
-                context, hidden = checkpoint(block, hidden, context, temb, use_reentrant=False)
-            else:
-                context, hidden = block(hidden_states=hidden, encoder_hidden_states=context, temb=temb)
+            context, hidden = block(hidden_states=hidden, encoder_hidden_states=context, temb=temb)
             if index in self.spec.feature_blocks:
                 tapped.append(hidden)
         return tapped
@@ -217,9 +228,10 @@ class SD3Network(BranchNetwork):
         """The VAE's encoder, and the joint blocks."""
         return [self.vae.encoder, *self.transformer.transformer_blocks]
 
-    def keep_less(self) -> None:
-        """In the transformer only: `tokens` does it."""
-        self.transformer.gradient_checkpointing = True
+    def keep_less(self, keeps: Keeps = "nothing", share: float = 1.0) -> None:
+        """In the transformer only."""
+        for block in spread(list(self.transformer.transformer_blocks), share):
+            recompute(block, keeps)
 
     def examine(
         self, preset: Preset, places: Mapping[str, Path], known: Collection[Preset] = ()

@@ -118,7 +118,7 @@ def overruled(options: TrainingOptions) -> list[str]:
     ours = {
         "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": (str(options.accumulate), f"--accumulate is {options.accumulate}"),
         "ACCELERATE_MIXED_PRECISION": (options.precision, f"--precision is {options.precision}"),
-        "ACCELERATE_DYNAMO_BACKEND": ("no", "a network that is trained is not compiled"),
+        "ACCELERATE_DYNAMO_BACKEND": ("no", "the option compile says what is compiled"),
     }
     return [
         f"{name} is {asked}, which has no effect: {instead}."

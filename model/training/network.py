@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from model.branches import BRANCHES, from_scratch
-from model.branches.network import adapters_in
+from model.branches.network import BranchNetwork, adapters_in
+from model.branches.recomputation import Keeps
 from model.checkpoint import Checkpoint, CheckpointError, inspect
 from model.clue import CLUE, adapt, build
+from model.device import CompilerMissing, compile_blocks, require_compiler
 from model.preset import Preset
 from model.registry import find
 from model.storage import find_base, load, load_learned, with_bases
+from model.training.errors import OptionsError
 from model.training.options import TrainingOptions
 
 
@@ -70,8 +75,9 @@ def prepare_network(
     adapt(model)
     if adapters is not None:
         _load_adapters(model, adapters, keep_head=not options.fresh_head)
+    run_as_held(model)
     if options.gradient_checkpointing:
-        keep_less(model)
+        keep_less(model, options.checkpoint_keeps, options.checkpoint_share)
     return model.to(memory_format=torch.channels_last).train()
 
 
@@ -86,6 +92,30 @@ def hold_frozen(model: nn.Module, dtype: torch.dtype) -> None:
     for parameter in model.parameters():
         if not parameter.requires_grad:
             parameter.data = parameter.data.to(dtype)
+    run_as_held(model)
+
+
+def run_as_held(model: nn.Module) -> None:
+    """Compute around frozen weights in bfloat16 as inference does, in place; for a network that autocast runs.
+
+    Autocast would compute each norm in float32, and peft would turn the input of each adapter into float32 for autocast
+    to turn it back: at 1024² three copies of every block's activations more, some of them kept for the backward pass.
+    Networks without such weights stay as they are.
+    """
+    for branch in (one for one in model.children() if isinstance(one, BranchNetwork)):
+        held = {parameter.dtype for parameter in branch.parameters() if not parameter.requires_grad}
+        if held != {torch.bfloat16}:
+            continue
+        for part in branch.modules():
+            if isinstance(part, nn.LayerNorm) and not any(p.requires_grad for p in part.parameters()):
+                part.forward = partial(_without_autocast, part.forward, torch.bfloat16)
+            if hasattr(part, "cast_input_dtype_enabled"):
+                part.cast_input_dtype_enabled = False
+
+
+def _without_autocast(forward: Callable[[Tensor], Tensor], dtype: torch.dtype, x: Tensor) -> Tensor:
+    with torch.autocast(x.device.type, enabled=False):
+        return forward(x.to(dtype))
 
 
 def stored_weights(model: CLUE) -> dict[str, Tensor]:
@@ -146,10 +176,52 @@ def differences(there: Any, here: Any, path: str = "") -> list[str]:
     return [] if there == here else [f"{path} is {there} there, {here} here"]
 
 
-def keep_less(model: CLUE) -> None:
-    """Gradient checkpointing in the blocks of every branch, in place: computed twice, not kept in between."""
+def keep_less(model: CLUE, keeps: Keeps = "attention", share: float = 1.0) -> None:
+    """Gradient checkpointing in the blocks of every branch, in place: computed twice, not kept in between.
+
+    Args:
+        model: the network.
+        keeps: what is kept of a block all the same (`model.branches.recomputation`).
+        share: of the blocks of each branch.
+    """
     for network in model.networks.values():
-        network.keep_less()
+        network.keep_less(keeps, share)
+
+
+SHAPES = 64
+"""Compilations of one piece of code, before it runs as it is: blocks of two kinds, sizes of batches, with and without
+gradients."""
+
+
+def compile_parts(model: CLUE) -> None:
+    """torch.compile for what a training computes in many small steps, in place: blocks, early view and fusion.
+
+    Each is compiled when it first runs; a second size of picture makes sizes variable. After `keep_less`, whose
+    computing again is then compiled with the block.
+
+    Raises:
+        OptionsError: there is no C++ compiler.
+    """
+    try:
+        require_compiler()
+    except CompilerMissing as error:
+        raise OptionsError(f"compile is true, and {error}.", "Set compile to false, or CXX to a compiler.") from error
+    compile_blocks(model)
+    for part in (model.view, model.fusion):
+        if part is not None:
+            part.compile()
+
+
+@contextmanager
+def compiling(options: TrainingOptions) -> Iterator[None]:
+    """Inside the block, what cannot be compiled runs as it is, with a warning of torch's."""
+    if not options.compile:
+        yield
+        return
+    import torch._dynamo  # seconds
+
+    with torch._dynamo.config.patch(suppress_errors=True, recompile_limit=SHAPES):
+        yield
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

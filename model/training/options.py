@@ -26,9 +26,11 @@ DEFAULT = "default"
 DEFAULTS: dict[Task, str] = {"localization": DEFAULT, "synthetic": "synthetic"}
 """The recipe of each task that holds the values which another recipe leaves out."""
 Options = TypeVar("Options", bound=Strict)
-WITHOUT_EFFECT = frozenset({"workers", "save_every", "device", "calibration_samples", "finish"})
+WITHOUT_EFFECT = frozenset(
+    {"workers", "save_every", "device", "calibration_samples", "finish", "checkpoint_keeps", "checkpoint_share"}
+)
 """Options that may change when a training is resumed: the losses stay the same (on one kind of device)."""
-NEWER = frozenset({"start_share", "record", "without_matches", "made", "queries"})
+NEWER = frozenset({"start_share", "record", "without_matches", "made", "queries", "compile"})
 """Options that version 0.1.0 did not have."""
 
 Weight = Annotated[float, Field(ge=0, le=1e3)]
@@ -52,6 +54,9 @@ class TrainingOptions(Strict):
     levels: Annotated[tuple[Share, ...], Field(min_length=1, max_length=64)] | None  # the transformer runs for each
     fresh_head: bool
     gradient_checkpointing: bool
+    checkpoint_keeps: Literal["nothing", "attention"]
+    checkpoint_share: Share
+    compile: bool
     lr: Annotated[float, Field(gt=0, le=10)]
     weight_decay: Annotated[float, Field(ge=0, le=10)]
     warmup: Share

@@ -93,8 +93,8 @@ class Average:
     def update(self, step: int) -> None:
         """Take in the weights after step number `step`, counted from 1."""
         keep = min(self.decay, step / (step + WARMUP))
-        for name, parameter in self._parameters.items():
-            self.tensors[name].lerp_(parameter, 1 - keep)
+        if self.tensors:  # one launch on a GPU for all of them
+            torch._foreach_lerp_(list(self.tensors.values()), list(self._parameters.values()), 1 - keep)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

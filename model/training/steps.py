@@ -14,6 +14,7 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from model.branches.svd import constraint, svd_layers
+from model.device import Transfer
 from model.losses import clue_loss
 from model.training.errors import NotFiniteError, OptionsError
 from model.training.feed import Feed, FeedBatch, batches
@@ -21,6 +22,7 @@ from model.training.launch import recorded
 from model.training.options import TrainingOptions
 from model.training.queries import Queries
 from model.training.run_folder import Row, RunFolder, write_tensors
+from model.training.schedule import LossWeights
 from model.training.task import Position
 
 
@@ -86,6 +88,9 @@ class Steps:
         queries: gives the embeddings of what the batches ask; None: they ask nothing.
     """
 
+    AHEAD = ("cuda",)
+    """Devices to which the next batch is copied while they compute."""
+
     def __init__(
         self,
         network: nn.Module,
@@ -106,6 +111,11 @@ class Steps:
         self.residuals = svd_layers(network)
         self.rank, self.world = accelerator.process_index, accelerator.num_processes
         self.recorded = Recorded(self._update, self._state) if recorded(options, accelerator) else None
+        self.looks_ahead = accelerator.device.type in self.AHEAD
+        self._transfer = Transfer(accelerator.device)
+        self._ahead: FeedBatch | None = None
+        self._waited = 0.0
+        self._balance: tuple[LossWeights, Tensor] | None = None
         self._met: dict[str, int] = {}  # damaged pictures that the first process does not know of
 
     def supply(self) -> Iterator[FeedBatch]:
@@ -115,8 +125,21 @@ class Steps:
         indexes = range(self.position.step * a_step + self.rank, end, self.world)
         return batches(self.feed, indexes, self.options.workers, pin_memory=self.accelerator.device.type == "cuda")
 
+    def _look_ahead(self, supply: Iterator[FeedBatch]) -> None:
+        """Have the next batch copied to the GPU while it computes."""
+        asked = time.monotonic()
+        batch = next(supply, None)
+        self._waited += time.monotonic() - asked
+        if batch is not None:
+            names = ("images", "masks", "noise", "matches")
+            there = {name: self._transfer.up(one) for name in names if (one := getattr(batch, name)) is not None}
+            self._ahead = batch._replace(**there)
+
     def _next(self, supply: Iterator[FeedBatch]) -> FeedBatch:
-        batch = next(supply)
+        asked = time.monotonic()
+        batch = next(supply) if self._ahead is None else self._ahead
+        self._ahead = None
+        self._waited += time.monotonic() - asked
         for name in batch.damaged:
             if self.rank:
                 self._met[name] = self._met.get(name, 0) + 1
@@ -150,12 +173,11 @@ class Steps:
         for group in self.optimizer.param_groups:
             group["lr"] = group["lr"].fill_(rate) if self.recorded is not None else rate
         losses: list[Tensor] = []
-        images, waited = 0, 0.0
+        seen: list[FeedBatch] = []
+        self._waited = 0.0
         for part in range(options.accumulate):
-            asked = time.monotonic()
             batch = self._next(supply)
-            waited += time.monotonic() - asked
-            images += len(batch.images)
+            seen.append(batch)
             if self.recorded is not None:
                 norm = self._replay(batch, losses)
                 continue
@@ -163,34 +185,37 @@ class Steps:
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.network):
                 prompts = self.queries(batch.queries, self.accelerator.device) if self.queries else None
                 logits = self.network(*batch.to(self.accelerator.device), *([] if prompts is None else [prompts]))
-                target = batch.masks.to(logits.device).float()
+                target = batch.masks.to(logits.device, non_blocking=True).float()
                 loss, *terms = clue_loss(logits.float(), target, weights.bce, weights.dice, options.dice)
                 if self.residuals:
                     loss = loss + constraint(self.residuals)
-                losses.append(self._finite(torch.stack([loss, *terms]).detach(), batch))
+                losses.append(torch.stack([loss, *terms]).detach())
                 self.accelerator.backward(loss / options.accumulate)
         if self.recorded is None:
             norm = self.accelerator.clip_grad_norm_(self.parameters, options.clip)
-            if self.accelerator.scaler is None:  # that of fp16 leaves steps with infinite gradients out by itself
-                self._finite(norm.detach().reshape(1), batch, "the gradient's norm")
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
+        if self.looks_ahead:
+            self._look_ahead(supply)
+        # The only value that the CPU waits for: until here the GPU has work.
+        found = self._finite(torch.cat([*losses, norm.detach().reshape(1)]), seen)
         position.step += 1
-        mean = torch.stack(losses).mean(0).tolist()
+        mean = found[:-1].reshape(-1, 3).mean(0).tolist()
         row: Row = {"kind": "step", "step": position.step, "loss": mean[0], "bce": mean[1], "dice": mean[2]}
-        row |= {"lr": rate, "gradient": float(norm), "bce_weight": weights.bce, "dice_weight": weights.dice}
-        return row | {"images": images * self.world, "waited": round(waited, 3)}
+        row |= {"lr": rate, "gradient": float(found[-1]), "bce_weight": weights.bce, "dice_weight": weights.dice}
+        images = sum(len(batch.images) for batch in seen)
+        return row | {"images": images * self.world, "waited": round(self._waited, 3)}
 
     def _replay(self, batch: FeedBatch, losses: list[Tensor]) -> Tensor:  # pragma: no cover - needs a GPU
         """One recorded update; adds its loss, and returns the norm of its gradient."""
         assert self.recorded is not None
         device, weights = self.accelerator.device, self.position.weights
         x, noise, matches = batch.to(device)
-        balance = torch.tensor([weights.bce, weights.dice], device=device)
-        seen = [x, noise, batch.masks.to(device, non_blocking=True).float(), balance]
+        if self._balance is None or self._balance[0] != weights:  # a copy from a list waits for the GPU
+            self._balance = weights, torch.tensor([weights.bce, weights.dice], device=device)
+        seen = [x, noise, batch.masks.to(device, non_blocking=True).float(), self._balance[1]]
         found = self.recorded(*seen, *([] if matches is None else [matches])).clone()
-        losses.append(self._finite(found[:3], batch))
-        self._finite(found[3:], batch, "the gradient's norm")
+        losses.append(found[:3])
         return found[3]
 
     def _update(
@@ -212,28 +237,42 @@ class Steps:
         kept = [value for state in self.optimizer.state.values() for value in state.values()]
         return [*self.parameters, *kept]
 
-    def _finite(self, values: Tensor, batch: FeedBatch, what: str = "the loss") -> Tensor:
+    def _finite(self, values: Tensor, seen: list[FeedBatch]) -> Tensor:
         """The mean of the values over the processes, on the CPU.
 
+        Args:
+            values: loss, BCE and Dice of each batch, and the norm of the gradient.
+            seen: the batches of the step.
+
         Raises:
-            NotFiniteError: NaN or infinite in any process, which has saved its batch.
+            NotFiniteError: NaN or infinite in any process, which has saved its batch. The weights are of no use then.
         """
         gathered = self.accelerator.gather(values[None]).float().cpu()
-        if bool(torch.isfinite(gathered).all()):
+        finite = torch.isfinite(gathered)
+        if self.accelerator.scaler is not None:  # that of fp16 leaves steps with infinite gradients out by itself
+            finite[:, -1] = True
+        if bool(finite.all()):
             mean: Tensor = gathered.mean(0)
             return mean
+        own = values.detach().float().cpu()
+        wrong = [not bool(part.isfinite().all()) for part in (*own[:-1].split(3), own[-1:])]
+        # The first loss that is wrong; else the norm, after the last batch.
+        place = wrong.index(True) if any(wrong) else int(finite.all(0).long().argmin()) // 3
+        what, value = ("the loss", own[3 * place]) if place < len(seen) else ("the gradient's norm", own[-1])
+        batch = seen[min(place, len(seen) - 1)]
         saved = self.folder.path / f"not-finite-step-{self.position.step + 1}-process-{self.rank}.pt"
         kept = "The process that met it saved the batch"
-        if not bool(torch.isfinite(values).all()):
-            tensors = {"images": batch.images, "masks": batch.masks, "noise": batch.noise, "matches": batch.matches}
+        if any(wrong):
+            tensors = {name: getattr(batch, name) for name in ("images", "masks", "noise", "matches")}
+            tensors = {name: None if tensor is None else tensor.cpu() for name, tensor in tensors.items()}
             context = {"batch": batch.number, "seed": self.options.seed, "step": self.position.step + 1}
             kept = f"The batch is saved as {saved}"
             try:
-                write_tensors(saved, tensors | context | {"values": values.cpu()})
+                write_tensors(saved, tensors | context | {"values": own[3 * place : 3 * place + 3]})
             except OSError as error:
                 kept = f"The batch could not be saved ({error.strerror or error})"
         raise NotFiniteError(
-            f"In step {self.position.step + 1}, batch {batch.number}, {what} is {float(values[0])}.",
+            f"In step {self.position.step + 1}, batch {batch.number}, {what} is {float(value)}.",
             f"{kept}; the last checkpoint is whole. A lower lr or clip (--set lr=1e-4) or --precision no may help, "
             "in another --out with --init.",
         )

@@ -33,6 +33,8 @@ from model.training.feed import Feed
 from model.training.finish import calibrate_kept, no_calibration
 from model.training.launch import make_accelerator, overruled, recorded, settings
 from model.training.network import (
+    compile_parts,
+    compiling,
     count_parameters,
     frozen_format,
     parameter_groups,
@@ -123,6 +125,8 @@ class _Trainer:
             if "sam" in self.model.networks:
                 replace_attention(self.model.get_submodule("sam.encoder"))  # the stock one copies indexes from the CPU
             torch.backends.cudnn.benchmark = True
+        if options.compile:
+            compile_parts(self.model)
         # `network` computes (in mixed precision, on several GPUs); `model` holds the same parameters.
         self.network, self.optimizer = accelerator.prepare(self.model, optimizer)
         self.position = Position(LossWeights(options.bce_weight, options.dice_weight))
@@ -150,7 +154,7 @@ class _Trainer:
         options, position = self.options, self.position
         before = position.seconds
         context = Log(self.folder, position.step, self.reporter) if self.accelerator.is_main_process else None
-        with context or contextlib.nullcontext() as log:
+        with context or contextlib.nullcontext() as log, compiling(options):
             self.log = log
             self._begin()
             if self.task.init is not None and not position.step:

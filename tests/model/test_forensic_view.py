@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from scipy.fft import dctn
 
+from model import forensic_view
 from model.forensic_view import ForensicView, dct_basis, fit_to_histogram, high_pass, luma, zigzag
 from model.preset import Preset, ViewSpec
 from model.presets import MINI
@@ -113,6 +114,19 @@ def test_a_region_without_the_first_compression_fits_the_histogram_less(first: i
     region = torch.zeros(40, 40, dtype=torch.bool)
     region[12:28, 12:28] = True
     assert fit[~region].mean() > fit[region].mean()
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_a_gpu_counts_the_same_without_atomic_additions(autocast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also beyond 256 in one bin, where half precision ends, and in several parts."""
+    c = torch.randn(3, 4, 40, 50) * torch.tensor([0.1, 2.0, 30.0, 900.0])[None, :, None, None]
+    bins = c.abs().round().clamp(max=forensic_view.BINS - 1).long().flatten(2)
+    expected = torch.stack([torch.bincount(row, minlength=forensic_view.BINS) for row in bins.flatten(0, 1)])
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        assert torch.equal(forensic_view.histogram_by_products(bins).flatten(0, 1), expected.float())
+    assert torch.equal(forensic_view.histogram(bins).flatten(0, 1), expected.float())
+    monkeypatch.setattr(forensic_view, "_AT_ONCE", 1)
+    assert torch.equal(forensic_view.histogram_by_products(bins), forensic_view.histogram(bins))
 
 
 def test_fit_is_finite_for_a_single_block_and_a_flat_picture() -> None:

@@ -78,7 +78,7 @@ def test_options_count_and_the_environment_does_not(environment: pytest.MonkeyPa
     assert overruled(options(accumulate=2)) == [
         "ACCELERATE_GRADIENT_ACCUMULATION_STEPS is 4, which has no effect: --accumulate is 2.",
         "ACCELERATE_MIXED_PRECISION is bf16, which has no effect: --precision is no.",
-        "ACCELERATE_DYNAMO_BACKEND is INDUCTOR, which has no effect: a network that is trained is not compiled.",
+        "ACCELERATE_DYNAMO_BACKEND is INDUCTOR, which has no effect: the option compile says what is compiled.",
     ]
 
 

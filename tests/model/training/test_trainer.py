@@ -13,8 +13,9 @@ from PIL import Image
 
 from model.checkpoint import inspect
 from model.storage import load
-from model.training.errors import OtherSettingsError
+from model.training.errors import OptionsError, OtherSettingsError
 from model.training.feed import Feed
+from model.training.steps import Steps
 from model.training.task import Outcome
 from model.training.trainer import train
 from tests.model.training.made import QUICK, Squares, Stopper, equal, figures, rows, task, weights
@@ -87,6 +88,44 @@ def test_going_on_exactly_under_other_options(tmp_path: Path, changes: dict[str,
     train(task(tmp_path / "run", **changes))
     assert figures(tmp_path / "run") == figures(tmp_path / "unbroken")
     assert equal(weights(tmp_path / "run"), weights(tmp_path / "unbroken"))
+
+
+def test_batches_that_are_copied_ahead_change_nothing(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU; and after an interruption the batch that was ahead is taken again."""
+    monkeypatch.setattr(Steps, "AHEAD", ("cpu",))
+    stopper = Stopper(3)
+    assert train(task(tmp_path / "run"), stopper, stopper.stop).interrupted
+    train(task(tmp_path / "run"))
+    assert figures(tmp_path / "run") == figures(finished)
+    assert equal(weights(tmp_path / "run"), weights(finished))
+
+
+def test_compiled_parts_give_the_same_losses(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without generated code; one part cannot be compiled and runs as it is."""
+    compiled: list[str] = []
+    compile_module = torch.nn.Module.compile
+
+    def plainly(self: torch.nn.Module) -> None:
+        compiled.append(type(self).__name__)
+        compile_module(self, backend=fails if compiled[-1] == "FeatureFusion" else "eager")
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("not for this chip")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", plainly)
+    train(task(tmp_path / "run", steps=2, compile=True, gradient_checkpointing=True))
+    assert set(compiled) == {"Encoder", "JointTransformerBlock", "Block", "ForensicView", "FeatureFusion"}
+    losses, plain = ([row["loss"] for row in rows(run, "step")][:1] for run in (tmp_path / "run", finished))
+    assert losses == pytest.approx(plain, abs=1e-5)
+
+
+def test_compiling_needs_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(OptionsError, match=r"compile is true, and there is no C\+\+ compiler here"):
+        train(task(tmp_path / "run", steps=1, compile=True))
 
 
 def test_a_finished_training_is_not_trained_again(finished: Path) -> None:
