@@ -338,6 +338,7 @@ NEAR = 20  # pixels: closer than this everything resembles itself
 _SAME = 6.0  # pixels: closer than this two keypoints are one place
 _CANDIDATES = 10  # nearest descriptors of which the best distant one is taken
 _RATIO, _FARTHEST = 0.75, 0.35  # of the distances to the best and the second place; squared distance at most
+_ROWS = 64  # keypoints that are compared with all others at a time
 _PROPOSALS = 300  # transforms that are tried, about
 _TRANSFORMS = 3
 _FEWEST = 4  # pairs that must agree
@@ -364,7 +365,9 @@ def affine_match(y: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def transforms(points: Keypoints) -> list[tuple[Tensor, int, float]]:
     """The transforms that most pairs agree on, strongest first: 2×3 matrix, pairs, and their share of all pairs."""
-    pairs = [_pairs(points, mirrored) for mirrored in (False, True)]
+    if len(points.scales) < 2 * _FEWEST:
+        return []
+    pairs = [_pairs(points, rows, mirrored) for rows, mirrored in zip(_promising(points), (False, True), strict=True)]
     here, there, linear, hand = (torch.cat(parts) for parts in zip(*pairs, strict=True))
     total, out = len(here), []
     proposals = torch.cat([linear, (there - torch.einsum("nij,nj->ni", linear, here))[..., None]], 2)
@@ -384,24 +387,22 @@ def transforms(points: Keypoints) -> list[tuple[Tensor, int, float]]:
     return sorted(out, key=lambda found: -found[1])
 
 
-def _pairs(points: Keypoints, mirrored: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _pairs(points: Keypoints, rows: Tensor, mirrored: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Places that resemble each other and nothing else: here and there, n×2; the linear part that their frames
     propose, n×2×2; and `mirrored`, n."""
     n = len(points.scales)
-    if n < 2 * _FEWEST:
-        return torch.zeros(0, 2), torch.zeros(0, 2), torch.zeros(0, 2, 2), torch.zeros(0, dtype=torch.bool)
     mine = points.mirrored if mirrored else points.descriptors
-    likeness, index = (mine @ points.descriptors.T).topk(min(_CANDIDATES, n), 1)
+    likeness, index = (mine[rows] @ points.descriptors.T).topk(min(_CANDIDATES, n), 1)
     distance = (2 - 2 * likeness).clamp(min=0)
     places = points.places[index]  # n×k×2
-    near = (places - points.places[:, None]).abs().amax(2) < NEAR
+    near = (places - points.places[rows, None]).abs().amax(2) < NEAR
     distance_far = distance.masked_fill(near, math.inf)
     best, which = distance_far.min(1)
-    chosen = places[torch.arange(n), which]
+    chosen = places[torch.arange(len(rows)), which]
     again = (places - chosen[:, None]).abs().amax(2) < _SAME
     second = distance_far.masked_fill(again, math.inf).amin(1).clamp(max=distance[:, -1])
-    keep = torch.nonzero((best < _RATIO**2 * second) & (best < _FARTHEST)).flatten()
-    partner = index[keep, which[keep]]
+    distinct = torch.nonzero((best < _RATIO**2 * second) & (best < _FARTHEST)).flatten()
+    keep, partner = rows[distinct], index[distinct, which[distinct]]
     scale = points.scales[partner] / points.scales[keep]
     # In the mirrored picture directions run the other way round: the frame is turned back, and then mirrored.
     angle = points.angles[partner] + points.angles[keep] if mirrored else points.angles[partner] - points.angles[keep]
@@ -409,6 +410,28 @@ def _pairs(points: Keypoints, mirrored: bool) -> tuple[Tensor, Tensor, Tensor, T
     sign = -1.0 if mirrored else 1.0
     linear = torch.stack([torch.stack([c, -sign * s], 1), torch.stack([s, sign * c], 1)], 1)
     return points.places[keep], points.places[partner], linear, torch.full((len(keep),), mirrored)
+
+
+def _promising(points: Keypoints) -> list[Tensor]:
+    """Which keypoints may have a place that resembles them and nothing else: as they are, and mirrored; ascending.
+
+    It is none if ten places at least, or as many as there are, come about as close as the best distant one.
+    """
+    found: tuple[list[Tensor], list[Tensor]] = ([], [])
+    x, y = points.places.numpy().T
+    for start in range(0, len(x), _ROWS):
+        rows = slice(start, start + _ROWS)
+        near = np.abs(x[rows, None] - x) < NEAR
+        near &= np.abs(y[rows, None] - y) < NEAR
+        for mine, out in zip((points.descriptors, points.mirrored), found, strict=True):
+            similar = (mine[rows] @ points.descriptors.T).numpy()
+            similar[near] = -2
+            best = similar.max(1)
+            limit = 1 - (1 - best) / _RATIO**2 + 1e-5
+            keep = best > 1 - _FARTHEST / 2 - 1e-5
+            keep &= np.count_nonzero(similar >= limit[:, None], axis=1) < _CANDIDATES
+            out.append(torch.from_numpy(np.flatnonzero(keep) + start))
+    return [torch.cat(out) for out in found]
 
 
 def _best(proposals: Tensor, here: Tensor, there: Tensor, hand: Tensor) -> tuple[Tensor, bool]:
