@@ -13,8 +13,10 @@ evidence, and whether that place is larger, turned or mirrored, for the network,
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 import math
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -107,7 +109,7 @@ def _bands(length: int, sigma: float) -> list[tuple[slice, slice, Tensor]]:
 
 
 def _blur(image: Tensor, sigma: float, between: Tensor, out: Tensor) -> None:
-    """H×W → `out`, with `between`, as large. Products of matrices: many times as fast as a convolution of one channel."""
+    """H×W → `out`, by way of `between`. Products of matrices: many times as fast as a convolution of one channel."""
     for target, source, matrix in _bands(image.shape[1], sigma):
         torch.mm(image[:, source], matrix.T, out=between[:, target])
     for target, source, matrix in _bands(image.shape[0], sigma):
@@ -345,6 +347,9 @@ _FEWEST = 4  # pairs that must agree
 _AFFINE = 8  # pairs from which six parameters are fitted, not four
 _PLAINLY = 0.7  # of the pairs of the best transform that a plain move must explain to be preferred
 _LARGEST_SCALE = 3.0
+_REMEMBERED = 256  # pictures whose transforms are kept: more than are ever between search and verdict
+_found: dict[bytes, list[tuple[Tensor, int, float]]] = {}
+_lock = threading.Lock()
 TEXTURED = 25.0  # grey levels²: a flat block matches anything and says nothing
 
 
@@ -359,8 +364,26 @@ def affine_match(y: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     picture = torch.from_numpy(np.ascontiguousarray(y))
     with torch.autocast("cpu", enabled=False), torch.inference_mode():
+        textured = bool((Windows(picture, 16).variance > TEXTURED).any())
+        return _maps(picture, transforms_of(picture) if textured else []).numpy()
+
+
+def transforms_of(picture: Tensor) -> list[tuple[Tensor, int, float]]:
+    """`transforms` of the keypoints of H×W luma.
+
+    Those of the last pictures are remembered: what the search for copies found serves the verdict as well, if both are
+    in one process.
+    """
+    key = hashlib.blake2b(picture.numpy().data, digest_size=16).digest() + repr(picture.shape).encode()
+    with _lock:
+        found = _found.get(key)
+    if found is None:
         found = transforms(keypoints(picture))
-        return _maps(picture, found).numpy()
+        with _lock:
+            _found[key] = found
+            while len(_found) > _REMEMBERED:
+                _found.pop(next(iter(_found)))
+    return found
 
 
 def transforms(points: Keypoints) -> list[tuple[Tensor, int, float]]:

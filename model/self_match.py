@@ -110,8 +110,12 @@ def luma(pixels: NDArray[np.uint8], factor: int) -> Floats:
         return np.asarray(pixels.astype(np.float32, order="C") @ weights)
     out = np.empty((height, width), np.float32)
     for row in range(height):
-        strip = np.ascontiguousarray(pixels[row * factor : (row + 1) * factor, : width * factor]) @ weights
-        out[row] = strip.reshape(factor, width, factor).mean((0, 2))
+        strip = pixels[row * factor : (row + 1) * factor, : width * factor].astype(np.float32, order="C") @ weights
+        parts = strip.reshape(factor, width, factor)
+        total = parts[..., 0].copy()
+        for column in range(1, factor):
+            total += parts[..., column]
+        out[row] = total.sum(0) / np.float32(factor**2)
     return out
 
 
