@@ -3,7 +3,7 @@
 The network marks what is foreign to its surroundings. If that was copied within the picture, its source is there as
 well, for anybody to look at. A moved or mirrored region is held against every other place
 at once, by correlations (the sum of squared differences over the region, for all offsets, is three of them); what was
-turned or scaled has the transforms that the picture's keypoints agree on (`model.keypoints`). Which of two places
+turned or scaled has the transforms that the picture's keypoints agree on (`model.affine_match`). Which of two places
 is the copy, and that it is one and not a pattern that repeats, is not decided here.
 """
 
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 from torch import Tensor
 
+from model.affine_match import CELL, NEAR, TEXTURED, Windows, inverse, seen_through, transforms_of
 from model.device import ran_out_of_memory
-from model.keypoints import CELL, NEAR, TEXTURED, Windows, inverse, seen_through, transforms_of
 from model.self_match import luma, one_thread, reduction
 
 AGREEING, LIKE = 0.5, 0.6

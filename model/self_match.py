@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.keypoints import CELL, NEAR, TEXTURED, TRANSFORM_MAPS, affine_match
+from model.affine_match import CELL, NEAR, TEXTURED, TRANSFORM_MAPS, affine_match
 
 REPEATS = 2
 CHANNELS = 6 + TRANSFORM_MAPS + REPEATS
