@@ -1,19 +1,16 @@
-"""Keypoints, and copies that were turned, scaled or mirrored: copy-move that a search by offset cannot find.
+"""SIFT keypoints (Lowe, IJCV 2004), the points of a picture that are found again where it was turned or scaled.
 
-SIFT keypoints (Lowe, IJCV 2004) are extrema of the difference of Gaussians, each with a scale, a direction and a
-histogram of the gradients around it in that frame. They are computed with tensor operations, so that nothing but torch
-is needed; the descriptor of the mirrored picture is the same numbers in another order, so mirrored copies cost nothing.
-
-Keypoints that resemble each other each propose a transform of the plane; the transform that most pairs agree on is
-fitted to them and compared with every cell, there and back (Amerini et al., TIFS 2011; Christlein et al., TIFS 2012).
-Like `self_match` it decides nothing: the maps say how well each cell agrees with its other place, on how much
-evidence, and whether that place is larger, turned or mirrored, for the network, which sees what is foreign.
+They are extrema of the difference of Gaussians, each with a scale, a direction and a histogram of the gradients around
+it in that frame. They are computed with tensor operations, so that nothing but torch and NumPy is needed; the
+descriptor of the mirrored picture is the same numbers in another order, so mirrored copies cost nothing.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +32,11 @@ _EDGE = 15.0  # ratio of curvatures above which an extremum lies along an edge, 
 _SIDE = 16  # samples across a descriptor: 4×4 histograms of 4×4 samples
 _SPACING = 0.75  # between samples, in units of the scale
 _BINS, _DIRECTIONS = 8, 36
+_STRIP, _BAND, _AT_ONCE = (
+    16_384,
+    32,
+    64,
+)  # pixels, rows and keypoints that are worked on at a time: they stay in the cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,37 +80,53 @@ def keypoints(y: Tensor) -> Keypoints:
         return Keypoints(places, scales, angles, _rooted(descriptors), _rooted(_mirror(descriptors)))
 
 
-def _blur(image: Tensor, sigma: float) -> Tensor:
-    """H×W → H×W. Sums of shifted pictures: with one channel, several times as fast as a convolution."""
+@functools.lru_cache(256)
+def _bands(length: int, sigma: float) -> list[tuple[slice, slice, Tensor]]:
+    """A blur of `length` values as matrices: _BAND values or fewer, those they are made of, and the weights of these.
+
+    Beyond the ends the outermost values are repeated.
+    """
     radius = math.ceil(3 * sigma)
-    weights = [math.exp(-(x**2) / (2 * sigma**2)) for x in range(radius + 1)]
-    total = 2 * sum(weights) - weights[0]
-    for axis in (1, 0):
-        n = image.shape[axis]
-        sides = (radius, radius, 0, 0) if axis else (0, 0, radius, radius)
-        padded = F.pad(image[None, None], sides, mode="replicate")[0, 0]
-        image = padded.narrow(axis, radius, n) * (weights[0] / total)
-        for x in range(1, radius + 1):
-            for start in (radius - x, radius + x):
-                image.add_(padded.narrow(axis, start, n), alpha=weights[x] / total)
-    return image
+    weights = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
+    out = []
+    for start in range(0, length, _BAND):
+        stop = min(start + _BAND, length)
+        first, last = max(0, start - radius), min(length, stop + radius)
+        made_of = np.arange(start, stop)[:, None] + np.arange(-radius, radius + 1)
+        matrix = np.zeros((stop - start, last - first))
+        np.add.at(
+            matrix, (np.arange(stop - start)[:, None], made_of.clip(0, length - 1) - first), weights / weights.sum()
+        )
+        out.append((slice(start, stop), slice(first, last), torch.from_numpy(matrix.astype(np.float32))))
+    return out
+
+
+def _blur(image: Tensor, sigma: float, between: Tensor, out: Tensor) -> None:
+    """H×W → `out`, by way of `between`. Products of matrices: many times as fast as a convolution of one channel."""
+    for target, source, matrix in _bands(image.shape[1], sigma):
+        torch.mm(image[:, source], matrix.T, out=between[:, target])
+    for target, source, matrix in _bands(image.shape[0], sigma):
+        torch.mm(matrix, between[source], out=out[target])
 
 
 def _octaves(image: Tensor, doubled: bool) -> list[Tensor]:
     """Gaussian pictures of each octave, (_INTERVALS + 3)×h×w, each octave half as wide as the one before."""
     before = _SIGMA_BEFORE * (2 if doubled else 1)
-    current = _blur(image, math.sqrt(_SIGMA**2 - before**2))
-    step = 2 ** (1 / _INTERVALS)
-    out = []
-    for _ in range(_OCTAVES):
-        if min(current.shape[-2:]) < 2 * _SIDE:
+    current, step = image, 2 ** (1 / _INTERVALS)
+    out: list[Tensor] = []
+    for octave in range(_OCTAVES):
+        if min(current.shape) < 2 * _SIDE:
             break
-        levels, sigma = [current], _SIGMA
-        for _ in range(_INTERVALS + 2):
-            levels.append(_blur(levels[-1], sigma * math.sqrt(step**2 - 1)))
-            sigma *= step
-        out.append(torch.stack(levels))
-        current = levels[_INTERVALS][..., ::2, ::2]
+        levels, between = torch.empty(_INTERVALS + 3, *current.shape), torch.empty(current.shape)
+        if octave:
+            levels[0] = current
+        else:
+            _blur(current, math.sqrt(_SIGMA**2 - before**2), between, levels[0])
+        for level in range(1, _INTERVALS + 3):
+            sigma = _SIGMA * step ** (level - 1) * math.sqrt(step**2 - 1)
+            _blur(levels[level - 1], sigma, between, levels[level])
+        out.append(levels)
+        current = levels[_INTERVALS, ::2, ::2]
     return out
 
 
@@ -128,36 +146,27 @@ def _described(
     """Places, scales, angles and descriptors of an octave's extrema; `unit`: pixels of the first octave per pixel."""
     angles = torch.zeros(len(sigma))
     descriptors = torch.zeros(len(sigma), 16 * _BINS)
+    gradient = torch.empty(2, *levels.shape[1:]) if len(sigma) else torch.empty(0)
     for level in range(1, _INTERVALS + 1):
         which = torch.nonzero(levels_of == level).flatten()
-        if not len(which):
-            continue
-        gradient = _gradient(levels[level])
-        angles[which] = _directions(gradient, places[which], sigma[which])
-        descriptors[which] = _descriptors(gradient, places[which], sigma[which], angles[which])
+        if len(which):
+            _gradient(levels[level], gradient)
+            angles[which] = _directions(gradient, places[which], sigma[which])
+            descriptors[which] = _descriptors(gradient, places[which], sigma[which], angles[which])
     return places * unit, sigma * unit, angles, descriptors
 
 
 def _extrema(levels: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Level (nearest), place x, y (sub-pixel), scale and contrast of each extremum of the difference of Gaussians, of
     at most `most`."""
-    d = levels[1:] - levels[:-1]
-    centre = d[1:-1, _RIM:-_RIM, _RIM:-_RIM]
-    around = d[:, _RIM - 1 : 1 - _RIM, _RIM - 1 : 1 - _RIM]
-    top, bottom = _over_neighbours(around, torch.maximum), _over_neighbours(around, torch.minimum)
-    extreme = ((centre >= top) & (centre > _CONTRAST)) | ((centre <= bottom) & (centre < -_CONTRAST))
-    at = torch.nonzero(extreme) + torch.tensor([1, _RIM, _RIM])  # n×3: level, row, column
-    if len(at) > most:
-        at = at[d[at[:, 0], at[:, 1], at[:, 2]].abs().topk(most).indices]
-    level, row, column = at.unbind(1)
-
-    c = d[level, row, column]
-    around = torch.tensor([-1, 0, 1])
-    cube = d[
-        level[:, None, None, None] + around[:, None, None],
-        row[:, None, None, None] + around[:, None],
-        column[:, None, None, None] + around,
-    ]  # n×3×3×3
+    difference, at = _extreme_places(levels.numpy())
+    d, index = torch.from_numpy(difference), torch.from_numpy(at)
+    if len(index) > most:
+        index = index[d.flatten()[index].abs().topk(most).indices]
+    height, width = levels.shape[1:]
+    level, row, column = index // (height * width), index // width % height, index % width
+    cube = d.unfold(0, 3, 1).unfold(1, 3, 1).unfold(2, 3, 1)[level - 1, row - 1, column - 1]  # n×3×3×3
+    c = cube[:, 1, 1, 1]
     lines = cube[:, :, 1, 1], cube[:, 1, :, 1], cube[:, 1, 1, :]
     ends = [(line[:, 0], line[:, 2]) for line in lines]
     first = torch.stack([(after - before) / 2 for before, after in ends], 1)
@@ -176,64 +185,98 @@ def _extrema(levels: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor, Tensor]
     return level, places, sigma, c.abs()
 
 
-def _over_neighbours(volume: Tensor, extreme: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """The largest or least of the 27 values around each inner one, axis by axis."""
-    for axis in range(3):
-        n = volume.shape[axis] - 2
-        parts = [volume.narrow(axis, start, n) for start in range(3)]
-        volume = extreme(extreme(parts[0], parts[1]), parts[2])
-    return volume
+def _extreme_places(levels: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The difference of Gaussians, and the flat indices, ascending, of its values beyond ±_CONTRAST that none of the 26
+    neighbours in place and scale exceeds.
+
+    First, strip by strip, against the six nearest neighbours: few values are left for the others.
+    """
+    height, width = levels.shape[1:]
+    difference = np.empty((len(levels) - 1, height, width), np.float32)
+    flat, planes = difference.ravel(), difference.reshape(len(difference), -1)
+    sides = ((np.greater, np.greater_equal, _CONTRAST), (np.less, np.less_equal, -_CONTRAST))
+    found: tuple[list[NDArray[np.int64]], ...] = ([], [])
+    rows, done = max(1, _STRIP // width), 0
+    for top in range(_RIM, height - _RIM, rows):
+        bottom = min(top + rows, height - _RIM)
+        np.subtract(levels[1:, done : bottom + 1], levels[:-1, done : bottom + 1], out=difference[:, done : bottom + 1])
+        done = bottom + 1
+        start, stop = top * width, bottom * width  # a row's ends are neighbours here: both lie in the rim
+        centre = planes[1:-1, start:stop]
+        nearest = [planes[1:-1, start + step : stop + step] for step in (-1, 1, -width, width)]
+        nearest += [planes[:-2, start:stop], planes[2:, start:stop]]
+        for (beyond, compare, limit), at in zip(sides, found, strict=True):
+            extreme = beyond(centre, np.float32(limit))
+            for neighbour in nearest:
+                extreme &= compare(centre, neighbour)
+            level, place = np.divmod(np.flatnonzero(extreme), stop - start)
+            at.append((level + 1) * planes.shape[1] + start + place)
+    all_of_them = []
+    for (_, compare, _), parts in zip(sides, found, strict=True):
+        at = np.concatenate(parts) if parts else np.zeros(0, np.int64)
+        at = at[np.abs(at % width - (width - 1) / 2) < (width - 1) / 2 - _RIM + 0.5]
+        for level, row, column in itertools.product((0, -1, 1), repeat=3):
+            if abs(level) + abs(row) + abs(column) > 1:
+                at = at[compare(flat[at], flat[at + (level * height + row) * width + column])]
+        all_of_them.append(at)
+    return difference, np.sort(np.concatenate(all_of_them))
 
 
-def _gradient(image: Tensor) -> Tensor:
-    """2×h×w: derivatives along x and y."""
-    padded = F.pad(image[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
-    return torch.stack([padded[1:-1, 2:] - padded[1:-1, :-2], padded[2:, 1:-1] - padded[:-2, 1:-1]]) / 2
+def _gradient(image: Tensor, out: Tensor) -> None:
+    """Twice the derivatives along x and y, 2×h×w."""
+    for axis, derivative in ((1, out[0]), (0, out[1])):
+        n = image.shape[axis]
+        for before, after, at, length in ((0, 2, 1, n - 2), (0, 1, 0, 1), (n - 2, n - 1, n - 1, 1)):
+            ends = (image.narrow(axis, start, length) for start in (after, before))
+            torch.sub(*ends, out=derivative.narrow(axis, at, length))
 
 
-def _sample(gradient: Tensor, places: Tensor, axes: Tensor) -> Tensor:
-    """Gradients on a _SIDE×_SIDE lattice around each place, n×2×_SIDE×_SIDE, turned into the lattice's own frame.
+_STEPS = torch.arange(_SIDE) - (_SIDE - 1) / 2
+
+
+def _around(gradient: Tensor, places: Tensor, axes: Tensor, deviation: float) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Gradients on a _SIDE×_SIDE lattice around each place, _AT_ONCE places at a time.
 
     Args:
         axes: n×2, the step along the lattice's rows, x and y in pixels; along its columns it is that turned by 90°.
+        deviation: of the weight that falls with the distance from the place, in steps.
+
+    Yields:
+        Which places; directions, radians in the picture's frame; weighted lengths: both n×_SIDE².
     """
     height, width = gradient.shape[-2:]
-    steps = torch.arange(_SIDE) - (_SIDE - 1) / 2
-    across = steps[None, None, :, None] * axes[:, None, None]
-    down = steps[None, :, None, None] * torch.stack([-axes[:, 1], axes[:, 0]], 1)[:, None, None]
-    points = places[:, None, None] + across + down  # n×S×S×2
-    grid = points / torch.tensor([width - 1.0, height - 1.0]) * 2 - 1
-    values = F.grid_sample(gradient[None], grid.reshape(1, -1, _SIDE, 2), align_corners=True)
-    gx, gy = values[0].reshape(2, -1, _SIDE, _SIDE)
-    direction = axes / axes.norm(dim=1, keepdim=True)
-    c, s = direction[:, 0, None, None], direction[:, 1, None, None]
-    return torch.stack([c * gx + s * gy, c * gy - s * gx], 1)
+    extent = torch.tensor([width - 1.0, height - 1.0]) / 2
+    turned = torch.stack([-axes[:, 1], axes[:, 0]], 1)
+    across = (places / extent - 1)[:, None] + _STEPS[:, None] * (axes / extent)[:, None]
+    down = _STEPS[:, None] * (turned / extent)[:, None]
+    weights = torch.exp(-(_STEPS[:, None] ** 2 + _STEPS**2) / (2 * deviation**2)).flatten()
+    for start in range(0, len(places), _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        grid = torch.view_as_complex(across[some])[:, None] + torch.view_as_complex(down[some])[:, :, None]
+        grid = torch.view_as_real(grid).reshape(1, -1, _SIDE, 2)
+        x, y = F.grid_sample(gradient[None], grid, align_corners=True)[0].reshape(2, -1, _SIDE**2)
+        yield some, torch.atan2(y, x), torch.hypot(x, y).mul_(weights)
 
 
-def _weights(deviation: float) -> Tensor:
-    steps = (torch.arange(_SIDE) - (_SIDE - 1) / 2) ** 2
-    return torch.exp(-(steps[:, None] + steps) / (2 * deviation**2))
-
-
-def _votes(local: Tensor, deviation: float, bins: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Each gradient's two neighbouring bins of direction and its vote for each, four times n×_SIDE×_SIDE."""
-    across, down = local.unbind(1)
-    length = torch.sqrt(across**2 + down**2) * _weights(deviation)
-    position = torch.atan2(down, across) / (2 * math.pi) * bins
+def _votes(position: Tensor, length: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The bin below each position, and the votes for this one and for the next."""
     lower = position.floor()
-    share = position - lower
-    index = lower.long() % bins
-    return index, (index + 1) % bins, length * (1 - share), length * share
+    high = (position - lower).mul_(length)
+    return lower.long(), length - high, high
 
 
 def _directions(gradient: Tensor, places: Tensor, sigma: Tensor) -> Tensor:
     """The main direction of the gradients around each place, radians."""
     axes = torch.stack([sigma * 0.5, torch.zeros_like(sigma)], 1)
-    lower, upper, low, high = _votes(_sample(gradient, places, axes), 3.0, _DIRECTIONS)
-    own = torch.arange(len(sigma))[:, None, None] * _DIRECTIONS
-    index = torch.cat([(own + lower).flatten(), (own + upper).flatten()])
-    counts = torch.zeros(len(sigma) * _DIRECTIONS).index_add_(0, index, torch.cat([low.flatten(), high.flatten()]))
-    counts = counts.reshape(-1, _DIRECTIONS)
+    half = _DIRECTIONS // 2
+    histograms = torch.zeros(len(sigma), _DIRECTIONS + 2)  # from -π to beyond π: the last two are the first two
+    for some, direction, length in _around(gradient, places, axes, 3.0):
+        lower, low, high = _votes(direction.mul_(half / math.pi), length)
+        lower += half
+        histograms[some, :-1].scatter_add_(1, lower, low)
+        histograms[some, 1:].scatter_add_(1, lower, high)
+    histograms[:, :2] += histograms[:, -2:]
+    counts = histograms[:, :-2].roll(-half, 1)
     for _ in range(2):
         counts = (counts.roll(1, 1) + counts + counts.roll(-1, 1)) / 3
     best = counts.argmax(1, keepdim=True)
@@ -245,13 +288,29 @@ def _directions(gradient: Tensor, places: Tensor, sigma: Tensor) -> Tensor:
 def _descriptors(gradient: Tensor, places: Tensor, sigma: Tensor, angles: Tensor) -> Tensor:
     """n×128: for each of 4×4 parts of the neighbourhood (rows first) a histogram of 8 directions."""
     axes = torch.stack([torch.cos(angles), torch.sin(angles)], 1) * (sigma * _SPACING)[:, None]
-    lower, upper, low, high = _votes(_sample(gradient, places, axes), _SIDE / 2, _BINS)
-    maps = torch.zeros(len(sigma), _BINS, _SIDE, _SIDE)
-    maps.scatter_(1, lower[:, None], low[:, None]).scatter_(1, upper[:, None], high[:, None])  # never the same bin
-    ramp = 1 - (torch.arange(8) - 3.5).abs() / 4
-    kernel = (ramp[:, None] * ramp).expand(_BINS, 1, 8, 8)
-    parts = F.conv2d(maps, kernel, stride=4, padding=2, groups=_BINS)  # n×8×4×4
-    return parts.permute(0, 2, 3, 1).reshape(-1, 16 * _BINS)
+    out = torch.empty(len(sigma), 16, _BINS)
+    maps = torch.empty(min(_AT_ONCE, len(sigma)), _BINS + 1, _SIDE**2)
+    for some, direction, length in _around(gradient, places, axes, _SIDE / 2):
+        position = (direction - angles[some, None]).mul_(_BINS / (2 * math.pi))
+        lower, low, high = _votes(position, length)
+        index = (lower & (_BINS - 1))[:, None]
+        n = len(length)
+        maps.zero_()
+        maps[:n, :-1].scatter_(1, index, low[:, None])
+        maps[:n, 1:].scatter_(1, index, high[:, None])  # never the same bin
+        parts = torch.mm(maps[:n].reshape(-1, _SIDE**2), _PARTS).reshape(n, _BINS + 1, 16)
+        parts[:, 0] += parts[:, -1]
+        out[some] = parts[:, :-1].transpose(1, 2)
+    return out.reshape(-1, 16 * _BINS)
+
+
+def _parts() -> Tensor:
+    """How much each sample counts for each of the 4×4 parts, linear in the distance from its centre, _SIDE²×16."""
+    along = (1 - (torch.arange(_SIDE)[:, None] - (torch.arange(4) * 4 + 1.5)).abs() / 4).clamp(min=0)
+    return torch.kron(along, along)
+
+
+_PARTS = _parts()
 
 
 def _mirror(descriptors: Tensor) -> Tensor:
@@ -263,203 +322,3 @@ def _mirror(descriptors: Tensor) -> Tensor:
 def _rooted(descriptors: Tensor) -> Tensor:
     unit = F.normalize(descriptors, dim=1).clamp(max=0.2)
     return (unit / unit.sum(1, keepdim=True).clamp(min=1e-6)).sqrt()
-
-
-TRANSFORM_MAPS = 6
-"""Maps per cell: likeness to the other place, of 16×16 and of 8×8 pixels; pairs that agree; their share of all pairs;
-logarithm of the other place's scale; how far it is turned or mirrored."""
-
-CELL = 8  # pixels
-NEAR = 20  # pixels: closer than this everything resembles itself
-_SAME = 6.0  # pixels: closer than this two keypoints are one place
-_CANDIDATES = 10  # nearest descriptors of which the best distant one is taken
-_RATIO, _FARTHEST = 0.75, 0.35  # of the distances to the best and the second place; squared distance at most
-_PROPOSALS = 300  # transforms that are tried, about
-_TRANSFORMS = 3
-_FEWEST = 4  # pairs that must agree
-_AFFINE = 8  # pairs from which six parameters are fitted, not four
-_PLAINLY = 0.7  # of the pairs of the best transform that a plain move must explain to be preferred
-_LARGEST_SCALE = 3.0
-TEXTURED = 25.0  # grey levels²: a flat block matches anything and says nothing
-
-
-def affine_match(y: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Maps of agreement with the transforms under which most of a picture repeats.
-
-    Args:
-        y: luma, H×W float32 in grey levels, H and W multiples of 8.
-
-    Returns:
-        TRANSFORM_MAPS×H/8×W/8 float32, about -1 to 1; all zero where nothing repeats.
-    """
-    picture = torch.from_numpy(np.ascontiguousarray(y))
-    with torch.autocast("cpu", enabled=False), torch.inference_mode():
-        found = transforms(keypoints(picture))
-        return _maps(picture, found).numpy()
-
-
-def transforms(points: Keypoints) -> list[tuple[Tensor, int, float]]:
-    """The transforms that most pairs agree on, strongest first: 2×3 matrix, pairs, and their share of all pairs."""
-    pairs = [_pairs(points, mirrored) for mirrored in (False, True)]
-    here, there, linear, hand = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-    total, out = len(here), []
-    proposals = torch.cat([linear, (there - torch.einsum("nij,nj->ni", linear, here))[..., None]], 2)
-    for _ in range(_TRANSFORMS):
-        if len(here) < _FEWEST:
-            break
-        chosen, moved = _best(proposals, here, there, hand)
-        if int(chosen.sum()) < _FEWEST:
-            break
-        matrix, agree = _fitted(here, there, chosen, moved, bool(hand[chosen][0]))
-        # Both places of a copy find each other: a pair that the way back explains is the same evidence.
-        gone = chosen | agree | _agrees(inverse(matrix), here, there, 3.0)
-        support = len(torch.unique(here[agree].round(), dim=0))
-        if support >= _FEWEST and _plausible(matrix):
-            out.append((matrix, support, int(gone.sum()) / total))
-        here, there, proposals, hand = (v[~gone] for v in (here, there, proposals, hand))
-    return sorted(out, key=lambda found: -found[1])
-
-
-def _pairs(points: Keypoints, mirrored: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Places that resemble each other and nothing else: here and there, n×2; the linear part that their frames
-    propose, n×2×2; and `mirrored`, n."""
-    n = len(points.scales)
-    if n < 2 * _FEWEST:
-        return torch.zeros(0, 2), torch.zeros(0, 2), torch.zeros(0, 2, 2), torch.zeros(0, dtype=torch.bool)
-    mine = points.mirrored if mirrored else points.descriptors
-    likeness, index = (mine @ points.descriptors.T).topk(min(_CANDIDATES, n), 1)
-    distance = (2 - 2 * likeness).clamp(min=0)
-    places = points.places[index]  # n×k×2
-    near = (places - points.places[:, None]).abs().amax(2) < NEAR
-    distance_far = distance.masked_fill(near, math.inf)
-    best, which = distance_far.min(1)
-    chosen = places[torch.arange(n), which]
-    again = (places - chosen[:, None]).abs().amax(2) < _SAME
-    second = distance_far.masked_fill(again, math.inf).amin(1).clamp(max=distance[:, -1])
-    keep = torch.nonzero((best < _RATIO**2 * second) & (best < _FARTHEST)).flatten()
-    partner = index[keep, which[keep]]
-    scale = points.scales[partner] / points.scales[keep]
-    # In the mirrored picture directions run the other way round: the frame is turned back, and then mirrored.
-    angle = points.angles[partner] + points.angles[keep] if mirrored else points.angles[partner] - points.angles[keep]
-    c, s = torch.cos(angle) * scale, torch.sin(angle) * scale
-    sign = -1.0 if mirrored else 1.0
-    linear = torch.stack([torch.stack([c, -sign * s], 1), torch.stack([s, sign * c], 1)], 1)
-    return points.places[keep], points.places[partner], linear, torch.full((len(keep),), mirrored)
-
-
-def _best(proposals: Tensor, here: Tensor, there: Tensor, hand: Tensor) -> tuple[Tensor, bool]:
-    """Which pairs agree with the proposal that has the most of them, n bool; and whether that is a plain move."""
-    some = slice(None, None, -(-len(here) // _PROPOSALS))
-    alike = hand[None] == hand[some, None]
-    places = torch.einsum("pij,nj->pni", proposals[some, :, :2], here) + proposals[some, None, :, 2]
-    distance = (here[None] - here[some, None]).norm(dim=2)  # a frame's own error grows with the distance
-    by_frame = ((places - there).abs().amax(2) < 3 + 0.1 * distance) & alike
-    # Most copies are neither turned nor scaled: then the pair's places say more than its frames.
-    plain = here * torch.where(hand, -1.0, 1.0)[:, None] ** torch.tensor([1.0, 0.0])
-    offset = there - plain
-    by_offset = ((offset[None] - offset[some, None]).abs().amax(2) < 2.5) & alike
-    frame, move = int(by_frame.sum(1).argmax()), int(by_offset.sum(1).argmax())
-    moved = int(by_offset[move].sum()) >= _PLAINLY * int(by_frame[frame].sum())
-    return (by_offset[move] if moved else by_frame[frame]), moved
-
-
-def _fitted(here: Tensor, there: Tensor, chosen: Tensor, moved: bool, mirrored: bool) -> tuple[Tensor, Tensor]:
-    """The least-squares transform of the chosen pairs, pruned thrice, and which pairs agree with it."""
-    if moved:
-        linear = torch.diag(torch.tensor([-1.0 if mirrored else 1.0, 1.0]))
-        offset = (there - here @ linear)[chosen].median(0).values
-        matrix = torch.cat([linear, offset[:, None]], 1)
-        return matrix, _agrees(matrix, here, there, 2.0)
-    agree = chosen
-    matrix = torch.eye(2, 3)
-    for tolerance in (6.0, 3.0, 2.0):
-        matrix = _least_squares(here[agree].double(), there[agree].double()).float()
-        agree = _agrees(matrix, here, there, tolerance)
-        if int(agree.sum()) < _FEWEST:
-            break
-    return matrix, agree
-
-
-def _least_squares(here: Tensor, there: Tensor) -> Tensor:
-    """2×3: affine where there are pairs enough, else a similarity of either hand (Umeyama 1991)."""
-    if len(here) >= _AFFINE:
-        ones = torch.ones(len(here), 1, dtype=here.dtype)
-        matrix = torch.linalg.lstsq(torch.cat([here, ones], 1), there, driver="gelsd").solution.T
-        return matrix if bool(torch.isfinite(matrix).all()) else torch.eye(2, 3, dtype=here.dtype)
-    a, b = here - here.mean(0), there - there.mean(0)
-    u, sizes, v = torch.linalg.svd(b.T @ a)
-    linear = u @ v * (sizes.sum() / (a**2).sum().clamp(min=1e-9))
-    return torch.cat([linear, (there.mean(0) - linear @ here.mean(0))[:, None]], 1)
-
-
-def _agrees(matrix: Tensor, here: Tensor, there: Tensor, tolerance: float) -> Tensor:
-    return (here @ matrix[:, :2].T + matrix[:, 2] - there).abs().amax(1) < tolerance
-
-
-def _plausible(matrix: Tensor) -> bool:
-    sizes = torch.linalg.svdvals(matrix[:, :2])
-    return bool(sizes[0] < _LARGEST_SCALE and sizes[1] > 1 / _LARGEST_SCALE and sizes[0] < 1.6 * sizes[1])
-
-
-def inverse(matrix: Tensor) -> Tensor:
-    """The transform that leads back, 2×3."""
-    linear = torch.linalg.pinv(matrix[:, :2])
-    return torch.cat([linear, (-linear @ matrix[:, 2])[:, None]], 1)
-
-
-def _maps(y: Tensor, found: list[tuple[Tensor, int, float]]) -> Tensor:
-    """Every cell under the transform that suits it best."""
-    rows, columns = y.shape[0] // CELL, y.shape[1] // CELL
-    out = torch.zeros(TRANSFORM_MAPS, rows, columns)
-    if not found:
-        return out
-    wide, narrow = Windows(y, 16), Windows(y, 8)
-    for matrix, support, share in found:
-        for way in (matrix, inverse(matrix)):
-            there, moved = seen_through(y, way)
-            likeness = wide.likeness(there) * (moved > NEAR) * (wide.variance > TEXTURED)
-            scale = 0.5 * math.log(max(float(torch.linalg.det(way[:, :2]).abs()), 1e-6))
-            mirrored = float(torch.linalg.det(way[:, :2])) < 0
-            turn = (
-                1.0
-                if mirrored
-                else abs(math.atan2(float(way[1, 0] - way[0, 1]), float(way[0, 0] + way[1, 1]))) / math.pi
-            )
-            values = [likeness, narrow.likeness(there) * (likeness > 0), math.log1p(support) / 5, share, scale, turn]
-            better = likeness > out[0]
-            for channel, value in zip(out, values, strict=True):
-                channel[better] = value[better] if isinstance(value, Tensor) else value
-    return out
-
-
-def seen_through(y: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """The picture at the transformed place of every pixel, H×W, NaN outside; and how far each cell's centre moves."""
-    height, width = y.shape
-    rows, columns = torch.arange(height, dtype=torch.float32), torch.arange(width, dtype=torch.float32)
-    x_there = matrix[0, 0] * columns + matrix[0, 1] * rows[:, None] + matrix[0, 2]
-    y_there = matrix[1, 0] * columns + matrix[1, 1] * rows[:, None] + matrix[1, 2]
-    grid = torch.stack([x_there / (width - 1), y_there / (height - 1)], 2) * 2 - 1
-    there = F.grid_sample(y[None, None], grid[None], align_corners=True)[0, 0]
-    there[(grid.abs() > 1).any(2)] = math.nan
-    half = CELL // 2
-    moved = torch.maximum((x_there - columns).abs(), (y_there - rows[:, None]).abs())[half::CELL, half::CELL]
-    return there, moved
-
-
-class Windows:
-    """The window around each cell of a picture, to be compared with the same window of another."""
-
-    def __init__(self, y: Tensor, side: int) -> None:
-        self.y, self.side = y, side
-        self.variance = self._mean(y**2) - self._mean(y) ** 2
-
-    def _mean(self, image: Tensor) -> Tensor:
-        pad = (self.side - CELL) // 2
-        padded = F.pad(image[None, None], (pad, pad, pad, pad), mode="replicate")
-        return F.avg_pool2d(padded, self.side, CELL)[0, 0]
-
-    def likeness(self, there: Tensor) -> Tensor:
-        """1 - difference over variance, 0 at least; 0 where a part of the window lies outside."""
-        difference = self.y - there
-        error = self._mean(difference**2) - self._mean(difference) ** 2
-        return torch.nan_to_num(1 - error / (self.variance + 10)).clamp(0, 1)

@@ -3,12 +3,13 @@
 The network marks what is foreign to its surroundings. If that was copied within the picture, its source is there as
 well, for anybody to look at. A moved or mirrored region is held against every other place
 at once, by correlations (the sum of squared differences over the region, for all offsets, is three of them); what was
-turned or scaled has the transforms that the picture's keypoints agree on (`model.keypoints`). Which of two places
+turned or scaled has the transforms that the picture's keypoints agree on (`model.affine_match`). Which of two places
 is the copy, and that it is one and not a pattern that repeats, is not decided here.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 from torch import Tensor
 
+from model.affine_match import CELL, NEAR, TEXTURED, Windows, inverse, seen_through, transforms_of
 from model.device import ran_out_of_memory
-from model.keypoints import CELL, NEAR, TEXTURED, Windows, inverse, keypoints, seen_through, transforms
 from model.self_match import luma, one_thread, reduction
 
 AGREEING, LIKE = 0.5, 0.6
@@ -92,12 +93,16 @@ class _Places:
         self.windows = Windows(self.picture, 2 * CELL)
         self.textured = (self.windows.variance > TEXTURED).numpy()
         self.centred = y.astype(np.float64) - float(y.mean(dtype=np.float64))
-        self.flipped = self.centred[:, ::-1]
-        self.spectra = [
-            (fft.rfft2(image), fft.rfft2(image**2)) for image in (self.centred, np.ascontiguousarray(self.flipped))
-        ]
-        found = [matrix for matrix, _, _ in transforms(keypoints(self.picture))]
-        self.affine = [way for matrix in found for way in (matrix, inverse(matrix))]
+        spectra = [fft.rfft2(self.centred), fft.rfft2(self.centred**2)]
+        # Of the picture mirrored left to right: the same numbers, conjugated and shifted.
+        shift = np.exp(2j * np.pi * np.arange(spectra[0].shape[1]) / self.width)
+        opposite = -np.arange(self.height)
+        self.spectra = [spectra, [spectrum[opposite].conj() * shift for spectrum in spectra]]
+
+    @functools.cached_property
+    def affine(self) -> list[Tensor]:
+        """The transforms that the picture's keypoints agree on, there and back."""
+        return [way for matrix, _, _ in transforms_of(self.picture) for way in (matrix, inverse(matrix))]
 
     def of(self, mask: NDArray[np.bool_], box: Box, factor: int) -> MatchingPlace | None:
         """See `matching_places`; `mask` and `box` at full size."""
@@ -142,7 +147,7 @@ class _Places:
         top, bottom, left, right = rows[0], rows[-1], columns[0], columns[-1]
         for flipped, (spectrum, squares) in enumerate(self.spectra):
             mean = fft.irfft2(first * spectrum, size)
-            error = (own**2).sum() + fft.irfft2(first * squares, size) - 2 * fft.irfft2(second * spectrum, size)
+            error = (own**2).sum() + fft.irfft2(first * squares - 2 * second * spectrum, size)
             error -= (own.sum() - mean) ** 2 / count
             inside = np.full(size, np.inf)
             down, across = self.height - 1 - bottom, self.width - 1 - right

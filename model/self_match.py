@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.keypoints import CELL, NEAR, TEXTURED, TRANSFORM_MAPS, affine_match
+from model.affine_match import CELL, NEAR, TEXTURED, TRANSFORM_MAPS, affine_match
 
 REPEATS = 2
 CHANNELS = 6 + TRANSFORM_MAPS + REPEATS
@@ -33,9 +33,11 @@ for its match in the whole picture, the others where that cell found it. A copy 
 
 _BLOCK, _KEY = 16, 4  # pixels: the block that is compared around a cell, and how densely blocks are tried
 _ORDER = 6  # frequencies with u + v below this describe a block
+_RESEMBLING = 0.5  # likeness above which a match is looked at
 _ALIKE = 0.35  # difference over variance
 _OFFSETS = 3
 _REACH = 2  # pixels a match is refined by, each way: half of _KEY
+_AT_ONCE, _CELLS = 131_072, 256  # likenesses, and cells, that are computed at a time
 _EQUAL = 0.98  # likeness from which a place counts as one more repetition
 
 Floats = NDArray[np.float32]
@@ -108,8 +110,12 @@ def luma(pixels: NDArray[np.uint8], factor: int) -> Floats:
         return np.asarray(pixels.astype(np.float32, order="C") @ weights)
     out = np.empty((height, width), np.float32)
     for row in range(height):
-        strip = np.ascontiguousarray(pixels[row * factor : (row + 1) * factor, : width * factor]) @ weights
-        out[row] = strip.reshape(factor, width, factor).mean((0, 2))
+        strip = pixels[row * factor : (row + 1) * factor, : width * factor].astype(np.float32, order="C") @ weights
+        parts = strip.reshape(factor, width, factor)
+        total = parts[..., 0].copy()
+        for column in range(1, factor):
+            total += parts[..., column]
+        out[row] = total.sum(0) / np.float32(factor**2)
     return out
 
 
@@ -119,7 +125,7 @@ def _maps(y: Floats) -> Floats:
     textured = blocks.variance > TEXTURED
     offsets, likeness, repeats = _best_elsewhere(y, textured, every=1 if y.size <= EVERY_CELL else 2)
     own = np.full((h, w), 1.0, np.float32)
-    index = np.flatnonzero(textured & (likeness > 0.5))
+    index = np.flatnonzero(textured & (likeness > _RESEMBLING))
     if index.size:
         found, refined = blocks.refine(index, offsets.reshape(-1, 2)[index])
         own.ravel()[index] = found
@@ -164,33 +170,42 @@ class _Blocks:
         """Least difference over variance within ±_REACH pixels of each cell's offset, and the offset that has it."""
         at = self.corners[index] + offsets
         at = np.clip(at, 0, [self.height - CELL, self.width - CELL])
-        there = self.windows[at[:, 0], at[:, 1]]  # n×20×20
-        mine, scale = self.samples[index], self.variance.ravel()[index] + 10
         best, chosen = np.full(index.size, np.inf, np.float32), np.zeros((index.size, 2), np.int64)
-        for dy in range(2 * _REACH + 1):
-            for dx in range(2 * _REACH + 1):
-                other = there[:, dy : dy + _BLOCK : 2, dx : dx + _BLOCK : 2].reshape(index.size, -1)
-                difference = mine - other
-                error = np.einsum("ij,ij->i", difference, difference) / difference.shape[1]
-                error = (error - difference.mean(1) ** 2) / scale
-                better = error < best
-                best[better] = error[better]
-                chosen[better] = (dy - _REACH, dx - _REACH)
+        for start in range(0, index.size, _CELLS):
+            some = slice(start, start + _CELLS)
+            there = self.windows[at[some, 0], at[some, 1]]  # n×20×20
+            mine = self.samples[index[some]].reshape(-1, _BLOCK // 2, _BLOCK // 2)
+            scale = self.variance.ravel()[index[some]] + 10
+            difference = np.empty_like(mine)
+            flat = difference.reshape(len(mine), -1)
+            for dy in range(2 * _REACH + 1):
+                for dx in range(2 * _REACH + 1):
+                    np.subtract(mine, there[:, dy : dy + _BLOCK : 2, dx : dx + _BLOCK : 2], out=difference)
+                    error = np.einsum("ij,ij->i", flat, flat) / flat.shape[1]
+                    error = (error - flat.mean(1) ** 2) / scale
+                    better = error < best[some]
+                    best[some][better] = error[better]
+                    chosen[some][better] = (dy - _REACH, dx - _REACH)
         return best, at - self.corners[index] + chosen
 
     def at_offset(self, dy: int, dx: int) -> Floats:
         """Difference over variance of every cell with the place at one offset; 1.5 where that is outside."""
-        out = np.full(self.h * self.w, 1.5, np.float32)
-        at = self.corners + np.array([dy, dx])
-        inside = np.flatnonzero(
-            (at[:, 0] >= 0) & (at[:, 0] <= self.height - CELL) & (at[:, 1] >= 0) & (at[:, 1] <= self.width - CELL)
+        out = np.full((self.h, self.w), 1.5, np.float32)
+        # The cells whose place lies inside are a rectangle.
+        rows, columns = (
+            slice(max(0, -(offset // CELL)), min(count, (length - CELL - offset) // CELL + 1))
+            for offset, count, length in ((dy, self.h, self.height), (dx, self.w, self.width))
         )
-        if not inside.size:
-            return out.reshape(self.h, self.w)
-        there = self.windows[at[inside, 0], at[inside, 1], _REACH:-_REACH:2, _REACH:-_REACH:2]
-        difference = self.samples[inside] - there.reshape(inside.size, -1)
-        out[inside] = difference.var(1) / (self.variance.ravel()[inside] + 10)
-        return out.reshape(self.h, self.w)
+        if rows.start >= rows.stop or columns.start >= columns.stop:
+            return out
+        top, left = rows.start * CELL + dy, columns.start * CELL + dx
+        there = self.windows[top::CELL, left::CELL, _REACH:-_REACH:2, _REACH:-_REACH:2]
+        samples = self.samples.reshape(self.h, self.w, _BLOCK // 2, _BLOCK // 2)
+        for row in range(rows.start, rows.stop):
+            mine = samples[row, columns]
+            difference = (mine - there[row - rows.start, : len(mine)]).reshape(len(mine), -1)
+            out[row, columns] = difference.var(1) / (self.variance[row, columns] + 10)
+        return out
 
 
 def _best_elsewhere(y: Floats, textured: NDArray[np.bool_], every: int) -> tuple[Ints, Floats, Floats]:
@@ -214,46 +229,59 @@ def _search(y: Floats, textured: NDArray[np.bool_]) -> tuple[Ints, Floats, Float
     padded = F.pad(torch.from_numpy(y)[None, None], (margin, margin, margin, margin), mode="reflect")
     coefficients = F.conv2d(padded, _BASIS, stride=_KEY)[0]  # f×keys
     coefficients /= torch.sqrt((coefficients**2).sum(0) + 4.0 * _BLOCK**2)  # flat blocks are like nothing
-    count, key_rows, key_columns = coefficients.shape
-    keys = coefficients.reshape(count, -1)
     step = CELL // _KEY
     cells = coefficients[:, ::step, ::step].permute(1, 2, 0).contiguous()
+    # No product with a shorter key exceeds _RESEMBLING: no cell is longer than 1.
+    long = ((coefficients**2).sum(0) > 0.99 * _RESEMBLING**2).numpy()
+    key_row, key_column = np.nonzero(long)
+    keys = coefficients[:, torch.from_numpy(long)]  # f×keys, row by row
+    row_starts = np.searchsorted(key_row, np.arange(len(long) + 1))
     offsets, likeness = np.zeros((h, w, 2), np.int64), np.zeros((h, w), np.float32)
     repeats = np.zeros((h, w), np.float32)
     reach = NEAR // _KEY
-    near = np.abs(np.arange(w)[:, None] * step - np.arange(key_columns)) <= reach
+    memory = torch.empty(max(_AT_ONCE, w))
     for row in range(h):
         which = np.flatnonzero(textured[row])
         if not which.size:
             continue
-        similar = (cells[row, which] @ keys).numpy().reshape(which.size, key_rows, key_columns)
-        band = similar[:, max(0, row * step - reach) : row * step + reach + 1]
-        band[np.broadcast_to(near[which][:, None], band.shape)] = -2
-        flat = similar.reshape(which.size, -1)
-        found = flat.argmax(1)
-        likeness[row, which] = flat[np.arange(which.size), found]
-        repeats[row, which] = _counted(flat)
-        offsets[row, which, 0] = found // key_columns * _KEY - row * CELL
-        offsets[row, which, 1] = found % key_columns * _KEY - which * CELL
+        mine = cells[row, which]
+        best, found = np.zeros(which.size, np.float32), np.zeros(which.size, np.int64)
+        count = np.zeros(which.size, np.float32)
+        near = row_starts[[max(0, row * step - reach), min(len(long), row * step + reach + 1)]]
+        each = max(1, _AT_ONCE // which.size)  # keys at a time: what is made of them stays in the cache
+        for start in range(0, len(key_row), each):
+            stop = min(start + each, len(key_row))
+            product = memory[: which.size * (stop - start)].view(which.size, -1)
+            similar = torch.mm(mine, keys[:, start:stop], out=product).numpy()
+            first, last = np.clip(near, start, stop)
+            if first < last:
+                apart = np.abs(key_column[first:last] - which[:, None] * step)
+                similar[:, first - start : last - start][apart <= reach] = -2
+            at = similar.argmax(1)
+            value = similar[np.arange(which.size), at]
+            better = value > best
+            best[better], found[better] = value[better], at[better] + start
+            often = np.flatnonzero(value >= _EQUAL)
+            count[often] += np.count_nonzero(similar[often] >= _EQUAL, axis=1)
+        if len(key_row):
+            likeness[row, which], repeats[row, which] = best, count
+            offsets[row, which, 0] = key_row[found] * _KEY - row * CELL
+            offsets[row, which, 1] = key_column[found] * _KEY - which * CELL
     return offsets, likeness, repeats
-
-
-def _counted(likeness: Floats) -> Floats:
-    """How many of each row's values are at least _EQUAL."""
-    return np.asarray(np.count_nonzero(likeness >= _EQUAL, axis=1), np.float32)
 
 
 def _agreement(offsets: Ints, alike: NDArray[np.bool_]) -> Floats:
     """How many of the 24 neighbours of each cell match well at the same offset, give or take a pixel."""
     h, w = alike.shape
-    around = np.pad(offsets, ((2, 2), (2, 2), (0, 0)))
+    planes = np.ascontiguousarray(np.moveaxis(offsets, 2, 0).astype(np.int32))
+    around = np.pad(planes, ((0, 0), (2, 2), (2, 2)))
     well = np.pad(alike, 2)
     out = np.zeros((h, w), np.float32)
     for dy in range(5):
         for dx in range(5):
             if (dy, dx) != (2, 2):
-                same = (np.abs(around[dy : dy + h, dx : dx + w] - offsets) <= 1).all(2)
-                out += same & well[dy : dy + h, dx : dx + w]
+                apart = np.abs(around[:, dy : dy + h, dx : dx + w] - planes) <= 1
+                out += apart[0] & apart[1] & well[dy : dy + h, dx : dx + w]
     return out * alike
 
 

@@ -12,7 +12,10 @@ from PIL import Image
 from scipy import ndimage
 from torch import Tensor
 
-from model.keypoints import MOST, PIXELS_PER_KEYPOINT, TRANSFORM_MAPS, Keypoints, affine_match, keypoints, transforms
+from model import affine_match as matching
+from model import keypoints as module
+from model.affine_match import TRANSFORM_MAPS, affine_match, transforms, transforms_of
+from model.keypoints import MOST, PIXELS_PER_KEYPOINT, Keypoints, keypoints
 
 
 def textured(height: int, width: int, seed: int = 0) -> Tensor:
@@ -106,6 +109,59 @@ def test_bounded_repeatable_and_of_unit_length() -> None:
     assert len(keypoints(textured(800, 700)).scales) == 800 * 700 // PIXELS_PER_KEYPOINT > MOST
     inside = (first.places > 0).all(1) & (first.places[:, 0] < 600) & (first.places[:, 1] < 400)
     assert bool(inside.all())
+
+
+@pytest.mark.parametrize("shape", [(32, 40), (97, 131)])
+def test_blur_is_that_of_repeated_borders(shape: tuple[int, int]) -> None:
+    y, out = textured(*shape), torch.empty(shape)
+    module._blur(y, 2.45, torch.empty(shape), out)
+    expected = ndimage.gaussian_filter(y.numpy().astype(np.float64), 2.45, mode="nearest", radius=8)
+    np.testing.assert_allclose(out.numpy(), expected, atol=2e-4)
+
+
+def test_extreme_places_are_all_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also across the strips that are searched one after the other; and equal neighbours, as in a pattern."""
+    monkeypatch.setattr(module, "_STRIP", 7 * 90)
+    image = textured(80, 90, seed=2)
+    image[30:60, 20:70] = image[10:11, 20:70]
+    (levels,) = module._octaves(image, doubled=False)[:1]
+    d, at = module._extreme_places(levels.numpy())
+    whole = np.diff(levels.numpy(), axis=0)
+    top, bottom = ndimage.maximum_filter(whole, 3), ndimage.minimum_filter(whole, 3)
+    extreme = ((whole == top) & (whole > 0.7)) | ((whole == bottom) & (whole < -0.7))
+    extreme[[0, -1]] = False
+    inner = np.zeros_like(extreme)
+    inner[:, 5:-5, 5:-5] = extreme[:, 5:-5, 5:-5]
+    assert at.size > 20
+    assert np.array_equal(at, np.flatnonzero(inner))
+    assert np.array_equal(d.ravel()[at], whole.ravel()[at])
+
+
+def test_no_pair_is_rejected_early() -> None:
+    points = keypoints(torch.from_numpy(copied(turned(0, 1, 150, 90))[0]))
+    every = torch.arange(len(points.scales))
+    for rows, mirrored in zip(matching._promising(points), (False, True), strict=True):
+        assert len(rows) < len(every)
+        for found, expected in zip(
+            matching._pairs(points, rows, mirrored), matching._pairs(points, every, mirrored), strict=True
+        ):
+            assert torch.equal(found, expected)
+    assert len(matching._pairs(points, every, False)[0]) > 10
+
+
+def test_search_and_verdict_share_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    y = torch.from_numpy(copied(turned(0, 1, 151, 93))[0])
+    monkeypatch.setattr(matching, "_REMEMBERED", 1)
+    found = transforms_of(y)
+    assert [bool((a == b).all()) for (a, _, _), (b, _, _) in zip(found, transforms(keypoints(y)), strict=True)] == [
+        True
+    ]
+    monkeypatch.setattr(matching, "keypoints", lambda y: pytest.fail("computed twice"))
+    assert transforms_of(y.clone()) is found
+    monkeypatch.undo()
+    monkeypatch.setattr(matching, "_REMEMBERED", 1)
+    assert transforms_of(y.T.contiguous()) is not found
+    assert len(matching._found) == 1
 
 
 LIKE, LIKE_NARROW, SUPPORT, SHARE, SCALE, TURN = range(TRANSFORM_MAPS)

@@ -117,7 +117,7 @@ def test_memory_that_runs_out_is_said_as_that(monkeypatch: pytest.MonkeyPatch) -
         def fail(points: object, error: str = error) -> None:
             raise RuntimeError(error)
 
-        monkeypatch.setattr("model.matching_place.keypoints", fail)
+        monkeypatch.setattr("model.matching_place.transforms_of", fail)
         with pytest.raises(expected, match=error[:10]):
             place_of(pixels, region)
 

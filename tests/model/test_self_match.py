@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from model import self_match as module
-from model.keypoints import affine_match
+from model.affine_match import affine_match
 from model.self_match import CHANNELS, REPEATS, self_match
 from tests.drawn_pictures import equal_rows, noise
 
