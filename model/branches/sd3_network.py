@@ -78,14 +78,17 @@ def build_transformer(spec: TransformerSpec, latent_channels: int) -> SD3Transfo
 
 def folded(planes: list[Tensor], fold: int) -> Tensor:
     """F.pixel_unshuffle of all of them, one behind the other, in channels-last."""
-    height, width = planes[0].shape[-2:]
+    if fold == 1 and len(planes) == 1:
+        return planes[0]
     pixels = torch.cat(planes, 1)
+    batch, channels, height, width = pixels.shape
     # `fold` neighbours of a row stay together: copied as one number of that many bytes.
     whole = _OF_BYTES.get(fold * pixels.element_size())
-    if fold == 1 or whole is None or width % fold or pixels.requires_grad or torch.compiler.is_compiling():
+    if whole is None or width % fold or pixels.requires_grad or torch.compiler.is_compiling():
         return F.pixel_unshuffle(pixels, fold)
-    runs = pixels.contiguous().view(whole).unflatten(2, (height // fold, fold)).permute(0, 2, 4, 1, 3)
-    return runs.flatten(3).contiguous().view(pixels.dtype).permute(0, 3, 1, 2)
+    runs = pixels.contiguous().view(whole).view(batch, channels, height // fold, fold, width // fold)
+    made: Tensor = runs.permute(0, 2, 4, 1, 3).flatten(3).view(pixels.dtype)
+    return made.permute(0, 3, 1, 2)
 
 
 _OF_BYTES = {4: torch.int32, 8: torch.int64, 16: torch.complex128}

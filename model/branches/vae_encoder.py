@@ -4,23 +4,24 @@ Where nothing learns, sums are written in place, maps are freed as soon as the n
 between two convolutions is Triton's (`vae_kernels`). Where something learns, or torch.compile traces it, it is the same
 in PyTorch's own operations; Inductor joins them by itself.
 
-On paper, `sd3-medium`, one tile of 1024², bfloat16, H100 (3.35 TB/s; convolutions at 450 to 600 of the 780 TFLOP/s of a
-plain matrix product). Map: one activation of that level. Between: what lies between the convolutions, 8 maps of memory
-a residual block here (statistics twice, norm and SiLU twice, sum) and 27 in diffusers (GroupNorm's copy to
-channels-first and back, bias, SiLU, sum and a division by 1 are passes of their own).
+On paper, `sd3-medium`, one tile of 1024² (a batch of four takes four times that), bfloat16, H100: 3.35 TB/s, and 450 to
+600 TFLOP/s in convolutions, where a plain matrix product reaches 780. A map is one activation. Between the convolutions
+of a residual block lie 8 maps of memory traffic here (statistics twice 1, norm with SiLU twice 2, sum 2) and 27 in
+diffusers, where GroupNorm's copies to channels-first and back, bias, SiLU, sum and a division by 1 are passes:
 
-    level                map MB   TFLOP   convolutions ms   between ms: here   diffusers
-    1024², 128 channels     268    1.32        2.2 to 2.9                1.3         4.3
-    512², 256               134    1.16        1.9 to 2.6                 .6         2.2
-    256², 512                67    1.16        1.9 to 2.6                 .3         1.1
-    128², 512, and middle    17     .70        1.2 to 1.5                 .2          .6
-    attention                17     .59       (2.5, see `chunked_attention`)       5 to 11
-    sum                            4.93       7.2 to 9.6                5.0
+    level, residual blocks        map MB   TFLOP   convolutions ms   between ms: here   diffusers
+    1024², 128 channels, 2           268    1.31        2.2 to 2.9                1.3         4.3
+    512², 256, 2                     134    1.18        2.0 to 2.6                 .6         2.2
+    256², 512, 2                      67    1.18        2.0 to 2.6                 .3         1.1
+    128², 512, 4, and conv_out        17     .62        1.0 to 1.4                 .2          .5
+    attention at 128²                 17     .58                                  2.5     5 to 11
+    sum                                     4.88        7.2 to 9.5                 5     13 to 19
 
-12 to 15 ms, where 56 were measured before. Three maps of the first level are in memory at once, 3.2 GB at batch 4, so
-strips with halos, which would have to read each map twice for the norms' statistics, are not worth it below tiles of
-4096². None of this has run on a card: the kernels are tested with Triton's interpreter, and compiled for sm_80 and
-sm_90 (loads of 128 bits, no spilled registers).
+12 to 15 ms a tile are expected. Of the 56 that diffusers' forward was measured to take (batch 4) this explains 20 to
+29; the rest only a profile can tell. At most three maps are in memory at a time, 3.2 GB at batch 4. Strips with halos
+would read each map once more for the statistics and save memory only above 4096² pixels (13 GB); tiles are not that
+large. None of it has run on a card. The kernels are tested with Triton's interpreter, and compile for sm_80 and sm_90
+to loads of 128 bits without spilled registers.
 """
 
 from __future__ import annotations
@@ -135,7 +136,8 @@ class _Steps:
 
     def residual(self, x: Tensor, block: ResnetBlock2D, *, padded: bool = False) -> Tensor:
         """x + f(x); `padded` with zeros as `_add` does. The kernels add what the convolutions leave out, their bias."""
-        fused = self.fused(x, block.norm1)
+        if (fused := self.fused(x, block.norm1)) is not None:
+            x = x.contiguous(memory_format=torch.channels_last)
         h = self.norm(x, block.norm1)
         h = _convolved(h, block.conv1, biased=fused is None)
         h = self.norm(h, block.norm2, None if fused is None else block.conv1.bias, own=True)
@@ -184,7 +186,8 @@ def _on(device: torch.device) -> AbstractContextManager[object]:
 
 
 def _convolved(x: Tensor, layer: nn.Conv2d, *, biased: bool) -> Tensor:
-    return F.conv2d(x, layer.weight, layer.bias if biased else None, layer.stride, layer.padding)
+    made = F.conv2d(x, layer.weight, layer.bias if biased else None, layer.stride, layer.padding)
+    return made if biased else made.contiguous(memory_format=torch.channels_last)
 
 
 def zero_edges(x: Tensor) -> Tensor:
