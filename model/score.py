@@ -176,8 +176,8 @@ def _examined(pixels: NDArray[np.uint8], rows: NDArray[np.int64], columns: int) 
     strips = strips.reshape(-1, CELL, columns * CELL, 3)
     few = max(1, AT_A_TIME // (columns * CELL**2))
     parts = [_part(strips[rows[first : first + few]]) for first in range(0, len(rows), few)]
-    *of_rows, colours = zip(*parts, strict=True)
-    return _Examined(*(np.concatenate(values) for values in of_rows), np.sum(colours, 0))
+    span, quiet, clipped, at, inside = (np.concatenate([part[place] for part in parts]) for place in range(5))
+    return _Examined(span, quiet, clipped, at, inside, np.sum([part[5] for part in parts], 0))
 
 
 def _examined_cells(pixels: NDArray[np.uint8], rows: NDArray[np.int64], columns: NDArray[np.int64]) -> _Examined:

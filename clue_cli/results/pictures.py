@@ -100,7 +100,7 @@ def _png(shape: tuple[int, ...], bits: int, levels: Callable[[slice], NDArray[An
         np.subtract(rows[:1], above, out=filtered[:1, 1:])
         np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
         above = rows[-1:]
-        _chunk(file, b"IDAT", deflate.compress(filtered))
+        _chunk(file, b"IDAT", deflate.compress(filtered.data))
     _chunk(file, b"IDAT", deflate.flush())
     _chunk(file, b"IEND", b"")
     return file.getvalue()
@@ -284,7 +284,7 @@ def _reduce_mask(mask: NDArray[np.bool_], across: int, down: int) -> NDArray[np.
     for row in range(1, down):
         part = mask[row::down]
         rows[: len(part)] |= part
-    blocks = rows[:, ::across].copy()
+    blocks: NDArray[np.bool_] = rows[:, ::across].copy()
     for column in range(1, across):
         part = rows[:, column::across]
         blocks[:, : part.shape[1]] |= part
@@ -303,7 +303,7 @@ def _any_of(mask: NDArray[np.bool_], count: int, axis: int) -> NDArray[np.bool_]
     """Whether any of the rows (axis 0) or columns is marked that become one of `count`."""
     bounds = np.arange(count + 1) * mask.shape[axis] // count
     first, last = bounds[:-1], bounds[1:] - 1
-    found = mask.take(first, axis)
+    found: NDArray[np.bool_] = mask.take(first, axis)
     for step in range(1, int((last - first).max()) + 1):
         found |= mask.take(np.minimum(first + step, last), axis)
     return found
