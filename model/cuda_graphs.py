@@ -78,9 +78,9 @@ class Graphs:
     """A function of tensors that is replayed from the third call of each shape on.
 
     Nothing is captured while less than half of the device's memory is free: other work there comes first. Where a graph
-    cannot be captured, or gives other bits than the eager call, all calls are eager from then on, with
-    one warning; where memory runs out, the graphs are given up for good, silently. A shape whose graph had to make
-    room for others needs four times as many calls until it is captured again.
+    cannot be captured, or gives other bits than the eager call, all calls are eager from then on, with one warning;
+    where memory runs out, the graphs are given up for good, silently. A shape whose graph had to make room for others
+    needs four times as many calls until it is captured again.
 
     Args:
         run: tensors, or None, to a tensor, in inference mode. It keeps no state, and its weights stay where they are.
