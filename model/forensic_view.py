@@ -93,7 +93,7 @@ def histogram_by_products(bins: Tensor) -> Tensor:
     """
     digits = torch.arange(8, device=bins.device)[:, None]
     counts = []
-    for part in bins.split(max(1, _AT_ONCE // (bins.shape[1] * bins.shape[2]))):
+    for part in torch.split(bins, max(1, _AT_ONCE // (bins.shape[1] * bins.shape[2]))):
         high = (part[:, :, None] // 8 == digits).float()  # B×f×8×N
         low = (part[:, :, None] % 8 == digits).float()
         with torch.autocast(bins.device.type, enabled=False):  # half precision counts to 256

@@ -108,9 +108,9 @@ def run_as_held(model: nn.Module) -> None:
             continue
         for part in branch.modules():
             if isinstance(part, nn.LayerNorm) and not any(p.requires_grad for p in part.parameters()):
-                part.forward = partial(_without_autocast, part.forward, torch.bfloat16)
+                part.__dict__["forward"] = partial(_without_autocast, part.forward, torch.bfloat16)
             if hasattr(part, "cast_input_dtype_enabled"):
-                part.cast_input_dtype_enabled = False
+                part.__dict__["cast_input_dtype_enabled"] = False
 
 
 def _without_autocast(forward: Callable[[Tensor], Tensor], dtype: torch.dtype, x: Tensor) -> Tensor:

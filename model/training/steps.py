@@ -131,9 +131,13 @@ class Steps:
         batch = next(supply, None)
         self._waited += time.monotonic() - asked
         if batch is not None:
-            names = ("images", "masks", "noise", "matches")
-            there = {name: self._transfer.up(one) for name in names if (one := getattr(batch, name)) is not None}
-            self._ahead = batch._replace(**there)
+            up = self._transfer.up
+            self._ahead = batch._replace(
+                images=up(batch.images),
+                masks=up(batch.masks),
+                noise=up(batch.noise),
+                matches=None if batch.matches is None else up(batch.matches),
+            )
 
     def _next(self, supply: Iterator[FeedBatch]) -> FeedBatch:
         asked = time.monotonic()
@@ -255,7 +259,7 @@ class Steps:
             mean: Tensor = gathered.mean(0)
             return mean
         own = values.detach().float().cpu()
-        wrong = [not bool(part.isfinite().all()) for part in (*own[:-1].split(3), own[-1:])]
+        wrong = [not bool(part.isfinite().all()) for part in (*torch.split(own[:-1], 3), own[-1:])]
         # The first loss that is wrong; else the norm, after the last batch.
         place = wrong.index(True) if any(wrong) else int(finite.all(0).long().argmin()) // 3
         what, value = ("the loss", own[3 * place]) if place < len(seen) else ("the gradient's norm", own[-1])

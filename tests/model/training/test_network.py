@@ -190,6 +190,17 @@ class TestOnBases:
             assert held.dtype == (torch.float32 if learns else torch.bfloat16), name
             assert torch.equal(held, exact.to(held.dtype)), name
         assert all(torch.equal(a, b) for a, b in zip(model.buffers(), whole.buffers(), strict=True))
+        adapters = [part for part in model.modules() if hasattr(part, "cast_input_dtype_enabled")]
+        assert adapters and not any(part.cast_input_dtype_enabled for part in adapters)
+        formats: set[torch.dtype] = set()
+        for part in model.modules():
+            if isinstance(part, torch.nn.LayerNorm):
+                part.register_forward_hook(lambda _, given, found: formats.update((given[0].dtype, found.dtype)))
+        with torch.autocast("cpu", torch.bfloat16):
+            found = run(model)
+            expected = run(whole)
+        assert formats == {torch.bfloat16}
+        torch.testing.assert_close(found, expected, atol=0.05, rtol=0.1)
 
     @pytest.mark.parametrize("init", [False, True], ids=["new adapters", "adapters that go on"])
     def test_what_does_not_learn_is_never_in_memory_in_float32(
