@@ -36,13 +36,15 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
+from diffusers.models.attention import JointTransformerBlock
 from PIL import Image
-from segment_anything.modeling.image_encoder import Attention
+from segment_anything.modeling.image_encoder import Attention, Block
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from model.branches.joint_block import JointBlock
 from model.branches.network import BranchNetwork
-from model.branches.sam_network import SamAttention
+from model.branches.sam_block import SamAttention, SamBlock
 from model.branches.sd3_network import SD3Network
 from model.calibration import Calibration
 from model.clue import CLUE, adapt, build
@@ -59,7 +61,7 @@ WARMUP = 2
 
 
 def restore_attention(model: nn.Module) -> None:
-    """Give every block of SAM segment_anything's own attention around the same weights, in place."""
+    """Give every block the forward of diffusers' and segment_anything's own around the same weights, in place."""
     for name, fast in list(model.named_modules()):
         if isinstance(fast, SamAttention):
             with torch.device("meta"):
@@ -67,6 +69,11 @@ def restore_attention(model: nn.Module) -> None:
             for part in ("qkv", "proj", "rel_pos_h", "rel_pos_w"):
                 setattr(stock, part, getattr(fast, part))
             model.set_submodule(name, stock)
+    for block in model.modules():
+        if isinstance(block, SamBlock):
+            block.__class__ = Block
+        elif isinstance(block, JointBlock):
+            block.__class__ = JointTransformerBlock
 
 
 def flops(preset: Preset, height: int, width: int) -> dict[str, int]:

@@ -124,7 +124,7 @@ def _qkv(
 ) -> Tensor:
     """B×N×3×heads×d."""
     if fused is not None:
-        qkv = product(attn, layers[0], x, *fused)
+        qkv = product(attn, [getattr(attn, layer).weight for layer in layers], x, *fused, key=layers[0])
     else:
         qkv = torch.cat([getattr(attn, layer)(x) for layer in layers], -1)
     qkv = qkv.unflatten(-1, (3, attn.heads, -1))
