@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.image_encoder import Attention, Block, ImageEncoderViT, get_rel_pos
 from torch import Tensor, nn
 
@@ -211,6 +212,6 @@ def encode_in_windows(encoder: ImageEncoderViT, cells: Tensor) -> Tensor:
     return _normed(second, x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-def _normed(norm: nn.Module, x: Tensor) -> Tensor:
+def _normed(norm: LayerNorm2d, x: Tensor) -> Tensor:
     """segment_anything's LayerNorm2d with the channels last."""
     return F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps)

@@ -211,7 +211,8 @@ class SD3Network(BranchNetwork):
     def arrange(self) -> None:
         """q, k and v of each attention."""
         for block in self.transformer.transformer_blocks:
-            arrange(block)
+            if isinstance(block, JointBlock):
+                arrange(block)
 
     def blocks(self) -> list[nn.Module]:
         """The VAE's encoder, and the joint blocks."""

@@ -85,7 +85,7 @@ def test_bfloat16_stays_near() -> None:
 
 
 @pytest.mark.parametrize(
-    "layer", ["attn.to_k", "attn.add_q_proj", "norm1.linear", "norm1_context.linear", "ff.net.0.proj", "attn.norm_q"]
+    "layer", ["attn.to_k", "attn.add_v_proj", "norm1.linear", "norm1_context.linear", "ff.net.0.proj", "attn.norm_q"]
 )
 def test_weights_that_change_are_seen(layer: str) -> None:
     """In place, as an optimizer does it, and exchanged, as the averaged weights of a training are."""
