@@ -46,13 +46,15 @@ import numpy as np
 import torch
 from gpu_profile import Budget, costliest, table
 from PIL import Image
-from segment_anything.modeling.image_encoder import Attention
+from segment_anything.modeling.image_encoder import Attention, Block
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from model.branches.joint_block import JointBlock
 from model.branches.network import BranchNetwork
-from model.branches.sam_network import SamAttention
+from model.branches.sam_block import SamAttention, SamBlock
 from model.branches.sd3_network import SD3Network
+from model.branches.sd3_transformer import JointTransformerBlock
 from model.calibration import Calibration
 from model.clue import CLUE, adapt, build
 from model.cuda_graphs import EAGER_CALLS, Graphs
@@ -75,7 +77,7 @@ QUICK, QUICK_PROFILE = 60.0, 215.0
 
 
 def restore_attention(model: nn.Module) -> None:
-    """Give every block of SAM segment_anything's own attention around the same weights, in place."""
+    """Give every block the forward of diffusers' and segment_anything's own around the same weights, in place."""
     for name, fast in list(model.named_modules()):
         if isinstance(fast, SamAttention):
             with torch.device("meta"):
@@ -83,6 +85,11 @@ def restore_attention(model: nn.Module) -> None:
             for part in ("qkv", "proj", "rel_pos_h", "rel_pos_w"):
                 setattr(stock, part, getattr(fast, part))
             model.set_submodule(name, stock)
+    for block in model.modules():
+        if isinstance(block, SamBlock):
+            block.__class__ = Block
+        elif isinstance(block, JointBlock):
+            block.__class__ = JointTransformerBlock
 
 
 def flops(preset: Preset, height: int, width: int) -> dict[str, int]:

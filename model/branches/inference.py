@@ -105,13 +105,20 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
 def linear(layer: nn.Module, x: Tensor, gelu: Gelu | None = None) -> Tensor:
     """A linear layer, with or without adapters, and the activation behind it."""
     if plain(layer):
-        return product(layer, "weight", x, cast(Tensor, layer.weight), cast(Tensor, layer.bias), gelu)
+        weight = cast(Tensor, layer.weight)
+        return product(layer, (weight,), x, weight, cast(Tensor, layer.bias), gelu)
     y: Tensor = layer(x)
     return y if gelu is None else F.gelu(y, approximate=gelu)
 
 
 def product(
-    owner: nn.Module, key: str, x: Tensor, weight: Tensor, bias: Tensor | None, gelu: Gelu | None = None
+    owner: nn.Module,
+    sources: Sequence[Tensor],
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    gelu: Gelu | None = None,
+    key: str = "",
 ) -> Tensor:
     """x·Wᵀ + b, and the activation: …×in → …×out.
 
@@ -120,17 +127,18 @@ def product(
 
     Args:
         owner: keeps the packed weight, see `constant`.
-        key: names the weight among the owner's.
+        sources: the parameters that the weight is made of, each of which counts its own changes.
         x: the input.
         weight: out×in.
         bias: out.
         gelu: the activation.
+        key: names the weight among the owner's.
     """
     if x.device.type != "cpu" or torch.compiler.is_compiling() or not _onednn_serves(x.dtype):
         y = F.linear(x, weight, bias)
         return y if gelu is None else F.gelu(y, approximate=gelu)
     if weight.numel() <= PACKED:
-        weight = constant(owner, ("packed", key), (weight,), lambda: _pack(weight))
+        weight = constant(owner, ("packed", key), sources, lambda: _pack(weight))
     return _onednn(x, weight, bias, gelu)
 
 

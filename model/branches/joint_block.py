@@ -6,7 +6,7 @@ and gate in each block: constants of the network. They are computed when first n
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +47,7 @@ IMAGE, PROMPT = ("to_q", "to_k", "to_v"), ("add_q_proj", "add_k_proj", "add_v_pr
 class JointBlock(JointTransformerBlock):
     """The block with a second way to compute its output, from constants; names and weights are the same."""
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor,
@@ -63,6 +63,7 @@ class JointBlock(JointTransformerBlock):
             constants: of `block_constants`.
         """
         if constants is None:
+            assert temb is not None
             return super().forward(hidden_states, encoder_hidden_states, temb)
         image, prompt = hidden_states, encoder_hidden_states
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate, *second = constants.image.modulation
@@ -97,8 +98,8 @@ def _normed(norm: nn.LayerNorm, x: Tensor) -> Tensor:
     return F.layer_norm(x, x.shape[-1:], eps=norm.eps)
 
 
-def _fed(norm: nn.LayerNorm, ff: nn.Module, x: Tensor, shift: Tensor, scale: Tensor, gate: Tensor) -> Tensor:
-    first, last = cast(nn.ModuleList, ff.net)[0], cast(nn.ModuleList, ff.net)[2]
+def _fed(norm: nn.LayerNorm, ff: Any, x: Tensor, shift: Tensor, scale: Tensor, gate: Tensor) -> Tensor:
+    first, last = ff.net[0], ff.net[2]
     inner = linear(first.proj, _modulated(_normed(norm, x), shift, scale), "tanh")
     return _added(x, gate, linear(last, inner))
 
@@ -114,14 +115,14 @@ def _added(x: Tensor, gate: Tensor, y: Tensor) -> Tensor:
 
 
 def _qkv(
-    attn: Attention, x: Tensor, fused: Projection | None, layers: tuple[str, str, str], norm_q: str, norm_k: str
+    attn: Any, x: Tensor, fused: Projection | None, layers: tuple[str, str, str], norm_q: str, norm_k: str
 ) -> Tensor:
     """B×N×3×heads×d."""
     if fused is not None:
-        qkv = product(attn, layers[0], x, *fused)
+        qkv = product(attn, [getattr(attn, layer).weight for layer in layers], x, *fused, key=layers[0])
     else:
         qkv = torch.cat([getattr(attn, layer)(x) for layer in layers], -1)
-    qkv = qkv.unflatten(-1, (3, attn.heads, -1))
+    qkv = qkv.view(*qkv.shape[:-1], 3, attn.heads, -1)
     norms = getattr(attn, norm_q), getattr(attn, norm_k)
     if norms == (None, None):
         return qkv
@@ -136,20 +137,30 @@ def _qkv(
 def _attended(qkv: Tensor) -> Tensor:
     """B×N×3×heads×d → B×N×width; q, k and v are views, whose strides the fused kernels take."""
     q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    mixed: Tensor = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    return mixed
 
 
 def sources(block: JointBlock) -> list[Tensor]:
     """The tensors that the constants of a block depend on, beside the embedding of time and prompt."""
     found = tensors_of(block.norm1, block.norm1_context)
-    for attn, layers in ((block.attn, IMAGE), (block.attn, PROMPT), (block.attn2, IMAGE)):
-        parts = [] if attn is None else [getattr(attn, layer) for layer in layers]
+    for parts in _projections(block):
         if plain(*parts):
             found += tensors_of(*parts)
     return found
 
 
-def block_constants(block: JointBlock, temb: Tensor) -> Constants:
+def _projections(block: JointBlock) -> list[list[nn.Linear]]:
+    """q, k and v of each attention and stream."""
+    attentions: list[tuple[Any, tuple[str, str, str]]] = [
+        (block.attn, IMAGE),
+        (block.attn, PROMPT),
+        *([(block.attn2, IMAGE)] if block.use_dual_attention else []),
+    ]
+    return [[getattr(attn, layer) for layer in layers] for attn, layers in attentions]
+
+
+def block_constants(block: Any, temb: Tensor) -> Constants:
     """The constants of a block.
 
     Args:
@@ -169,7 +180,7 @@ def block_constants(block: JointBlock, temb: Tensor) -> Constants:
         Stream(
             tuple(one.contiguous() for one in of_image),
             _projection(block.attn, IMAGE),
-            None if block.attn2 is None else _projection(block.attn2, IMAGE),
+            _projection(block.attn2, IMAGE) if block.use_dual_attention else None,
         ),
         Stream(tuple(one.contiguous() for one in of_prompt), _projection(block.attn, PROMPT)),
     )
@@ -184,7 +195,6 @@ def _projection(attn: Attention, layers: tuple[str, str, str]) -> Projection | N
 
 def arrange(block: JointBlock) -> None:
     """Lay the weights of q, k and v together, in place, so that one product needs no copy of them."""
-    for attn, layers in ((block.attn, IMAGE), (block.attn, PROMPT), (block.attn2, IMAGE)):
-        parts = [] if attn is None else [getattr(attn, layer) for layer in layers]
-        if parts and plain(*parts):
+    for parts in _projections(block):
+        if plain(*parts):
             lay_together(parts)

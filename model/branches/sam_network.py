@@ -152,13 +152,15 @@ def replace_attention(encoder: ImageEncoderViT) -> None:
 def encode(encoder: ImageEncoderViT, x: Tensor) -> Tensor:
     """The encoder's forward with its absolute positions cropped: B×3×H×W → B×out_chans×H/patch×W/patch."""
     projection = encoder.patch_embed.proj
-    if projection.kernel_size == (1, 1) and inferring(encoder, x):
-        cells = product(projection, "weight", x.permute(0, 2, 3, 1), projection.weight.flatten(1), projection.bias)
+    fused = inferring(encoder, x) and all(isinstance(block, SamBlock) for block in encoder.blocks)
+    if fused and projection.kernel_size == (1, 1):
+        weight = projection.weight
+        cells = product(projection, (weight,), x.permute(0, 2, 3, 1), weight.flatten(1), projection.bias)
     else:
         cells = encoder.patch_embed(x)  # B×h×w×C
     if encoder.pos_embed is not None:
         cells = cells + encoder.pos_embed[:, : cells.shape[1], : cells.shape[2]]
-    if inferring(encoder, cells):
+    if fused:
         return encode_in_windows(encoder, cells)
     for block in encoder.blocks:
         cells = block(cells)

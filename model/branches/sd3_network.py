@@ -153,7 +153,7 @@ class SD3Network(BranchNetwork):
         noisy = torch.cat([add_noise(z0, noise.to(z0), level, self.noise) for level in levels])
 
         def timesteps() -> Tensor:
-            # Filled on the device: a tensor made of a list is copied there, and the copy waits for all that came before.
+            # Filled on the device: a tensor made of a list is copied there, and the copy waits for all before.
             filled = [torch.full((batch,), level, dtype=torch.float32, device=x.device) for level in levels]
             return torch.cat(filled) * 1000.0
 
@@ -173,7 +173,9 @@ class SD3Network(BranchNetwork):
         self, latent: Tensor, timestep: Tensor, prompt: Tensor | None = None, pooled: Tensor | None = None
     ) -> list[Tensor]:
         """Image tokens after each of `feature_blocks`: a list of B×N×width. No later block is computed."""
-        if inferring(self, latent):
+        if inferring(self, latent) and all(
+            isinstance(block, JointBlock) for block in self.transformer.transformer_blocks
+        ):
             return self._tokens_from_constants(latent, timestep, prompt, pooled)
         model = self.transformer
         count = latent.shape[0]
@@ -225,7 +227,8 @@ class SD3Network(BranchNetwork):
     def arrange(self) -> None:
         """q, k and v of each attention."""
         for block in self.transformer.transformer_blocks:
-            arrange(block)
+            if isinstance(block, JointBlock):
+                arrange(block)
 
     def blocks(self) -> list[nn.Module]:
         """The VAE's encoder, and the joint blocks."""

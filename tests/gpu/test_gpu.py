@@ -11,7 +11,7 @@ from PIL import Image
 
 from clue_cli.scan import ScanOptions
 from clue_cli.scan.pipeline import scan
-from model.branches.sam_network import SamAttention
+from model.branches.sam_block import SamAttention
 from model.checkpoint import inspect
 from model.clue import CLUE, adapt, build
 from model.cuda_graphs import Graphs

@@ -10,8 +10,9 @@ from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTra
 from segment_anything.modeling.image_encoder import Attention, ImageEncoderViT
 from torch import nn
 
-from model.branches import sam_network
-from model.branches.sam_network import SamAttention, SamNetwork, distances, encode, replace_attention
+from model.branches import sam_block
+from model.branches.sam_block import SamAttention, SamBlock, distances
+from model.branches.sam_network import SamNetwork, encode, replace_attention
 from model.clue import build
 from tests.base_layouts import SMALL
 from tests.tiny_model import TINY
@@ -73,7 +74,7 @@ def stock_encoder() -> ImageEncoderViT:
 @pytest.mark.parametrize("limit", [0, 10**6], ids=["widened", "written out"])
 @pytest.mark.parametrize("size", [(5, 5), (7, 12), (3, 2)])
 def test_it_is_segment_anythings_attention(monkeypatch: pytest.MonkeyPatch, limit: int, size: tuple[int, int]) -> None:
-    monkeypatch.setattr(sam_network, "WRITTEN_OUT", limit)
+    monkeypatch.setattr(sam_block, "WRITTEN_OUT", limit)
     stock = stock_attention(size)
     x = torch.randn(2, *size, 32)
     with torch.inference_mode():
@@ -84,7 +85,7 @@ def test_it_is_segment_anythings_attention(monkeypatch: pytest.MonkeyPatch, limi
 
 @pytest.mark.parametrize("limit", [0, 10**6], ids=["widened", "written out"])
 def test_it_has_the_same_gradients(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
-    monkeypatch.setattr(sam_network, "WRITTEN_OUT", limit)
+    monkeypatch.setattr(sam_block, "WRITTEN_OUT", limit)
     stock, x = stock_attention((6, 5)), torch.randn(1, 6, 5, 32)
     gradients = []
     for attention in (stock, SamAttention(stock)):
@@ -103,6 +104,8 @@ def test_at_full_size_the_encoder_is_segment_anythings() -> None:
     with torch.inference_mode():
         expected = encoder(x)
         replace_attention(encoder)
+        for block in encoder.blocks:
+            block.__class__ = SamBlock
         torch.testing.assert_close(encode(encoder, x), expected, **TOLERANCE)
     assert sorted(encoder.state_dict()) == sorted(names)
 
@@ -114,6 +117,8 @@ def test_bfloat16_stays_near() -> None:
     with torch.inference_mode():
         expected = encoder(x)
         replace_attention(encoder)
+        for block in encoder.blocks:
+            block.__class__ = SamBlock
         ours = encode(encoder.bfloat16(), x.bfloat16()).float()
     assert (ours - expected).abs().mean() < 0.05 * expected.std()
 
