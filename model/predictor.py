@@ -28,6 +28,7 @@ from model.score import SCREEN, image_features, kind_of
 from model.self_match import self_match
 
 if TYPE_CHECKING:
+    from model.runtimes import GraphNetwork
     from model.synthetic import Detection
 
 Key = TypeVar("Key")
@@ -187,7 +188,7 @@ class Predictor:
     two batches at a time if the network is SMALL.
 
     Args:
-        model: in evaluation mode, on its device, in its dtype.
+        model: in evaluation mode, on its device, in its dtype; or run by another library on the CPU.
         batch: tiles per batch; they are of one shape, and may come from several images.
 
     Attributes:
@@ -197,13 +198,13 @@ class Predictor:
         ahead: how many batches may be under way while the next is prepared.
     """
 
-    def __init__(self, model: CLUE, batch: int = 1) -> None:
+    def __init__(self, model: CLUE | GraphNetwork, batch: int = 1) -> None:
         if batch < 1:
             raise ValueError("a batch holds at least one tile")
         self.model = model.to(memory_format=torch.channels_last)
         self.spec = model.preset.tile
         self.asked = self.batch = batch
-        self.device = next(model.parameters()).device
+        self.device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
         small = sum(parameter.numel() for parameter in model.parameters()) < SMALL
         self.lanes = 2 if self.device.type == "cpu" and small and torch.get_num_threads() > 1 else 0
         self.ahead = 1 if self.device.type == "cuda" else self.lanes
