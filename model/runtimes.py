@@ -151,14 +151,13 @@ class GraphNetwork(nn.Module):
         return torch.from_numpy(self._run(arrays))
 
 
-def open_graph(graph: bytes, runtime: Runtime, threads: int, *, bfloat16: bool = False) -> Run:
+def open_graph(graph: bytes, runtime: Runtime, threads: int) -> Run:
     """What computes a graph; several threads may call it at a time.
 
     Args:
         graph: as `export` makes it, or quantized.
         runtime: the library.
         threads: cores for all calls together.
-        bfloat16: OpenVINO may compute in it; ONNX Runtime cannot on a CPU.
 
     Raises:
         ExportError: the library is missing, or cannot read the graph.
@@ -166,7 +165,7 @@ def open_graph(graph: bytes, runtime: Runtime, threads: int, *, bfloat16: bool =
     try:
         if runtime == "onnx":
             return _OnnxRuntime(graph, threads)
-        return _OpenVino(graph, threads, "bf16" if bfloat16 else "f32")
+        return _OpenVino(graph, threads)
     except (MemoryError, ExportError):
         raise
     except ImportError as error:
@@ -197,7 +196,7 @@ class _OnnxRuntime:
 class _OpenVino:
     """Compiled for each shape of tile: that takes 1.4 s, and with free sizes a tile takes a quarter longer."""
 
-    def __init__(self, graph: bytes, threads: int, precision: str) -> None:
+    def __init__(self, graph: bytes, threads: int) -> None:
         openvino = _openvino()
         self.core = openvino.Core()
         self.model = self.core.read_model(graph)
@@ -205,7 +204,7 @@ class _OpenVino:
         self.settings = {
             "NUM_STREAMS": min(2, threads),
             "INFERENCE_NUM_THREADS": threads,
-            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_PRECISION_HINT": "f32",  # bfloat16 would round the early view: heatmaps differ by up to 1
         }
         self.compiled: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         self.lock = threading.Lock()
@@ -240,12 +239,12 @@ def _openvino() -> Any:
     return importlib.import_module("openvino")
 
 
-def load_graph(checkpoint: Checkpoint, runtime: Runtime, threads: int, *, bfloat16: bool = False) -> GraphNetwork:
+def load_graph(checkpoint: Checkpoint, runtime: Runtime, threads: int) -> GraphNetwork:
     """A model, ready to run: exported now and compared with torch, or the graph in its folder.
 
     Args:
         checkpoint: of the model.
-        runtime, threads, bfloat16: as of `open_graph`.
+        runtime, threads: as of `open_graph`.
 
     Raises:
         CheckpointError: its files are damaged.
@@ -258,7 +257,7 @@ def load_graph(checkpoint: Checkpoint, runtime: Runtime, threads: int, *, bfloat
             graph = path.read_bytes()
         except OSError as error:
             raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
-        return GraphNetwork(preset, open_graph(graph, runtime, threads, bfloat16=bfloat16))
+        return GraphNetwork(preset, open_graph(graph, runtime, threads))
     from model.storage import load
 
     model = load(checkpoint, "cpu", torch.float32)
@@ -266,7 +265,7 @@ def load_graph(checkpoint: Checkpoint, runtime: Runtime, threads: int, *, bfloat
     run = open_graph(graph, runtime, threads)
     # OpenVINO compiles for each shape: there one is enough, the one with the padding
     checked(model, run, PROBES if runtime == "onnx" else PROBES[-1:])
-    return GraphNetwork(preset, open_graph(graph, runtime, threads, bfloat16=True) if bfloat16 else run)
+    return GraphNetwork(preset, run)
 
 
 def write_exported(

@@ -209,13 +209,9 @@ def _format_for_runtime(options: NetworkOptions, dtype: DType) -> torch.dtype:
         raise UsageError(f"{name} runs on the CPU only, not on {options.device}.", "Leave out --device or --runtime.")
     if first := next((other for other, given in excluded.items() if given), None):
         raise UsageError(f"{name} and {first} exclude each other.", "Leave one of them out.")
-    if options.runtime is Runtime.ONNX and dtype is not DType.FLOAT32:
-        if dtype is DType.BFLOAT16:
-            raise UsageError(
-                "ONNX Runtime does not compute in bfloat16 on a CPU.", "Use --runtime openvino, or --dtype float32."
-            )
-        dtype = DType.FLOAT32
-    return find_device("cpu", dtype)[1]
+    if dtype is DType.BFLOAT16:  # ONNX Runtime has none on a CPU; OpenVINO would round the early view as well
+        raise UsageError(f"{name} computes in float32, or in the format of an exported network.", "Leave out --dtype.")
+    return find_device("cpu", DType.FLOAT32)[1]
 
 
 def network_alone(options: NetworkOptions, dtype: DType) -> NetworkOptions:

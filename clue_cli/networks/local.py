@@ -116,8 +116,7 @@ def load_predictor(checkpoint: Checkpoint, device: str, dtype: torch.dtype, opti
         if options.runtime is not Runtime.TORCH:
             from model.runtimes import load_graph
 
-            bfloat16 = dtype is torch.bfloat16
-            return Predictor(load_graph(checkpoint, options.runtime.value, torch.get_num_threads(), bfloat16=bfloat16))
+            return Predictor(load_graph(checkpoint, options.runtime.value, torch.get_num_threads()))
         model = load(checkpoint, device, dtype)
         if options.compile is not None:
             compile_network(model, options.compile.value)
