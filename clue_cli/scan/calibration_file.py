@@ -275,8 +275,8 @@ class OwnCalibration:
             )
         if content.runtime != runtime:
             found.append(
-                f"The calibration {self.name} was made with {printable(content.runtime or 'torch')}, this scan runs with "
-                f"{runtime or 'torch'}: the last digits of scores differ."
+                f"The calibration {self.name} was made with {printable(content.runtime or 'torch')}, this scan runs "
+                f"with {runtime or 'torch'}: the last digits of scores differ."
             )
         return found
 
