@@ -160,12 +160,13 @@ _COMMANDS = {
         "schema",
     ),
     "models": _Listed(
-        "Manage base weights: list, register, download, verify, merge.",
+        "Manage base weights: list, register, download, verify, merge, export.",
         _example(
             "clue models list",
             "clue models add sd3-medium --sd3 ./stable-diffusion-3-medium-diffusers --sam sam_vit_h_4b8939.pth",
             "clue models add blip2 --folder ./blip2-opt-2.7b",
             "clue models merge runs/first/best --out deployed/",
+            "clue models export mini --format onnx --out mini-onnx/",
         ),
         "models",
     ),

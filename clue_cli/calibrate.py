@@ -357,6 +357,7 @@ def fit(
     model: Checkpoint | Method,
     device: str,
     dtype: str,
+    runtime: str | None = None,
     paths: tuple[list[str], list[str]],
 ) -> CalibrationFile:
     """The calibration that these scores make.
@@ -367,6 +368,7 @@ def fit(
         fpr: the false-positive rate to promise.
         inconclusive_rate: the share of authentic photos that may be denied `no_evidence`; without forged images only.
         model, device, dtype: what computed the scores, and where.
+        runtime: the library that did, with its version; None: torch.
         paths: of the authentic and of the forged images, printable.
 
     Raises:
@@ -391,6 +393,7 @@ def fit(
         model_digest=model.digest,
         device=device,
         dtype=dtype,
+        runtime=runtime,
         authentic=paths[0],
         forged_paths=paths[1],
         fpr=fpr,

@@ -322,6 +322,8 @@ def checkpoint_facts(checkpoint: Checkpoint) -> dict[str, Any]:
         "digest": checkpoint.digest,
         "calibration": checkpoint.calibration.name,
     }
+    if checkpoint.exported:
+        facts["exported"] = checkpoint.exported
     if checkpoint.base:
         facts |= {"adapters on": checkpoint.base, "base digests": checkpoint.bases}
     return facts | {"training": checkpoint.training}

@@ -24,7 +24,9 @@ WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "model.json"
 HEAD_FILE = "head.safetensors"
 FORMAT = 1
+GRAPH_FILE = "network.onnx"
 ADAPTER_FORMAT = 2
+EXPORTED_FORMAT = 3
 _OTHER_PROMPT = (
     "computed on another machine, the embeddings of the empty prompt differ in their last bits: give the file that was "
     "trained on (`clue models info` names it there) to --prompt of `clue models add`"
@@ -67,6 +69,7 @@ class Checkpoint:
         base: name of the registered base model that an adapter checkpoint stands on; empty for a whole model.
         bases: SHA-256 of each part of it, hex.
         note: what a person should know of where it was found, a sentence; empty: it lies where it was looked for.
+        exported: of a network that was exported as an ONNX graph: from which model, how; empty: it has weights.
         prompt: stored embeddings that take the place of its prompt's when it is loaded (`model.query`); None: none do.
     """
 
@@ -80,6 +83,7 @@ class Checkpoint:
     base: str = ""
     bases: dict[str, str] = field(default_factory=dict)
     note: str = ""
+    exported: dict[str, Any] = field(default_factory=dict)
     prompt: Path | None = None
 
 
@@ -95,7 +99,7 @@ def locate(name_or_path: str) -> Path:
     try:
         if folder.name and not folder.exists() and earlier(folder).is_dir():
             folder = earlier(folder)
-        weights = HEAD_FILE if (folder / HEAD_FILE).is_file() else WEIGHTS_FILE
+        weights = next((name for name in (HEAD_FILE, GRAPH_FILE) if (folder / name).is_file()), WEIGHTS_FILE)
         missing = [name for name in (CONFIG_FILE, weights) if not (folder / name).is_file()]
     except OSError as error:  # no permission, or a name that no file system has
         raise CheckpointError(f"{str(folder)[:300]} cannot be read: {error.strerror}") from error
@@ -128,7 +132,8 @@ def digest_of(folder: Path) -> str:
     adapters = [path for place in folders for path in sorted(place.glob("adapter_*"))]
     files = [HEAD_FILE, *(path.relative_to(folder).as_posix() for path in adapters)]
     whole = not (folder / HEAD_FILE).is_file()
-    for name in [CONFIG_FILE, WEIGHTS_FILE] if whole else [CONFIG_FILE, *files]:
+    weights = GRAPH_FILE if (folder / GRAPH_FILE).is_file() else WEIGHTS_FILE
+    for name in [CONFIG_FILE, weights] if whole else [CONFIG_FILE, *files]:
         total.update(b"" if whole else name.encode())
         with (folder / name).open("rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())
@@ -148,7 +153,11 @@ def inspect(name_or_path: str, *, check_bases: bool = True) -> Checkpoint:
     folder = locate(name_or_path)
     try:
         config = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
-        wanted = ADAPTER_FORMAT if (folder / HEAD_FILE).is_file() else FORMAT
+        wanted = FORMAT
+        if (folder / HEAD_FILE).is_file():
+            wanted = ADAPTER_FORMAT
+        elif (folder / GRAPH_FILE).is_file():
+            wanted = EXPORTED_FORMAT
         if config["format"] != wanted:
             raise ValueError(f"format {config['format']}, this version reads {wanted}")
         preset = Preset.from_dict(config["preset"])
@@ -161,9 +170,19 @@ def inspect(name_or_path: str, *, check_bases: bool = True) -> Checkpoint:
         bases = {str(part): str(digest) for part, digest in config["bases"].items()} if base else {}
         if base and set(bases) != set(parts):
             raise ValueError(f"bases has {', '.join(bases) or 'nothing'}; expected {', '.join(parts)}")
-        digest, note = digest_of(folder), _note(name_or_path, folder)
+        exported = dict(config["exported"]) if wanted == EXPORTED_FORMAT else {}
         checkpoint = Checkpoint(
-            folder, _name(name_or_path), preset, calibration, config["training"], digest, branches, base, bases, note
+            folder,
+            _name(name_or_path),
+            preset,
+            calibration,
+            config["training"],
+            digest_of(folder),
+            branches,
+            base,
+            bases,
+            _note(name_or_path, folder),
+            exported,
         )
     except OSError as error:
         raise CheckpointError(f"{folder} cannot be read: {error.strerror}") from error

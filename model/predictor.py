@@ -29,6 +29,7 @@ from model.score import SCREEN, image_features, kind_of
 from model.self_match import self_match
 
 if TYPE_CHECKING:
+    from model.runtimes import GraphNetwork
     from model.synthetic import Detection
 
 Key = TypeVar("Key")
@@ -193,7 +194,7 @@ class Predictor:
     so that none waits for another, and the bits are those of one core however many there are.
 
     Args:
-        model: in evaluation mode, on its device, in its dtype.
+        model: in evaluation mode, on its device, in its dtype; or run by another library on the CPU.
         batch: tiles per batch; they are of one shape, and may come from several images.
         graphs: on a GPU, replay CUDA graphs of shapes that recur (`model.cuda_graphs`), to the same bits: only where
             the weights stay where they are. A network compiled as a whole has its own.
@@ -206,13 +207,13 @@ class Predictor:
         ahead: how many batches may be under way while the next is prepared.
     """
 
-    def __init__(self, model: CLUE, batch: int = 1, *, graphs: bool = False) -> None:
+    def __init__(self, model: CLUE | GraphNetwork, batch: int = 1, *, graphs: bool = False) -> None:
         if batch < 1:
             raise ValueError("a batch holds at least one tile")
         self.model = model.to(memory_format=torch.channels_last)
         self.spec = model.preset.tile
         self.asked = self.batch = batch
-        self.device = next(model.parameters()).device
+        self.device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
         small = sum(parameter.numel() for parameter in model.parameters()) < SMALL
         cores, gpu = torch.get_num_threads(), self.device.type == "cuda"
         self.lanes = min(cores, HELPERS) if not gpu and small and cores > 1 else 0

@@ -63,6 +63,11 @@ def load(checkpoint: Checkpoint, device: str, dtype: torch.dtype) -> CLUE:
     """
     if checkpoint.base:
         return _load_adapter(checkpoint, device, dtype)
+    if checkpoint.exported:
+        raise CheckpointError(
+            f"{checkpoint.folder} holds an exported network, which torch does not run",
+            "Run it with --runtime onnx or --runtime openvino, or name the model it was exported from.",
+        )
     path = checkpoint.folder / WEIGHTS_FILE
     model = build(checkpoint.preset, "meta", checkpoint.branches)
     try:

@@ -25,6 +25,7 @@ from clue_cli.commands.options import (
     RayAddress,
     RayCores,
     RayWorkers,
+    RuntimeName,
     check_current_folder,
     chosen_devices,
     chosen_engine,
@@ -32,7 +33,7 @@ from clue_cli.commands.options import (
     synthetic_method,
 )
 from clue_cli.errors import ExitCode, NothingToScanError, OutputError, UsageError
-from clue_cli.networks import Engine
+from clue_cli.networks import Engine, Runtime
 from clue_cli.progress import ShownReporter
 from clue_cli.scan import ScanOptions
 from clue_cli.terminal import counted, printable, say
@@ -90,6 +91,7 @@ def calibrate(
     device: Device = _DEFAULT.device,
     devices: Devices = None,
     dtype: NumberFormat = _DEFAULT.dtype,
+    runtime: RuntimeName = _DEFAULT.runtime,
     batch: Batch = _DEFAULT.batch,
     hidden: Hidden = _DEFAULT.hidden,
     follow_links: FollowLinks = _DEFAULT.follow_links,
@@ -118,9 +120,10 @@ def calibrate(
     """
     check_current_folder()
     method = _method(task)
-    if method is not None and (model, batch) != (_DEFAULT.model, _DEFAULT.batch):
+    if method is not None and (model, batch, runtime) != (_DEFAULT.model, _DEFAULT.batch, _DEFAULT.runtime):
         raise UsageError(
-            "--model and --batch belong to --task localization.", "A method is named with --task synthetic:METHOD."
+            "--model, --batch and --runtime belong to --task localization.",
+            "A method is named with --task synthetic:METHOD.",
         )
     if method is not None and engine is Engine.RAY:
         raise UsageError(
@@ -140,6 +143,7 @@ def calibrate(
         devices=chosen_devices(devices, device),
         **chosen_engine(engine, ray_address, ray_workers, ray_cores, devices),
         dtype=dtype,
+        runtime=runtime,
         batch=batch,
         hidden=hidden,
         follow_links=follow_links,
@@ -249,6 +253,7 @@ def _execute(
         model=subject,
         device=devices[0],
         dtype=str(dtype).removeprefix("torch."),
+        runtime=None if options.runtime is Runtime.TORCH else options.runtime.version,
         paths=([printable(str(path)) for path in authentic], [printable(str(path)) for path in forged]),
     )
 
@@ -269,7 +274,8 @@ def _write(made: CalibrationFile, out: Path) -> None:
     from model.whole_file import whole_file
 
     with output_errors(out), whole_file(out, sync=True) as stream:
-        stream.write(made.model_dump_json(indent=1).encode() + b"\n")
+        absent = {"runtime"} if made.runtime is None else None
+        stream.write(made.model_dump_json(indent=1, exclude=absent).encode() + b"\n")
 
 
 def _summary(made: CalibrationFile, out: Path) -> list[str]:

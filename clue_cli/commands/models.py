@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clue_cli.commands.options import Group, path
+from clue_cli.commands.options import Group, path, require_extra
 from clue_cli.errors import OutputError, UsageError, WeightsError
+from clue_cli.networks import find_model
 from clue_cli.progress import ShownReporter
 from clue_cli.terminal import counted, printable, say, sentence, write_stdout
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 models = typer.Typer(
     name="models",
     cls=Group,
-    help="Manage base weights: list, register, download, verify, merge.",
+    help="Manage base weights: list, register, download, verify, merge, export.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -258,3 +259,61 @@ def merge(
         for branch in branches_of(checkpoint.preset, checkpoint.branches)
     )
     say(f"{printable(str(out))} is written. It contains weights of {'; '.join(weights)}.")
+
+
+class GraphFormat(StrEnum):
+    """What a network is exported as."""
+
+    ONNX = "onnx"
+
+
+@models.command()
+def export(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="mini, or the folder of a trained model.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", parser=path, metavar="DIR", help="Folder to write; it must not exist.")
+    ],
+    format: Annotated[GraphFormat, typer.Option(help="Format of the network.")] = GraphFormat.ONNX,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Quantize to 8-bit integers. Results differ: see the README first.")
+    ] = False,
+    photos: Annotated[
+        Path | None,
+        typer.Option(
+            parser=path, metavar="DIR", help="With --int8: folder of untouched photos that set the ranges of values."
+        ),
+    ] = None,
+) -> None:
+    """Export a network for other runtimes and compare it with torch.
+
+    DIR holds the network, network.onnx, and is a model for --model of `clue
+    scan --runtime onnx` or `--runtime openvino`.
+    """
+    from functools import partial
+
+    from clue_cli import __version__
+    from model.runtimes import write_exported
+
+    require_extra("models export", "onnx", "onnxruntime", extra="onnx")
+    if int8 is (photos is None):
+        raise UsageError("--int8 and --photos belong together.", "Give both, or none of them.")
+    quantize = None
+    if photos is not None:
+        from model.quantization import find_photos, quantized
+
+        quantize = partial(quantized, photos=find_photos(photos))
+    checkpoint = find_model(name)
+    try:
+        facts = write_exported(out, checkpoint, version=__version__, quantize=quantize)
+    except FileExistsError as error:
+        raise UsageError(f"{out} exists already.", "Name a new folder with --out.") from error
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error.strerror or error}.", "Nothing was left behind.") from error
+    say(
+        printable(
+            f"{out} is written: {checkpoint.name} in {facts['numbers']}. In float32 the logits of the exported network "
+            f"differ from torch's by at most {facts['max_difference']:.1g}."
+        )
+    )
+    if int8:
+        say("Its scores are not those of the model: calibrate it with `clue calibrate` before use.")

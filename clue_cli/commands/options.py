@@ -25,7 +25,7 @@ import typer
 from typer.core import TyperGroup
 
 from clue_cli.errors import UsageError
-from clue_cli.networks import DEFAULT_METHOD, Compile, DType, Engine, NetworkOptions
+from clue_cli.networks import DEFAULT_METHOD, Compile, DType, Engine, NetworkOptions, Runtime
 from clue_cli.remote import Url, is_url, parse, safe
 from clue_cli.terminal import printable
 
@@ -238,6 +238,14 @@ Compiled = Annotated[
         help="Compile the network with torch.compile: block by block, or as one CUDA graph. Each new tile size takes "
         "minutes to compile; then tiles run faster.",
         show_default=False,
+        rich_help_panel=NETWORK,
+    ),
+]
+RuntimeName = Annotated[
+    Runtime,
+    typer.Option(
+        help="Library that computes the network: torch, or on the CPU ONNX Runtime or OpenVINO, which need the extra "
+        "[bold]onnx[/] or [bold]openvino[/].",
         rich_help_panel=NETWORK,
     ),
 ]

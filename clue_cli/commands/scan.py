@@ -27,6 +27,7 @@ from clue_cli.commands.options import (
     RayAddress,
     RayCores,
     RayWorkers,
+    RuntimeName,
     check_current_folder,
     chosen_devices,
     chosen_engine,
@@ -82,6 +83,7 @@ def scan(
     dtype: NumberFormat = _DEFAULT.dtype,
     batch: Batch = _DEFAULT.batch,
     compile: Compiled = _DEFAULT.compile,
+    runtime: RuntimeName = _DEFAULT.runtime,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -330,6 +332,7 @@ def scan(
         **chosen_engine(engine, ray_address, ray_workers, ray_cores, devices),
         dtype=dtype,
         compile=compile,
+        runtime=runtime,
         batch=batch,
         synthetic=synthetic,
         workers=workers,

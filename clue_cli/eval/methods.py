@@ -22,7 +22,7 @@ from clue_cli.eval.pictures import Pictures
 from clue_cli.eval.sets import ChosenSet
 from clue_cli.evidence.reader import sha256_file
 from clue_cli.networks import Network as RunningNetwork
-from clue_cli.networks import find_devices, find_model, networks_for
+from clue_cli.networks import Runtime, find_devices, find_model, networks_for
 from clue_cli.terminal import printable
 from model.calibration import Calibration
 from model.data.attacks import Attack
@@ -137,6 +137,8 @@ class Network:
         }
         if self._options.compile is not None:  # its maps differ in their last bits
             details["compile"] = self._options.compile.value
+        if self._options.runtime is not Runtime.TORCH:
+            details["runtime"] = self._options.runtime.version
         checkpoint = self.checkpoint
         name = printable(checkpoint.name)
         if name in {PREDICTIONS, *(method.name for method in baselines()), *CLASSICAL}:

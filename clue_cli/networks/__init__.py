@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from importlib import metadata
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from clue_cli.errors import UsageError, WeightsError
@@ -54,6 +55,30 @@ class Compile(StrEnum):
     GRAPHS = "graphs"
 
 
+class Runtime(StrEnum):
+    """The library that computes the network; each but torch is an extra of the same name (`model.runtimes`)."""
+
+    TORCH = "torch"
+    ONNX = "onnx"
+    OPENVINO = "openvino"
+
+    @property
+    def version(self) -> str:
+        """Name and version of the library, such as `onnxruntime 1.32.0`: they decide the last bits of a heatmap.
+
+        Raises:
+            UsageError: it is not installed.
+        """
+        module = "onnxruntime" if self is Runtime.ONNX else self.value
+        try:
+            return f"{module} {metadata.version(module)}"
+        except metadata.PackageNotFoundError as error:
+            raise UsageError(
+                f"--runtime {self.value} needs {module}, which the extra `{self.value}` brings.",
+                f"pip install 'clue-forensics[{self.value}]'",
+            ) from error
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkOptions:
     """Which model runs where, and how.
@@ -64,6 +89,7 @@ class NetworkOptions:
         devices: several of them, a process each; empty for the one above.
         dtype: number format; `auto` leaves it to the device.
         compile: how the network is compiled; None: not at all.
+        runtime: the library that computes the network.
         batch: tiles in one batch, None for automatic.
         synthetic: the method that judges whether the whole picture was generated, a name or a folder; None: not asked.
         engine: this machine, or workers on a Ray cluster (`clue_cli.cluster`). No result depends on it.
@@ -77,6 +103,7 @@ class NetworkOptions:
     devices: tuple[str, ...] = ()
     dtype: DType = DType.AUTO
     compile: Compile | None = None
+    runtime: Runtime = Runtime.TORCH
     batch: int | None = None
     synthetic: str | None = None
     engine: Engine = Engine.LOCAL
@@ -142,8 +169,11 @@ def find_devices(
         warn: called with a sentence about the cluster.
 
     Raises:
-        UsageError: this machine does not have it, or the devices are of different kinds; or --compile needs a compiler.
+        UsageError: this machine does not have it, or the devices are of different kinds; or --compile needs a compiler;
+            or --runtime cannot be combined with the other options.
     """
+    if options.runtime is not Runtime.TORCH:
+        return ("cpu",), _format_for_runtime(options, dtype)
     if options.engine is Engine.RAY:
         from clue_cli.cluster import connect
 
@@ -165,6 +195,24 @@ def find_devices(
         except CompilerMissing as error:
             raise UsageError(sentence(error), "Leave --compile out, or set CXX.") from error
     return names, found[0][1]
+
+
+def _format_for_runtime(options: NetworkOptions, dtype: DType) -> torch.dtype:
+    """The number format in which another library than torch computes, on the CPU, in this process."""
+    name = f"--runtime {options.runtime.value}"
+    _ = options.runtime.version  # that it is installed
+    excluded = {
+        "--devices": bool(options.devices),
+        "--compile": options.compile is not None,
+        "--engine ray": options.engine is Engine.RAY,
+    }
+    if options.device not in ("auto", "cpu"):
+        raise UsageError(f"{name} runs on the CPU only, not on {options.device}.", "Leave out --device or --runtime.")
+    if first := next((other for other, given in excluded.items() if given), None):
+        raise UsageError(f"{name} and {first} exclude each other.", "Leave one of them out.")
+    if dtype is DType.BFLOAT16:  # ONNX Runtime has none on a CPU; OpenVINO would round the early view as well
+        raise UsageError(f"{name} computes in float32, or in the format of an exported network.", "Leave out --dtype.")
+    return find_device("cpu", DType.FLOAT32)[1]
 
 
 def network_alone(options: NetworkOptions, dtype: DType) -> NetworkOptions:

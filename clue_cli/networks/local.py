@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from clue_cli.errors import UsageError, WeightsError
 from clue_cli.machine import no_collection
-from clue_cli.networks import NetworkOptions
+from clue_cli.networks import NetworkOptions, Runtime
 from clue_cli.networks.synthetic import SecondQuestion
+from clue_cli.terminal import sentence
 from model.checkpoint import Checkpoint, CheckpointError
 from model.predictor import Key, OutOfMemory, Prediction
 
@@ -30,7 +31,7 @@ class LocalNetwork:
     Args:
         checkpoint: of the model.
         device, dtype: where it runs, and in which number format.
-        options: `batch` and `compile`.
+        options: `batch`, `compile` and `runtime`.
         method: judges each predicted picture as well; None: the second question is not asked.
     """
 
@@ -115,6 +116,10 @@ def load_predictor(checkpoint: Checkpoint, device: str, dtype: torch.dtype, opti
     # One tile at a time on the CPU: larger batches are no faster there, and would change the last bits of a mask.
     batch = 1 if device == "cpu" else options.batch or 4
     try:
+        if options.runtime is not Runtime.TORCH:
+            from model.runtimes import load_graph
+
+            return Predictor(load_graph(checkpoint, options.runtime.value, torch.get_num_threads()))
         with no_collection():
             model = load(checkpoint, device, weights_format(dtype))
         if dtype is FLOAT8:
@@ -123,7 +128,8 @@ def load_predictor(checkpoint: Checkpoint, device: str, dtype: torch.dtype, opti
             compile_network(model, options.compile.value)
         return Predictor(model, batch, graphs=True)
     except CheckpointError as error:
-        raise WeightsError(f"{error}.", "Install clue again, or name another model with --model.") from error
+        advice = error.advice if checkpoint.exported else "Install clue again, or name another model with --model."
+        raise WeightsError(sentence(error), advice) from error
     except (MemoryError, RuntimeError) as error:
         if not ran_out_of_memory(error):
             raise

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clue_cli import __version__
-from clue_cli.networks import Engine, NetworkOptions
+from clue_cli.networks import Engine, NetworkOptions, Runtime
 from clue_cli.terminal import printable
 
 if TYPE_CHECKING:  # heavy, and `clue --help` needs none of it
@@ -145,6 +145,8 @@ class ScanOptions(NetworkOptions):
         network: dict[str, Setting] = {"model": self.model, "dtype": self.dtype.value, "batch": self.batch}
         if self.compile is not None:
             network["compile"] = self.compile.value
+        if self.runtime is not Runtime.TORCH:
+            network["runtime"] = self.runtime.version
         if self.synthetic is not None:
             network["also"] = printable(f"synthetic:{self.synthetic}")
         return network | self._judging() | walking | self._limits() | {"decode_timeout": self.decode_timeout}
@@ -162,6 +164,8 @@ class ScanOptions(NetworkOptions):
         judging = {**self._judging(), **(settings or {}), "dtype": dtype, "model": model_digest, "clue": __version__}
         if self.compile is not None:  # its masks differ in their last bits
             judging["compile"] = self.compile.value
+        if self.runtime is not Runtime.TORCH:  # so do those of another library, and of another version of it
+            judging["runtime"] = self.runtime.version
         started = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         image, gif = digest(judging), digest(judging | {"gif_frames": self.gif_frames.value})
         return Stamp(

@@ -100,6 +100,9 @@ class CalibrationFile(_Strict):
     dtype: Literal["float32", "bfloat16", "float8_e4m3fn"] = Field(
         description="Number format; a scan has to use the same."
     )
+    runtime: str | None = Field(
+        default=None, description="Library that computed the network, with its version; absent: torch."
+    )
     authentic: list[str] = Field(description="Paths of the authentic photos, as typed.")
     forged_paths: list[str] = Field(default=[], description="Paths of the forged images, as typed.")
     fpr: float = Field(gt=0, lt=1, description="The false-positive rate that was asked for.")
@@ -254,11 +257,12 @@ class OwnCalibration:
             )
         return made
 
-    def warnings(self, device: str) -> list[str]:
+    def warnings(self, device: str, runtime: str | None = None) -> list[str]:
         """What weakens the promise, in words.
 
         Args:
             device: that the scan runs on.
+            runtime: the library that computes the network, with its version; None: torch.
         """
         content, found = self.content, []
         if content.version != __version__:
@@ -270,6 +274,11 @@ class OwnCalibration:
             found.append(
                 f"The calibration {self.name} was made on {printable(content.device)}, this scan runs on {device}: the "
                 "last digits of scores differ."
+            )
+        if content.runtime != runtime:
+            found.append(
+                f"The calibration {self.name} was made with {printable(content.runtime or 'torch')}, this scan runs "
+                f"with {runtime or 'torch'}: the last digits of scores differ."
             )
         return found
 

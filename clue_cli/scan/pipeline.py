@@ -35,6 +35,7 @@ from clue_cli.networks import (
     DType,
     Engine,
     Network,
+    Runtime,
     find_devices,
     find_method,
     find_model,
@@ -151,6 +152,7 @@ def scan(
     urls = [path for path in (*paths, *options.listed) if isinstance(path, Url)]
     with asking as (checkpoint, query), ResultStore(out, [*paths, *options.listed]) as store:
         number_format = str(dtype).removeprefix("torch.")
+        runtime = None if options.runtime is Runtime.TORCH else options.runtime.version
         log = RunLog(
             paths,
             options,
@@ -167,7 +169,7 @@ def scan(
         for warning in [
             *early,
             *store.begin(log.run, log.stamp, overwrite=options.overwrite),
-            *(own.warnings(devices[0]) if own else uncalibrated(calibration)),
+            *(own.warnings(devices[0], runtime) if own else uncalibrated(calibration)),
             *(own_second.warnings(devices[0]) if own_second else ()),
             *uncalibrated_method(method),
             *([printable(checkpoint.note)] if checkpoint.note else []),

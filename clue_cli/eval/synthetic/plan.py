@@ -64,7 +64,7 @@ class SyntheticPlan(Plan):
 
     def __init__(self, out: Path, options: EvalOptions) -> None:
         default = EvalOptions()
-        for name in ("bars", "model", "compile", "batch"):
+        for name in ("bars", "model", "compile", "runtime", "batch"):
             if getattr(options, name) != getattr(default, name):
                 raise UsageError(f"--{name} belongs to --task localization.", "Leave it out with --task synthetic.")
         check_engine(options)
