@@ -205,21 +205,21 @@ def _extreme_places(levels: NDArray[np.float32]) -> tuple[NDArray[np.float32], N
         centre = planes[1:-1, start:stop]
         nearest = [planes[1:-1, start + step : stop + step] for step in (-1, 1, -width, width)]
         nearest += [planes[:-2, start:stop], planes[2:, start:stop]]
-        for (beyond, compare, limit), at in zip(sides, found, strict=True):
+        for (beyond, compare, limit), parts in zip(sides, found, strict=True):
             extreme = beyond(centre, np.float32(limit))
             for neighbour in nearest:
                 extreme &= compare(centre, neighbour)
-            level, place = np.divmod(np.flatnonzero(extreme), stop - start)
-            at.append((level + 1) * planes.shape[1] + start + place)
-    all_of_them = []
+            plane, place = np.divmod(np.flatnonzero(extreme), stop - start)
+            parts.append((plane + 1) * planes.shape[1] + start + place)
+    extrema = []
     for (_, compare, _), parts in zip(sides, found, strict=True):
         at = np.concatenate(parts) if parts else np.zeros(0, np.int64)
         at = at[np.abs(at % width - (width - 1) / 2) < (width - 1) / 2 - _RIM + 0.5]
         for level, row, column in itertools.product((0, -1, 1), repeat=3):
             if abs(level) + abs(row) + abs(column) > 1:
                 at = at[compare(flat[at], flat[at + (level * height + row) * width + column])]
-        all_of_them.append(at)
-    return difference, np.sort(np.concatenate(all_of_them))
+        extrema.append(at)
+    return difference, np.sort(np.concatenate(extrema))
 
 
 def _gradient(image: Tensor, out: Tensor) -> None:
