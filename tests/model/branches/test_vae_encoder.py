@@ -207,6 +207,7 @@ with torch.inference_mode():
 """
 
 
+@pytest.mark.slow
 def test_the_kernels_interpreted() -> None:
     pytest.importorskip("triton")
     root = Path(__file__).parents[3]
