@@ -164,7 +164,8 @@ def _filtered(colours: Tensor, p: Tensor, spec: EdgeSpec) -> Tensor:
     size = (coefficients.shape[1] * STEP, coefficients.shape[2] * STEP)
     full = F.interpolate(coefficients[None], size=size, mode="bilinear")[0, :, :height, :width]
     red, green, blue = full[:3].mul_(colours)
-    return red.add_(green).add_(blue).add_(full[3])
+    drawn: Tensor = red.add_(green).add_(blue).add_(full[3])
+    return drawn
 
 
 def _reduced(maps: Tensor) -> Tensor:
