@@ -182,7 +182,7 @@ def attended(attn: SamAttention | Attention, qkv: Tensor, height: int, width: in
         bias = torch.bmm(by_cell.flatten(1, 2), found[0]).view(*by_cell.shape[:3], -1).permute(1, 2, 0, 3)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale).transpose(1, 2).flatten(2)
     of_rows, of_columns = found
-    grid = q.unflatten(2, (height, width))
+    grid = q.reshape(*q.shape[:2], height, width, -1)
     rows = torch.einsum("bnhwc,hkc->bnhwk", grid, of_rows)
     columns = torch.einsum("bnhwc,wkc->bnhwk", grid, of_columns)
     attend = _written_out if height * width <= WRITTEN_OUT else _widened
