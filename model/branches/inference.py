@@ -32,7 +32,7 @@ def inferring(module: nn.Module, x: Tensor) -> bool:
         or torch.is_grad_enabled()
         or torch.is_autocast_enabled(x.device.type)
         or torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
+        or torch._C._get_tracing_state() is not None
     )
 
 
@@ -81,7 +81,7 @@ def lay_together(layers: Sequence[nn.Linear]) -> None:
     for name in ("weight", "bias"):
         parameters = [getattr(layer, name) for layer in layers]
         whole = torch.cat([p.data for p in parameters])
-        for parameter, part in zip(parameters, whole.split([len(p) for p in parameters]), strict=True):
+        for parameter, part in zip(parameters, torch.split(whole, [len(p) for p in parameters]), strict=True):
             parameter.data = part
 
 

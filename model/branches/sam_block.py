@@ -120,7 +120,7 @@ class Layout(NamedTuple):
 
 
 def layout(height: int, width: int, window: int, device: torch.device) -> Layout:
-    """The layout of height × width cells, and of no window where one would be the picture or its full width."""
+    """The layout of height × width cells in windows of this side."""
     if not window:
         return Layout(height, width, 0, height * width, None, None, None)
     rows, columns = -(-height // window), -(-width // window)
@@ -170,7 +170,7 @@ class SamBlock(Block):  # type: ignore[misc]
 def attended(attn: SamAttention | Attention, qkv: Tensor, height: int, width: int) -> Tensor:
     """B×H·W×3C → B×H·W×C, by the attention's relative positions, without its projections."""
     heads, scale = attn.num_heads, attn.scale
-    q, k, v = qkv.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+    q, k, v = qkv.view(*qkv.shape[:-1], 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
     if not isinstance(attn, SamAttention) and not attn.use_rel_pos:
         return F.scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2).flatten(2)
 
@@ -188,7 +188,7 @@ def attended(attn: SamAttention | Attention, qkv: Tensor, height: int, width: in
         bias = torch.bmm(by_cell.flatten(1, 2), found[0]).view(*by_cell.shape[:3], -1).permute(1, 2, 0, 3)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale).transpose(1, 2).flatten(2)
     of_rows, of_columns = found
-    grid = q.unflatten(2, (height, width))
+    grid = q.reshape(*q.shape[:2], height, width, -1)
     rows = torch.einsum("bnhwc,hkc->bnhwk", grid, of_rows)
     columns = torch.einsum("bnhwc,wkc->bnhwk", grid, of_columns)
     attend = _written_out if height * width <= WRITTEN_OUT else _widened
@@ -214,7 +214,7 @@ def encode_in_windows(encoder: ImageEncoderViT, cells: Tensor) -> Tensor:
     x = _normed(first, product(narrow, (narrow.weight,), x, narrow.weight.flatten(1), None))
     if place.rank is not None:
         x = x.index_select(1, place.rank)
-    x = spread(x.unflatten(1, (height, width)).permute(0, 3, 1, 2))
+    x = spread(x.view(len(x), height, width, -1).permute(0, 3, 1, 2))
     return _normed(second, x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
