@@ -16,7 +16,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -78,7 +78,7 @@ def export(model: CLUE) -> bytes:
         torch.onnx.export(
             model,
             tuple(torch.from_numpy(array) for array in inputs.values()),
-            stream,
+            cast(Any, stream),
             input_names=list(inputs),
             output_names=["logits"],
             dynamic_axes=axes,

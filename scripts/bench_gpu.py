@@ -89,7 +89,7 @@ def restore_attention(model: nn.Module) -> None:
         if isinstance(block, SamBlock):
             block.__class__ = Block
         elif isinstance(block, JointBlock):
-            block.__class__ = JointTransformerBlock
+            block.__class__ = JointTransformerBlock  # type: ignore[assignment]
 
 
 def flops(preset: Preset, height: int, width: int) -> dict[str, int]:

@@ -75,9 +75,10 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, metavar="N", help="measure every Nth forged image")
     args = parser.parse_args()
     forged = [entry for entry in find_at(args.set).samples if entry.forged and entry.masks][:: args.every]
-    predictor = Predictor(load(inspect(args.model), *resolve("cpu", "auto")))
+    model = load(inspect(args.model), *resolve("cpu", "auto"))
+    predictor = Predictor(model)
     for name, switch_off in PARTS.items():
-        handles = switch_off(predictor.model)
+        handles = switch_off(model)
         f1 = []
         for found in predictor.predict((entry, read_pixels(entry.image)) for entry in forged):
             if not isinstance(found, Prediction):

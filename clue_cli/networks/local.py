@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,7 +119,7 @@ def load_predictor(checkpoint: Checkpoint, device: str, dtype: torch.dtype, opti
         if options.runtime is not Runtime.TORCH:
             from model.runtimes import load_graph
 
-            return Predictor(load_graph(checkpoint, options.runtime.value, torch.get_num_threads()))
+            return Predictor(load_graph(checkpoint, cast("Any", options.runtime.value), torch.get_num_threads()))
         with no_collection():
             model = load(checkpoint, device, weights_format(dtype))
         if dtype is FLOAT8:

@@ -6,7 +6,7 @@ and gate in each block: constants of the network. They are computed when first n
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +47,7 @@ IMAGE, PROMPT = ("to_q", "to_k", "to_v"), ("add_q_proj", "add_k_proj", "add_v_pr
 class JointBlock(JointTransformerBlock):
     """The block with a second way to compute its output, from constants; names and weights are the same."""
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor,
@@ -82,16 +82,19 @@ class JointBlock(JointTransformerBlock):
         )
         image = _added(image, gate, linear(attn.to_out[0], mixed[:, :count]))
         if second:
+            attn2 = cast(Attention, self.attn2)
             qkv = _qkv(
-                self.attn2, torch.addcmul(second[0], normed, second[1]), constants.image.qkv2, IMAGE, "norm_q", "norm_k"
+                attn2, torch.addcmul(second[0], normed, second[1]), constants.image.qkv2, IMAGE, "norm_q", "norm_k"
             )
-            image = _added(image, second[2], linear(self.attn2.to_out[0], _attended(qkv)))
+            image = _added(image, second[2], linear(attn2.to_out[0], _attended(qkv)))
         image = _fed(self.norm2, self.ff, image, mlp_shift, mlp_scale, mlp_gate)
         if self.context_pre_only:
             return None, image
         _, _, gate, mlp_shift, mlp_scale, mlp_gate = constants.prompt.modulation
-        prompt = _added(prompt, gate, linear(attn.to_add_out, mixed[:, count:]))
-        return _fed(self.norm2_context, self.ff_context, prompt, mlp_shift, mlp_scale, mlp_gate), image
+        prompt = _added(prompt, gate, linear(cast(nn.Module, attn.to_add_out), mixed[:, count:]))
+        return _fed(
+            cast(nn.LayerNorm, self.norm2_context), self.ff_context, prompt, mlp_shift, mlp_scale, mlp_gate
+        ), image
 
 
 def _normed(norm: nn.LayerNorm, x: Tensor) -> Tensor:
