@@ -28,12 +28,13 @@ _LOCK = Lock()
 def inferring(module: nn.Module, x: Tensor) -> bool:
     """Whether the fused forms may take the place of the modules: no gradients, no autocast, and nobody traces."""
     return not (
-        module.training
-        or torch.is_grad_enabled()
-        or torch.is_autocast_enabled(x.device.type)
-        or torch.compiler.is_compiling()
-        or torch._C._get_tracing_state() is not None
+        module.training or torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type) or captured_as_graph()
     )
+
+
+def captured_as_graph() -> bool:
+    """Whether torch's compiler, or the tracer behind the export to ONNX, records what is computed."""
+    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
 
 
 def constant(owner: nn.Module, key: Hashable, sources: Sequence[Tensor], make: Callable[[], T]) -> T:

@@ -39,6 +39,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.branches.inference import captured_as_graph
 from model.branches.sd3_vae import EPS, DownEncoderBlock2D, Downsample2D, ResnetBlock2D, UNetMidBlock2D
 from model.device import ran_out_of_memory
 from model.preset import VaeSpec
@@ -76,7 +77,7 @@ class VaeEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: sides are multiples of f. Channels-last is fastest."""
-        if torch.compiler.is_compiling() or self._learns(x):
+        if captured_as_graph() or self._learns(x):
             return self._run(x, _Steps(functional=True))
         with _timed_algorithms(x):
             return self._run(x, _Steps(functional=False))

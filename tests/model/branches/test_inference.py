@@ -175,6 +175,26 @@ def test_gradients_and_training_take_the_modules_themselves(monkeypatch: pytest.
     assert len(called) == 6
 
 
+def test_a_training_between_two_validations_is_seen() -> None:
+    """A fused optimizer changes weights without a new version or address of theirs."""
+    network, x = sam(), torch.randn(1, 6, 8, 8)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.1, fused=True)
+
+    def validated() -> torch.Tensor:
+        network.eval()
+        with torch.inference_mode():
+            made = network(x, None, x)
+        network.train()
+        return made
+
+    before = validated()
+    network(x, None, x).square().mean().backward()
+    optimizer.step()
+    after = validated()
+    assert not torch.allclose(after, before, atol=1e-3)
+    torch.testing.assert_close(after, network.eval()(x, None, x).detach(), **CLOSE)
+
+
 def test_compiled_blocks_give_the_same() -> None:
     network = sd3()
     expected = tokens(network)
