@@ -83,7 +83,8 @@ class Graphs:
     needs four times as many calls until it is captured again.
 
     Args:
-        run: tensors, or None, to a tensor, in inference mode. It keeps no state, and its weights stay where they are.
+        run: tensors, or None, to a tensor, in inference mode. It keeps no state that a later call changes, and its
+            weights stay where and as they are: what is computed from them once is in the graph by its address.
         capture: makes a graph; None: `CudaGraph` in a pool of memory of its own.
 
     Attributes:

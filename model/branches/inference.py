@@ -40,6 +40,8 @@ def captured_as_graph() -> bool:
 def constant(owner: nn.Module, key: Hashable, sources: Sequence[Tensor], make: Callable[[], T]) -> T:
     """What `make` gives, computed again when a source was changed in place or replaced.
 
+    Sources that are tensors of inference mode do not count their changes: the result is computed each time.
+
     The sources stay in memory for as long as the result, so that no new tensor can take the address of an old one.
 
     Args:
@@ -48,7 +50,10 @@ def constant(owner: nn.Module, key: Hashable, sources: Sequence[Tensor], make: C
         sources: all tensors it depends on.
         make: computes it.
     """
-    stamp = tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in sources)
+    if any(t.is_inference() for t in sources):
+        with torch.no_grad():
+            return make()
+    stamp = tuple((t.data_ptr(), t._version) for t in sources)
     with _LOCK:
         kept = _KEPT.get(owner, {}).get(key)
     if kept is not None and kept[0] == stamp:

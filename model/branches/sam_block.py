@@ -174,20 +174,20 @@ def attended(attn: SamAttention | Attention, qkv: Tensor, height: int, width: in
     if not isinstance(attn, SamAttention) and not attn.use_rel_pos:
         return F.scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2).flatten(2)
 
-    def tables() -> tuple[Tensor, ...]:
-        of = distances if isinstance(attn, SamAttention) else _stock_distances
-        rows, columns = of(attn.rel_pos_h, height), of(attn.rel_pos_w, width)
-        if height * width > OF_PAIRS:
-            return rows, columns
-        pairs = rows[:, None, :, None] + columns[None, :, None, :]  # height×width×height×width×d
-        return (pairs.flatten(2, 3).flatten(0, 1).transpose(1, 2).contiguous(),)
+    of = distances if isinstance(attn, SamAttention) else _stock_distances
+    # A table for each side, not for each size: of a photo of every size, one for each of those would fill the memory.
+    of_rows = constant(attn, ("rows", height), (attn.rel_pos_h,), lambda: of(attn.rel_pos_h, height))
+    of_columns = constant(attn, ("columns", width), (attn.rel_pos_w,), lambda: of(attn.rel_pos_w, width))
+    if height * width <= OF_PAIRS:
 
-    found = constant(attn, (height, width), (attn.rel_pos_h, attn.rel_pos_w), tables)
-    if len(found) == 1:
+        def pairs() -> Tensor:
+            both = of_rows[:, None, :, None] + of_columns[None, :, None, :]  # height×width×height×width×d
+            return both.flatten(2, 3).flatten(0, 1).transpose(1, 2).contiguous()
+
+        table = constant(attn, (height, width), (attn.rel_pos_h, attn.rel_pos_w), pairs)
         by_cell = q.permute(2, 0, 1, 3)
-        bias = torch.bmm(by_cell.flatten(1, 2), found[0]).view(*by_cell.shape[:3], -1).permute(1, 2, 0, 3)
+        bias = torch.bmm(by_cell.flatten(1, 2), table).view(*by_cell.shape[:3], -1).permute(1, 2, 0, 3)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale).transpose(1, 2).flatten(2)
-    of_rows, of_columns = found
     grid = q.reshape(*q.shape[:2], height, width, -1)
     rows = torch.einsum("bnhwc,hkc->bnhwk", grid, of_rows)
     columns = torch.einsum("bnhwc,wkc->bnhwk", grid, of_columns)

@@ -1,7 +1,7 @@
 """SD3's transformer, MM-DiT, with the names, shapes and arithmetic of diffusers.
 
-Written after diffusers (Apache-2.0), and equal to it bit for bit: `tests/model/branches/test_sd3_transformer.py`.
-Why it is here: `sd3_vae`.
+Written after diffusers (Apache-2.0). These modules give its bits (`tests/model/branches/test_sd3_transformer.py`);
+without gradients `joint_block` computes their output another way, equal to 1e-5. Why it is here: `sd3_vae`.
 """
 
 from __future__ import annotations
@@ -303,9 +303,6 @@ class SD3Transformer(nn.Module):
         spec: of the sizes.
         latent_channels: of the latent.
         block: the class of the blocks.
-
-    Attributes:
-        gradient_checkpointing: for `SD3Network.tokens`, which runs the blocks.
     """
 
     def __init__(
@@ -320,7 +317,6 @@ class SD3Transformer(nn.Module):
         self.transformer_blocks = nn.ModuleList(block(spec, index) for index in range(spec.num_layers))
         self.norm_out = AdaLayerNormContinuous(width)
         self.proj_out = nn.Linear(width, spec.patch_size**2 * latent_channels)
-        self.gradient_checkpointing = False
 
     def forward(
         self, hidden_states: Tensor, encoder_hidden_states: Tensor, pooled_projections: Tensor, timestep: Tensor
@@ -332,7 +328,7 @@ class SD3Transformer(nn.Module):
             encoder_hidden_states, pooled_projections: the prompt's embeddings, B×M×D and B×P.
             timestep: B, 0 to 1000.
         """
-        batch, _, height, width = hidden_states.shape
+        height, width = hidden_states.shape[-2:]
         x = self.pos_embed(hidden_states).contiguous()
         temb = self.time_text_embed(timestep, pooled_projections)
         context = self.context_embedder(encoder_hidden_states)
@@ -340,5 +336,5 @@ class SD3Transformer(nn.Module):
             context, x = block(hidden_states=x, encoder_hidden_states=context, temb=temb)
         patches: Tensor = self.proj_out(self.norm_out(x, temb))
         side = self.patch_size
-        cells = patches.reshape(batch, height // side, width // side, side, side, -1)
-        return torch.einsum("nhwpqc->nchpwq", cells).reshape(batch, -1, height // side * side, width // side * side)
+        cells = patches.unflatten(2, (side, side, -1)).unflatten(1, (height // side, width // side))
+        return cells.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)  # B×C×rows×side×columns×side before

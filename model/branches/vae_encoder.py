@@ -1,8 +1,8 @@
 """The encoder of SD3's autoencoder (diffusers' AutoencoderKL): same parameters, names and results.
 
 Where nothing learns, sums are written in place, maps are freed as soon as the next one is made, and on a GPU what lies
-between two convolutions is Triton's (`vae_kernels`). Where something learns, or torch.compile traces it, it is the same
-in PyTorch's own operations; Inductor joins them by itself.
+between two convolutions is Triton's (`vae_kernels`). Where something learns, or torch.compile or the
+export to ONNX traces it, it is the same in PyTorch's own operations; Inductor joins them by itself.
 
 On paper, `sd3-medium`, one tile of 1024² (a batch of four takes four times that), bfloat16, H100: 3.35 TB/s, and 450 to
 600 TFLOP/s in convolutions, where a plain matrix product reaches 780. A map is one activation. Between the convolutions
@@ -314,9 +314,11 @@ def _timed_algorithms(x: Tensor) -> Iterator[None]:
     longer than what it saves.
     """
     height, width = x.shape[-2:]
+    if not (x.is_cuda and torch.is_inference_mode_enabled() and height == width and height % RECURRING == 0):
+        yield  # the setting is the whole process's: threads on a CPU leave it alone
+        return
     before = torch.backends.cudnn.benchmark
-    if x.is_cuda and torch.is_inference_mode_enabled() and height == width and height % RECURRING == 0:
-        torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.benchmark = True
     try:
         yield
     finally:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from segment_anything.modeling.image_encoder import Block
 from torch import nn
 
+from model.branches import inference
 from model.branches.inference import inferring, joined
 from model.branches.sam_network import SamNetwork
 from model.branches.sd3_network import SD3Network
@@ -193,6 +194,25 @@ def test_a_training_between_two_validations_is_seen() -> None:
     after = validated()
     assert not torch.allclose(after, before, atol=1e-3)
     torch.testing.assert_close(after, network.eval()(x, None, x).detach(), **CLOSE)
+
+
+def test_pictures_of_all_sizes_do_not_fill_the_memory() -> None:
+    """Tables of relative positions are kept for each side, of which there are few, not for each size."""
+    network = sam(everywhere=(0, 1, 2), source="pixels")
+    with torch.inference_mode():
+        for height in range(9, 13):
+            for width in range(9, 13):
+                network(torch.rand(1, 3, height, width), None)
+    assert len(inference._KEPT[network.encoder.blocks[0].attn]) == 8
+
+
+def test_weights_of_inference_mode_have_no_constants() -> None:
+    with torch.inference_mode():
+        layer, x = nn.Linear(24, 8).eval(), torch.randn(4, 24)
+        before = inference.linear(layer, x)
+        layer.weight.neg_()
+        torch.testing.assert_close(inference.linear(layer, x), layer(x), **CLOSE)
+        assert not torch.allclose(before, layer(x), atol=1e-2)
 
 
 def test_compiled_blocks_give_the_same() -> None:
