@@ -40,7 +40,8 @@ def captured_as_graph() -> bool:
 def constant(owner: nn.Module, key: Hashable, sources: Sequence[Tensor], make: Callable[[], T]) -> T:
     """What `make` gives, computed again when a source was changed in place or replaced.
 
-    Sources that are tensors of inference mode do not count their changes: the result is computed each time.
+    Computed each time where sources are tensors of inference mode, which do not count their changes, and in a block
+    that torch.compile traces, which a look into the store would cut into pieces.
 
     The sources stay in memory for as long as the result, so that no new tensor can take the address of an old one.
 
@@ -50,6 +51,8 @@ def constant(owner: nn.Module, key: Hashable, sources: Sequence[Tensor], make: C
         sources: all tensors it depends on.
         make: computes it.
     """
+    if torch.compiler.is_compiling():
+        return make()
     if any(t.is_inference() for t in sources):
         with torch.no_grad():
             return make()

@@ -222,3 +222,13 @@ def test_compiled_blocks_give_the_same() -> None:
         block.compile(backend="eager", dynamic=False)
     for one, other in zip(tokens(network), expected, strict=True):
         torch.testing.assert_close(one, other, **CLOSE)
+
+
+@pytest.mark.parametrize("source", ["view", "pixels"])
+def test_compiled_blocks_of_sam_are_one_graph_each(source: str) -> None:
+    network, x = sam(source=source), torch.rand(1, 6 if source == "view" else 3, 9, 6)
+    with torch.no_grad():
+        expected = network(x, None, x if source == "view" else None)
+        for block in network.encoder.blocks:
+            block.compile(backend="eager", dynamic=False, fullgraph=True)
+        torch.testing.assert_close(network(x, None, x if source == "view" else None), expected, **CLOSE)
