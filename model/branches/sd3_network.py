@@ -84,7 +84,8 @@ def folded(planes: list[Tensor], fold: int) -> Tensor:
     batch, channels, height, width = pixels.shape
     # `fold` neighbours of a row stay together: copied as one number of that many bytes.
     whole = _OF_BYTES.get(fold * pixels.element_size())
-    if whole is None or width % fold or pixels.requires_grad or torch.compiler.is_compiling():
+    elsewhere = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[no-untyped-call]
+    if whole is None or width % fold or pixels.requires_grad or elsewhere:
         return F.pixel_unshuffle(pixels, fold)
     runs = pixels.contiguous().view(whole).view(batch, channels, height // fold, fold, width // fold)
     made: Tensor = runs.permute(0, 2, 4, 1, 3).flatten(3).view(pixels.dtype)

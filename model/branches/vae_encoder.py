@@ -1,8 +1,8 @@
 """The encoder of SD3's autoencoder (diffusers' AutoencoderKL): same parameters, names and results.
 
 Where nothing learns, sums are written in place, maps are freed as soon as the next one is made, and on a GPU what lies
-between two convolutions is Triton's (`vae_kernels`). Where something learns, or torch.compile traces it, it is the same
-in PyTorch's own operations; Inductor joins them by itself.
+between two convolutions is Triton's (`vae_kernels`). Where something learns, or torch.compile or an export traces it,
+it is the same in PyTorch's own operations; Inductor joins them by itself.
 
 On paper, `sd3-medium`, one tile of 1024² (a batch of four takes four times that), bfloat16, H100: 3.35 TB/s, and 450 to
 600 TFLOP/s in convolutions, where a plain matrix product reaches 780. A map is one activation. Between the convolutions
@@ -76,7 +76,8 @@ class VaeEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: sides are multiples of f. Channels-last is fastest."""
-        if torch.compiler.is_compiling() or self._learns(x):
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[no-untyped-call]
+        if traced or self._learns(x):
             return self._run(x, _Steps(functional=True))
         with _timed_algorithms(x):
             return self._run(x, _Steps(functional=False))
