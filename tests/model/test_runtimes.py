@@ -205,7 +205,9 @@ def test_an_exported_model_has_a_digest_of_its_own(tiny_folder: Path, tmp_path: 
     np.testing.assert_allclose(heatmap(Predictor(load_graph(made, "onnx", 1)), pixels), expected, atol=1e-5)
 
 
-def test_int8_leaves_the_early_view_and_the_head_in_float(tiny_folder: Path, tmp_path: Path) -> None:
+def test_int8_leaves_the_early_view_and_the_head_in_float(
+    tiny_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     onnx = pytest.importorskip("onnx")
     from model.quantization import find_photos, quantized
 
@@ -215,6 +217,7 @@ def test_int8_leaves_the_early_view_and_the_head_in_float(tiny_folder: Path, tmp
     (tmp_path / "photos" / "b.jpg").write_bytes(b"damaged")
     model = load(inspect(str(tiny_folder)), "cpu", torch.float32)
     graph = quantized(model, export(model), find_photos(tmp_path / "photos"))
+    assert not caplog.records
     nodes = onnx.load_model_from_string(graph).graph.node
     made = {output: node.op_type for node in nodes for output in node.output}
     kinds = {node.name: made.get(node.input[0]) == "DequantizeLinear" for node in nodes if node.op_type == "Conv"}
