@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from model.branches import noise_shape
 from model.checkpoint import CONFIG_FILE, EXPORTED_FORMAT, FLOAT32, GRAPH_FILE, INT8, Checkpoint, CheckpointError
-from model.clue import CLUE
+from model.clue import CLUE, build
 from model.device import ran_out_of_memory
 from model.errors import ClueError, UserError
 from model.preset import Preset
@@ -70,14 +70,8 @@ def export(model: CLUE) -> bytes:
     Raises:
         ExportError: its weights do not fit into one graph.
     """
-    preset = model.preset
-    size = sum(parameter.numel() * 4 for parameter in model.parameters())
-    if size > LARGEST:
-        raise ExportError(
-            f"{preset.name} has {size / 1e9:.1f} GB of weights in float32, and an ONNX graph holds 2 GB.",
-            "Run it with torch.",
-        )
-    spec = preset.tile
+    _check_size(model)
+    spec = model.preset.tile
     inputs = _example(model, spec.size - 3 * spec.multiple, spec.size - spec.multiple)
     axes = {name: {2: f"{name}_height", 3: f"{name}_width"} for name in (*inputs, "logits")}
     stream = io.BytesIO()
@@ -94,6 +88,23 @@ def export(model: CLUE) -> bytes:
             dynamo=False,  # the other exporter takes 40 times as long, and fixes the number of windows
         )
     return stream.getvalue()
+
+
+def _check_size(model: CLUE) -> None:
+    size = sum(parameter.numel() * 4 for parameter in model.parameters())
+    if size > LARGEST:
+        raise ExportError(
+            f"{model.preset.name} has {size / 1e9:.1f} GB of weights in float32, and an ONNX graph holds 2 GB.",
+            "Run it with torch.",
+        )
+
+
+def _load(checkpoint: Checkpoint) -> CLUE:
+    """The network in float32, which is not loaded if it cannot be exported."""
+    from model.storage import load
+
+    _check_size(build(checkpoint.preset, "meta", checkpoint.branches))
+    return load(checkpoint, "cpu", torch.float32)
 
 
 def difference(model: CLUE, run: Run, probes: Sequence[tuple[int, int]] = PROBES) -> float:
@@ -307,9 +318,7 @@ def load_graph(checkpoint: Checkpoint, runtime: Runtime, threads: int) -> GraphN
         except OSError as error:
             raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
         return GraphNetwork(preset, open_graph(graph, runtime, threads))
-    from model.storage import load
-
-    model = load(checkpoint, "cpu", torch.float32)
+    model = _load(checkpoint)
     graph = export(model)
     run = open_graph(graph, runtime, threads)
     # OpenVINO compiles for each shape: there one is enough, the one with the padding
@@ -338,13 +347,11 @@ def write_exported(
     """
     import onnx
 
-    from model.storage import load
-
     if os.path.lexists(folder):
         raise FileExistsError(folder)
     if checkpoint.exported:
         raise ExportError(f"{checkpoint.folder} is exported already.", "Name the model it was exported from.")
-    model = load(checkpoint, "cpu", torch.float32)
+    model = _load(checkpoint)
     graph = export(model)
     facts: dict[str, Any] = {
         "model": checkpoint.name,

@@ -81,6 +81,13 @@ def test_what_does_not_fit_into_a_graph_is_refused(network: CLUE, monkeypatch: p
         export(network)
 
 
+def test_what_does_not_fit_is_not_even_loaded(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes, "LARGEST", 1000)
+    monkeypatch.setattr("model.storage.load", lambda *given: pytest.fail("loaded"))
+    with pytest.raises(ExportError, match="an ONNX graph holds 2 GB"):
+        load_graph(inspect(str(tiny_folder)), "onnx", 1)
+
+
 def test_what_is_no_graph_is_refused() -> None:
     with pytest.raises(ExportError, match="onnxruntime cannot read the graph"):
         open_graph(b"\x08no graph", "onnx", 1)
