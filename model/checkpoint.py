@@ -27,6 +27,8 @@ FORMAT = 1
 GRAPH_FILE = "network.onnx"
 ADAPTER_FORMAT = 2
 EXPORTED_FORMAT = 3
+NUMBERS = FLOAT32, INT8 = "float32", "int8"
+"""Number formats of an exported network."""
 _OTHER_PROMPT = (
     "computed on another machine, the embeddings of the empty prompt differ in their last bits: give the file that was "
     "trained on (`clue models info` names it there) to --prompt of `clue models add`"
@@ -60,7 +62,8 @@ class Checkpoint:
 
     Attributes:
         folder: where it lies.
-        name: what people call it: `mini`, or its folder; of a training also that of the run (`first/best`).
+        name: what people call it: `mini`, or its folder; of a training also that of the run (`first/best`), of
+            an exported network in int8 also that (`mini-int8 (int8)`): the records' `dtype` is that of what goes in.
         preset: the sizes of everything.
         calibration: from the heatmap to score, verdict and confidence.
         training: summary of how it was trained.
@@ -170,10 +173,10 @@ def inspect(name_or_path: str, *, check_bases: bool = True) -> Checkpoint:
         bases = {str(part): str(digest) for part, digest in config["bases"].items()} if base else {}
         if base and set(bases) != set(parts):
             raise ValueError(f"bases has {', '.join(bases) or 'nothing'}; expected {', '.join(parts)}")
-        exported = dict(config["exported"]) if wanted == EXPORTED_FORMAT else {}
+        exported = _exported(config) if wanted == EXPORTED_FORMAT else {}
         checkpoint = Checkpoint(
             folder,
-            _name(name_or_path),
+            _name(name_or_path) + (f" ({exported['numbers']})" if exported.get("numbers", FLOAT32) != FLOAT32 else ""),
             preset,
             calibration,
             config["training"],
@@ -191,6 +194,16 @@ def inspect(name_or_path: str, *, check_bases: bool = True) -> Checkpoint:
     if checkpoint.base and check_bases:
         _compare_bases(checkpoint)
     return checkpoint
+
+
+def _exported(config: dict[str, Any]) -> dict[str, Any]:
+    """What `model.json` says under `exported`; raises ValueError: it is not what `model.runtimes` writes there."""
+    exported = config["exported"]
+    if not isinstance(exported, dict) or not isinstance(exported.get("digest"), str):
+        raise ValueError(f"exported is {str(exported)[:80]!r}, expected an object that names the digest of a model")
+    if exported.get("numbers") not in NUMBERS:
+        raise ValueError(f"numbers is {str(exported.get('numbers'))[:80]!r}, expected {' or '.join(NUMBERS)}")
+    return exported
 
 
 def _name(name_or_path: str) -> str:

@@ -7,6 +7,7 @@ do products of two activations, norms and softmax.
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -59,18 +60,22 @@ def quantized(model: CLUE, graph: bytes, photos: Sequence[Path]) -> bytes:
     with tempfile.TemporaryDirectory(prefix="clue-") as folder:
         source, target = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
         source.write_bytes(graph)
-        quantize_static(
-            source,
-            target,
-            Reader(),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=OPERATORS,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=[name for name in names if name.startswith(FLOAT)],
-            extra_options={"MatMulConstBOnly": True},
-        )
+        logging.disable(logging.WARNING)  # advice on its own tools
+        try:
+            quantize_static(
+                source,
+                target,
+                Reader(),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=OPERATORS,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                nodes_to_exclude=[name for name in names if name.startswith(FLOAT)],
+                extra_options={"MatMulConstBOnly": True},
+            )
+        finally:
+            logging.disable(logging.NOTSET)
         return target.read_bytes()
 
 

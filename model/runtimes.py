@@ -10,6 +10,7 @@ import importlib
 import io
 import json
 import os
+import re
 import sys
 import threading
 import warnings
@@ -24,8 +25,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.branches import noise_shape
-from model.checkpoint import CONFIG_FILE, EXPORTED_FORMAT, GRAPH_FILE, Checkpoint, CheckpointError
-from model.clue import CLUE
+from model.checkpoint import CONFIG_FILE, EXPORTED_FORMAT, FLOAT32, GRAPH_FILE, INT8, Checkpoint, CheckpointError
+from model.clue import CLUE, build
+from model.device import ran_out_of_memory
 from model.errors import ClueError, UserError
 from model.preset import Preset
 from model.whole_file import whole_folder
@@ -42,11 +44,17 @@ OPSET = 18
 LARGEST = 2_000_000_000
 """Bytes of weights: protobuf, and so a graph in one file, ends at 2 GiB."""
 TOLERANCE = 1e-3
-"""Largest difference of logits in float32; `mini` has 1.3e-5."""
+"""Largest difference of logits in float32; `mini` has 6e-5."""
 PROBES = ((1, 2), (8, 4), (5, 9))
 """Sizes at which a graph is compared with torch, in multiples of a tile's: the smallest, whole windows, padded ones."""
 SHAPES = 8
-"""Tile shapes for which OpenVINO keeps a compiled network."""
+"""Most tile shapes for which OpenVINO keeps a compiled network; each has its own copy of the weights."""
+KEPT = 2_000_000_000
+"""Bytes of weights in all of these together, unless one alone has more."""
+_FIRST = b"\x08"
+"""Of a graph: its field 1, which all exporters write first. Both libraries read other formats than ONNX, too."""
+_OUTSIDE = re.compile(rb"[\x08\x00]location")
+"""The length of a key, however it is written, and the key without which no tensor of a graph lies in another file."""
 
 
 class ExportError(UserError):
@@ -62,14 +70,8 @@ def export(model: CLUE) -> bytes:
     Raises:
         ExportError: its weights do not fit into one graph.
     """
-    preset = model.preset
-    size = sum(parameter.numel() * 4 for parameter in model.parameters())
-    if size > LARGEST:
-        raise ExportError(
-            f"{preset.name} has {size / 1e9:.1f} GB of weights in float32, and an ONNX graph holds 2 GB.",
-            "Run it with torch.",
-        )
-    spec = preset.tile
+    _check_size(model)
+    spec = model.preset.tile
     inputs = _example(model, spec.size - 3 * spec.multiple, spec.size - spec.multiple)
     axes = {name: {2: f"{name}_height", 3: f"{name}_width"} for name in (*inputs, "logits")}
     stream = io.BytesIO()
@@ -86,6 +88,23 @@ def export(model: CLUE) -> bytes:
             dynamo=False,  # the other exporter takes 40 times as long, and fixes the number of windows
         )
     return stream.getvalue()
+
+
+def _check_size(model: CLUE) -> None:
+    size = sum(parameter.numel() * 4 for parameter in model.parameters())
+    if size > LARGEST:
+        raise ExportError(
+            f"{model.preset.name} has {size / 1e9:.1f} GB of weights in float32, and an ONNX graph holds 2 GB.",
+            "Run it with torch.",
+        )
+
+
+def _load(checkpoint: Checkpoint) -> CLUE:
+    """The network in float32, which is not loaded if it cannot be exported."""
+    from model.storage import load
+
+    _check_size(build(checkpoint.preset, "meta", checkpoint.branches))
+    return load(checkpoint, "cpu", torch.float32)
 
 
 def difference(model: CLUE, run: Run, probes: Sequence[tuple[int, int]] = PROBES) -> float:
@@ -129,7 +148,7 @@ def _example(model: CLUE, height: int, width: int) -> Arrays:
 
 
 class GraphNetwork(nn.Module):
-    """In the place of a `CLUE` in a `Predictor`, on the CPU: the same inputs, the same logits to about 1e-5.
+    """In the place of a `CLUE` in a `Predictor`, on the CPU: the same inputs, the same logits to about 1e-4.
 
     Args:
         preset: of the network.
@@ -145,10 +164,22 @@ class GraphNetwork(nn.Module):
         return noise_shape(self.preset, height, width)
 
     def forward(self, x: Tensor, noise: Tensor, matches: Tensor | None = None) -> Tensor:
-        """As of `CLUE`, without prompts."""
+        """As of `CLUE`, without prompts.
+
+        Raises:
+            ExportError: the graph cannot be computed, or gives something else than logits.
+            MemoryError: it does not fit.
+        """
         given = (x, noise) if matches is None else (x, noise, matches)
         arrays = {name: np.ascontiguousarray(one.numpy()) for name, one in zip(INPUTS, given, strict=False)}
-        return torch.from_numpy(self._run(arrays))
+        logits = self._run(arrays)
+        shape = (len(x), 1, *x.shape[2:])
+        if logits.shape != shape or logits.dtype != np.float32:
+            found = f"{logits.dtype} of shape {logits.shape}"
+            raise ExportError(f"The graph of {self.preset.name} gives {found}; float32 of shape {shape} is expected.")
+        if np.isnan(logits).any():
+            raise ExportError(f"The graph of {self.preset.name} gives logits that are no numbers (NaN).")
+        return torch.from_numpy(logits)
 
 
 def open_graph(graph: bytes, runtime: Runtime, threads: int) -> Run:
@@ -160,12 +191,15 @@ def open_graph(graph: bytes, runtime: Runtime, threads: int) -> Run:
         threads: cores for all calls together.
 
     Raises:
-        ExportError: the library is missing, or cannot read the graph.
+        ExportError: the library is missing, or cannot read the graph; what is returned: or cannot compute it.
+        MemoryError: by what is returned.
     """
+    if not graph.startswith(_FIRST):
+        raise ExportError(f"{MODULES[runtime]} cannot read the graph of the network: it is not in the ONNX format.")
+    if _OUTSIDE.search(graph):  # OpenVINO would read files of the current folder, which no digest covers
+        raise ExportError("The graph of the network has weights outside of its own file, which are not read.")
     try:
-        if runtime == "onnx":
-            return _OnnxRuntime(graph)
-        return _OpenVino(graph, threads)
+        run: Run = _OnnxRuntime(graph) if runtime == "onnx" else _OpenVino(graph, threads)
     except (MemoryError, ExportError):
         raise
     except ImportError as error:
@@ -174,8 +208,23 @@ def open_graph(graph: bytes, runtime: Runtime, threads: int) -> Run:
             f"pip install 'clue-forensics[{runtime}]'",
         ) from error
     except Exception as error:  # both raise classes of their own below it
-        reason = next(iter(str(error).splitlines()), type(error).__name__)[:300]
-        raise ExportError(f"{MODULES[runtime]} cannot read the graph of the network: {reason}") from error
+        raise ExportError(f"{MODULES[runtime]} cannot read the graph of the network: {_reason(error)}") from error
+
+    def guarded(inputs: Arrays) -> NDArray[np.float32]:
+        try:
+            return run(inputs)
+        except ExportError:
+            raise
+        except Exception as error:
+            if ran_out_of_memory(error) or "bad_alloc" in str(error):
+                raise MemoryError(_reason(error)) from error
+            raise ExportError(f"{MODULES[runtime]} cannot compute the network: {_reason(error)}") from error
+
+    return guarded
+
+
+def _reason(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:300]
 
 
 class _OnnxRuntime:
@@ -184,12 +233,13 @@ class _OnnxRuntime:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # a predictor's threads have a core each
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what fails is raised as well
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self.wanted = _wanted(one.name for one in self.session.get_inputs())
 
     def __call__(self, inputs: Arrays) -> NDArray[np.float32]:
-        logits: NDArray[np.float32] = self.session.run(None, {name: inputs[name] for name in self.wanted})[0]
+        logits: NDArray[np.float32] = self.session.run(None, _given(self.wanted, inputs))[0]
         return logits
 
 
@@ -206,18 +256,19 @@ class _OpenVino:
             "INFERENCE_NUM_THREADS": threads,
             "INFERENCE_PRECISION_HINT": "f32",  # bfloat16 would round the early view: heatmaps differ by up to 1
         }
+        self.shapes = max(1, min(SHAPES, KEPT // len(graph)))
         self.compiled: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         self.lock = threading.Lock()
 
     def __call__(self, inputs: Arrays) -> NDArray[np.float32]:
-        given = {name: inputs[name] for name in self.wanted}
+        given = _given(self.wanted, inputs)
         shape = given["image"].shape
         with self.lock:
             if (compiled := self.compiled.pop(shape, None)) is None:
                 model = self.model.clone()
                 model.reshape({name: list(array.shape) for name, array in given.items()})
                 compiled = self.core.compile_model(model, "CPU", self.settings)
-                if len(self.compiled) >= SHAPES:
+                if len(self.compiled) >= self.shapes:
                     self.compiled.popitem(last=False)
             self.compiled[shape] = compiled
         logits: NDArray[np.float32] = compiled.create_infer_request().infer(given)[0].copy()
@@ -229,6 +280,13 @@ def _wanted(names: Iterable[str]) -> list[str]:
     if unknown := [name for name in wanted if name not in INPUTS]:
         raise ExportError(f"The graph has an input {unknown[0][:80]!r}; those of clue are {', '.join(INPUTS)}.")
     return wanted
+
+
+def _given(wanted: Iterable[str], inputs: Arrays) -> Arrays:
+    given = {name: inputs[name] for name in wanted if name in inputs}
+    if missing := [name for name in wanted if name not in given]:
+        raise ExportError(f"The graph has an input {missing[0]}, which its preset does not have.")
+    return given
 
 
 def _openvino() -> Any:
@@ -254,13 +312,13 @@ def load_graph(checkpoint: Checkpoint, runtime: Runtime, threads: int) -> GraphN
     if checkpoint.exported:
         path = checkpoint.folder / GRAPH_FILE
         try:
+            if (size := path.stat().st_size) >= 2**31:
+                raise CheckpointError(f"{path} has {size / 1e9:.1f} GB, and an ONNX graph ends at 2 GiB")
             graph = path.read_bytes()
         except OSError as error:
             raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
         return GraphNetwork(preset, open_graph(graph, runtime, threads))
-    from model.storage import load
-
-    model = load(checkpoint, "cpu", torch.float32)
+    model = _load(checkpoint)
     graph = export(model)
     run = open_graph(graph, runtime, threads)
     # OpenVINO compiles for each shape: there one is enough, the one with the padding
@@ -289,13 +347,11 @@ def write_exported(
     """
     import onnx
 
-    from model.storage import load
-
     if os.path.lexists(folder):
         raise FileExistsError(folder)
     if checkpoint.exported:
         raise ExportError(f"{checkpoint.folder} is exported already.", "Name the model it was exported from.")
-    model = load(checkpoint, "cpu", torch.float32)
+    model = _load(checkpoint)
     graph = export(model)
     facts: dict[str, Any] = {
         "model": checkpoint.name,
@@ -303,7 +359,7 @@ def write_exported(
         "preset": checkpoint.preset.name,
         "version": version,
         "torch": torch.__version__,
-        "numbers": "float32" if quantize is None else "int8",
+        "numbers": FLOAT32 if quantize is None else INT8,
         "max_difference": checked(model, open_graph(graph, "onnx", torch.get_num_threads())),
     }
     if quantize is not None:

@@ -210,8 +210,11 @@ def _format_for_runtime(options: NetworkOptions, dtype: DType) -> torch.dtype:
         raise UsageError(f"{name} runs on the CPU only, not on {options.device}.", "Leave out --device or --runtime.")
     if first := next((other for other, given in excluded.items() if given), None):
         raise UsageError(f"{name} and {first} exclude each other.", "Leave one of them out.")
-    if dtype is DType.BFLOAT16:  # ONNX Runtime has none on a CPU; OpenVINO would round the early view as well
-        raise UsageError(f"{name} computes in float32, or in the format of an exported network.", "Leave out --dtype.")
+    if dtype not in (DType.AUTO, DType.FLOAT32):  # a CPU has no bfloat16 here; OpenVINO would round the early view
+        raise UsageError(
+            f"{name} computes in float32, or in the format of an exported network, not in {dtype.value}.",
+            f"Leave out --dtype, or name a calibration that was made with {name}.",
+        )
     return find_device("cpu", DType.FLOAT32)[1]
 
 

@@ -103,7 +103,7 @@ def load_predictor(checkpoint: Checkpoint, device: str, dtype: torch.dtype, opti
 
         from model.device import compile_network, ran_out_of_memory
         from model.float8 import FLOAT8, use_float8, weights_format
-        from model.predictor import Predictor
+        from model.predictor import HELPERS, Predictor
         from model.storage import load
 
     # Convolutions in TensorFloat-32, torch's default on a GPU, are no float32.
@@ -119,7 +119,8 @@ def load_predictor(checkpoint: Checkpoint, device: str, dtype: torch.dtype, opti
         if options.runtime is not Runtime.TORCH:
             from model.runtimes import load_graph
 
-            return Predictor(load_graph(checkpoint, cast("Any", options.runtime.value), torch.get_num_threads()))
+            lanes = min(torch.get_num_threads(), HELPERS)  # of a predictor: OpenVINO has memory for each
+            return Predictor(load_graph(checkpoint, cast("Any", options.runtime.value), lanes))
         with no_collection():
             model = load(checkpoint, device, weights_format(dtype))
         if dtype is FLOAT8:

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from clue_cli.errors import UsageError
-from clue_cli.networks import Compile, DType, Engine, Runtime, find_devices
+from clue_cli.networks import Compile, DType, Engine, Runtime, find_devices, find_model
+from clue_cli.networks.local import load_predictor
 from clue_cli.scan import ScanOptions
+from model.runtimes import GraphNetwork
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +28,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"compile": Compile.BLOCKS}, "--compile exclude each other"),
         ({"engine": Engine.RAY}, "--engine ray exclude each other"),
         ({"dtype": DType.BFLOAT16}, "computes in float32"),
+        ({"dtype": DType.FLOAT8}, "not in float8_e4m3fn"),
     ],
 )
 @pytest.mark.parametrize("runtime", [Runtime.ONNX, Runtime.OPENVINO])
@@ -50,3 +53,19 @@ def test_records_of_another_library_or_version_are_not_reused(monkeypatch: pytes
             assert chosen.settings()["runtime"] == runtime.version
     assert len(digests) == 5
     assert "runtime" not in options.settings()
+
+
+@pytest.mark.parametrize(("cores", "streams"), [(1, 1), (2, 2), (64, 8)])
+def test_the_library_has_a_stream_for_each_lane(monkeypatch: pytest.MonkeyPatch, cores: int, streams: int) -> None:
+    given: list[Any] = []
+    checkpoint = find_model("mini")
+
+    def load_graph(*arguments: Any) -> GraphNetwork:
+        given.extend(arguments)
+        return GraphNetwork(checkpoint.preset, lambda inputs: inputs["image"])
+
+    monkeypatch.setattr("model.runtimes.load_graph", load_graph)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
+    predictor = load_predictor(checkpoint, "cpu", torch.float32, ScanOptions(runtime=Runtime.OPENVINO))
+    assert given == [checkpoint, "openvino", streams]
+    assert max(1, predictor.lanes) == streams
