@@ -210,7 +210,7 @@ def _format_for_runtime(options: NetworkOptions, dtype: DType) -> torch.dtype:
         raise UsageError(f"{name} runs on the CPU only, not on {options.device}.", "Leave out --device or --runtime.")
     if first := next((other for other, given in excluded.items() if given), None):
         raise UsageError(f"{name} and {first} exclude each other.", "Leave one of them out.")
-    if dtype is DType.BFLOAT16:  # ONNX Runtime has none on a CPU; OpenVINO would round the early view as well
+    if dtype not in (DType.AUTO, DType.FLOAT32):  # OpenVINO would round the early view to bfloat16 as well
         raise UsageError(f"{name} computes in float32, or in the format of an exported network.", "Leave out --dtype.")
     return find_device("cpu", DType.FLOAT32)[1]
 

@@ -26,6 +26,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"compile": Compile.BLOCKS}, "--compile exclude each other"),
         ({"engine": Engine.RAY}, "--engine ray exclude each other"),
         ({"dtype": DType.BFLOAT16}, "computes in float32"),
+        ({"dtype": DType.FLOAT8}, "computes in float32"),
     ],
 )
 @pytest.mark.parametrize("runtime", [Runtime.ONNX, Runtime.OPENVINO])
