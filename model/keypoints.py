@@ -88,7 +88,8 @@ def _bands(length: int, sigma: float) -> list[tuple[slice, slice, Tensor]]:
     """
     radius = math.ceil(3 * sigma)
     weights = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
-    out, inner = list[tuple[slice, slice, Tensor]](), None
+    out: list[tuple[slice, slice, Tensor]] = []
+    inner: Tensor | None = None
     for start in range(0, length, _BAND):
         stop = min(start + _BAND, length)
         first, last = max(0, start - radius), min(length, stop + radius)

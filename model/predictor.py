@@ -374,7 +374,8 @@ class _Run(Generic[Key]):
     def _wait(self) -> None:
         """Land all batches and wait until no thread has anything to do."""
         self._land()
-        wait([future for work in self.queue for future in (work.search, work.completion) if future is not None])
+        wait([work.search for work in self.queue if work.search is not None])
+        wait([work.completion for work in self.queue if work.completion is not None])
 
     def finish(self) -> Iterator[Prediction[Key] | OutOfMemory[Key]]:
         """Compute all that is begun."""
