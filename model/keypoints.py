@@ -88,16 +88,22 @@ def _bands(length: int, sigma: float) -> list[tuple[slice, slice, Tensor]]:
     """
     radius = math.ceil(3 * sigma)
     weights = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
-    out = []
+    out: list[tuple[slice, slice, Tensor]] = []
+    inner: Tensor | None = None
     for start in range(0, length, _BAND):
         stop = min(start + _BAND, length)
         first, last = max(0, start - radius), min(length, stop + radius)
-        made_of = np.arange(start, stop)[:, None] + np.arange(-radius, radius + 1)
-        matrix = np.zeros((stop - start, last - first))
-        np.add.at(
-            matrix, (np.arange(stop - start)[:, None], made_of.clip(0, length - 1) - first), weights / weights.sum()
-        )
-        out.append((slice(start, stop), slice(first, last), torch.from_numpy(matrix.astype(np.float32))))
+        matrix = inner if (last - first, stop - start) == (_BAND + 2 * radius, _BAND) else None
+        if matrix is None:
+            made_of = np.arange(start, stop)[:, None] + np.arange(-radius, radius + 1)
+            values = np.zeros((stop - start, last - first))
+            np.add.at(
+                values, (np.arange(stop - start)[:, None], made_of.clip(0, length - 1) - first), weights / weights.sum()
+            )
+            matrix = torch.from_numpy(values.astype(np.float32))
+            if last - first == _BAND + 2 * radius:  # the same for all that no end is near: sides may be long
+                inner = matrix
+        out.append((slice(start, stop), slice(first, last), matrix))
     return out
 
 

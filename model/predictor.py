@@ -10,7 +10,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -26,7 +27,7 @@ from model.postprocess import complete
 from model.preset import TileSpec
 from model.rectified_flow import content_seed, seeded_noise
 from model.score import SCREEN, image_features, kind_of
-from model.self_match import self_match
+from model.self_match import one_thread, self_match
 
 if TYPE_CHECKING:
     from model.runtimes import GraphNetwork
@@ -178,6 +179,7 @@ class _Flight(Generic[Key]):
     size: int
     arrive: Callable[[], NDArray[np.float32]]
     started: float
+    alone: bool = False
 
 
 class Predictor:
@@ -251,12 +253,10 @@ class Predictor:
                     yield from run.finish()
                     continue
                 key, pixels = image
-                try:
-                    run.begin(key, pixels)
-                except MemoryError as error:
-                    yield from run.finish()
-                    yield OutOfMemory(key, str(error) or "no memory for the heatmap")
-                    continue
+                if not run.begin(key, pixels):
+                    yield from run.finish()  # what is begun may hold the memory that it needs
+                    if not run.begin(key, pixels):
+                        yield OutOfMemory(key, "no memory for the heatmap")
                 yield from run.finished()
             yield from run.finish()
         finally:
@@ -315,18 +315,22 @@ class _Run(Generic[Key]):
         self.helpers.shutdown(cancel_futures=True)
         torch.set_num_threads(self.threads)  # what threads that begin later find, whatever those have left
 
-    def begin(self, key: Key, pixels: NDArray[np.uint8]) -> None:
-        """Cut an image and begin its search; those that are searched go to the network."""
+    def begin(self, key: Key, pixels: NDArray[np.uint8]) -> bool:
+        """Cut an image and begin its search; those that are searched go to the network. False: no memory for it."""
         height, width = pixels.shape[:2]
         spec = self.predictor.spec
         cut = tiles(height, width, spec)
-        work = _Work(key, pixels, content_seed(pixels), Blend(height, width, spec), cut, len(cut))
+        try:
+            work = _Work(key, pixels, content_seed(pixels), Blend(height, width, spec), cut, len(cut))
+        except MemoryError:
+            return False
         if self.predictor.matching:
             work.search = self.helpers.submit(self_match, pixels)  # of the whole image: a copy may lie tiles away
         self.queue.append(work)
         self.begun.append(work)
         while (one := self._searched()) is not None:
             self._admit(one)
+        return True
 
     def _searched(self) -> _Work[Key] | None:
         """The next image that is ready for the network, or has to be waited for."""
@@ -340,13 +344,13 @@ class _Run(Generic[Key]):
         """Queue an image's tiles once its search is done, and run what fills a batch."""
         if work.search is not None:
             started = time.perf_counter()
-            try:
-                work.matches = work.search.result()
-            except (MemoryError, RuntimeError) as error:
-                if not ran_out_of_memory(error):
-                    raise
-                work.failure, work.waiting = _first_line(error), 0
-            work.search = None
+            message = self._take_matches(work)
+            if message is not None:  # the other searches may have held the memory that it needs
+                self._wait()
+                work.search = self.helpers.submit(self_match, work.pixels)
+                message = self._take_matches(work)
+            if message is not None:
+                work.failure, work.waiting = message, 0
             self.landed = time.perf_counter()
             work.seconds = self.landed - started  # the rest of it passed while others had the network
         for tile in work.tiles if work.failure is None else ():
@@ -355,6 +359,23 @@ class _Run(Generic[Key]):
             self.pending.append((work, tile))
             if len(self.pending) >= self.predictor.batch:
                 self._run()
+
+    def _take_matches(self, work: _Work[Key]) -> str | None:
+        """Wait for an image's search; in words if memory ran out."""
+        search, work.search = work.search, None
+        try:
+            work.matches = None if search is None else search.result()
+        except (MemoryError, RuntimeError) as error:
+            if not ran_out_of_memory(error):
+                raise
+            return _first_line(error)
+        return None
+
+    def _wait(self) -> None:
+        """Land all batches and wait until no thread has anything to do."""
+        self._land()
+        wait([work.search for work in self.queue if work.search is not None])
+        wait([work.completion for work in self.queue if work.completion is not None])
 
     def finish(self) -> Iterator[Prediction[Key] | OutOfMemory[Key]]:
         """Compute all that is begun."""
@@ -421,7 +442,11 @@ class _Run(Generic[Key]):
         message = None
         try:
             if alive:
-                self.flights.append(self.predictor.compute(alive, None if alone else self.lanes))
+                # The bits of one core also where the caller's thread computes in the place of one of the lanes.
+                with one_thread() if alone and self.lanes else nullcontext():
+                    flight = self.predictor.compute(alive, None if alone else self.lanes)
+                flight.alone = alone
+                self.flights.append(flight)
         except (MemoryError, RuntimeError) as error:
             if not ran_out_of_memory(error):
                 raise
@@ -441,13 +466,16 @@ class _Run(Generic[Key]):
                     raise
                 message = _first_line(error)
             if message is not None:
-                self._once_more(flight.jobs, flight.size, message, alone=False)
+                self._once_more(flight.jobs, flight.size, message, flight.alone)
                 continue
             now = time.perf_counter()
             share = (now - max(flight.started, self.landed)) / len(flight.jobs)  # batches overlap, seconds do not
             self.landed = now
             for (work, tile), tile_probability in zip(flight.jobs, probability[: len(flight.jobs)], strict=True):
-                work.blend.add(tile, tile_probability)
+                try:
+                    work.blend.add(tile, tile_probability)
+                except MemoryError as error:
+                    work.failure = _first_line(error)
                 work.seconds += share
                 work.waiting -= 1
                 if not work.waiting and work.failure is None:
@@ -455,7 +483,7 @@ class _Run(Generic[Key]):
 
     def _once_more(self, jobs: list[tuple[_Work[Key], Tile]], size: int, message: str, alone: bool) -> None:
         """Compute what did not fit with nothing else under way, in halves; a single tile that was alone is given up."""
-        self._land()
+        self._wait()
         if self.predictor.device.type == "cuda":
             torch.cuda.empty_cache()
         if size == 1 and alone:

@@ -287,7 +287,7 @@ def _measure(plan: Plan, folder: EvalFolder, progress: Reporter, stop: threading
         progress.note(f"{chosen.name}: {forged} forged, {len(chosen.samples) - forged} authentic")
         warn_of(plan, chosen, progress)
     with output_errors(folder.log), MeasurementLog(folder.log) as log, networks as running:
-        if unreadable := len(log.damaged) + log.torn:
+        if unreadable := log.damaged + log.torn:
             warn(f"{unreadable} lines of {LOG} cannot be read; they are measured again")
         run = Run(plan, log, progress, stop, running, warn)
         run.run()

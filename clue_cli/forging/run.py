@@ -119,7 +119,7 @@ class ForgeFolder:
             if self.log.damaged:
                 self.log.close()
                 raise UsageError(
-                    f"{path}, line {self.log.damaged[0]}, is not what `clue forge` writes.",
+                    f"{path}, line {self.log.damaged_lines[0]}, is not what `clue forge` writes.",
                     "Name a new folder with --out.",
                 )
         except BaseException:

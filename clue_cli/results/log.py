@@ -12,7 +12,8 @@ import sqlite3
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import ClassVar, Generic, Self, TypeVar
 
@@ -23,6 +24,9 @@ SYNC_SECONDS = 2.0
 
 LONGEST_LINE = 16 << 20
 """Bytes. A longer line is damage, or an attack on the memory of whoever reads it: clue's own are far shorter."""
+
+DAMAGED_NAMED = 100
+"""Damaged lines whose numbers are kept: a log may be an attacker's, and hold nothing else."""
 
 Entry = TypeVar("Entry")
 
@@ -53,7 +57,8 @@ class IndexedLog(ABC, Generic[Entry]):
 
     Attributes:
         tables: the statements that make the index.
-        damaged: numbers, from 1, of the lines that could not be understood.
+        damaged: how many lines could not be understood.
+        damaged_lines: numbers, from 1, of the first DAMAGED_NAMED of them.
         torn: whether the last line was torn.
 
     Raises:
@@ -63,7 +68,7 @@ class IndexedLog(ABC, Generic[Entry]):
     tables: ClassVar[str]
 
     def __init__(self, path: Path, torn: Path | None = None, *, read_only: bool = False) -> None:
-        self.damaged: list[int] = []
+        self.damaged, self.damaged_lines = 0, list[int]()
         self._path, self._read_only = path, read_only
         self._lock = threading.RLock()
         flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_APPEND | os.O_CREAT
@@ -190,10 +195,14 @@ class IndexedLog(ABC, Generic[Entry]):
         for number, (line, length) in enumerate(lines(self._path, 0, self._whole), 1):
             entry = None if line is None else self._parse(line)
             if entry is None:
-                self.damaged.append(number)
+                self._note_damaged(1, [number])
             else:
                 self._load(entry, self._end, length)
             self._end += length
+
+    def _note_damaged(self, count: int, numbers: Iterable[int]) -> None:
+        self.damaged += count
+        self.damaged_lines += islice(numbers, DAMAGED_NAMED - len(self.damaged_lines))
 
     def _check_in_place(self) -> None:
         try:

@@ -54,7 +54,7 @@ class ResultsReader:
                 )
             if known and (path / LOG).is_file():
                 self._log = RecordLog(path / LOG, read_only=True)
-                self.damaged = len(self._log.damaged) + self._log.torn
+                self.damaged = self._log.damaged + self._log.torn
         except OSError as error:
             raise NothingToScanError(f"{error.filename or path} cannot be read: {error.strerror or error}.") from error
         except OutputError as error:

@@ -59,9 +59,9 @@ class RecordLog(IndexedLog[ImageRecord | FailureRecord]):
                 f"{self._path.with_suffix('.torn').name} and its image is scanned again."
             )
         if self.damaged:
-            shown = ", ".join(map(str, self.damaged[:10])) + (", …" if len(self.damaged) > 10 else "")
+            shown = ", ".join(map(str, self.damaged_lines[:10])) + (", …" if self.damaged > 10 else "")
             found.append(
-                f"{len(self.damaged)} lines of {self._path.name} are damaged and were ignored (line {shown}); "
+                f"{self.damaged} lines of {self._path.name} are damaged and were ignored (line {shown}); "
                 "what they were about is scanned again if it is still there."
             )
         return found
@@ -156,7 +156,7 @@ class RecordLog(IndexedLog[ImageRecord | FailureRecord]):
     def _load_all(self) -> None:
         lines_before = 0
         for part in record_rows.read(self._path, self._whole, with_keys=not self._read_only):
-            self.damaged += [lines_before + number for number in part.damaged]
+            self._note_damaged(part.damaged, (lines_before + number for number in part.damaged_lines))
             lines_before += part.lines
             for row in part.rows:
                 self._load_row(row)

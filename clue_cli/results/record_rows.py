@@ -17,12 +17,13 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from clue_cli.errors import ClueError
 from clue_cli.evidence.sandbox.framing import receive_header, send_header, standard_streams
 from clue_cli.evidence.sandbox.process import START_SECONDS, Child, ChildDied, checked, whole
 from clue_cli.machine import cores
 from clue_cli.records import RECORD, FailureRecord, ImageRecord
 from clue_cli.results import names
-from clue_cli.results.log import LONGEST_LINE, lines
+from clue_cli.results.log import DAMAGED_NAMED, LONGEST_LINE, lines
 
 MASKS = "masks"
 """The folder of the masks; every image has one, so that its name tells which output name the image was given."""
@@ -49,13 +50,15 @@ class Part:
 
     Attributes:
         rows: of the lines that are records.
-        damaged: numbers, from 1 within the part, of the others.
+        damaged: how many others there are.
+        damaged_lines: numbers, from 1 within the part, of the first DAMAGED_NAMED of them.
         lines: how many there are.
         end: the byte at which they end.
     """
 
     rows: list[Row]
-    damaged: list[int]
+    damaged: int
+    damaged_lines: list[int]
     lines: int
     end: int
 
@@ -78,7 +81,7 @@ def read(path: Path, end: int, *, with_keys: bool) -> Iterator[Part]:
             for part in _validated_elsewhere(path, end, with_keys=with_keys):
                 yield part
                 done = part.end
-        except ChildDied:
+        except (ChildDied, ClueError, OSError):  # none can be started; or the log cannot be read, which shows below
             pass
     while done < end:
         part = validated(path, done, _end_of_part(path, done, end), with_keys=with_keys)
@@ -88,17 +91,19 @@ def read(path: Path, end: int, *, with_keys: bool) -> Iterator[Part]:
 
 def validated(path: Path, start: int, end: int, *, with_keys: bool) -> Part:
     """The part between two places where lines begin."""
-    rows, damaged, number, at = list[Row](), list[int](), 0, start
+    rows, damaged, first, number, at = list[Row](), 0, list[int](), 0, start
     for number, (line, length) in enumerate(lines(path, start, end), 1):
         record = None if line is None else parsed(line)
         if record is None:
-            damaged.append(number)
+            damaged += 1
+            if len(first) < DAMAGED_NAMED:
+                first.append(number)
         else:
             name = _reserved_by(record) if with_keys and isinstance(record, ImageRecord) else None
             key = None if name is None else key_of(name)
             rows.append((record.locator, page_of(record), at, length, record.run_id, key))
         at += length
-    return Part(rows, damaged, number, end)
+    return Part(rows, damaged, first, number, end)
 
 
 def parsed(line: bytes) -> ImageRecord | FailureRecord | None:
@@ -149,23 +154,32 @@ def _validated_elsewhere(path: Path, end: int, *, with_keys: bool) -> Iterator[P
             child.start()
         for child in children:
             child.ready(START_SECONDS)
-        start, turns, asked = 0, cycle(children), deque[tuple[Child, int]]()
+        start, turns, asked = 0, cycle(children), deque[tuple[Child, int, int]]()
         while asked or start < end:
             while start < end and len(asked) < _AHEAD * len(children):
                 child, after = next(turns), _end_of_part(path, start, end)
                 child.send({"start": start, "end": after}, seconds=_SECONDS)
-                asked.append((child, after))
+                asked.append((child, start, after))
                 start = after
-            child, after = asked.popleft()
+            child, before, after = asked.popleft()
             reply = child.receive(_SECONDS)
             with checked():
                 data = bytearray(whole(reply["size"], 2))
             child.receive_into(memoryview(data), _SECONDS)
             with checked():
                 part = _PART.validate_json(data, strict=True)
-                if part.end != after:
+                if part.end != after or not _within(part, before):
                     raise ValueError("another part")
             yield part
+
+
+def _within(part: Part, start: int) -> bool:
+    """Whether the rows of a part are where lines of it can be."""
+    for _, _, at, length, _, _ in part.rows:
+        if not (start <= at and 0 < length <= LONGEST_LINE):
+            return False
+        start = at + length
+    return start <= part.end
 
 
 def main() -> None:

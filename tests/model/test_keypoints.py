@@ -119,6 +119,13 @@ def test_blur_is_that_of_repeated_borders(shape: tuple[int, int]) -> None:
     np.testing.assert_allclose(out.numpy(), expected, atol=2e-4)
 
 
+def test_long_sides_take_little_memory() -> None:
+    """Pictures of many long sides, as an attacker's folder may hold them: what is remembered of each is small."""
+    bands = module._bands(30_011, 2.45)
+    held = {matrix.data_ptr(): matrix.nbytes for _, _, matrix in bands}
+    assert len(bands) == 938 and sum(held.values()) < 50_000
+
+
 def test_extreme_places_are_all_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also across the strips that are searched one after the other; and equal neighbours, as in a pattern."""
     monkeypatch.setattr(module, "_STRIP", 7 * 90)

@@ -7,6 +7,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -308,6 +309,61 @@ def test_a_search_or_heatmap_without_memory_costs_its_image_alone(
     results = list(Predictor(network).predict(images))
     assert [type(result) for result in results] == [Prediction, OutOfMemory, Prediction]
     assert results[1] == OutOfMemory(1, str(error).splitlines()[0])
+
+
+@pytest.mark.parametrize("part", ["self_match", "Blend"])
+def test_what_lacks_memory_beside_others_gets_it_alone(
+    network: CLUE, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    real, failed = getattr(module, part), list[bool]()
+
+    def starved(*arguments: object) -> object:
+        if not failed:
+            failed.append(True)
+            raise MemoryError
+        return real(*arguments)
+
+    images = [(number, np.full((64, 64, 3), number, np.uint8)) for number in range(5)]
+    plain = heatmaps(with_lanes(Predictor(network)), images)
+    monkeypatch.setattr(module, part, starved)
+    found = heatmaps(with_lanes(Predictor(network)), images)
+    assert failed and list(found) == list(range(5))
+    assert all(np.array_equal(heatmap, plain[key]) for key, heatmap in found.items())
+
+
+def test_no_memory_to_blend_costs_its_image_alone(network: CLUE, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = Blend.add, list[bool]()
+
+    def starved(*arguments: Any) -> None:
+        calls.append(True)
+        if len(calls) == 2:
+            raise MemoryError
+        real(*arguments)
+
+    monkeypatch.setattr(Blend, "add", starved)
+    images = [(number, np.full((64, 200, 3), number, np.uint8)) for number in range(3)]
+    results = list(Predictor(network).predict(images))
+    assert [(type(result), result.key) for result in results] == [(OutOfMemory, 0), (Prediction, 1), (Prediction, 2)]
+
+
+def test_what_is_computed_once_more_has_the_bits_of_one_core(network: CLUE) -> None:
+    threads = list[int]()
+
+    class Once(Smooth):
+        def forward(self, x: Tensor, noise: Tensor, matches: Tensor | None = None) -> Tensor:
+            threads.append(torch.get_num_threads())
+            if len(threads) == 1:
+                raise MemoryError
+            return super().forward(x, noise)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        results = list(with_lanes(Predictor(Once(network))).predict(pictures()[:1]))  # type: ignore[arg-type]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert isinstance(results[0], Prediction) and set(threads) == {1}
 
 
 def test_any_other_error_is_not_taken_for_memory(network: CLUE, monkeypatch: pytest.MonkeyPatch) -> None:

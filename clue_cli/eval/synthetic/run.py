@@ -105,7 +105,7 @@ def _measure(
         if not detector.method.calibration.fitted:
             warn(f"{name} is not calibrated: it has no verdicts, and no accuracy at a threshold of its own")
     with output_errors(folder.log), MeasurementLog(folder.log) as log:
-        if unreadable := len(log.damaged) + log.torn:
+        if unreadable := log.damaged + log.torn:
             warn(f"{unreadable} lines of {LOG} cannot be read; they are measured again")
         run = SyntheticRun(plan, log, progress, stop, [], warn)
         run.run()

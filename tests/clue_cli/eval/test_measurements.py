@@ -87,7 +87,7 @@ def test_a_line_that_is_torn_or_has_an_impossible_row_is_passed_over(
         file.write(bad if isinstance(bad, bytes) else json.dumps(line | {"row": line["row"] | bad}).encode() + b"\n")
     assert rows(path, UNIT.settings, "set") == [ROW]
     with MeasurementLog(path) as log:
-        assert len(log.damaged) + log.torn == 1
+        assert log.damaged + log.torn == 1
         log.append(other, "none", "m", Measurement(ROW))
     with MeasurementLog(path) as log:
         assert log.known(UNIT) and log.known(other)

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from clue_cli.errors import ClueError
 from clue_cli.evidence.sandbox.process import Child, ChildDied
 from clue_cli.records import ImageRecord
 from clue_cli.results import names, record_rows
+from clue_cli.results.log import DAMAGED_NAMED
 from clue_cli.results.record_log import RecordLog
 from tests.clue_cli.results.made import failure, image
 
@@ -42,7 +44,7 @@ def rows_of(log: RecordLog) -> tuple[list[tuple[object, ...]], ...]:
 
 def opened(path: Path, *, read_only: bool = True) -> tuple[object, ...]:
     with RecordLog(path, read_only=read_only) as log:
-        return rows_of(log), log.damaged, log.torn, log.end
+        return rows_of(log), log.damaged_lines, log.torn, log.end
 
 
 @pytest.fixture
@@ -112,6 +114,44 @@ def test_nonsense_of_a_process_is_not_believed(
         found = opened(log)
     monkeypatch.setattr(record_rows, "SMALL", 1 << 40)
     assert opened(log) == found
+
+
+@pytest.mark.parametrize("error", [OSError("no more processes"), ClueError("No temporary file can be made.")])
+def test_where_no_process_can_be_started_all_is_read_here(
+    log: Path, error: Exception, elsewhere: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(child: Child) -> None:
+        elsewhere.append(True)
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Child, "start", start)
+        found = opened(log)
+    assert elsewhere
+    monkeypatch.setattr(record_rows, "SMALL", 1 << 40)
+    assert opened(log) == found
+
+
+@pytest.mark.parametrize(("at", "length"), [(100, 50), (0, 0), (0, 1 << 40), (0, 101), (-5, 10)])
+def test_rows_of_a_process_lie_within_its_part(at: int, length: int) -> None:
+    def part(*places: tuple[int, int]) -> record_rows.Part:
+        return record_rows.Part([("a.jpg", 0, at, length, "1", None) for at, length in places], 0, [], 2, 100)
+
+    assert record_rows._within(part((0, 60), (60, 40)), 0) and record_rows._within(part(), 0)
+    assert not record_rows._within(part((at, length)), 0)
+    assert not record_rows._within(part((0, 60), (59, 20)), 0)
+
+
+def test_a_log_of_nothing_but_damage_takes_no_memory(
+    tmp_path: Path, elsewhere: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_bytes(b"\n" * 30_000)
+    for small in (0, 1 << 40):
+        monkeypatch.setattr(record_rows, "SMALL", small)
+        with RecordLog(path) as log:
+            assert (log.damaged, log.damaged_lines) == (30_000, list(range(1, DAMAGED_NAMED + 1)))
+            assert "30000 lines" in log.warnings[0]
 
 
 def test_a_line_that_is_too_long_is_one_damaged_line(
