@@ -39,6 +39,8 @@ def inferring(module: nn.Module, x: Tensor) -> bool:
 def constant(owner: nn.Module, key: Hashable, sources: Sequence[Tensor], make: Callable[[], T]) -> T:
     """What `make` gives, computed again when a source was changed in place or replaced.
 
+    A fused optimizer changes weights without counting it, and so does a CUDA graph: see `forget`.
+
     The sources stay in memory for as long as the result, so that no new tensor can take the address of an old one.
 
     Args:

@@ -6,11 +6,12 @@ from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
 
+from model.branches.inference import forget
 from model.branches.recomputation import Keeps, recompute, spread
 from model.branches.svd import inject_svd
 from model.preset import LoraSpec, Preset, SvdSpec
@@ -61,6 +62,12 @@ class BranchNetwork(nn.Module):
         """Gradient checkpointing of a share of the blocks, in place; `keeps`: of each, beside its inputs."""
         for block in spread(self.blocks(), share):
             recompute(block, keeps)
+
+    def train(self, mode: bool = True) -> Self:
+        """Weights that learn have no constants: neither fused optimizers nor CUDA graphs count their changes."""
+        if mode:
+            forget(self)
+        return super().train(mode)
 
     def arrange(self) -> None:
         """Lay together in memory, in place, what inference reads in one product; values and names stay."""

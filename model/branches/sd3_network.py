@@ -9,14 +9,14 @@ import contextlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model import tensor_files
-from model.branches.inference import constant, forget, inferring, tensors_of
+from model.branches.inference import constant, inferring, tensors_of
 from model.branches.joint_block import Constants, JointBlock, arrange, block_constants, sources
 from model.branches.network import BranchNetwork, Files, Prompts
 from model.branches.recomputation import Keeps, recompute, spread
@@ -217,12 +217,6 @@ class SD3Network(BranchNetwork):
             if index in self.spec.feature_blocks:
                 tapped.append(hidden)
         return tapped
-
-    def train(self, mode: bool = True) -> Self:
-        """Weights that learn have no constants."""
-        if mode:
-            forget(self)
-        return super().train(mode)
 
     def arrange(self) -> None:
         """q, k and v of each attention."""
