@@ -17,7 +17,7 @@ Pairs = list[tuple[float, float]]
 
 
 def compared(bench: Any, against: Any) -> Iterator[tuple[str, Pairs]]:
-    """Each figure as (this, other) for each round; both are a `bench_scan.Bench`. Results are written anew."""
+    """Each figure as (this, other) for each round; both are a `bench_scan.Bench`."""
     huge = bench.options.memory_megapixels
 
     def turns(name: str, watch_memory: bool = False) -> list[tuple[Any, Any]]:

@@ -258,21 +258,22 @@ class Steps:
         if bool(finite.all()):
             mean: Tensor = gathered.mean(0)
             return mean
-        own = values.detach().float().cpu()
-        wrong = [not bool(part.isfinite().all()) for part in (*torch.split(own[:-1], 3), own[-1:])]
-        # The first loss that is wrong; else the norm, after the last batch.
-        place = wrong.index(True) if any(wrong) else int(finite.all(0).long().argmin()) // 3
-        what, value = ("the loss", own[3 * place]) if place < len(seen) else ("the gradient's norm", own[-1])
+        # The first value that is wrong in any process; from there on they all are, since gradients are shared.
+        place = int(finite.all(0).long().argmin()) // 3
+        what = "the loss" if place < len(seen) else "the gradient's norm"
+        part = slice(3 * place, 3 * place + 3)
+        value = gathered[:, part][~finite[:, part]][0]
+        own = values[part].detach().float().cpu()
         batch = seen[min(place, len(seen) - 1)]
         saved = self.folder.path / f"not-finite-step-{self.position.step + 1}-process-{self.rank}.pt"
         kept = "The process that met it saved the batch"
-        if any(wrong):
+        if not bool(own.isfinite().all()):
             tensors = {name: getattr(batch, name) for name in ("images", "masks", "noise", "matches")}
             tensors = {name: None if tensor is None else tensor.cpu() for name, tensor in tensors.items()}
             context = {"batch": batch.number, "seed": self.options.seed, "step": self.position.step + 1}
             kept = f"The batch is saved as {saved}"
             try:
-                write_tensors(saved, tensors | context | {"values": own[3 * place : 3 * place + 3]})
+                write_tensors(saved, tensors | context | {"values": own})
             except OSError as error:
                 kept = f"The batch could not be saved ({error.strerror or error})"
         raise NotFiniteError(

@@ -92,7 +92,8 @@ def train(task: Task, reporter: Reporter = SILENT, stop: threading.Event | None 
                 raise
             raise ResourcesError(
                 f"Out of memory: {next(iter(str(error).splitlines()), 'there was none left')}",
-                "A smaller --batch with more --accumulate, or --gradient-checkpointing. The last checkpoint is whole.",
+                "The last checkpoint is whole. With gradient checkpointing, --set checkpoint_keeps=nothing goes on "
+                "from it. In another --out: --gradient-checkpointing, or a smaller --batch with more --accumulate.",
             ) from error
         finally:
             reporter.finish()

@@ -16,7 +16,7 @@ import torch
 from model.losses import bce_loss
 from model.training.errors import CannotWriteError, NotFiniteError, ResourcesError
 from model.training.feed import Feed, batches
-from model.training.run_folder import Row
+from model.training.run_folder import Row, RunFolder
 from model.training.schedule import LossWeights
 from model.training.steps import Steps
 from model.training.task import Position
@@ -67,6 +67,23 @@ def test_a_loss_that_is_not_finite_stops(
     assert all(tensor.isfinite().all() for tensor in state["model"].values())
     monkeypatch.undo()
     assert train(run).step == 6
+
+
+def test_of_several_processes_the_one_with_the_wrong_loss_saves_its_batch(tmp_path: Path) -> None:
+    """Gradients are shared, so that their norm is wrong in all."""
+    nan = float("nan")
+    everyone = torch.tensor([[nan, nan, 0.5, 0.7, 0.7, 0.7, nan], [0.7, 0.7, 0.7, 0.7, 0.7, 0.7, nan]])
+    stream = Feed(Squares(1), QUICK, 1, 1)
+    seen = [stream[number] for number in range(2)]
+    for rank in range(2):
+        accelerator = SimpleNamespace(gather=lambda _: everyone, scaler=None)
+        steps: Any = SimpleNamespace(
+            accelerator=accelerator, folder=RunFolder(tmp_path), options=SimpleNamespace(seed=1),
+            position=SimpleNamespace(step=3), rank=rank,
+        )  # fmt: skip
+        with pytest.raises(NotFiniteError, match="step 4, batch 0, the loss is nan"):
+            Steps._finite(steps, everyone[rank], seen)
+    assert [path.name for path in tmp_path.iterdir()] == ["not-finite-step-4-process-0.pt"]
 
 
 def test_a_batch_that_cannot_be_saved_does_not_hide_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
