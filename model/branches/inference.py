@@ -26,10 +26,10 @@ _LOCK = Lock()
 
 
 def inferring(module: nn.Module, x: Tensor) -> bool:
-    """Whether the fused forms may take the place of the modules: no gradients, no autocast, and nobody traces."""
-    return not (
-        module.training or torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type) or captured_as_graph()
-    )
+    """Whether the fused forms may be used: no gradients, no autocast, nobody traces, and not on the meta device."""
+    if module.training or torch.is_grad_enabled() or captured_as_graph() or x.is_meta:
+        return False
+    return not torch.is_autocast_enabled(x.device.type)
 
 
 def captured_as_graph() -> bool:

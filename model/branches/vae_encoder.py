@@ -168,10 +168,10 @@ class _Steps:
         """x + attention over all places of the map, in one or more heads."""
         batch, channels, height, width = x.shape
         tokens = self.norm(x, layer.group_norm, silu=False).permute(0, 2, 3, 1).reshape(batch, height * width, channels)
-        q, k, v = (
-            project(tokens).unflatten(2, (layer.heads, -1)).transpose(1, 2)
-            for project in (layer.to_q, layer.to_k, layer.to_v)
-        )
+        # No comprehension: the compiler cannot delete what one of these closes over.
+        q = _by_head(layer.to_q(tokens), layer.heads)
+        k = _by_head(layer.to_k(tokens), layer.heads)
+        v = _by_head(layer.to_v(tokens), layer.heads)
         if not self.functional and q.is_cuda and q.shape[-1] > WIDE and chunks_work(q.device, q.dtype):
             found = chunked_attention(q, k, v)
         else:
@@ -184,6 +184,11 @@ class _Steps:
 def _on(device: torch.device) -> AbstractContextManager[object]:
     """Triton launches on the current device."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def _by_head(projected: Tensor, heads: int) -> Tensor:
+    """B×N×C → B×heads×N×C/heads."""
+    return projected.view(*projected.shape[:2], heads, -1).transpose(1, 2)
 
 
 def _convolved(x: Tensor, layer: nn.Conv2d, *, biased: bool) -> Tensor:

@@ -112,7 +112,7 @@ def test_how_each_way_is_compiled(network: CLUE, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("model.device.require_compiler", lambda: None)
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **o: asked.append((type(self).__name__, o)))
     compile_network(network, "blocks")
-    assert {name for name, _ in asked} == {"VaeEncoder", "JointTransformerBlock", "Block"}
+    assert {name for name, _ in asked} == {"VaeEncoder", "JointBlock", "SamBlock"}
     assert all(options == {"dynamic": False} for _, options in asked)
     asked.clear()
     compile_network(network, "graphs")
