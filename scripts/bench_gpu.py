@@ -204,8 +204,9 @@ class Bench:
     def network(self, preset: Preset) -> CLUE:
         """Random weights of the true sizes, in inference mode."""
         torch.manual_seed(0)
-        model = build(preset, self.device).to(self.dtype).eval().requires_grad_(False)
-        return model.to(memory_format=torch.channels_last)
+        with torch.inference_mode(False):  # else its weights would not count changes, and no constants be kept of them
+            model = build(preset, self.device).to(self.dtype).eval().requires_grad_(False)
+            return model.to(memory_format=torch.channels_last)
 
     def side(self, preset: Preset) -> int:
         """Of a tile in pixels: what was asked for, as far as the preset goes."""

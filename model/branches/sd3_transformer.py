@@ -336,5 +336,6 @@ class SD3Transformer(nn.Module):
             context, x = block(hidden_states=x, encoder_hidden_states=context, temb=temb)
         patches: Tensor = self.proj_out(self.norm_out(x, temb))
         side = self.patch_size
-        cells = patches.unflatten(2, (side, side, -1)).unflatten(1, (height // side, width // side))
-        return cells.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)  # B×C×rows×side×columns×side before
+        cells = patches.view(len(patches), height // side, width // side, side, side, -1)
+        velocity: Tensor = cells.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+        return velocity

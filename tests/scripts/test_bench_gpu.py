@@ -157,7 +157,7 @@ def test_the_profile_names_what_takes_the_time(bench: dict[str, Any], tmp_path: 
         times = [kernel["milliseconds"] for kernel in found["kernels"]]
         assert times == sorted(times, reverse=True)
         assert len(times) == 20
-        assert 0.5 < sum(kernel["share"] for kernel in found["kernels"]) < 1
+        assert 0.1 < sum(kernel["share"] for kernel in found["kernels"]) < 1
         assert sum(times) < found["milliseconds"]
         assert found["launches"] > sum(kernel["launches"] for kernel in found["kernels"])
         assert f"{title}: " in text

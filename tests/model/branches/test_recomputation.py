@@ -65,6 +65,7 @@ def test_gradients_are_the_same_and_attention_is_computed_once() -> None:
 
 
 def test_compiled_with_it_the_gradients_are_the_same() -> None:
+    torch.compiler.reset()  # other tests compile the same functions, and their number is limited
     plain, _ = gradients(network(None))
     model = network("attention")
     for block in (block for branch in model.networks.values() for block in branch.blocks()):
