@@ -22,7 +22,7 @@ Prints a table and writes everything as JSON; with --check the exit code is 1 if
     python scripts/bench_scan.py --parts memory -- --device cpu      what follows -- goes to clue scan
     python scripts/bench_scan.py --parts start parts --cores 2 --without-bfloat16
     python scripts/bench_scan.py --against ../clue-0.1.0 --rounds 3  images a second, and so on, of both
-    python scripts/bench_scan.py --growth docs/growth                three plots and growth.json
+    python scripts/bench_scan.py --growth scripts/growth                three plots and growth.json
 """
 
 from __future__ import annotations
