@@ -152,8 +152,9 @@ SMALL = 100_000_000
 """Parameters. A network below this has a tile at a time on each core of a CPU, up to HELPERS: that takes less time than
 one tile after the other on all of them. A larger one needs the memory."""
 HELPERS = 8
-"""Most threads that search, compute on a CPU and complete. Each holds the interpreter's lock for about a sixth of its
-time: more would wait for it. Cores beyond that are for what decodes and writes, and for other processes."""
+"""Most threads that search, compute on a CPU and complete. They take turns at the interpreter's lock, which was held in
+38 % of samples with two of them (two cores, `mini`): many more would wait for it. Whether eight is best was not
+measured. Cores beyond that are for what decodes and writes, and for other processes."""
 
 
 @dataclass(slots=True)

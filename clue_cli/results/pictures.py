@@ -84,8 +84,8 @@ def _check(pixels: NDArray[np.generic], dtype: type[np.generic]) -> None:
 def _png(shape: tuple[int, ...], bits: int, levels: Callable[[slice], NDArray[Any]]) -> bytes:
     """A PNG of one channel, from the levels of some rows at a time, as they are stored (big-endian).
 
-    Pillow tries five filters on each row, and deflate looks for what repeats: on maps, whose low bits are noise, that
-    takes four times as long as one filter and runs alone, for a file of the same size.
+    Pillow tries five filters on each row, and deflate looks for what repeats. On maps, whose low bits are noise, that
+    gains nothing: 5.4 ms for a heatmap of 384×256, and 2.2 with one filter and runs alone, for files about as large.
     """
     height, width = shape
     deflate = zlib.compressobj(_COMPRESS_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)

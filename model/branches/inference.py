@@ -132,7 +132,7 @@ def product(
     """x·Wᵀ + b, and the activation: …×in → …×out.
 
     On a CPU oneDNN adds and activates while it writes, and small weights are packed for it once. As they are, each call
-    packs them again, which takes a third of the time of the products of `mini`.
+    packs them again.
 
     Args:
         owner: keeps the packed weight, see `constant`.
