@@ -27,7 +27,7 @@ _EXIT_CODES = "\n\n".join(
         "0 all files read and judged · 1 some files failed · 2 wrong command line",
         "3 nothing to scan · 4 weights missing · 5 results not writable",
         "6 with --fail-on forged or generated: an image is so · 7 training failed",
-        "70 defect in clue · 130 interrupted",
+        "8 signature or time stamp does not hold · 70 defect in clue · 130 interrupted",
     ]
 )
 
@@ -110,13 +110,36 @@ _COMMANDS = {
         ),
         "merge",
     ),
+    "sign": _Listed(
+        "Sign the manifest of a results folder, or have it time-stamped by an authority of your own.",
+        _example(
+            "clue sign results/ --key examiner.key",
+            "clue sign results/ --timestamp-request",
+            "clue sign results/ --timestamp answer.tsr",
+        ),
+        "sign",
+    ),
+    "verify": _Listed(
+        "Compare a results folder, and the evidence, with the manifest that the scan wrote.",
+        _example(
+            "clue verify results/",
+            "clue verify results/ --evidence ./evidence",
+            "clue verify results/ --key examiner.pub --authority tsa-root.pem",
+            "clue verify results/ --json | jq '.findings[] | select(.difference)'",
+        )
+        + "\n\n[bold]Exit codes[/bold]\n\n0 all as recorded · 1 something differs · 2 wrong command line · "
+        "3 nothing that could be verified\n\n"
+        "8 signature or time stamp does not hold",
+        "verify",
+    ),
     "report": _Listed(
-        "Write the page of a results folder again, or an additional page of selected records.",
+        "Write the page of a results folder again, an additional page of selected records, or a PDF.",
         _example(
             "clue report results/",
             "clue report results/ --only forged --name for-the-prosecutor",
             "clue report results/ --where 'score>=0.8' --where 'camera_model~canon'",
             "clue report results/ --query 'select locator from regions where area_ratio > 0.2'",
+            "clue report results/ --pdf case.pdf --only forged --title '4 Js 123/26' --language de",
         ),
         "results",
     ),
@@ -126,8 +149,19 @@ _COMMANDS = {
             "clue export results/ --format csv --out findings.csv",
             "clue export results/ --format jsonl --only forged,inconclusive | jq -r .locator",
             "clue export results/ --format parquet --out results.parquet",
+            "clue export results/ --format case --out case.jsonld",
+            "clue export results/ --format coco --only forged --out regions.json",
         ),
         "results",
+    ),
+    "compare": _Listed(
+        "Look for the pictures of a results folder in others: the same file, or a picture that looks alike.",
+        _example(
+            "clue compare case7/ case3/",
+            "clue compare case7/ case3/ case5/ --out found.csv",
+            "clue compare case7/ case3/ --fail-on differ --quiet",
+        ),
+        "compare",
     ),
     "query": _Listed(
         "Answer an SQL query over the records of a results folder or of a Parquet export of it.",
@@ -138,6 +172,11 @@ _COMMANDS = {
             "clue query results/ 'describe images'",
         ),
         "query",
+    ),
+    "notes": _Listed(
+        "Merge notes that people made on the page into a results folder, or list its notes.",
+        _example("clue notes results/ notes.json", "clue notes results/"),
+        "notes",
     ),
     "explain": _Listed(
         "Have a language model of your own explain flagged records, and check what it writes.",

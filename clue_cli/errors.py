@@ -8,6 +8,7 @@
      ├── RemoteError              3   (remote) a store cannot be reached or read any more
      ├── OutputError              5   the results folder cannot be written
      ├── ForgedFound              6   `--fail-on forged` and an image was forged, or `generated` and one was generated
+     ├── CopyFound                6   `clue compare --fail-on` and a picture is in another folder
      └── DataProblemError         1   `--strict` and a data set or a prediction has a problem
 
 If several apply to a scan, the first of these wins: INTERRUPTED, FORGED_FOUND, SOME_FAILED, NOTHING_TO_SCAN, OK.
@@ -26,6 +27,7 @@ from model.errors import ClueError, UserError, WeightsError
 __all__ = [
     "Aborted",
     "ClueError",
+    "CopyFound",
     "DataProblemError",
     "ExitCode",
     "ForgedFound",
@@ -53,9 +55,12 @@ class ExitCode(IntEnum):
     OUTPUT_NOT_WRITABLE = 5
     """The results folder could not be written (permissions, a full disk)."""
     FORGED_FOUND = 6
-    """With `--fail-on forged` or `generated`: at least one image has that verdict."""
+    """With `--fail-on forged` or `generated`: at least one image has that verdict. With `clue compare --fail-on`: at
+    least one picture is in another folder, or has another verdict there."""
     TRAINING_FAILED = 7
     """Training failed (NaN loss, out of memory, a dead worker); its last checkpoint is intact."""
+    NOT_ATTESTED = 8
+    """`clue verify`: the signature or the time stamp of the results does not hold, or is missing although asked for."""
     INTERNAL_ERROR = 70
     """A defect in clue itself; the message says where the details are."""
     INTERRUPTED = 130
@@ -84,6 +89,12 @@ class OutputError(ClueError):
 
 class ForgedFound(ClueError):
     """`--fail-on forged` or `generated` was given and an image has that verdict."""
+
+    exit_code = ExitCode.FORGED_FOUND
+
+
+class CopyFound(ClueError):
+    """`clue compare --fail-on found` or `differ` was given and there is such a picture."""
 
     exit_code = ExitCode.FORGED_FOUND
 

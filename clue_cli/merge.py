@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from clue_cli import __version__
+from clue_cli.custody.manifest import write_manifest
+from clue_cli.custody.observed import Observed
 from clue_cli.errors import ExitCode
 from clue_cli.evidence.shard import LISTING
 from clue_cli.explaining.check import refusals
@@ -29,6 +31,7 @@ from clue_cli.results.folder import output_errors
 from clue_cli.results.merging import MERGED, Found, MergedStore
 from clue_cli.results.reader import LOG, ResultsReader
 from clue_cli.results.record_log import Stamp
+from clue_cli.scan.look_first import LookFirst
 from clue_cli.scan.run_log import counted_as, exit_code, now, skipped_in_words
 from clue_cli.terminal import counted
 from model.reporter import Reporter
@@ -46,6 +49,7 @@ def merge(
     reporter: Reporter,
     command_line: Sequence[str] = (),
     stop: threading.Event | None = None,
+    first: LookFirst | None = None,
 ) -> RunRecord:
     """Join results folders.
 
@@ -55,6 +59,7 @@ def merge(
         reporter: receives the events.
         command_line: the command as typed, printable.
         stop: set to end early: what was merged stays, and the same call goes on.
+        first: takes the records in, to say afterwards what to look at first.
 
     Returns:
         The run as `run.json` says it; it is `interrupted` if a scan did not finish, or a shard is missing.
@@ -67,7 +72,7 @@ def merge(
     stop = stop or threading.Event()
     sources = [Source(folder) for folder in distinct(folders, out)]
     check(sources)
-    with MergedStore(out) as store:
+    with Observed() as observed, MergedStore(out) as store:
         if store.earlier is not None and store.earlier.settings.get(MERGED) != "":
             earlier = Source(out, target=True)
             check([earlier, *sources])
@@ -97,10 +102,11 @@ def merge(
                 f"An earlier merge into {out} did not finish: {counted(left, 'record')} there of folders that were not "
                 "merged again, or of evidence that their scans did not meet, are kept and not counted."
             )
-        run = _merged(run, merged, store, problems)
+        run = _merged(run, merged, store, problems, first)
         run = store.finish(run)
         with output_errors(out):
             write_report(out, run, store.records())
+            write_manifest(store, observed, run, [source.folder for source in sources])
     reporter.finish()
     return run
 
@@ -120,18 +126,21 @@ def _begun(first: RunRecord, command_line: Sequence[str]) -> RunRecord:
         evidence=[],
         model=first.model,
         synthetic=first.synthetic,
+        error_rates=first.error_rates,
         settings={**first.settings, MERGED: ""},
         settings_digest=first.settings_digest,
         machine={},
     )
 
 
-def _merged(run: RunRecord, sources: Sequence[Source], store: MergedStore, problems: list[str]) -> RunRecord:
+def _merged(
+    run: RunRecord, sources: Sequence[Source], store: MergedStore, problems: list[str], first: LookFirst | None
+) -> RunRecord:
     """`run.json` of the merge, as one scan would have written it."""
     parts = [part for source in sources for part in source.parts]
     taken = without_overlaps(parts)
     runs = [part.run for part in taken]
-    counts = _counts(store, runs)
+    counts = _counts(store, runs, first)
     skipped = _sums(one.skipped for one in runs)
     settings: dict[str, Setting] = _joined([one.settings for one in runs])
     for name in ("shard", *LISTING):
@@ -176,6 +185,7 @@ def _merged(run: RunRecord, sources: Sequence[Source], store: MergedStore, probl
             "earlier_results": list(dict.fromkeys(path for one in runs for path in one.earlier_results))[:_LISTED],
             "alerts": list(dict.fromkeys(path for one in runs for path in one.alerts))[:_LISTED],
             "archives": {locator: sha256 for one in runs for locator, sha256 in one.archives.items()},
+            "evidence_compared": sum(one.evidence_compared for one in runs),
             "evidence_unchanged": _all([one.evidence_unchanged for one in runs]),
             "warnings": list(dict.fromkeys(warnings)),
         }
@@ -186,10 +196,12 @@ def _refusals(run: RunRecord, record: ImageRecord, text: str) -> list[str]:
     return refusals(text, given(record, run))
 
 
-def _counts(store: MergedStore, runs: Sequence[RunRecord]) -> Counts:
+def _counts(store: MergedStore, runs: Sequence[RunRecord], first: LookFirst | None) -> Counts:
     counts: Counter[str] = Counter()
     for record in store.met_records():
         counts.update(counted_as(record))
+        if first is not None:
+            first.add(record)
     for name in ("files", "archives", "not_pictures", "resumed"):
         counts[name] = sum(getattr(run.counts, name) for run in runs)
     return Counts(**counts)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from markupsafe import Markup
@@ -24,6 +24,7 @@ from clue_cli.report import asset, content_policy, environment
 from clue_cli.results.folder import ResultsFolder, output_errors
 from clue_cli.results.reader import RUN, holds_results, read_run
 from clue_cli.results.scan_store import LOCK, PAGE
+from clue_cli.scan.look_first import LookFirst
 from model.reporter import Reporter
 
 _DIGITS = 12
@@ -36,8 +37,12 @@ def merge_apart(
     reporter: Reporter,
     command_line: Sequence[str] = (),
     stop: threading.Event | None = None,
+    first: Callable[[str], LookFirst] | None = None,
 ) -> dict[str, RunRecord]:
     """Join results folders of equal settings, each group in a folder of its own; arguments as of `merge`.
+
+    Args:
+        first: gives, by the name of its folder, what collects the first records of a merge.
 
     Returns:
         The runs of the merges by the names of their folders; after `stop` only those that were begun.
@@ -63,7 +68,8 @@ def merge_apart(
             if stop.is_set():
                 break
             name = _name(out, digest, sources[0].latest)
-            done[name] = merge([source.folder for source in sources], out / name, reporter, command_line, stop)
+            look = None if first is None else first(name)
+            done[name] = merge([source.folder for source in sources], out / name, reporter, command_line, stop, look)
         _write_index(folder)
     finally:
         folder.release()

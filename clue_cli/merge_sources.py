@@ -14,6 +14,7 @@ from clue_cli.records import RunRecord
 from clue_cli.results.explanations import EXPLANATIONS
 from clue_cli.results.folder import output_errors
 from clue_cli.results.merging import MERGED, Met, runs_in
+from clue_cli.results.notes import NOTES
 from clue_cli.results.reader import LOG, RUN, read_run
 from clue_cli.results.scan_store import SUMMARY
 from clue_cli.terminal import counted, printable
@@ -127,7 +128,7 @@ def was_cut_short(run: RunRecord | None) -> bool:
 
 def _check_entries(folder: Path) -> None:
     """Raise NothingToScanError if what is read lies elsewhere: whoever made the folder could have it read anything."""
-    for name in (RUN, LOG, EXPLANATIONS, SUMMARY, "runs"):
+    for name in (RUN, LOG, EXPLANATIONS, NOTES, SUMMARY, "runs"):
         if (folder / name).is_symlink():
             raise NothingToScanError(
                 f"{folder / name} is a symbolic link; clue writes none into a results folder.",

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, computed_field, model_validator
 
-SCHEMA_VERSION = "2.2"
+SCHEMA_VERSION = "2.3"
 _LAST_PAGE = 2**31
 
 
@@ -241,7 +241,16 @@ class FileIdentity(Model):
     """Which bytes were judged."""
 
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the file's or member's bytes, hex.")
+    md5: str | None = Field(default=None, pattern="^[0-9a-f]{32}$", description="MD5, hex, if `--hash` asked for it.")
+    sha1: str | None = Field(
+        default=None, pattern="^[0-9a-f]{40}$", description="SHA-1, hex, if `--hash` asked for it."
+    )
     byte_size: int = Field(ge=0, description="Size of the file or member in bytes.")
+    modified: str | None = Field(
+        default=None,
+        description="When the content of the file on disk was last changed, as its file system said before the file "
+        "was read: ISO 8601 in UTC. Null for a member of an archive and for an object of a store.",
+    )
     sniffed_type: str = Field(description="Type by content, e.g. `jpeg`, `png`, `tiff`, `webp`.")
     claimed_type: str | None = Field(description="Type by file-name extension, null if the extension says nothing.")
 
@@ -307,6 +316,14 @@ class OutputPaths(Model):
     )
 
 
+class WrittenFile(Model):
+    """A file of the results as it was written."""
+
+    output: str = Field(description="Its name in `outputs`, e.g. `mask`.")
+    byte_size: int = Field(ge=0, description="Size in bytes.")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256, hex.")
+
+
 class Seconds(Model):
     """Wall-clock seconds this image spent in each step. Steps of different images overlap."""
 
@@ -353,8 +370,24 @@ class ImageRecord(Model):
     regions: list[Region] = Field(description="Marked regions, largest first, at most 100.")
     region_count: int = Field(ge=0, description="How many regions there are, the unlisted ones included.")
     outputs: OutputPaths
+    written: list[WrittenFile] = Field(
+        default=[],
+        description="Size and hash of each file in `outputs` but `verdict`: a file cannot hold its own hash, and that "
+        "one is in the manifest.",
+    )
     model: ModelInfo
     tiles: Tiles
+    perceptual_hash: str | None = Field(
+        default=None,
+        pattern="^[0-9a-f]{16}$",
+        description="64-bit perceptual hash of the image as displayed, hex: pictures that look alike differ in few "
+        "bits. Null for an image with too little in it to be told apart, or with more than a tenth missing.",
+    )
+    plain_words: list[str] = Field(
+        default=[],
+        description="What was found, in plain words, composed of the values of this record; empty if the answers are "
+        "all `no_evidence`.",
+    )
     exif: ExifBrief = ExifBrief()
     decoding: list[str] = Field(default=[], description="What was done to get from the file to 8-bit RGB pixels.")
     seconds: Seconds
@@ -553,6 +586,54 @@ class MethodInfo(Model):
     limits: list[str] = Field(description="What a reader must know of it, in sentences.")
 
 
+class MeasuredRate(Model):
+    """How many untouched pictures of one kind were called `forged` (or `generated`) and `inconclusive`, as counted."""
+
+    kind: str = Field(
+        pattern="^[a-z0-9_]{1,60}$",
+        description="The kind of picture, as a stable name, e.g. `camera`, `web`, `screen`.",
+    )
+    pictures: str = Field(description="What the pictures were, in words.")
+    n: int = Field(gt=0, description="Number of pictures.")
+    flagged: int = Field(ge=0, description="How many of them were called `forged`, for `synthetic` `generated`.")
+    flagged_interval: list[float] = Field(
+        min_length=2, max_length=2, description="95 % interval of that share, 0 to 1 (Clopper and Pearson)."
+    )
+    inconclusive: int = Field(ge=0, description="How many of them were called `inconclusive`.")
+    inconclusive_interval: list[float] = Field(
+        min_length=2, max_length=2, description="95 % interval of that share, 0 to 1."
+    )
+
+
+class PromisedRate(Model):
+    """What the file of `--calibration` promises of new authentic photos like its own."""
+
+    n: int = Field(gt=0, description="Number of authentic photos behind the promise.")
+    flagged: float = Field(
+        ge=0, le=1, description="At most this share is called `forged` (`generated`), on average over calibrations."
+    )
+    bound: float = Field(ge=0, le=1, description="Upper bound of the share for this calibration, with 95 % confidence.")
+
+
+class ErrorRates(Model):
+    """How often the verdicts of a run on untouched pictures are wrong, as far as that is known."""
+
+    model_digest: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256, hex, of the model or method.")
+    calibration_sha256: str | None = Field(
+        default=None, description="SHA-256, hex, of the file of `--calibration`; null: the thresholds are the model's."
+    )
+    pixel_threshold: float | None = Field(
+        default=None, description="The threshold of the mask for which this holds; null for `synthetic`."
+    )
+    score_threshold: float | None = Field(
+        default=None, description="The threshold for which this holds; null for `localization`, where kinds differ."
+    )
+    measured: list[MeasuredRate] = Field(
+        default=[], description="By kind, as the model card counts them; empty with other thresholds than the model's."
+    )
+    promised: PromisedRate | None = Field(default=None, description="By the file of `--calibration`.")
+
+
 class RunRecord(Model):
     """`run.json`: how the results in this folder came about."""
 
@@ -574,6 +655,11 @@ class RunRecord(Model):
     )
     synthetic: MethodInfo | None = Field(
         default=None, description="The method that answered `synthetic`; null: that question was not asked."
+    )
+    error_rates: dict[Question, ErrorRates] = Field(
+        default={},
+        description="How often verdicts on untouched pictures are wrong, by question. A question that is missing: not "
+        "asked, or the run is older than this field.",
     )
     settings: dict[str, str | int | float | bool | None] = Field(
         description="Every option that can change a result or what is scanned. Of a shard also `listed_files` and "
@@ -605,5 +691,11 @@ class RunRecord(Model):
         default=None,
         description="Whether every picture file and archive that was read had the same SHA-256 after it was scanned; "
         "null where that is not known, as for objects of a store, which are read once, in the version that was listed.",
+    )
+    evidence_compared: int = Field(
+        default=0,
+        ge=0,
+        description="How many picture files on disk were read again after they were scanned, archives not counted: "
+        "evidence.dfxml has size, time of the last change and hashes of each, before and after.",
     )
     warnings: list[str] = Field(default=[], description="What a reader should know about the run as a whole.")

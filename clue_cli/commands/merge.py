@@ -42,16 +42,21 @@ def merge(
     The exit code is 1 if a scan did not finish, a shard is missing, or
     anything else needs a look; what it is stands in run.json and on the page.
     """
+    from collections import defaultdict
+
     from clue_cli.merge import merge as run
     from clue_cli.merge_apart import merge_apart, worst
     from clue_cli.progress import ShownReporter
+    from clue_cli.scan.look_first import LookFirst
     from clue_cli.scan.run_log import note_limits, verdict_rows
 
+    looks: dict[str, LookFirst] = defaultdict(LookFirst)
     with graceful_stop() as stop, ShownReporter(quiet=quiet) as reporter:
         if apart:
-            done = {out / name: one for name, one in merge_apart(results, out, reporter, command_line(), stop).items()}
+            runs = merge_apart(results, out, reporter, command_line(), stop, looks.__getitem__)
+            done = {out / name: one for name, one in runs.items()}
         else:
-            done = {out: run(results, out, reporter, command_line(), stop)}
+            done = {out: run(results, out, reporter, command_line(), stop, looks[out.name])}
         code = worst(list(done.values()))
         if code is ExitCode.INTERRUPTED or not done:
             complain("Interrupted.", "What was merged is recorded; repeat the command to go on.")
@@ -59,7 +64,8 @@ def merge(
         for folder, one in done.items():
             for warning in one.warnings:
                 reporter.note(f"warning: {warning}", "warning")
-            page = ("page", str(folder / "index.html"), "")
-            reporter.summary(f"Merge {one.status}", [*verdict_rows(one), page])
+            page = str(folder / "index.html")
+            reporter.summary(f"Merge {one.status}", [*verdict_rows(one), ("page", page, "")])
+            looks[folder.name].report(one, page, reporter)
             note_limits(one, reporter)
     raise typer.Exit(code)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
 from clue_cli.commands.options import path, path_or_url, require_extra
 from clue_cli.errors import ExitCode, NothingToScanError, OutputError, UsageError
-from clue_cli.results.export import FORMATS, writer
+from clue_cli.results.export import FORMATS, Source, writer
 from clue_cli.terminal import counted, printable, say, to_stdout
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 ANSWERS = ("forged", "generated", "inconclusive", "no_evidence", "failure")
 """Values of `--only`."""
 
-_SELECTION = "Which records"
+_SELECTION, _PDF = "Which records", "Report as PDF"
 _NAMED = 10
 """Locators without a record that are named."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
@@ -84,13 +85,38 @@ def report(
         str | None,
         typer.Option(metavar="NAME", help="Name of the page, without .html.", show_default="index, or selection"),
     ] = None,
+    pdf: Annotated[
+        Path | None,
+        typer.Option(
+            "--pdf",
+            parser=path,
+            metavar="FILE",
+            help="Write a report for the file of a court instead of a page: a PDF with a page for each selected image "
+            "and a list of all. An earlier one is replaced; what is in RESULTS is only read.",
+            rich_help_panel=_PDF,
+        ),
+    ] = None,
+    title: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT", help="Name or number of the case, for the title page of the PDF.", rich_help_panel=_PDF
+        ),
+    ] = None,
+    language: Annotated[Literal["en", "de"], typer.Option(help="Language of the PDF.", rich_help_panel=_PDF)] = "en",
 ) -> None:
-    """Write the page of a results folder again, or an additional page of selected records.
+    """Write the page of a results folder again, an additional page of selected records, or a PDF.
 
     The page is written into RESULTS, because it shows the pictures there;
     records and pictures are only read.
     """
     selection = _with_query(selection_of(only, locators, where), "report", results, query)
+    if pdf is not None:
+        if name is not None:
+            raise UsageError("--name is the name of a page, and --pdf writes none.", "Leave one of them out.")
+        _write_pdf(results, selection, pdf, title or "", language)
+    for option, given in (("--title", title is not None), ("--language", language != "en")):
+        if given:
+            raise UsageError(f"{option} is for the PDF.", "Add --pdf FILE.")
     chosen = name or ("selection" if selection else "index")
     if not _NAME.fullmatch(chosen):
         raise UsageError(f"--name {chosen!r} cannot be the name of a page.", "Use letters, digits, - and _.")
@@ -98,6 +124,7 @@ def report(
         raise UsageError(f"--name {chosen!r} is the name of a further part of a page.", "Choose another --name.")
     if selection and chosen.casefold() == "index":
         raise UsageError("index.html shows all records.", "Choose another --name for a selection.")
+    from clue_cli.custody.additions import note_additions
     from clue_cli.report import write_report
     from clue_cli.results.folder import output_errors
     from clue_cli.results.places import folder_at
@@ -118,6 +145,8 @@ def report(
             chosen_records = filter(selection, reader.records())
             with output_errors(folder.root):
                 page = write_report(folder.root, reader.run, chosen_records, name=chosen, selection=str(selection))
+            pages = [page.name, *(part.name for part in sorted(folder.root.glob(f"{chosen}-*.html")))]
+            note_additions(folder.root, filter(re.compile(rf"{chosen}(-\d{{4,}})?\.html").fullmatch, pages), "report")
             folder.publish_pages(chosen)
             warn_of_damage(reader)
             warn_of_missing(selection)
@@ -135,6 +164,75 @@ def report(
         folder.release()
     say(printable(f"Page: {page if isinstance(results, Path) else f'{folder.shown}/{page.name}'}"))
     raise typer.Exit(ExitCode.OK)
+
+
+def _write_pdf(results: Path | Url, selection: Selection, target: Path, title: str, language: str) -> NoReturn:
+    """Write the PDF, and end the command."""
+    require_extra("report --pdf", "typst", extra="pdf")
+    if not isinstance(results, Path):
+        raise UsageError(
+            "A PDF is made from a results folder on this machine, since it shows the pictures there.",
+            "Download the folder first, or run clue report where it is.",
+        )
+    if target.suffix.lower() != ".pdf":
+        raise UsageError(f"--pdf {target} does not end in .pdf.", "Name the file as in --pdf case.pdf.")
+    from clue_cli.case_report import later_volumes, write_pdf
+    from clue_cli.progress import ShownReporter
+    from clue_cli.results.folder import ResultsFolder, output_errors
+    from clue_cli.results.reader import ResultsReader
+    from clue_cli.results.scan_store import LOCK
+    from clue_cli.texts import texts
+
+    ResultsReader(results).close()  # nothing, not even a lock, is left in a folder that holds something else
+    with (
+        ExitStack() as held,
+        ResultsReader(results) as reader,
+        ShownReporter(quiet=not sys.stderr.isatty()) as reporter,
+    ):
+        inside = target.resolve().is_relative_to(results.resolve())
+        if inside:
+            folder = ResultsFolder(results)
+            try:
+                folder.lock(LOCK, f"A scan is writing to {folder.shown}.")
+            except OutputError as error:
+                raise OutputError(error.message, "Wait for the scan, or choose another place with --pdf.") from error
+            held.callback(folder.release)
+        if reader.run is None:
+            message = f"{results / 'run.json'} is missing or damaged."
+            raise NothingToScanError(message, "clue export needs no run.json.")
+        try:
+            with output_errors(target):
+                volumes = write_pdf(reader, selection, target, texts(language), title=title, reporter=reporter)
+        except ValueError as error:
+            raise NothingToScanError(f"A record of {results} cannot be shown: {error}.") from error
+        except OutputError as error:
+            raise OutputError(error.message, "Make room, or choose another place with --pdf.") from error
+        reporter.finish()
+        if inside:
+            _note_inside(results, volumes)
+        warn_of_damage(reader)
+        warn_of_missing(selection)
+    for volume in volumes:
+        say(printable(f"PDF: {volume}"))
+    for stale in later_volumes(volumes):
+        say(printable(f"Warning: {stale} is a volume of an earlier report, and not of this one."))
+    raise typer.Exit(ExitCode.OK)
+
+
+def _note_inside(results: Path, volumes: list[Path]) -> None:
+    """Note PDFs that were written into the results folder, which is locked, so that `clue verify` knows them."""
+    from clue_cli.custody.additions import note_additions
+    from clue_cli.results.manifest_names import PAGE_NAME
+
+    root = results.resolve()
+    names = [one.name for one in volumes if one.resolve().parent == root and PAGE_NAME.fullmatch(one.name)]
+    if names:
+        note_additions(results, names, "report")
+    if len(names) < len(volumes):
+        say(
+            "Warning: clue verify will call the PDF added. It knows one by its name if that begins with a letter and "
+            "has no special characters, and it lies in no folder below RESULTS."
+        )
 
 
 def export(
@@ -159,6 +257,8 @@ def export(
     """Write the records of a results folder in another format. The folder is only read.
 
     Records of earlier versions of clue are converted to the current schema.
+    case is CASE/UCO in JSON-LD, for programs of digital forensics. coco holds
+    the marked regions, for annotation tools; it alone reads pictures, the masks.
     """
     if form not in FORMATS:
         raise UsageError(f"There is no format {form!r}.", f"The formats are: {', '.join(FORMATS)}.")
@@ -173,10 +273,12 @@ def export(
 
     with local_copy(results) as folder, ResultsReader(folder) as reader:
         records = filter(selection, reader.records())
+        url = None if isinstance(results, Path) else results
+        source = Source(folder, reader.run, str(selection), url)
         complete = True
         try:
             if out is None:
-                complete = to_stdout(lambda stream: writer(form)(stream, records))
+                complete = to_stdout(lambda stream: writer(form)(stream, records, source))
             elif partition:
                 from clue_cli.results.export.parquet import write_partitioned
 
@@ -184,13 +286,15 @@ def export(
                     write_partitioned(parts, records)
             else:
                 with output_errors(out), whole_file(out, sync=True) as stream:
-                    writer(form)(stream, records)
+                    writer(form)(stream, records, source)
         except ValueError as error:
             raise NothingToScanError(f"A record of {results} cannot be exported: {error}.") from error
         warn_of_damage(reader)
         if complete:
             warn_of_missing(selection)
-    raise typer.Exit(ExitCode.OK)
+    for kind, records_without in source.missing.items():
+        say(printable(f"Warning: {kind}, of {counted(records_without.count, 'record')}: {records_without}."))
+    raise typer.Exit(ExitCode.SOME_FAILED if source.missing else ExitCode.OK)
 
 
 def _check_parquet(form: str, out: Path | None, partition: bool) -> None:

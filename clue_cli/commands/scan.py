@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,6 +46,8 @@ from clue_cli.scan import FailOn, GifFrames, ScanOptions
 from clue_cli.terminal import complain, counted, printable, write_stdout
 
 if TYPE_CHECKING:
+    from minisign import SecretKey
+
     from clue_cli.evidence.selection import Selection
     from clue_cli.evidence.shard import Shard
     from clue_cli.records import RunRecord
@@ -278,6 +281,27 @@ def scan(
             rich_help_panel=_RESULTS,
         ),
     ] = _DEFAULT.panels,
+    hashes: Annotated[
+        str | None,
+        typer.Option(
+            "--hash",
+            metavar="NAME[,NAME]",
+            help="Hashes of the evidence to record beside SHA-256: md5, sha1.",
+            show_default="SHA-256 alone",
+            rich_help_panel=_RESULTS,
+        ),
+    ] = None,
+    sign: Annotated[
+        Path | None,
+        typer.Option(
+            parser=path,
+            metavar="KEY",
+            help="Sign the manifest at the end with this secret key, a file of minisign. Its passphrase is asked for "
+            "at the start, or taken from the environment variable CLUE_PASSPHRASE.",
+            show_default="not signed",
+            rich_help_panel=_RESULTS,
+        ),
+    ] = None,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -359,14 +383,15 @@ def scan(
         heatmaps=not no_heatmaps,
         previews=not no_previews,
         panels=panels,
+        hashes=() if hashes is None else _hashes(hashes),
         overwrite=overwrite,
         retry_failed=retry_failed,
         fail_on=frozenset(fail_on or ()),
         command_line=command_line(),
     )
     check_current_folder()
-    with graceful_stop() as stop:
-        run = _execute(paths or [], out, options, quiet=quiet, json_lines=json_lines, stop=stop)
+    with _key(sign) as key, graceful_stop() as stop:
+        run = _execute(paths or [], out, options, quiet=quiet, json_lines=json_lines, stop=stop, key=key)
     raise typer.Exit(_conclude(run))
 
 
@@ -380,6 +405,24 @@ def _method(also: str | None) -> str | None:
             f"--also {also!r} is no question.", "Write --also synthetic, or --also synthetic:METHOD for another method."
         )
     return method
+
+
+def _hashes(text: str) -> tuple[str, ...]:
+    """The hashes that `--hash` names; SHA-256 is always recorded."""
+    names = {name.strip().lower().replace("-", "") for name in text.split(",")} - {"sha256"}
+    if unknown := sorted(names - {"md5", "sha1"}):
+        raise UsageError(f"--hash does not know {printable(unknown[0])!r}.", "It knows md5 and sha1.")
+    return tuple(sorted(names))
+
+
+def _key(sign: Path | None) -> AbstractContextManager[SecretKey | None]:
+    """The key to sign with, which is wiped at the end."""
+    if sign is None:
+        return nullcontext()
+    from clue_cli.custody.signature import read_secret_key
+
+    key: AbstractContextManager[SecretKey] = read_secret_key(sign)
+    return key
 
 
 def _selection(include: list[str] | None, exclude: list[str] | None, since: str | None) -> Selection | None:
@@ -416,6 +459,7 @@ def _execute(
     quiet: bool,
     json_lines: bool,
     stop: threading.Event,
+    key: SecretKey | None,
 ) -> RunRecord:
     from clue_cli.machine import no_collection
 
@@ -425,7 +469,8 @@ def _execute(
         from clue_cli.scan.pipeline import scan as run_pipeline
 
     with ShownReporter(quiet=quiet, write_result=_StdoutLines() if json_lines else None) as reporter:
-        return run_pipeline(paths, out, options, reporter, stop)
+        signing = {} if key is None else {"key": key}
+        return run_pipeline(paths, out, options, reporter, stop, **signing)
 
 
 class _StdoutLines:

@@ -35,8 +35,9 @@ COMMANDS = (
             "records.jsonl": re.compile(rb'\A\{"kind":"(image|failure)","schema_version"'),
         },
         re.compile(
-            r"masks|heatmaps|verdicts|previews|panels|synthetic|runs|run\.json|records\.(jsonl|torn|parts)|explanations\.jsonl|"
-            r"summary\.csv|\.clue\.lock|\.tmp|.*\.html"
+            r"masks|heatmaps|verdicts|previews|panels|synthetic|runs|run\.json|(manifest|evidence)\.(hashdeep|dfxml)|"
+            r"manifest\.sha256(\.minisig|\.tsr)?|records\.(jsonl|torn|parts)|"
+            r"(additions|explanations|notes)\.jsonl|summary\.csv|\.clue\.lock|\.tmp|.*\.html"
         ),
     ),
     Command(

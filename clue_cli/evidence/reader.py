@@ -6,6 +6,8 @@ import errno
 import hashlib
 import io
 import os
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,7 +34,9 @@ _CHUNK = 1 << 20
 _SURPLUS = 1 << 30  # bytes; files of /proc and the like say that they are empty
 
 
-def read_item(item: Item, max_file_mib: float = 2048) -> tuple[bytes, FileIdentity] | Unreadable | NotAPicture:
+def read_item(
+    item: Item, max_file_mib: float = 2048, hashes: Sequence[str] = ()
+) -> tuple[bytes, FileIdentity] | Unreadable | NotAPicture:
     """The item's bytes, read exactly once, if they are a picture that clue decodes.
 
     A file that is no picture and does not claim to be one is not read beyond its head.
@@ -40,6 +44,7 @@ def read_item(item: Item, max_file_mib: float = 2048) -> tuple[bytes, FileIdenti
     Args:
         item: from `walk`.
         max_file_mib: how large a picture file may be, MiB.
+        hashes: `md5`, `sha1`: wanted beside SHA-256.
 
     Returns:
         The bytes with their identity; or `NotAPicture`; or `Unreadable` with EMPTY_FILE, NOT_AN_IMAGE,
@@ -47,23 +52,24 @@ def read_item(item: Item, max_file_mib: float = 2048) -> tuple[bytes, FileIdenti
     """
     try:
         with item.open() as stream:
-            return _read(item, stream, int(max_file_mib * (1 << 20)))
+            return _read(item, stream, int(max_file_mib * (1 << 20)), hashes)
     except (ReadFailure, OSError, MemoryError) as error:
         failure = _memory_failure() if isinstance(error, MemoryError) else failure_from(error)
         step = Step.ARCHIVE if item.is_member else Step.READ
         return Unreadable(item.locator, step, failure.code, failure.message, failure.advice)
 
 
-def _read(item: Item, stream: BinaryIO, limit: int) -> tuple[bytes, FileIdentity] | Unreadable | NotAPicture:
+def _read(
+    item: Item, stream: BinaryIO, limit: int, hashes: Sequence[str]
+) -> tuple[bytes, FileIdentity] | Unreadable | NotAPicture:
     before = _status(item, stream)
     head = _read_up_to(stream, HEAD_SIZE)
     claim, kind = claimed_type(item.locator), kind_of(sniff(head))
     if kind not in (Kind.PICTURE, Kind.FOREIGN_PICTURE) and not is_picture(claim):
         return NotAPicture(item.locator, extension_of(item.locator), holder_of(item.locator, head))
     if not head:
-        return Unreadable(
-            item.locator, Step.READ, FailureCode.EMPTY_FILE, "The file is empty.", file=identify(b"", item.locator)
-        )
+        identity = _identity(b"", item.locator, before, hashes)
+        return Unreadable(item.locator, Step.READ, FailureCode.EMPTY_FILE, "The file is empty.", file=identity)
     if item.size is not None and item.size > limit:
         return _too_large(item, limit)
     data = b"".join(_pieces(head, stream, limit))
@@ -77,7 +83,7 @@ def _read(item: Item, stream: BinaryIO, limit: int) -> tuple[bytes, FileIdentity
             "The file changed while it was read.",
             "Scan a copy that nothing writes to.",
         )
-    identity = identify(data, item.locator)
+    identity = _identity(data, item.locator, before, hashes)
     return _refusal(item, identity) or (data, identity)
 
 
@@ -102,6 +108,22 @@ def _status(item: Item, stream: BinaryIO) -> tuple[int, int] | None:
         return None
     status = os.fstat(stream.fileno())
     return status.st_size, status.st_mtime_ns
+
+
+def _identity(data: bytes, name: str, status: tuple[int, int] | None, hashes: Sequence[str]) -> FileIdentity:
+    others = {name: hashlib.new(name, data, usedforsecurity=False).hexdigest() for name in hashes}
+    modified = None if status is None else moment(status[1])
+    return identify(data, name).model_copy(update={**others, "modified": modified})
+
+
+def moment(nanoseconds: int) -> str | None:
+    """A time of a file system, in nanoseconds since 1970, as ISO 8601 in UTC; None if no calendar has it."""
+    seconds, rest = divmod(nanoseconds, 10**9)
+    try:
+        whole = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    except OverflowError:
+        return None
+    return f"{whole:%Y-%m-%dT%H:%M:%S}.{rest:09d}Z" if whole.year >= 1000 else None
 
 
 def _refusal(item: Item, identity: FileIdentity) -> Unreadable | None:
@@ -154,27 +176,49 @@ def identify(data: bytes | BinaryIO, name: str) -> FileIdentity:
     return FileIdentity(sha256=digest.hexdigest(), byte_size=size, sniffed_type=sniffed, claimed_type=claim)
 
 
-def sha256_stream(stream: BinaryIO) -> str:
-    """SHA-256 of what is left of a stream, hex, read in pieces."""
-    digest = hashlib.sha256()
-    while chunk := read_some(stream, _CHUNK):
-        digest.update(chunk)
-    return digest.hexdigest()
+def hash_stream(stream: BinaryIO, hashes: Sequence[str] = ()) -> tuple[int, dict[str, str]]:
+    """Size and hashes of what is left of a stream, read in pieces; `hashes` as of `hash_file`."""
+    return _hashed(iter(lambda: read_some(stream, _CHUNK), b""), hashes)
 
 
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file on disk, hex, read in pieces. Raises OSError if it cannot be read or is no regular file."""
-    digest = hashlib.sha256()
+    return hash_file(path)[2]["sha256"]
+
+
+def hash_file(path: Path, hashes: Sequence[str] = ()) -> tuple[int, str | None, dict[str, str]]:
+    """Size, time of the last change (as `moment`) and hashes of a file on disk as it is now, read in pieces.
+
+    Args:
+        hashes: `md5`, `sha1`: wanted beside SHA-256.
+
+    Raises:
+        OSError: it cannot be read or is no regular file.
+    """
     try:
         with open_file(path) as file:
-            left = os.fstat(file.fileno()).st_size + _SURPLUS
-            while chunk := read_some(file, _CHUNK):
-                digest.update(chunk)
-                if (left := left - len(chunk)) < 0:
-                    raise OSError(errno.EFBIG, "it is much longer than its size, and may have no end")
+            status = os.fstat(file.fileno())
+            size, digests = _hashed(_chunks(file, status.st_size + _SURPLUS), hashes)
     except ReadFailure as failure:
         raise OSError(errno.EINVAL, failure.message) from failure
-    return digest.hexdigest()
+    return size, moment(status.st_mtime_ns), digests
+
+
+def _hashed(chunks: Iterable[bytes], hashes: Sequence[str]) -> tuple[int, dict[str, str]]:
+    digests = {name: hashlib.new(name, usedforsecurity=False) for name in (*hashes, "sha256")}
+    size = 0
+    for chunk in chunks:
+        size += len(chunk)
+        for digest in digests.values():
+            digest.update(chunk)
+    return size, {name: digest.hexdigest() for name, digest in digests.items()}
+
+
+def _chunks(file: BinaryIO, left: int) -> Iterator[bytes]:
+    while chunk := read_some(file, _CHUNK):
+        yield chunk
+        if (left := left - len(chunk)) < 0:
+            raise OSError(errno.EFBIG, "it is much longer than its size, and may have no end")
 
 
 def type_finding(identity: FileIdentity) -> Finding | None:

@@ -106,10 +106,18 @@ def walk(
             yield from walk(paths, options, own, listed)
         return
     walker = _Walk(options or WalkOptions(), reader)
+    alone = len(paths) == 1 and not listed
+    for path, locator, name in with_locators(paths, listed):
+        yield from walker.root(path, locator, name, alone=alone)
+
+
+def with_locators(
+    paths: Sequence[Path | Url], listed: Sequence[Path | Url] = ()
+) -> Iterator[tuple[Path | Url, str, str]]:
+    """Each path once, with its locator and its name; arguments as of `walk`."""
     names = UniqueNames()
     seen: set[str] = set()
     urls = {str(path) for path in (*paths, *listed) if isinstance(path, Url)}
-    alone = len(paths) == 1 and not listed
     for number, path in enumerate((*paths, *listed)):
         real = str(path) if isinstance(path, Url) else os.path.realpath(path)  # unlike Path.resolve, it survives a loop
         if real in seen:
@@ -119,12 +127,11 @@ def walk(
             locator = locator_of(path)
             if any(f"{path.protocol}://{above}" in urls for above in _above(path.path)):
                 names.take(locator)  # the URL above it has the same objects, under their plain names
-            yield from walker.root(path, names.take(locator), path.name, alone=alone)
+            yield path, names.take(locator), path.name
             continue
         # The name as typed; `.`, `..` and `/` have none of their own.
         name = path.name if path.name not in ("", "..") else Path(real).name or "root"
-        shown = escape_name(name) if number < len(paths) else _whole_path(path)
-        yield from walker.root(path, names.take(shown), name, alone=alone)
+        yield path, names.take(escape_name(name) if number < len(paths) else whole_path(path)), name
 
 
 def _above(path: str) -> Iterator[str]:
@@ -133,7 +140,8 @@ def _above(path: str) -> Iterator[str]:
         yield path
 
 
-def _whole_path(path: Path) -> str:
+def whole_path(path: Path) -> str:
+    """The locator of a path of a list."""
     parts = Path(os.path.normpath(path)).parts
     return "/".join(escape_name(part) for part in parts if part.strip("/\\")) or "root"
 

@@ -6,11 +6,11 @@ in the metadata, the file and its container it says what kind of thing it is, wh
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from functools import cache
 from typing import NamedTuple
 
+from clue_cli.plain_words import place_of
 from clue_cli.records import BoundingBox, ImageRecord, Origin, Question, Region, RunRecord, Weight
 from clue_cli.terminal import printable
 from model.verdict import MEANING
@@ -134,7 +134,7 @@ def _region(found: Given, number: int, region: Region) -> list[str]:
         "height": box.height,
     }
     lines = [
-        f"Region {number} lies at the {place_words(box, found.width, found.height)} and covers "
+        f"Region {number} lies at the {place_of(box, found.width, found.height)} and covers "
         f"{region.area_ratio:.2%} of the picture.",
         f"Region {number} spans x {box.x} to {box.x + box.width}, y {box.y} to {box.y + box.height}, measures "
         f"{box.width} x {box.height} pixels and has an area of {region.area} pixels.",
@@ -153,14 +153,6 @@ def _region(found: Given, number: int, region: Region) -> list[str]:
 
 def _box(box: BoundingBox) -> Box:
     return Box(box.x, box.y, box.width, box.height)
-
-
-def place_words(box: Box, width: int, height: int) -> str:
-    """Where a box is, by its middle, in thirds of the picture: `top left`, `centre`, `bottom`."""
-    across, down = (box.x + box.width / 2) / width, (box.y + box.height / 2) / height
-    column = "left" if across < 1 / 3 else "right" if across > 2 / 3 else ""
-    row = "top" if down < 1 / 3 else "bottom" if down > 2 / 3 else ""
-    return " ".join(filter(None, (row, column))) or "centre"
 
 
 _WEIGHTS = {Weight.SUPPORTS_EDIT: "supports an edit", Weight.SPEAKS_AGAINST: "speaks against an edit"}
@@ -212,32 +204,24 @@ def _error_rates(found: Given, record: ImageRecord, run: RunRecord | None) -> li
 _UNKNOWN = "No error rates are known for this model and calibration."
 
 
-def rates_of(card: str) -> list[Rate]:
-    """The rows of the tables of a model card with the columns n, called forged and called inconclusive."""
-    share = r"([\d.]+) % \[([\d.]+) %, ([\d.]+) %\]"
-    row = re.compile(rf"\| ([^|]+) \| (\d+) \| {share} \| {share} \|")
-    found, untouched = [], False
-    for line in card.splitlines():
-        if line.startswith("| ") and "| n | called `forged` |" in line:
-            untouched = line.startswith("| untouched")
-        elif match := row.fullmatch(line):
-            pictures, n, *numbers = match.groups()
-            found.append(Rate(untouched, pictures, int(n), _share(*numbers[:3]), _share(*numbers[3:])))
-    return found
-
-
-def _share(*percents: str) -> tuple[float, float, float]:
-    share, low, high = (float(text) / 100 for text in percents)
-    return share, low, high
-
-
 @cache
 def _card() -> tuple[str, set[tuple[float, float]], list[Rate]]:
-    """Of the embedded model: its digest, the pairs of its thresholds, and the error rates in its card."""
+    """Of the embedded model: its digest, the pairs of its thresholds, and its error rates."""
     from model.checkpoint import EMBEDDED, inspect
+    from model.error_rates import error_rates, share
 
     model = inspect("mini")
     calibration = model.calibration
     thresholds = {(one.no_evidence_below, one.score_threshold) for one in calibration.kinds.values()}
     thresholds.add((calibration.no_evidence_below, calibration.score_threshold))
-    return model.digest, thresholds, rates_of((EMBEDDED.parent / "MODEL_CARD.md").read_text("utf-8"))
+    counted = error_rates(EMBEDDED, model.digest)
+    rates = (
+        [
+            Rate(untouched, one.pictures, one.n, share(one.forged, one.n), share(one.inconclusive, one.n))
+            for untouched, group in ((True, counted.untouched), (False, counted.forgeries))
+            for one in group
+        ]
+        if counted
+        else []
+    )
+    return model.digest, thresholds, rates

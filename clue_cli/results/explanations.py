@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -18,7 +18,11 @@ from clue_cli.records import ImageRecord, Model
 from clue_cli.results.log import IndexedLog
 
 EXPLANATIONS = "explanations.jsonl"
-_PASSING = frozenset({"schema_version", "run_id", "seconds", *ImageRecord.model_computed_fields})
+_PASSING: dict[str, Any] = {
+    **dict.fromkeys(("schema_version", "run_id", "seconds", "written", "plain_words", "perceptual_hash"), True),
+    **dict.fromkeys(ImageRecord.model_computed_fields, True),
+    "file": {"md5": True, "sha1": True, "modified": True},
+}
 """Fields of a record that say nothing about the picture, or follow from others."""
 
 
@@ -66,7 +70,7 @@ def record_digest(record: ImageRecord) -> str:
 
     Fields with their default values do not count, so that a later version with more fields knows the record again.
     """
-    return _digest(record.model_dump(mode="json", exclude=set(_PASSING), exclude_defaults=True))
+    return _digest(record.model_dump(mode="json", exclude=_PASSING, exclude_defaults=True))
 
 
 def _digest(value: object) -> str:

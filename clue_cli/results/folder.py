@@ -21,7 +21,7 @@ PARTS = ".tmp"
 """Where files are written until they are whole: one place to sweep, however large the tree of the results is."""
 
 # Written by desktops into any folder they show, and by mkfs into the root of a disk.
-_SYSTEM_FILES = frozenset({".DS_Store", "desktop.ini", "Thumbs.db", "lost+found", "System Volume Information"})
+SYSTEM_FILES = frozenset({".DS_Store", "desktop.ini", "Thumbs.db", "lost+found", "System Volume Information"})
 
 _ADVICE = {
     errno.ENOSPC: "The disk is full. Free some space, or choose a folder on another disk with --out.",
@@ -33,6 +33,7 @@ _ADVICE = {
     errno.ENOTDIR: "A part of the path is a file. Choose another folder with --out.",
     errno.EEXIST: "A part of the path is a file. Choose another folder with --out.",
 }
+WAIT = "Wait until it is done, or choose another --out."
 _NO_LINKS = frozenset({errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
 _RESUME = "What was finished is recorded; the same command continues from there."
 
@@ -101,14 +102,15 @@ class ResultsFolder:
         return self._foreign((path.name for path in self.root.iterdir()), ours)
 
     def _foreign(self, names: Iterable[str], ours: Collection[str]) -> str | None:
-        known = {*ours, PARTS, *_SYSTEM_FILES}
+        known = {*ours, PARTS, *SYSTEM_FILES}
         return min((name for name in names if name not in known), default=None)
 
-    def lock(self, name: str, busy: str) -> None:
+    def lock(self, name: str, busy: str, advice: str = WAIT) -> None:
         """Hold the lock file `name` until `release`, and remove what a killed process left half-written.
 
         Args:
             busy: says that another process holds it.
+            advice: what to do then.
 
         Raises:
             OutputError: another process does, or the folder cannot be written.
@@ -118,7 +120,7 @@ class ResultsFolder:
             try:
                 lock.acquire(timeout=0)
             except Timeout as error:
-                raise OutputError(busy, "Wait until it is done, or choose another --out.") from error
+                raise OutputError(busy, advice) from error
         try:
             self._sweep()
         except BaseException:
@@ -204,6 +206,21 @@ class ResultsFolder:
                 raise ValueError(f"a symbolic link leads out of the results folder: {str(relative)!r}")
             target.unlink(missing_ok=True)
 
+    def move(self, relative: str, to: str) -> bool:
+        """Give a file another name in the folder; returns whether it was there and could be moved.
+
+        Raises:
+            OutputError: it cannot be moved.
+            ValueError: a path leads out of the folder.
+        """
+        source, target = self.inside(relative), self.inside(to)
+        with output_errors(target):
+            if source.is_symlink() or not source.is_file():
+                return False
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source.replace(target)
+        return True
+
     def prune(self, folders: Collection[str]) -> None:
         """Remove the empty folders below these; only while nobody writes.
 
@@ -216,6 +233,22 @@ class ResultsFolder:
                 for path, _, _ in os.walk(self.root / folder, topdown=False):
                     if not Path(path).is_symlink() and not any(Path(path).iterdir()):
                         Path(path).rmdir()
+
+    @contextmanager
+    def read(self, relative: str) -> Iterator[BinaryIO]:
+        """Open a file of the results for reading.
+
+        Raises:
+            OutputError: it cannot be read, or is no regular file.
+            ValueError: the path leads out of the folder.
+        """
+        source = self.inside(relative)
+        with output_errors(source):
+            descriptor = os.open(source, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+            with os.fdopen(descriptor, "rb") as stream:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise OSError(errno.EINVAL, "It is not a regular file", str(source))
+                yield stream
 
     def holds(self, relative: str) -> bool:
         """Whether there is a file that is not empty."""

@@ -32,6 +32,7 @@ from clue_cli.results import names
 from clue_cli.results.explanations import EXPLANATIONS, ExplanationLog, explanations_in, record_digest
 from clue_cli.results.folder import output_errors
 from clue_cli.results.log import LONGEST_LINE
+from clue_cli.results.notes import NOTES, NoteLog, notes_in
 from clue_cli.results.reader import LOG, RUN, TORN, ResultsReader, holds_results, read_run
 from clue_cli.results.record_log import RecordLog, Stamp, is_complete
 from clue_cli.results.scan_store import PICTURE_FOLDERS, SUMMARY, ResultStore, json_of
@@ -137,17 +138,19 @@ class MergedStore(ResultStore):
             stamp: of this merge.
 
         Returns:
-            What is wrong with the log.
+            What is wrong with the log, and what became of a signed manifest.
 
         Raises:
             OutputError: writing failed.
         """
         self._stamp = stamp
         self.add_runs(self.out)  # a scan may have written here meanwhile
+        with output_errors(self.out / RUN):
+            outdated = self._set_aside_manifests(read_run(self.out / RUN))
         self.write_run(run)
         with output_errors(self.out / LOG):
             self._log = RecordLog(self.out / LOG, self.out / TORN)
-        return self._log.warnings
+        return [*self._log.warnings, *outdated]
 
     def keep_earlier(self, met: Met) -> None:
         """Take over what an earlier merge left here."""
@@ -156,7 +159,7 @@ class MergedStore(ResultStore):
                 self._open_log.keep(locator)
 
     def add(self, source: ResultsReader, met: Met, refusals: Refusals) -> Iterator[tuple[list[Record], bool]]:
-        """Add the records of a folder with their pictures and explanations.
+        """Add the records of a folder with their pictures, explanations, and notes of people.
 
         Args:
             source: the folder.
@@ -174,16 +177,30 @@ class MergedStore(ResultStore):
                 theirs = explanations_in(source.path)
                 if theirs is not None:
                     stack.enter_context(theirs)
+            with output_errors(source.path / NOTES):
+                noted = notes_in(source.path)
+                if noted is not None:
+                    stack.enter_context(noted)
             taken: dict[str, Explained] = {}
+            moved: dict[tuple[str, str], str] = {}
+            """By locator and SHA-256 where noted pictures are that have another locator here."""
             for _, group in groupby(source.records(), key=lambda record: record.locator):
                 records = list(group)
                 was_met = all(map(met, records)) and not self._are_of_other_model(records)
                 locator = self._place(source.path, records, was_met)
                 if theirs is not None:
                     taken |= self._explained(theirs, records, locator, refusals)
+                if noted is not None and locator != records[0].locator:
+                    moved |= {
+                        (one.locator, one.file.sha256): locator
+                        for one in records
+                        if one.file and noted.has(one.locator)
+                    }
                 yield records, was_met
             if theirs is not None:
                 self._add_explanations(theirs, taken)
+            if noted is not None:
+                self._add_notes(noted, moved)
 
     def _are_of_other_model(self, group: list[Record]) -> bool:
         for record in group:
@@ -223,6 +240,13 @@ class MergedStore(ResultStore):
                 known = ours.last(explanation.record, explanation.key)
                 if known is None or (explanation.status == "accepted" != known.status):
                     ours.append(explanation)
+
+    def _add_notes(self, theirs: NoteLog, moved: Mapping[tuple[str, str], str]) -> None:
+        """Take over all notes, those that no record fits too: they are people's work."""
+        with output_errors(self.out / NOTES), NoteLog(self.out / NOTES) as ours:
+            for note in theirs.entries():
+                locator = moved.get((note.locator, note.sha256), note.locator)
+                ours.append(note.model_copy(update={"locator": locator}))
 
     def add_runs(self, source: Path) -> None:
         """Keep the runs of a folder in `runs/`: records refer to them.
@@ -279,7 +303,7 @@ class MergedStore(ResultStore):
         for ours, theirs in zip(current, group, strict=True):
             if isinstance(ours, ImageRecord) and isinstance(theirs, ImageRecord):
                 for name, path in ours.outputs:
-                    if path is not None and _picture(self.out, path) is None:
+                    if path is not None and picture_in(self.out, path) is None:
                         found = self._checked(source, theirs, name)
                         if isinstance(found, Path) or name == "verdict":
                             return True
@@ -307,7 +331,7 @@ class MergedStore(ResultStore):
         path = getattr(record.outputs, name)
         if not path.partition("/")[2].startswith(_own_names(record.locator, record.page, record.page_count)):
             return self.found.foreign
-        file = _picture(source, path)
+        file = picture_in(source, path)
         if file is None:
             return self.found.missing
         with output_errors(file):
@@ -410,7 +434,7 @@ def _rank(group: Sequence[Record]) -> tuple[int, bool, bool, str]:
     )
 
 
-def _picture(source: Path, relative: str) -> Path | None:
+def picture_in(source: Path, relative: str) -> Path | None:
     """The file that a record of a folder names, None if it is not there or is not one of a scan's pictures."""
     path = PurePosixPath(relative)
     if path.is_absolute() or ".." in path.parts or not PICTURE_FOLDERS.intersection(path.parts[:1]):

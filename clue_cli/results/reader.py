@@ -84,6 +84,10 @@ class ResultsReader:
         if self._log is not None:
             yield from (record for record, _ in self._log.records())
 
+    def of(self, locator: str) -> Iterator[ImageRecord | FailureRecord]:
+        """The current records of one locator, by page; a failure of the whole file comes first. Errors as above."""
+        return iter(()) if self._log is None else self._log.each_current(locator)
+
     def close(self) -> None:
         """Close the log; harmless when repeated."""
         if self._log is not None:

@@ -3,8 +3,10 @@
     DIR/masks/…  heatmaps/…  verdicts/…  previews/…  panels/…  synthetic/…   the tree of the evidence (see `names`)
     DIR/records.jsonl     one line per image or failure, append-only; of a locator the latest run's lines count
     DIR/summary.csv       one row per current record
-    DIR/run.json          the latest run; earlier ones in DIR/runs/
+    DIR/run.json          the latest run; earlier ones in DIR/runs/, with their manifests if those were signed
+    DIR/manifest.*        what the run left here, and evidence.*, what it read (see `clue_cli.custody`)
     DIR/explanations.jsonl   what `clue explain` wrote; a scan leaves it, and removes it with --overwrite
+    DIR/notes.jsonl       what people noted, from `clue notes`; a scan leaves it, with --overwrite too
     DIR/records.torn      what a crash left of a line, if one ever did
     DIR/.clue.lock        held while a scan writes here
 
@@ -13,24 +15,26 @@ A line in the log means that every file of its record is there. All else can be 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from pydantic import BaseModel
 
 from clue_cli.errors import OutputError
-from clue_cli.records import FailureRecord, ImageRecord, OutputPaths, RunRecord
+from clue_cli.records import FailureRecord, ImageRecord, OutputPaths, RunRecord, WrittenFile
 from clue_cli.remote import Url
 from clue_cli.results import names
 from clue_cli.results.explanations import EXPLANATIONS
 from clue_cli.results.folder import output_errors
+from clue_cli.results.manifest_names import MANIFESTS, RUNS, SIGNATURE, TIME_STAMP, TIME_STAMP_REQUEST
 from clue_cli.results.pictures import PANELS
 from clue_cli.results.places import check_apart, folder_at
 from clue_cli.results.reader import LOG, RUN, TORN, holds_results, read_run
@@ -128,6 +132,7 @@ class ResultStore:
         if overwrite:
             self._remove_recorded()
             former = None
+        outdated = self._set_aside_manifests(former)
         if former is not None and former.run_id and former.run_id != stamp.run_id:
             kept = names.mirrored(former.run_id, suffix=".json")
             self._folder.write(f"runs/{kept}", json_of(former), durable=True)
@@ -137,7 +142,7 @@ class ResultStore:
             self._log = RecordLog(self.out / LOG, self.out / TORN)
         self._folder.follow(self._log.end)
         self._folder.publish()
-        return [*self._log.warnings, *_other_model(former, run), *_other_shard(former, run)]
+        return [*self._log.warnings, *outdated, *_other_model(former, run), *_other_shard(former, run)]
 
     def resume(self, *, retry_failed: bool = False) -> ResumeIndex:
         """What earlier runs finished."""
@@ -182,7 +187,7 @@ class ResultStore:
             self._folder.write(getattr(outputs, field), content)
         stamp = self._open_stamp
         seconds = record.seconds.model_copy(update={"write": record.seconds.write + time.perf_counter() - started})
-        update = {"outputs": outputs, "run_id": stamp.run_id, "seconds": seconds}
+        update = {"outputs": outputs, "written": as_written(pictures), "run_id": stamp.run_id, "seconds": seconds}
         written = record.model_copy(update={**update, "settings_digest": image_digest(record, stamp)})
         self._folder.write(outputs.verdict, json_of(written))
         self._append(written)
@@ -214,6 +219,14 @@ class ResultStore:
     def records(self) -> Iterator[ImageRecord | FailureRecord]:
         """All current records, by locator and page, one at a time: what summary and page are made of."""
         return (record for record, _ in self._open_log.records())
+
+    def create(self, relative: str, *, durable: bool = False) -> AbstractContextManager[BinaryIO]:
+        """`ResultsFolder.create`."""
+        return self._folder.create(relative, durable=durable)
+
+    def read(self, relative: str) -> AbstractContextManager[BinaryIO]:
+        """`ResultsFolder.read`."""
+        return self._folder.read(relative)
 
     def not_met(self) -> int:
         """How many current records belong to evidence that this run has not met."""
@@ -360,6 +373,30 @@ class ResultStore:
                     "Somebody changed the log. Choose another folder with --out.",
                 ) from error
 
+    def _set_aside_manifests(self, former: RunRecord | None) -> list[str]:
+        """Keep a manifest that was signed or stamped as one of the former run, and remove any other one.
+
+        Returns:
+            What became of it, in words.
+        """
+        signed = [name for name in (SIGNATURE, TIME_STAMP, TIME_STAMP_REQUEST) if self._folder.holds(name)]
+        kept = ""
+        if former is not None and former.run_id:
+            kept = f"{RUNS}/{names.mirrored(former.run_id, suffix='.json')}".removesuffix(".json")
+        began = bool(kept) and (self.out / kept).is_dir()  # a run was killed while it did this
+        for name in MANIFESTS:
+            if not kept or not (signed or began) or not self._folder.move(name, f"{kept}/{name}"):
+                self._folder.remove(name)
+        if not signed:
+            return []
+        words = " and ".join(signed)
+        if kept and (self.out / kept).is_dir():
+            return [
+                f"The manifest of the earlier run is in {kept} now, with {words}, which vouch for the results as they "
+                "were. The new manifest has to be signed anew."
+            ]
+        return [f"{words} of the earlier run: removed with its manifest, which is written anew."]
+
     def _remove_recorded(self) -> None:
         with output_errors(self.out / LOG):
             log = RecordLog(self.out / LOG, self.out / TORN)
@@ -370,9 +407,18 @@ class ResultStore:
                 log.close()
         runs = self.out / "runs"
         former = [f"runs/{path.name}" for path in runs.glob("*.json")] if runs.is_dir() else []
+        former += [f"{RUNS}/{path.name}/{name}" for path in runs.glob("*/") for name in MANIFESTS]
         for relative in (*former, PAGE, SUMMARY, TORN, EXPLANATIONS, LOG):
             self._folder.remove(relative)
         self._folder.prune((*PICTURE_FOLDERS, "runs"))
+
+
+def as_written(pictures: Mapping[str, bytes]) -> list[WrittenFile]:
+    """Size and hash of each file of a record."""
+    return [
+        WrittenFile(output=name, byte_size=len(content), sha256=hashlib.sha256(content).hexdigest())
+        for name, content in pictures.items()
+    ]
 
 
 def json_of(record: BaseModel) -> bytes:

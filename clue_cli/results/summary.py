@@ -72,7 +72,14 @@ _COLUMNS: dict[str, tuple[str, Callable[[ImageRecord], Cell], Callable[[FailureR
         lambda r: None,
     ),
     "sha256": ("SHA-256 of the bytes.", lambda r: r.file.sha256, lambda r: r.file.sha256 if r.file else None),
+    "md5": ("MD5, if it was asked for.", lambda r: r.file.md5, lambda r: r.file.md5 if r.file else None),
+    "sha1": ("SHA-1, if it was asked for.", lambda r: r.file.sha1, lambda r: r.file.sha1 if r.file else None),
     "byte_size": ("Size in bytes.", lambda r: r.file.byte_size, lambda r: r.file.byte_size if r.file else None),
+    "modified": (
+        "When the content of a file on disk was last changed, in UTC.",
+        lambda r: r.file.modified,
+        lambda r: r.file.modified if r.file else None,
+    ),
     "sniffed_type": (
         "Type by content.",
         lambda r: r.file.sniffed_type,
@@ -91,6 +98,16 @@ _COLUMNS: dict[str, tuple[str, Callable[[ImageRecord], Cell], Callable[[FailureR
     "findings": (
         "Statements of the findings, separated by ` | `.",
         lambda r: " | ".join(finding.statement for finding in r.findings),
+        lambda r: None,
+    ),
+    "plain_words": (
+        "What was found, in plain words.",
+        lambda r: " ".join(r.plain_words),
+        lambda r: None,
+    ),
+    "perceptual_hash": (
+        "Of the image as displayed, hex: pictures that look alike differ in few bits.",
+        lambda r: r.perceptual_hash,
         lambda r: None,
     ),
     "mask": ("Path of the mask in the results folder.", lambda r: r.outputs.mask, lambda r: None),

@@ -82,6 +82,7 @@ class ScanOptions(NetworkOptions):
         heatmaps: whether heatmaps are kept.
         previews: whether pictures for the page are written.
         panels: whether the maps of classical methods are written.
+        hashes: `md5`, `sha1`: of the evidence, beside SHA-256. No result depends on them.
         overwrite: start over: remove what an earlier run recorded in the results folder.
         retry_failed: try again what failed before.
         fail_on: what gets an exit code of its own.
@@ -113,6 +114,7 @@ class ScanOptions(NetworkOptions):
     heatmaps: bool = True
     previews: bool = True
     panels: bool = False
+    hashes: tuple[str, ...] = ()
     overwrite: bool = False
     retry_failed: bool = False
     fail_on: frozenset[FailOn] = frozenset()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from clue_cli.evidence.item import VIDEO_FRAME, Photo, Unreadable
+from clue_cli.plain_words import composed
 from clue_cli.records import (
     Answer,
     BoundingBox,
+    ErrorRates,
     FailureRecord,
     Finding,
     ImageRecord,
@@ -25,6 +27,8 @@ from clue_cli.records import (
     Verdict,
     Weight,
 )
+from clue_cli.results.groups import NOT_A_PHOTOGRAPH
+from clue_cli.results.perceptual_hash import perceptual_hash
 from clue_cli.scan.calibration_file import OwnCalibration
 from clue_cli.terminal import printable
 from model.calibration import Calibration
@@ -37,6 +41,9 @@ if TYPE_CHECKING:
     from clue_cli.evidence.hash_lists import HashList
     from clue_cli.scan.synthetic import SecondAnswer
 
+
+_MOSTLY_THERE = 0.9
+"""Share of the rows that must be there for a perceptual hash."""
 
 _NO_NAMES = OutputPaths(mask="", heatmap=None, verdict="")
 
@@ -54,6 +61,7 @@ def image_record(
     query: Query | None = None,
     seconds_write: float,
     synthetic: SecondAnswer | None = None,
+    error_rates: Mapping[Question, ErrorRates] | None = None,
 ) -> ImageRecord:
     """The record of one judged image, before the store adds what only it knows: names of files, run, digest.
 
@@ -63,13 +71,14 @@ def image_record(
         missing: which panels could not be made, in words.
         query: what was asked, if anything.
         synthetic: the answer to the second question; None: it was not asked.
+        error_rates: of the run, for the plain words.
     """
     height, width = photo.displayed(photo.pixels).shape[:2]
     left, top = (0, 0) if photo.rows is None else photo.box_of_rows(*photo.rows)[:2]
     examined = judgment.mask.size
     megapixels = examined / 1e6
     calibration = calibration.of(prediction.features)
-    return ImageRecord(
+    record = ImageRecord(
         locator=photo.locator,
         page=photo.page,
         page_count=photo.page_count,
@@ -119,6 +128,7 @@ def image_record(
         region_count=judgment.region_count,
         outputs=_NO_NAMES,
         model=model.model_copy(update={"seed": prediction.seed}),
+        perceptual_hash=_hash(photo),
         tiles=Tiles(size=tile.size, overlap=tile.overlap, count=prediction.tile_count),
         exif=photo.exif,
         decoding=list(photo.decoding),
@@ -126,6 +136,14 @@ def image_record(
             read=photo.seconds_read, decode=photo.seconds_decode, predict=prediction.seconds, write=seconds_write
         ),
     )
+    return record.model_copy(update={"plain_words": composed(record, error_rates or {})})
+
+
+def _hash(photo: Photo) -> str | None:
+    """The perceptual hash; None for a picture of which much is missing: what stands there would make it look alike."""
+    if len(photo.examined) < _MOSTLY_THERE * len(photo.pixels):
+        return None
+    return perceptual_hash(photo.pixels, photo.orientation)
 
 
 def _box(x: int, y: int, width: int, height: int) -> BoundingBox:
@@ -211,7 +229,7 @@ def pixel_findings(judgment: Judgment, left: int = 0, top: int = 0, of: str = "t
             )
     if judgment.screen:
         statement = "The picture is taken for a screen, a drawing or a page, not for a photograph."
-        found.append(Finding(kind="screen_or_drawing", source=Origin.PIXELS, statement=statement))
+        found.append(Finding(kind=NOT_A_PHOTOGRAPH, source=Origin.PIXELS, statement=statement))
     return found
 
 

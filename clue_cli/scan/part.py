@@ -18,7 +18,17 @@ from clue_cli.evidence.item import Photo, Unreadable
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.streams import DecodeLimits
 from clue_cli.networks import Unpredicted
-from clue_cli.records import FailureCode, FailureRecord, FileIdentity, Finding, ImageRecord, ModelInfo, Step
+from clue_cli.records import (
+    ErrorRates,
+    FailureCode,
+    FailureRecord,
+    FileIdentity,
+    Finding,
+    ImageRecord,
+    ModelInfo,
+    Question,
+    Step,
+)
 from clue_cli.results.pictures import (
     PANEL_BYTES_PER_PIXEL,
     PANEL_MEGAPIXELS,
@@ -111,6 +121,7 @@ class ScanPart:
         method: that answers the second question; None: it is not asked.
         own_second: the calibration file that was given for the method, if any.
         query: what is asked, if anything.
+        error_rates: of this run, for the plain words.
         heatmaps, previews, panels: which pictures are made beside the mask.
     """
 
@@ -123,6 +134,7 @@ class ScanPart:
     method: Method | None = None
     own_second: OwnCalibration | None = None
     query: Query | None = None
+    error_rates: dict[Question, ErrorRates] = field(default_factory=dict)
     heatmaps: bool = True
     previews: bool = True
     panels: bool = False
@@ -182,6 +194,7 @@ class ScanPart:
             missing=missing,
             query=self.query,
             synthetic=second,
+            error_rates=self.error_rates,
             seconds_write=time.perf_counter() - started,
         )
         return Output(record, pictures | panels)

@@ -15,16 +15,19 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clue_cli.cluster import ItemLost, Workers, connect
+from clue_cli.custody.listing import Observation
+from clue_cli.custody.manifest import write_manifest
+from clue_cli.custody.observed import Observed
 from clue_cli.engine import Answer, Flow, Pending
 from clue_cli.errors import Aborted, ClueError, ExitCode, OutputError, UsageError
 from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Skipped, Unreadable
-from clue_cli.evidence.reader import read_item, sha256_file, sha256_stream
+from clue_cli.evidence.reader import hash_file, hash_stream, read_item
 from clue_cli.evidence.sandbox.archives import ArchiveReader
 from clue_cli.evidence.selection import Selection
 from clue_cli.evidence.shard import Listing
@@ -68,6 +71,9 @@ from model.query import Query, asked
 from model.reporter import Reporter
 from model.synthetic import Method
 
+if TYPE_CHECKING:
+    from minisign import SecretKey
+
 WEAK_HASHES = (
     "The list of --known has MD5 or SHA-1 hashes. A file can be made that has the hash of a harmless one, and it is "
     "left out; a list of SHA-256 is safe from that."
@@ -76,6 +82,12 @@ WEAK_HASHES = (
 ONE_VERSION = (
     "Objects of a store were read once, in the version that its listing named, and were not compared again after the "
     "scan as files on disk are."
+)
+
+
+NOT_SIGNED = (
+    "The manifest was not signed, because the run did not come to its end. The same command goes on and signs it; clue "
+    "sign signs what there is."
 )
 
 
@@ -111,6 +123,7 @@ def scan(
     options: ScanOptions,
     progress: Reporter,
     stop: threading.Event | None = None,
+    key: SecretKey | None = None,
 ) -> RunRecord:
     """Scan evidence and write the results folder.
 
@@ -120,6 +133,7 @@ def scan(
         options: what the person chose.
         progress: receives the events.
         stop: set to end the scan early; what is finished stays recorded, and the same call resumes.
+        key: signs the manifest of a run that comes to its end.
 
     Returns:
         The run as `run.json` says it; `status` is `interrupted` if `stop` cut it short.
@@ -150,7 +164,11 @@ def scan(
     if options.query is not None:
         asking = asked(checkpoint, options.query, progress)
     urls = [path for path in (*paths, *options.listed) if isinstance(path, Url)]
-    with asking as (checkpoint, query), ResultStore(out, [*paths, *options.listed]) as store:
+    with (
+        asking as (checkpoint, query),
+        Observed() as observed,
+        ResultStore(out, [*paths, *options.listed]) as store,
+    ):
         number_format = str(dtype).removeprefix("torch.")
         runtime = None if options.runtime is Runtime.TORCH else options.runtime.version
         log = RunLog(
@@ -179,39 +197,56 @@ def scan(
         ]:
             log.warn(warning)
         log.begin()
-        with _failing_visibly(store, log):
+        with _failing_visibly(store, log, observed, signs=key is not None):
             part = _part(options, checkpoint, calibration, own, method, own_second, query, log)
             if options.engine is Engine.LOCAL:
                 with networks_for(checkpoint, devices, dtype, options, log.warn, method) as networks:
-                    _Scan(paths, out, options, part, store, log, stop, networks).run()
+                    _Scan(paths, out, options, part, store, log, stop, networks, observed).run()
             else:
                 alone = network_alone(options, DType(number_format))
                 workers = connect(alone, log.warn).workers(part, checkpoint, alone, method)
-                _Scan(paths, out, options, part, store, log, stop, [], workers).run()
+                _Scan(paths, out, options, part, store, log, stop, [], observed, workers).run()
             for warning in store.other_libraries(log.taken_over, library_versions()):
                 log.warn(warning)
-            log.close("interrupted" if stop.is_set() else "finished")
-            with output_errors(store.out), report(store.out) as pages:
+            if (interrupted := stop.is_set()) and key is not None:
+                log.warn(NOT_SIGNED)
+            log.close("interrupted" if interrupted else "finished", compared=observed.compared)
+            with output_errors(store.out), report(store.out, log.run) as pages:
                 log.run = store.finish(log.run, pages.add)
                 pages.write(log.run)
-    log.summarize(store.page)
+                write_manifest(store, observed, log.run)
+                if key is not None and log.run.status == "finished":
+                    from clue_cli.custody.attestation import sign_manifest
+
+                    sign_manifest(store, key)
+                copies = pages.copies()
+    log.summarize(store.page, copies)
     return log.run
 
 
 @contextmanager
-def _failing_visibly(store: ResultStore, log: RunLog) -> Iterator[None]:
-    """Let `run.json` say how a run ended that did not come to its end."""
+def _failing_visibly(store: ResultStore, log: RunLog, observed: Observed, *, signs: bool) -> Iterator[None]:
+    """Let `run.json` say how a run ended that did not come to its end, and the manifest what there is."""
     try:
         yield
     except BaseException as error:
+        if signs:
+            log.warn(NOT_SIGNED)
         if isinstance(error, KeyboardInterrupt):
-            log.close("interrupted")
+            log.close("interrupted", compared=observed.compared)
         else:
-            log.close("failed", error.exit_code if isinstance(error, ClueError) else ExitCode.INTERNAL_ERROR)
+            code = error.exit_code if isinstance(error, ClueError) else ExitCode.INTERNAL_ERROR
+            log.close("failed", code, compared=observed.compared)
         try:
-            store.write_run(log.run)
+            log.run = store.write_run(log.run)
         except OutputError:
             log.warn("run.json could not be written; it says less than this message.")
+        else:
+            try:
+                with output_errors(store.out):
+                    write_manifest(store, observed, log.run)
+            except OutputError:
+                log.warn("No manifest could be written. The same command writes one when it comes to its end.")
         raise
 
 
@@ -263,6 +298,7 @@ def _part(
         method=method,
         own_second=own_second,
         query=query,
+        error_rates=log.run.error_rates,
         heatmaps=options.heatmaps,
         previews=options.previews,
         panels=options.panels,
@@ -286,10 +322,12 @@ class _Scan:
         log: RunLog,
         stop: threading.Event,
         networks: list[Network],
+        observed: Observed,
         workers: Workers[Encoded, Output] | None = None,
     ) -> None:
         self.paths, self.out, self.options, self.stop = paths, out, options, stop
         self.part, self.store, self.log, self.workers = part, store, log, workers
+        self.observed = observed
         self.archives: list[tuple[ArchiveOpened, str]] = []
         decoders = options.workers if workers is None else workers.at_once
         self.flow = Flow(networks, self.read, self.decode, self.write, log.warn, stop=stop, decoders=decoders)
@@ -344,26 +382,34 @@ class _Scan:
         try:
             if archive.open is not None:
                 with archive.open() as stream:
-                    before = sha256_stream(stream)
+                    size, hashes = hash_stream(stream, self.options.hashes)
+                before = Observation(size, hashes)
             elif archive.path is None:
                 return
             else:
-                before = sha256_file(archive.path)
+                before = self._observe(archive.path)
         except (OSError, ReadFailure) as error:
             reason = error.message if isinstance(error, ReadFailure) else error.strerror or str(error)
             self.log.not_hashed(archive.locator, reason.rstrip("."))
             return
+        self.observed.add("before", archive.locator, before)
         if archive.path is not None:
-            self.archives.append((archive, before))
-        self.log.archive_hashed(archive.locator, before)
+            self.archives.append((archive, before.hashes["sha256"]))
+        self.log.archive_hashed(archive.locator, before.hashes["sha256"])
+
+    def _observe(self, path: Path) -> Observation:
+        size, modified, hashes = hash_file(path, self.options.hashes)
+        return Observation(size, hashes, modified)
 
     def _read_one(self, item: Item, resume: ResumeIndex) -> Iterator[Read]:
         started = time.perf_counter()
-        content = read_item(item, self.options.max_file_mib)
+        content = read_item(item, self.options.max_file_mib, self.options.hashes)
         if isinstance(content, NotAPicture):
             self.log.not_a_picture(content.extension, content.holder)
         elif isinstance(content, Unreadable):
             sha256 = content.file.sha256 if content.file else None
+            if content.file is not None:
+                self.observed.saw(item.locator, content.file)
             if sha256 and self.options.alert and self.options.alert.holds(sha256, None):
                 self.log.alert(item.locator)
             elif sha256 and self.options.known and self.options.known.holds(sha256, None):
@@ -378,6 +424,7 @@ class _Scan:
                 self.log.alert(item.locator)
                 item = replace(item, findings=(*item.findings, alert_finding(alert)))
             elif self.options.known is not None and self.options.known.holds(identity.sha256, data):
+                self.observed.saw(item.locator, identity)
                 self.log.skipped("known", item.locator)
                 self.log.file_done()
                 return
@@ -385,10 +432,15 @@ class _Scan:
             if known is None and resume.holds_other_bytes(item.locator, identity.sha256):
                 self.log.replaced(item.locator)
             if known is not None and (alert is None or says_alert(known, flagged)):
+                if item.path is not None and known[0].file is not None:
+                    self.observed.saw_again(item.locator, known[0].file, identity)
+                else:
+                    self.observed.saw(item.locator, identity)
                 for record in known:
                     self.log.record(record, resumed=True)
                 self.log.file_done()
             else:
+                self.observed.saw(item.locator, identity)
                 seconds = time.perf_counter() - started
                 yield Read(Encoded(item.locator, data, identity, item.findings, seconds), item.path)
 
@@ -438,7 +490,9 @@ class _Scan:
     ) -> None:
         """Evidence is read-only: hashed before, when it was read, and after."""
         try:
-            after = sha256_file(path)
+            observation = self._observe(path)
+            self.observed.add("after", locator, observation, archive=identity is None)
+            after = observation.hashes["sha256"]
         except OSError as error:
             after = f"unreadable ({error.strerror})"
         if after != before:

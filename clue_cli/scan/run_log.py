@@ -27,6 +27,8 @@ from clue_cli.records import Counts, FailureCode, FailureRecord, ImageRecord, Ru
 from clue_cli.remote import Url
 from clue_cli.scan import FailOn, ScanOptions
 from clue_cli.scan.calibration_file import OwnCalibration
+from clue_cli.scan.error_rates import rates_of_run
+from clue_cli.scan.look_first import LookFirst
 from clue_cli.scan.synthetic import judging, method_info
 from clue_cli.terminal import counted, printable
 from model.calibration import Calibration
@@ -73,6 +75,7 @@ class RunLog:
         self._options, self._reporter = options, reporter
         self._lock = threading.RLock()
         self._counts: Counter[str] = Counter()
+        self._first = LookFirst()
         self._not_pictures: Counter[str] = Counter()
         self._missing: Counter[str] = Counter()
         self._skipped: Counter[str] = Counter()
@@ -126,6 +129,7 @@ class RunLog:
                 "no_evidence_below": calibration.no_evidence_below,
             },
             synthetic=None if method is None else method_info(method, own_second),
+            error_rates=rates_of_run(checkpoint, calibration, own, method, own_second),
             settings={
                 **options.settings(),
                 "model": _printable(options.model),
@@ -225,6 +229,7 @@ class RunLog:
             if resumed:
                 self.taken_over[record.run_id] += 1
             self._counts.update(counted_as(record))
+            self._first.add(record)
             if isinstance(record, ImageRecord):
                 if not resumed:
                     self._computed += 1
@@ -269,11 +274,14 @@ class RunLog:
             self.run = self.run.model_copy(update={"warnings": [*self.run.warnings, text]})
             self._reporter.note(f"warning: {text}", "warning")
 
-    def close(self, status: Literal["finished", "interrupted", "failed"], code: int | None = None) -> None:
+    def close(
+        self, status: Literal["finished", "interrupted", "failed"], code: int | None = None, *, compared: int = 0
+    ) -> None:
         """Fill in the fields known at the end; the last call wins.
 
         Args:
             code: the exit code of a run that failed.
+            compared: how many files of the evidence were read again and compared.
         """
         with self._lock:
             left_out = {reason: number for reason in _SKIPPED if (number := self._skipped.pop(reason, 0))}
@@ -319,17 +327,20 @@ class RunLog:
                     "alerts": self._alerts,
                     "archives": self._archives,
                     "evidence_unchanged": self._unchanged(status == "finished"),
+                    "evidence_compared": compared,
                 }
             )
 
-    def summarize(self, page: str) -> None:
-        """The results folder is complete: report counts, the slowest steps, and where the page is."""
+    def summarize(self, page: str, copies: str = "") -> None:
+        """The results folder is complete: report counts, groups of copies in words, the slowest steps, the page."""
         run, counts = self.run, self.run.counts
         rows = verdict_rows(run)
         if run.alerts:
             rows.append(("on the alert list", f"{self._alert_count:,}", "bold red"))
         if counts.resumed:
             rows.append(("reused from earlier scans", f"{counts.resumed:,}", ""))
+        if copies:
+            rows.append(("copies", copies, ""))
         if counts.not_met:
             rows.append(("not seen in this scan", f"{counts.not_met:,} earlier records", "yellow"))
         if run.seconds is not None:
@@ -338,6 +349,7 @@ class RunLog:
             slowest = sorted(self._steps.items(), key=lambda step: -step[1])[:2]
             rows.append(("slowest steps", ", ".join(f"{name} {total / n:.2f} s/image" for name, total in slowest), ""))
         self._reporter.summary(f"Scan {run.status}", [*rows, ("page", page, "")])
+        self._first.report(run, page, self._reporter)
         note_limits(run, self._reporter)
 
     def _status(self) -> str:

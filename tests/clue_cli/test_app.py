@@ -415,7 +415,7 @@ sys.exit(run(["scan", "evidence", "--out", "results", "--json-lines", "--quiet"]
         ("variables", "expected"),
         [
             *(({"_CLUE_COMPLETE": f"source_{shell}"}, ["_CLUE_COMPLETE"]) for shell in ("bash", "zsh", "fish")),
-            ({"COMP_WORDS": "clue s", "COMP_CWORD": "1"}, ["scan\nsample\nschema\n"]),
+            ({"COMP_WORDS": "clue s", "COMP_CWORD": "1"}, ["scan\nsign\nsample\nschema\n"]),
             ({"COMP_WORDS": "clue scan --de", "COMP_CWORD": "2"}, ["--device\n--devices\n"]),
             ({"COMP_WORDS": "clue models ", "COMP_CWORD": "2"}, ["list\n", "merge\n"]),
         ],

@@ -17,7 +17,16 @@ from clue_cli.errors import ExitCode, NothingToScanError, OutputError, UsageErro
 from clue_cli.evidence.shard import Shard
 from clue_cli.merge import merge
 from clue_cli.merge_apart import merge_apart
-from clue_cli.records import Counts, FailureCode, FailureRecord, ImageRecord, RunRecord, Verdict
+from clue_cli.records import (
+    Counts,
+    ErrorRates,
+    FailureCode,
+    FailureRecord,
+    ImageRecord,
+    Question,
+    RunRecord,
+    Verdict,
+)
 from clue_cli.results import merging
 from clue_cli.results.explanations import EXPLANATIONS, Explanation, ExplanationLog, record_digest
 from clue_cli.results.folder import ResultsFolder
@@ -119,6 +128,19 @@ def test_the_summary_says_what_was_not_asked_and_not_opened(tmp_path: Path, caps
     said = capsys.readouterr().err
     assert "no evidence of an edited region" in said and "was not asked" in said
     assert "NOT EXAMINED: 2 video" in said
+    assert "  x: forged (0.75)" in said
+
+
+def test_error_rates_and_the_first_pictures_go_with_a_merge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rates = {Question.LOCALIZATION: ErrorRates(model_digest="c" * 64)}
+    a = results(tmp_path / "a", image("x"), error_rates=rates)
+    b = results(tmp_path / "b", image("y", score=0.8, file=identity("b" * 64)), error_rates=rates)
+    for words in ([], ["--apart"]):
+        assert clue(["merge", str(a), str(b), *words, "--out", str(tmp_path / f"m{len(words)}")]) == ExitCode.OK
+        said = capsys.readouterr().err
+        assert said.index("  y: forged (0.80)") < said.index("  x: forged (0.75)")
+    run = read_run(tmp_path / "m0" / "run.json")
+    assert run is not None and run.error_rates == rates
 
 
 def test_other_file_systems_get_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -401,7 +423,7 @@ def test_memory_stays_flat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             log.writelines(text.replace("00000000", f"{number:08}") for number in numbers)
         return made_there
 
-    monkeypatch.setattr(merging, "_picture", lambda *_: None)
+    monkeypatch.setattr(merging, "picture_in", lambda *_: None)
     monkeypatch.setattr("clue_cli.merge.write_report", lambda *_: None)  # has its own test
     own, sizes = psutil.Process(), []
     for count in (1000, 20_000):

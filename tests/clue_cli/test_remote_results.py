@@ -19,6 +19,7 @@ from clue_cli.errors import ExitCode
 from clue_cli.remote import parse
 from clue_cli.scan import ScanOptions, pipeline
 from model.reporter import SILENT
+from tests.clue_cli.custody.conftest import found
 from tests.clue_cli.e2e import PATIENCE, REPOSITORY, command
 from tests.faults.object_server import failing
 from tests.faults.pictures import jpeg, tiff
@@ -99,6 +100,7 @@ def test_a_url_gets_what_a_folder_gets(
     run = scan(evidence, parse(OUT), model)
     assert run.status == "finished"
     copy = download(object_store, tmp_path / "copy")
+    assert found(copy, evidence) == set()
     assert records(copy) == records(local)
     assert pictures(copy) == pictures(local)
     assert {path.name for path in copy.iterdir()} == {path.name for path in (local).iterdir()} - {".clue.lock"} | (

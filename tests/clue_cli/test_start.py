@@ -9,8 +9,8 @@ from pathlib import Path
 from PIL import Image
 
 HEAVY = {
-    "accelerate", "diffusers", "peft", "ray", "scipy.optimize", "skimage", "sympy", "torch._dynamo", "torchvision",
-    "transformers", "triton",
+    "accelerate", "cryptography", "diffusers", "minisign", "peft", "pycocotools", "ray", "rfc3161_client",
+    "scipy.optimize", "skimage", "sympy", "torch._dynamo", "torchvision", "transformers", "triton", "typst",
 }  # fmt: skip
 PROGRAM = """
 import gc, sys

@@ -49,7 +49,7 @@ def test_another_library_marks_the_same(tiny_folder: Path, pixels: np.ndarray, r
     expected = heatmap(Predictor(load(checkpoint, "cpu", torch.float32)), pixels)
     found = heatmap(Predictor(load_graph(checkpoint, runtime, torch.get_num_threads())), pixels)
     assert expected.std() > 0.001
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found, expected, atol=3e-5)  # OpenVINO rounds otherwise: 1.1e-5 on one processor
 
 
 def runtimes_openvino() -> None:

@@ -1,5 +1,25 @@
 // ---- One image ----
-const find = (text, page) => images.findIndex((row) => row[NAME] === text && row[PAGE] === page);
+// Two names can look the same on the page: one with an invisible character, one with what stands for it. The second is a twin.
+const likeNames = (text, page) => images.flatMap((row, i) => (row[NAME] === text && row[PAGE] === page ? [i] : []));
+const find = (text, page, twin) => likeNames(text, page)[twin] ?? -1;
+let twins = null; // number of the image → how many before it look the same
+function twinOf(i) {
+  if (!twins) {
+    const met = new Map();
+    twins = new Map();
+    images.forEach((row, j) => {
+      const key = `${row[PAGE]} ${row[NAME]}`, before = met.get(key) ?? 0;
+      if (before) twins.set(j, before);
+      met.set(key, before + 1);
+    });
+  }
+  return twins.get(i) ?? 0;
+}
+// What the address says of an image. Other names than those with a spelled-out character have no twin.
+function placeOf(i) {
+  const row = images[i], twin = row[NAME].includes("⟨U+") ? twinOf(i) : 0;
+  return { image: row[NAME], page: row[PAGE] ? String(row[PAGE]) : "", twin: twin ? String(twin) : "" };
+}
 let blockNumber = -1, block = null;
 function detailOf(i) {
   const wanted = Math.floor(i / shared.blockSize);
@@ -100,6 +120,10 @@ function showSecond(row, detail) {
   setPicture($("second"), detail.urls.synthetic_overlay);
   const layer = $("layers").elements.layer;
   if (!detail.urls.synthetic_overlay && layer.value === "second") layer.value = "over";
+}
+function showPlainWords(list) {
+  $("plain-words").hidden = !list;
+  $("plain-words-text").replaceChildren(...(list ?? []).map((text) => el("p", null, name(typeof text === "number" ? shared.phrases[text] : text))));
 }
 function secondFacts(row, second) {
   if (!second) return null;
@@ -229,13 +253,21 @@ function showLayers() {
   }[layer] + (form.outline.checked ? " and the outline of the mask" : "") + "." + (stretched ? " Stretched: the image is a narrow strip." : "");
 }
 function showDetail(i) {
-  if (i === open && i >= 0) return;
+  if (i === open && i >= 0) {
+    showSideBySide(i);
+    return;
+  }
+  saveNote(); // of the image that was in view
+  noteFor = null;
+  typed = false;
   open = i;
   $("missing").hidden = i >= 0;
   $("detail-body").hidden = i < 0;
   updateView();
-  const list = view.includes(i) ? view : images.map((_, j) => j);
-  const at = list.indexOf(i);
+  // A copy that is not in the table itself has the place of its group.
+  const inTable = view.includes(i) ? i : groupOf[i] ? view.find((j) => groupOf[j] === groupOf[i]) : undefined;
+  const list = inTable === undefined ? images.map((_, j) => j) : view;
+  const at = list.indexOf(inTable ?? i);
   for (const [id, step] of [["before", -1], ["after", 1]]) {
     const target = i < 0 ? undefined : list[at + step];
     $(id).disabled = target === undefined;
@@ -243,6 +275,7 @@ function showDetail(i) {
   }
   $("position").textContent = i < 0 ? "" : `${number(at + 1)} of ${number(list.length)}`;
   if (i < 0) {
+    $("note").value = "";
     $("missing").textContent = `This page holds no image ${state.image}. It may be in another part of the report.`;
     return;
   }
@@ -259,6 +292,10 @@ function showDetail(i) {
   $("detail-numbers").replaceChildren(...figures.map(([label, value, note]) =>
     el("div", null, el("dt", null, label), el("dd", null, value, el("small", null, note)))));
   showSecond(row, detail);
+  showPlainWords(detail.words);
+  showGroup(i);
+  showNotes(i);
+  showSideBySide(i);
   showRegions(row, detail);
   showPictures(row, detail);
   showMissing(row, detail);

@@ -3,7 +3,7 @@ const title = document.title;
 function show() {
   if (state.image) {
     if (document.readyState === "loading") return; // the details come after this script; shown when they are there
-    const i = find(state.image, Math.trunc(bound(state.page, 0)));
+    const i = find(state.image, Math.trunc(bound(state.page, 0)), Math.trunc(bound(state.twin, 0)));
     const changed = i !== open || $("detail").hidden;
     $("overview").hidden = true;
     $("detail").hidden = false;
@@ -30,7 +30,7 @@ function show() {
 function close() {
   const at = view.indexOf(open);
   const page = at < 0 ? state.p : String(Math.floor(at / Number(state.n)) + 1);
-  go({ image: "", page: "", p: page }, true);
+  go({ image: "", page: "", twin: "", p: page }, true);
 }
 function showFailures() {
   const shown = $("failure-rows").children.length;
@@ -46,7 +46,7 @@ function showFailures() {
 }
 
 // ---- What a person does ----
-function listen(target, event, action) { target.addEventListener(event, action); }
+
 function arrive() {
   readState();
   show();
@@ -57,10 +57,19 @@ listen(window, "pagehide", settle);
 listen($("rows"), "click", settle); // before the browser follows the link
 listen(document, "DOMContentLoaded", () => { if (state.image) show(); });
 listen($("filters"), "input", (event) => go({ [event.target.name]: event.target.value, p: "1" }));
+listen($("one-group").querySelector("button"), "click", () => {
+  go({ group: "", rows: "", p: "1" });
+  $("table").focus({ preventScroll: true });
+});
+listen($("rows"), "click", (event) => {
+  const opener = event.target.closest(".opener");
+  if (opener) toggleGroup(Number(opener.dataset.group));
+});
+listen($("rows"), "focusin", (event) => { if (event.target.closest("tr[data-image]")) setCursor(event.target); });
 listen($("filters"), "submit", (event) => event.preventDefault());
 listen($("filters"), "reset", (event) => {
   event.preventDefault();
-  go({ q: "", verdict: "", second: "", smin: "", smax: "", amin: "", p: "1" });
+  go({ ...DEFAULTS, n: state.n, rows: state.rows, sort: state.sort, dir: state.dir });
 });
 listen($("table").tHead, "click", (event) => {
   const button = event.target.closest("button");
@@ -97,18 +106,87 @@ for (const anchor of document.querySelectorAll("a.jump, a.skip")) {
 }
 listen($("close"), "click", close);
 for (const id of ["before", "after"]) {
-  listen($(id), "click", () => {
-    const row = images[Number($(id).dataset.image)];
-    go({ image: row[NAME], page: row[PAGE] ? String(row[PAGE]) : "" }, true);
-  });
+  listen($(id), "click", () => go(placeOf(Number($(id).dataset.image)), true));
 }
 listen(document, "keydown", (event) => {
-  if ($("detail").hidden || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  if (event.defaultPrevented || event.isComposing || event.altKey || event.ctrlKey || event.metaKey || document.querySelector("dialog[open]")) return;
+  if (event.key === "Escape" && (event.target === $("note") || event.target === $("filters").elements.q)) {
+    event.target.blur();
+    return;
+  }
+  if (keysOn && !typing(event.target) && event.key.length === 1 && event.key !== " " && pressed(event)) {
+    event.preventDefault();
+    return;
+  }
+  if ($("detail").hidden || event.shiftKey) return;
   if (event.key === "Escape") close();
-  if (event.target.closest("input, select, .frame")) return; // there the arrows have a meaning of their own
+  if (event.target.closest("input, select, textarea, .frame, .view")) return; // there the arrows have a meaning of their own
   if (event.key === "ArrowLeft" && !$("before").disabled) $("before").click();
   if (event.key === "ArrowRight" && !$("after").disabled) $("after").click();
 });
+listen(document, "click", (event) => { if (event.target.closest(".show-keys")) showKeys(); });
+listen($("keys-on"), "input", () => setKeys($("keys-on").checked));
+for (const button of document.querySelectorAll("dialog .done")) listen(button, "click", () => button.closest("dialog").close());
+listen($("ask-form"), "submit", (event) => {
+  event.preventDefault();
+  if (!$("ask-name").value.trim()) return;
+  setWho($("ask-name").value);
+  const action = pending;
+  pending = null;
+  $("ask-who").close();
+  action?.();
+});
+listen($("ask-who"), "close", () => {
+  asking = false;
+  if (pending) announce("Nothing was noted: a note needs a name.");
+  pending = null;
+});
+listen($("who"), "change", () => setWho($("who").value));
+listen($("download-notes"), "click", downloadNotes);
+listen($("load-notes"), "change", async () => {
+  const file = $("load-notes").files[0];
+  if (file) await loadNotes(file);
+  $("load-notes").value = "";
+});
+listen($("other-runs").querySelector("button"), "click", takeOfOtherRuns);
+listen($("marks"), "click", (event) => {
+  const button = event.target.closest("button[data-mark]");
+  if (button && open >= 0) mark(open, button.dataset.mark);
+});
+// The image that the note was begun for: another may be in view when the field is left.
+let noteFor = null, notePause = 0, typed = false;
+// Only what was typed here: another tab may have written to the note meanwhile.
+function saveNote() {
+  clearTimeout(notePause);
+  if (noteFor === null || !who || !typed) return;
+  typed = false;
+  write(noteFor, { note: wellFormed($("note").value) });
+}
+listen($("note"), "focus", () => {
+  noteFor = open;
+  if (!who && !asking) named(() => $("note").focus()); // a dialog that is cancelled gives the focus back
+});
+listen($("note"), "input", () => {
+  noteFor = open;
+  typed = true;
+  clearTimeout(notePause);
+  if (who) notePause = setTimeout(saveNote, 400);
+  else named(saveNote);
+});
+listen($("note"), "blur", saveNote);
+listen(window, "pagehide", saveNote);
+listen(window, "beforeunload", (event) => {
+  saveNote();
+  if (!keeps && unmerged().some((note) => !note.filed)) event.preventDefault();
+});
+listen(window, "storage", (event) => {
+  if (event.key?.startsWith(KEPT) && event.newValue) refreshNotes(takeKept(event.newValue));
+});
+listen($("side-button"), "click", toggleSideBySide);
+listen($("pane-count"), "input", () => countPanes(Number($("pane-count").value)));
+listen($("zoom-buttons"), "click", (event) => { if (event.target.dataset.key) zoomKey(event.target.dataset.key, document.querySelector("#panes .view")); });
+listen($("original"), "change", () => { if ($("original").files[0]) showOriginal($("original").files[0]); });
+listen(window, "resize", arrange);
 listen($("layers"), "input", showLayers);
 listen($("layers"), "submit", (event) => event.preventDefault());
 function drag(event) {
@@ -139,4 +217,8 @@ listen(window, "afterprint", () => { for (const details of unfolded) details.ope
 
 $("images").hidden = false;
 if (failures.length) showFailures();
+startNotes();
+startKeys();
+fillFilters();
 arrive();
+refreshNotes();

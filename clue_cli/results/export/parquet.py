@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from clue_cli.records import FailureRecord, ImageRecord
+from clue_cli.results.export import Source
 from clue_cli.results.tables import Rows, day, schema
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _RUNS = 1000
 """Most run ids in the metadata of a file; the column `run_id` has all of them."""
 
 
-def write(to: BinaryIO, records: Iterable[ImageRecord | FailureRecord]) -> None:
+def write(to: BinaryIO, records: Iterable[ImageRecord | FailureRecord], source: Source | None = None) -> None:
     """Write one file.
 
     Raises:

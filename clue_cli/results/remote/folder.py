@@ -24,7 +24,8 @@ from clue_cli.errors import OutputError
 from clue_cli.remote import Url
 from clue_cli.results import names
 from clue_cli.results.explanations import EXPLANATIONS
-from clue_cli.results.folder import ResultsFolder, output_errors
+from clue_cli.results.folder import WAIT, ResultsFolder, output_errors
+from clue_cli.results.notes import NOTES
 from clue_cli.results.reader import LOG, RUN, SEGMENTS, TORN
 from clue_cli.results.remote.lock import RemoteLock
 from clue_cli.results.remote.objects import PATIENCE, Objects
@@ -113,12 +114,12 @@ class RemoteFolder(ResultsFolder):
         """As of a local folder."""
         return self._foreign({*self._objects.names(most=MOST_ENTRIES)} - {SEGMENTS}, ours)
 
-    def lock(self, name: str, busy: str) -> None:
+    def lock(self, name: str, busy: str, advice: str = WAIT) -> None:
         """As of a local folder; afterwards `root` holds what the store holds, but for pictures and pages."""
         try:
             self._uploads = Uploads(self._objects)
             lock = RemoteLock(self._objects, name, self._uploads.fail)
-            lock.acquire(busy)
+            lock.acquire(busy, advice)
             self._remote = lock
             with output_errors(self.root):
                 found = fetch_log(self._objects, self.root / LOG)
@@ -160,6 +161,19 @@ class RemoteFolder(ResultsFolder):
         return place < len(listed) and bool(listed[place] == hash(relative))
 
     @contextmanager
+    def read(self, relative: str) -> Iterator[BinaryIO]:
+        """As of a local folder; a picture is fetched into memory."""
+        name = self.inside(relative).relative_to(self.root).as_posix()
+        if not self._is_streamed(name):
+            with super().read(relative) as stream:
+                yield stream
+            return
+        content = self._objects.get(name)
+        if content is None:
+            raise OutputError(f"{self.shown}/{name} is missing.", "Repeat the scan with --overwrite.")
+        yield BytesIO(content)
+
+    @contextmanager
     def create(self, relative: str | PurePosixPath, *, durable: bool = False) -> Iterator[BinaryIO]:
         """As of a local folder; a picture is on its way when the block ends, anything else is saved by `publish`."""
         name = self.inside(relative).relative_to(self.root).as_posix()
@@ -188,6 +202,10 @@ class RemoteFolder(ResultsFolder):
         if not self._is_streamed(name):
             super().remove(relative, below)
             self._unsaved.pop(name, None)
+
+    def move(self, relative: str, to: str) -> bool:
+        """No object is moved: what earlier runs left is not on this machine."""
+        return False
 
     def prune(self, folders: Collection[str]) -> None:
         """As of a local folder; a store has no empty folders."""
@@ -310,7 +328,7 @@ def fetch_documents(objects: Objects, to: Path, known: Mapping[str, int | None])
         ClueError: of the class of `objects`: something cannot be read.
         OSError: something cannot be written.
     """
-    for name in (RUN, EXPLANATIONS, TORN):
+    for name in (RUN, EXPLANATIONS, NOTES, TORN):
         _fetch(objects, to, name, known.get(name))
     sizes = {name: size for name, size in objects.names(_RUNS).items() if _RUN_NAME.fullmatch(name)}
     objects.each(sizes, lambda name: _fetch(objects, to, f"{_RUNS}/{name}", sizes[name]))

@@ -78,11 +78,12 @@ class RemoteLock:
             seen=_now(),
         )
 
-    def acquire(self, busy: str) -> None:
+    def acquire(self, busy: str, advice: str) -> None:
         """Take the lock, and give signs of life until `release`.
 
         Args:
             busy: says that another process holds it.
+            advice: what to do then.
 
         Raises:
             OutputError: another process does, the store refuses, or it cannot keep two processes apart.
@@ -98,7 +99,7 @@ class RemoteLock:
             if self._read() == former:
                 self._objects.remove([self._name])
         else:
-            raise OutputError(busy, "Wait until it is done, or choose another --out.")
+            raise OutputError(busy, advice)
         self._thread = threading.Thread(target=self._beat, name="clue-lock", daemon=True)
         self._thread.start()
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from selenium.common.exceptions import TimeoutException
+
 from clue_cli.report import printable
 
 RIGHT, LEFT, END, ESCAPE, TAB, ENTER = "\ue014", "\ue012", "\ue010", "\ue00c", "\ue004", "\ue007"
@@ -22,14 +24,25 @@ class Reader:
 
     def open(self, fragment: str = "") -> None:
         """Load the page afresh, as from a link."""
-        self.driver.get("about:blank")
-        self.driver.get(self.url + fragment)
+        self._load("about:blank")
+        self._load(self.url + fragment)
         there = "return location.href.startsWith(arguments[0]) && document.readyState === 'complete'"
         for _ in range(600):  # on a loaded machine the driver may take the blank page for this one
             if self.driver.execute_script(there, self.url):
                 return
             time.sleep(0.1)
         raise AssertionError(f"{self.driver.current_url} did not become {self.url}")
+
+    def _load(self, url: str) -> None:
+        """The driver now and then loses the second of two loads and waits on the blank page: it is asked again."""
+        self.driver.set_page_load_timeout(20)
+        for _ in range(2):
+            try:
+                self.driver.get(url)
+            except TimeoutException:
+                continue
+            return
+        self.driver.get(url)
 
     def js(self, expression: str, *arguments: object) -> Any:
         return self.driver.execute_script(f"return {expression}", *arguments)

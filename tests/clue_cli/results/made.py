@@ -37,7 +37,7 @@ HEIGHT, WIDTH = 4, 6
 
 
 def mask() -> NDArray[np.bool_]:
-    return np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) % 3 == 0
+    return np.equal(np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) % 3, 0)
 
 
 def heatmap() -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ import pytest
 
 from clue_cli.records import ExifBrief, FailureRecord, Finding, ImageRecord, Origin
 from clue_cli.results.summary import COLUMNS, write_summary
-from tests.clue_cli.results.made import failure, image
+from tests.clue_cli.results.made import failure, identity, image
 
 
 def rows(*records: tuple[ImageRecord | FailureRecord, bool]) -> list[dict[str, str]]:
@@ -40,6 +40,16 @@ def test_an_image_and_a_failure() -> None:
 def test_a_failure_of_unknown_bytes() -> None:
     (row,) = rows((failure(file=None), True))
     assert (row["page"], row["sha256"], row["byte_size"]) == ("", "", "")
+
+
+def test_hashes_time_and_words() -> None:
+    file = identity().model_copy(update={"md5": "d" * 32, "modified": "2026-01-01T00:00:00+00:00"})
+    words = ["=A region is marked.", "Look."]
+    one, two = rows((image(file=file, plain_words=words, perceptual_hash="0" * 16), True), (failure(file=file), True))
+    for row in (one, two):
+        assert (row["md5"], row["sha1"], row["modified"]) == ("d" * 32, "", "2026-01-01T00:00:00+00:00")
+    assert (one["plain_words"], one["perceptual_hash"]) == ("'=A region is marked. Look.", "0" * 16)
+    assert (two["plain_words"], two["perceptual_hash"]) == ("", "")
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"])

@@ -8,7 +8,7 @@ import json
 import shutil
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -18,22 +18,26 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from skimage import data
 
 from clue_cli import __version__
 from clue_cli.errors import OutputError, WeightsError
 from clue_cli.evidence.hash_lists import HashList, read_hash_list
 from clue_cli.evidence.item import Item, Unreadable
+from clue_cli.evidence.reader import hash_file
 from clue_cli.evidence.sandbox.pool import DecodePool
 from clue_cli.evidence.selection import Selection
 from clue_cli.networks import DType, local
+from clue_cli.plain_words import plain_words
 from clue_cli.progress import ShownReporter
-from clue_cli.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord, Step
+from clue_cli.records import RECORD, FailureCode, FailureRecord, ImageRecord, Question, RunRecord, Step
+from clue_cli.results.groups import Groups, Kind
 from clue_cli.scan import FailOn, ScanOptions, part, pipeline
 from clue_cli.scan.assemble import uncalibrated
 from model.calibration import Calibration
 from model.checkpoint import WEIGHTS_FILE, inspect
 from model.predictor import Predictor, tiles
-from model.reporter import SILENT
+from model.reporter import SILENT, Reporter
 from model.whole_file import earlier
 from tests.clue_cli.evidence.test_thumbnail import PICTURE, thumbnail, with_thumbnail
 from tests.clue_cli.noted import one_at_a_time
@@ -132,7 +136,7 @@ def test_files_that_need_a_package_are_told_in_one_line(
 ) -> None:
     message, advice = "HEIC pictures need the package pi-heif, which is not installed.", "pip install pi-heif"
 
-    def missing(item: Item, limit: float) -> Unreadable:
+    def missing(item: Item, limit: float, hashes: object) -> Unreadable:
         return Unreadable(item.locator, Step.READ, FailureCode.MISSING_EXTRA, message, advice)
 
     monkeypatch.setattr(pipeline, "read_item", missing)
@@ -206,14 +210,12 @@ def test_results_that_give_way_to_those_of_another_file_are_told(scan: Scan, evi
 def test_an_archive_that_cannot_be_hashed_leaves_open_whether_it_changed(
     scan: Scan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sha256_file = pipeline.sha256_file
-
-    def unreadable(path: Path) -> str:
+    def unreadable(path: Path, hashes: Any) -> Any:
         if path.suffix == ".zip":
             raise OSError(5, "Input/output error")
-        return sha256_file(path)
+        return hash_file(path, hashes)
 
-    monkeypatch.setattr(pipeline, "sha256_file", unreadable)
+    monkeypatch.setattr(pipeline, "hash_file", unreadable)
     run = scan()
     assert run.evidence_unchanged is None
     assert any("could not be hashed" in warning for warning in run.warnings)
@@ -331,6 +333,16 @@ def test_a_score_that_was_never_calibrated_is_said(scan: Scan) -> None:
     assert uncalibrated(Calibration(fitted_on="600 made pictures")) == []
 
 
+def test_plain_words_stand_in_the_records_and_follow_from_record_and_run(scan: Scan, tmp_path: Path) -> None:
+    run, said = scan(), 0
+    for record in records(tmp_path / "out").values():
+        if isinstance(record, ImageRecord):
+            assert record.plain_words == plain_words(record, run)
+            said += bool(record.plain_words)
+    assert said == run.counts.forged + run.counts.inconclusive
+    assert run.error_rates[Question.LOCALIZATION].model_digest == run.model["digest"]
+
+
 def test_what_was_not_opened_is_counted_by_kind(scan: Scan, evidence: Path, tmp_path: Path) -> None:
     for number in range(20):
         (evidence / f"claim{number}.djvu").write_bytes(b"AT&TFORM...")
@@ -343,6 +355,7 @@ def test_what_was_not_opened_is_counted_by_kind(scan: Scan, evidence: Path, tmp_
     assert run.exit_code == 1
     said = "20 documents, 1 archive and 1 video were not opened; they can hold pictures."
     assert stream.getvalue().splitlines()[-1] == f"NOT EXAMINED: {said}"
+    assert "Look first at (" in stream.getvalue()  # at least the file that cannot be read
     assert said in (tmp_path / "out" / "index.html").read_text()
 
 
@@ -504,3 +517,31 @@ def test_a_second_view_has_a_record_of_its_own(model: Path, tmp_path: Path) -> N
         record.model_copy(update={"seconds": None, "run_id": ""}) for record in records(tmp_path / "again").values()
     ]
     assert first == again
+
+
+def test_copies_are_known_by_the_hash_that_a_scan_writes(model: Path, tmp_path: Path) -> None:
+    """A photo in two archives, and saved again at half its size: one group."""
+    photo = Image.fromarray(data.chelsea())
+    (folder := tmp_path / "copies").mkdir()
+    content = io.BytesIO()
+    photo.save(content, "JPEG", quality=90)
+    for name in ("one.zip", "two.zip"):
+        with zipfile.ZipFile(folder / name, "w") as archive:
+            archive.writestr(f"{name}.jpg", content.getvalue())
+    photo.resize((photo.width // 2, photo.height // 2)).save(folder / "small.jpg", quality=70)
+    Image.new("RGB", (64, 64), (9, 90, 200)).save(folder / "flat.png")
+    progress = Summary()
+    pipeline.scan([folder], tmp_path / "out", ScanOptions(model=str(model), device="cpu"), progress)
+    groups, found = Groups(), list(records(tmp_path / "out").values())
+    for record in sorted(found, key=lambda record: record.locator):
+        groups.add(record)
+    assert [groups.of(index) for index in range(4)] == [None, 1, 1, 1]  # flat.png, one.zip, small.jpg, two.zip
+    assert [copy.kind for index in (2, 3) if (copy := groups.copy(index))] == [Kind.NEAR, Kind.EXACT]
+    assert progress.rows["copies"].startswith("1 group of copies (3 pictures)")
+
+
+class Summary(Reporter):
+    """Keeps the table at the end of a scan."""
+
+    def summary(self, title: str, rows: Sequence[tuple[str, str, str]]) -> None:
+        self.rows = {name: value for name, value, _ in rows}

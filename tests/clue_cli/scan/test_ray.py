@@ -22,6 +22,7 @@ from clue_cli.results.reader import read_run
 from clue_cli.scan import ScanOptions, pipeline
 from model.reporter import SILENT
 from tests.clue_cli.cluster.conftest import STORE, two_nodes
+from tests.clue_cli.custody.conftest import found
 from tests.clue_cli.scan.test_part import lines, told
 from tests.faults.archives import zip_of
 from tests.faults.pictures import encoded, jpeg, oriented_jpeg, photo, tiff
@@ -81,6 +82,7 @@ def test_two_nodes_write_what_a_scan_here_writes(scan: Scan, here: Path, tmp_pat
     assert former is not None
     assert (run.status, run.counts, run.settings_digest) == ("finished", former.counts, former.settings_digest)
     assert run.evidence_unchanged is True
+    assert found(tmp_path / "out") == set()
 
 
 def test_a_node_that_is_killed_costs_nothing(

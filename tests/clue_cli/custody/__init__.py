@@ -1,0 +1,1 @@
+"""Tests of `clue_cli.custody`."""
