@@ -29,7 +29,7 @@ from model.data.mix import place
 from model.device import ran_out_of_memory
 from model.postprocess import complete
 from model.predictor import Prediction, Predictor
-from model.preset import EdgeSpec, RegionSpec
+from model.preset import EdgeSpec, Preset, RegionSpec
 from model.reporter import SILENT, Reporter
 from model.score import SCREEN, image_features, kind_of
 from model.storage import load, save
@@ -234,7 +234,11 @@ def calibrate_kept(
         reporter.note(f"Fitting the score of {' and '.join(folder.name for folder in kept)}.")
         try:
             if isinstance(task.calibration, MadePictures):
-                calibration, more = operated(kept, task.calibration, task, device, stop, reporter)
+                recipe, samples = task.options.finish, task.options.calibration_samples
+                assert recipe is not None
+                calibration, more = operated(
+                    kept, task.calibration, task.preset, recipe, samples, device, stop, reporter
+                )
             else:
                 calibration = calibrated(
                     kept[0], task.calibration, task.options.calibration_samples, device, stop, reporter
@@ -290,11 +294,28 @@ def calibrated(
 
 
 def operated(
-    folders: Sequence[Path], pictures: MadePictures, task: Task, device: str, stop: threading.Event, reporter: Reporter
+    folders: Sequence[Path],
+    pictures: MadePictures,
+    preset: Preset,
+    recipe: Finish,
+    samples: int,
+    device: str,
+    stop: threading.Event,
+    reporter: Reporter,
 ) -> tuple[Calibration | None, Row]:
     """Give identical kept models their operating point, and calibrate them there.
 
     An operating point from an earlier, stopped attempt is replaced.
+
+    Args:
+        folders: of the models.
+        pictures: to fit on.
+        preset: of the models, before they had one.
+        recipe: how many pictures of each kind are made, and which settings are tried.
+        samples: of these pictures, at most.
+        device: where the network runs.
+        stop: once set, it ends without a result.
+        reporter: receives the events.
 
     Returns:
         The calibration (None: it was stopped), and what the log says of the operating point.
@@ -303,18 +324,16 @@ def operated(
         NoCalibrationError: the pictures give no calibration; the models may have their operating point.
         CannotWriteError: a model cannot be stored; it is as it was.
     """
-    recipe = task.options.finish
-    assert recipe is not None
-    scale = min(1.0, task.options.calibration_samples / max(1, sum(recipe.counts.values())))
+    scale = min(1.0, samples / max(1, sum(recipe.counts.values())))
     counts = {str(group): round(count * scale) for group, count in recipe.counts.items()}
     checkpoint = inspect(str(folders[0]))
     model = load(checkpoint, device, torch.float32)
-    shifted(model, -float(checkpoint.training.get("logit_shift", 0.0)), task.preset.regions)
+    shifted(model, -float(checkpoint.training.get("logit_shift", 0.0)), preset.regions)
     reporter.stage("Measuring calibration pictures", "pictures", pictures.most(counts))
     looked = look_at_made(model, pictures.made(recipe.seed, counts, 0), stop, reporter)
     if stop.is_set():
         return None, {}
-    shift, regions, pixels = chosen(looked, recipe, task.preset.regions, task.preset.edges, reporter)
+    shift, regions, pixels = chosen(looked, recipe, preset.regions, preset.edges, reporter)
     shifted(model, shift, regions)
     for folder in folders:
         training = inspect(str(folder)).training | {"logit_shift": shift}
