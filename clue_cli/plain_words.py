@@ -202,7 +202,8 @@ class _Words:
             yield self._errors(Question.LOCALIZATION, answer)
         if self.record.region_count:
             yield [self._alternatives()]
-        yield [self.say(f"meaning.{answer.verdict.value}")]
+        unmeasured = forged and self._not_known(Question.LOCALIZATION, answer)
+        yield [self.say("meaning.forged_unmeasured" if unmeasured else f"meaning.{answer.verdict.value}")]
 
     def _not_examined(self) -> str:
         if not self.record.not_examined:
@@ -354,17 +355,10 @@ class _Words:
     # how often it is wrong
 
     def _errors(self, question: Question, answer: Answer) -> Paragraph:
-        rates, verdict = self.rates.get(question), answer.verdict
-        if not self.rates:
-            return [self.say("rates.not_recorded")]
-        size = "size_not_calibrated" if question is Question.LOCALIZATION else "synthetic_size_not_calibrated"
-        if finding := next((one for one in self.record.findings if one.kind == size), None):
-            return self._other_size(finding)
-        if rates is None or "query" in self.kinds or not self._hold(rates, question, answer):
-            return [self.say("rates.unknown")]
+        if unknown := self._not_known(question, answer):
+            return unknown
+        rates, verdict = self.rates[question], answer.verdict
         if rates.promised is not None:
-            if verdict is Verdict.INCONCLUSIVE:
-                return [self.say("rates.unknown")]
             promise, percent = rates.promised, self.said.percent
             values = {"rate": percent(promise.flagged, 2), "bound": percent(promise.bound, 2)}
             return [
@@ -372,11 +366,27 @@ class _Words:
                 "" if answer.p_value is None else self.say("rates.p_value", share=percent(answer.p_value, 2)),
             ]
         fitting = self._fitting(rates.measured, question)
-        if not fitting:
-            return [self.say("rates.unknown")]
         shown = self.said.listed([self._rate(rate, question, verdict) for rate in fitting])
         claimed = any(rate.kind == "camera" for rate in fitting) and question is Question.LOCALIZATION
         return [self.say(f"rates.{verdict.value}", rates=shown), self.say("rates.as_claimed") if claimed else ""]
+
+    def _not_known(self, question: Question, answer: Answer) -> Paragraph:
+        """Why it is not known how often it is wrong; empty where it is."""
+        rates = self.rates.get(question)
+        if not self.rates:
+            return [self.say("rates.not_recorded")]
+        size = "size_not_calibrated" if question is Question.LOCALIZATION else "synthetic_size_not_calibrated"
+        if finding := next((one for one in self.record.findings if one.kind == size), None):
+            return self._other_size(finding)
+        known = rates is not None and "query" not in self.kinds and self._hold(rates, question, answer)
+        if known and rates is not None:
+            promised = rates.promised is not None
+            known = (
+                answer.verdict is not Verdict.INCONCLUSIVE
+                if promised
+                else bool(self._fitting(rates.measured, question))
+            )
+        return [] if known else [self.say("rates.unknown")]
 
     def _hold(self, rates: ErrorRates, question: Question, answer: Answer) -> bool:
         """Whether the rates are about what gave this answer: a folder can hold records of several runs."""

@@ -273,6 +273,12 @@ def _rates(run: RunRecord, text: Texts) -> Iterator[Block]:
     yield {"kind": "text", "text": text("report.rates.base_rate")}
 
 
+def _known(run: RunRecord) -> bool:
+    """Whether error rates of the first question are known."""
+    rates = run.error_rates.get(Question.LOCALIZATION)
+    return rates is not None and (rates.promised is not None or bool(rates.measured))
+
+
 def _pictures(rate: MeasuredRate, question: Question, text: Texts) -> str | dict[str, Any]:
     """What the pictures were: as the model card says it, in another language by their kind."""
     words = kind_words(rate.kind, question, text) if text.language != "en" else ""
@@ -312,7 +318,8 @@ def _meanings(run: RunRecord, text: Texts) -> Iterator[list[Any]]:
         words.append("p_value")
     for word in words:
         section = "plain_words" if f"plain_words.meaning.{word}" in text else "report"
-        said = text(f"{section}.meaning.{word}")
+        unmeasured = word == Verdict.FORGED and not _known(run)
+        said = text(f"{section}.meaning.{'forged_unmeasured' if unmeasured else word}")
         if f"report.verdicts.{word}" in text:
             yield [text(f"report.verdicts.{word}"), [said]]
         else:

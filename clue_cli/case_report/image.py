@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from clue_cli.case_report.pictures import NUMBERED, Printed
-from clue_cli.case_report.statements import translated
+from clue_cli.case_report.statements import translated, worded
 from clue_cli.case_report.typeset import Block
 from clue_cli.plain_words import plain_words
 from clue_cli.records import Answer, Finding, ImageRecord, Region, RunRecord, Weight
@@ -96,7 +96,12 @@ def image_page(
     yield from _regions(record, text)
     yield {"kind": "heading", "level": 3, "text": said("findings")}
     missing = [
-        said("not_examined", first=text.number(band.rows[0]), last=text.number(band.rows[1]), reason=band.reason)
+        said(
+            "not_examined",
+            first=text.number(band.rows[0]),
+            last=text.number(band.rows[1]),
+            reason=worded(band.reason, text),
+        )
         for band in record.not_examined
     ]
     if missing:

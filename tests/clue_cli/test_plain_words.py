@@ -238,6 +238,31 @@ def test_how_often_it_is_wrong(changes: dict[str, Any], run_: RunRecord | None, 
     assert said in text(record(**changes), run_)
 
 
+@pytest.mark.parametrize(
+    ("changes", "run_", "rare"),
+    [
+        ({}, run(), True),
+        ({}, run(measured=[], promised=PROMISE), True),
+        ({}, None, False),
+        ({}, run(model_digest="0" * 64), False),
+        ({"findings": [finding("size_not_calibrated", megapixels=20.5, smallest=0.1, largest=4.3)]}, run(), False),
+    ],
+)
+def test_traces_are_called_rare_only_where_that_was_counted(
+    changes: dict[str, Any], run_: RunRecord | None, rare: bool
+) -> None:
+    found, german = text(record(**changes), run_), text(record(**changes), run_, "de")
+    assert ("that are rare in untouched pictures" in found) is ("selten sind. Das" in german) is rare
+    assert ("how rare these are" in found) is ("Art sind, ist nicht bekannt" in german) is not rare
+    assert "no proof of an edit" in found and "kein Beweis" in german
+
+
+def test_there_is_always_another_explanation() -> None:
+    inner = [region(400, 400, 60, 60, WIDTH * HEIGHT // 100)]
+    found = text(record(width=1000, height=900, findings=[], regions=inner, region_count=1), run())
+    assert "What else could explain it: an error of the model" in found
+
+
 def test_the_pictures_of_a_kind_are_those_on_which_that_question_was_measured() -> None:
     for language in LANGUAGES:
         said = texts(language)

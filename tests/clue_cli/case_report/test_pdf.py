@@ -24,6 +24,7 @@ from clue_cli.records import (
     ExifBrief,
     Finding,
     MeasuredRate,
+    NotExamined,
     Origin,
     Question,
     Region,
@@ -100,6 +101,11 @@ def test_german_has_its_own_words_numbers_and_dates(results: Results, report: Re
         score=0.9123,
         reason="score 0.912 is above the threshold 0.846",
         findings=findings,
+        not_examined=[
+            NotExamined(
+                rows=[4, 9], box=BoundingBox(x=0, y=4, width=9, height=5), reason="The end of the file is missing"
+            )
+        ],
     )
     (pdf,) = report(results(record), "de")
 
@@ -107,7 +113,8 @@ def test_german_has_its_own_words_numbers_and_dates(results: Results, report: Re
     for words in ("Bearbeitungsspuren", "Score 0,912 liegt über dem Schwellenwert 0,846", "04.03.2026, 05:06:07"):
         assert words in text
     assert "Der Name sagt jpeg, der Inhalt ist png." in text
-    assert "Nobody has translated this sentence." in text
+    assert "„Nobody has translated this sentence.“ (im englischen Wortlaut des Programms)" in text
+    assert "Zeilen 4 bis 9, wie gespeichert. Das Ende der Datei fehlt" in text
     assert "above the threshold" not in text
     assert pdf.trailer["/Root"]["/Lang"] == "de"
 

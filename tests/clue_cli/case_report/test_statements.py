@@ -6,7 +6,7 @@ import string
 
 import pytest
 
-from clue_cli.case_report.statements import translated
+from clue_cli.case_report.statements import translated, worded
 from clue_cli.texts import LANGUAGES, texts
 
 
@@ -43,7 +43,11 @@ def test_a_known_form_is_composed_again(english: str, german: str) -> None:
     ],
 )
 def test_any_other_is_quoted_as_english(sentence: str) -> None:
-    assert translated(sentence, texts("de")) == {"text": sentence, "language": "en"}
+    said = translated(sentence, texts("de"))
+    assert isinstance(said, dict)
+    assert (said["text"], said["language"], said["before"]) == (sentence, "en", "„")
+    assert said["after"] == "“ (im englischen Wortlaut des Programms)"
+    assert worded(sentence, texts("de")) == f"„{sentence}{said['after']}"
 
 
 def test_languages_have_the_same_texts_and_placeholders() -> None:
