@@ -23,6 +23,7 @@ from clue_cli.records import (
 )
 from clue_cli.terminal import printable
 from clue_cli.texts import Texts, texts
+from model.decimals import told_apart
 
 NAMED = 3
 """Regions whose place is told, the largest."""
@@ -261,7 +262,7 @@ class _Words:
     def _scores(self, answer: Answer) -> dict[str, str]:
         """Score and thresholds, with as many decimals, from three on, as tell them apart."""
         values = (answer.score or 0.0, answer.score_threshold, answer.no_evidence_below)
-        digits = next((n for n in range(3, 9) if len({round(v, n) for v in values}) == len(set(values))), 9)
+        digits = told_apart(*values)
         score, threshold, low = (self.said.number(value, digits) for value in values)
         return {"score": score, "threshold": threshold, "low": low, "high": threshold}
 
@@ -504,6 +505,8 @@ class _Words:
     def _why_open(self, answer: Answer) -> str:
         if answer.score is None or "synthetic_not_judged" in self.kinds:
             return "not_judged"
+        if "not calibrated" in answer.reason:
+            return "uncalibrated"
         if answer.no_evidence_below < answer.score <= answer.score_threshold:
             return "between"
         return "declared" if answer.score <= answer.no_evidence_below and self._declared() else "other"

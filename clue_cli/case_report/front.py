@@ -355,7 +355,7 @@ def image_row(number: int, record: ImageRecord, text: Texts) -> list[Any]:
 def failure_row(number: int, record: FailureRecord, text: Texts) -> list[Any]:
     """The line of a failure."""
     name = record.locator
-    if record.page is not None:
+    if record.page is not None and record.page_count != 1:
         name = text("report.appendix.page", name=name, page=text.number(record.page + 1))
     reason = f"{record.code.value}: {record.message}"
     if record.advice:

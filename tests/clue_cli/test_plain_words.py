@@ -414,3 +414,15 @@ def test_the_second_question(verdict: Verdict, score: float | None, kind: str, s
     found = plain_words(record(verdicts=both, findings=[finding(kind)]), run())
     assert found[0].startswith("No evidence of an edited region was found")
     assert any(said in words for words in found)
+
+
+@pytest.mark.parametrize("score", [0.1, 0.6, 0.9])
+def test_a_method_without_calibration_is_said_to_be_so(score: float) -> None:
+    reason = f"score {score:.3f}; the method is not calibrated: nothing is known of its false alarms"
+    answer = Answer(
+        verdict=Verdict.INCONCLUSIVE, reason=reason, score=score, score_threshold=0.8, no_evidence_below=0.5,
+        method="m", method_digest="d" * 64,
+    )  # fmt: skip
+    open_ = record(verdicts={**record().verdicts, Question.SYNTHETIC: answer})
+    assert "the method “m” is not calibrated, and nothing is known of its false alarms" in text(open_, run())
+    assert "ist nicht kalibriert" in text(open_, run(), "de")

@@ -119,6 +119,18 @@ def test_german_has_its_own_words_numbers_and_dates(results: Results, report: Re
     assert pdf.trailer["/Root"]["/Lang"] == "de"
 
 
+def test_numbers_that_decide_are_told_apart(results: Results, report: Report) -> None:
+    record = image("case/a.jpg", verdict=Verdict.FORGED, score=0.84621)
+    answer = record.localization.model_copy(
+        update={"score_threshold": 0.84619, "no_evidence_below": 0.6, "p_value": 0.0000213}
+    )
+    record = record.model_copy(update={"verdicts": {Question.LOCALIZATION: answer}})
+    (pdf,) = report(results(record))
+    text = text_of(pdf)
+    assert "0.84621; forged above 0.84619, no evidence up to 0.60000" in text
+    assert "0.0000213" in text
+
+
 def test_hostile_strings_are_shown_and_do_nothing(results: Results, report: Report) -> None:
     claims = ExifBrief(camera_model='#image("/etc/hosts")', software="\u202e]#")
     records = [
