@@ -299,6 +299,8 @@ class _Words:
             return ""
         likeness = self.said.percent(place.likeness, 0)
         where = self._place(place.box)
+        if self.record.region_count == 1:
+            return self.say("matching.only", where=where, likeness=likeness)
         return self.said.counted("plain_words.matching", len(matching), where=where, likeness=likeness)
 
     def _finding(self, finding: Finding) -> str:

@@ -193,6 +193,13 @@ def test_where_how_large_and_how_often() -> None:
     assert not re.search("is (a )?(fake|forged|forgery|manipulated)", found)
 
 
+def test_the_only_region_is_not_one_of_several() -> None:
+    one = record(regions=record().regions[:1], region_count=1)
+    assert one.regions[0].matching_place is not None
+    assert "The region matches another place" in text(one, run())
+    assert "One of the regions matches" in text(record(), run())
+
+
 def test_german() -> None:
     found = text(record(), run(), "de")
     assert "5,4 % der Bildfläche" in found
