@@ -29,7 +29,7 @@ class Contents:
         images, failures: how many records there are.
         selected: how many images have a page.
         verdicts, second: images by verdict, and by the answer to the second question.
-        damaged: lines of the log that were passed over.
+        damaged, damaged_notes: lines of the records and of the notes that were passed over.
         selection: in words; empty: all.
         title: of the case; empty: none.
         results: the folder.
@@ -48,6 +48,7 @@ class Contents:
     verdicts: dict[str, int] = field(default_factory=dict)
     second: dict[str, int] = field(default_factory=dict)
     damaged: int = 0
+    damaged_notes: int = 0
     manifest: tuple[str, ...] = ()
     explanations: bool = False
 
@@ -112,6 +113,9 @@ def _notices(run: RunRecord, contents: Contents, text: Texts) -> Iterator[Block]
         yield notice("not_opened", text("report.notices.not_opened_text", what=words))
     if contents.damaged:
         yield notice("damaged", text("report.notices.damaged_text", n=text.number(contents.damaged)))
+    if contents.damaged_notes:
+        words = text("report.notices.damaged_notes_text", n=text.number(contents.damaged_notes))
+        yield notice("damaged_notes", words)
     here = {"images": contents.images, "failures": contents.failures} | contents.verdicts
     counts = run.counts.model_dump()
     differences = [

@@ -343,6 +343,18 @@ def test_notes_and_the_manifest_are_in_the_report(results: Results, report: Repo
     assert hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest() in closed(pdf)
 
 
+def test_notes_that_cannot_be_read_are_not_left_out_silently(
+    tmp_path: Path, results: Results, report: Report, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = results(image("case/a.jpg"))
+    (folder / NOTES).write_text("damaged\ntorn")
+    (pdf,) = report(folder)
+    assert "Damaged notes. Lines of notes.jsonl that are damaged and were left out: 2." in text_of(pdf)
+    for options in ([], ["--pdf", str(tmp_path / "case.pdf")]):
+        assert clue(["report", str(folder), *options]) == ExitCode.OK
+        assert "Warning: 2 damaged lines of notes.jsonl left out." in capfd.readouterr().err
+
+
 def test_the_command_writes_one_file_and_leaves_the_results_alone(
     tmp_path: Path, results: Results, capfd: pytest.CaptureFixture[str]
 ) -> None:
