@@ -261,7 +261,7 @@ def _rates(run: RunRecord, text: Texts) -> Iterator[Block]:
             first = question is Question.LOCALIZATION
             counted, called = ("counted", "flagged") if first else ("counted_second", "generated")
             yield {"kind": "text", "text": text(f"report.rates.{counted}")}
-            keys = ("kind", "n", called, "undecided")
+            keys = ("kind" if first else "kind_second", "n", called, "undecided")
             rows = [
                 [
                     _pictures(one, question, text),

@@ -24,6 +24,7 @@ from clue_cli.records import (
     ExifBrief,
     Finding,
     MeasuredRate,
+    MethodInfo,
     NotExamined,
     Origin,
     Question,
@@ -256,6 +257,26 @@ def test_how_error_rates_were_counted_is_said_and_the_title_page_stands_alone(re
     assert "1.4 % [0.2 %; 5.1 %] 7.9 % [4.0 %; 13.6 %]" in text
     assert "Command line" not in pdf.pages[0].extract_text()
     assert "numbered as in the table" in text and "the first 2" not in text
+
+
+def test_the_second_question_was_counted_on_pictures_that_were_not_generated(results: Results, report: Report) -> None:
+    rate = MeasuredRate(
+        kind="web", pictures="web photos", n=73, flagged=0, flagged_interval=[0, 0.05], inconclusive=0,
+        inconclusive_interval=[0, 0.05],
+    )  # fmt: skip
+    method = MethodInfo(
+        name="traces", kind="traces", digest="b" * 64, base="", calibration="traces", calibration_sha256="c" * 64,
+        fitted_on="", fitted_megapixels=[0, 0], score_threshold=0.9, no_evidence_below=0.7, figures={}, generators=[],
+        limits=[],
+    )  # fmt: skip
+    rates = {
+        Question.LOCALIZATION: ErrorRates(model_digest="a" * 64, pixel_threshold=0.5, measured=[rate]),
+        Question.SYNTHETIC: ErrorRates(model_digest="b" * 64, score_threshold=0.9, measured=[rate]),
+    }
+    (pdf,) = report(results(image("case/a.jpg"), error_rates=rates, synthetic=method))
+    text = text_of(pdf)
+    assert text.count("Untouched pictures of this kind") == 1
+    assert text.count("Pictures of this kind that were not generated") == 1
 
 
 def test_an_interrupted_changed_and_damaged_run_says_so_on_its_first_page(results: Results, report: Report) -> None:
