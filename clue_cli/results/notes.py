@@ -47,7 +47,9 @@ class Note(BaseModel):
     mark: Mark | None = Field(description="What the person made of it; null: nothing.")
     note: str = Field(max_length=100_000, description="A text; empty: none. It may hold anything, markup too.")
     who: str = Field(min_length=1, max_length=200, description="The person, as they wrote their name.")
-    when: str = Field(max_length=64, description="When, as 2026-02-01T10:00:00Z, by the clock of the person's computer.")
+    when: str = Field(
+        max_length=64, description="When, as 2026-02-01T10:00:00Z, by the clock of the person's computer."
+    )
 
     @field_validator("when")
     @classmethod
