@@ -23,6 +23,7 @@ from clue_cli.records import (
 )
 from clue_cli.terminal import printable
 from clue_cli.texts import Texts, texts
+from model.decimals import told_apart
 
 NAMED = 3
 """Regions whose place is told, the largest."""
@@ -202,7 +203,8 @@ class _Words:
             yield self._errors(Question.LOCALIZATION, answer)
         if self.record.region_count:
             yield [self._alternatives()]
-        yield [self.say(f"meaning.{answer.verdict.value}")]
+        unmeasured = forged and self._not_known(Question.LOCALIZATION, answer)
+        yield [self.say("meaning.forged_unmeasured" if unmeasured else f"meaning.{answer.verdict.value}")]
 
     def _not_examined(self) -> str:
         if not self.record.not_examined:
@@ -260,7 +262,7 @@ class _Words:
     def _scores(self, answer: Answer) -> dict[str, str]:
         """Score and thresholds, with as many decimals, from three on, as tell them apart."""
         values = (answer.score or 0.0, answer.score_threshold, answer.no_evidence_below)
-        digits = next((n for n in range(3, 9) if len({round(v, n) for v in values}) == len(set(values))), 9)
+        digits = told_apart(*values)
         score, threshold, low = (self.said.number(value, digits) for value in values)
         return {"score": score, "threshold": threshold, "low": low, "high": threshold}
 
@@ -297,6 +299,8 @@ class _Words:
             return ""
         likeness = self.said.percent(place.likeness, 0)
         where = self._place(place.box)
+        if self.record.region_count == 1:
+            return self.say("matching.only", where=where, likeness=likeness)
         return self.said.counted("plain_words.matching", len(matching), where=where, likeness=likeness)
 
     def _finding(self, finding: Finding) -> str:
@@ -354,17 +358,10 @@ class _Words:
     # how often it is wrong
 
     def _errors(self, question: Question, answer: Answer) -> Paragraph:
-        rates, verdict = self.rates.get(question), answer.verdict
-        if not self.rates:
-            return [self.say("rates.not_recorded")]
-        size = "size_not_calibrated" if question is Question.LOCALIZATION else "synthetic_size_not_calibrated"
-        if finding := next((one for one in self.record.findings if one.kind == size), None):
-            return self._other_size(finding)
-        if rates is None or "query" in self.kinds or not self._hold(rates, question, answer):
-            return [self.say("rates.unknown")]
+        if unknown := self._not_known(question, answer):
+            return unknown
+        rates, verdict = self.rates[question], answer.verdict
         if rates.promised is not None:
-            if verdict is Verdict.INCONCLUSIVE:
-                return [self.say("rates.unknown")]
             promise, percent = rates.promised, self.said.percent
             values = {"rate": percent(promise.flagged, 2), "bound": percent(promise.bound, 2)}
             return [
@@ -372,11 +369,27 @@ class _Words:
                 "" if answer.p_value is None else self.say("rates.p_value", share=percent(answer.p_value, 2)),
             ]
         fitting = self._fitting(rates.measured, question)
-        if not fitting:
-            return [self.say("rates.unknown")]
         shown = self.said.listed([self._rate(rate, question, verdict) for rate in fitting])
         claimed = any(rate.kind == "camera" for rate in fitting) and question is Question.LOCALIZATION
         return [self.say(f"rates.{verdict.value}", rates=shown), self.say("rates.as_claimed") if claimed else ""]
+
+    def _not_known(self, question: Question, answer: Answer) -> Paragraph:
+        """Why it is not known how often it is wrong; empty where it is."""
+        rates = self.rates.get(question)
+        if not self.rates:
+            return [self.say("rates.not_recorded")]
+        size = "size_not_calibrated" if question is Question.LOCALIZATION else "synthetic_size_not_calibrated"
+        if finding := next((one for one in self.record.findings if one.kind == size), None):
+            return self._other_size(finding)
+        known = rates is not None and "query" not in self.kinds and self._hold(rates, question, answer)
+        if known and rates is not None:
+            promised = rates.promised is not None
+            known = (
+                answer.verdict is not Verdict.INCONCLUSIVE
+                if promised
+                else bool(self._fitting(rates.measured, question))
+            )
+        return [] if known else [self.say("rates.unknown")]
 
     def _hold(self, rates: ErrorRates, question: Question, answer: Answer) -> bool:
         """Whether the rates are about what gave this answer: a folder can hold records of several runs."""
@@ -494,6 +507,8 @@ class _Words:
     def _why_open(self, answer: Answer) -> str:
         if answer.score is None or "synthetic_not_judged" in self.kinds:
             return "not_judged"
+        if "not calibrated" in answer.reason:
+            return "uncalibrated"
         if answer.no_evidence_below < answer.score <= answer.score_threshold:
             return "between"
         return "declared" if answer.score <= answer.no_evidence_below and self._declared() else "other"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from model.calibration import Calibration
+from model.decimals import told_apart
 from model.matching_place import MatchingPlace, matching_places
 from model.score import SCREEN, kind_of
 
@@ -124,15 +125,18 @@ def _decide(
         return "inconclusive", f"nearly uniform: brightness varies by less than {MIN_DEVIATION:g} grey levels", None
     # A probability is stated only for what the calibration was fitted on.
     p = calibration.p_forged(score) if calibration.covers(height * width / 1e6) else None
-    if score > calibration.score_threshold:
+    low, high = calibration.no_evidence_below, calibration.score_threshold
+    if score > high:
         if not marked:
             return "inconclusive", "the score is above its threshold, but no pixel is above the mask threshold", None
-        return "forged", f"score {score:.3f} is above the threshold {calibration.score_threshold:.3f}", p
-    if score > calibration.no_evidence_below:
-        low, high = calibration.no_evidence_below, calibration.score_threshold
-        return "inconclusive", f"score {score:.3f} lies between {low:.3f} and {high:.3f}, no verdict there", None
+        digits = told_apart(score, high)
+        return "forged", f"score {score:.{digits}f} is above the threshold {high:.{digits}f}", p
+    if score > low:
+        digits = told_apart(low, score, high)
+        between = f"between {low:.{digits}f} and {high:.{digits}f}"
+        return "inconclusive", f"score {score:.{digits}f} lies {between}, no verdict there", None
     confidence = None if p is None else 1 - p
-    return "no_evidence", f"score {score:.3f} is not above {calibration.no_evidence_below:.3f}", confidence
+    return "no_evidence", f"score {score:.3f} is not above {low:.3f}", confidence
 
 
 def _nearly_uniform(pixels: NDArray[np.uint8]) -> bool:

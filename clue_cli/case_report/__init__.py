@@ -90,6 +90,7 @@ def write_pdf(
             spool.add(record, selection(record), contents, text)
             reporter.advance()
         contents.damaged = reader.damaged
+        contents.damaged_notes = 0 if noted is None else noted.damaged + noted.torn
         contents.manifest = _manifest(reader.path)
         contents.explanations = (reader.path / EXPLANATIONS).is_file()
         volumes = _plan(spool, images_per_volume, rows_per_volume)

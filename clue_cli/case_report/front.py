@@ -29,7 +29,7 @@ class Contents:
         images, failures: how many records there are.
         selected: how many images have a page.
         verdicts, second: images by verdict, and by the answer to the second question.
-        damaged: lines of the log that were passed over.
+        damaged, damaged_notes: lines of the records and of the notes that were passed over.
         selection: in words; empty: all.
         title: of the case; empty: none.
         results: the folder.
@@ -48,6 +48,7 @@ class Contents:
     verdicts: dict[str, int] = field(default_factory=dict)
     second: dict[str, int] = field(default_factory=dict)
     damaged: int = 0
+    damaged_notes: int = 0
     manifest: tuple[str, ...] = ()
     explanations: bool = False
 
@@ -112,6 +113,9 @@ def _notices(run: RunRecord, contents: Contents, text: Texts) -> Iterator[Block]
         yield notice("not_opened", text("report.notices.not_opened_text", what=words))
     if contents.damaged:
         yield notice("damaged", text("report.notices.damaged_text", n=text.number(contents.damaged)))
+    if contents.damaged_notes:
+        words = text("report.notices.damaged_notes_text", n=text.number(contents.damaged_notes))
+        yield notice("damaged_notes", words)
     here = {"images": contents.images, "failures": contents.failures} | contents.verdicts
     counts = run.counts.model_dump()
     differences = [
@@ -257,7 +261,7 @@ def _rates(run: RunRecord, text: Texts) -> Iterator[Block]:
             first = question is Question.LOCALIZATION
             counted, called = ("counted", "flagged") if first else ("counted_second", "generated")
             yield {"kind": "text", "text": text(f"report.rates.{counted}")}
-            keys = ("kind", "n", called, "undecided")
+            keys = ("kind" if first else "kind_second", "n", called, "undecided")
             rows = [
                 [
                     _pictures(one, question, text),
@@ -271,6 +275,12 @@ def _rates(run: RunRecord, text: Texts) -> Iterator[Block]:
             yield {"kind": "table", "head": head, "rows": rows, "columns": [3, 0, 2, 2], "right": [1, 2, 3]}
             yield {"kind": "text", "text": text("report.rates.few")}
     yield {"kind": "text", "text": text("report.rates.base_rate")}
+
+
+def _known(run: RunRecord) -> bool:
+    """Whether error rates of the first question are known."""
+    rates = run.error_rates.get(Question.LOCALIZATION)
+    return rates is not None and (rates.promised is not None or bool(rates.measured))
 
 
 def _pictures(rate: MeasuredRate, question: Question, text: Texts) -> str | dict[str, Any]:
@@ -312,7 +322,8 @@ def _meanings(run: RunRecord, text: Texts) -> Iterator[list[Any]]:
         words.append("p_value")
     for word in words:
         section = "plain_words" if f"plain_words.meaning.{word}" in text else "report"
-        said = text(f"{section}.meaning.{word}")
+        unmeasured = word == Verdict.FORGED and not _known(run)
+        said = text(f"{section}.meaning.{'forged_unmeasured' if unmeasured else word}")
         if f"report.verdicts.{word}" in text:
             yield [text(f"report.verdicts.{word}"), [said]]
         else:
@@ -348,7 +359,7 @@ def image_row(number: int, record: ImageRecord, text: Texts) -> list[Any]:
 def failure_row(number: int, record: FailureRecord, text: Texts) -> list[Any]:
     """The line of a failure."""
     name = record.locator
-    if record.page is not None:
+    if record.page is not None and record.page_count != 1:
         name = text("report.appendix.page", name=name, page=text.number(record.page + 1))
     reason = f"{record.code.value}: {record.message}"
     if record.advice:

@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from clue_cli.case_report.pictures import NUMBERED, Printed
-from clue_cli.case_report.statements import translated
+from clue_cli.case_report.statements import translated, worded
 from clue_cli.case_report.typeset import Block
 from clue_cli.plain_words import plain_words
 from clue_cli.records import Answer, Finding, ImageRecord, Region, RunRecord, Weight
 from clue_cli.texts import Texts
+from model.decimals import told_apart
 
 _SHORT = 70
 """Characters of a name in a heading."""
@@ -96,7 +97,12 @@ def image_page(
     yield from _regions(record, text)
     yield {"kind": "heading", "level": 3, "text": said("findings")}
     missing = [
-        said("not_examined", first=text.number(band.rows[0]), last=text.number(band.rows[1]), reason=band.reason)
+        said(
+            "not_examined",
+            first=text.number(band.rows[0]),
+            last=text.number(band.rows[1]),
+            reason=worded(band.reason, text),
+        )
         for band in record.not_examined
     ]
     if missing:
@@ -198,13 +204,14 @@ def _answer(answer: Answer, key: str, text: Texts) -> Iterator[list[Any]]:
     if answer.score is None:
         yield [text("report.image.score"), [text("report.image.no_score")]]
     else:
-        high, low = _decimal(answer.score_threshold, text), _decimal(answer.no_evidence_below, text)
-        said = text(f"report.image.{key}", score=_decimal(answer.score, text), high=high, low=low)
+        values = {"score": answer.score, "high": answer.score_threshold, "low": answer.no_evidence_below}
+        digits = told_apart(*values.values())
+        said = text(f"report.image.{key}", **{name: text.number(value, digits) for name, value in values.items()})
         yield [text("report.image.score"), [said]]
     given = text("report.image.not_given") if answer.confidence is None else text.percent(answer.confidence)
     yield [text("report.image.confidence"), [given]]
     if answer.p_value is not None:
-        yield [text("report.image.p_value"), [_decimal(answer.p_value, text, 4)]]
+        yield [text("report.image.p_value"), [_decimal(answer.p_value, text, 4 if answer.p_value >= 0.001 else 7)]]
 
 
 def _regions(record: ImageRecord, text: Texts) -> Iterator[Block]:

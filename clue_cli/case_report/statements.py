@@ -1,7 +1,7 @@
 """Sentences of records, which are English, in another language: those of known form are composed again from it.
 
 A form is a template under `report.statements`. What an English sentence holds where its template has a placeholder is
-put into the other language's; a sentence that fits no template whole is quoted as it was written, marked as English.
+put into the other language's; a sentence that fits no template whole is quoted as it was written, and said to be so.
 """
 
 from __future__ import annotations
@@ -27,11 +27,18 @@ _LONGEST = 2000
 
 
 def translated(sentence: str, to: Texts) -> str | dict[str, Any]:
-    """The sentence in a language, or itself marked as English."""
-    if to.language == "en":
-        return sentence
-    composed = _composed(sentence, to)
-    return {"text": sentence, "language": "en"} if composed is None else composed
+    """The sentence in a language, or itself in quotation marks, said and marked to be English."""
+    composed = sentence if to.language == "en" else _composed(sentence, to)
+    if composed is not None:
+        return composed
+    before, after = to.templates["format.original"].split("{text}")
+    return {"text": sentence, "language": "en", "before": before, "after": after}
+
+
+def worded(sentence: str, to: Texts) -> str:
+    """`translated` within another sentence."""
+    said = translated(sentence, to)
+    return said if isinstance(said, str) else to("format.original", text=said["text"])
 
 
 def _composed(sentence: str, to: Texts) -> str | None:

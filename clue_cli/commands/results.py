@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -149,6 +149,7 @@ def report(
             note_additions(folder.root, filter(re.compile(rf"{chosen}(-\d{{4,}})?\.html").fullmatch, pages), "report")
             folder.publish_pages(chosen)
             warn_of_damage(reader)
+            _warn_of_notes(reader)
             warn_of_missing(selection)
     except ValueError as error:
         raise NothingToScanError(f"A record of {results} cannot be shown: {error}.") from error
@@ -211,6 +212,7 @@ def _write_pdf(results: Path | Url, selection: Selection, target: Path, title: s
         if inside:
             _note_inside(results, volumes)
         warn_of_damage(reader)
+        _warn_of_notes(reader)
         warn_of_missing(selection)
     for volume in volumes:
         say(printable(f"PDF: {volume}"))
@@ -338,6 +340,15 @@ def warn_of_damage(reader: ResultsReader) -> None:
         say(f"Warning: {counted(reader.damaged, 'damaged line')} of records.jsonl left out.")
     if reader.unfinished:
         say("Warning: the scan did not finish; these are the records written so far.")
+
+
+def _warn_of_notes(reader: ResultsReader) -> None:
+    """Say how many notes of people could not be read and are in no report."""
+    from clue_cli.results.notes import NOTES, notes_in
+
+    with notes_in(reader.path) or nullcontext() as log:
+        if log is not None and (lines := log.damaged + log.torn):
+            say(f"Warning: {counted(lines, 'damaged line')} of {NOTES} left out.")
 
 
 def warn_of_missing(selection: Selection) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,8 @@ _LARGEST = 32 << 20
 """Bytes; a larger file of notes is refused before it is read."""
 _FUTURE = timedelta(minutes=5)
 """By which two clocks may differ."""
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?", re.ASCII)
+"""As the page takes times: Python reads weeks and seconds in a zone too, which a browser cannot compare."""
 
 Mark = Literal["checked", "to_be_checked", "not_relevant"]
 
@@ -44,11 +47,15 @@ class Note(BaseModel):
     mark: Mark | None = Field(description="What the person made of it; null: nothing.")
     note: str = Field(max_length=100_000, description="A text; empty: none. It may hold anything, markup too.")
     who: str = Field(min_length=1, max_length=200, description="The person, as they wrote their name.")
-    when: str = Field(max_length=64, description="When, ISO 8601 with zone, by the clock of the person's computer.")
+    when: str = Field(
+        max_length=64, description="When, as 2026-02-01T10:00:00Z, by the clock of the person's computer."
+    )
 
     @field_validator("when")
     @classmethod
     def _is_time(cls, value: str) -> str:
+        if not _TIME.fullmatch(value):
+            raise ValueError("not a time as 2026-02-01T10:00:00Z")
         if datetime.fromisoformat(value).tzinfo is None:
             raise ValueError("a time without a zone")
         _in_utc(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model.calibration import Calibration
+from model.decimals import told_apart
 from model.synthetic import Word
 
 MEANING = {
@@ -52,9 +53,12 @@ def judge_synthetic(score: float, calibration: Calibration, megapixels: float) -
     p = calibration.p_forged(score) if calibration.covers(megapixels) else None
     low, high = calibration.no_evidence_below, calibration.score_threshold
     if score > high:
-        return SyntheticJudgment("generated", f"score {score:.3f} is above the threshold {high:.3f}", score, p)
+        digits = told_apart(score, high)
+        reason = f"score {score:.{digits}f} is above the threshold {high:.{digits}f}"
+        return SyntheticJudgment("generated", reason, score, p)
     if score > low:
-        reason = f"score {score:.3f} lies between {low:.3f} and {high:.3f}, no verdict there"
+        digits = told_apart(low, score, high)
+        reason = f"score {score:.{digits}f} lies between {low:.{digits}f} and {high:.{digits}f}, no verdict there"
         return SyntheticJudgment("inconclusive", reason, score, None)
     confidence = None if p is None else 1 - p
     return SyntheticJudgment("no_evidence", f"score {score:.3f} is not above {low:.3f}", score, confidence)

@@ -193,6 +193,13 @@ def test_where_how_large_and_how_often() -> None:
     assert not re.search("is (a )?(fake|forged|forgery|manipulated)", found)
 
 
+def test_the_only_region_is_not_one_of_several() -> None:
+    one = record(regions=record().regions[:1], region_count=1)
+    assert one.regions[0].matching_place is not None
+    assert "The region matches another place" in text(one, run())
+    assert "One of the regions matches" in text(record(), run())
+
+
 def test_german() -> None:
     found = text(record(), run(), "de")
     assert "5,4 % der Bildfläche" in found
@@ -236,6 +243,31 @@ UNKNOWN = "not known for this model and these settings"
 )
 def test_how_often_it_is_wrong(changes: dict[str, Any], run_: RunRecord | None, said: str) -> None:
     assert said in text(record(**changes), run_)
+
+
+@pytest.mark.parametrize(
+    ("changes", "run_", "rare"),
+    [
+        ({}, run(), True),
+        ({}, run(measured=[], promised=PROMISE), True),
+        ({}, None, False),
+        ({}, run(model_digest="0" * 64), False),
+        ({"findings": [finding("size_not_calibrated", megapixels=20.5, smallest=0.1, largest=4.3)]}, run(), False),
+    ],
+)
+def test_traces_are_called_rare_only_where_that_was_counted(
+    changes: dict[str, Any], run_: RunRecord | None, rare: bool
+) -> None:
+    found, german = text(record(**changes), run_), text(record(**changes), run_, "de")
+    assert ("that are rare in untouched pictures" in found) is ("selten sind. Das" in german) is rare
+    assert ("how rare these are" in found) is ("Art sind, ist nicht bekannt" in german) is not rare
+    assert "no proof of an edit" in found and "kein Beweis" in german
+
+
+def test_there_is_always_another_explanation() -> None:
+    inner = [region(400, 400, 60, 60, WIDTH * HEIGHT // 100)]
+    found = text(record(width=1000, height=900, findings=[], regions=inner, region_count=1), run())
+    assert "What else could explain it: an error of the model" in found
 
 
 def test_the_pictures_of_a_kind_are_those_on_which_that_question_was_measured() -> None:
@@ -389,3 +421,15 @@ def test_the_second_question(verdict: Verdict, score: float | None, kind: str, s
     found = plain_words(record(verdicts=both, findings=[finding(kind)]), run())
     assert found[0].startswith("No evidence of an edited region was found")
     assert any(said in words for words in found)
+
+
+@pytest.mark.parametrize("score", [0.1, 0.6, 0.9])
+def test_a_method_without_calibration_is_said_to_be_so(score: float) -> None:
+    reason = f"score {score:.3f}; the method is not calibrated: nothing is known of its false alarms"
+    answer = Answer(
+        verdict=Verdict.INCONCLUSIVE, reason=reason, score=score, score_threshold=0.8, no_evidence_below=0.5,
+        method="m", method_digest="d" * 64,
+    )  # fmt: skip
+    open_ = record(verdicts={**record().verdicts, Question.SYNTHETIC: answer})
+    assert "the method “m” is not calibrated, and nothing is known of its false alarms" in text(open_, run())
+    assert "ist nicht kalibriert" in text(open_, run(), "de")

@@ -14,7 +14,10 @@ from model.verdict import MEANING
 CODE = Path(__file__).parents[2] / "clue_cli"
 ENGLISH = texts("en")
 
-COMPOSED = ("marked_regions", "screen_score", "size_not_calibrated_larger", "tables_other", "rows_missing")
+COMPOSED = (
+    "marked_regions", "screen_score", "size_not_calibrated_larger", "tables_other", "rows_missing", "size_cropped",
+    "size_reduced", "changed_before", "screen_uniform", "part_missing", "method_failed_", "not_judged_",
+)  # fmt: skip
 """Forms of sentences that the code puts together from parts."""
 
 

@@ -51,6 +51,21 @@ def test_verdict_follows_the_score(value: float, verdict: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "low", "high", "reason"),
+    [
+        (0.75, 0.25, 0.74996, "score 0.75000 is above the threshold 0.74996"),
+        (0.75, 0.25, 0.7501, "score 0.7500 lies between 0.2500 and 0.7501, no verdict there"),
+        (0.75, 0.7499997, 0.9, "score 0.7500000 lies between 0.7499997 and 0.9000000, no verdict there"),
+    ],
+)
+def test_no_score_is_called_above_a_threshold_that_reads_the_same(
+    value: float, low: float, high: float, reason: str
+) -> None:
+    calibration = dataclasses.replace(CALIBRATION, no_evidence_below=low, score_threshold=high)
+    assert judged(photo(), heatmap(value), calibration).reason == reason
+
+
+@pytest.mark.parametrize(
     "calibration",
     [dataclasses.replace(CALIBRATION, fitted_on=""), dataclasses.replace(CALIBRATION, fitted_megapixels=(1.0, 12.0))],
     ids=["not fitted", "fitted on larger images"],

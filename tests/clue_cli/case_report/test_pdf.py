@@ -24,6 +24,8 @@ from clue_cli.records import (
     ExifBrief,
     Finding,
     MeasuredRate,
+    MethodInfo,
+    NotExamined,
     Origin,
     Question,
     Region,
@@ -100,6 +102,11 @@ def test_german_has_its_own_words_numbers_and_dates(results: Results, report: Re
         score=0.9123,
         reason="score 0.912 is above the threshold 0.846",
         findings=findings,
+        not_examined=[
+            NotExamined(
+                rows=[4, 9], box=BoundingBox(x=0, y=4, width=9, height=5), reason="The end of the file is missing"
+            )
+        ],
     )
     (pdf,) = report(results(record), "de")
 
@@ -107,9 +114,22 @@ def test_german_has_its_own_words_numbers_and_dates(results: Results, report: Re
     for words in ("Bearbeitungsspuren", "Score 0,912 liegt über dem Schwellenwert 0,846", "04.03.2026, 05:06:07"):
         assert words in text
     assert "Der Name sagt jpeg, der Inhalt ist png." in text
-    assert "Nobody has translated this sentence." in text
+    assert "„Nobody has translated this sentence.“ (im englischen Wortlaut des Programms)" in text
+    assert "Zeilen 4 bis 9, wie gespeichert. Das Ende der Datei fehlt" in text
     assert "above the threshold" not in text
     assert pdf.trailer["/Root"]["/Lang"] == "de"
+
+
+def test_numbers_that_decide_are_told_apart(results: Results, report: Report) -> None:
+    record = image("case/a.jpg", verdict=Verdict.FORGED, score=0.84621)
+    answer = record.localization.model_copy(
+        update={"score_threshold": 0.84619, "no_evidence_below": 0.6, "p_value": 0.0000213}
+    )
+    record = record.model_copy(update={"verdicts": {Question.LOCALIZATION: answer}})
+    (pdf,) = report(results(record))
+    text = text_of(pdf)
+    assert "0.84621; forged above 0.84619, no evidence up to 0.60000" in text
+    assert "0.0000213" in text
 
 
 def test_hostile_strings_are_shown_and_do_nothing(results: Results, report: Report) -> None:
@@ -239,6 +259,26 @@ def test_how_error_rates_were_counted_is_said_and_the_title_page_stands_alone(re
     assert "numbered as in the table" in text and "the first 2" not in text
 
 
+def test_the_second_question_was_counted_on_pictures_that_were_not_generated(results: Results, report: Report) -> None:
+    rate = MeasuredRate(
+        kind="web", pictures="web photos", n=73, flagged=0, flagged_interval=[0, 0.05], inconclusive=0,
+        inconclusive_interval=[0, 0.05],
+    )  # fmt: skip
+    method = MethodInfo(
+        name="traces", kind="traces", digest="b" * 64, base="", calibration="traces", calibration_sha256="c" * 64,
+        fitted_on="", fitted_megapixels=[0, 0], score_threshold=0.9, no_evidence_below=0.7, figures={}, generators=[],
+        limits=[],
+    )  # fmt: skip
+    rates = {
+        Question.LOCALIZATION: ErrorRates(model_digest="a" * 64, pixel_threshold=0.5, measured=[rate]),
+        Question.SYNTHETIC: ErrorRates(model_digest="b" * 64, score_threshold=0.9, measured=[rate]),
+    }
+    (pdf,) = report(results(image("case/a.jpg"), error_rates=rates, synthetic=method))
+    text = text_of(pdf)
+    assert text.count("Untouched pictures of this kind") == 1
+    assert text.count("Pictures of this kind that were not generated") == 1
+
+
 def test_an_interrupted_changed_and_damaged_run_says_so_on_its_first_page(results: Results, report: Report) -> None:
     folder = results(
         image("case/a.jpg"),
@@ -322,6 +362,18 @@ def test_notes_and_the_manifest_are_in_the_report(results: Results, report: Repo
     (pdf,) = report(folder)
     assert "A. B., 2026-03-01 10:00:00 (UTC+01:00): [checked] #strong[Seen]" in text_of(pdf)
     assert hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest() in closed(pdf)
+
+
+def test_notes_that_cannot_be_read_are_not_left_out_silently(
+    tmp_path: Path, results: Results, report: Report, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = results(image("case/a.jpg"))
+    (folder / NOTES).write_text("damaged\ntorn")
+    (pdf,) = report(folder)
+    assert "Damaged notes. Lines of notes.jsonl that are damaged and were left out: 2." in text_of(pdf)
+    for options in ([], ["--pdf", str(tmp_path / "case.pdf")]):
+        assert clue(["report", str(folder), *options]) == ExitCode.OK
+        assert "Warning: 2 damaged lines of notes.jsonl left out." in capfd.readouterr().err
 
 
 def test_the_command_writes_one_file_and_leaves_the_results_alone(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import string
 
 import pytest
+from PIL import Image
 
-from clue_cli.case_report.statements import translated
+from clue_cli.case_report.statements import translated, worded
+from clue_cli.evidence.claims import claim_findings
+from clue_cli.evidence.compression import compression_findings
 from clue_cli.texts import LANGUAGES, texts
 
 
@@ -43,7 +47,53 @@ def test_a_known_form_is_composed_again(english: str, german: str) -> None:
     ],
 )
 def test_any_other_is_quoted_as_english(sentence: str) -> None:
-    assert translated(sentence, texts("de")) == {"text": sentence, "language": "en"}
+    said = translated(sentence, texts("de"))
+    assert isinstance(said, dict)
+    assert (said["text"], said["language"], said["before"]) == (sentence, "en", "„")
+    assert said["after"] == "“ (im englischen Wortlaut des Programms)"
+    assert worded(sentence, texts("de")) == f"„{sentence}{said['after']}"
+
+
+def test_what_is_found_in_a_common_file_is_said_in_german() -> None:
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110] = "Canon", "NIKON D80"
+    exif.get_ifd(0x8769).update({0xA002: 4000, 0xA003: 300, 0x829A: 0.01})
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(buffer, "JPEG", exif=exif, qtables="high", subsampling=0)
+    with Image.open(buffer) as opened:
+        found = claim_findings(opened, buffer.getvalue(), b"") + compression_findings(opened, opened.convert("RGB"))
+    assert {"camera_contradicts", "size_differs", "quantization_tables"} <= {one.kind for one in found}
+    assert [one.statement for one in found if not isinstance(translated(one.statement, texts("de")), str)] == []
+
+
+@pytest.mark.parametrize(
+    ("english", "german"),
+    [
+        (
+            "EXIF says it was last saved by Adobe Photoshop CS3 Windows. Such programs also import, resize and convert "
+            "pictures without changing what they show.",
+            "zuletzt von Adobe Photoshop CS3 Windows gespeichert",
+        ),
+        ("screen or drawing: nearly uniform: brightness varies by less than 2 grey levels", "weniger als 2 Graustufen"),
+        (
+            "the method could not judge the picture: too small: 50×50 pixels, 256 on each side are needed",
+            "zu klein: 50×50 Pixel, auf jeder Seite sind 256 nötig",
+        ),
+        (
+            "Whether the whole picture was generated could not be judged: it is taken for a screen or a drawing, and "
+            "the method was made for photographs.",
+            "und das Verfahren ist für Fotografien gemacht.",
+        ),
+        (
+            "a part of the picture is missing, and the question is about the whole (score 0.065 is not above 0.714)",
+            "(Score 0,065 liegt nicht über 0,714)",
+        ),
+        ("the method could not judge the picture: no idea", "„no idea“ (im englischen Wortlaut des Programms)"),
+    ],
+)
+def test_more_known_forms(english: str, german: str) -> None:
+    said = translated(english, texts("de"))
+    assert isinstance(said, str) and german in said
 
 
 def test_languages_have_the_same_texts_and_placeholders() -> None:
