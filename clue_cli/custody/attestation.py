@@ -74,6 +74,8 @@ def check_signable(folder: Path) -> None:
     Raises:
         NothingToScanError: there is no manifest, or it is not what a run has written.
     """
+    if not folder.exists():
+        raise NothingToScanError(f"{folder} does not exist.", "Check the spelling.")
     if look(folder, MANIFEST_SUMS).kind is Kind.MISSING:
         raise NothingToScanError(
             f"{folder} has no {MANIFEST_SUMS}, which is what is signed.",

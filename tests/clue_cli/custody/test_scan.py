@@ -236,6 +236,69 @@ class TestEvidence:
         os.utime(copy / "evidence/a.jpg", (0, 0))
         assert found(copy / "results", copy / "evidence") == set()
 
+    def test_a_link_in_its_place(self, copy: Path, model: Path) -> None:
+        """With the same content, for now: the scan would not have followed it."""
+        evidence = copy / "evidence"
+        shutil.move(evidence / "a.jpg", copy / "a.jpg")
+        (evidence / "a.jpg").symlink_to(copy / "a.jpg")
+        shutil.move(evidence / "sub", copy / "sub")
+        (evidence / "sub").symlink_to(copy / "sub")
+        assert found(copy / "results", evidence) == {
+            ("changed", "evidence/a.jpg"),
+            ("changed", "evidence/sub/b, c.jpg"),
+        }
+        scanned(evidence, copy / "followed", model, follow_links=True)
+        assert found(copy / "followed", evidence) == set()
+        scanned(evidence, copy / "followed", model)  # an earlier run followed it
+        assert found(copy / "followed", evidence) == set()
+
+    def test_what_cannot_be_read(self, tmp_path: Path, model: Path) -> None:
+        """As at the scan it is no difference; what came since is one, although it cannot be compared."""
+        evidence = write_evidence(tmp_path / "evidence")
+        os.mkfifo(evidence / "pipe.jpg")
+        scanned(evidence, tmp_path / "results", model)
+        (evidence / "words.txt").write_text("no picture")
+        with Findings() as findings:
+            verified = verify(tmp_path / "results", findings, [evidence])
+            assert findings.differences == 0
+        said = "Not compared: 1 file that is no picture, and 1 path that the scan could not read either."
+        assert said in verified.notes
+        os.mkfifo(evidence / "pipe2.jpg")
+        assert found(tmp_path / "results", evidence) == {("unreadable", "evidence/pipe2.jpg")}
+
+    def test_moved_names_where_it_is_now(self, copy: Path) -> None:
+        (copy / "usb/disk").mkdir(parents=True)
+        shutil.move(copy / "evidence", copy / "usb/disk/evidence")
+        with Findings() as findings:
+            verify(copy / "results", findings, [copy / "usb"])
+            details = {one.path: one.detail for one in findings.all()}
+        assert details["evidence/a.jpg"] == "the same content is at usb/disk/evidence/a.jpg"
+
+    def test_a_path_that_stands_for_nothing(self, copy: Path, tmp_path: Path, model: Path) -> None:
+        """Nothing was compared, and that is not the same as nothing has changed."""
+        (tmp_path / "empty").mkdir()
+        text = copy / "evidence/words.txt"
+        text.write_text("no picture")
+        assert found(copy / "results", text) == {("missing", str(text))}
+        scan(
+            [copy / "evidence/sub", copy / "evidence/a.jpg"],
+            tmp_path / "two",
+            ScanOptions(model=str(model), device="cpu"),
+            SILENT,
+        )
+        assert found(tmp_path / "two", tmp_path / "empty") == {("missing", str(tmp_path / "empty"))}
+        assert found(tmp_path / "two", copy / "evidence/sub", tmp_path / "empty") == {
+            ("missing", str(tmp_path / "empty"))
+        }
+
+    def test_a_path_without_pictures(self, copy: Path, tmp_path: Path, model: Path) -> None:
+        """It was scanned, and there is nothing recorded that it could stand for."""
+        (tmp_path / "texts").mkdir()
+        (tmp_path / "texts/words.txt").write_text("no picture")
+        options = ScanOptions(model=str(model), device="cpu")
+        scan([copy / "evidence/sub", tmp_path / "texts"], tmp_path / "two", options, SILENT)
+        assert found(tmp_path / "two", copy / "evidence/sub", tmp_path / "texts") == set()
+
 
 def test_a_file_that_changes_during_its_scan_is_listed_as_it_was_and_as_it_is(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
