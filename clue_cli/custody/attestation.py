@@ -94,11 +94,12 @@ def check_replaceable(folder: Path, key_id: str) -> None:
     content = _content(folder, SIGNATURE)
     if content is None:
         return
-    by = "something that is no signature"
+    by, signer = "something that is no signature", None
     if isinstance(content, bytes):
         with suppress(SignatureProblem):
-            by = f"a signature by the key {signature.read_signature(content).key_id}"
-    if not by.endswith(key_id):
+            signer = signature.read_signature(content).key_id
+            by = f"a signature by the key {signer}"
+    if signer != key_id:
         raise UsageError(
             f"{folder / SIGNATURE} is {by}, and is not replaced.", "Move it elsewhere, and keep it, to sign again."
         )

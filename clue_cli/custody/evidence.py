@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -59,6 +60,7 @@ class EvidenceCheck:
         self.files = 0
         self.notes: list[str] = []
         self._no_pictures = self._unread = 0
+        self._left_out: Counter[str] = Counter()
         self._rows = sqlite3.connect("", isolation_level=None)
         self._rows.executescript(
             "CREATE TABLE listed (locator TEXT PRIMARY KEY, root TEXT, size INTEGER, sha256 TEXT, "
@@ -159,6 +161,8 @@ class EvidenceCheck:
             elif isinstance(thing, Unreadable):
                 self._unreadable(locator, thing.message, unfinished=unfinished)
             elif isinstance(thing, Skipped):
+                if self._row(locator) is None:
+                    self._left_out[thing.reason] += 1
                 if thing.reason == "link":
                     self._rows.execute("INSERT OR IGNORE INTO links VALUES (?)", (locator,))
             elif isinstance(thing, Item):
@@ -221,8 +225,11 @@ class EvidenceCheck:
             kinds.append(f"{counted(self._no_pictures, 'file')} that {are}")
         if self._unread:
             kinds.append(f"{counted(self._unread, 'path')} that the scan could not read either")
+        if self._left_out:
+            reasons = ", ".join(f"{reason}: {number:,}" for reason, number in sorted(self._left_out.items()))
+            kinds.append(f"{counted(self._left_out.total(), 'path')} that the scan's options leave out ({reasons})")
         if kinds:
-            self.notes.append(f"Not compared: {', and '.join(kinds)}.")
+            self.notes.append(f"Not compared: {'; '.join(kinds)}.")
 
     def _changed(self, locator: str, how: str) -> None:
         self.findings.add("evidence", Kind.CHANGED, locator, how)

@@ -145,7 +145,8 @@ def _check_finished(folder: Path, run: RunRecord | None) -> None:
         )
     if run.schema_version != _FIRST_WITH_MANIFEST and not is_newer_than_first(run.schema_version):
         raise NothingToScanError(
-            f"{folder} was written by clue {run.version}, which wrote no manifest.",
+            f"{folder} was written by an earlier clue, which wrote no manifest: its results have version "
+            f"{run.schema_version}.",
             "Repeat the scan command: what is finished is reused, and a manifest is written.",
         )
     if run.status == "running":

@@ -258,10 +258,15 @@ class TestEvidence:
         os.mkfifo(evidence / "pipe.jpg")
         scanned(evidence, tmp_path / "results", model)
         (evidence / "words.txt").write_text("no picture")
+        (evidence / ".hidden.jpg").write_bytes(jpeg(20, 20))
+        (evidence / "link.jpg").symlink_to("a.jpg")
         with Findings() as findings:
             verified = verify(tmp_path / "results", findings, [evidence])
             assert findings.differences == 0
-        said = "Not compared: 1 file that is no picture, and 1 path that the scan could not read either."
+        said = (
+            "Not compared: 1 file that is no picture; 1 path that the scan could not read either; "
+            "2 paths that the scan's options leave out (hidden: 1, link: 1)."
+        )
         assert said in verified.notes
         os.mkfifo(evidence / "pipe2.jpg")
         assert found(tmp_path / "results", evidence) == {("unreadable", "evidence/pipe2.jpg")}
