@@ -250,7 +250,7 @@ def _check_stamp(
 def _manifest(folder: Path) -> bytes:
     content = _content(folder, MANIFEST_SUMS)
     if not isinstance(content, bytes):
-        raise NothingToScanError(f"{folder / MANIFEST_SUMS} cannot be read: {content or 'it is not there'}.")
+        raise NothingToScanError(f"{folder / MANIFEST_SUMS}: {content or 'it is not there'}.")
     return content
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 import sqlite3
+import stat
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -190,7 +191,7 @@ class EvidenceCheck:
             if self._row(locator) is not None:
                 self._rows.execute("UPDATE listed SET seen = 1 WHERE locator = ?", (locator,))
                 self._changed(locator, "it is no picture any more")
-            else:
+            elif MEMBER not in locator:  # those are in an archive, which is compared as a whole
                 self._no_pictures += 1
         elif isinstance(content, Unreadable):
             if content.file is not None:
@@ -207,9 +208,9 @@ class EvidenceCheck:
         elif self._rows.execute("SELECT 1 FROM failed WHERE locator = ?", (locator,)).fetchone() is not None:
             self._unread += 1
         elif unfinished:
-            self.findings.add("evidence", Kind.AFTERWARDS, locator, "the scan did not finish, and did not meet it")
+            self.findings.add("evidence", Kind.AFTERWARDS, locator, "the scan did not finish, and did not record it")
         else:
-            self.findings.add("evidence", Kind.UNREADABLE, locator, f"the scan did not meet it; {why}")
+            self.findings.add("evidence", Kind.UNREADABLE, locator, f"the scan did not record it; {why}")
 
     def _say_what_stands_for_nothing(self, places: Places, run: RunRecord | None) -> None:
         """A wrong path is no evidence that all is well."""
@@ -295,15 +296,25 @@ class EvidenceCheck:
                 row = self._rows.execute("SELECT seen FROM listed WHERE locator = ?", (top,)).fetchone()
                 if row is not None and row[0] == _SAME:
                     same.append(locator)
-            elif (path := places.path_of(locator)) is not None and path.is_file():
-                with suppress(OSError):
-                    size, _, hashes = hash_file(path)
-                    self._compare(locator, size, hashes["sha256"], locator)
-                    if self._is_behind_link(locator) and self._row(locator) == (size, hashes["sha256"]):
-                        self._changed(locator, "a link stands in its place, or on the way to it, to the same content")
+            elif (path := places.path_of(locator)) is not None:
+                self._compare_not_walked(locator, path)
             if len(same) >= 1000:
                 self._mark_same(same)
         self._mark_same(same)
+
+    def _compare_not_walked(self, locator: str, path: Path) -> None:
+        try:
+            if not stat.S_ISREG(path.stat().st_mode):
+                return
+            size, _, hashes = hash_file(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:  # it is there, or in a folder that cannot be looked into
+            self._unreadable(locator, error.strerror or str(error))
+            return
+        self._compare(locator, size, hashes["sha256"], locator)
+        if self._is_behind_link(locator) and self._row(locator) == (size, hashes["sha256"]):
+            self._changed(locator, "a link stands in its place, or on the way to it, to the same content")
 
     def _is_behind_link(self, locator: str) -> bool:
         """Whether it is a link, or below one, that no run of these results followed."""

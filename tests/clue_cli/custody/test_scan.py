@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -16,6 +17,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from clue_cli.custody import evidence as evidence_module
 from clue_cli.custody.findings import Findings
 from clue_cli.custody.listing import DFXML, Listed, read_dfxml, read_hashdeep
 from clue_cli.custody.signature import read_secret_key
@@ -270,6 +272,37 @@ class TestEvidence:
         assert said in verified.notes
         os.mkfifo(evidence / "pipe2.jpg")
         assert found(tmp_path / "results", evidence) == {("unreadable", "evidence/pipe2.jpg")}
+
+    def test_a_file_that_cannot_be_read_any_more(self, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is neither missing nor the end of the verification."""
+        (copy / "evidence/a.jpg").rename(copy / "a.jpg")
+        (copy / "evidence/a.jpg").symlink_to(copy / "a.jpg")
+        (copy / "evidence/cut.jpg").unlink()
+
+        def refused(path: Path, *others: Any) -> Any:
+            if path.name == "a.jpg":
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return hash_file(path, *others)
+
+        monkeypatch.setattr(evidence_module, "hash_file", refused)
+        assert found(copy / "results", copy / "evidence") == {
+            ("unreadable", "evidence/a.jpg"),
+            ("missing", "evidence/cut.jpg"),
+        }
+
+    def test_a_folder_that_cannot_be_read_any_more(self, copy: Path) -> None:
+        (copy / "evidence/cut.jpg").unlink()
+        (copy / "evidence/sub").chmod(0)
+        try:
+            if os.access(copy / "evidence/sub", os.R_OK):
+                pytest.skip("whoever runs this may read everything")
+            assert found(copy / "results", copy / "evidence") == {
+                ("unreadable", "evidence/sub"),
+                ("unreadable", "evidence/sub/b, c.jpg"),
+                ("missing", "evidence/cut.jpg"),
+            }
+        finally:
+            (copy / "evidence/sub").chmod(0o755)
 
     def test_moved_names_where_it_is_now(self, copy: Path) -> None:
         (copy / "usb/disk").mkdir(parents=True)
