@@ -97,8 +97,9 @@ class Places:
         left = self._roots - set(self._paths)
         if locator in left:
             return locator
-        if len(left) == 1 and alone and (path.is_dir() or self._is_file(next(iter(left)))):
-            return next(iter(left))
+        if len(left) == 1 and alone and (path.is_dir() or self._is_file(*left)):
+            (root,) = left
+            return str(root)
         return None
 
     def _is_file(self, root: str) -> bool:
