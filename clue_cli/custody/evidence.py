@@ -53,12 +53,13 @@ class EvidenceCheck:
 
     Attributes:
         files: how many files, archives and members were compared.
+        elsewhere: how many that were recorded were not, because no path stands for where they are.
         notes: what else a reader should know, in sentences.
     """
 
     def __init__(self, folder: Path, findings: Findings, reporter: Reporter) -> None:
         self.folder, self.findings, self.reporter = folder, findings, reporter
-        self.files = 0
+        self.files = self.elsewhere = 0
         self.notes: list[str] = []
         self._no_pictures = self._unread = 0
         self._left_out: Counter[str] = Counter()
@@ -255,12 +256,11 @@ class EvidenceCheck:
         """What was recorded and not met is missing, or was met under another name; what else was met is new."""
         self._rows.execute("CREATE INDEX other_hash ON other (sha256)")
         self._look_for_not_walked(places)
-        elsewhere = 0
         missing = self._rows.execute("SELECT locator, sha256 FROM listed WHERE NOT seen ORDER BY locator")
         for locator, sha256 in missing:
             if places.path_of(locator) is None:
-                elsewhere += 1
-                if elsewhere == 1:
+                self.elsewhere += 1
+                if self.elsewhere == 1:
                     example = locator
                 continue
             found = self._rows.execute("SELECT there FROM other WHERE sha256 = ? LIMIT 1", (sha256,)).fetchone()
@@ -268,10 +268,10 @@ class EvidenceCheck:
                 self.findings.add("evidence", Kind.MISSING, locator, "it was read, and is not there")
             else:
                 self.findings.add("evidence", Kind.MOVED, locator, f"the same content is at {found[0]}")
-        if elsewhere:
+        if self.elsewhere:
             self.notes.append(
-                f"{counted(elsewhere, 'file')} of the evidence that the scan read, such as {example}, "
-                f"{'was' if elsewhere == 1 else 'were'} not compared: no --evidence names the place."
+                f"{counted(self.elsewhere, 'file')} of the evidence that the scan read, such as {example}, "
+                f"{'was' if self.elsewhere == 1 else 'were'} not compared: no --evidence names the place."
             )
         added = self._rows.execute(
             "SELECT locator FROM other WHERE NOT changed AND NOT EXISTS (SELECT 1 FROM listed "
