@@ -71,29 +71,32 @@ def compare(
     from clue_cli.results.remote.copy import local_copy
     from model.whole_file import whole_file
 
-    found = differ = 0
+    found = differ = damaged = 0
     with ExitStack() as stack:
         reporter = stack.enter_context(ShownReporter(quiet=quiet or not sys.stderr.isatty()))
-        stack.enter_context(nullcontext() if out is None else output_errors(out))
+        stack.enter_context(nullcontext() if out is None else output_errors(out, resumes=False))
         folder = stack.enter_context(local_copy(results))
         file = None if out is None else CsvMatches(stack.enter_context(whole_file(out, sync=True)))
         with ResultsReader(folder) as reader:
             for other in others:
                 reporter.stage(f"comparing with {other}", "records")
-                totals = _compared(reader, other, file, reporter, quiet)
+                totals, left_out = _compared(reader, other, file, reporter, quiet)
                 _warn(totals, reader, results, other, first=other is others[0])
                 found, differ = found + totals.found, differ + totals.differ
+                damaged += left_out + reader.damaged
         if file is not None:
             file.detach()
     if (fail_on == "found" and found) or (fail_on == "differ" and differ):
         number = found if fail_on == "found" else differ
         words = f"{counted(number, 'picture')} found" + ("" if fail_on == "found" else " with another verdict")
         raise CopyFound(f"--fail-on {fail_on}: {words}.")
-    raise typer.Exit(ExitCode.OK)
+    raise typer.Exit(ExitCode.SOME_FAILED if damaged else ExitCode.OK)
 
 
-def _compared(reader: ResultsReader, other: Any, file: CsvMatches | None, reporter: Reporter, quiet: bool) -> Totals:
-    """Compare with one folder, and show what was found."""
+def _compared(
+    reader: ResultsReader, other: Any, file: CsvMatches | None, reporter: Reporter, quiet: bool
+) -> tuple[Totals, int]:
+    """Compare with one folder, show what was found, and count the damaged lines of its log, which are left out."""
     from clue_cli.comparing import Comparison
     from clue_cli.results.reader import ResultsReader
     from clue_cli.results.remote.copy import local_copy
@@ -123,7 +126,7 @@ def _compared(reader: ResultsReader, other: Any, file: CsvMatches | None, report
     if not quiet:
         shown = _shown(str(other), comparison.totals, [*differing, *alike][:_SHOWN])
         write_stdout("".join(f"{line}\n" for line in shown))
-    return comparison.totals
+    return comparison.totals, reader_b.damaged
 
 
 def _warn(totals: Totals, reader: ResultsReader, results: Any, other: Any, *, first: bool) -> None:

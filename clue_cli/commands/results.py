@@ -202,7 +202,7 @@ def _write_pdf(results: Path | Url, selection: Selection, target: Path, title: s
             message = f"{results / 'run.json'} is missing or damaged."
             raise NothingToScanError(message, "clue export needs no run.json.")
         try:
-            with output_errors(target):
+            with output_errors(target, resumes=False):
                 volumes = write_pdf(reader, selection, target, texts(language), title=title, reporter=reporter)
         except ValueError as error:
             raise NothingToScanError(f"A record of {results} cannot be shown: {error}.") from error
@@ -284,19 +284,20 @@ def export(
             elif partition:
                 from clue_cli.results.export.parquet import write_partitioned
 
-                with output_errors(out), whole_folder(out) as parts:
+                with output_errors(out, resumes=False), whole_folder(out) as parts:
                     write_partitioned(parts, records)
             else:
-                with output_errors(out), whole_file(out, sync=True) as stream:
+                with output_errors(out, resumes=False), whole_file(out, sync=True) as stream:
                     writer(form)(stream, records, source)
         except ValueError as error:
             raise NothingToScanError(f"A record of {results} cannot be exported: {error}.") from error
         warn_of_damage(reader)
+        left_out = reader.damaged > 0
         if complete:
             warn_of_missing(selection)
     for kind, records_without in source.missing.items():
         say(printable(f"Warning: {kind}, of {counted(records_without.count, 'record')}: {records_without}."))
-    raise typer.Exit(ExitCode.SOME_FAILED if source.missing else ExitCode.OK)
+    raise typer.Exit(ExitCode.SOME_FAILED if source.missing or left_out else ExitCode.OK)
 
 
 def _check_parquet(form: str, out: Path | None, partition: bool) -> None:

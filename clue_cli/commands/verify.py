@@ -107,6 +107,7 @@ def _print_json(results: Path, findings: Findings, verified: Verified) -> None:
         "files": verified.files,
         "bytes": verified.bytes,
         "evidence_files": verified.evidence,
+        "evidence_elsewhere": verified.elsewhere,
         "signature": _signature(verified),
         "time_stamp": _time_stamp(verified),
         "notes": verified.notes,
@@ -175,4 +176,7 @@ def _show(results: Path, findings: Findings, verified: Verified) -> None:
         say(f"{counted(findings.differences, 'difference')}; {checked} compared.")
     else:
         not_read = "" if verified.evidence is not None else " The evidence was not compared (--evidence)."
+        if verified.elsewhere:
+            were = "was" if verified.elsewhere == 1 else "were"
+            not_read = f" {counted(verified.elsewhere, 'file')} of the evidence {were} not (see above)."
         say(f"All as recorded: {checked} compared.{not_read}")

@@ -74,6 +74,8 @@ def check_signable(folder: Path) -> None:
     Raises:
         NothingToScanError: there is no manifest, or it is not what a run has written.
     """
+    if not folder.exists():
+        raise NothingToScanError(f"{folder} does not exist.", "Check the spelling.")
     if look(folder, MANIFEST_SUMS).kind is Kind.MISSING:
         raise NothingToScanError(
             f"{folder} has no {MANIFEST_SUMS}, which is what is signed.",
@@ -92,11 +94,12 @@ def check_replaceable(folder: Path, key_id: str) -> None:
     content = _content(folder, SIGNATURE)
     if content is None:
         return
-    by = "something that is no signature"
+    by, signer = "something that is no signature", None
     if isinstance(content, bytes):
         with suppress(SignatureProblem):
-            by = f"a signature by the key {signature.read_signature(content).key_id}"
-    if not by.endswith(key_id):
+            signer = signature.read_signature(content).key_id
+            by = f"a signature by the key {signer}"
+    if signer != key_id:
         raise UsageError(
             f"{folder / SIGNATURE} is {by}, and is not replaced.", "Move it elsewhere, and keep it, to sign again."
         )
@@ -247,7 +250,7 @@ def _check_stamp(
 def _manifest(folder: Path) -> bytes:
     content = _content(folder, MANIFEST_SUMS)
     if not isinstance(content, bytes):
-        raise NothingToScanError(f"{folder / MANIFEST_SUMS} cannot be read: {content or 'it is not there'}.")
+        raise NothingToScanError(f"{folder / MANIFEST_SUMS}: {content or 'it is not there'}.")
     return content
 
 

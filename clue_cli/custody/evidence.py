@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import shlex
 import sqlite3
+import stat
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -19,7 +21,7 @@ from clue_cli.custody.listing import ListingError, read_dfxml, read_hashdeep
 from clue_cli.custody.observed import name_on_disk
 from clue_cli.custody.places import Places, root_of
 from clue_cli.errors import OutputError
-from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Unreadable
+from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Skipped, Unreadable
 from clue_cli.evidence.locator import MEMBER
 from clue_cli.evidence.reader import hash_file, read_item
 from clue_cli.evidence.selection import Selection
@@ -28,6 +30,7 @@ from clue_cli.evidence.streams import ArchiveLimits
 from clue_cli.evidence.walk import WalkOptions, check_paths, walk
 from clue_cli.records import RunRecord
 from clue_cli.results.manifest_names import EVIDENCE_DFXML, EVIDENCE_HASHDEEP
+from clue_cli.results.merging import runs_in
 from clue_cli.results.reader import LOG
 from clue_cli.results.record_log import RecordLog
 from clue_cli.terminal import counted
@@ -50,18 +53,23 @@ class EvidenceCheck:
 
     Attributes:
         files: how many files, archives and members were compared.
+        elsewhere: how many that were recorded were not, because no path stands for where they are.
         notes: what else a reader should know, in sentences.
     """
 
     def __init__(self, folder: Path, findings: Findings, reporter: Reporter) -> None:
         self.folder, self.findings, self.reporter = folder, findings, reporter
-        self.files = 0
+        self.files = self.elsewhere = 0
         self.notes: list[str] = []
+        self._no_pictures = self._unread = 0
+        self._left_out: Counter[str] = Counter()
         self._rows = sqlite3.connect("", isolation_level=None)
         self._rows.executescript(
             "CREATE TABLE listed (locator TEXT PRIMARY KEY, root TEXT, size INTEGER, sha256 TEXT, "
             "seen INTEGER DEFAULT 0, hashdeep INTEGER DEFAULT 0) WITHOUT ROWID;"
-            "CREATE TABLE other (locator TEXT, sha256 TEXT, changed INTEGER); BEGIN"
+            "CREATE TABLE other (locator TEXT, sha256 TEXT, changed INTEGER, there TEXT);"
+            "CREATE TABLE failed (locator TEXT PRIMARY KEY) WITHOUT ROWID;"
+            "CREATE TABLE links (locator TEXT PRIMARY KEY) WITHOUT ROWID; BEGIN"
         )
 
     def __enter__(self) -> EvidenceCheck:
@@ -89,9 +97,12 @@ class EvidenceCheck:
         if look(self.folder, LOG).kind is not None:
             return  # as the comparison of the folder says
         with suppress(OutputError, OSError, sqlite3.Error), RecordLog(self.folder / LOG, read_only=True) as log:
-            for record in (record for record, _ in log.records() if record.file is not None):
+            for record, _ in log.records():
+                if record.file is None:
+                    self._rows.execute("INSERT OR IGNORE INTO failed VALUES (?)", (record.locator,))
+                    continue
                 row = self._row(record.locator)
-                if row is None or row[1] != record.file.sha256:  # type: ignore[union-attr]
+                if row is None or row[1] != record.file.sha256:
                     what = "does not list" if row is None else "has another hash of"
                     detail = f"{EVIDENCE_DFXML} {what} the file of this record in {LOG}"
                     self.findings.add("manifest", Kind.CONTRADICTION, record.locator, detail)
@@ -148,52 +159,89 @@ class EvidenceCheck:
             locator = places.of(thing.locator)
             if isinstance(thing, ArchiveOpened):
                 if thing.path is not None and not thing.other_shard:
-                    self._compare_archive(locator, thing.path)
+                    self._compare_archive(locator, thing.path, thing.locator)
             elif isinstance(thing, Unreadable):
-                if self._row(locator) is not None:
-                    self._unreadable(locator, thing.message)
+                self._unreadable(locator, thing.message, unfinished=unfinished)
+            elif isinstance(thing, Skipped):
+                if self._row(locator) is None:
+                    self._left_out[thing.reason] += 1
+                if thing.reason == "link":
+                    self._rows.execute("INSERT OR IGNORE INTO links VALUES (?)", (locator,))
             elif isinstance(thing, Item):
                 most = settings.get("max_file_mib")
                 content = read_item(thing, float(most) if isinstance(most, int | float) else _MOST_FILE_MIB)
                 if not thing.other_shard:
-                    self._compare_item(locator, content)
+                    self._compare_item(locator, content, thing.locator, unfinished=unfinished)
+        if _followed_links(self.folder):
+            self._rows.execute("DELETE FROM links")
         self._end(places, unfinished=unfinished)
+        self._say_what_stands_for_nothing(places, run)
+        self._say_what_was_not_compared()
         self.reporter.finish()
 
-    def _compare_archive(self, locator: str, path: Path) -> None:
+    def _compare_archive(self, locator: str, path: Path, there: str) -> None:
         try:
             size, _, hashes = hash_file(path)
         except OSError as error:
             self._unreadable(locator, error.strerror or str(error))
             return
-        self._compare(locator, size, hashes["sha256"])
+        self._compare(locator, size, hashes["sha256"], there)
 
-    def _compare_item(self, locator: str, content: object) -> None:
+    def _compare_item(self, locator: str, content: object, there: str, *, unfinished: bool) -> None:
         if isinstance(content, NotAPicture):
             if self._row(locator) is not None:
                 self._rows.execute("UPDATE listed SET seen = 1 WHERE locator = ?", (locator,))
                 self._changed(locator, "it is no picture any more")
+            elif MEMBER not in locator:  # those are in an archive, which is compared as a whole
+                self._no_pictures += 1
         elif isinstance(content, Unreadable):
             if content.file is not None:
-                self._compare(locator, content.file.byte_size, content.file.sha256)
-            elif self._row(locator) is not None:
-                self._unreadable(locator, content.message)
+                self._compare(locator, content.file.byte_size, content.file.sha256, there)
+            else:
+                self._unreadable(locator, content.message, unfinished=unfinished)
         elif isinstance(content, tuple):
-            self._compare(locator, content[1].byte_size, content[1].sha256)
+            self._compare(locator, content[1].byte_size, content[1].sha256, there)
 
-    def _unreadable(self, locator: str, why: str) -> None:
-        self._rows.execute("UPDATE listed SET seen = 1 WHERE locator = ?", (locator,))
-        self.findings.add("evidence", Kind.UNREADABLE, locator, why)
+    def _unreadable(self, locator: str, why: str, *, unfinished: bool = False) -> None:
+        if self._row(locator) is not None:
+            self._rows.execute("UPDATE listed SET seen = 1 WHERE locator = ?", (locator,))
+            self.findings.add("evidence", Kind.UNREADABLE, locator, why)
+        elif self._rows.execute("SELECT 1 FROM failed WHERE locator = ?", (locator,)).fetchone() is not None:
+            self._unread += 1
+        elif unfinished:
+            self.findings.add("evidence", Kind.AFTERWARDS, locator, "the scan did not finish, and did not record it")
+        else:
+            self.findings.add("evidence", Kind.UNREADABLE, locator, f"the scan did not record it; {why}")
+
+    def _say_what_stands_for_nothing(self, places: Places, run: RunRecord | None) -> None:
+        """A wrong path is no evidence that all is well."""
+        scanned = {Path(one).name for one in run.evidence} if run is not None else set()
+        if self._rows.execute("SELECT 1 FROM listed LIMIT 1").fetchone() is not None:
+            for path in (path for path in places.unknown if path.name not in scanned):
+                self.findings.add("evidence", Kind.MISSING, str(path), "nothing that the scan read was found there")
+
+    def _say_what_was_not_compared(self) -> None:
+        kinds = []
+        if self._no_pictures:
+            are = "is no picture" if self._no_pictures == 1 else "are no pictures"
+            kinds.append(f"{counted(self._no_pictures, 'file')} that {are}")
+        if self._unread:
+            kinds.append(f"{counted(self._unread, 'path')} that the scan could not read either")
+        if self._left_out:
+            reasons = ", ".join(f"{reason}: {number:,}" for reason, number in sorted(self._left_out.items()))
+            kinds.append(f"{counted(self._left_out.total(), 'path')} that the scan's options leave out ({reasons})")
+        if kinds:
+            self.notes.append(f"Not compared: {'; '.join(kinds)}.")
 
     def _changed(self, locator: str, how: str) -> None:
         self.findings.add("evidence", Kind.CHANGED, locator, how)
 
-    def _compare(self, locator: str, size: int, sha256: str) -> None:
+    def _compare(self, locator: str, size: int, sha256: str, there: str) -> None:
         self.files += 1
         self.reporter.advance()
         row = self._row(locator)
         if row is None:
-            self._rows.execute("INSERT INTO other VALUES (?, ?, 0)", (locator, sha256))
+            self._rows.execute("INSERT INTO other VALUES (?, ?, 0, ?)", (locator, sha256, there))
             return
         same = row[1] == sha256
         self._rows.execute("UPDATE listed SET seen = ? WHERE locator = ?", (_SAME if same else _MET, locator))
@@ -202,29 +250,28 @@ class EvidenceCheck:
             if row[0] is not None and row[0] != size:
                 detail = f"it has {size:,} bytes; {row[0]:,} were recorded"
             self._changed(locator, detail)
-            self._rows.execute("INSERT INTO other VALUES (?, ?, 1)", (locator, sha256))
+            self._rows.execute("INSERT INTO other VALUES (?, ?, 1, ?)", (locator, sha256, there))
 
     def _end(self, places: Places, *, unfinished: bool) -> None:
         """What was recorded and not met is missing, or was met under another name; what else was met is new."""
         self._rows.execute("CREATE INDEX other_hash ON other (sha256)")
         self._look_for_not_walked(places)
-        elsewhere = 0
         missing = self._rows.execute("SELECT locator, sha256 FROM listed WHERE NOT seen ORDER BY locator")
         for locator, sha256 in missing:
             if places.path_of(locator) is None:
-                elsewhere += 1
-                if elsewhere == 1:
+                self.elsewhere += 1
+                if self.elsewhere == 1:
                     example = locator
                 continue
-            found = self._rows.execute("SELECT locator FROM other WHERE sha256 = ? LIMIT 1", (sha256,)).fetchone()
+            found = self._rows.execute("SELECT there FROM other WHERE sha256 = ? LIMIT 1", (sha256,)).fetchone()
             if found is None:
                 self.findings.add("evidence", Kind.MISSING, locator, "it was read, and is not there")
             else:
                 self.findings.add("evidence", Kind.MOVED, locator, f"the same content is at {found[0]}")
-        if elsewhere:
+        if self.elsewhere:
             self.notes.append(
-                f"{counted(elsewhere, 'file')} of the evidence that the scan read, such as {example}, "
-                f"{'was' if elsewhere == 1 else 'were'} not compared: no --evidence names the place."
+                f"{counted(self.elsewhere, 'file')} of the evidence that the scan read, such as {example}, "
+                f"{'was' if self.elsewhere == 1 else 'were'} not compared: no --evidence names the place."
             )
         added = self._rows.execute(
             "SELECT locator FROM other WHERE NOT changed AND NOT EXISTS (SELECT 1 FROM listed "
@@ -249,19 +296,46 @@ class EvidenceCheck:
                 row = self._rows.execute("SELECT seen FROM listed WHERE locator = ?", (top,)).fetchone()
                 if row is not None and row[0] == _SAME:
                     same.append(locator)
-            elif (path := places.path_of(locator)) is not None and path.is_file():
-                with suppress(OSError):
-                    size, _, hashes = hash_file(path)
-                    self._compare(locator, size, hashes["sha256"])
+            elif (path := places.path_of(locator)) is not None:
+                self._compare_not_walked(locator, path)
             if len(same) >= 1000:
                 self._mark_same(same)
         self._mark_same(same)
+
+    def _compare_not_walked(self, locator: str, path: Path) -> None:
+        try:
+            if not stat.S_ISREG(path.stat().st_mode):
+                return
+            size, _, hashes = hash_file(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:  # it is there, or in a folder that cannot be looked into
+            self._unreadable(locator, error.strerror or str(error))
+            return
+        self._compare(locator, size, hashes["sha256"], locator)
+        if self._is_behind_link(locator) and self._row(locator) == (size, hashes["sha256"]):
+            self._changed(locator, "a link stands in its place, or on the way to it, to the same content")
+
+    def _is_behind_link(self, locator: str) -> bool:
+        """Whether it is a link, or below one, that no run of these results followed."""
+        parts = locator.split("/")
+        ways = ("/".join(parts[:number]) for number in range(1, len(parts) + 1))
+        query = "SELECT 1 FROM links WHERE locator = ?"
+        return any(self._rows.execute(query, (way,)).fetchone() is not None for way in ways)
 
     def _mark_same(self, locators: list[str]) -> None:
         self.files += len(locators)
         mark = "UPDATE listed SET seen = ? WHERE locator = ?"
         self._rows.executemany(mark, [(_SAME, locator) for locator in locators])
         locators.clear()
+
+
+def _followed_links(folder: Path) -> bool:
+    """Whether a run of these results may have followed links."""
+    try:
+        return any(one.settings.get("follow_links") is not False for one in runs_in(folder))
+    except (OutputError, OSError):
+        return True
 
 
 def _walking(settings: dict[str, str | int | float | bool | None], out: Path) -> WalkOptions:

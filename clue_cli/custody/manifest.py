@@ -94,7 +94,9 @@ def _write_evidence(store: ResultStore, observed: Observed, about: list[str]) ->
         lines = HashdeepWriter(
             hashdeep, algorithms, [*about, "of the evidence on disk as it was judged; see evidence.dfxml for all"]
         )
-        elements = DfxmlWriter(dfxml, [*about, "of the evidence, by locator; original_fileobject: before its scan"])
+        elements = DfxmlWriter(
+            dfxml, [*about, "of the evidence, by locator; original_fileobject: before it was decoded"]
+        )
         for listed in observed.files():
             elements.add(listed)
             if (name := name_on_disk(listed.name)) is not None:

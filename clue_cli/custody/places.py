@@ -35,6 +35,7 @@ class Places:
         recorded: the recorded locator of each path, by the locator that a walk gives it now; empty if the path is the
             folder above.
         renamed: what was taken for evidence of another name, as pairs of path and recorded locator.
+        unknown: paths that stand for nothing that was recorded.
     """
 
     def __init__(self, rows: sqlite3.Connection, paths: Sequence[Path]) -> None:
@@ -44,9 +45,13 @@ class Places:
         self._paths: dict[str, Path] = {}
         self.recorded: dict[str, str] = {}
         self.renamed: list[tuple[Path, str]] = []
+        self.unknown: list[Path] = []
         named = [(path, locator, name) for path, locator, name in with_locators(paths) if isinstance(path, Path)]
         for path, locator, name in named:
-            place = self._place(path, locator, escape_name(name), alone=len(named) == 1)
+            found = self._place(path, locator, escape_name(name), alone=len(named) == 1)
+            if found is None:
+                self.unknown.append(path)
+            place = locator if found is None else found
             self.recorded[locator] = place
             self._paths.setdefault(place, path)
             if place != locator:
@@ -73,7 +78,8 @@ class Places:
         below = name_on_disk(top[len(place) :].strip("/"))
         return self._paths[place].joinpath(below) if below else self._paths[place]
 
-    def _place(self, path: Path, locator: str, name: str, *, alone: bool) -> str:
+    def _place(self, path: Path, locator: str, name: str, *, alone: bool) -> str | None:
+        """What was recorded that a path stands for; None if it is nothing."""
         if locator in self._roots and name not in self._numbered:
             return locator
         best, most = "", 0
@@ -89,7 +95,15 @@ class Places:
         if most:
             return best
         left = self._roots - set(self._paths)
-        return next(iter(left)) if locator not in left and len(left) == 1 and alone else locator
+        if locator in left:
+            return locator
+        if len(left) == 1 and alone and (path.is_dir() or self._is_file(*left)):
+            (root,) = left
+            return str(root)
+        return None
+
+    def _is_file(self, root: str) -> bool:
+        return self._rows.execute("SELECT 1 FROM listed WHERE locator = ?", (root,)).fetchone() is not None
 
     def _candidates(self, path: Path, locator: str, name: str) -> Iterator[str]:
         if locator in self._roots:

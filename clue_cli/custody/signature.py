@@ -50,7 +50,7 @@ class Signed:
     """What a signature says.
 
     Attributes:
-        key_id: of the key that made it, 16 hexadecimal digits as minisign shows them.
+        key_id: of the key that made it, hexadecimal as minisign shows it: without leading zeros, at most 16 digits.
         comment: the trusted comment: text of whoever signed, may be hostile.
         claimed: when it was made by the signer's clock; None if the comment does not say.
         untrusted: the first line's comment if it is not minisign's own; no signature covers it.
@@ -198,7 +198,7 @@ def _parse(content: bytes) -> tuple[Signed, minisign.Signature]:
 
 def _shown_id(raw: bytes) -> str:
     """The id in what minisign encodes: after two bytes of algorithm, eight of a little-endian number."""
-    return raw[2:10][::-1].hex().upper()
+    return f"{int.from_bytes(raw[2:10], 'little'):X}"
 
 
 def _read_key(path: Path, wanted: str) -> bytes:

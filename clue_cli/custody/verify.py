@@ -35,6 +35,7 @@ class Verified:
         run: of the results; None if `run.json` cannot be read.
         files, bytes: of the results folder.
         evidence: files, archives and members that were compared; None if no evidence was named.
+        elsewhere: of the evidence that was recorded, what no named path stands for; not compared.
         notes: what else a reader should know, in sentences.
         attested: what signature and time stamp say.
     """
@@ -43,6 +44,7 @@ class Verified:
     files: int = 0
     bytes: int = 0
     evidence: int | None = None
+    elsewhere: int = 0
     notes: list[str] = field(default_factory=list)
     attested: Attested = field(default_factory=Attested)
 
@@ -92,7 +94,7 @@ def verify(
             seen.read_lists()
             if evidence:
                 seen.compare(evidence, run)
-                verified.evidence = seen.files
+                verified.evidence, verified.elsewhere = seen.files, seen.elsewhere
                 verified.notes += seen.notes
     except OSError as error:
         raise NothingToScanError(f"{error.filename or folder} cannot be read: {error.strerror or error}.") from error
@@ -145,7 +147,8 @@ def _check_finished(folder: Path, run: RunRecord | None) -> None:
         )
     if run.schema_version != _FIRST_WITH_MANIFEST and not is_newer_than_first(run.schema_version):
         raise NothingToScanError(
-            f"{folder} was written by clue {run.version}, which wrote no manifest.",
+            f"{folder} was written by an earlier clue, which wrote no manifest: its results have version "
+            f"{run.schema_version}.",
             "Repeat the scan command: what is finished is reused, and a manifest is written.",
         )
     if run.status == "running":

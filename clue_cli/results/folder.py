@@ -51,11 +51,20 @@ def _link(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def output_errors(path: Path) -> Iterator[None]:
-    """Turn what the system reports while `path` is written into an `OutputError` with its cause and advice."""
+def output_errors(path: Path, *, resumes: bool = True) -> Iterator[None]:
+    """Turn what the system reports while `path` is written into an `OutputError` with its cause and advice.
+
+    Args:
+        resumes: whether the command goes on where it stopped. False: it writes this one file, or nothing.
+    """
     try:
         yield
     except OSError as error:
+        if not resumes:
+            advice = _ADVICE.get(error.errno or 0, "Check the disk, or choose another place with --out.")
+            if error.errno == errno.ENOENT and not path.parent.exists():
+                advice = "Make the folder that it is to lie in first."
+            raise OutputError(f"Cannot write {path}: {error.strerror or error}.", advice) from error
         shown = error.filename if isinstance(error.filename, str) else path
         advice = _ADVICE.get(error.errno or 0, "Check the disk, or choose another folder with --out.")
         cause = error.strerror or str(error)

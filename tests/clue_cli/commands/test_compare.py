@@ -151,6 +151,16 @@ def test_unfinished_results_and_records_without_a_hash_are_named(
     assert "did not finish" in told.err and "1 picture of" in told.err and "1 of 1 picture found" in told.out
 
 
+def test_damaged_records_are_not_passed_over_in_silence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What is not found may be in a line that cannot be read."""
+    a, b = results(tmp_path / "a", record("a.jpg", "1")), results(tmp_path / "b", record("b.jpg", "1"))
+    with (tmp_path / "b/records.jsonl").open("r+b") as log:
+        log.write(b"x")
+    for first, second in ((a, b), (b, a)):
+        assert clue(["compare", first, second, "--fail-on", "found"]) == ExitCode.SOME_FAILED
+        assert "1 damaged line of records.jsonl left out" in capfd.readouterr().err
+
+
 def test_screens_drawings_and_pages_are_compared_by_their_bytes_alone(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

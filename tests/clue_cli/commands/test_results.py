@@ -180,3 +180,24 @@ def test_a_record_that_names_a_file_elsewhere_is_not_shown(tmp_path: Path) -> No
     (tmp_path / "run.json").write_text(run(status="finished").model_dump_json())
     assert clue(["report", str(tmp_path)]) == ExitCode.NOTHING_TO_SCAN
     assert not (tmp_path / "index.html").exists()
+
+
+def test_a_damaged_record_is_missing_from_an_export(
+    results: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log = results / "records.jsonl"
+    log.write_bytes(log.read_bytes().replace(b'"case/b.jpg"', b'"case/b.jpg', 1))
+    for form in ("csv", "jsonl", "case"):
+        out = tmp_path / f"records.{form}"
+        assert clue(["export", str(results), "--format", form, "--out", str(out)]) == ExitCode.SOME_FAILED
+        assert "c.jpg" in out.read_text(encoding="utf-8")
+        assert "1 damaged line of records.jsonl left out" in capfd.readouterr().err
+
+
+def test_an_export_into_a_folder_that_is_not_there(
+    results: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "nowhere/records.csv"
+    assert clue(["export", str(results), "--out", str(out)]) == ExitCode.OUTPUT_NOT_WRITABLE
+    said = capfd.readouterr().err
+    assert f"Cannot write {out}: No such file" in said and "Make the folder" in said and "continues" not in said

@@ -125,7 +125,7 @@ def test_a_changed_manifest_is_not_signed(tmp_path: Path, results: Path, capfd: 
 
 def test_nothing_is_signed_where_nothing_is(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     secret, _ = write_keys(tmp_path)
-    assert "has no manifest.sha256" in said(capfd, ExitCode.NOTHING_TO_SCAN, "sign", tmp_path / "no", "--key", secret)
+    assert "does not exist" in said(capfd, ExitCode.NOTHING_TO_SCAN, "sign", tmp_path / "no", "--key", secret)
     assert not (tmp_path / "no").exists()
     assert "nothing to do" in said(capfd, ExitCode.BAD_USAGE, "sign", tmp_path)
 

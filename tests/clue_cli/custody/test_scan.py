@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -16,6 +17,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from clue_cli.custody import evidence as evidence_module
 from clue_cli.custody.findings import Findings
 from clue_cli.custody.listing import DFXML, Listed, read_dfxml, read_hashdeep
 from clue_cli.custody.signature import read_secret_key
@@ -203,7 +205,7 @@ class TestEvidence:
         assert {kind for kind, _ in found(copy / "results", tmp_path / "other")} == {"missing"}
         with Findings() as findings:
             verified = verify(copy / "results", findings, [tmp_path / "elsewhere"])
-            assert findings.differences == 0 and verified.evidence == 1
+            assert findings.differences == 0 and (verified.evidence, verified.elsewhere) == (1, 7)
         assert any("was taken for the recorded evidence/sub." in note for note in verified.notes)
         assert any("7 files" in note and "were not compared" in note for note in verified.notes)
 
@@ -235,6 +237,105 @@ class TestEvidence:
     def test_a_time_alone_is_no_difference(self, copy: Path) -> None:
         os.utime(copy / "evidence/a.jpg", (0, 0))
         assert found(copy / "results", copy / "evidence") == set()
+
+    def test_a_link_in_its_place(self, copy: Path, model: Path) -> None:
+        """With the same content, for now: the scan would not have followed it."""
+        evidence = copy / "evidence"
+        shutil.move(evidence / "a.jpg", copy / "a.jpg")
+        (evidence / "a.jpg").symlink_to(copy / "a.jpg")
+        shutil.move(evidence / "sub", copy / "sub")
+        (evidence / "sub").symlink_to(copy / "sub")
+        assert found(copy / "results", evidence) == {
+            ("changed", "evidence/a.jpg"),
+            ("changed", "evidence/sub/b, c.jpg"),
+        }
+        scanned(evidence, copy / "followed", model, follow_links=True)
+        assert found(copy / "followed", evidence) == set()
+        scanned(evidence, copy / "followed", model)  # an earlier run followed it
+        assert found(copy / "followed", evidence) == set()
+
+    def test_what_cannot_be_read(self, tmp_path: Path, model: Path) -> None:
+        """As at the scan it is no difference; what came since is one, although it cannot be compared."""
+        evidence = write_evidence(tmp_path / "evidence")
+        os.mkfifo(evidence / "pipe.jpg")
+        scanned(evidence, tmp_path / "results", model)
+        (evidence / "words.txt").write_text("no picture")
+        (evidence / ".hidden.jpg").write_bytes(jpeg(20, 20))
+        (evidence / "link.jpg").symlink_to("a.jpg")
+        with Findings() as findings:
+            verified = verify(tmp_path / "results", findings, [evidence])
+            assert findings.differences == 0
+        said = (
+            "Not compared: 1 file that is no picture; 1 path that the scan could not read either; "
+            "2 paths that the scan's options leave out (hidden: 1, link: 1)."
+        )
+        assert said in verified.notes
+        os.mkfifo(evidence / "pipe2.jpg")
+        assert found(tmp_path / "results", evidence) == {("unreadable", "evidence/pipe2.jpg")}
+
+    def test_a_file_that_cannot_be_read_any_more(self, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is neither missing nor the end of the verification."""
+        (copy / "evidence/a.jpg").rename(copy / "a.jpg")
+        (copy / "evidence/a.jpg").symlink_to(copy / "a.jpg")
+        (copy / "evidence/cut.jpg").unlink()
+
+        def refused(path: Path, *others: Any) -> Any:
+            if path.name == "a.jpg":
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return hash_file(path, *others)
+
+        monkeypatch.setattr(evidence_module, "hash_file", refused)
+        assert found(copy / "results", copy / "evidence") == {
+            ("unreadable", "evidence/a.jpg"),
+            ("missing", "evidence/cut.jpg"),
+        }
+
+    def test_a_folder_that_cannot_be_read_any_more(self, copy: Path) -> None:
+        (copy / "evidence/cut.jpg").unlink()
+        (copy / "evidence/sub").chmod(0)
+        try:
+            if os.access(copy / "evidence/sub", os.R_OK):
+                pytest.skip("whoever runs this may read everything")
+            assert found(copy / "results", copy / "evidence") == {
+                ("unreadable", "evidence/sub"),
+                ("unreadable", "evidence/sub/b, c.jpg"),
+                ("missing", "evidence/cut.jpg"),
+            }
+        finally:
+            (copy / "evidence/sub").chmod(0o755)
+
+    def test_moved_names_where_it_is_now(self, copy: Path) -> None:
+        (copy / "usb/disk").mkdir(parents=True)
+        shutil.move(copy / "evidence", copy / "usb/disk/evidence")
+        with Findings() as findings:
+            verify(copy / "results", findings, [copy / "usb"])
+            details = {one.path: one.detail for one in findings.all()}
+        assert details["evidence/a.jpg"] == "the same content is at usb/disk/evidence/a.jpg"
+
+    def test_a_path_that_stands_for_nothing(self, copy: Path, tmp_path: Path, model: Path) -> None:
+        """Nothing was compared, and that is not the same as nothing has changed."""
+        (tmp_path / "empty").mkdir()
+        text = copy / "evidence/words.txt"
+        text.write_text("no picture")
+        assert found(copy / "results", text) == {("missing", str(text))}
+        scan(
+            [copy / "evidence/sub", copy / "evidence/a.jpg"],
+            tmp_path / "two",
+            ScanOptions(model=str(model), device="cpu"),
+            SILENT,
+        )
+        assert found(tmp_path / "two", tmp_path / "empty") == {("missing", str(tmp_path / "empty"))}
+        assert found(tmp_path / "two", copy / "evidence/sub", tmp_path / "empty") == {
+            ("missing", str(tmp_path / "empty"))
+        }
+
+    def test_a_path_without_pictures(self, copy: Path, tmp_path: Path, model: Path) -> None:
+        """It was scanned, and there is nothing recorded that it could stand for."""
+        (tmp_path / "texts").mkdir()
+        (tmp_path / "texts/words.txt").write_text("no picture")
+        options = ScanOptions(model=str(model), device="cpu")
+        scan([copy / "evidence/sub", tmp_path / "texts"], tmp_path / "two", options, SILENT)
+        assert found(tmp_path / "two", copy / "evidence/sub", tmp_path / "texts") == set()
 
 
 def test_a_file_that_changes_during_its_scan_is_listed_as_it_was_and_as_it_is(

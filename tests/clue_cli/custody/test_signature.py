@@ -118,6 +118,15 @@ def test_minisign_verifies_what_clue_signs(tmp_path: Path) -> None:
     assert run_minisign(tmp_path, "-V", "-p", public.name, "-m", "manifest.sha256").returncode == 1
 
 
+def test_the_id_of_a_key_has_no_leading_zeros(tmp_path: Path) -> None:
+    """As minisign shows it: one key in sixteen has fewer than 16 digits."""
+    _, public = write_keys(tmp_path)
+    raw = base64.b64decode(public.read_text().splitlines()[1])
+    made = raw[:2] + bytes.fromhex("019C8BF0FC0C9400")[:7] + b"\0" + raw[10:]
+    public.write_text(f"untrusted comment: made\n{base64.b64encode(made).decode()}\n")
+    assert key_id(read_public_key(public)) == "940CFCF08B9C01"
+
+
 @needs_minisign
 @pytest.mark.parametrize("words", [(), ("-l",)], ids=["prehashed", "legacy"])
 def test_clue_verifies_what_minisign_signs(tmp_path: Path, words: tuple[str, ...]) -> None:
