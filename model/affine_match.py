@@ -137,12 +137,12 @@ def _promising(points: Keypoints) -> list[Tensor]:
         near &= np.abs(y[rows, None] - y) < NEAR
         for mine, out in zip((points.descriptors, points.mirrored), found, strict=True):
             similar = (mine[rows] @ points.descriptors.T).numpy()
-            similar[near] = -2
+            np.copyto(similar, -2, where=near)
             best = similar.max(1)
-            limit = 1 - (1 - best) / _RATIO**2 + 1e-5
-            keep = best > 1 - _FARTHEST / 2 - 1e-5
-            keep &= np.count_nonzero(similar >= limit[:, None], axis=1) < _CANDIDATES
-            out.append(torch.from_numpy(np.flatnonzero(keep) + start))
+            close = np.flatnonzero(best > 1 - _FARTHEST / 2 - 1e-5)
+            limit = 1 - (1 - best[close]) / _RATIO**2 + 1e-5
+            few = np.count_nonzero(similar[close] >= limit[:, None], axis=1) < _CANDIDATES
+            out.append(torch.from_numpy(close[few] + start))
     return [torch.cat(out) for out in found]
 
 

@@ -201,10 +201,13 @@ class _Blocks:
         top, left = rows.start * CELL + dy, columns.start * CELL + dx
         there = self.windows[top::CELL, left::CELL, _REACH:-_REACH:2, _REACH:-_REACH:2]
         samples = self.samples.reshape(self.h, self.w, _BLOCK // 2, _BLOCK // 2)
-        for row in range(rows.start, rows.stop):
-            mine = samples[row, columns]
-            difference = (mine - there[row - rows.start, : len(mine)]).reshape(len(mine), -1)
-            out[row, columns] = difference.var(1) / (self.variance[row, columns] + 10)
+        each = max(1, _CELLS // (columns.stop - columns.start))
+        for row in range(rows.start, rows.stop, each):
+            some = slice(row, min(row + each, rows.stop))
+            mine = samples[some, columns]
+            difference = mine - there[row - rows.start :, : mine.shape[1]][: len(mine)]
+            error = difference.reshape(*mine.shape[:2], -1).var(2)
+            out[some, columns] = error / (self.variance[some, columns] + 10)
         return out
 
 
@@ -235,10 +238,11 @@ def _search(y: Floats, textured: NDArray[np.bool_]) -> tuple[Ints, Floats, Float
     long = ((coefficients**2).sum(0) > 0.99 * _RESEMBLING**2).numpy()
     key_row, key_column = np.nonzero(long)
     keys = coefficients[:, torch.from_numpy(long)]  # f×keys, row by row
-    row_starts = np.searchsorted(key_row, np.arange(len(long) + 1))
+    reach = NEAR // _KEY
+    number = np.pad(np.where(long, np.cumsum(long).reshape(long.shape) - 1, -1), reach, constant_values=-1)
+    near = np.lib.stride_tricks.sliding_window_view(number, (2 * reach + 1, 2 * reach + 1))[::step, ::step]
     offsets, likeness = np.zeros((h, w, 2), np.int64), np.zeros((h, w), np.float32)
     repeats = np.zeros((h, w), np.float32)
-    reach = NEAR // _KEY
     memory = torch.empty(max(_AT_ONCE, w))
     for row in range(h):
         which = np.flatnonzero(textured[row])
@@ -247,16 +251,14 @@ def _search(y: Floats, textured: NDArray[np.bool_]) -> tuple[Ints, Floats, Float
         mine = cells[row, which]
         best, found = np.zeros(which.size, np.float32), np.zeros(which.size, np.int64)
         count = np.zeros(which.size, np.float32)
-        near = row_starts[[max(0, row * step - reach), min(len(long), row * step + reach + 1)]]
+        close = near[row, which].reshape(which.size, -1)  # numbers of keys, -1 for none
         each = max(1, _AT_ONCE // which.size)  # keys at a time: what is made of them stays in the cache
         for start in range(0, len(key_row), each):
             stop = min(start + each, len(key_row))
             product = memory[: which.size * (stop - start)].view(which.size, -1)
             similar = torch.mm(mine, keys[:, start:stop], out=product).numpy()
-            first, last = np.clip(near, start, stop)
-            if first < last:
-                apart = np.abs(key_column[first:last] - which[:, None] * step)
-                similar[:, first - start : last - start][apart <= reach] = -2
+            cell, place = np.nonzero((close >= start) & (close < stop))
+            similar[cell, close[cell, place] - start] = -2
             at = similar.argmax(1)
             value = similar[np.arange(which.size), at]
             better = value > best
