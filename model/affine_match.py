@@ -135,14 +135,15 @@ def _promising(points: Keypoints) -> list[Tensor]:
         rows = slice(start, start + _ROWS)
         near = np.abs(x[rows, None] - x) < NEAR
         near &= np.abs(y[rows, None] - y) < NEAR
+        penalty = near * np.float32(4)  # more than any likeness
         for mine, out in zip((points.descriptors, points.mirrored), found, strict=True):
             similar = (mine[rows] @ points.descriptors.T).numpy()
-            np.copyto(similar, -2, where=near)
+            similar -= penalty
             best = similar.max(1)
-            close = np.flatnonzero(best > 1 - _FARTHEST / 2 - 1e-5)
-            limit = 1 - (1 - best[close]) / _RATIO**2 + 1e-5
-            few = np.count_nonzero(similar[close] >= limit[:, None], axis=1) < _CANDIDATES
-            out.append(torch.from_numpy(close[few] + start))
+            limit = 1 - (1 - best) / _RATIO**2 + 1e-5
+            keep = best > 1 - _FARTHEST / 2 - 1e-5
+            keep &= np.count_nonzero(similar >= limit[:, None], axis=1) < _CANDIDATES
+            out.append(torch.from_numpy(np.flatnonzero(keep) + start))
     return [torch.cat(out) for out in found]
 
 

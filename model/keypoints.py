@@ -170,7 +170,9 @@ def _extrema(levels: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor, Tensor]
         index = index[d.flatten()[index].abs().topk(most).indices]
     height, width = levels.shape[1:]
     level, row, column = index // (height * width), index // width % height, index % width
-    cube = d.unfold(0, 3, 1).unfold(1, 3, 1).unfold(2, 3, 1)[level - 1, row - 1, column - 1]  # n×3×3×3
+    steps = torch.arange(-1, 2)
+    around = (steps[:, None, None] * height + steps[:, None]) * width + steps
+    cube = d.flatten()[index[:, None] + around.flatten()].reshape(-1, 3, 3, 3)
     c = cube[:, 1, 1, 1]
     lines = cube[:, :, 1, 1], cube[:, 1, :, 1], cube[:, 1, 1, :]
     ends = [(line[:, 0], line[:, 2]) for line in lines]
@@ -199,7 +201,6 @@ def _extreme_places(levels: NDArray[np.float32]) -> tuple[NDArray[np.float32], N
     height, width = levels.shape[1:]
     difference = np.empty((len(levels) - 1, height, width), np.float32)
     flat, planes = difference.ravel(), difference.reshape(len(difference), -1)
-    sides = ((np.greater, np.greater_equal, _CONTRAST), (np.less, np.less_equal, -_CONTRAST))
     found: tuple[list[NDArray[np.int64]], ...] = ([], [])
     rows, done = max(1, _STRIP // width), 0
     for top in range(_RIM, height - _RIM, rows):
@@ -208,16 +209,28 @@ def _extreme_places(levels: NDArray[np.float32]) -> tuple[NDArray[np.float32], N
         done = bottom + 1
         start, stop = top * width, bottom * width  # a row's ends are neighbours here: both lie in the rim
         centre = planes[1:-1, start:stop]
-        nearest = [planes[1:-1, start + step : stop + step] for step in (-1, 1, -width, width)]
-        nearest += [planes[:-2, start:stop], planes[2:, start:stop]]
-        for (beyond, compare, limit), parts in zip(sides, found, strict=True):
-            extreme = beyond(centre, np.float32(limit))
-            for neighbour in nearest:
-                extreme &= compare(centre, neighbour)
+        high, low = centre > np.float32(_CONTRAST), centre < np.float32(-_CONTRAST)
+        # Two neighbours are compared once for both of them: [one] is where a place is the first, [other] the second.
+        for before, after, one, other in (
+            (planes[1:-1, start - 1 : stop], planes[1:-1, start : stop + 1], np.s_[:, 1:], np.s_[:, :-1]),
+            (
+                planes[1:-1, start - width : stop],
+                planes[1:-1, start : stop + width],
+                np.s_[:, width:],
+                np.s_[:, :-width],
+            ),
+            (planes[:-1, start:stop], planes[1:, start:stop], np.s_[1:], np.s_[:-1]),
+        ):
+            falls, rises = before >= after, before <= after
+            high &= falls[one]
+            high &= rises[other]
+            low &= rises[one]
+            low &= falls[other]
+        for extreme, parts in zip((high, low), found, strict=True):
             plane, place = np.divmod(np.flatnonzero(extreme), stop - start)
             parts.append((plane + 1) * planes.shape[1] + start + place)
     extrema = []
-    for (_, compare, _), parts in zip(sides, found, strict=True):
+    for compare, parts in zip((np.greater_equal, np.less_equal), found, strict=True):
         at = np.concatenate(parts) if parts else np.zeros(0, np.int64)
         at = at[np.abs(at % width - (width - 1) / 2) < (width - 1) / 2 - _RIM + 0.5]
         for level, row, column in itertools.product((0, -1, 1), repeat=3):
