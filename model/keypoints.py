@@ -79,8 +79,8 @@ def keypoints(y: Tensor) -> Keypoints:
 
 @functools.lru_cache(256)
 def _bands(length: int, sigma: float) -> list[tuple[int, int, int, Tensor]]:
-    """A blur of `length` rows as matrices: the first row of a band, the first of those it is made of, the weights of
-    these; and how many bands, one after the other, have the same, as all do that no end is near.
+    """A blur of `length` rows as matrices: the first row of a band, the first of those it is made of, how many bands,
+    one after the other, have the same weights, as all do that no end is near; and these weights.
 
     Beyond the ends the outermost rows are repeated.
     """
