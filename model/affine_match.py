@@ -135,9 +135,10 @@ def _promising(points: Keypoints) -> list[Tensor]:
         rows = slice(start, start + _ROWS)
         near = np.abs(x[rows, None] - x) < NEAR
         near &= np.abs(y[rows, None] - y) < NEAR
+        penalty = near * np.float32(4)  # more than any likeness
         for mine, out in zip((points.descriptors, points.mirrored), found, strict=True):
             similar = (mine[rows] @ points.descriptors.T).numpy()
-            similar[near] = -2
+            similar -= penalty
             best = similar.max(1)
             limit = 1 - (1 - best) / _RATIO**2 + 1e-5
             keep = best > 1 - _FARTHEST / 2 - 1e-5

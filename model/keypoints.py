@@ -32,11 +32,8 @@ _EDGE = 15.0  # ratio of curvatures above which an extremum lies along an edge, 
 _SIDE = 16  # samples across a descriptor: 4×4 histograms of 4×4 samples
 _SPACING = 0.75  # between samples, in units of the scale
 _BINS, _DIRECTIONS = 8, 36
-_STRIP, _BAND, _AT_ONCE = (
-    16_384,
-    32,
-    64,
-)  # pixels, rows and keypoints that are worked on at a time: they stay in the cache
+_STRIP, _AT_ONCE = 16_384, 64  # pixels and keypoints that are worked on at a time: they stay in the cache
+_BAND, _LAST_BAND = 16, 32  # rows that a matrix blurs; the last has fewer than this, if any are left
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,38 +78,40 @@ def keypoints(y: Tensor) -> Keypoints:
 
 
 @functools.lru_cache(256)
-def _bands(length: int, sigma: float) -> list[tuple[slice, slice, Tensor]]:
-    """A blur of `length` values as matrices: _BAND values or fewer, those they are made of, and the weights of these.
+def _bands(length: int, sigma: float) -> list[tuple[int, int, int, Tensor]]:
+    """A blur of `length` rows as matrices: the first row of a band, the first of those it is made of, how many bands,
+    one after the other, have the same weights, as all do that no end is near; and these weights.
 
-    Beyond the ends the outermost values are repeated.
+    Beyond the ends the outermost rows are repeated.
     """
     radius = math.ceil(3 * sigma)
     weights = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
-    out: list[tuple[slice, slice, Tensor]] = []
-    inner: Tensor | None = None
-    for start in range(0, length, _BAND):
-        stop = min(start + _BAND, length)
+    out: list[tuple[int, int, int, Tensor]] = []
+    last_band = length - length % _LAST_BAND
+    for start in [*range(0, last_band, _BAND), *range(last_band, length, _LAST_BAND)]:
+        stop = min(start + _BAND, length) if start < last_band else length
         first, last = max(0, start - radius), min(length, stop + radius)
-        matrix = inner if (last - first, stop - start) == (_BAND + 2 * radius, _BAND) else None
-        if matrix is None:
-            made_of = np.arange(start, stop)[:, None] + np.arange(-radius, radius + 1)
-            values = np.zeros((stop - start, last - first))
-            np.add.at(
-                values, (np.arange(stop - start)[:, None], made_of.clip(0, length - 1) - first), weights / weights.sum()
-            )
-            matrix = torch.from_numpy(values.astype(np.float32))
-            if last - first == _BAND + 2 * radius:  # the same for all that no end is near: sides may be long
-                inner = matrix
-        out.append((slice(start, stop), slice(first, last), matrix))
+        if out and out[-1][3].shape == (stop - start, last - first) == (_BAND, _BAND + 2 * radius):
+            out[-1] = (*out[-1][:2], out[-1][2] + 1, out[-1][3])
+            continue
+        made_of = np.arange(start, stop)[:, None] + np.arange(-radius, radius + 1)
+        values = np.zeros((stop - start, last - first))
+        np.add.at(
+            values, (np.arange(stop - start)[:, None], made_of.clip(0, length - 1) - first), weights / weights.sum()
+        )
+        out.append((start, first, 1, torch.from_numpy(values.astype(np.float32))))
     return out
 
 
 def _blur(image: Tensor, sigma: float, between: Tensor, out: Tensor) -> None:
     """H×W → `out`, by way of `between`. Products of matrices: many times as fast as a convolution of one channel."""
-    for target, source, matrix in _bands(image.shape[1], sigma):
-        torch.mm(image[:, source], matrix.T, out=between[:, target])
-    for target, source, matrix in _bands(image.shape[0], sigma):
-        torch.mm(matrix, between[source], out=out[target])
+    for source, target in ((image.T, between.T), (between, out)):
+        width, (down, along), (down_to, along_to) = source.shape[1], source.stride(), target.stride()
+        for start, first, count, matrix in _bands(len(source), sigma):
+            rows, made_of = matrix.shape
+            windows = source[first:].as_strided((count, made_of, width), (rows * down, down, along))
+            bands = target[start:].as_strided((count, rows, width), (rows * down_to, down_to, along_to))
+            torch.bmm(matrix.expand(count, -1, -1), windows, out=bands)
 
 
 def _octaves(image: Tensor, doubled: bool) -> list[Tensor]:
@@ -171,7 +170,9 @@ def _extrema(levels: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor, Tensor]
         index = index[d.flatten()[index].abs().topk(most).indices]
     height, width = levels.shape[1:]
     level, row, column = index // (height * width), index // width % height, index % width
-    cube = d.unfold(0, 3, 1).unfold(1, 3, 1).unfold(2, 3, 1)[level - 1, row - 1, column - 1]  # n×3×3×3
+    steps = torch.arange(-1, 2)
+    around = (steps[:, None, None] * height + steps[:, None]) * width + steps
+    cube = d.flatten()[index[:, None] + around.flatten()].reshape(-1, 3, 3, 3)
     c = cube[:, 1, 1, 1]
     lines = cube[:, :, 1, 1], cube[:, 1, :, 1], cube[:, 1, 1, :]
     ends = [(line[:, 0], line[:, 2]) for line in lines]
@@ -200,7 +201,6 @@ def _extreme_places(levels: NDArray[np.float32]) -> tuple[NDArray[np.float32], N
     height, width = levels.shape[1:]
     difference = np.empty((len(levels) - 1, height, width), np.float32)
     flat, planes = difference.ravel(), difference.reshape(len(difference), -1)
-    sides = ((np.greater, np.greater_equal, _CONTRAST), (np.less, np.less_equal, -_CONTRAST))
     found: tuple[list[NDArray[np.int64]], ...] = ([], [])
     rows, done = max(1, _STRIP // width), 0
     for top in range(_RIM, height - _RIM, rows):
@@ -209,16 +209,28 @@ def _extreme_places(levels: NDArray[np.float32]) -> tuple[NDArray[np.float32], N
         done = bottom + 1
         start, stop = top * width, bottom * width  # a row's ends are neighbours here: both lie in the rim
         centre = planes[1:-1, start:stop]
-        nearest = [planes[1:-1, start + step : stop + step] for step in (-1, 1, -width, width)]
-        nearest += [planes[:-2, start:stop], planes[2:, start:stop]]
-        for (beyond, compare, limit), parts in zip(sides, found, strict=True):
-            extreme = beyond(centre, np.float32(limit))
-            for neighbour in nearest:
-                extreme &= compare(centre, neighbour)
+        high, low = centre > np.float32(_CONTRAST), centre < np.float32(-_CONTRAST)
+        # Two neighbours are compared once for both of them: [one] is where a place is the first, [other] the second.
+        for before, after, one, other in (
+            (planes[1:-1, start - 1 : stop], planes[1:-1, start : stop + 1], np.s_[:, 1:], np.s_[:, :-1]),
+            (
+                planes[1:-1, start - width : stop],
+                planes[1:-1, start : stop + width],
+                np.s_[:, width:],
+                np.s_[:, :-width],
+            ),
+            (planes[:-1, start:stop], planes[1:, start:stop], np.s_[1:], np.s_[:-1]),
+        ):
+            falls, rises = before >= after, before <= after
+            high &= falls[one]
+            high &= rises[other]
+            low &= rises[one]
+            low &= falls[other]
+        for extreme, parts in zip((high, low), found, strict=True):
             plane, place = np.divmod(np.flatnonzero(extreme), stop - start)
             parts.append((plane + 1) * planes.shape[1] + start + place)
     extrema = []
-    for (_, compare, _), parts in zip(sides, found, strict=True):
+    for compare, parts in zip((np.greater_equal, np.less_equal), found, strict=True):
         at = np.concatenate(parts) if parts else np.zeros(0, np.int64)
         at = at[np.abs(at % width - (width - 1) / 2) < (width - 1) / 2 - _RIM + 0.5]
         for level, row, column in itertools.product((0, -1, 1), repeat=3):

@@ -170,22 +170,23 @@ class _Blocks:
         """Least difference over variance within ±_REACH pixels of each cell's offset, and the offset that has it."""
         at = self.corners[index] + offsets
         at = np.clip(at, 0, [self.height - CELL, self.width - CELL])
-        best, chosen = np.full(index.size, np.inf, np.float32), np.zeros((index.size, 2), np.int64)
+        best, chosen = np.empty(index.size, np.float32), np.empty((index.size, 2), np.int64)
+        side = 2 * _REACH + 1
         for start in range(0, index.size, _CELLS):
             some = slice(start, start + _CELLS)
             there = self.windows[at[some, 0], at[some, 1]]  # n×20×20
             mine = self.samples[index[some]].reshape(-1, _BLOCK // 2, _BLOCK // 2)
-            scale = self.variance.ravel()[index[some]] + 10
             difference = np.empty_like(mine)
             flat = difference.reshape(len(mine), -1)
-            for dy in range(2 * _REACH + 1):
-                for dx in range(2 * _REACH + 1):
-                    np.subtract(mine, there[:, dy : dy + _BLOCK : 2, dx : dx + _BLOCK : 2], out=difference)
-                    error = np.einsum("ij,ij->i", flat, flat) / flat.shape[1]
-                    error = (error - flat.mean(1) ** 2) / scale
-                    better = error < best[some]
-                    best[some][better] = error[better]
-                    chosen[some][better] = (dy - _REACH, dx - _REACH)
+            errors = np.empty((side**2, len(mine)), np.float32)
+            for number, error in enumerate(errors):
+                dy, dx = divmod(number, side)
+                np.subtract(mine, there[:, dy : dy + _BLOCK : 2, dx : dx + _BLOCK : 2], out=difference)
+                squares = np.einsum("ij,ij->i", flat, flat) / flat.shape[1]
+                np.subtract(squares, (flat.sum(1) / flat.shape[1]) ** 2, out=error)
+            errors /= self.variance.ravel()[index[some]] + 10
+            best[some] = errors.min(0)
+            chosen[some] = np.stack(np.divmod(errors.argmin(0), side), 1) - _REACH
         return best, at - self.corners[index] + chosen
 
     def at_offset(self, dy: int, dx: int) -> Floats:
@@ -201,10 +202,13 @@ class _Blocks:
         top, left = rows.start * CELL + dy, columns.start * CELL + dx
         there = self.windows[top::CELL, left::CELL, _REACH:-_REACH:2, _REACH:-_REACH:2]
         samples = self.samples.reshape(self.h, self.w, _BLOCK // 2, _BLOCK // 2)
-        for row in range(rows.start, rows.stop):
-            mine = samples[row, columns]
-            difference = (mine - there[row - rows.start, : len(mine)]).reshape(len(mine), -1)
-            out[row, columns] = difference.var(1) / (self.variance[row, columns] + 10)
+        each = max(1, _CELLS // (columns.stop - columns.start))
+        for row in range(rows.start, rows.stop, each):
+            some = slice(row, min(row + each, rows.stop))
+            mine = samples[some, columns]
+            difference = mine - there[row - rows.start :, : mine.shape[1]][: len(mine)]
+            error = difference.reshape(*mine.shape[:2], -1).var(2)
+            out[some, columns] = error / (self.variance[some, columns] + 10)
         return out
 
 
@@ -234,31 +238,34 @@ def _search(y: Floats, textured: NDArray[np.bool_]) -> tuple[Ints, Floats, Float
     # No product with a shorter key exceeds _RESEMBLING: no cell is longer than 1.
     long = ((coefficients**2).sum(0) > 0.99 * _RESEMBLING**2).numpy()
     key_row, key_column = np.nonzero(long)
-    keys = coefficients[:, torch.from_numpy(long)]  # f×keys, row by row
-    row_starts = np.searchsorted(key_row, np.arange(len(long) + 1))
+    keys = coefficients.flatten(1).index_select(1, torch.from_numpy(np.flatnonzero(long)))  # f×keys, row by row
+    reach = NEAR // _KEY
+    number = np.pad(np.where(long, np.cumsum(long).reshape(long.shape) - 1, -1), reach, constant_values=-1)
+    near = np.lib.stride_tricks.sliding_window_view(number, (2 * reach + 1, 2 * reach + 1))[::step, ::step]
     offsets, likeness = np.zeros((h, w, 2), np.int64), np.zeros((h, w), np.float32)
     repeats = np.zeros((h, w), np.float32)
-    reach = NEAR // _KEY
-    memory = torch.empty(max(_AT_ONCE, w))
+    memory = torch.empty(max(_AT_ONCE, w) + w)
     for row in range(h):
         which = np.flatnonzero(textured[row])
         if not which.size:
             continue
-        mine = cells[row, which]
+        mine = cells[row].index_select(0, torch.from_numpy(which))
         best, found = np.zeros(which.size, np.float32), np.zeros(which.size, np.int64)
         count = np.zeros(which.size, np.float32)
-        near = row_starts[[max(0, row * step - reach), min(len(long), row * step + reach + 1)]]
+        close = near[row, which].reshape(which.size, -1)  # numbers of keys, -1 for none
+        numbers = np.arange(which.size)
         each = max(1, _AT_ONCE // which.size)  # keys at a time: what is made of them stays in the cache
         for start in range(0, len(key_row), each):
             stop = min(start + each, len(key_row))
-            product = memory[: which.size * (stop - start)].view(which.size, -1)
-            similar = torch.mm(mine, keys[:, start:stop], out=product).numpy()
-            first, last = np.clip(near, start, stop)
-            if first < last:
-                apart = np.abs(key_column[first:last] - which[:, None] * step)
-                similar[:, first - start : last - start][apart <= reach] = -2
+            width = stop - start + 1  # one more, which stands for the keys that are not among these
+            product = memory[: which.size * width].view(which.size, -1)
+            torch.mm(mine, keys[:, start:stop], out=product[:, :-1])
+            similar = product.numpy()
+            similar[:, -1] = -2
+            place = np.where((close >= start) & (close < stop), close - start, width - 1)
+            similar.ravel()[place + numbers[:, None] * width] = -2
             at = similar.argmax(1)
-            value = similar[np.arange(which.size), at]
+            value = similar[numbers, at]
             better = value > best
             best[better], found[better] = value[better], at[better] + start
             often = np.flatnonzero(value >= _EQUAL)
