@@ -295,7 +295,7 @@ class Training:
             step, views = step + 1, views + tiles[1].numel() / 65536
             with torch.no_grad():
                 for decay, average in self.averages.items():
-                    torch._foreach_lerp_(average, self.parameters, 1 - min(decay, step / (step + 20)))
+                    torch._foreach_lerp_(average, self.parameters, 1 - min(decay, step / (step + 2)))
             if self.cuda and step % AHEAD == 0:
                 event = torch.cuda.Event()  # type: ignore[no-untyped-call]
                 event.record()
