@@ -56,7 +56,7 @@ MINI = Preset(
     head=HeadSpec(channels=128, groups=8, stride=8),
     tile=TileSpec(size=512, overlap=64),
     # Of six pairs, the best mean F1 over the groups of made forgeries that marks little on untouched pictures.
-    regions=RegionSpec(weaker=1.5, certain=8.0),
+    regions=RegionSpec(weaker=1.0, certain=8.0),
     # F1 .366 without and .384 with it, on 240 made forgeries, with regions weighed by what is drawn.
     edges=EdgeSpec(radius=8, epsilon=3e-4),
     # F1 on 40 pages with changed words .402 with both, .472 without either, with the weights of run 15.
