@@ -120,9 +120,9 @@ def pack(data: Path, out: Path, first: float, others: float) -> None:
         if sum(file.stat().st_size for file in group) <= LARGEST_HELD:
             for file in group:
                 _copy(file, data, out / "held")
-    for folder in sorted(out.iterdir()):
-        files = [file for file in folder.rglob("*") if file.is_file()]
-        print(f"{folder.name}: {len(files)} files, {sum(file.stat().st_size for file in files) / 1e6:.1f} MB")
+    for made in sorted(out.iterdir()):
+        files = [file for file in made.rglob("*") if file.is_file()]
+        print(f"{made.name}: {len(files)} files, {sum(file.stat().st_size for file in files) / 1e6:.1f} MB")
 
 
 def _copy(file: Path, data: Path, out: Path) -> None:
