@@ -65,6 +65,6 @@ def recipe() -> dict[str, Any]:
         "small_sizes": {"64x64": 0.7, "96x64": 0.3}, "large_sizes": ["256x320"], "native_sizes": ["96x128"],
         "tiles": ["64x64", "64x96"], "large_side": 200, "start": 24, "views": 2,
     }  # fmt: skip
-    values["finish"] |= {"shifts": [0], "regions": [[1.5, 8]]}
+    values["finish"] |= {"shifts": [0], "regions": [[1.0, 8]]}
     values["calibration_samples"] = 30
     return values

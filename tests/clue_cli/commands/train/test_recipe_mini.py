@@ -107,7 +107,7 @@ def test_the_best_model_is_complete(
     first, again = found
     assert first.training["logit_shift"] == again.training["logit_shift"] > 0
     assert (first.digest, first.calibration) == (again.digest, again.calibration)
-    assert first.preset.regions.weaker == 1.5
+    assert first.preset.regions.weaker == 1.0
     assert "untouched and made pictures from photos that were neither trained" in first.calibration.fitted_on
     assert "no_confidence" not in first.training
     row = read_log(tmp_path / "run" / "log.jsonl")[-2]
