@@ -32,11 +32,11 @@ def record(**changes: Any) -> ImageRecord:
         "width": WIDTH,
         "height": HEIGHT,
         "verdict": Verdict.FORGED,
-        "reason": "score 0.912 is above the threshold 0.846",
+        "reason": "score 0.912 is above the threshold 0.877",
         "score": 0.912,
         "confidence": 0.93,
-        "score_threshold": 0.846196,
-        "no_evidence_below": 0.640059,
+        "score_threshold": 0.877023,
+        "no_evidence_below": 0.587067,
         "forged_area_ratio": 16500 / (WIDTH * HEIGHT),
         "regions": [
             region(40, 30, 130, 110, 12600, matching_place=place),
@@ -55,7 +55,7 @@ def record(**changes: Any) -> ImageRecord:
 
 def undecided(**changes: Any) -> ImageRecord:
     """The same picture, inconclusive."""
-    reason = "score 0.712 lies between 0.640 and 0.846, no verdict there"
+    reason = "score 0.712 lies between 0.587 and 0.877, no verdict there"
     return record(
         **{
             "verdict": Verdict.INCONCLUSIVE,
