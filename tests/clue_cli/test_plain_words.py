@@ -297,7 +297,7 @@ def test_a_kind_that_has_no_words_is_quoted() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, "lies between 0.640, up to which"),
+        ({}, "lies between 0.587, up to which"),
         ({"score": 0.95, "region_count": 0, "regions": []}, "no place in the picture stands out"),
         ({"reason": "too small: 40×40 pixels", "width": 40, "height": 40}, "too small to be judged, with 40 × 40"),
         ({"reason": "nearly uniform: x"}, "nearly uniform"),
