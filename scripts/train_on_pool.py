@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
+from model.branches.sam_network import replace_attention
 from model.checkpoint import inspect
 from model.losses import clue_loss
 from model.rectified_flow import seeded_noise
@@ -218,6 +219,7 @@ class Training:
         self.rng = np.random.default_rng(args.seed)
         self.jpeg = Jpeg(self.device)
         model = load(inspect(args.init), "cpu", torch.float32)
+        replace_attention(model.get_submodule("sam.encoder"))  # the stock one copies indexes from the CPU
         self.model = model.requires_grad_(True).to(self.device).to(memory_format=torch.channels_last).train()
         self.parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         self.averages = {decay: [p.detach().clone() for p in self.parameters] for decay in AVERAGES}
