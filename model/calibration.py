@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv, expit
 
 from model.config import Between, Keyed, check, dotted
-from model.score import FEATURES, OF_HEATMAP, image_score, kind_of
+from model.score import FEATURES, OF_HEATMAP, SMALL, image_score, kind_of
 
 Share = Annotated[float, Between(0, 1)]
 
@@ -86,12 +86,14 @@ class Calibration(Keyed):
         return float(expit(weights @ features[: len(weights)] + self.score_weights[-1]))
 
     def of(self, features: NDArray[np.float64]) -> Calibration:
-        """The same with what this kind of picture has of its own; no confidence where its thresholds are its own."""
-        own = self.kinds.get(kind_of(features))
+        """The same with what this kind of picture has of its own; no confidence where its thresholds are its own,
+        except that of photographs for small ones."""
+        kind = kind_of(features)
+        own = self.kinds.get(kind)
         if own is None:
             return self
         thresholds = (self.no_evidence_below, self.score_threshold)
-        shared = (own.no_evidence_below, own.score_threshold) == thresholds
+        shared = kind == SMALL or (own.no_evidence_below, own.score_threshold) == thresholds
         return replace(
             self,
             no_evidence_below=own.no_evidence_below,

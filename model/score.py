@@ -39,7 +39,11 @@ BURNT, BLACK = 252, 3
 """A channel at or beyond these says nothing more."""
 
 SCREEN = "screen or drawing"
+SMALL = "small photograph"
 PHOTO = "photograph"
+SMALL_PIXELS = 200_000
+"""Photographs below this are a kind of their own: with so little around it, an untouched place may look as if it did
+not belong there, and more untouched ones score high than of larger ones."""
 
 Floats = NDArray[np.float32]
 
@@ -116,8 +120,11 @@ def _logit(p: float) -> float:
 
 
 def kind_of(features: NDArray[np.float64]) -> str:
-    """SCREEN or PHOTO, by `FEATURES`."""
-    return SCREEN if float(np.dot(_WEIGHTS, features[len(OF_HEATMAP) :][: len(_WEIGHTS)])) + _CONSTANT > 0 else PHOTO
+    """SCREEN, SMALL or PHOTO, by `FEATURES`."""
+    if float(np.dot(_WEIGHTS, features[len(OF_HEATMAP) :][: len(_WEIGHTS)])) + _CONSTANT > 0:
+        return SCREEN
+    cells = features[OF_HEATMAP.index("log cells")]
+    return SMALL if cells < math.log(SMALL_PIXELS / CELL**2) else PHOTO
 
 
 def picture_features(pixels: NDArray[np.uint8], cells: Floats) -> list[float]:

@@ -22,7 +22,7 @@ from model.errors import UserError
 from model.images.pixels import Pixels
 from model.predictor import Prediction, Predictor
 from model.reporter import SILENT, Reporter
-from model.score import FEATURES, SCREEN, kind_of
+from model.score import FEATURES, PHOTO, SCREEN, SMALL, kind_of
 
 FALSE_POSITIVE_RATE = 0.01
 """At the threshold of `forged`, of the authentic pictures of the fit. A wrong “forged” can hurt a person, and on photos
@@ -35,6 +35,8 @@ forged one."""
 FEWEST = 8
 """Pictures of each kind, in each half: with fewer nothing is fitted."""
 FOLDS = 4
+PART = 0.2
+"""Of a group's authentic pictures: if fewer are of a kind, they are odd ones, and it has no say in what that kind has."""
 
 
 class NoCalibrationError(UserError, ValueError):
@@ -172,6 +174,14 @@ def _screens(scored: Scored) -> NDArray[np.bool_]:
     return screens if enough else np.zeros(len(screens), bool)
 
 
+def _small(scored: Scored) -> NDArray[np.bool_]:
+    """Which pictures are small photographs, n; none where too few of them, or of larger ones, are untouched."""
+    kinds = np.array([kind_of(row) for row in scored.features])
+    untouched = kinds[~scored.forged]
+    enough = min((untouched == SMALL).sum(), (untouched == PHOTO).sum()) >= FEWEST
+    return kinds == SMALL if enough else np.zeros(len(kinds), bool)
+
+
 def _weighed(scored: Scored) -> Calibration:
     """The weights of the score: of photographs, and of screens by themselves where enough of them are forged."""
     screens, forged = _screens(scored), scored.forged
@@ -188,17 +198,19 @@ def _with_thresholds(score: NDArray[np.float64], scored: Scored) -> Calibration:
     Args:
         score: of the pictures, held out from the weights that they are from.
     """
-    screens, forged = _screens(scored), scored.forged
+    screens, small, forged = _screens(scored), _small(scored), scored.forged
     slope, intercept = fit_logistic(score[~screens], forged[~screens])
     if not (np.isfinite(slope) and slope > 0):
         raise NoCalibrationError("the model's score does not separate forged from authentic pictures")
     even = float(expit(-intercept / slope))  # the score at which P(forged) is one half
     made = _weighed(scored)
-    low, high = _thresholds(score, scored, ~screens, even, FALSE_POSITIVE_RATE)
+    low, high = _thresholds(score, scored, ~screens & ~small, even, FALSE_POSITIVE_RATE)
     kinds = {
         kind: OwnScore(*_thresholds(score, scored, screens, even, SCREENS_RATE), own.score_weights)
         for kind, own in made.kinds.items()
     }
+    if small.any():
+        kinds[SMALL] = OwnScore(*_thresholds(score, scored, small, even, FALSE_POSITIVE_RATE))
     return replace(made, score_threshold=high, no_evidence_below=low, kinds=kinds, slope=slope, intercept=intercept)
 
 
@@ -207,7 +219,7 @@ def _thresholds(
 ) -> tuple[float, float]:
     """`no_evidence_below` and `score_threshold` of a kind of picture: never below even, the strictest of its groups.
 
-    A group is of this kind if most of its authentic pictures are; one with too few of them is ignored.
+    A group is of this kind if a good part of its authentic pictures are (PART); one with too few of them is ignored.
 
     Args:
         of_kind: n, which pictures are.
@@ -217,7 +229,7 @@ def _thresholds(
     own = [score[authentic & of_kind]]
     if scored.groups is not None:
         groups = [scored.groups == group for group in np.unique(scored.groups[authentic])]
-        each = [score[authentic & of_kind & group] for group in groups if of_kind[authentic & group].mean() > 0.5]
+        each = [score[authentic & of_kind & group] for group in groups if of_kind[authentic & group].mean() > PART]
         own = [scores for scores in each if len(scores) >= FEWEST] or own
         low = max(low, *(float(np.quantile(s, 1 - INCONCLUSIVE_RATE, method="higher")) for s in own))
     high = max(high, *(float(np.quantile(s, 1 - rate, method="higher")) for s in own))
