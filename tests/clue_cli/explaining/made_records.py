@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
+from clue_cli.explaining import given
+from clue_cli.explaining.given import Rate
 from clue_cli.records import BoundingBox, Finding, ImageRecord, MatchingPlace, Origin, Question, Region, Verdict, Weight
 from clue_cli.results.explanations import Explanation, record_digest
 from model.checkpoint import EMBEDDED, digest_of
+from model.error_rates import share
 from tests.clue_cli.results.made import image
 
 MINI = digest_of(EMBEDDED)
@@ -107,3 +114,30 @@ def explanation(record: ImageRecord, **changes: Any) -> Explanation:
         "seconds": 1.0,
     }
     return Explanation(**{**fields, **changes})
+
+
+COUNTED = (
+    (True, "files as cameras wrote them (40 models, 0.2 to 4.3 megapixels)", 53, 0, 3),
+    (True, "the same, cut to 1024×768 and less", 53, 0, 4),
+    (True, "photographs from the web as they were stored, and such changed by our code", 193, 2, 19),
+    (True, "photographs from the web, compressed once more", 73, 0, 3),
+    (True, "screens, drawings and pages of templates that it never saw", 140, 0, 14),
+    (False, "forgeries made from cameras' files, at their own resolution, saved once", 53, 15, 23),
+    (False, "forgeries made from web photographs, resized and compressed afterwards", 120, 22, 46),
+    (False, "two to four pieces in 384×256", 55, 30, 18),
+    (False, "copy-moves in 512² to 1024×768", 45, 18, 18),
+    (False, "words changed on a page", 55, 7, 27),
+)  # fmt: skip
+"""Whether the pictures are untouched, what they are, how many, and how many were called forged and inconclusive."""
+
+
+@contextmanager
+def with_card() -> Iterator[None]:
+    """Let the embedded model have the thresholds of these records, and the rates of COUNTED."""
+    rates = [
+        Rate(untouched, pictures, n, share(forged, n), share(inconclusive, n))
+        for untouched, pictures, n, forged, inconclusive in COUNTED
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(given, "_card", lambda: (MINI, {(0.587067, 0.877023)}, rates))
+        yield

@@ -17,9 +17,10 @@ from clue_cli.explaining.check import LONGEST, refusals, sentences
 from clue_cli.explaining.given import Box, given
 from clue_cli.explaining.place import fits
 from clue_cli.records import Finding, Origin
-from tests.clue_cli.explaining.made_records import HEIGHT, WIDTH, record, truth, undecided
+from tests.clue_cli.explaining.made_records import HEIGHT, WIDTH, record, truth, undecided, with_card
 
-KNOWN = {"F": given(record(), None), "U": given(undecided(), None)}
+with with_card():
+    KNOWN = {"F": given(record(), None), "U": given(undecided(), None)}
 VERDICT = {"F": "The verdict is forged. ", "U": "The verdict is inconclusive. "}
 FORGED = KNOWN["F"]
 
