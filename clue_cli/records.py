@@ -689,13 +689,14 @@ class RunRecord(Model):
     )
     evidence_unchanged: bool | None = Field(
         default=None,
-        description="Whether every picture file and archive that was read had the same SHA-256 after it was decoded; "
-        "null where that is not known, as for objects of a store, which are read once, in the version that was listed.",
+        description="Whether every picture file that was read had the same SHA-256 after its results were written, and "
+        "every archive at the end of the run; null where that is not known, as for objects of a store, which are read "
+        "once, in the version that was listed.",
     )
     evidence_compared: int = Field(
         default=0,
         ge=0,
-        description="How many picture files on disk were read again after they were decoded, archives not counted: "
-        "evidence.dfxml has size, time of the last change and hashes of each, before and after.",
+        description="How many picture files on disk were read again after their results were written, archives not "
+        "counted: evidence.dfxml has size, time of the last change and hashes of each, before and after.",
     )
     warnings: list[str] = Field(default=[], description="What a reader should know about the run as a whole.")
