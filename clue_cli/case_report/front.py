@@ -361,10 +361,9 @@ def failure_row(number: int, record: FailureRecord, text: Texts) -> list[Any]:
     name = record.locator
     if record.page is not None and record.page_count != 1:
         name = text("report.appendix.page", name=name, page=text.number(record.page + 1))
-    reason = f"{record.code.value}: {record.message}"
+    said = [text(f"report.failures.{record.code.value}") + ":", translated(record.message, text, "format.claim")]
     if record.advice:
-        reason += " " + text("report.appendix.advice", advice=record.advice)
-    said = reason if text.language == "en" else {"text": reason, "language": "en"}
+        said += [text("report.appendix.advice"), translated(record.advice, text, "format.claim")]
     digest = "–" if record.file is None else record.file.sha256
     return [text.number(number), name, text(f"report.steps.{record.step.value}"), said, code(digest)]
 

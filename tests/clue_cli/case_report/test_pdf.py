@@ -304,7 +304,26 @@ def test_an_interrupted_changed_and_damaged_run_says_so_on_its_first_page(result
 def test_only_failures_no_records_and_nothing_selected(tmp_path: Path, results: Results, report: Report) -> None:
     (pdf,) = report(results(failure("case/broken.jpg", advice="Get another copy.")))
     assert "No image was judged." in text_of(pdf)
+    assert "damaged picture (corrupt_image): " in text_of(pdf)
     assert "Advice: Get another copy." in text_of(pdf)
+
+
+def test_failures_are_said_in_german(results: Results, report: Report) -> None:
+    folder = results(
+        failure("case/a.jpg", code="too_many_pages", message="The file holds more than 1000 pages; the rest was not "
+            "examined.", advice="Raise --max-pages."),
+        failure("case/b.zip", code="archive_corrupt", step="archive", message="The archive is damaged (bad header)."),
+        failure("case/c.jpg", code="internal_error", message="Nobody knows.", advice="Try that."),
+    )  # fmt: skip
+    (pdf,) = report(folder, language="de")
+    for words in (
+        "zu viele Seiten (too_many_pages): Die Datei enthält mehr als 1000 Seiten; der Rest wurde nicht untersucht. "
+        "Rat: --max-pages erhöhen.",
+        "beschädigtes Archiv (archive_corrupt): Das Archiv ist beschädigt („bad header“).",
+        "Fehler des Programms (internal_error): „Nobody knows.“ Rat: „Try that.“",
+        "Was in Anführungszeichen steht, ist der englische Wortlaut des Programms.",
+    ):
+        assert words.replace(" ", "") in closed(pdf)
 
 
 def test_the_list_names_all_images_when_some_are_selected(results: Results, report: Report) -> None:
