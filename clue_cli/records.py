@@ -10,13 +10,24 @@ Raising `SCHEMA_VERSION`: the first number for a change that breaks a reader, th
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, computed_field, model_validator
 
 SCHEMA_VERSION = "2.3"
+VERSION_PATTERN = "^[0-9]{1,6}[.][0-9]{1,6}$"
 _LAST_PAGE = 2**31
+
+
+def is_newer(schema_version: str, than: str = SCHEMA_VERSION) -> bool:
+    """Whether one version of the schema came after another; raises ValueError if one of the two is no version."""
+    for version in (schema_version, than):
+        if re.fullmatch(VERSION_PATTERN, version) is None:
+            raise ValueError(f"no version of a schema: {version[:100]!r}")
+    one, other = (tuple(map(int, version.split("."))) for version in (schema_version, than))
+    return one > other
 
 
 class Model(BaseModel):

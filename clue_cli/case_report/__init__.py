@@ -89,7 +89,7 @@ def write_pdf(
         for record in reader.records():
             spool.add(record, selection(record), contents, text)
             reporter.advance()
-        contents.damaged = reader.damaged
+        contents.damaged, contents.newer = reader.damaged, reader.newer
         contents.damaged_notes = 0 if noted is None else noted.damaged + noted.torn
         contents.manifest = _manifest(reader.path)
         contents.explanations = (reader.path / EXPLANATIONS).is_file()

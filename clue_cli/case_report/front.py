@@ -12,7 +12,17 @@ from clue_cli.case_report.image import code, moment
 from clue_cli.case_report.statements import translated
 from clue_cli.case_report.typeset import Block
 from clue_cli.plain_words import kind_words
-from clue_cli.records import FailureRecord, ImageRecord, MeasuredRate, MethodInfo, Question, RunRecord, Verdict
+from clue_cli.records import (
+    SCHEMA_VERSION,
+    FailureRecord,
+    ImageRecord,
+    MeasuredRate,
+    MethodInfo,
+    Question,
+    RunRecord,
+    Verdict,
+)
+from clue_cli.results.record_rows import Newer
 from clue_cli.texts import Texts
 
 _MOST_LISTED = 1000
@@ -30,6 +40,7 @@ class Contents:
         selected: how many images have a page.
         verdicts, second: images by verdict, and by the answer to the second question.
         damaged, damaged_notes: lines of the records and of the notes that were passed over.
+        newer: lines of the records that a newer version of clue wrote.
         selection: in words; empty: all.
         title: of the case; empty: none.
         results: the folder.
@@ -49,6 +60,7 @@ class Contents:
     second: dict[str, int] = field(default_factory=dict)
     damaged: int = 0
     damaged_notes: int = 0
+    newer: Newer = field(default_factory=Newer)
     manifest: tuple[str, ...] = ()
     explanations: bool = False
 
@@ -113,6 +125,10 @@ def _notices(run: RunRecord, contents: Contents, text: Texts) -> Iterator[Block]
         yield notice("not_opened", text("report.notices.not_opened_text", what=words))
     if contents.damaged:
         yield notice("damaged", text("report.notices.damaged_text", n=text.number(contents.damaged)))
+    if contents.newer.lines:
+        numbers = {"n": text.number(contents.newer.lines), "left_out": text.number(contents.newer.left_out)}
+        versions = {"version": contents.newer.version, "known": SCHEMA_VERSION}
+        yield notice("newer", text("report.notices.newer_text", **numbers, **versions))
     if contents.damaged_notes:
         words = text("report.notices.damaged_notes_text", n=text.number(contents.damaged_notes))
         yield notice("damaged_notes", words)

@@ -383,6 +383,15 @@ def test_notes_and_the_manifest_are_in_the_report(results: Results, report: Repo
     assert hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest() in closed(pdf)
 
 
+def test_records_of_a_newer_version_are_told(results: Results, report: Report) -> None:
+    (pdf,) = report(results(image("case/a.jpg"), image("case/b.jpg", schema_version="9.1")))
+    assert (
+        "Records of a newer version. Lines of records.jsonl that a newer version of the program wrote: 1 (schema 9.1"
+        in (text_of(pdf))
+    )
+    assert "Damaged records" not in text_of(pdf)
+
+
 def test_notes_that_cannot_be_read_are_not_left_out_silently(
     tmp_path: Path, results: Results, report: Report, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -362,6 +362,22 @@ class TestNothingToVerify:
         self.without_manifest(results)
         assert "newer version" in self.refused(results)
 
+    def test_records_of_a_newer_version(self, results: Path) -> None:
+        """They are what was recorded; that they are not wholly understood is said."""
+        log, listed = results / "records.jsonl", ("manifest.hashdeep", "manifest.dfxml")
+        old = hashlib.sha256(log.read_bytes()).hexdigest()
+        replace_in(log, '"schema_version":"2.3"', '"schema_version":"9.3"')
+        for name in listed:
+            replace_in(results / name, old, hashlib.sha256(log.read_bytes()).hexdigest())
+        sign_anew(results)
+        with Findings() as findings:
+            notes = verify(results, findings).notes
+            assert findings.differences == 0
+        assert [note for note in notes if "newer" in note] == [
+            "4 lines of records.jsonl were written by a newer version of clue (schema 9.3; this one knows 2.3). They "
+            "are read as this version understands records, and what it does not know may be missing. Update clue."
+        ]
+
     def test_a_manifest_that_was_removed(self, results: Path) -> None:
         self.without_manifest(results)
         assert found(results) == {("missing", name) for name in (*LISTED_IN_SUMS, MANIFEST_SUMS)}
