@@ -385,6 +385,8 @@ class _Printer:
 def _manifest(results: Path) -> tuple[str, ...]:
     """SHA-256 of `manifest.sha256`, and its lines; empty if there is none."""
     path = results / MANIFEST
+    if path.exists() and not path.is_file():  # a pipe would be waited for without end
+        raise OutputError(f"{path} is no file.", "Check the results folder.")
     try:
         with path.open("rb") as stream:
             content = stream.read(_LARGEST_MANIFEST + 1)

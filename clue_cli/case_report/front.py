@@ -146,7 +146,8 @@ def _notices(run: RunRecord, contents: Contents, text: Texts) -> Iterator[Block]
         yield notice("counts", words)
     if run.alerts:
         shown = "; ".join(run.alerts[:10]) + (" …" if len(run.alerts) > 10 else "")
-        yield notice("alerts", shown, n=text.number(len(run.alerts)))
+        key = "alerts_many" if len(run.alerts) >= _MOST_LISTED else "alerts"  # run.json names no more
+        yield notice(key, shown, n=text.number(len(run.alerts)))
     if contents.selection:
         shown, count = text.number(contents.selected), text.number(contents.images)
         words = text("report.notices.selection_text", shown=shown, all=count, selection=contents.selection)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -181,6 +182,7 @@ def test_long_names_hundreds_of_findings_and_a_hundred_regions_are_there_whole(
         (lambda file: file.unlink(), "is missing from the results folder"),
         (lambda file: file.write_bytes(file.read_bytes()[:40]), "is damaged and cannot be shown"),
         (lambda file: file.write_bytes(b""), "is damaged and cannot be shown"),
+        (lambda file: (file.unlink(), os.mkfifo(file)), "is damaged and cannot be shown"),
         (lambda file: Image.new("L", (7, 7)).save(file, "PNG"), "does not have the size that the record states"),
         (lambda file: (file.unlink(), file.symlink_to("/etc/hostname")), "outside of the results folder"),
     ],
@@ -299,6 +301,12 @@ def test_an_interrupted_changed_and_damaged_run_says_so_on_its_first_page(result
         "images: 2 in run.json",
     ):
         assert words in first
+
+
+def test_an_alert_list_that_is_full_is_no_count(results: Results, report: Report) -> None:
+    for number, words in ((999, "On the alert list: 999."), (1000, "On the alert list: 1,000 or more.")):
+        (pdf,) = report(results(image("case/a.jpg"), alerts=[f"case/{n}.jpg" for n in range(number)]))
+        assert words in text_of(pdf)
 
 
 def test_only_failures_no_records_and_nothing_selected(tmp_path: Path, results: Results, report: Report) -> None:
