@@ -77,6 +77,8 @@ class Places:
                 return None  # the second of two paths with one name is in another folder
             place = place.rpartition("/")[0]
         below = name_on_disk(top[len(place) :].strip("/"))
+        if below and ".." in below.split("/"):
+            return None  # no scan records that; it would lead out of the evidence
         return self._paths[place].joinpath(below) if below else self._paths[place]
 
     def _place(self, path: Path, locator: str, name: str, *, alone: bool) -> str | None:

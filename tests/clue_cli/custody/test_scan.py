@@ -315,6 +315,23 @@ class TestEvidence:
             details = {one.path: one.detail for one in findings.all()}
         assert details["evidence/a.jpg"] == "the same content is at usb/disk/evidence/a.jpg"
 
+    def test_a_recorded_name_does_not_lead_out_of_the_evidence(
+        self, copy: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (copy / "other.jpg").write_bytes(jpeg(20, 20))
+        hashed: list[Path] = []
+
+        def hashing(path: Path, *others: Any) -> Any:
+            hashed.append(path)
+            return hash_file(path, *others)
+
+        monkeypatch.setattr(evidence_module, "hash_file", hashing)
+        for name in ("evidence.dfxml", "evidence.hashdeep"):
+            content = (copy / "results" / name).read_bytes()
+            (copy / "results" / name).write_bytes(content.replace(b"evidence/cut.jpg", b"evidence/../other.jpg"))
+        found(copy / "results", copy / "evidence")
+        assert hashed and not [path for path in hashed if path.name == "other.jpg"]
+
     def test_a_common_move_is_said_once(self, copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
         evidence = copy / "usb/copy/evidence"
         evidence.parent.mkdir(parents=True)
