@@ -176,13 +176,18 @@ def test_long_names_hundreds_of_findings_and_a_hundred_regions_are_there_whole(
     assert "100of123regionsarelisted" in text
 
 
+def _to_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
         (lambda file: file.unlink(), "is missing from the results folder"),
         (lambda file: file.write_bytes(file.read_bytes()[:40]), "is damaged and cannot be shown"),
         (lambda file: file.write_bytes(b""), "is damaged and cannot be shown"),
-        (lambda file: (file.unlink(), os.mkfifo(file)), "is damaged and cannot be shown"),
+        (_to_pipe, "is damaged and cannot be shown"),
         (lambda file: Image.new("L", (7, 7)).save(file, "PNG"), "does not have the size that the record states"),
         (lambda file: (file.unlink(), file.symlink_to("/etc/hostname")), "outside of the results folder"),
     ],

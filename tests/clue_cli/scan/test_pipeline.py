@@ -38,6 +38,7 @@ from model.calibration import Calibration
 from model.checkpoint import WEIGHTS_FILE, inspect
 from model.predictor import Predictor, tiles
 from model.reporter import SILENT, Reporter
+from model.verdict import judge
 from model.whole_file import earlier
 from tests.clue_cli.evidence.test_thumbnail import PICTURE, thumbnail, with_thumbnail
 from tests.clue_cli.noted import one_at_a_time
@@ -241,7 +242,7 @@ def test_a_heatmap_that_is_not_finite_is_no_verdict(
 def test_evidence_that_changes_meanwhile_is_told(
     scan: Scan, evidence: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, when: str
 ) -> None:
-    decode, judge = DecodePool.decode, part.judge
+    decode = DecodePool.decode
 
     def tamper() -> None:
         with (evidence / name).open("ab") as file:
