@@ -159,8 +159,8 @@ def _moved(move: Move, of: int) -> str:
     """Where files lie that lay elsewhere, with the names that they had there."""
     number = f"{'all ' if move.files == of else ''}{counted(move.files, 'file')}"
     if move.source:
-        return f"{number} that lay below {move.source}/ lie below {move.target}/ now, by the same names"
-    return f"{number} lie below {move.target}/ now, by the same names: name that folder to have them compared there"
+        return f"{number} that lay below {move.source}/ now lie below {move.target}/, under the same names"
+    return f"{number} now lie below {move.target}/, under the same names; --evidence with that folder compares them there"
 
 
 def _show(results: Path, findings: Findings, verified: Verified) -> None:
