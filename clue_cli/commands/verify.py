@@ -160,7 +160,7 @@ def _moved(move: Move, of: int) -> str:
     number = f"{'all ' if move.files == of else ''}{counted(move.files, 'file')}"
     if move.source:
         return f"{number} that lay below {move.source}/ now lie below {move.target}/, under the same names"
-    return f"{number} now lie below {move.target}/, under the same names; --evidence with that folder compares them there"
+    return f"{number} now lie below {move.target}/, under the same names; name it with --evidence to compare them there"
 
 
 def _show(results: Path, findings: Findings, verified: Verified) -> None:

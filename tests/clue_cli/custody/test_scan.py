@@ -344,7 +344,7 @@ class TestEvidence:
         assert len(singly) == 8 and all("the same content is at usb/copy/evidence/" in one["detail"] for one in singly)
         assert clue(words) == 1
         said = capfd.readouterr().err
-        assert "MOVED: 8\n  7 files now lie below usb/copy/, under the same names; --evidence" in said
+        assert "MOVED: 8\n  7 files now lie below usb/copy/, under the same names; name it with --evidence" in said
         assert "  evidence/cut.jpg: the same content is at usb/copy/evidence/another.jpg\n" in said
         assert said.count("the same content is at") == 1 and "more (--json" not in said
         assert found(copy / "results", copy / "usb/copy") == {("moved", "evidence/cut.jpg"), ("added", "0.jpg")}
