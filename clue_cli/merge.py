@@ -86,8 +86,7 @@ def merge(
         reporter.stage("Merging", "records")
         for source in sources:
             with ResultsReader(source.folder) as reader:
-                if reader.damaged:
-                    problems.append(f"{counted(reader.damaged, 'damaged line')} of {source.folder / LOG} left out.")
+                problems += reader.problems(str(source.folder / LOG))
                 held: Counter[str] = Counter()
                 for records, met in store.add(reader, source.met(), partial(_refusals, source.latest)):
                     held.update(name for record in records if met for name in counted_as(record))

@@ -10,13 +10,24 @@ Raising `SCHEMA_VERSION`: the first number for a change that breaks a reader, th
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, computed_field, model_validator
 
 SCHEMA_VERSION = "2.3"
+VERSION_PATTERN = "^[0-9]{1,6}[.][0-9]{1,6}$"
 _LAST_PAGE = 2**31
+
+
+def is_newer(schema_version: str, than: str = SCHEMA_VERSION) -> bool:
+    """Whether one version of the schema came after another; raises ValueError if one of the two is no version."""
+    for version in (schema_version, than):
+        if re.fullmatch(VERSION_PATTERN, version) is None:
+            raise ValueError(f"no version of a schema: {version[:100]!r}")
+    one, other = (tuple(map(int, version.split("."))) for version in (schema_version, than))
+    return one > other
 
 
 class Model(BaseModel):
@@ -689,13 +700,14 @@ class RunRecord(Model):
     )
     evidence_unchanged: bool | None = Field(
         default=None,
-        description="Whether every picture file and archive that was read had the same SHA-256 after it was decoded; "
-        "null where that is not known, as for objects of a store, which are read once, in the version that was listed.",
+        description="Whether every picture file that was read had the same SHA-256 after its results were written, and "
+        "every archive at the end of the run; null where that is not known, as for objects of a store, which are read "
+        "once, in the version that was listed.",
     )
     evidence_compared: int = Field(
         default=0,
         ge=0,
-        description="How many picture files on disk were read again after they were decoded, archives not counted: "
-        "evidence.dfxml has size, time of the last change and hashes of each, before and after.",
+        description="How many picture files on disk were read again after their results were written, archives not "
+        "counted: evidence.dfxml has size, time of the last change and hashes of each, before and after.",
     )
     warnings: list[str] = Field(default=[], description="What a reader should know about the run as a whole.")

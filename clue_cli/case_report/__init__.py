@@ -89,7 +89,7 @@ def write_pdf(
         for record in reader.records():
             spool.add(record, selection(record), contents, text)
             reporter.advance()
-        contents.damaged = reader.damaged
+        contents.damaged, contents.newer = reader.damaged, reader.newer
         contents.damaged_notes = 0 if noted is None else noted.damaged + noted.torn
         contents.manifest = _manifest(reader.path)
         contents.explanations = (reader.path / EXPLANATIONS).is_file()
@@ -385,6 +385,8 @@ class _Printer:
 def _manifest(results: Path) -> tuple[str, ...]:
     """SHA-256 of `manifest.sha256`, and its lines; empty if there is none."""
     path = results / MANIFEST
+    if path.exists() and not path.is_file():  # a pipe would be waited for without end
+        raise OutputError(f"{path} is no file.", "Check the results folder.")
     try:
         with path.open("rb") as stream:
             content = stream.read(_LARGEST_MANIFEST + 1)

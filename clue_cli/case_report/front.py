@@ -12,7 +12,17 @@ from clue_cli.case_report.image import code, moment
 from clue_cli.case_report.statements import translated
 from clue_cli.case_report.typeset import Block
 from clue_cli.plain_words import kind_words
-from clue_cli.records import FailureRecord, ImageRecord, MeasuredRate, MethodInfo, Question, RunRecord, Verdict
+from clue_cli.records import (
+    SCHEMA_VERSION,
+    FailureRecord,
+    ImageRecord,
+    MeasuredRate,
+    MethodInfo,
+    Question,
+    RunRecord,
+    Verdict,
+)
+from clue_cli.results.record_rows import Newer
 from clue_cli.texts import Texts
 
 _MOST_LISTED = 1000
@@ -30,6 +40,7 @@ class Contents:
         selected: how many images have a page.
         verdicts, second: images by verdict, and by the answer to the second question.
         damaged, damaged_notes: lines of the records and of the notes that were passed over.
+        newer: lines of the records that a newer version of clue wrote.
         selection: in words; empty: all.
         title: of the case; empty: none.
         results: the folder.
@@ -49,6 +60,7 @@ class Contents:
     second: dict[str, int] = field(default_factory=dict)
     damaged: int = 0
     damaged_notes: int = 0
+    newer: Newer = field(default_factory=Newer)
     manifest: tuple[str, ...] = ()
     explanations: bool = False
 
@@ -113,6 +125,10 @@ def _notices(run: RunRecord, contents: Contents, text: Texts) -> Iterator[Block]
         yield notice("not_opened", text("report.notices.not_opened_text", what=words))
     if contents.damaged:
         yield notice("damaged", text("report.notices.damaged_text", n=text.number(contents.damaged)))
+    if contents.newer.lines:
+        numbers = {"n": text.number(contents.newer.lines), "left_out": text.number(contents.newer.left_out)}
+        versions = {"version": contents.newer.version, "known": SCHEMA_VERSION}
+        yield notice("newer", text("report.notices.newer_text", **numbers, **versions))
     if contents.damaged_notes:
         words = text("report.notices.damaged_notes_text", n=text.number(contents.damaged_notes))
         yield notice("damaged_notes", words)
@@ -130,7 +146,8 @@ def _notices(run: RunRecord, contents: Contents, text: Texts) -> Iterator[Block]
         yield notice("counts", words)
     if run.alerts:
         shown = "; ".join(run.alerts[:10]) + (" …" if len(run.alerts) > 10 else "")
-        yield notice("alerts", shown, n=text.number(len(run.alerts)))
+        key = "alerts_many" if len(run.alerts) >= _MOST_LISTED else "alerts"  # run.json names no more
+        yield notice(key, shown, n=text.number(len(run.alerts)))
     if contents.selection:
         shown, count = text.number(contents.selected), text.number(contents.images)
         words = text("report.notices.selection_text", shown=shown, all=count, selection=contents.selection)
@@ -361,10 +378,9 @@ def failure_row(number: int, record: FailureRecord, text: Texts) -> list[Any]:
     name = record.locator
     if record.page is not None and record.page_count != 1:
         name = text("report.appendix.page", name=name, page=text.number(record.page + 1))
-    reason = f"{record.code.value}: {record.message}"
+    said = [text(f"report.failures.{record.code.value}") + ":", translated(record.message, text, "format.claim")]
     if record.advice:
-        reason += " " + text("report.appendix.advice", advice=record.advice)
-    said = reason if text.language == "en" else {"text": reason, "language": "en"}
+        said += [text("report.appendix.advice"), translated(record.advice, text, "format.claim")]
     digest = "–" if record.file is None else record.file.sha256
     return [text.number(number), name, text(f"report.steps.{record.step.value}"), said, code(digest)]
 

@@ -117,6 +117,8 @@ class RecordPictures:
         path = self._path(relative)
         size = self._record.width, self._record.height
         try:
+            if path.exists() and not path.is_file():  # a pipe would be waited for without end
+                raise _Unusable("unreadable")
             content = path.read_bytes()
             if output in self._hashes and hashlib.sha256(content).hexdigest() != self._hashes[output]:
                 raise _Unusable("changed")

@@ -26,12 +26,16 @@ _LONGEST = 2000
 """Characters; a longer sentence has no known form."""
 
 
-def translated(sentence: str, to: Texts) -> str | dict[str, Any]:
-    """The sentence in a language, or itself in quotation marks, said and marked to be English."""
+def translated(sentence: str, to: Texts, quoting: str = "format.original") -> str | dict[str, Any]:
+    """The sentence in a language, or itself in quotation marks, said and marked to be English.
+
+    Args:
+        quoting: the template of the quotation.
+    """
     composed = sentence if to.language == "en" else _composed(sentence, to)
     if composed is not None:
         return composed
-    before, after = to.templates["format.original"].split("{text}")
+    before, after = to.templates[quoting].split("{text}")
     return {"text": sentence, "language": "en", "before": before, "after": after}
 
 

@@ -83,7 +83,7 @@ def compare(
                 totals, left_out = _compared(reader, other, file, reporter, quiet)
                 _warn(totals, reader, results, other, first=other is others[0])
                 found, differ = found + totals.found, differ + totals.differ
-                damaged += left_out + reader.damaged
+                damaged += left_out + reader.left_out
         if file is not None:
             file.detach()
     if (fail_on == "found" and found) or (fail_on == "differ" and differ):
@@ -120,18 +120,18 @@ def _compared(
             if len(kept) < _SHOWN:
                 kept.append(match)
         reporter.finish()
-        if reader_b.damaged or reader_b.unfinished:
+        if reader_b.problems() or reader_b.unfinished:
             say(f"{printable(str(other))}:")
             warn_of_damage(reader_b)
     if not quiet:
         shown = _shown(str(other), comparison.totals, [*differing, *alike][:_SHOWN])
         write_stdout("".join(f"{line}\n" for line in shown))
-    return comparison.totals, reader_b.damaged
+    return comparison.totals, reader_b.left_out
 
 
 def _warn(totals: Totals, reader: ResultsReader, results: Any, other: Any, *, first: bool) -> None:
     """Say what a reader of the matches must know; of `results` with the first of the others only."""
-    if first and (reader.damaged or reader.unfinished):
+    if first and (reader.problems() or reader.unfinished):
         say(f"{printable(str(results))}:")
         warn_of_damage(reader)
     for number, folder in ((totals.without_look if first else 0, results), (totals.without_look_b, other)):

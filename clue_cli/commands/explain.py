@@ -119,6 +119,8 @@ def explain(
 
 
 def _say(done: Explained, results: Path) -> None:
+    for problem in done.problems:
+        say(f"Warning: {problem}")
     new = done.accepted + done.discarded
     if not (new or done.failed or done.reused):
         say("No record is selected: none with the verdict forged or inconclusive.")

@@ -292,7 +292,7 @@ def export(
         except ValueError as error:
             raise NothingToScanError(f"A record of {results} cannot be exported: {error}.") from error
         warn_of_damage(reader)
-        left_out = reader.damaged > 0
+        left_out = reader.left_out > 0
         if complete:
             warn_of_missing(selection)
     for kind, records_without in source.missing.items():
@@ -336,9 +336,9 @@ def selection_of(only: str | None, locators: Path | None, where: list[str] | Non
 
 
 def warn_of_damage(reader: ResultsReader) -> None:
-    """Say which records of a results folder were left out, and whether the scan finished."""
-    if reader.damaged:
-        say(f"Warning: {counted(reader.damaged, 'damaged line')} of records.jsonl left out.")
+    """Say which records of a results folder were left out or are of a newer version, and whether the scan finished."""
+    for problem in reader.problems():
+        say(printable(f"Warning: {problem}"))
     if reader.unfinished:
         say("Warning: the scan did not finish; these are the records written so far.")
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
     from minisign import PublicKey
 
-    from clue_cli.custody.findings import Findings
+    from clue_cli.custody.findings import Findings, Move
     from clue_cli.custody.verify import Verified
 
 _SHOWN = 50
@@ -155,6 +155,14 @@ def _time_stamp(verified: Verified) -> dict[str, Any] | None:
     }
 
 
+def _moved(move: Move, of: int) -> str:
+    """Where files lie that lay elsewhere, with the names that they had there."""
+    number = f"{'all ' if move.files == of else ''}{counted(move.files, 'file')}"
+    if move.source:
+        return f"{number} that lay below {move.source}/ now lie below {move.target}/, under the same names"
+    return f"{number} now lie below {move.target}/, under the same names; name it with --evidence to compare them there"
+
+
 def _show(results: Path, findings: Findings, verified: Verified) -> None:
     from clue_cli.custody.findings import Kind
 
@@ -163,10 +171,17 @@ def _show(results: Path, findings: Findings, verified: Verified) -> None:
         if not (number := findings.counts[kind]):
             continue
         say(f"{beside.get(kind, kind.value.upper())}: {number:,}")
-        for found in findings.all(kind, _SHOWN):
+        singly, said = findings.all(kind, _SHOWN), 0
+        if kind is Kind.MOVED:
+            moves = list(findings.moves(_SHOWN))
+            for move in moves:
+                say(printable(f"  {_moved(move, number)}"))
+            singly, said = findings.moved_alone(_SHOWN - len(moves)), sum(move.files for move in moves)
+        for found in singly:
             say(printable(f"  {found.path}: {found.detail}"))
-        if number > _SHOWN:
-            say(f"  and {number - _SHOWN:,} more (--json lists all)")
+            said += 1
+        if number > said:
+            say(f"  and {number - said:,} more (--json lists all)")
     for note in verified.notes:
         say(printable(note))
     checked = f"{counted(verified.files, 'file')} of the results"

@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError, field_validator
 
 from clue_cli import __version__
+from clue_cli.errors import OutputError
 from clue_cli.evidence.reader import hash_file
 from clue_cli.records import Model
 from clue_cli.results.folder import output_errors
@@ -48,11 +49,16 @@ def note_additions(folder: Path, names: Iterable[str], command: str) -> None:
         command: such as `report`.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or is a link, which may lead anywhere.
     """
     if not (folder / MANIFEST_SUMS).is_file():
         return
-    with output_errors(folder / ADDITIONS), (folder / ADDITIONS).open("ab") as stream:
+    path = folder / ADDITIONS
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise OutputError(
+            f"{path} is a link or no file, and clue makes none there: it is not written to.", "Remove it."
+        )
+    with output_errors(path), path.open("ab") as stream:
         for name in names:
             size, _, hashes = hash_file(folder / name)
             one = Addition(

@@ -19,7 +19,7 @@ from clue_cli.custody.findings import Findings, Kind
 from clue_cli.custody.folder import look, opened, opened_lines
 from clue_cli.custody.listing import ListingError, read_dfxml, read_hashdeep
 from clue_cli.custody.observed import name_on_disk
-from clue_cli.custody.places import Places, root_of
+from clue_cli.custody.places import Places, move, root_of, shared_end
 from clue_cli.errors import OutputError
 from clue_cli.evidence.item import ArchiveOpened, Item, NotAPicture, Skipped, Unreadable
 from clue_cli.evidence.locator import MEMBER
@@ -39,6 +39,8 @@ from model.reporter import Reporter
 _MOST_FILE_MIB = 2048.0
 _SHOWN = 20
 """Paths of which is said what they were taken for."""
+_COPIES = 100
+"""Files of one content among which the one is looked for whose name is most like the recorded one."""
 _MET, _SAME = 1, 2
 """Of a file that was recorded: it was met, it was met with the same content."""
 
@@ -263,11 +265,14 @@ class EvidenceCheck:
                 if self.elsewhere == 1:
                     example = locator
                 continue
-            found = self._rows.execute("SELECT there FROM other WHERE sha256 = ? LIMIT 1", (sha256,)).fetchone()
-            if found is None:
-                self.findings.add("evidence", Kind.MISSING, locator, "it was read, and is not there")
+            query = f"SELECT there FROM other WHERE sha256 = ? LIMIT {_COPIES}"
+            found = [there for (there,) in self._rows.execute(query, (sha256,))]
+            if found:
+                there = max(found, key=lambda one: shared_end(locator, one))
+                detail = f"the same content is at {there}"
+                self.findings.add("evidence", Kind.MOVED, locator, detail, move(locator, there))
             else:
-                self.findings.add("evidence", Kind.MOVED, locator, f"the same content is at {found[0]}")
+                self.findings.add("evidence", Kind.MISSING, locator, "it was read, and is not there")
         if self.elsewhere:
             self.notes.append(
                 f"{counted(self.elsewhere, 'file')} of the evidence that the scan read, such as {example}, "

@@ -50,12 +50,30 @@ class Found:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What files under another name have in common.
+
+    Attributes:
+        source: folder in which they were recorded, a part of their locators; empty: above them all.
+        target: folder in which they are now, with the rest of their names as it was.
+        files: how many they are.
+    """
+
+    source: str
+    target: str
+    files: int
+
+
+_COMMON = "FROM found WHERE target IS NOT NULL GROUP BY source, target HAVING count(*) > 1"
+
+
 class Findings:
     """All findings of a verification. A context manager."""
 
     def __init__(self) -> None:
         self._rows = sqlite3.connect("", isolation_level=None)
-        self._rows.executescript("CREATE TABLE found (area, kind, path, detail); BEGIN")
+        self._rows.executescript("CREATE TABLE found (area, kind, path, detail, source, target); BEGIN")
         self.counts: Counter[Kind] = Counter()
 
     def __enter__(self) -> Findings:
@@ -69,17 +87,35 @@ class Findings:
         """How many findings are differences."""
         return sum(number for kind, number in self.counts.items() if kind not in NO_DIFFERENCE)
 
-    def add(self, area: str, kind: Kind, path: str, detail: str) -> None:
-        """Add a finding."""
+    def add(self, area: str, kind: Kind, path: str, detail: str, move: tuple[str, str] | None = None) -> None:
+        """Add a finding.
+
+        Args:
+            move: of evidence under another name: what its name began with and begins with now, as of `places.move`.
+        """
         self.counts[kind] += 1
         shown = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        self._rows.execute("INSERT INTO found VALUES (?, ?, ?, ?)", (area, kind.value, shown, detail))
+        row = (area, kind.value, shown, detail, *(move or (None, None)))
+        self._rows.execute("INSERT INTO found VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def all(self, kind: Kind | None = None, most: int | None = None) -> Iterator[Found]:
         """The findings in the order in which they were made; of one kind, and the first of them alone."""
         where, values = ("", ()) if kind is None else (" WHERE kind = ?", (kind.value,))
+        return self._found(where, values, most)
+
+    def moves(self, most: int) -> Iterator[Move]:
+        """The moves that two files or more have in common, those of most files first."""
+        query = f"SELECT source, target, count(*) {_COMMON} ORDER BY count(*) DESC, source, target LIMIT ?"
+        for source, target, count in self._rows.execute(query, (most,)):
+            yield Move(source, target, count)
+
+    def moved_alone(self, most: int) -> Iterator[Found]:
+        """The first of the files under another name whose move no other file shares, in their order."""
+        alone = f"target IS NULL OR (source, target) NOT IN (SELECT source, target {_COMMON})"
+        return self._found(f" WHERE kind = ? AND ({alone})", (Kind.MOVED.value,), most)
+
+    def _found(self, where: str, values: tuple[str, ...], most: int | None) -> Iterator[Found]:
         limit = "" if most is None else f" LIMIT {most}"
-        for area, value, path, detail in self._rows.execute(
-            f"SELECT * FROM found{where} ORDER BY rowid{limit}", values
-        ):
+        query = f"SELECT area, kind, path, detail FROM found{where} ORDER BY rowid{limit}"
+        for area, value, path, detail in self._rows.execute(query, values):
             yield Found(area, Kind(value), path, detail)

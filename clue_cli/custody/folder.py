@@ -74,11 +74,13 @@ class FolderCheck:
 
     Attributes:
         files, bytes: how much was hashed.
+        notes: what else a reader should know, in sentences.
     """
 
     def __init__(self, folder: Path, findings: Findings, reporter: Reporter) -> None:
         self.folder, self.findings, self.reporter = folder, findings, reporter
         self.files = self.bytes = 0
+        self.notes: list[str] = []
         self._rewritten: list[tuple[str, str]] = []
         self._listed = sqlite3.connect("", isolation_level=None)
         self._listed.executescript(
@@ -297,6 +299,8 @@ class FolderCheck:
             log = RecordLog(self.folder / LOG, read_only=True)
         except (OutputError, OSError, sqlite3.Error):
             return  # the log is no regular log, and its hash says so
+        if log.newer.lines:
+            self.notes.append(log.newer.words(LOG))
         with log, suppress(OutputError):
             for record, _ in log.records():
                 if isinstance(record, ImageRecord):

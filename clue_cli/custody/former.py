@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from clue_cli.custody.attestation import check_attestations
 from clue_cli.custody.findings import Findings, Kind
-from clue_cli.custody.folder import look
+from clue_cli.custody.folder import look, opened, opened_lines
 from clue_cli.custody.listing import Listed, ListingError, Observation, read_hashdeep
 from clue_cli.custody.signature import MOST_BYTES, SignatureProblem, key_id, read_signature
 from clue_cli.results.manifest_names import (
@@ -53,7 +53,7 @@ def check_former(
     notes: list[str] = []
     for where in former_manifests(folder):
         _check_lists(folder, where, findings)
-        is_signed, by = _key_id(folder / where / SIGNATURE)
+        is_signed, by = _key_id(folder, f"{where}/{SIGNATURE}")
         own = key is not None and is_signed and by in (None, key_id(key))
         is_stamped = (folder / where / TIME_STAMP).exists()
         with Findings() as found:
@@ -66,10 +66,10 @@ def check_former(
     return notes
 
 
-def _key_id(path: Path) -> tuple[bool, str | None]:
+def _key_id(folder: Path, path: str) -> tuple[bool, str | None]:
     """Whether there is a signature, and the key that it names; None if it is damaged."""
     try:
-        with path.open("rb") as stream:
+        with opened(folder, path) as stream:
             return True, read_signature(stream.read(MOST_BYTES)).key_id
     except SignatureProblem:
         return True, None
@@ -80,12 +80,12 @@ def _key_id(path: Path) -> tuple[bool, str | None]:
 def _check_lists(folder: Path, where: str, findings: Findings) -> None:
     lines = [f"{look(folder, f'{where}/{name}').sha256}  {name}\n" for name in LISTED_IN_SUMS]
     if look(folder, f"{where}/{MANIFEST_SUMS}").kind is None:
-        with (folder / where / MANIFEST_SUMS).open("rb") as stream:
+        with opened(folder, f"{where}/{MANIFEST_SUMS}") as stream:
             if stream.read(4096) != "".join(lines).encode():
                 detail = "it does not fit the lists beside it: one of them was changed"
                 findings.add("manifest", Kind.CONTRADICTION, f"{where}/{MANIFEST_SUMS}", detail)
                 return
-    log = _listed_log(folder / where / MANIFEST_HASHDEEP)
+    log = _listed_log(folder, f"{where}/{MANIFEST_HASHDEEP}")
     if log is not None and log.byte_size is not None:
         seen = look(folder, LOG, log.byte_size, beginning=True)
         if seen.kind is None and (seen.byte_size < log.byte_size or seen.sha256 != log.hashes.get("sha256")):
@@ -93,8 +93,8 @@ def _check_lists(folder: Path, where: str, findings: Findings) -> None:
             findings.add("results", Kind.CHANGED, LOG, detail)
 
 
-def _listed_log(path: Path) -> Observation | None:
-    with suppress(OSError, ListingError), path.open("rb") as stream:
+def _listed_log(folder: Path, path: str) -> Observation | None:
+    with suppress(OSError, ListingError), opened_lines(folder, path) as stream:
         for _, listed in read_hashdeep(stream):
             if isinstance(listed, Listed) and listed.name == LOG:
                 return listed.now

@@ -95,7 +95,7 @@ def _write_evidence(store: ResultStore, observed: Observed, about: list[str]) ->
             hashdeep, algorithms, [*about, "of the evidence on disk as it was judged; see evidence.dfxml for all"]
         )
         elements = DfxmlWriter(
-            dfxml, [*about, "of the evidence, by locator; original_fileobject: before it was decoded"]
+            dfxml, [*about, "of the evidence, by locator; original_fileobject: before it was judged"]
         )
         for listed in observed.files():
             elements.add(listed)

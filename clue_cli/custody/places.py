@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from clue_cli.custody.observed import name_on_disk
@@ -76,6 +77,8 @@ class Places:
                 return None  # the second of two paths with one name is in another folder
             place = place.rpartition("/")[0]
         below = name_on_disk(top[len(place) :].strip("/"))
+        if below and ".." in below.split("/"):
+            return None  # no scan records that; it would lead out of the evidence
         return self._paths[place].joinpath(below) if below else self._paths[place]
 
     def _place(self, path: Path, locator: str, name: str, *, alone: bool) -> str | None:
@@ -162,3 +165,16 @@ def _is_numbered(root: str) -> bool:
 def root_of(locator: str) -> str:
     """The first part of a locator; of an object in a store the whole."""
     return locator.partition("/")[0].removesuffix("!") if "://" not in locator else locator
+
+
+def shared_end(one: str, other: str) -> int:
+    """How many names two locators have in common at their end."""
+    pairs = zip(reversed(one.split("/")), reversed(other.split("/")), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def move(recorded: str, now: str) -> tuple[str, str] | None:
+    """The folders in which a file was and is, by the same name in them; None if no folder explains its new name."""
+    shared = shared_end(recorded, now)
+    source, target = ("/".join(one.split("/")[:-shared]) for one in (recorded, now)) if shared else ("", "")
+    return (source, target) if target else None

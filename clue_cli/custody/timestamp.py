@@ -136,7 +136,10 @@ def check(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of cryptography, about certificates that it reads all the same
-        return _check(data, answer, request, authority)
+        try:
+            return _check(data, answer, request, authority)
+        except (ValueError, OverflowError) as error:  # names and times are parsed when they are looked at
+            raise StampProblem("a name, a time or another value in it is damaged") from error
 
 
 def _check(data: bytes, answer: bytes, request: bytes | None, authority: Sequence[Certificate] | None) -> Stamp:

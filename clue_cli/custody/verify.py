@@ -14,7 +14,7 @@ from clue_cli.custody.findings import Findings, Kind
 from clue_cli.custody.folder import FolderCheck
 from clue_cli.custody.former import check_former
 from clue_cli.errors import NothingToScanError, OutputError
-from clue_cli.records import RunRecord
+from clue_cli.records import RunRecord, is_newer
 from clue_cli.results.manifest_names import LISTED_IN_SUMS, MANIFEST_SUMS
 from clue_cli.results.reader import RUN, holds_results, read_run
 from clue_cli.results.scan_store import LOCK
@@ -88,6 +88,7 @@ def verify(
             if run is None and check.is_as_listed(RUN):
                 raise NothingToScanError(f"{folder} holds results of a newer version of clue.", "Update clue.")
             verified.files, verified.bytes = check.files, check.bytes
+            verified.notes += check.notes
         verified.notes += check_former(folder, findings, key, authority)
         reporter.finish()
         with EvidenceCheck(folder, findings, reporter) as seen:
@@ -145,7 +146,7 @@ def _check_finished(folder: Path, run: RunRecord | None) -> None:
             f"{folder} has no manifest, and its {RUN} is missing or damaged.",
             "If it was copied, copy it again as a whole.",
         )
-    if run.schema_version != _FIRST_WITH_MANIFEST and not is_newer_than_first(run.schema_version):
+    if is_newer(_FIRST_WITH_MANIFEST, run.schema_version):
         raise NothingToScanError(
             f"{folder} was written by an earlier clue, which wrote no manifest: its results have version "
             f"{run.schema_version}.",
@@ -156,12 +157,6 @@ def _check_finished(folder: Path, run: RunRecord | None) -> None:
             f"{folder} has no manifest: its scan is still running, or was killed.",
             "Repeat the scan command: it goes on, and writes the manifest at its end.",
         )
-
-
-def is_newer_than_first(schema_version: str) -> bool:
-    """Whether a schema came after the first with which runs wrote manifests."""
-    numbers = [tuple(map(int, version.split("."))) for version in (schema_version, _FIRST_WITH_MANIFEST)]
-    return numbers[0] > numbers[1]
 
 
 def _has_manifest(folder: Path) -> bool:

@@ -7,7 +7,7 @@ import heapq
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -48,14 +48,15 @@ class Writer(Protocol):
 
 @dataclass(slots=True)
 class Explained:
-    """What a run did: how many texts were accepted and discarded, records that failed, and attempts of earlier runs."""
+    """What a run did: how many texts were accepted and discarded, records that failed, and attempts of earlier runs;
+    what a reader should know of the log of the records."""
 
     accepted: int = 0
     discarded: int = 0
     failed: int = 0
     reused: int = 0
     interrupted: bool = False
-    damaged: int = 0
+    problems: list[str] = field(default_factory=list)
     unfinished: bool = False
 
 
@@ -113,7 +114,7 @@ def explain(
     try:
         folder.lock(LOCK, f"Another command of clue is writing to {results}.")
         with ResultsReader(results) as reader:
-            done.damaged, done.unfinished = reader.damaged, reader.unfinished
+            done.problems, done.unfinished = reader.problems(), reader.unfinished
             chosen, count = _chosen(reader, selection, verdicts, limit)
             if count:
                 with output_errors(results / EXPLANATIONS):

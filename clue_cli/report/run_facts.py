@@ -19,8 +19,8 @@ STATUS = {
 }
 
 _UNCHANGED = {
-    True: "Unchanged: read again after it was decoded, every file and archive still had the SHA-256 it was judged by.",
-    False: "CHANGED: read again after it was decoded, a file or archive no longer had the SHA-256 it was judged by.",
+    True: "Unchanged: read again after it was judged, every file and archive still had the SHA-256 it was judged by.",
+    False: "CHANGED: read again after it was judged, a file or archive no longer had the SHA-256 it was judged by.",
     None: "Not all of it was checked again.",
 }
 

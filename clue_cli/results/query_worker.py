@@ -28,9 +28,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from clue_cli.errors import ClueError, NothingToScanError, OutputError, UsageError
 from clue_cli.evidence.sandbox.framing import receive_header, send_header, standard_streams
 from clue_cli.evidence.sandbox.worker import confine
-from clue_cli.records import SCHEMA_VERSION, FailureRecord, Finding, ImageRecord, Region
+from clue_cli.records import SCHEMA_VERSION, FailureRecord, Finding, ImageRecord, Region, is_newer
 from clue_cli.results.export.parquet import PARTITIONS
-from clue_cli.results.reader import is_newer
 from clue_cli.results.tables import SCHEMA_KEY, columns, schema
 from clue_cli.terminal import counted
 

@@ -9,8 +9,10 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field, ValidationError
 
 from clue_cli.errors import NothingToScanError, OutputError
-from clue_cli.records import SCHEMA_VERSION, FailureRecord, ImageRecord, RunRecord
+from clue_cli.records import SCHEMA_VERSION, VERSION_PATTERN, FailureRecord, ImageRecord, RunRecord, is_newer
 from clue_cli.results.record_log import RecordLog
+from clue_cli.results.record_rows import Newer
+from clue_cli.terminal import counted
 
 LOG, RUN = "records.jsonl", "run.json"
 """The files by which results are known again."""
@@ -35,6 +37,7 @@ class ResultsReader:
         path: the folder; the paths in the records are relative to it.
         run: the latest run; None if `run.json` is missing or damaged.
         damaged: how many lines of the log were passed over: damaged ones, and a torn last one.
+        newer: its lines that a newer version of clue wrote.
 
     Raises:
         NothingToScanError: there are no results of a scan, they cannot be read, or a newer version wrote them.
@@ -42,7 +45,7 @@ class ResultsReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.damaged = 0
+        self.damaged, self.newer = 0, Newer()
         self._log: RecordLog | None = None
         try:
             known, self.run = holds_results(path), read_run(path / RUN)
@@ -54,7 +57,7 @@ class ResultsReader:
                 )
             if known and (path / LOG).is_file():
                 self._log = RecordLog(path / LOG, read_only=True)
-                self.damaged = self._log.damaged + self._log.torn
+                self.damaged, self.newer = self._log.damaged + self._log.torn, self._log.newer
         except OSError as error:
             raise NothingToScanError(f"{error.filename or path} cannot be read: {error.strerror or error}.") from error
         except OutputError as error:
@@ -74,6 +77,20 @@ class ResultsReader:
     def unfinished(self) -> bool:
         """Whether the latest run has not finished: it is running, was interrupted or killed, or failed."""
         return self.run is None or self.run.status != "finished"
+
+    @property
+    def left_out(self) -> int:
+        """How many lines of the log are not among the records: damaged ones, and those of a newer version."""
+        return self.damaged + self.newer.left_out
+
+    def problems(self, log: str = LOG) -> list[str]:
+        """What a reader should know of the log, in sentences.
+
+        Args:
+            log: its name there.
+        """
+        damaged = [f"{counted(self.damaged, 'damaged line')} of {log} left out."] if self.damaged else []
+        return damaged + ([self.newer.words(log)] if self.newer.lines else [])
 
     def records(self) -> Iterator[ImageRecord | FailureRecord]:
         """All current records, by locator and page, one at a time; a failure of a whole file comes first.
@@ -129,11 +146,6 @@ def read_run(path: Path) -> RunRecord | None:
         return None
 
 
-def is_newer(schema_version: str) -> bool:
-    """Whether a newer version of clue wrote records of this schema; raises ValueError if that is no version."""
-    return _WrittenBy(schema_version=schema_version).numbers() > _WrittenBy().numbers()
-
-
 def _lacks_segments(folder: Path) -> bool:
     """Whether segments follow the log of a folder that was copied from a store."""
     parts = folder / SEGMENTS
@@ -154,7 +166,4 @@ class _WrittenBy(BaseModel):
     """The two keys of `run.json` that no version changes."""
 
     tool: Literal["clue"] = "clue"
-    schema_version: str = Field(default=SCHEMA_VERSION, pattern=r"^\d{1,6}\.\d{1,6}$")
-
-    def numbers(self) -> tuple[int, ...]:
-        return tuple(map(int, self.schema_version.split(".")))
+    schema_version: str = Field(default=SCHEMA_VERSION, pattern=VERSION_PATTERN)

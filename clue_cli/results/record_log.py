@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from clue_cli.records import FailureRecord, ImageRecord, OutputPaths
 from clue_cli.results import record_rows
 from clue_cli.results.log import IndexedLog
-from clue_cli.results.record_rows import WHOLE_FILE, Row, key_of, page_of
+from clue_cli.results.record_rows import WHOLE_FILE, Newer, Row, key_of, page_of
 
 _BATCH = 1000
 _LONG = 10_000
@@ -30,7 +30,11 @@ _LONG = 10_000
 
 
 class RecordLog(IndexedLog[ImageRecord | FailureRecord]):
-    """The log of one scan's results folder; arguments and errors as of `IndexedLog`."""
+    """The log of one scan's results folder; arguments and errors as of `IndexedLog`.
+
+    Attributes:
+        newer: lines that a newer version of clue wrote; those that cannot be read are not among the damaged ones.
+    """
 
     tables = """
         CREATE TABLE line (
@@ -42,6 +46,7 @@ class RecordLog(IndexedLog[ImageRecord | FailureRecord]):
     """
 
     def __init__(self, path: Path, torn: Path | None = None, *, read_only: bool = False) -> None:
+        self.newer = Newer()
         self._run, self._run_id = 0, ""
         self._lines_read: list[tuple[str, int, int, int, int]] = []
         self._names_read: list[tuple[int, str]] = []
@@ -64,6 +69,8 @@ class RecordLog(IndexedLog[ImageRecord | FailureRecord]):
                 f"{self.damaged} lines of {self._path.name} are damaged and were ignored (line {shown}); "
                 "what they were about is scanned again if it is still there."
             )
+        if self.newer.lines:
+            found.append(self.newer.words(self._path.name))
         return found
 
     def append(self, record: ImageRecord | FailureRecord) -> None:
@@ -158,6 +165,7 @@ class RecordLog(IndexedLog[ImageRecord | FailureRecord]):
         for part in record_rows.read(self._path, self._whole, with_keys=not self._read_only):
             self._note_damaged(part.damaged, (lines_before + number for number in part.damaged_lines))
             lines_before += part.lines
+            self.newer += part.newer
             for row in part.rows:
                 self._load_row(row)
             self._end = part.end

@@ -14,16 +14,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from clue_cli.errors import ClueError
 from clue_cli.evidence.sandbox.framing import receive_header, send_header, standard_streams
 from clue_cli.evidence.sandbox.process import START_SECONDS, Child, ChildDied, checked, whole
 from clue_cli.machine import cores
-from clue_cli.records import RECORD, FailureRecord, ImageRecord
+from clue_cli.records import RECORD, SCHEMA_VERSION, VERSION_PATTERN, FailureRecord, ImageRecord, is_newer
 from clue_cli.results import names
 from clue_cli.results.log import DAMAGED_NAMED, LONGEST_LINE, lines
+from clue_cli.terminal import counted
 
 MASKS = "masks"
 """The folder of the masks; every image has one, so that its name tells which output name the image was given."""
@@ -45,15 +47,56 @@ Row = tuple[str, int, int, int, str, int | None]
 
 
 @dataclass(frozen=True, slots=True)
+class Newer:
+    """Lines that a newer version of clue wrote.
+
+    Attributes:
+        lines: how many they are.
+        left_out: how many of them this version cannot read.
+        version: the latest schema among them; empty: there is none.
+    """
+
+    lines: int = 0
+    left_out: int = 0
+    version: Annotated[str, Field(pattern=f"^$|{VERSION_PATTERN}")] = ""
+
+    def __add__(self, other: Newer) -> Newer:
+        ours = not other.version or (self.version and not is_newer(other.version, self.version))
+        version = self.version if ours else other.version
+        return Newer(self.lines + other.lines, self.left_out + other.left_out, version)
+
+    def words(self, log: str) -> str:
+        """What a reader should know, in sentences; there are such lines.
+
+        Args:
+            log: name of the log.
+        """
+        one, others = self.lines == 1, self.lines - self.left_out
+        said = [
+            f"{counted(self.lines, 'line')} of {log} {'was' if one else 'were'} written by a newer version of clue "
+            f"(schema {self.version}; this one knows {SCHEMA_VERSION})."
+        ]
+        if self.left_out:
+            number = "It" if one else "They" if not others else f"{self.left_out:,} of them"
+            be, them = ("is", "it") if self.left_out == 1 else ("are", "them")
+            said.append(f"{number} {be} left out, since this version cannot read {them}.")
+        if others:
+            number = "The others are" if self.left_out else "It is" if one else "They are"
+            said.append(f"{number} read as this version understands records, and what it does not know may be missing.")
+        return " ".join([*said, "Update clue."])
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """Rows of the lines between two places of a log.
 
     Attributes:
         rows: of the lines that are records.
-        damaged: how many others there are.
+        damaged: how many others there are, without those of a newer version.
         damaged_lines: numbers, from 1 within the part, of the first DAMAGED_NAMED of them.
         lines: how many there are.
         end: the byte at which they end.
+        newer: those that a newer version wrote.
     """
 
     rows: list[Row]
@@ -61,6 +104,7 @@ class Part:
     damaged_lines: list[int]
     lines: int
     end: int
+    newer: Newer = Newer()
 
 
 _PART = TypeAdapter(Part)
@@ -91,10 +135,15 @@ def read(path: Path, end: int, *, with_keys: bool) -> Iterator[Part]:
 
 def validated(path: Path, start: int, end: int, *, with_keys: bool) -> Part:
     """The part between two places where lines begin."""
-    rows, damaged, first, number, at = list[Row](), 0, list[int](), 0, start
+    rows, damaged, first, number, at, newer = list[Row](), 0, list[int](), 0, start, Newer()
     for number, (line, length) in enumerate(lines(path, start, end), 1):
         record = None if line is None else parsed(line)
-        if record is None:
+        version = record.schema_version if record is not None else _version_of(line)
+        if is_later := version != SCHEMA_VERSION and _is_later(version):
+            newer += Newer(1, record is None, version)
+        if record is None and is_later:
+            pass  # it is no damage
+        elif record is None:
             damaged += 1
             if len(first) < DAMAGED_NAMED:
                 first.append(number)
@@ -103,7 +152,7 @@ def validated(path: Path, start: int, end: int, *, with_keys: bool) -> Part:
             key = None if name is None else key_of(name)
             rows.append((record.locator, page_of(record), at, length, record.run_id, key))
         at += length
-    return Part(rows, damaged, first, number, end)
+    return Part(rows, damaged, first, number, end, newer)
 
 
 def parsed(line: bytes) -> ImageRecord | FailureRecord | None:
@@ -112,6 +161,28 @@ def parsed(line: bytes) -> ImageRecord | FailureRecord | None:
         return RECORD.validate_json(line)
     except ValidationError:
         return None
+
+
+class _Head(BaseModel):
+    """What a line of any version says of itself."""
+
+    kind: Literal["image", "failure"]
+    schema_version: str
+
+
+def _version_of(line: bytes | None) -> str:
+    """The schema of a line that cannot be read; empty: it states none."""
+    try:
+        return "" if line is None else _Head.model_validate_json(line).schema_version
+    except ValidationError:
+        return ""
+
+
+def _is_later(version: str) -> bool:
+    try:
+        return is_newer(version)
+    except ValueError:
+        return False
 
 
 def page_of(record: ImageRecord | FailureRecord) -> int:

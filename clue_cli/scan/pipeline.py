@@ -337,6 +337,9 @@ class _Scan:
     def run(self) -> None:
         """Scan everything; errors as of `Flow.run`."""
         self.flow.run(self.pool, self.reader)
+        for archive, before in self.archives:
+            if archive.path is not None and not self.stop.is_set():
+                self._check_unchanged(archive.locator, archive.path, before)
 
     def read(self) -> Iterator[Read]:
         """Walk the evidence, read every file once, and send on what is a picture and not known yet."""
@@ -374,9 +377,6 @@ class _Scan:
         self.log.found_all()
         if listing is not None:
             self.log.listed(listing)
-        for archive, before in self.archives:
-            if archive.path is not None and not self.flow.failed:
-                self._check_unchanged(archive.locator, archive.path, before)
 
     def _hash_archive(self, archive: ArchiveOpened) -> None:
         try:
@@ -451,8 +451,16 @@ class _Scan:
 
     def decode(self, read: Read) -> Iterator[InHand]:
         """The pages of a file: decoded in another process here, or finished by a worker."""
-        encoded, file, pages = read.encoded, Pending(self.log.file_done), 0
-        for page in self._pages(encoded):
+        path, locator, identity, pages = read.path, read.encoded.locator, read.encoded.identity, 0
+
+        def finished() -> None:
+            """All of its pages are written. The bytes of the file are in nobody's hands any more."""
+            if path is not None:
+                self._check_unchanged(locator, path, identity.sha256, identity, pages)
+            self.log.file_done()
+
+        file = Pending(finished)
+        for page in self._pages(read.encoded):
             pages += 1
             content = page.record if isinstance(page, Output) else page.content
             if isinstance(content, FailureRecord):
@@ -464,8 +472,6 @@ class _Scan:
                     return
             else:
                 yield InHand(page, file.add())
-        if read.path is not None:
-            self._check_unchanged(encoded.locator, read.path, encoded.identity.sha256, encoded.identity, pages)
         file.done()
 
     def _pages(self, encoded: Encoded) -> Iterator[Page | Output]:
@@ -488,7 +494,7 @@ class _Scan:
     def _check_unchanged(
         self, locator: str, path: Path, before: str, identity: FileIdentity | None = None, pages: int = 0
     ) -> None:
-        """Evidence is read-only: hashed before, when it was read, and after."""
+        """Evidence is read-only: hashed before, when it was read, and after its results were written."""
         try:
             observation = self._observe(path)
             self.observed.add("after", locator, observation, archive=identity is None)

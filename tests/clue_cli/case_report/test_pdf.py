@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -175,12 +176,18 @@ def test_long_names_hundreds_of_findings_and_a_hundred_regions_are_there_whole(
     assert "100of123regionsarelisted" in text
 
 
+def _to_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
         (lambda file: file.unlink(), "is missing from the results folder"),
         (lambda file: file.write_bytes(file.read_bytes()[:40]), "is damaged and cannot be shown"),
         (lambda file: file.write_bytes(b""), "is damaged and cannot be shown"),
+        (_to_pipe, "is damaged and cannot be shown"),
         (lambda file: Image.new("L", (7, 7)).save(file, "PNG"), "does not have the size that the record states"),
         (lambda file: (file.unlink(), file.symlink_to("/etc/hostname")), "outside of the results folder"),
     ],
@@ -301,10 +308,35 @@ def test_an_interrupted_changed_and_damaged_run_says_so_on_its_first_page(result
         assert words in first
 
 
+def test_an_alert_list_that_is_full_is_no_count(results: Results, report: Report) -> None:
+    for number, words in ((999, "On the alert list: 999."), (1000, "On the alert list: 1,000 or more.")):
+        (pdf,) = report(results(image("case/a.jpg"), alerts=[f"case/{n}.jpg" for n in range(number)]))
+        assert words in text_of(pdf)
+
+
 def test_only_failures_no_records_and_nothing_selected(tmp_path: Path, results: Results, report: Report) -> None:
     (pdf,) = report(results(failure("case/broken.jpg", advice="Get another copy.")))
     assert "No image was judged." in text_of(pdf)
+    assert "damaged picture (corrupt_image): " in text_of(pdf)
     assert "Advice: Get another copy." in text_of(pdf)
+
+
+def test_failures_are_said_in_german(results: Results, report: Report) -> None:
+    folder = results(
+        failure("case/a.jpg", code="too_many_pages", message="The file holds more than 1000 pages; the rest was not "
+            "examined.", advice="Raise --max-pages."),
+        failure("case/b.zip", code="archive_corrupt", step="archive", message="The archive is damaged (bad header)."),
+        failure("case/c.jpg", code="internal_error", message="Nobody knows.", advice="Try that."),
+    )  # fmt: skip
+    (pdf,) = report(folder, language="de")
+    for words in (
+        "zu viele Seiten (too_many_pages): Die Datei enthält mehr als 1000 Seiten; der Rest wurde nicht untersucht. "
+        "Rat: --max-pages erhöhen.",
+        "beschädigtes Archiv (archive_corrupt): Das Archiv ist beschädigt („bad header“).",
+        "Fehler des Programms (internal_error): „Nobody knows.“ Rat: „Try that.“",
+        "Was in Anführungszeichen steht, ist der englische Wortlaut des Programms.",
+    ):
+        assert words.replace(" ", "") in closed(pdf)
 
 
 def test_the_list_names_all_images_when_some_are_selected(results: Results, report: Report) -> None:
@@ -362,6 +394,15 @@ def test_notes_and_the_manifest_are_in_the_report(results: Results, report: Repo
     (pdf,) = report(folder)
     assert "A. B., 2026-03-01 10:00:00 (UTC+01:00): [checked] #strong[Seen]" in text_of(pdf)
     assert hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest() in closed(pdf)
+
+
+def test_records_of_a_newer_version_are_told(results: Results, report: Report) -> None:
+    (pdf,) = report(results(image("case/a.jpg"), image("case/b.jpg", schema_version="9.1")))
+    assert (
+        "Records of a newer version. Lines of records.jsonl that a newer version of the program wrote: 1 (schema 9.1"
+        in (text_of(pdf))
+    )
+    assert "Damaged records" not in text_of(pdf)
 
 
 def test_notes_that_cannot_be_read_are_not_left_out_silently(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import string
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -11,6 +12,9 @@ from PIL import Image
 from clue_cli.case_report.statements import translated, worded
 from clue_cli.evidence.claims import claim_findings
 from clue_cli.evidence.compression import compression_findings
+from clue_cli.evidence.item import Item, Unreadable
+from clue_cli.evidence.reader import read_item
+from clue_cli.records import FailureCode
 from clue_cli.texts import LANGUAGES, texts
 
 
@@ -94,6 +98,29 @@ def test_what_is_found_in_a_common_file_is_said_in_german() -> None:
 def test_more_known_forms(english: str, german: str) -> None:
     said = translated(english, texts("de"))
     assert isinstance(said, str) and german in said
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "limit", "german"),
+    [
+        (b"", "a.jpg", 1.0, "Die Datei ist leer."),
+        (b"words", "a.jpg", 1.0, "Die Datei ist wie ein Bild benannt (jpeg), ihr Inhalt ist aber keines (text)."),
+        (b"gimp xcf file" * 9, "a.xcf", 1.0, "clue decodiert keine Bilder des Formats xcf."),
+        (b"\x89PNG\r\n\x1a\n" * 20_000, "a.png", 0.125, "Die Datei ist größer als 0,125 MiB."),
+    ],
+)
+def test_failures_of_reading(tmp_path: Path, content: bytes, name: str, limit: float, german: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    failed = read_item(Item(name, None, path, lambda: path.open("rb")), limit)
+    assert isinstance(failed, Unreadable)
+    assert translated(failed.message, texts("de")) == german
+    assert failed.advice is None or isinstance(translated(failed.advice, texts("de")), str)
+
+
+def test_each_failure_code_has_words() -> None:
+    for code in FailureCode:
+        assert texts("de")(f"report.failures.{code.value}").endswith(f" ({code.value})")
 
 
 def test_languages_have_the_same_texts_and_placeholders() -> None:

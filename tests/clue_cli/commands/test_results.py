@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from filelock import FileLock
 
 from clue_cli.app import run as clue
 from clue_cli.errors import ExitCode
-from clue_cli.records import RECORD, Verdict
+from clue_cli.records import RECORD, SCHEMA_VERSION, Verdict
 from clue_cli.results.export import FORMATS
 from clue_cli.results.scan_store import LOCK
 from tests.clue_cli.results.made import failure, image, open_store, put, run
@@ -192,6 +194,26 @@ def test_a_damaged_record_is_missing_from_an_export(
         assert clue(["export", str(results), "--format", form, "--out", str(out)]) == ExitCode.SOME_FAILED
         assert "c.jpg" in out.read_text(encoding="utf-8")
         assert "1 damaged line of records.jsonl left out" in capfd.readouterr().err
+
+
+def test_records_of_a_newer_version_are_said_once(
+    results: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log = results / "records.jsonl"
+    version = f'"schema_version":"{SCHEMA_VERSION}"'.encode()
+    count = log.read_bytes().count(version)
+    log.write_bytes(log.read_bytes().replace(version, b'"schema_version":"9.1"'))
+    other = shutil.copytree(results, tmp_path / "other")
+    commands = [["export", str(results), "--out", str(tmp_path / "records.csv")], ["report", str(results)]]
+    commands.append(["compare", str(results), str(other)])
+    if find_spec("duckdb") and find_spec("pyarrow"):
+        commands.append(["query", str(results), "select 1"])
+    for command in commands:
+        assert clue(command) == ExitCode.OK
+        said = capfd.readouterr().err
+        written = f"{count} lines of records.jsonl were written by a newer version of clue (schema 9.1; this one knows"
+        assert said.count(written) == (2 if command[0] == "compare" else 1), command
+        assert "damaged" not in said
 
 
 def test_an_export_into_a_folder_that_is_not_there(

@@ -49,13 +49,17 @@ _CONTENT_TYPE, _DIGEST, _CERTIFICATE = (
 )
 
 
+def stamped_at() -> bytes:
+    """The time that an answer states."""
+    return datetime.now(UTC).strftime("%Y%m%d%H%M%SZ").encode()
+
+
 def make_answer(
     data: bytes, signer: x509.Certificate, key: ec.EllipticCurvePrivateKey, certificates: Sequence[x509.Certificate]
 ) -> bytes:
     """A granted answer over the data, signed with the key, which names `signer` and holds `certificates`."""
     imprint = _sequence(_SHA256, _tagged(4, hashlib.sha256(data).digest()))
-    time = datetime.now(UTC).strftime("%Y%m%d%H%M%SZ").encode()
-    info = _sequence(_number(1), _oid("2a0304"), imprint, _number(7), _tagged(0x18, time))
+    info = _sequence(_number(1), _oid("2a0304"), imprint, _number(7), _tagged(0x18, stamped_at()))
     named = _sequence(_sequence(_sequence(_tagged(4, hashlib.sha256(_der(signer)).digest()))))
     attributes = sorted(
         [

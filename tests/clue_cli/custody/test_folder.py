@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from clue_cli.app import run as clue
 from clue_cli.custody.findings import Findings
 from clue_cli.custody.signature import read_public_key
 from clue_cli.custody.verify import verify
-from clue_cli.errors import NothingToScanError
+from clue_cli.errors import ExitCode, NothingToScanError
 from clue_cli.records import ImageRecord, RunRecord
 from clue_cli.results.explanations import Explanation, ExplanationLog, record_digest
 from clue_cli.results.manifest_names import ADDITIONS, LISTED_IN_SUMS, MANIFEST_SUMS, SIGNATURE
@@ -362,6 +364,22 @@ class TestNothingToVerify:
         self.without_manifest(results)
         assert "newer version" in self.refused(results)
 
+    def test_records_of_a_newer_version(self, results: Path) -> None:
+        """They are what was recorded; that they are not wholly understood is said."""
+        log, listed = results / "records.jsonl", ("manifest.hashdeep", "manifest.dfxml")
+        old = hashlib.sha256(log.read_bytes()).hexdigest()
+        replace_in(log, '"schema_version":"2.3"', '"schema_version":"9.3"')
+        for name in listed:
+            replace_in(results / name, old, hashlib.sha256(log.read_bytes()).hexdigest())
+        sign_anew(results)
+        with Findings() as findings:
+            notes = verify(results, findings).notes
+            assert findings.differences == 0
+        assert [note for note in notes if "newer" in note] == [
+            "4 lines of records.jsonl were written by a newer version of clue (schema 9.3; this one knows 2.3). They "
+            "are read as this version understands records, and what it does not know may be missing. Update clue."
+        ]
+
     def test_a_manifest_that_was_removed(self, results: Path) -> None:
         self.without_manifest(results)
         assert found(results) == {("missing", name) for name in (*LISTED_IN_SUMS, MANIFEST_SUMS)}
@@ -406,6 +424,21 @@ class TestTheNextRun:
         flip(results / where / name, 70)
         assert ("changed", f"{where}/{name}") in found(results)
 
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+    @pytest.mark.parametrize("names", [[SIGNATURE], [MANIFEST_SUMS, "manifest.hashdeep"]])
+    def test_a_pipe_in_the_place_of_one_is_not_waited_for(self, results: Path, names: list[str]) -> None:
+        where = self.signed(results)
+        for name in names:
+            (results / where / name).unlink()
+            if name == MANIFEST_SUMS:
+                (results / where / name).symlink_to(results / MANIFEST_SUMS)
+            else:
+                os.mkfifo(results / where / name)
+        command = [sys.executable, "-m", "clue_cli", "verify", str(results), "--json", "--quiet"]
+        done = subprocess.run(command, capture_output=True, timeout=120, check=False)
+        assert done.returncode == (ExitCode.NOT_ATTESTED if names == [SIGNATURE] else ExitCode.SOME_FAILED)
+        assert {f"{where}/{name}" for name in names} <= {one["path"] for one in json.loads(done.stdout)["findings"]}
+
     def test_what_it_signed_of_the_log(self, results: Path, tmp_path: Path) -> None:
         """Somebody changed a record before the next run, whose manifest then fits."""
         secret, _ = write_keys(tmp_path)
@@ -448,3 +481,10 @@ class TestCommand:
         assert clue(["verify", str(results), "--evidence", str(results / "none")]) == 3
         assert clue(["verify", str(results / "none")]) == 3
         assert "does not exist" in capsys.readouterr().err
+
+
+def test_additions_are_not_written_through_a_link(results: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    (results / ADDITIONS).symlink_to(tmp_path / "mine.txt")
+    assert clue(["report", str(results), "--name", "page"]) == ExitCode.OUTPUT_NOT_WRITABLE
+    assert (tmp_path / "mine.txt").read_text() == "mine"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -17,9 +18,11 @@ from xml.etree import ElementTree
 
 import pytest
 
+from clue_cli.app import run as clue
 from clue_cli.custody import evidence as evidence_module
 from clue_cli.custody.findings import Findings
 from clue_cli.custody.listing import DFXML, Listed, read_dfxml, read_hashdeep
+from clue_cli.custody.places import move
 from clue_cli.custody.signature import read_secret_key
 from clue_cli.custody.verify import verify
 from clue_cli.evidence.reader import hash_file
@@ -311,6 +314,53 @@ class TestEvidence:
             verify(copy / "results", findings, [copy / "usb"])
             details = {one.path: one.detail for one in findings.all()}
         assert details["evidence/a.jpg"] == "the same content is at usb/disk/evidence/a.jpg"
+
+    def test_a_recorded_name_does_not_lead_out_of_the_evidence(
+        self, copy: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (copy / "other.jpg").write_bytes(jpeg(20, 20))
+        hashed: list[Path] = []
+
+        def hashing(path: Path, *others: Any) -> Any:
+            hashed.append(path)
+            return hash_file(path, *others)
+
+        monkeypatch.setattr(evidence_module, "hash_file", hashing)
+        for name in ("evidence.dfxml", "evidence.hashdeep"):
+            content = (copy / "results" / name).read_bytes()
+            (copy / "results" / name).write_bytes(content.replace(b"evidence/cut.jpg", b"evidence/../other.jpg"))
+        found(copy / "results", copy / "evidence")
+        assert hashed and not [path for path in hashed if path.name == "other.jpg"]
+
+    def test_a_common_move_is_said_once(self, copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        evidence = copy / "usb/copy/evidence"
+        evidence.parent.mkdir(parents=True)
+        shutil.move(copy / "evidence", evidence)
+        (evidence / "cut.jpg").rename(evidence / "another.jpg")
+        shutil.copy(evidence / "a.jpg", evidence.parent / "0.jpg")  # its content, too, and the name of none
+        words = ["verify", str(copy / "results"), "--evidence", str(copy / "usb")]
+        assert clue([*words, "--json", "--quiet"]) == 1
+        singly = [one for one in json.loads(capfd.readouterr().out)["findings"] if one["kind"] == "moved"]
+        assert len(singly) == 8 and all("the same content is at usb/copy/evidence/" in one["detail"] for one in singly)
+        assert clue(words) == 1
+        said = capfd.readouterr().err
+        assert "MOVED: 8\n  7 files now lie below usb/copy/, under the same names; name it with --evidence" in said
+        assert "  evidence/cut.jpg: the same content is at usb/copy/evidence/another.jpg\n" in said
+        assert said.count("the same content is at") == 1 and "more (--json" not in said
+        assert found(copy / "results", copy / "usb/copy") == {("moved", "evidence/cut.jpg"), ("added", "0.jpg")}
+
+    @pytest.mark.parametrize(
+        ("recorded", "now", "between"),
+        [
+            ("evidence/a/b.jpg", "usb/copy/evidence/a/b.jpg", ("", "usb/copy")),
+            ("evidence/a/b.jpg", "evidence/c/b.jpg", ("evidence/a", "evidence/c")),
+            ("evidence/z.zip!/b.jpg", "usb/z.zip!/b.jpg", ("evidence", "usb")),
+            ("evidence/a.jpg", "evidence/b.jpg", None),
+            ("evidence/a.jpg", "a.jpg", None),
+        ],
+    )
+    def test_the_folders_of_a_move(self, recorded: str, now: str, between: tuple[str, str] | None) -> None:
+        assert move(recorded, now) == between
 
     def test_a_path_that_stands_for_nothing(self, copy: Path, tmp_path: Path, model: Path) -> None:
         """Nothing was compared, and that is not the same as nothing has changed."""

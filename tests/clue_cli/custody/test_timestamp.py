@@ -239,3 +239,19 @@ def _signed_by_force(authority: Authority, beside: x509.Certificate | None = Non
     between = x509.load_pem_x509_certificate((authority.folder / "chain.pem").read_bytes())
     inside = [between] if instead else [certificate, between]
     return make_answer(DATA, certificate, key, [*inside, *([beside] if beside else [])])
+
+
+@pytest.mark.parametrize("what", ["name", "year"])
+def test_values_that_cannot_be(authority: Authority, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """A name that is no text, in a certificate that is signed for; a stamp of the year 0."""
+    from tests.clue_cli.custody import made_answer
+
+    certificate, key = authority.signer
+    der = certificate.public_bytes(serialization.Encoding.DER)
+    if what == "name":
+        certificate = x509.load_der_x509_certificate(der.replace(b"Test stamps", b"Test \xffstamp"))
+    else:
+        monkeypatch.setattr(made_answer, "stamped_at", lambda: b"00000101000000Z")
+    answer = made_answer.make_answer(DATA, certificate, key, [certificate])
+    with pytest.raises(StampProblem, match="is damaged"):
+        check(DATA, answer)

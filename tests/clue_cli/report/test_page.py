@@ -153,7 +153,7 @@ def test_every_image_and_failure_is_in_the_data(demo: Demo, page: Page) -> None:
         "2026-11-21 04:28:38 (UTC+01:00) to 2026-11-21 05:31:40 (UTC+01:00) (1 h 03 min 02 s)",
         "clue 0.1.0",
         "5e5e5e5e5e5e",
-        "Unchanged: read again after it was decoded, every file and archive still had the SHA-256",
+        "Unchanged: read again after it was judged, every file and archive still had the SHA-256",
         "Finished. Exit code 1.",
         "score_threshold 0.5",
         "hidden no",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clue_cli.errors import NothingToScanError
-from clue_cli.records import FailureRecord, ImageRecord, RunRecord
+from clue_cli.records import SCHEMA_VERSION, FailureRecord, ImageRecord, RunRecord
 from clue_cli.results.reader import ResultsReader
 from tests.clue_cli.e2e import fingerprint
 from tests.clue_cli.results.made import failure, first_schema, image, open_store, put, run
@@ -169,3 +169,39 @@ def test_what_cannot_be_read_is_named(out: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Path, "read_bytes", refused)
     with pytest.raises(NothingToScanError, match=r"run\.json cannot be read: Permission denied"):
         ResultsReader(out)
+
+
+def of_version(record: ImageRecord | FailureRecord, version: str, **more: object) -> bytes:
+    return json.dumps(json.loads(record.model_dump_json()) | {"schema_version": version, **more}).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (
+            [of_version(image("b"), "9.1")],
+            "1 line of records.jsonl was written by a newer version of clue (schema 9.1; this one knows {known}). It "
+            "is read as this version understands records, and what it does not know may be missing. Update clue.",
+        ),
+        (
+            [of_version(image("b"), "9.1", unheard="of"), of_version(failure("c"), "10.0", unheard="of")],
+            "2 lines of records.jsonl were written by a newer version of clue (schema 10.0; this one knows {known}). "
+            "They are left out, since this version cannot read them. Update clue.",
+        ),
+        (
+            [of_version(image("b"), "9.1", unheard="of"), of_version(failure("c"), "2.999"), b"{}\n"],
+            "2 lines of records.jsonl were written by a newer version of clue (schema 9.1; this one knows {known}). "
+            "1 of them is left out, since this version cannot read it. The others are read as this version understands "
+            "records, and what it does not know may be missing. Update clue.",
+        ),
+        ([of_version(image("b"), "newer"), of_version(image("c"), "9.1.1"), of_version(image("d"), "2.0")], None),
+    ],
+)
+def test_records_of_a_newer_version_are_told(tmp_path: Path, written: list[bytes], said: str | None) -> None:
+    (tmp_path / "records.jsonl").write_bytes(lines(image("a")) + b"".join(written))
+    damaged = written.count(b"{}\n")
+    with ResultsReader(tmp_path) as reader:
+        expected = [] if said is None else [said.format(known=SCHEMA_VERSION)]
+        assert reader.problems() == [f"{damaged} damaged line of records.jsonl left out."] * damaged + expected
+        assert (reader.damaged, reader.left_out) == (damaged, damaged + sum(b"unheard" in line for line in written))
+        assert len(list(reader.records())) == 1 + len(written) - reader.left_out

@@ -8,10 +8,11 @@ import pytest
 
 from clue_cli.errors import ClueError
 from clue_cli.evidence.sandbox.process import Child, ChildDied
-from clue_cli.records import ImageRecord
+from clue_cli.records import SCHEMA_VERSION, ImageRecord
 from clue_cli.results import names, record_rows
 from clue_cli.results.log import DAMAGED_NAMED
 from clue_cli.results.record_log import RecordLog
+from clue_cli.results.record_rows import Newer
 from tests.clue_cli.results.made import failure, image
 
 LONG = 4000  # bytes; the records are shorter
@@ -19,7 +20,8 @@ LONG = 4000  # bytes; the records are shorter
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
-    """1,000 records of two runs, among them a damaged line, one in bytes that are no text, and a torn one."""
+    """1,000 records of two runs, among them a damaged line, one in bytes that are no text, two of newer versions, of
+    which one cannot be read, and a torn one."""
     path = tmp_path / "records.jsonl"
     lines = []
     for number in range(1000):
@@ -32,6 +34,9 @@ def log(tmp_path: Path) -> Path:
         lines.append(record.model_dump_json().encode())
     lines[17] = b"{}"
     lines[500] = b"\xff" + lines[500]
+    lines[700] = lines[700].replace(f'"schema_version":"{SCHEMA_VERSION}"'.encode(), b'"schema_version":"8.0"')
+    lines[800] = b'{"kind":"video","schema_version":"8.2"}'
+    lines[801] = b'{"kind":"image","schema_version":"8.1","unheard":"of"}'
     lines[900] = b'"' + b"y" * 100_000
     path.write_bytes(b"\n".join(lines) + b"\n" + lines[3][:100])
     return path
@@ -44,7 +49,7 @@ def rows_of(log: RecordLog) -> tuple[list[tuple[object, ...]], ...]:
 
 def opened(path: Path, *, read_only: bool = True) -> tuple[object, ...]:
     with RecordLog(path, read_only=read_only) as log:
-        return rows_of(log), log.damaged_lines, log.torn, log.end
+        return rows_of(log), log.damaged_lines, log.torn, log.newer
 
 
 @pytest.fixture
@@ -74,9 +79,10 @@ def test_processes_read_what_one_reads(
     log.write_bytes(before)
     monkeypatch.setattr(record_rows, "SMALL", 1 << 40)
     assert opened(log, read_only=read_only) == found
-    (lines, keys), damaged, torn, _ = found
-    assert (damaged, torn) == ([18, 501, 901], True)
-    assert len(lines) == 899 and bool(keys) is not read_only
+    (lines, keys), damaged, torn, newer = found
+    assert (damaged, torn) == ([18, 501, 801, 901], True)
+    assert newer == Newer(2, 1, "8.1")
+    assert len(lines) == 897 and bool(keys) is not read_only
 
 
 @pytest.mark.parametrize("answers", [0, 1, 5])
@@ -161,4 +167,4 @@ def test_a_line_that_is_too_long_is_one_damaged_line(
     monkeypatch.setattr(record_rows, "LONGEST_LINE", LONG)
     monkeypatch.setattr(record_rows, "SMALL", 1 << 40)
     (lines, _), damaged, *_ = opened(log)
-    assert damaged == [18, 501, 901] and len(lines) == 899
+    assert damaged == [18, 501, 801, 901] and len(lines) == 897

@@ -38,6 +38,7 @@ from model.calibration import Calibration
 from model.checkpoint import WEIGHTS_FILE, inspect
 from model.predictor import Predictor, tiles
 from model.reporter import SILENT, Reporter
+from model.verdict import judge
 from model.whole_file import earlier
 from tests.clue_cli.evidence.test_thumbnail import PICTURE, thumbnail, with_thumbnail
 from tests.clue_cli.noted import one_at_a_time
@@ -236,18 +237,29 @@ def test_a_heatmap_that_is_not_finite_is_no_verdict(
     }
 
 
+@pytest.mark.parametrize("when", ["decoded", "judged"])
 @pytest.mark.parametrize("name", ["a.jpg", "case.zip"])
 def test_evidence_that_changes_meanwhile_is_told(
-    scan: Scan, evidence: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    scan: Scan, evidence: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, when: str
 ) -> None:
     decode = DecodePool.decode
 
-    def tamper(self: Any, *args: Any) -> Iterator[Any]:
+    def tamper() -> None:
         with (evidence / name).open("ab") as file:
             file.write(b"\0")
+
+    def decoding(self: Any, *args: Any) -> Iterator[Any]:
+        tamper()
         yield from decode(self, *args)
 
-    monkeypatch.setattr(DecodePool, "decode", tamper)
+    def judging(*args: Any, **kwargs: Any) -> Any:
+        tamper()
+        return judge(*args, **kwargs)
+
+    if when == "decoded":
+        monkeypatch.setattr(DecodePool, "decode", decoding)
+    else:
+        monkeypatch.setattr(part, "judge", judging)
     run = scan()
     assert run.evidence_unchanged is False
     changed = [
@@ -257,6 +269,23 @@ def test_evidence_that_changes_meanwhile_is_told(
     ]
     assert [r.locator for r in changed] == [f"evidence/{name}"]
     assert any(name in warning for warning in run.warnings)
+
+
+def test_a_file_is_compared_once_when_all_of_its_pages_are_written(
+    scan: Scan, evidence: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in evidence.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (evidence / "pages.tif").write_bytes(tiff(3))
+    masks: list[int] = []
+
+    def counting(*args: Any) -> Any:
+        masks.append(len(list((tmp_path / "out").glob("masks/**/pages.tif*.png"))))
+        return hash_file(*args)
+
+    monkeypatch.setattr(pipeline, "hash_file", counting)
+    run = scan()
+    assert (masks, run.evidence_compared, run.evidence_unchanged) == ([3], 1, True)
 
 
 @pytest.mark.parametrize(("module", "step"), [(pipeline, "read_item"), (part, "judge")])
