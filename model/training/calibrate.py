@@ -36,7 +36,7 @@ FEWEST = 8
 """Pictures of each kind, in each half: with fewer nothing is fitted."""
 FOLDS = 4
 PART = 0.2
-"""Of a group's authentic pictures: if fewer are of a kind, they are odd ones, and it has no say in what that kind has."""
+"""Of a group's authentic pictures: if fewer are of a kind, they are odd ones, and it sets no threshold of that kind."""
 
 
 class NoCalibrationError(UserError, ValueError):

@@ -34,6 +34,7 @@ from model.score import (
     FEATURES,
     PHOTO,
     SCREEN,
+    SMALL,
     image_features,
     image_score,
     kind_of,
@@ -163,13 +164,21 @@ def test_a_kind_of_picture_may_have_thresholds_of_its_own() -> None:
     assert calibration == made
     heatmap = blob((160, 240), 32, 0.9)
     photo, screen = (image_features(heatmap, pixels) for pixels in (noise(160, 240), page(160, 240)))
-    assert (kind_of(photo), kind_of(screen)) == (PHOTO, SCREEN)
+    assert (kind_of(photo), kind_of(screen)) == (SMALL, SCREEN)
     assert calibration.of(photo) is calibration
     own = calibration.of(screen)
     assert (own.no_evidence_below, own.score_threshold) == (0.7, 0.9)
     assert calibration.covers(0.1) and not own.covers(0.1)
     assert own.knows_size(0.1)
     assert own.of(screen) == own
+
+
+def test_small_photographs_keep_the_confidence_of_photographs() -> None:
+    fit = {"fitted_on": "photographs", "fitted_megapixels": (0.01, 1.0)}
+    calibration = Calibration(no_evidence_below=0.4, score_threshold=0.6, kinds={SMALL: OwnScore(0.7, 0.9)}, **fit)
+    small = image_features(blob((160, 240), 32, 0.9), noise(160, 240))
+    own = calibration.of(small)
+    assert (own.no_evidence_below, own.score_threshold, own.covers(0.1)) == (0.7, 0.9, True)
 
 
 @pytest.mark.parametrize(

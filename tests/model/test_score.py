@@ -15,6 +15,7 @@ from model.score import (
     OF_PICTURE,
     PHOTO,
     SCREEN,
+    SMALL,
     image_features,
     image_score,
     kind_of,
@@ -36,7 +37,7 @@ def features(pixels: Pixels, evidence: tuple[int, int] = ON_CELL) -> dict[str, f
 
 
 def kind(pixels: Pixels) -> str:
-    return kind_of(np.array([*[0.0] * len(OF_HEATMAP), *features(pixels).values(), 0.0]))
+    return kind_of(image_features(np.full(pixels.shape[:2], 0.1, np.float32), pixels))
 
 
 def burnt_out() -> Pixels:
@@ -93,11 +94,14 @@ def test_features_of_a_tiny_heatmap_are_finite(shape: tuple[int, int]) -> None:
         (page(), SCREEN),
         (page(dark=True), SCREEN),
         (equal_rows(), SCREEN),
-        (noise(), PHOTO),
-        (noise(deviation=3), PHOTO),
-        (burnt_out(), PHOTO),
+        (noise(), SMALL),
+        (noise(deviation=3), SMALL),
+        (burnt_out(), SMALL),
+        (noise(400, 496), SMALL),
+        (noise(400, 504), PHOTO),
+        (page(400, 504), SCREEN),
     ],
-    ids=["page", "dark page", "list", "noise", "little noise", "lamp"],
+    ids=["page", "dark page", "list", "noise", "little noise", "lamp", "below the limit", "above it", "large page"],
 )
 def test_the_kind(pixels: Pixels, expected: str) -> None:
     assert kind(pixels) == expected

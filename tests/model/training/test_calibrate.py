@@ -13,7 +13,7 @@ from scipy.special import expit
 
 from model.calibration import Calibration, OwnScore
 from model.clue import build
-from model.score import FEATURES, PHOTO, SCREEN, kind_of
+from model.score import FEATURES, PHOTO, SCREEN, SMALL, kind_of
 from model.training.calibrate import (
     FALSE_POSITIVE_RATE,
     FEWEST,
@@ -32,6 +32,7 @@ from model.training.calibrate import (
 from tests.model.training.made import QUICK, Labelled
 
 COLOURS = FEATURES.index("colours")
+CELLS = FEATURES.index("log cells")
 
 
 def scored(count: int, apart: float = 1.5, seed: int = 0) -> Scored:
@@ -123,6 +124,7 @@ def in_groups(screens: int = 0, seed: int = 5) -> tuple[NDArray[np.float64], Sco
         logits[(names == group) & ~forged] += more
     features = np.zeros((count, len(FEATURES)))
     features[:, COLOURS] = np.where(names == "screen", -20, 20)
+    features[:, CELLS] = 10
     return expit(logits), Scored(features, forged, np.zeros(count, bool), np.ones(count), names)
 
 
@@ -205,6 +207,27 @@ def test_pictures_of_one_photo_are_held_out_together() -> None:
     assert strengths[0] < strengths[1] - 0.2
 
 
+@pytest.mark.parametrize("untouched", [FEWEST - 1, FEWEST])
+def test_small_photographs_have_thresholds_and_share_weights_and_confidence(untouched: int) -> None:
+    """Of the group with the highest scores some are small."""
+    score, pictures = in_groups(80)
+    before = _with_thresholds(score, pictures)
+    lamps = np.flatnonzero((pictures.groups == "lamps") & ~pictures.forged)
+    small = lamps[np.argsort(score[lamps])][-untouched:]
+    pictures.features[small, CELLS] = 5
+    made = _with_thresholds(score, pictures)
+    assert (SMALL in made.kinds) == (untouched >= FEWEST)
+    if untouched < FEWEST:
+        assert (made.no_evidence_below, made.score_threshold) == (before.no_evidence_below, before.score_threshold)
+        return
+    own = made.kinds[SMALL]
+    assert own.score_threshold == pytest.approx(score[small].max(), abs=1e-6) and not own.score_weights
+    assert made.score_threshold < before.score_threshold == own.score_threshold
+    assert (made.slope, made.intercept) == (before.slope, before.intercept)
+    assert made.kinds[SCREEN].score_threshold == before.kinds[SCREEN].score_threshold
+    assert verdicts(made, pictures.features[small], score[small]).max() < 2
+
+
 @pytest.mark.parametrize("forged_screens", [FEWEST - 1, 20])
 def test_screens_are_scored_by_themselves_where_enough_are_forged(forged_screens: int) -> None:
     """What tells forged screens points the other way in photographs."""
@@ -224,9 +247,11 @@ def test_screens_are_scored_by_themselves_where_enough_are_forged(forged_screens
     assert found[0] == made.of(screens.features[0]).score(np.ones((8, 8), np.float32), screens.features[0])
 
 
-def test_a_group_sets_the_thresholds_of_the_kind_that_most_of_it_is() -> None:
+def test_a_group_sets_the_thresholds_of_the_kinds_that_a_good_part_of_it_is() -> None:
     """A few photographs that are taken for screens say nothing of screens, however high they score."""
     score, pictures = in_groups(80)
+    assert pictures.groups is not None
+    pictures.groups[pictures.groups == "passed on"] = "web"
     before = _with_thresholds(score, pictures)
     odd = np.flatnonzero((pictures.groups == "web") & ~pictures.forged)[:12]
     pictures.features[odd, COLOURS] = -20
