@@ -28,6 +28,9 @@ LONGEST_LINE = 16 << 20
 DAMAGED_NAMED = 100
 """Damaged lines whose numbers are kept: a log may be an attacker's, and hold nothing else."""
 
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+"""A results folder may be somebody else's: nothing is appended to, or cut off, what a link in it leads to."""
+
 Entry = TypeVar("Entry")
 
 
@@ -71,7 +74,7 @@ class IndexedLog(ABC, Generic[Entry]):
         self.damaged, self.damaged_lines = 0, list[int]()
         self._path, self._read_only = path, read_only
         self._lock = threading.RLock()
-        flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_APPEND | os.O_CREAT
+        flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_APPEND | os.O_CREAT | _NO_LINK
         # On Windows a file is text unless it is said to be binary.
         self._fd = os.open(path, flags | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0), 0o666)
         try:
@@ -228,7 +231,7 @@ class IndexedLog(ABC, Generic[Entry]):
 
     def _cut_off(self, size: int, torn: Path | None) -> None:
         if torn is not None:
-            with torn.open("ab") as aside:
+            with open(torn, "ab", opener=lambda path, flags: os.open(path, flags | _NO_LINK, 0o666)) as aside:
                 for start in range(self._whole, size, 1 << 20):
                     aside.write(self._pread(min(1 << 20, size - start), start))
                 aside.write(b"\n")

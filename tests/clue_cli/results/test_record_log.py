@@ -154,6 +154,19 @@ def test_a_torn_last_line_is_set_aside(folder: Folder, tail: bytes, lines: int) 
     assert [entry[0] for entry in shown(log)] == [*map(str, range(lines)), "next"]
 
 
+@pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="needs O_NOFOLLOW")
+@pytest.mark.parametrize("linked", ["records.jsonl", "records.torn"])
+def test_nothing_is_written_to_what_a_link_leads_to(folder: Folder, tmp_path: Path, linked: str) -> None:
+    folder.path.write_bytes(b'{"kind":"im')
+    target = tmp_path / "elsewhere"
+    target.write_bytes(b'{"kind":"im')
+    (tmp_path / linked).unlink(missing_ok=True)
+    (tmp_path / linked).symlink_to(target)
+    with pytest.raises(OSError, match="symbolic links"):
+        folder.open()
+    assert target.read_bytes() == b'{"kind":"im'
+
+
 def test_damaged_lines_are_ignored_with_a_warning(folder: Folder) -> None:
     log = folder.open()
     log.append(image("first"))
