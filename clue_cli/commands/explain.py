@@ -81,7 +81,7 @@ def explain(
     from model.device import ran_out_of_memory, resolve
     from model.explainer import Explainer, describe_explainer
 
-    if dtype is DType.FLOAT8:
+    if dtype in (DType.FLOAT8, DType.INT8):
         raise UsageError(f"--dtype {dtype.value} is for clue's own network.", "Choose float32 or bfloat16.")
     place, number_format = resolve(device, dtype.value)
     generation = Generation(max_tokens, place, str(number_format).removeprefix("torch."))

@@ -39,6 +39,7 @@ class DType(StrEnum):
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     FLOAT8 = "float8_e4m3fn"
+    INT8 = "int8"
 
 
 class Engine(StrEnum):
@@ -172,6 +173,8 @@ def find_devices(
         UsageError: this machine does not have it, or the devices are of different kinds; or --compile needs a compiler;
             or --runtime cannot be combined with the other options.
     """
+    if options.compile is not None and dtype is DType.INT8:
+        raise UsageError("--compile and --dtype int8 exclude each other.", "Leave one of them out.")
     if options.runtime is not Runtime.TORCH:
         return ("cpu",), _format_for_runtime(options, dtype)
     if options.engine is Engine.RAY:

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model import int8
+
 T = TypeVar("T")
 Gelu = Literal["none", "tanh"]
 """Exact or approximated, as `approximate` of torch's."""
@@ -161,6 +163,8 @@ def product(
     if x.device.type != "cpu" or torch.compiler.is_compiling() or not _onednn_serves(x.dtype):
         y = F.linear(x, weight, bias)
         return y if gelu is None else F.gelu(y, approximate=gelu)
+    if getattr(owner, int8.INT8, False) and x[0].numel() >= int8.ROWS * x.shape[-1]:
+        return int8.product(x, constant(owner, ("int8", key), sources, lambda: int8.packed_linear(weight)), bias, gelu)
     if weight.numel() <= PACKED:
         weight = constant(owner, ("packed", key), sources, lambda: _pack(weight))
     return _onednn(x, weight, bias, gelu)
