@@ -1,9 +1,10 @@
-"""Linear layers and convolutions in 8-bit integers on a CPU: four products in the time of one in float32.
+"""Linear layers and convolutions in 8-bit integers on a CPU: three or more products in the time of one in float32.
 
-Of the transformer blocks the linear layers, except those of the modulation, and all 3×3 convolutions but those of the
-early view, in which half a grey level counts. Weights are rounded for each output channel, what comes in for each
-sample by its own range, so that nothing depends on what else is in a batch. Norms, attention and 1×1 convolutions stay
-in float32. The products are oneDNN's, by the names that torch's compiler calls; their sums are exact.
+Of the transformer blocks the linear layers, except those of the modulation, and 3×3 convolutions but those of the early
+view, in which half a grey level counts, and the last two, behind which a marked region is dropped or kept. Weights are
+rounded for each output channel, what comes in for each sample by its own range, so that nothing depends on what else is
+in a batch. Norms, attention and 1×1 convolutions stay in float32. The products are oneDNN's, by the names that torch's
+compiler calls; their sums are exact.
 """
 
 from __future__ import annotations
@@ -125,11 +126,12 @@ def use_int8(model: CLUE) -> int:
     for block in (block for network in model.networks.values() for block in network.blocks()):
         for module in block.modules():
             module.__dict__[INT8] = True
-    seen = set() if model.view is None else set(model.view.modules())
+    exact: set[object] = {*model.localization.modules(), model.fusion.mix[-1]}
+    exact |= set() if model.view is None else {*model.view.modules()}
     convolutions = [
         layer
         for layer in model.modules()
-        if type(layer) is nn.Conv2d and layer not in seen
+        if type(layer) is nn.Conv2d and layer not in exact
         if layer.kernel_size == (3, 3) and layer.stride == (1, 1) and layer.in_channels >= CHANNELS
     ]
     for layer in convolutions:
