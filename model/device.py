@@ -36,8 +36,8 @@ def resolve(device: str, dtype: str) -> tuple[str, torch.dtype]:
     """The device and dtype behind `auto`.
 
     `auto` is the first CUDA card if there is one, else the CPU; bfloat16 on CUDA and on CPUs that compute in it (twice
-    as fast there), float32 elsewhere. Every record names the format that was used; masks that are to be compared
-    between machines are asked for in float32.
+    as fast there), int8 on CPUs that multiply bytes and have no bfloat16, float32 elsewhere. Every record names the
+    format that was used; masks that are to be compared between machines are asked for in float32.
 
     Args:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -58,6 +58,8 @@ def resolve(device: str, dtype: str) -> tuple[str, torch.dtype]:
             raise DeviceError(f"there is no device {device!r} here; found: {found}")
     if dtype == "auto":
         dtype = "bfloat16" if device != "cpu" or cpu_has_bfloat16() else "float32"
+        if dtype == "float32" and _cpu_has("avx512_vnni", "avx_vnni") and int8.works():
+            dtype = "int8"
     formats = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float8_e4m3fn", "int8")}
     if dtype not in formats:
         raise DeviceError(f"no number format {dtype!r}; known: {', '.join(formats)}")
@@ -75,12 +77,16 @@ def resolve(device: str, dtype: str) -> tuple[str, torch.dtype]:
 
 def cpu_has_bfloat16() -> bool:
     """Whether this CPU has instructions for bfloat16 products (AVX512-BF16 or AMX); False where nobody can tell."""
+    return _cpu_has("avx512_bf16", "amx_bf16")
+
+
+def _cpu_has(*instructions: str) -> bool:
     try:
         text = _CPUINFO.read_text("utf-8", "replace")
     except OSError:
         return False
     flags = next((line for line in text.splitlines() if line.startswith("flags")), "").split()
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    return not {*instructions}.isdisjoint(flags)
 
 
 def require_compiler() -> None:

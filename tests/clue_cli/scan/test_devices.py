@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from clue_cli.errors import ClueError, ExitCode, UsageError, WeightsError
@@ -234,6 +235,14 @@ def test_integers_have_records_of_their_own(evidence: Path, tmp_path: Path, scan
 def test_integers_are_not_compiled(scan: Scan) -> None:
     with pytest.raises(UsageError, match="--compile and --dtype int8 exclude each other"):
         scan(compile=Compile.BLOCKS, devices=(), dtype=DType.INT8)
+
+
+def test_what_is_compiled_is_not_in_integers_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.device._cpu_has", lambda *names: "avx512_vnni" in names)
+    monkeypatch.setattr(int8, "works", lambda: True)
+    monkeypatch.setattr("model.device.require_compiler", lambda: None)
+    assert find_devices(ScanOptions(device="cpu"), DType.AUTO) == (("cpu",), torch.int8)
+    assert find_devices(ScanOptions(device="cpu", compile=Compile.BLOCKS), DType.AUTO) == (("cpu",), torch.float32)
 
 
 def test_without_a_compiler_compile_is_refused_before_anything_is_written(
