@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.branches import BRANCHES, branches_of, noise_shape
+from model.branches.inference import pointwise
 from model.branches.network import BranchNetwork, Prompts, freeze
 from model.forensic_view import ForensicView
 from model.preset import Adapt, HeadSpec, Preset
@@ -155,9 +156,14 @@ class FeatureFusion(nn.Module):
 
     def forward(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> Tensor:
         """Feature maps of any stride, brought to `size` cells (rows, columns) by bilinear interpolation."""
-        projected = [_to_size(self.get_submodule(name)(found), size) for name, found in features.items()]
+        projected = [_to_size(self._project(name, found), size) for name, found in features.items()]
         fused: Tensor = self.mix(torch.cat(projected, 1))
         return fused
+
+    def _project(self, name: str, found: Tensor) -> Tensor:
+        narrow, norm = cast(nn.Sequential, self.get_submodule(name))
+        projected: Tensor = norm(pointwise(cast(nn.Conv2d, narrow), found))
+        return projected
 
 
 def _to_size(features: Tensor, size: tuple[int, int]) -> Tensor:

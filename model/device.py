@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model import int8
 from model.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,12 +36,13 @@ def resolve(device: str, dtype: str) -> tuple[str, torch.dtype]:
     """The device and dtype behind `auto`.
 
     `auto` is the first CUDA card if there is one, else the CPU; bfloat16 on CUDA and on CPUs that compute in it (twice
-    as fast there), float32 elsewhere. Every record names the format that was used; masks that are to be compared
-    between machines are asked for in float32.
+    as fast there), int8 on CPUs that multiply bytes and have no bfloat16, float32 elsewhere. Every record names the
+    format that was used; masks that are to be compared between machines are asked for in float32.
 
     Args:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        dtype: `auto`, `float32`, `bfloat16` or `float8_e4m3fn` (`model.float8`), which is for GPUs that compute in it.
+        dtype: `auto`, `float32`, `bfloat16`, `float8_e4m3fn` (`model.float8`), which is for GPUs that compute in it, or
+            `int8` (`model.int8`), which is for CPUs.
 
     Raises:
         DeviceError: no such device or dtype, or the device does not compute in it.
@@ -56,7 +58,9 @@ def resolve(device: str, dtype: str) -> tuple[str, torch.dtype]:
             raise DeviceError(f"there is no device {device!r} here; found: {found}")
     if dtype == "auto":
         dtype = "bfloat16" if device != "cpu" or cpu_has_bfloat16() else "float32"
-    formats = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float8_e4m3fn": torch.float8_e4m3fn}
+        if dtype == "float32" and _cpu_has("avx512_vnni", "avx_vnni") and int8.works():
+            dtype = "int8"
+    formats = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float8_e4m3fn", "int8")}
     if dtype not in formats:
         raise DeviceError(f"no number format {dtype!r}; known: {', '.join(formats)}")
     if dtype == "float8_e4m3fn":
@@ -64,17 +68,25 @@ def resolve(device: str, dtype: str) -> tuple[str, torch.dtype]:
         if have < FLOAT8_CAPABILITY:
             what = "is no GPU" if device == "cpu" else f"has {have[0]}.{have[1]}"
             raise DeviceError(f"{dtype} needs a GPU of compute capability 8.9 or above, and {device} {what}")
+    if dtype == "int8" and device != "cpu":
+        raise DeviceError(f"{dtype} is for the CPU, not for {device}")
+    if dtype == "int8" and not int8.works():
+        raise DeviceError(f"{dtype} is not computed exactly by this processor and torch")
     return device, formats[dtype]
 
 
 def cpu_has_bfloat16() -> bool:
     """Whether this CPU has instructions for bfloat16 products (AVX512-BF16 or AMX); False where nobody can tell."""
+    return _cpu_has("avx512_bf16", "amx_bf16")
+
+
+def _cpu_has(*instructions: str) -> bool:
     try:
         text = _CPUINFO.read_text("utf-8", "replace")
     except OSError:
         return False
     flags = next((line for line in text.splitlines() if line.startswith("flags")), "").split()
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    return not {*instructions}.isdisjoint(flags)
 
 
 def require_compiler() -> None:

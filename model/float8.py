@@ -22,8 +22,8 @@ _MULTIPLE = 16
 
 
 def weights_format(dtype: torch.dtype) -> torch.dtype:
-    """The number format of what is not rounded to float8; any other format is itself."""
-    return torch.bfloat16 if dtype == FLOAT8 else dtype
+    """The number format of what is not rounded to float8 or int8 (`model.int8`); any other format is itself."""
+    return {FLOAT8: torch.bfloat16, torch.int8: torch.float32}.get(dtype, dtype)
 
 
 def rounded(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.branches.inference import pointwise
 from model.preset import ViewSpec
 from model.self_match import CHANNELS as MATCHES
 from model.self_match import REPEATS
@@ -180,5 +181,5 @@ class ForensicView(nn.Module):
             if matches is None:
                 matches = traces.new_zeros(x.shape[0], self.matches, *traces.shape[-2:])
             traces = torch.cat([traces, matches[:, : self.matches].to(traces)], 1)
-        view: Tensor = self.pool(self.project(traces.to(self.project.weight.dtype)))
+        view: Tensor = self.pool(pointwise(self.project, traces.to(self.project.weight.dtype)))
         return view

@@ -59,6 +59,7 @@ from model.calibration import Calibration
 from model.clue import CLUE, adapt, build
 from model.cuda_graphs import EAGER_CALLS, Graphs
 from model.device import Compile, CompilerMissing, compile_network, require_compiler, resolve
+from model.float8 import weights_format
 from model.losses import bce_loss, dice_loss
 from model.preset import Preset
 from model.presets import PRESETS
@@ -163,7 +164,8 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.device, self.dtype = resolve(options.device, options.dtype)
+        self.device, dtype = resolve(options.device, options.dtype)
+        self.dtype = weights_format(dtype)
         self.cuda = self.device != "cpu"
 
     def seconds(self, action: Callable[[], object]) -> float:

@@ -21,6 +21,7 @@ from model.clue import CLUE
 from model.device import resolve
 from model.evaluation import find_at, measure
 from model.evaluation.bootstrap import mean_estimates
+from model.float8 import weights_format
 from model.images.pixels import read_pixels
 from model.predictor import Prediction, Predictor
 from model.storage import load
@@ -75,7 +76,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, metavar="N", help="measure every Nth forged image")
     args = parser.parse_args()
     forged = [entry for entry in find_at(args.set).samples if entry.forged and entry.masks][:: args.every]
-    model = load(inspect(args.model), *resolve("cpu", "auto"))
+    model = load(inspect(args.model), "cpu", weights_format(resolve("cpu", "auto")[1]))
     predictor = Predictor(model)
     for name, switch_off in PARTS.items():
         handles = switch_off(model)

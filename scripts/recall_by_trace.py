@@ -28,6 +28,7 @@ from model.data.source_photos import SourcePhotos
 from model.device import resolve
 from model.evaluation.bootstrap import mean_estimates
 from model.evaluation.made import photos
+from model.float8 import weights_format
 from model.predictor import Prediction, Predictor
 from model.storage import load
 
@@ -109,7 +110,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     found: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
     bank = photos(args.data, validation=True)
-    predictor = Predictor(load(inspect(args.model), *resolve("cpu", "auto")))
+    predictor = Predictor(load(inspect(args.model), "cpu", weights_format(resolve("cpu", "auto")[1])))
     for result in predictor.predict(pictures(bank, args.pictures)):
         if not isinstance(result, Prediction):
             raise SystemExit(result.message)

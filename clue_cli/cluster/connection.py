@@ -187,7 +187,7 @@ class RayCluster:
                 shutil.rmtree(self._folder, ignore_errors=True)
 
     def find_device(self, options: NetworkOptions) -> tuple[str, torch.dtype]:
-        """As of `Cluster`. `auto`: GPUs if there are any; bfloat16 if all nodes of now compute it fast."""
+        """As of `Cluster`. `auto`: GPUs if there are any; on CPUs what all nodes of now would choose, or float32."""
         import torch
 
         if options.devices or ":" in options.device:
@@ -202,7 +202,7 @@ class RayCluster:
             return device, getattr(torch, options.dtype.value)
         if device == "cuda":
             return device, torch.bfloat16
-        return device, torch.bfloat16 if _all_fast(nodes("cpu", options.ray_cores)) else torch.float32
+        return device, _shared_format(nodes("cpu", options.ray_cores))
 
     def workers(
         self, part: Part[Any, Any, Any], checkpoint: Checkpoint, options: NetworkOptions, method: Method | None = None
@@ -259,15 +259,14 @@ def _absolute(name: str | None) -> str | None:
     return str(Path(name).absolute()) if name is not None and Path(name).exists() else name
 
 
-def _all_fast(found: list[Node]) -> bool:
-    """Whether all nodes compute in bfloat16 fast; one that does not answer is not asked again."""
+def _shared_format(found: list[Node]) -> torch.dtype:
+    """The number format that all nodes choose, else float32; one that does not answer is not asked again."""
     import ray
+    import torch
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    if not found:
-        return False
     asked = [
-        ray.remote(_fast).options(
+        ray.remote(_own_format).options(
             num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)
         ).remote()
         for node in found
@@ -277,13 +276,13 @@ def _all_fast(found: list[Node]) -> bool:
     for answer in answered:
         with suppress(ray.exceptions.RayError):  # a node that cannot answer will have no worker
             answers.append(ray.get(answer))
-    return bool(answers) and all(answers)
+    return answers[0] if len(set(answers)) == 1 else torch.float32
 
 
-def _fast() -> bool:
-    from model.device import cpu_has_bfloat16
+def _own_format() -> torch.dtype:
+    from model.device import resolve
 
-    return cpu_has_bfloat16()
+    return resolve("cpu", "auto")[1]
 
 
 def _found(address: str) -> str:

@@ -80,10 +80,12 @@ def explain(
     from clue_cli.explaining.run import explain as run
     from model.device import ran_out_of_memory, resolve
     from model.explainer import Explainer, describe_explainer
+    from model.float8 import weights_format
 
-    if dtype is DType.FLOAT8:
+    if dtype in (DType.FLOAT8, DType.INT8):
         raise UsageError(f"--dtype {dtype.value} is for clue's own network.", "Choose float32 or bfloat16.")
     place, number_format = resolve(device, dtype.value)
+    number_format = weights_format(number_format)
     generation = Generation(max_tokens, place, str(number_format).removeprefix("torch."))
     with ShownReporter(quiet=quiet) as reporter, graceful_stop() as stop:
         base = describe_explainer(model)

@@ -39,6 +39,7 @@ class DType(StrEnum):
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     FLOAT8 = "float8_e4m3fn"
+    INT8 = "int8"
 
 
 class Engine(StrEnum):
@@ -172,6 +173,8 @@ def find_devices(
         UsageError: this machine does not have it, or the devices are of different kinds; or --compile needs a compiler;
             or --runtime cannot be combined with the other options.
     """
+    if options.compile is not None and dtype is DType.INT8:
+        raise UsageError("--compile and --dtype int8 exclude each other.", "Leave one of them out.")
     if options.runtime is not Runtime.TORCH:
         return ("cpu",), _format_for_runtime(options, dtype)
     if options.engine is Engine.RAY:
@@ -179,7 +182,7 @@ def find_devices(
 
         chosen = network_alone(options, dtype)
         device, number_format = connect(chosen, warn).find_device(chosen)
-        return (device,), number_format
+        return (device,), _compilable(number_format, options)
     found = [find_device(name, dtype) for name in options.devices or (options.device,)]
     names = tuple(name for name, _ in found)
     if len({name.split(":")[0] for name in names}) > 1:
@@ -194,7 +197,14 @@ def find_devices(
             require_compiler()
         except CompilerMissing as error:
             raise UsageError(sentence(error), "Leave --compile out, or set CXX.") from error
-    return names, found[0][1]
+    return names, _compilable(found[0][1], options)
+
+
+def _compilable(chosen: torch.dtype, options: NetworkOptions) -> torch.dtype:
+    """The number format that `auto` has chosen, or the one beside it that can be compiled."""
+    from model.float8 import weights_format
+
+    return chosen if options.compile is None or not str(chosen).endswith("int8") else weights_format(chosen)
 
 
 def _format_for_runtime(options: NetworkOptions, dtype: DType) -> torch.dtype:

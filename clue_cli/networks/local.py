@@ -103,6 +103,7 @@ def load_predictor(checkpoint: Checkpoint, device: str, dtype: torch.dtype, opti
 
         from model.device import compile_network, ran_out_of_memory
         from model.float8 import FLOAT8, use_float8, weights_format
+        from model.int8 import use_int8
         from model.predictor import HELPERS, Predictor
         from model.storage import load
 
@@ -125,6 +126,8 @@ def load_predictor(checkpoint: Checkpoint, device: str, dtype: torch.dtype, opti
             model = load(checkpoint, device, weights_format(dtype))
         if dtype is FLOAT8:
             use_float8(model)
+        elif dtype is torch.int8:
+            use_int8(model)
         if options.compile is not None:
             compile_network(model, options.compile.value)
         return Predictor(model, batch, graphs=True)

@@ -44,7 +44,7 @@ class SecondQuestion:
         self.method = method
         from model.float8 import weights_format
 
-        self.device, self.dtype = device, weights_format(dtype)  # float8 is for the network of the first question
+        self.device, self.dtype = device, weights_format(dtype)  # the others are for the first question
         self._detector: Detector | None = None
         self._lock = threading.Lock()
 

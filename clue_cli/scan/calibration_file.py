@@ -97,7 +97,7 @@ class CalibrationFile(_Strict):
     model_name: str = Field(description="Name of the model.")
     model_digest: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the model; no other one may use this.")
     device: str = Field(description="Device the network ran on.")
-    dtype: Literal["float32", "bfloat16", "float8_e4m3fn"] = Field(
+    dtype: Literal["float32", "bfloat16", "float8_e4m3fn", "int8"] = Field(
         description="Number format; a scan has to use the same."
     )
     runtime: str | None = Field(

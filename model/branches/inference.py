@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model import int8
+
 T = TypeVar("T")
 Gelu = Literal["none", "tanh"]
 """Exact or approximated, as `approximate` of torch's."""
@@ -120,6 +122,21 @@ def linear(layer: nn.Module, x: Tensor, gelu: Gelu | None = None) -> Tensor:
     return y if gelu is None else F.gelu(y, approximate=gelu)
 
 
+def pointwise(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """A 1×1 convolution with a bias: B×in×H×W → B×out×H×W, in the layout of x.
+
+    On one core of a CPU torch copies a map in float32 first, and multiplies slowly.
+    """
+    if x.device.type != "cpu" or x.dtype != torch.float32 or not inferring(layer, x):
+        made: Tensor = layer(x)
+        return made
+    weight, bias = layer.weight, cast(Tensor, layer.bias)
+    if x.is_contiguous():
+        flat = torch.baddbmm(bias[:, None], weight.flatten(1).expand(len(x), -1, -1), x.flatten(2))
+        return flat.view(len(x), -1, *x.shape[2:])
+    return product(layer, (weight,), x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+
+
 def product(
     owner: nn.Module,
     sources: Sequence[Tensor],
@@ -146,6 +163,8 @@ def product(
     if x.device.type != "cpu" or torch.compiler.is_compiling() or not _onednn_serves(x.dtype):
         y = F.linear(x, weight, bias)
         return y if gelu is None else F.gelu(y, approximate=gelu)
+    if getattr(owner, int8.INT8, False) and x[0].numel() >= int8.ROWS * x.shape[-1]:
+        return int8.product(x, constant(owner, ("int8", key), sources, lambda: int8.packed_linear(weight)), bias, gelu)
     if weight.numel() <= PACKED:
         weight = constant(owner, ("packed", key), sources, lambda: _pack(weight))
     return _onednn(x, weight, bias, gelu)

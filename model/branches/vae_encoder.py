@@ -39,7 +39,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.branches.inference import captured_as_graph
+from model.branches.inference import captured_as_graph, pointwise
 from model.branches.sd3_vae import EPS, DownEncoderBlock2D, Downsample2D, ResnetBlock2D, UNetMidBlock2D
 from model.device import ran_out_of_memory
 from model.preset import VaeSpec
@@ -93,7 +93,7 @@ class VaeEncoder(nn.Module):
             down = cast(Iterable[Downsample2D], block.downsamplers or ())
             x = steps.residual(x, last, padded=bool(down))
             for layer in down:
-                x = F.conv2d(x, layer.conv.weight, layer.conv.bias, stride=2)
+                x = layer.conv(x)
         first, last = cast(Iterable[ResnetBlock2D], self.mid_block.resnets)
         x = steps.residual(x, first)
         for attention in self.mid_block.attentions:
@@ -192,8 +192,11 @@ def _by_head(projected: Tensor, heads: int) -> Tensor:
 
 
 def _convolved(x: Tensor, layer: nn.Conv2d, *, biased: bool) -> Tensor:
-    made = F.conv2d(x, layer.weight, layer.bias if biased else None, layer.stride, layer.padding)
-    return made if biased else made.contiguous(memory_format=torch.channels_last)
+    if biased:
+        whole: Tensor = pointwise(layer, x) if layer.kernel_size == (1, 1) else layer(x)
+        return whole
+    made = F.conv2d(x, layer.weight, None, layer.stride, layer.padding)
+    return made.contiguous(memory_format=torch.channels_last)
 
 
 def zero_edges(x: Tensor) -> Tensor:

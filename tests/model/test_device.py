@@ -27,6 +27,7 @@ from tests.base_layouts import SMALL
 def plain_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A CPU without bfloat16, whatever this machine has; the file stands for /proc/cpuinfo."""
     monkeypatch.setattr(device, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr("model.int8.works", lambda: True)
     return tmp_path / "cpuinfo"
 
 
@@ -35,6 +36,9 @@ def plain_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     [
         (None, torch.float32),
         ("processor\t: 0\nflags\t\t: fpu sse2 avx512f\n", torch.float32),
+        ("processor\t: 0\nflags\t\t: fpu avx512f avx512_vnni\n", torch.int8),
+        ("processor\t: 0\nflags\t\t: fpu avx2 avx_vnni\n", torch.int8),
+        ("processor\t: 0\nflags\t\t: fpu avx512f avx512_vnni avx512_bf16\n", torch.bfloat16),
         ("processor\t: 0\nflags\t\t: fpu avx512f avx512_bf16\n", torch.bfloat16),
         ("processor\t: 0\nflags\t\t: fpu amx_bf16 amx_tile\n", torch.bfloat16),
         ("Features\t: fp asimd avx512_bf16\n", torch.float32),

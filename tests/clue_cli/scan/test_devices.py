@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from clue_cli.errors import ClueError, ExitCode, UsageError, WeightsError
 from clue_cli.networks import Compile, DType, find_devices, processes
 from clue_cli.records import RECORD, FailureCode, FailureRecord, ImageRecord, RunRecord
 from clue_cli.scan import ScanOptions, pipeline
+from model import int8
 from model.device import DeviceError
 from model.reporter import SILENT, Reporter
 from tests.faults.dying_network import FILLS_MEMORY, KILLS
@@ -220,6 +222,27 @@ def test_devices_that_make_no_sense_are_refused(
     options = ScanOptions(devices=devices)
     with pytest.raises(UsageError, match=named):
         find_devices(options, options.dtype)
+
+
+@pytest.mark.skipif(not int8.works(), reason="this processor or torch does not have the products")
+def test_integers_have_records_of_their_own(evidence: Path, tmp_path: Path, scan: Scan) -> None:
+    evidence.joinpath("photo.jpg").write_bytes(oriented_jpeg(1))
+    runs = [scan(devices=(), device="cpu", dtype=dtype) for dtype in (DType.INT8, DType.INT8, DType.FLOAT32)]
+    assert [run.model["dtype"] for run in runs] == ["int8", "int8", "float32"]
+    assert [run.counts.resumed for run in runs] == [0, 1, 0]
+
+
+def test_integers_are_not_compiled(scan: Scan) -> None:
+    with pytest.raises(UsageError, match="--compile and --dtype int8 exclude each other"):
+        scan(compile=Compile.BLOCKS, devices=(), dtype=DType.INT8)
+
+
+def test_what_is_compiled_is_not_in_integers_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.device._cpu_has", lambda *names: "avx512_vnni" in names)
+    monkeypatch.setattr(int8, "works", lambda: True)
+    monkeypatch.setattr("model.device.require_compiler", lambda: None)
+    assert find_devices(ScanOptions(device="cpu"), DType.AUTO) == (("cpu",), torch.int8)
+    assert find_devices(ScanOptions(device="cpu", compile=Compile.BLOCKS), DType.AUTO) == (("cpu",), torch.float32)
 
 
 def test_without_a_compiler_compile_is_refused_before_anything_is_written(

@@ -12,7 +12,7 @@ from segment_anything.modeling.image_encoder import Block
 from torch import nn
 
 from model.branches import inference
-from model.branches.inference import inferring, joined
+from model.branches.inference import inferring, joined, pointwise
 from model.branches.sam_network import SamNetwork
 from model.branches.sd3_network import SD3Network
 from model.preset import LoraSpec, NoiseSpec, SamSpec, SvdSpec, TransformerSpec
@@ -253,3 +253,14 @@ def test_compiled_blocks_of_sam_are_one_graph_each(source: str) -> None:
         for block in network.encoder.blocks:
             block.compile(backend="eager", dynamic=False, fullgraph=True)
         torch.testing.assert_close(network(x, None, x if source == "view" else None), expected, **CLOSE)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_pointwise_convolution_is_torchs_in_the_layout_of_what_comes_in(layout: torch.memory_format) -> None:
+    layer = nn.Conv2d(24, 8, 1).eval().to(memory_format=torch.channels_last)
+    x = torch.randn(2, 24, 5, 7).contiguous(memory_format=layout)
+    with torch.no_grad():
+        found = pointwise(layer, x)
+    assert found.is_contiguous(memory_format=layout)
+    torch.testing.assert_close(found, layer(x).detach(), atol=1e-5, rtol=1e-5)
+    assert pointwise(layer, x).requires_grad
