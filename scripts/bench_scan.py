@@ -12,8 +12,9 @@ The evidence is made from the photographs of `clue sample`: random crops with a 
 equal. Times are given twice: `seconds` as run.json states them, and `wall`, which adds the start of the interpreter.
 --cores limits all runs to so many cores. --without-bfloat16 stands for a machine without instructions for bfloat16: it
 tells oneDNN and torch to do without, like a processor of 2020 with AVX-512 but for clock and cache, and computes in
-float32. --against measures another tree or installation by turns, and prints the ratios with their range
-(scan_against.py). --growth draws how costs grow with pixels, files and cores (scan_growth.py). Neither of the two
+int8, as `auto` does there (another version, which may not know it, in float32). --against measures another tree or
+installation by turns, and prints the ratios with their range (scan_against.py). --growth draws how costs grow with
+pixels, files and cores (scan_growth.py). Neither of the two
 measures anything else.
 Prints a table and writes everything as JSON; with --check the exit code is 1 if a target is missed.
 
@@ -318,7 +319,9 @@ class Bench:
             environment, python = environment | {"PYTHONPATH": str(against.resolve())}, sys.executable
         else:
             python = str(against)
-        return Bench([python, "-P", "-m", "clue_cli"], self.work, self.options, environment)
+        options = argparse.Namespace(**vars(self.options))
+        options.scan_options = ["float32" if option == "int8" else option for option in options.scan_options]
+        return Bench([python, "-P", "-m", "clue_cli"], self.work, options, environment)
 
     def start_of(self, one: Run, several: Run) -> float:
         """Processor seconds before the first picture, of runs over one picture and over `MORE` more."""
@@ -381,7 +384,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(own[:split])
     options.scan_options = own[split + 1 :]
     if options.without_bfloat16 and "--dtype" not in options.scan_options:
-        options.scan_options += ["--dtype", "float32"]
+        options.scan_options += ["--dtype", "int8"]
     options.by_part = {}
     return options
 

@@ -104,8 +104,8 @@ def test_growth_is_drawn_with_the_line_of_proportionality(
         assert "in proportion" in (tmp_path / "plots" / f"{what}.svg").read_text()
 
 
-def test_without_bfloat16_means_float32_and_other_settings_of_the_libraries(tmp_path: Path, clue: Path) -> None:
-    seen = 'import os\nassert os.environ["ONEDNN_MAX_CPU_ISA"] and options[1:] == ["--dtype", "float32"], options\n'
+def test_without_bfloat16_means_int8_and_other_settings_of_the_libraries(tmp_path: Path, clue: Path) -> None:
+    seen = 'import os\nassert os.environ["ONEDNN_MAX_CPU_ISA"] and options[1:] == ["--dtype", "int8"], options\n'
     clue.write_text(clue.read_text() + seen)
     assert _main(tmp_path, clue, "--parts", "folder", "--without-bfloat16")[0] == 0
     assert BENCH["arguments"](["--without-bfloat16", "--", "--dtype", "bfloat16"]).scan_options == [
