@@ -60,7 +60,8 @@ def rounded(x: Tensor) -> tuple[Tensor, float, int]:
     low, high = (bound.item() for bound in torch.aminmax(x))
     low, high = min(low, 0.0), max(high, 0.0)
     scale = max((high - low) / 254, 1e-12)  # not 255: zero is rounded, too
-    zero = round(-low / scale) if math.isfinite(scale) else 0  # what is not finite makes results that are not
+    # Up from a little less than one half: what float32 loses would take the lowest number below -128, and so to 127.
+    zero = math.floor(-low / scale + 0.501) if math.isfinite(scale) else 0  # not finite: so is what comes of it
     shift = torch.tensor(zero - 128.0)
     parts = [  # by way of int8, which torch writes six times as fast as uint8
         torch.add(shift, part, alpha=1 / scale).round_().to(torch.int8) for part in torch.split(x.view(-1), AT_ONCE)
@@ -145,7 +146,7 @@ def works() -> bool:
 
     Without instructions of their own the sums of two products are cut off at 16 bits, which the largest numbers show.
     """
-    conv = nn.Conv2d(64, 64, 3, bias=False)
+    conv = nn.Conv2d(64, 64, 3, bias=False, device="meta").to_empty(device="cpu")  # draws no random numbers
     with torch.inference_mode():
         conv.weight.fill_(1)
         ones = torch.ones(1, 64, 3, 3)

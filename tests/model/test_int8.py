@@ -36,6 +36,23 @@ def test_what_comes_in_is_rounded_to_the_nearest_of_its_range(low: float, shape:
     assert 0 <= zero <= 254
 
 
+def test_the_lowest_number_stays_the_lowest() -> None:
+    """Also where zero lies half a step from a whole number: what float32 loses does not carry it past the end."""
+    steps = torch.arange(250, dtype=torch.float64) + 0.5
+    for high in torch.linspace(0.5, 5.5, 20).tolist():
+        for low in (-steps * high / (254 - steps)).tolist():
+            x = torch.tensor([low, high, 0.0])
+            _, scale, zero = rounded(x)
+            assert 0 <= zero <= 254
+            assert (as_float(x) - x).abs().max() <= scale * 0.51
+
+
+def test_asking_whether_it_works_draws_no_random_numbers() -> None:
+    state = torch.get_rng_state()
+    assert int8.works.__wrapped__()
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_zeros_stay_zeros() -> None:
     assert not as_float(torch.zeros(2, 16)).any()
 
