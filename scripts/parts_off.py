@@ -55,8 +55,9 @@ def no_sam_blocks(model: CLUE) -> list[RemovableHandle]:
 
 
 def _constant(projection: nn.Module) -> RemovableHandle:
-    bias = projection.get_parameter("1.bias")
-    return projection.register_forward_hook(lambda _, __, output: bias[None, :, None, None].expand_as(output))
+    norm = projection.get_submodule("1")  # the fusion calls this, and not the whole
+    bias = norm.get_parameter("bias")
+    return norm.register_forward_hook(lambda _, __, output: bias[None, :, None, None].expand_as(output))
 
 
 PARTS: dict[str, Callable[[CLUE], list[RemovableHandle]]] = {
