@@ -7,8 +7,10 @@ disk by itself: ten million lines need no more memory than ten.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
+import stat
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -31,7 +33,19 @@ DAMAGED_NAMED = 100
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 """A results folder may be somebody else's: nothing is appended to, or cut off, what a link in it leads to."""
 
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)
+"""Nor is the other end of a pipe waited for."""
+
 Entry = TypeVar("Entry")
+
+
+def _regular(path: str | Path, flags: int) -> int:
+    """A descriptor of a regular file; raises OSError where there is something else."""
+    descriptor = os.open(path, flags | _NO_WAIT, 0o666)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is no regular file", str(path))
 
 
 def lines(path: Path, start: int, end: int) -> Iterator[tuple[bytes | None, int]]:
@@ -76,7 +90,7 @@ class IndexedLog(ABC, Generic[Entry]):
         self._lock = threading.RLock()
         flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_APPEND | os.O_CREAT | _NO_LINK
         # On Windows a file is text unless it is said to be binary.
-        self._fd = os.open(path, flags | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0), 0o666)
+        self._fd = _regular(path, flags | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
         try:
             # "": a private database in a temporary file, gone when it is closed.
             self._index = sqlite3.connect("", check_same_thread=False, isolation_level=None)
@@ -231,7 +245,7 @@ class IndexedLog(ABC, Generic[Entry]):
 
     def _cut_off(self, size: int, torn: Path | None) -> None:
         if torn is not None:
-            with open(torn, "ab", opener=lambda path, flags: os.open(path, flags | _NO_LINK, 0o666)) as aside:
+            with open(torn, "ab", opener=lambda path, flags: _regular(path, flags | _NO_LINK)) as aside:
                 for start in range(self._whole, size, 1 << 20):
                     aside.write(self._pread(min(1 << 20, size - start), start))
                 aside.write(b"\n")

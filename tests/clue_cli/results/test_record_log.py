@@ -167,6 +167,23 @@ def test_nothing_is_written_to_what_a_link_leads_to(folder: Folder, tmp_path: Pa
     assert target.read_bytes() == b'{"kind":"im'
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+@pytest.mark.parametrize("pipe", ["records.jsonl", "records.torn"])
+def test_a_pipe_is_not_waited_for_nor_written_to(folder: Folder, tmp_path: Path, pipe: str) -> None:
+    folder.path.write_bytes(b'{"kind":"im')
+    (tmp_path / pipe).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / pipe)
+    reader = os.open(tmp_path / pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with pytest.raises(OSError, match="no regular file"):
+            folder.open()
+        assert os.read(reader, 1) == b""
+    finally:
+        os.close(reader)
+    with pytest.raises(OSError, match=r"no regular file|No such device"):
+        folder.open()
+
+
 def test_damaged_lines_are_ignored_with_a_warning(folder: Folder) -> None:
     log = folder.open()
     log.append(image("first"))
