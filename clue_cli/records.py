@@ -83,8 +83,8 @@ class Answer(Model):
         ge=0,
         le=1,
         description="`localization`: the verdict is `forged` if `score` is above this and a pixel is marked; screens "
-        "and drawings have another one than photographs. `synthetic`: the verdict is `generated` if `score` is above "
-        "this and nothing casts doubt on it.",
+        "and drawings, and small photographs, can have one of their own. `synthetic`: the verdict is `generated` if "
+        "`score` is above this and nothing casts doubt on it.",
     )
     no_evidence_below: float = Field(
         ge=0, le=1, description="The verdict is `no_evidence` if `score` is not above this; in between, `inconclusive`."

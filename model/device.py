@@ -36,8 +36,9 @@ def resolve(device: str, dtype: str) -> tuple[str, torch.dtype]:
     """The device and dtype behind `auto`.
 
     `auto` is the first CUDA card if there is one, else the CPU; bfloat16 on CUDA and on CPUs that compute in it (twice
-    as fast there), int8 on CPUs that multiply bytes and have no bfloat16, float32 elsewhere. Every record names the
-    format that was used; masks that are to be compared between machines are asked for in float32.
+    as fast there), int8 on CPUs that multiply bytes and have no bfloat16, float32 elsewhere, and wherever /proc/cpuinfo
+    does not say what a CPU can do: on Windows, macOS and ARM. Every record names the format that was used; masks that
+    are to be compared between machines are asked for in float32.
 
     Args:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.

@@ -109,7 +109,7 @@ def _rank(group: str, record: ImageRecord | FailureRecord) -> float:
         return 0.0 if record.code in _MANY else 1.0
     if record.synthetic is not None and (group == "generated" or record.verdict is Verdict.NO_EVIDENCE):
         return -(record.synthetic.score or 0.0)
-    if record.verdict is Verdict.INCONCLUSIVE:  # screens have another threshold than photographs
+    if record.verdict is Verdict.INCONCLUSIVE:  # thresholds differ: of screens, of small photographs
         return record.localization.score_threshold - record.score
     return -record.score
 

@@ -218,7 +218,7 @@ class RunLog:
                 self._reporter.note(f"alert: {locator} is on the list of --alert.", "warning")
 
     def file_done(self) -> None:
-        """A file needs no more work before the network."""
+        """A file needs no more work."""
         with self._lock:
             self._reporter.advance()
 
