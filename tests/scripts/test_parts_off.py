@@ -20,7 +20,7 @@ with modules_of_scripts("parts_off") as scripts:
 def test_a_branch_that_is_off_changes_nothing(name: str, switch_off: Callable[[CLUE], list[Any]]) -> None:
     torch.manual_seed(0)
     model = build(SMALL).eval().requires_grad_(False)
-    channels = {other: model.fusion.get_submodule(f"{other}.0").in_channels for other in ("sd3", "sam")}
+    channels = {other: model.fusion.get_parameter(f"{other}.0.weight").shape[1] for other in ("sd3", "sam")}
     features = {other: torch.randn(1, count, 8, 8) for other, count in channels.items()}
     changed = {**features, name: torch.randn_like(features[name])}
     with torch.inference_mode():
