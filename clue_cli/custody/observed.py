@@ -127,9 +127,13 @@ def _observation(size: int | None, modified: str | None, *hashes: str | None) ->
 def name_on_disk(locator: str) -> str | None:
     """The path of a file of the evidence as `hashdeep` sees it, above whose first part it is called.
 
-    None for a member of an archive and for an object of a store. Bytes that are not UTF-8 are as `os.fsdecode` marks
-    them.
+    None for a member of an archive, for an object of a store, and for what no file can be called. Bytes that are not
+    UTF-8 are as `os.fsdecode` marks them.
     """
     if MEMBER in locator or "://" in locator:
         return None
-    return "/".join(map(unescape_name, locator.split("/")))
+    name = "/".join(map(unescape_name, locator.split("/")))
+    try:
+        return None if b"\0" in name.encode("utf-8", "surrogateescape") else name
+    except UnicodeEncodeError:
+        return None

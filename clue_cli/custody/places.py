@@ -11,7 +11,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from clue_cli.custody.observed import name_on_disk
 from clue_cli.evidence.locator import MEMBER, escape_name
@@ -77,9 +77,9 @@ class Places:
                 return None  # the second of two paths with one name is in another folder
             place = place.rpartition("/")[0]
         below = name_on_disk(top[len(place) :].strip("/"))
-        if below and ".." in below.split("/"):
-            return None  # no scan records that; it would lead out of the evidence
-        return self._paths[place].joinpath(below) if below else self._paths[place]
+        if below is None or leads_out(Path(below)):
+            return None  # no scan records that
+        return self._paths[place] / below
 
     def _place(self, path: Path, locator: str, name: str, *, alone: bool) -> str | None:
         """What was recorded that a path stands for; None if it is nothing."""
@@ -138,7 +138,7 @@ class Places:
         hits = 0
         for locator, size in self._rows.execute(f"{query} LIMIT {_SAMPLE}", values):
             below = name_on_disk(locator[len(place) :].strip("/"))
-            if below is None:
+            if below is None or leads_out(Path(below)):
                 continue
             try:
                 there = os.stat(path / below if below else path)  # noqa: PTH116 - many of them
@@ -165,6 +165,11 @@ def _is_numbered(root: str) -> bool:
 def root_of(locator: str) -> str:
     """The first part of a locator; of an object in a store the whole."""
     return locator.partition("/")[0].removesuffix("!") if "://" not in locator else locator
+
+
+def leads_out(below: PurePath) -> bool:
+    """Whether a recorded name would lead out of the evidence that it is said to lie below."""
+    return bool(below.anchor) or ".." in below.parts
 
 
 def shared_end(one: str, other: str) -> int:

@@ -9,6 +9,7 @@ meaning (a backslash, a final `!`, a final `~2`, the component `..`), so that tw
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from collections import Counter
 
@@ -57,7 +58,8 @@ def unescape_name(escaped: str) -> str:
         code = match[1]
         if code == "\\":
             return "\\"
-        return chr(int(code[1:], 16) + (0xDC00 if code[0] == "x" else 0))
+        number = int(code[1:], 16) + (0xDC00 if code[0] == "x" else 0)
+        return chr(number) if number <= sys.maxunicode else match[0]
 
     return _ESCAPE.sub(restore, escaped)
 

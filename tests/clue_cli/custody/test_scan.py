@@ -12,7 +12,7 @@ import subprocess
 import threading
 import zipfile
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 from xml.etree import ElementTree
 
@@ -22,7 +22,7 @@ from clue_cli.app import run as clue
 from clue_cli.custody import evidence as evidence_module
 from clue_cli.custody.findings import Findings
 from clue_cli.custody.listing import DFXML, Listed, read_dfxml, read_hashdeep
-from clue_cli.custody.places import move
+from clue_cli.custody.places import leads_out, move
 from clue_cli.custody.signature import read_secret_key
 from clue_cli.custody.verify import verify
 from clue_cli.evidence.reader import hash_file
@@ -331,6 +331,20 @@ class TestEvidence:
             (copy / "results" / name).write_bytes(content.replace(b"evidence/cut.jpg", b"evidence/../other.jpg"))
         found(copy / "results", copy / "evidence")
         assert hashed and not [path for path in hashed if path.name == "other.jpg"]
+
+    @pytest.mark.parametrize(
+        ("name", "out"),
+        [("..\\x", True), ("C:\\x", True), ("\\x", True), ("a/../../x", True), ("a/b.jpg", False), ("", False)],
+    )
+    def test_nor_does_one_of_windows(self, name: str, out: bool) -> None:
+        assert leads_out(PureWindowsPath(name)) is out
+
+    @pytest.mark.parametrize("name", ["\\u0000", "\\ud800", "\\Uffffffff", "x" * 300])
+    def test_a_recorded_name_that_no_file_can_have_is_not_looked_for(self, copy: Path, name: str) -> None:
+        for listing in ("evidence.dfxml", "evidence.hashdeep"):
+            content = (copy / "results" / listing).read_bytes()
+            (copy / "results" / listing).write_bytes(content.replace(b"evidence/cut.jpg", f"evidence/{name}".encode()))
+        assert ("changed", "evidence.dfxml") in found(copy / "results", copy / "evidence")
 
     def test_a_common_move_is_said_once(self, copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
         evidence = copy / "usb/copy/evidence"
