@@ -252,7 +252,7 @@ def _execute(
         inconclusive_rate=level,
         model=subject,
         device=devices[0],
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=str(dtype if detector is None else detector.dtype).removeprefix("torch."),
         runtime=None if options.runtime is Runtime.TORCH else options.runtime.version,
         paths=([printable(str(path)) for path in authentic], [printable(str(path)) for path in forged]),
     )

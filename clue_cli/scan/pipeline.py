@@ -67,11 +67,13 @@ from clue_cli.scan.synthetic import uncalibrated_method
 from clue_cli.terminal import printable
 from model.calibration import Calibration
 from model.checkpoint import Checkpoint
+from model.float8 import weights_format
 from model.query import Query, asked
 from model.reporter import Reporter
 from model.synthetic import Method
 
 if TYPE_CHECKING:
+    import torch
     from minisign import SecretKey
 
 WEAK_HASHES = (
@@ -155,7 +157,7 @@ def scan(
     wanted = options.dtype if own is None else own.dtype(options.dtype)
     early: list[str] = []
     devices, dtype = find_devices(options, wanted, early.append)
-    method, own_second = _calibrated(method, options, DType(str(dtype).removeprefix("torch.")))
+    method, own_second = _calibrated(method, options, dtype)
     calibration = checkpoint.calibration if own is None else own.applied_to(checkpoint.calibration)
     if options.threshold is not None:
         calibration = replace(calibration, pixel_threshold=options.threshold)
@@ -251,9 +253,13 @@ def _failing_visibly(store: ResultStore, log: RunLog, observed: Observed, *, sig
 
 
 def _calibrated(
-    method: Method | None, options: ScanOptions, dtype: DType
+    method: Method | None, options: ScanOptions, dtype: torch.dtype
 ) -> tuple[Method | None, OwnCalibration | None]:
-    """The method of the second question with the calibration that was given for it, if any."""
+    """The method of the second question with the calibration that was given for it, if any.
+
+    Args:
+        dtype: of the network; the method computes in that of its weights.
+    """
     if options.synthetic_calibration is None:
         return method, None
     if method is None:
@@ -262,7 +268,7 @@ def _calibrated(
             "Ask it with --also synthetic, or leave the file out.",
         )
     own = load_calibration(options.synthetic_calibration, method.digest, "synthetic")
-    own.dtype(dtype)
+    own.dtype(DType(str(weights_format(dtype)).removeprefix("torch.")))
     return replace(method, calibration=own.applied_to(method.calibration)), own
 
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clue_cli.calibrate import DetectionScores, ForgeOutputs, Measured, expanded, fit
+from clue_cli.commands import calibrate
 from clue_cli.errors import UsageError
 from clue_cli.networks.synthetic import SecondQuestion
-from clue_cli.scan import ScanOptions
+from clue_cli.scan import ScanOptions, pipeline
 from clue_cli.scan.calibration_file import by_task, load
 from model.calibration import Calibration
 from model.reporter import SILENT
@@ -186,6 +187,21 @@ class TestSecondQuestion:
         found = scores.run()
         assert [image.score for image in found.images] == [number * 40 / 255 for number in range(6)]
         assert [(left.code, left.message) for left in found.left_out] == [("not_judged", "Not judged: too small.")]
+
+    @pytest.mark.parametrize("number_format", [torch.int8, torch.float32])
+    def test_where_the_network_computes_in_int8_the_method_does_in_float32(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number_format: torch.dtype
+    ) -> None:
+        monkeypatch.setattr("model.synthetic.load", lambda *_: Brightness())
+        monkeypatch.setattr("model.synthetic.describe", lambda _: self.METHOD)
+        monkeypatch.setattr("clue_cli.networks.find_devices", lambda *_: (("cpu",), number_format))
+        for number in range(12):
+            Image.new("RGB", (40, 30), (number * 20,) * 3).save(tmp_path / f"{number}.png")
+        content = calibrate._execute([tmp_path], [], ScanOptions(), "my-method", 0.4, 0.5, quiet=True)
+        assert content.dtype == "float32"
+        options = ScanOptions(synthetic_calibration=self.calibrated(tmp_path))
+        _, own = pipeline._calibrated(self.METHOD, options, number_format)
+        assert own is not None and own.content.dtype == "float32"
 
 
 class Brightness:
