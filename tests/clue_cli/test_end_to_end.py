@@ -366,6 +366,7 @@ class TestExitCodes:
             "pixel_threshold": threshold,
             "score_threshold": threshold,
             "no_evidence_below": threshold,
+            "kinds": {},
         }
         (model / CONFIG_FILE).write_text(json.dumps(config))
         words = ["scan", one_picture(tmp_path), "--out", tmp_path / "out", "--model", model, "--fail-on", "forged"]
