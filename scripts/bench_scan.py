@@ -14,8 +14,7 @@ equal. Times are given twice: `seconds` as run.json states them, and `wall`, whi
 tells oneDNN and torch to do without, like a processor of 2020 with AVX-512 but for clock and cache, and computes in
 int8, as `auto` does there (another version, which may not know it, in float32). --against measures another tree or
 installation by turns, and prints the ratios with their range (scan_against.py). --growth draws how costs grow with
-pixels, files and cores (scan_growth.py). Neither of the two
-measures anything else.
+pixels, files and cores (scan_growth.py). Neither of the two measures anything else.
 Prints a table and writes everything as JSON; with --check the exit code is 1 if a target is missed.
 
     python scripts/bench_scan.py                                     the first four; tens of minutes on two cores

@@ -5,7 +5,7 @@
 DATA holds photos/ and screens/ as for `clue eval --bench made`. All is fitted on the photos that are held out there,
 and on other forgeries of them than are measured there. Writes a model folder, and into it finish.json: what is marked,
 and the verdicts on each half of the sources by what was fitted on the other half, as the tables of the model card and
-`error_rates.yaml` state them.
+`error_rates.yaml` state them of untouched pictures; of forgeries they state what `clue eval --bars mini` counts.
 """
 
 from __future__ import annotations
