@@ -237,6 +237,26 @@ class TileSpec(Keyed):
 
 
 @dataclass(frozen=True, slots=True)
+class LevelSpec(Keyed):
+    """How the heatmap of a picture is raised or lowered as a whole (`model.postprocess`), in log-odds.
+
+    Attributes:
+        slope: share of the distance between the picture's strength and `pivot` by which it is moved towards it; 0 moves
+            nothing.
+        pivot: the strength of a picture that stays as it is: log-odds of the mean of its `cells` strongest cells.
+        cells: how many 8×8 cells.
+        lowest: most that a stronger picture is lowered by, a number below 0.
+        least: strength up to which a weak picture stays as it is; one above is raised by no more than it is stronger.
+    """
+
+    slope: Annotated[float, Between(0, 1)] = 0.0
+    pivot: Annotated[float, Between(-10, 10)] = 0.0
+    cells: Size = 96
+    lowest: Annotated[float, Between(-10, 0)] = 0.0
+    least: Annotated[float, Between(-10, 10)] = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class RegionSpec(Keyed):
     """When a marked region is too weak beside the strongest of its picture (`model.postprocess`).
 
@@ -268,8 +288,8 @@ class Preset(Keyed):
     """One model, described.
 
     Attributes:
-        screens_as_found: whether `edges` and `regions` are for photographs alone: on screens, drawings and pages edges
-            are everywhere, and several changed words are normal.
+        screens_as_found: whether `level`, `edges` and `regions` are for photographs alone: on screens, drawings and
+            pages edges are everywhere, and several changed words are normal.
         backbones: names of the branches (`model.branches`), in the order in which the fusion joins their features.
         specs: sizes of the branches other than SD3 and SAM, by name.
     """
@@ -284,6 +304,7 @@ class Preset(Keyed):
     svd: SvdSpec = SvdSpec()
     head: HeadSpec = HeadSpec()
     tile: TileSpec = TileSpec()
+    level: LevelSpec = LevelSpec()
     regions: RegionSpec = RegionSpec()
     edges: EdgeSpec = EdgeSpec()
     screens_as_found: bool = False

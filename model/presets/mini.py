@@ -3,6 +3,7 @@
 from model.preset import (
     EdgeSpec,
     HeadSpec,
+    LevelSpec,
     NoiseSpec,
     Preset,
     RegionSpec,
@@ -55,6 +56,8 @@ MINI = Preset(
     noise=NoiseSpec(levels=(0.01, 0.05)),
     head=HeadSpec(channels=128, groups=8, stride=8),
     tile=TileSpec(size=512, overlap=64),
+    # Of 1,344 settings, the best mean F1 on made forgeries that marks a twentieth less where most is marked.
+    level=LevelSpec(slope=1.0, pivot=0.0, cells=192, lowest=-0.5, least=-4.0),
     # Of six pairs, the best mean F1 over the groups of made forgeries that marks little on untouched pictures.
     regions=RegionSpec(weaker=1.0, certain=8.0),
     # F1 .366 without and .384 with it, on 240 made forgeries, with regions weighed by what is drawn.

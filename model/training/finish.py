@@ -29,7 +29,7 @@ from model.data.mix import place
 from model.device import ran_out_of_memory
 from model.postprocess import complete
 from model.predictor import Prediction, Predictor
-from model.preset import EdgeSpec, Preset, RegionSpec
+from model.preset import EdgeSpec, LevelSpec, Preset, RegionSpec
 from model.reporter import SILENT, Reporter
 from model.score import SCREEN, image_features, kind_of
 from model.storage import load, save
@@ -69,8 +69,11 @@ class Looked:
 
 
 def look_at_made(model: CLUE, pictures: Iterable[Made], stop: threading.Event, reporter: Reporter) -> list[Looked]:
-    """Run a model over pictures; neither drawn along edges nor weaker regions lowered. Fewer if `stop` is set."""
-    preset, model.preset = model.preset, replace(model.preset, regions=RegionSpec(), edges=EdgeSpec())
+    """Run a model over pictures; its heatmaps as they come. Fewer if `stop` is set."""
+    preset, model.preset = (
+        model.preset,
+        replace(model.preset, level=LevelSpec(), edges=EdgeSpec(), regions=RegionSpec()),
+    )
 
     def until_stopped() -> Iterator[tuple[Made, NDArray[np.uint8]]]:
         for made in pictures:
@@ -91,14 +94,14 @@ def look_at_made(model: CLUE, pictures: Iterable[Made], stop: threading.Event, r
     return looked
 
 
-def table(looked: Sequence[Looked], shift: float, regions: RegionSpec, edges: EdgeSpec) -> dict[str, float]:
+def table(looked: Sequence[Looked], shift: float, regions: RegionSpec, preset: Preset) -> dict[str, float]:
     """Mean F1 of each group of forgeries, mean area marked of each of authentic pictures, and the mean F1 of groups."""
     f1: dict[str, list[float]] = {}
     area: dict[str, list[float]] = {}
     for one in looked:
         heatmap = one.heatmap(shift)
         if not one.as_found:
-            complete(heatmap, one.made.pixels, edges, regions)
+            complete(heatmap, one.made.pixels, preset.level, preset.edges, regions)
         marked, mask = heatmap > 0.5, one.made.mask
         if one.made.forged:
             both = 2 * float((marked & mask).sum()) / float(marked.sum() + mask.sum())
@@ -113,7 +116,7 @@ def table(looked: Sequence[Looked], shift: float, regions: RegionSpec, edges: Ed
 
 
 def chosen(
-    looked: Sequence[Looked], finish: Finish, usual: RegionSpec, edges: EdgeSpec, reporter: Reporter = SILENT
+    looked: Sequence[Looked], finish: Finish, preset: Preset, reporter: Reporter = SILENT
 ) -> tuple[float, RegionSpec, dict[str, float]]:
     """The shift and the constants with the best F1 that mark little enough on every group of authentic pictures.
 
@@ -131,17 +134,17 @@ def chosen(
     def best(shifts: Sequence[float], regions: Sequence[RegionSpec]) -> tuple[float, RegionSpec]:
         for pair in ((shift, one) for one in regions for shift in shifts):
             if pair not in tried:
-                tried[pair] = table(some, *pair, edges)
+                tried[pair] = table(some, *pair, preset)
             reporter.advance()
         allowed = [pair for pair, found in tried.items() if found["marked"] <= finish.marked]
         fewest = min(tried, key=lambda pair: tried[pair]["marked"])
         return max(allowed, key=lambda pair: tried[pair]["f1"]) if allowed else fewest
 
     reporter.stage("Choosing the operating point", "settings", len(finish.shifts) + len(finish.regions) + 3)
-    shift, _ = best(finish.shifts, [usual])
-    shift, _ = best([shift - 0.25, shift + 0.25], [usual])
+    shift, _ = best(finish.shifts, [preset.regions])
+    shift, _ = best([shift - 0.25, shift + 0.25], [preset.regions])
     shift, found = best([shift], [RegionSpec(*pair) for pair in finish.regions])
-    result = table(looked, shift, found, edges)
+    result = table(looked, shift, found, preset)
     reporter.advance()
     return shift, found, result
 
@@ -333,7 +336,7 @@ def operated(
     looked = look_at_made(model, pictures.made(recipe.seed, counts, 0), stop, reporter)
     if stop.is_set():
         return None, {}
-    shift, regions, pixels = chosen(looked, recipe, preset.regions, preset.edges, reporter)
+    shift, regions, pixels = chosen(looked, recipe, preset, reporter)
     shifted(model, shift, regions)
     for folder in folders:
         training = inspect(str(folder)).training | {"logit_shift": shift}

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from model.clue import CLUE
-from model.postprocess import HINT, complete, demote_weak_regions, follow_edges, strengths
+from model.postprocess import HINT, complete, demote_weak_regions, follow_edges, set_level, strengths
 from model.predictor import Prediction, Predictor
-from model.preset import EdgeSpec, RegionSpec
+from model.preset import EdgeSpec, LevelSpec, RegionSpec
 from model.score import image_features
 from tests.drawn_pictures import page
 
@@ -31,7 +31,7 @@ def test_a_small_region_is_not_weaker_for_being_drawn() -> None:
     drawn = heatmap.copy()
     follow_edges(drawn, pixels, EDGES)
     assert 0.5 < drawn[small].max() < drawn[large].max() - 0.1
-    complete(heatmap, pixels, EDGES, REGIONS)
+    complete(heatmap, pixels, LevelSpec(), EDGES, REGIONS)
     assert np.array_equal(heatmap, drawn)
 
 
@@ -40,15 +40,46 @@ def test_a_weak_region_is_demoted_and_drawn() -> None:
     heatmap = np.full((128, 160), 0.02, np.float32)
     weak, strong = (slice(16, 48), slice(16, 48)), (slice(64, 112), slice(80, 128))
     heatmap[weak], heatmap[strong] = 0.8, 0.99
-    complete(heatmap, pixels, EDGES, REGIONS)
+    complete(heatmap, pixels, LevelSpec(), EDGES, REGIONS)
     assert heatmap[weak].max() == np.float32(HINT)
     assert heatmap[strong].max() > 0.9
 
 
-def test_without_either_it_stays_as_it_is() -> None:
+LEVEL = LevelSpec(slope=0.5, pivot=1.0, cells=16, lowest=-0.5, least=-3.0)
+
+
+@pytest.mark.parametrize(
+    ("strength", "moved"),
+    [
+        (-6.0, 0.0),  # next to nothing was found
+        (-3.0, 0.0),
+        (-2.5, 0.5),  # no more than it is stronger than the least
+        (-1.0, 1.0),  # half of the way to the pivot
+        (1.0, 0.0),
+        (1.5, -0.25),
+        (5.0, -0.5),  # and no lower
+    ],
+)
+def test_a_picture_is_moved_towards_the_pivot(strength: float, moved: float) -> None:
+    """By what its strongest cells say, every pixel by the same log-odds."""
+    logits = np.full((64, 96), -8.0)
+    logits[16:48, 16:48] = strength
+    heatmap = expit(logits).astype(np.float32)
+    assert set_level(heatmap, LEVEL, strengths(heatmap)) == pytest.approx(moved, abs=1e-3)
+    assert heatmap == pytest.approx(expit(logits + moved), abs=1e-5)
+
+
+def test_a_small_or_extreme_picture_has_a_level_too() -> None:
+    for value in (0.0, 1.0):
+        heatmap = np.full((8, 20), value, np.float32)
+        set_level(heatmap, LEVEL, strengths(heatmap))
+        assert (heatmap == value).all()
+
+
+def test_with_none_of_them_it_stays_as_it_is() -> None:
     heatmap = np.random.default_rng(0).random((40, 56), np.float32)
     before = heatmap.copy()
-    complete(heatmap, np.zeros((40, 56, 3), np.uint8), EdgeSpec(), RegionSpec())
+    complete(heatmap, np.zeros((40, 56, 3), np.uint8), LevelSpec(), EdgeSpec(), RegionSpec())
     assert np.array_equal(heatmap, before)
 
 
@@ -59,7 +90,7 @@ def test_what_is_not_finite_stays_so(where: Any) -> None:
     heatmap[where] = np.nan
     pixels = np.full((64, 96, 3), 90, np.uint8)
     image_features(heatmap, pixels)
-    complete(heatmap, pixels, EDGES, REGIONS)
+    complete(heatmap, pixels, LevelSpec(), EDGES, REGIONS)
     assert np.isnan(heatmap).any()
 
 
@@ -68,8 +99,8 @@ def test_the_predictor_does_it_to_the_whole(monkeypatch: pytest.MonkeyPatch, net
     seen: list[object] = []
     before: list[float] = []
 
-    def note(heatmap: NDArray[np.float32], pixels: NDArray[np.uint8], edges: EdgeSpec, regions: RegionSpec) -> None:
-        seen.append((heatmap.shape, pixels.shape, edges, regions))
+    def note(heatmap: NDArray[np.float32], pixels: NDArray[np.uint8], *specs: object) -> None:
+        seen.append((heatmap.shape, pixels.shape, *specs))
         before.append(float(heatmap[0, 0]))
         heatmap[0, 0] = 0.25
 
@@ -77,7 +108,8 @@ def test_the_predictor_does_it_to_the_whole(monkeypatch: pytest.MonkeyPatch, net
     pixels = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
     (prediction,) = Predictor(network).predict([(0, pixels)])
     assert isinstance(prediction, Prediction)
-    assert seen == [((200, 300), (200, 300, 3), network.preset.edges, network.preset.regions)]
+    preset = network.preset
+    assert seen == [((200, 300), (200, 300, 3), preset.level, preset.edges, preset.regions)]
     assert prediction.heatmap[0, 0] == 0.25
     assert not np.array_equal(prediction.features, image_features(prediction.heatmap, pixels))
     prediction.heatmap[0, 0] = before[0]

@@ -20,7 +20,7 @@ from model.clue import CLUE, build
 from model.cuda_graphs import Graphs, Run
 from model.device import ran_out_of_memory
 from model.predictor import HELPERS, Blend, OutOfMemory, Prediction, Predictor, padded, starts, tiles, weights
-from model.preset import EdgeSpec, RegionSpec, TileSpec
+from model.preset import EdgeSpec, LevelSpec, RegionSpec, TileSpec
 from model.rectified_flow import content_seed, seeded_noise
 from model.self_match import CHANNELS, self_match
 from tests.tiny_model import TINY
@@ -40,7 +40,11 @@ VIEWS: dict[str, Callable[[Pixels], Pixels]] = {
 @pytest.fixture(autouse=True)
 def tiles_alone(network: CLUE, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is done to the heatmap as a whole has tests of its own; here it is what the network says of the tiles."""
-    monkeypatch.setattr(network, "preset", dataclasses.replace(network.preset, edges=EdgeSpec(), regions=RegionSpec()))
+    monkeypatch.setattr(
+        network,
+        "preset",
+        dataclasses.replace(network.preset, level=LevelSpec(), edges=EdgeSpec(), regions=RegionSpec()),
+    )
 
 
 def pictures() -> Images:

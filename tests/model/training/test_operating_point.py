@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from model.clue import build
 from model.data.made_pictures import Made
-from model.preset import EdgeSpec, RegionSpec
+from model.preset import Preset, RegionSpec
 from model.presets.mini import MINI
 from model.score import FEATURES
 from model.training.calibrate import NoCalibrationError, Scored
@@ -50,14 +50,14 @@ def test_the_operating_point_marks_what_it_can(
     usual, looked_at = MINI.regions, list[int]()
     better = next(one for one in (RegionSpec(*pair) for pair in FINISH.regions) if one != usual)
 
-    def table(some: list[Any], shift: float, regions: RegionSpec, _: EdgeSpec) -> dict[str, float]:
+    def table(some: list[Any], shift: float, regions: RegionSpec, _: Preset) -> dict[str, float]:
         looked_at.append(len(some))
         too_much = 0.5 + shift / 10 if shift > marked_from else 0.01
         return {"f1": 0.6 - abs(shift - peak) / 10 + (0.01 if regions == better else 0), "marked": too_much}
 
     monkeypatch.setattr("model.training.finish.table", table)
     both: list[Any] = [looked("camera", number == 0, 0, 0) for number in range(301)]
-    found, regions, _ = chosen(both, FINISH, usual, MINI.edges)
+    found, regions, _ = chosen(both, FINISH, MINI)
     assert found == shift
     assert regions == (better if marked_from > -9 else usual)
     assert set(looked_at) == {101, 301} and len(looked_at) < 21
@@ -73,7 +73,7 @@ def test_the_table_is_by_group() -> None:
         ],
         0.0,
         RegionSpec(),
-        MINI.edges,
+        MINI,
     )
     assert found["f1 camera"] > 0.8 and found["f1 splices"] == 0
     assert found["f1"] == pytest.approx(found["f1 camera"] / 2)
@@ -106,7 +106,7 @@ def test_each_half_is_judged_by_the_other() -> None:
 
 def test_pictures_of_one_kind_give_none() -> None:
     with pytest.raises(NoCalibrationError, match="all of one kind"):
-        chosen([looked("camera", True, 3, -4)], FINISH, RegionSpec(), MINI.edges)
+        chosen([looked("camera", True, 3, -4)], FINISH, MINI)
 
 
 def test_a_model_is_shifted_and_back() -> None:
