@@ -232,10 +232,13 @@ def _maps(y: Tensor, found: list[tuple[Tensor, int, float]]) -> Tensor:
     return out
 
 
-def seen_through(y: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """The picture at the transformed place of every pixel, H×W, NaN outside; and how far each cell's centre moves."""
+def seen_through(
+    y: Tensor, matrix: Tensor, box: tuple[slice, slice] = (slice(None), slice(None))
+) -> tuple[Tensor, Tensor]:
+    """The picture at the transformed place of every pixel, or of those in a box of whole cells, NaN outside; and how
+    far each cell's centre moves."""
     height, width = y.shape
-    rows, columns = torch.arange(height, dtype=torch.float32), torch.arange(width, dtype=torch.float32)
+    rows, columns = (torch.arange(side, dtype=torch.float32)[part] for side, part in zip(y.shape, box, strict=True))
     x_there = matrix[0, 0] * columns + matrix[0, 1] * rows[:, None] + matrix[0, 2]
     y_there = matrix[1, 0] * columns + matrix[1, 1] * rows[:, None] + matrix[1, 2]
     grid = torch.stack([x_there / (width - 1), y_there / (height - 1)], 2) * 2 - 1
