@@ -37,7 +37,7 @@ _RESEMBLING = 0.5  # likeness above which a match is looked at
 _ALIKE = 0.35  # difference over variance
 _OFFSETS = 3
 _REACH = 2  # pixels a match is refined by, each way: half of _KEY
-_AT_ONCE, _CELLS = 131_072, 256  # likenesses, and cells, that are computed at a time
+_AT_ONCE, _CELLS, _AT_OFFSET = 262_144, 256, 1024  # likenesses, and cells, that are computed at a time
 _EQUAL = 0.98  # likeness from which a place counts as one more repetition
 
 Floats = NDArray[np.float32]
@@ -163,6 +163,9 @@ class _Blocks:
         inner = self.windows[::CELL, ::CELL, _REACH:-_REACH:2, _REACH:-_REACH:2].reshape(self.h * self.w, -1)
         self.samples = inner - inner.mean(1, keepdims=True)  # cells×64
         self.variance = (self.samples**2).mean(1).reshape(self.h, self.w)
+        self.planes = self.samples.T.reshape(
+            _BLOCK // 2, _BLOCK // 2, self.h, self.w
+        )  # of one sample of all cells each
         grid = np.mgrid[: self.h, : self.w].reshape(2, -1).T * CELL
         self.corners: Ints = grid.astype(np.int64)  # cells×2
 
@@ -200,14 +203,14 @@ class _Blocks:
         if rows.start >= rows.stop or columns.start >= columns.stop:
             return out
         top, left = rows.start * CELL + dy, columns.start * CELL + dx
-        there = self.windows[top::CELL, left::CELL, _REACH:-_REACH:2, _REACH:-_REACH:2]
-        samples = self.samples.reshape(self.h, self.w, _BLOCK // 2, _BLOCK // 2)
-        each = max(1, _CELLS // (columns.stop - columns.start))
+        there = self.windows[top::CELL, left::CELL, _REACH:-_REACH:2, _REACH:-_REACH:2].transpose(2, 3, 0, 1)
+        each = max(1, _AT_OFFSET // (columns.stop - columns.start))
         for row in range(rows.start, rows.stop, each):
             some = slice(row, min(row + each, rows.stop))
-            mine = samples[some, columns]
-            difference = mine - there[row - rows.start :, : mine.shape[1]][: len(mine)]
-            error = difference.reshape(*mine.shape[:2], -1).var(2)
+            mine = self.planes[:, :, some, columns]
+            begin = row - rows.start
+            difference = mine - there[:, :, begin : begin + mine.shape[2], : mine.shape[3]]
+            error = difference.reshape(-1, *mine.shape[2:]).var(0)
             out[some, columns] = error / (self.variance[some, columns] + 10)
         return out
 
@@ -234,22 +237,23 @@ def _search(y: Floats, textured: NDArray[np.bool_]) -> tuple[Ints, Floats, Float
     coefficients = F.conv2d(padded, _BASIS, stride=_KEY)[0]  # f×keys
     coefficients /= torch.sqrt((coefficients**2).sum(0) + 4.0 * _BLOCK**2)  # flat blocks are like nothing
     step = CELL // _KEY
-    cells = coefficients[:, ::step, ::step].permute(1, 2, 0).contiguous()
+    cells = coefficients[:, ::step, ::step].permute(1, 2, 0).numpy()
     # No product with a shorter key exceeds _RESEMBLING: no cell is longer than 1.
     long = ((coefficients**2).sum(0) > 0.99 * _RESEMBLING**2).numpy()
     key_row, key_column = np.nonzero(long)
     keys = coefficients.flatten(1).index_select(1, torch.from_numpy(np.flatnonzero(long)))  # f×keys, row by row
     reach = NEAR // _KEY
-    number = np.pad(np.where(long, np.cumsum(long).reshape(long.shape) - 1, -1), reach, constant_values=-1)
+    number = np.where(long, np.cumsum(long, dtype=np.int32).reshape(long.shape) - 1, np.int32(-1))
+    number = np.pad(number, reach, constant_values=-1)
     near = np.lib.stride_tricks.sliding_window_view(number, (2 * reach + 1, 2 * reach + 1))[::step, ::step]
     offsets, likeness = np.zeros((h, w, 2), np.int64), np.zeros((h, w), np.float32)
     repeats = np.zeros((h, w), np.float32)
-    memory = torch.empty(max(_AT_ONCE, w) + w)
+    memory = np.empty(max(_AT_ONCE, w) + w, np.float32)
     for row in range(h):
         which = np.flatnonzero(textured[row])
         if not which.size:
             continue
-        mine = cells[row].index_select(0, torch.from_numpy(which))
+        mine = torch.from_numpy(cells[row, which])
         best, found = np.zeros(which.size, np.float32), np.zeros(which.size, np.int64)
         count = np.zeros(which.size, np.float32)
         close = near[row, which].reshape(which.size, -1)  # numbers of keys, -1 for none
@@ -258,18 +262,17 @@ def _search(y: Floats, textured: NDArray[np.bool_]) -> tuple[Ints, Floats, Float
         for start in range(0, len(key_row), each):
             stop = min(start + each, len(key_row))
             width = stop - start + 1  # one more, which stands for the keys that are not among these
-            product = memory[: which.size * width].view(which.size, -1)
-            torch.mm(mine, keys[:, start:stop], out=product[:, :-1])
-            similar = product.numpy()
+            similar = memory[: which.size * width].reshape(which.size, -1)
+            torch.mm(mine, keys[:, start:stop], out=torch.from_numpy(similar[:, :-1]))
             similar[:, -1] = -2
-            place = np.where((close >= start) & (close < stop), close - start, width - 1)
+            place = np.minimum(np.maximum(close - np.int32(start), -1), width - 1)  # before the first: the row above's
             similar.ravel()[place + numbers[:, None] * width] = -2
             at = similar.argmax(1)
             value = similar[numbers, at]
             better = value > best
             best[better], found[better] = value[better], at[better] + start
             often = np.flatnonzero(value >= _EQUAL)
-            count[often] += np.count_nonzero(similar[often] >= _EQUAL, axis=1)
+            count[often] += (similar[often] >= _EQUAL).view(np.int8).sum(1, dtype=np.int32)
         if len(key_row):
             likeness[row, which], repeats[row, which] = best, count
             offsets[row, which, 0] = key_row[found] * _KEY - row * CELL
