@@ -37,7 +37,8 @@ _RESEMBLING = 0.5  # likeness above which a match is looked at
 _ALIKE = 0.35  # difference over variance
 _OFFSETS = 3
 _REACH = 2  # pixels a match is refined by, each way: half of _KEY
-_AT_ONCE, _CELLS, _AT_OFFSET = 262_144, 256, 1024  # likenesses, and cells, that are computed at a time
+_AT_ONCE, _MANY = 262_144, 128  # likenesses that are computed at a time; of at most so many cells in large pictures
+_CELLS, _AT_OFFSET = 256, 1024  # cells that are compared at a time
 _EQUAL = 0.98  # likeness from which a place counts as one more repetition
 
 Floats = NDArray[np.float32]
@@ -238,7 +239,7 @@ def _search(y: Floats, textured: NDArray[np.bool_]) -> tuple[Ints, Floats, Float
     coefficients /= torch.sqrt((coefficients**2).sum(0) + 4.0 * _BLOCK**2)  # flat blocks are like nothing
     step = CELL // _KEY
     cells = coefficients[:, ::step, ::step].permute(1, 2, 0).numpy()
-    # No product with a shorter key exceeds _RESEMBLING: no cell is longer than 1.
+    # No product with a shorter one exceeds _RESEMBLING: none is longer than 1.
     long = ((coefficients**2).sum(0) > 0.99 * _RESEMBLING**2).numpy()
     key_row, key_column = np.nonzero(long)
     keys = coefficients.flatten(1).index_select(1, torch.from_numpy(np.flatnonzero(long)))  # f×keys, row by row
@@ -248,21 +249,24 @@ def _search(y: Floats, textured: NDArray[np.bool_]) -> tuple[Ints, Floats, Float
     near = np.lib.stride_tricks.sliding_window_view(number, (2 * reach + 1, 2 * reach + 1))[::step, ::step]
     offsets, likeness = np.zeros((h, w, 2), np.int64), np.zeros((h, w), np.float32)
     repeats = np.zeros((h, w), np.float32)
-    memory = np.empty(max(_AT_ONCE, w) + w, np.float32)
-    for row in range(h):
-        which = np.flatnonzero(textured[row])
-        if not which.size:
-            continue
-        mine = torch.from_numpy(cells[row, which])
-        best, found = np.zeros(which.size, np.float32), np.zeros(which.size, np.int64)
-        count = np.zeros(which.size, np.float32)
-        close = near[row, which].reshape(which.size, -1)  # numbers of keys, -1 for none
-        numbers = np.arange(which.size)
-        each = max(1, _AT_ONCE // which.size)  # keys at a time: what is made of them stays in the cache
+    which = np.flatnonzero(textured & long[::step, ::step])
+    if not which.size or not len(key_row):
+        return offsets, likeness, repeats
+    # What is made of some cells and keys stays in the cache: of all keys, or, if they are too many, of many cells.
+    many = _AT_ONCE // len(key_row)
+    many = many if many >= 32 else _MANY
+    each = _AT_ONCE // many
+    memory = np.empty(_AT_ONCE + many, np.float32)
+    for first in range(0, which.size, many):
+        row, column = np.divmod(which[first : first + many], w)
+        n = len(row)
+        mine, numbers = torch.from_numpy(cells[row, column]), np.arange(n)
+        best, found, count = np.zeros(n, np.float32), np.zeros(n, np.int64), np.zeros(n, np.float32)
+        close = near[row, column].reshape(n, -1)  # numbers of keys, -1 for none
         for start in range(0, len(key_row), each):
             stop = min(start + each, len(key_row))
             width = stop - start + 1  # one more, which stands for the keys that are not among these
-            similar = memory[: which.size * width].reshape(which.size, -1)
+            similar = memory[: n * width].reshape(n, -1)
             torch.mm(mine, keys[:, start:stop], out=torch.from_numpy(similar[:, :-1]))
             similar[:, -1] = -2
             place = np.minimum(np.maximum(close - np.int32(start), -1), width - 1)  # before the first: the row above's
@@ -273,10 +277,9 @@ def _search(y: Floats, textured: NDArray[np.bool_]) -> tuple[Ints, Floats, Float
             best[better], found[better] = value[better], at[better] + start
             often = np.flatnonzero(value >= _EQUAL)
             count[often] += (similar[often] >= _EQUAL).view(np.int8).sum(1, dtype=np.int32)
-        if len(key_row):
-            likeness[row, which], repeats[row, which] = best, count
-            offsets[row, which, 0] = key_row[found] * _KEY - row * CELL
-            offsets[row, which, 1] = key_column[found] * _KEY - which * CELL
+        likeness[row, column], repeats[row, column] = best, count
+        offsets[row, column] = np.stack([key_row[found], key_column[found]], 1) * _KEY
+        offsets[row, column] -= np.stack([row, column], 1) * CELL
     return offsets, likeness, repeats
 
 
