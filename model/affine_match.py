@@ -29,7 +29,7 @@ NEAR = 20  # pixels: closer than this everything resembles itself
 _SAME = 6.0  # pixels: closer than this two keypoints are one place
 _CANDIDATES = 10  # nearest descriptors of which the best distant one is taken
 _RATIO, _FARTHEST = 0.75, 0.35  # of the distances to the best and the second place; squared distance at most
-_ROWS = 64  # keypoints that are compared with all others at a time
+_ROWS = 128  # keypoints that are compared with all others at a time
 _PROPOSALS = 300  # transforms that are tried, about
 _TRANSFORMS = 3
 _FEWEST = 4  # pairs that must agree
@@ -79,7 +79,7 @@ def transforms(points: Keypoints) -> list[tuple[Tensor, int, float]]:
     """The transforms that most pairs agree on, strongest first: 2×3 matrix, pairs, and their share of all pairs."""
     if len(points.scales) < 2 * _FEWEST:
         return []
-    pairs = [_pairs(points, rows, mirrored) for rows, mirrored in zip(_promising(points), (False, True), strict=True)]
+    pairs = [_pairs(points, mirrored, *near) for mirrored, near in zip((False, True), _nearest(points), strict=True)]
     here, there, linear, hand = (torch.cat(parts) for parts in zip(*pairs, strict=True))
     total, out = len(here), []
     proposals = torch.cat([linear, (there - torch.einsum("nij,nj->ni", linear, here))[..., None]], 2)
@@ -99,12 +99,11 @@ def transforms(points: Keypoints) -> list[tuple[Tensor, int, float]]:
     return sorted(out, key=lambda found: -found[1])
 
 
-def _pairs(points: Keypoints, rows: Tensor, mirrored: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _pairs(
+    points: Keypoints, mirrored: bool, rows: Tensor, likeness: Tensor, index: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Places that resemble each other and nothing else: here and there, n×2; the linear part that their frames
-    propose, n×2×2; and `mirrored`, n."""
-    n = len(points.scales)
-    mine = points.mirrored if mirrored else points.descriptors
-    likeness, index = (mine[rows] @ points.descriptors.T).topk(min(_CANDIDATES, n), 1)
+    propose, n×2×2; and `mirrored`, n. See `_nearest` for what they are taken from."""
     distance = (2 - 2 * likeness).clamp(min=0)
     places = points.places[index]  # n×k×2
     near = (places - points.places[rows, None]).abs().amax(2) < NEAR
@@ -124,27 +123,38 @@ def _pairs(points: Keypoints, rows: Tensor, mirrored: bool) -> tuple[Tensor, Ten
     return points.places[keep], points.places[partner], linear, torch.full((len(keep),), mirrored)
 
 
-def _promising(points: Keypoints) -> list[Tensor]:
-    """Which keypoints may have a place that resembles them and nothing else: as they are, and mirrored; ascending.
+def _nearest(points: Keypoints) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Which keypoints may have a place that resembles them and nothing else, ascending, and the likeness and the
+    numbers of their nearest ones, rows×_CANDIDATES: as they are, and mirrored.
 
     It is none if ten places at least, or as many as there are, come about as close as the best distant one.
     """
-    found: tuple[list[Tensor], list[Tensor]] = ([], [])
+    found: tuple[list[tuple[Tensor, Tensor, Tensor]], ...] = ([], [])
+    candidates = min(_CANDIDATES, len(points.scales))
+    # A mirrored descriptor is the same numbers in another order, each pair of which changes places: likeness is the sum
+    # of two products, as they are, and the difference of these, mirrored.
+    half = points.descriptors.shape[1] // 2
+    even = ((points.descriptors + points.mirrored)[:, :half] * math.sqrt(0.5)).contiguous()
+    odd = ((points.descriptors - points.mirrored)[:, :half] * math.sqrt(0.5)).contiguous()
     x, y = points.places.numpy().T
     for start in range(0, len(x), _ROWS):
         rows = slice(start, start + _ROWS)
         near = np.abs(x[rows, None] - x) < NEAR
         near &= np.abs(y[rows, None] - y) < NEAR
         penalty = near * np.float32(4)  # more than any likeness
-        for mine, out in zip((points.descriptors, points.mirrored), found, strict=True):
-            similar = (mine[rows] @ points.descriptors.T).numpy()
-            similar -= penalty
-            best = similar.max(1)
-            limit = 1 - (1 - best) / _RATIO**2 + 1e-5
-            keep = best > 1 - _FARTHEST / 2 - 1e-5
-            keep &= np.count_nonzero(similar >= limit[:, None], axis=1) < _CANDIDATES
-            out.append(torch.from_numpy(np.flatnonzero(keep) + start))
-    return [torch.cat(out) for out in found]
+        sums, differences = even[rows] @ even.T, odd[rows] @ odd.T
+        for likeness, out in zip((sums + differences, sums - differences), found, strict=True):
+            far = likeness.numpy() - penalty
+            best = far.max(1)
+            some = np.flatnonzero(best > 1 - _FARTHEST / 2 - 1e-5)
+            limit = 1 - (1 - best[some]) / _RATIO**2 + 1e-5
+            as_close = (far[some] >= limit[:, None]).view(np.int8).sum(1, dtype=np.int32)
+            kept = torch.from_numpy(some[as_close < _CANDIDATES])
+            out.append((kept + start, *likeness.index_select(0, kept).topk(candidates, 1)))
+    return [
+        (torch.cat(rows), torch.cat(likeness), torch.cat(index))
+        for rows, likeness, index in (zip(*out, strict=True) for out in found)
+    ]
 
 
 def _best(proposals: Tensor, here: Tensor, there: Tensor, hand: Tensor) -> tuple[Tensor, bool]:
@@ -232,10 +242,13 @@ def _maps(y: Tensor, found: list[tuple[Tensor, int, float]]) -> Tensor:
     return out
 
 
-def seen_through(y: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """The picture at the transformed place of every pixel, H×W, NaN outside; and how far each cell's centre moves."""
+def seen_through(
+    y: Tensor, matrix: Tensor, box: tuple[slice, slice] = (slice(None), slice(None))
+) -> tuple[Tensor, Tensor]:
+    """The picture at the transformed place of every pixel, or of those in a box of whole cells, NaN outside; and how
+    far each cell's centre moves."""
     height, width = y.shape
-    rows, columns = torch.arange(height, dtype=torch.float32), torch.arange(width, dtype=torch.float32)
+    rows, columns = (torch.arange(side, dtype=torch.float32)[part] for side, part in zip(y.shape, box, strict=True))
     x_there = matrix[0, 0] * columns + matrix[0, 1] * rows[:, None] + matrix[0, 2]
     y_there = matrix[1, 0] * columns + matrix[1, 1] * rows[:, None] + matrix[1, 2]
     grid = torch.stack([x_there / (width - 1), y_there / (height - 1)], 2) * 2 - 1

@@ -90,14 +90,13 @@ class _Places:
     def __init__(self, y: NDArray[np.float32]) -> None:
         self.height, self.width = y.shape
         self.picture = torch.from_numpy(y)
-        self.windows = Windows(self.picture, 2 * CELL)
-        self.textured = (self.windows.variance > TEXTURED).numpy()
-        self.centred = y.astype(np.float64) - float(y.mean(dtype=np.float64))
-        spectra = [fft.rfft2(self.centred), fft.rfft2(self.centred**2)]
-        # Of the picture mirrored left to right: the same numbers, conjugated and shifted.
-        shift = np.exp(2j * np.pi * np.arange(spectra[0].shape[1]) / self.width)
-        opposite = -np.arange(self.height)
-        self.spectra = [spectra, [spectrum[opposite].conj() * shift for spectrum in spectra]]
+        self.centred = y - y.mean(dtype=np.float64).astype(np.float32)
+        self.size = [fft.next_fast_len(side, real=True) for side in y.shape]
+
+    @functools.cached_property
+    def spectra(self) -> list[NDArray[np.complex64]]:
+        """Of the picture and of its squares."""
+        return [self._spectrum(self.centred), self._spectrum(self.centred**2)]
 
     @functools.cached_property
     def affine(self) -> list[Tensor]:
@@ -106,67 +105,74 @@ class _Places:
 
     def of(self, mask: NDArray[np.bool_], box: Box, factor: int) -> MatchingPlace | None:
         """See `matching_places`; `mask` and `box` at full size."""
-        marked = np.zeros((self.height, self.width), bool)
         part = mask[box][::factor, ::factor]
         top, left = box[0].start // factor, box[1].start // factor
         part = part[: max(0, self.height - top), : max(0, self.width - left)]  # some lie beyond the last whole cell
+        if not part.any():
+            return None
+        marked = np.zeros((self.height, self.width), bool)
         marked[top : top + part.shape[0], left : left + part.shape[1]] = part
-        cells = marked.reshape(self.height // CELL, CELL, -1, CELL).mean((1, 3)) > 0.5
-        cells &= self.textured
+        # The region's cells with one more on each side, as their windows reach beyond them.
+        first = np.maximum(np.array([top, left]) // CELL - 1, 0)
+        past = -(-np.add((top, left), part.shape) // CELL) + 1
+        around = slice(first[0] * CELL, past[0] * CELL), slice(first[1] * CELL, past[1] * CELL)
+        windows = Windows(self.picture[around], 2 * CELL)
+        cells = (windows.variance > TEXTURED).numpy()
+        cells &= marked[around].reshape(cells.shape[0], CELL, -1, CELL).mean((1, 3)) > 0.5
         if cells.sum() < FEWEST_CELLS:
             return None
-        best, chosen, equal = 0.0, None, cells
-        for matrix in self._candidates(marked):
-            there, moved = seen_through(self.picture, matrix)
-            like = ((self.windows.likeness(there) >= LIKE) & (moved > NEAR)).numpy() & cells
-            like &= ~self._led_to(matrix, marked)
-            share = float(like.sum() / cells.sum())
+        at = np.argwhere(cells) + first
+        best, chosen, equal = 0.0, None, at
+        for matrix in self._candidates(part, top, left):
+            there, moved = seen_through(self.picture, matrix, around)
+            like = ((windows.likeness(there) >= LIKE) & (moved > NEAR)).numpy()[cells]
+            like &= ~self._led_to(matrix, at, marked)
+            share = float(like.mean())
             if share > best:
-                best, chosen, equal = share, matrix, like
+                best, chosen, equal = share, matrix, at[like]
         if chosen is None or best < AGREEING:
             return None
         return self._described(chosen, equal, best, factor)
 
-    def _led_to(self, matrix: Tensor, marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def _led_to(self, matrix: Tensor, cells: NDArray[np.int64], marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Which cells are led to a place inside the region: along a straight edge everything matches itself."""
-        rows, columns = np.mgrid[: self.height // CELL, : self.width // CELL].reshape(2, -1) * CELL + CELL // 2
+        rows, columns = cells.T * CELL + CELL // 2
         places = matrix.numpy() @ np.stack([columns, rows, np.ones(len(rows))])
         x, y = (places.round().astype(np.int64).T.clip(0, [self.width - 1, self.height - 1])).T
-        return np.asarray(marked[y, x].reshape(self.height // CELL, -1))
+        return np.asarray(marked[y, x])
 
-    def _candidates(self, marked: NDArray[np.bool_]) -> Iterator[Tensor]:
+    def _spectrum(self, part: NDArray[np.float32]) -> NDArray[np.complex64]:
+        """Of a picture that is zero but for the part in its corner."""
+        return np.asarray(fft.fft(fft.rfft(part, self.size[1]), self.size[0], axis=0))
+
+    def _candidates(self, marked: NDArray[np.bool_], top: int, left: int) -> Iterator[Tensor]:
         """2×3 matrices from the region to another place: the best move, the best mirrored one, those of keypoints."""
         # The heatmap reaches beyond what was copied: the inner half of the region decides.
         depth = ndimage.distance_transform_edt(np.pad(marked, 1))[1:-1, 1:-1]
         core = marked & (depth >= np.median(depth[marked]))
-        weight = core.astype(np.float64)
-        first, second = fft.rfft2(weight).conj(), fft.rfft2(weight * self.centred).conj()
-        size = (self.height, self.width)
-        own, count = self.centred[core], float(core.sum())
         rows, columns = np.flatnonzero(core.any(1)), np.flatnonzero(core.any(0))
-        top, bottom, left, right = rows[0], rows[-1], columns[0], columns[-1]
-        for flipped, (spectrum, squares) in enumerate(self.spectra):
-            mean = fft.irfft2(first * spectrum, size)
-            error = (own**2).sum() + fft.irfft2(first * squares - 2 * second * spectrum, size)
-            error -= (own.sum() - mean) ** 2 / count
-            inside = np.full(size, np.inf)
-            down, across = self.height - 1 - bottom, self.width - 1 - right
-            for rows_to in (slice(0, down + 1), slice(self.height - top, self.height)):
-                for columns_to in (slice(0, across + 1), slice(self.width - left, self.width)):
-                    inside[rows_to, columns_to] = error[rows_to, columns_to]
-            if not flipped:
-                near = np.r_[: NEAR + 1, -NEAR:0]
-                inside[np.ix_(near, near)] = np.inf
-            dy, dx = (int(v) for v in np.unravel_index(int(inside.argmin()), size))
-            if not np.isfinite(inside[dy, dx]):
-                continue
-            dy, dx = dy - self.height * (dy > down), dx - self.width * (dx > across)
-            along = [-1.0, 0.0, self.width - 1.0 - dx] if flipped else [1.0, 0.0, float(dx)]
-            yield torch.tensor([along, [0.0, 1.0, float(dy)]])
+        core = core[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        top, left, (height, width) = top + rows[0], left + columns[0], core.shape
+        weight = core.astype(np.float32)
+        own = weight * self.centred[top : top + height, left : left + width]
+        down, across = self.height - height + 1, self.width - width + 1  # where its corner may be
+        spectrum, squares = self.spectra
+        for mirrored in (False, True):
+            first, second = (self._spectrum(part[:, ::-1] if mirrored else part).conj() for part in (weight, own))
+            mean, error = (
+                fft.irfft(fft.ifft(product, axis=0)[:down], self.size[1])[:, :across]
+                for product in (first * spectrum, first * squares - 2 * second * spectrum)
+            )
+            error -= (own.sum() - mean) ** 2 / weight.sum()
+            if not mirrored:
+                error[max(0, top - NEAR) : top + NEAR + 1, max(0, left - NEAR) : left + NEAR + 1] = np.inf
+            y, x = (int(v) for v in np.unravel_index(int(error.argmin()), error.shape))
+            if np.isfinite(error[y, x]):
+                along = [-1.0, 0.0, float(x + width - 1 + left)] if mirrored else [1.0, 0.0, float(x - left)]
+                yield torch.tensor([along, [0.0, 1.0, float(y - top)]])
         yield from self.affine
 
-    def _described(self, matrix: Tensor, equal: NDArray[np.bool_], likeness: float, factor: int) -> MatchingPlace:
-        cells = np.argwhere(equal)
+    def _described(self, matrix: Tensor, cells: NDArray[np.int64], likeness: float, factor: int) -> MatchingPlace:
         corners = np.concatenate([cells + step for step in ((0, 0), (0, 1), (1, 0), (1, 1))]) * CELL
         places = matrix.numpy() @ np.stack([corners[:, 1], corners[:, 0], np.ones(len(corners))])
         x, y = places.min(1).clip(0)

@@ -37,7 +37,8 @@ _RESEMBLING = 0.5  # likeness above which a match is looked at
 _ALIKE = 0.35  # difference over variance
 _OFFSETS = 3
 _REACH = 2  # pixels a match is refined by, each way: half of _KEY
-_AT_ONCE, _CELLS = 131_072, 256  # likenesses, and cells, that are computed at a time
+_AT_ONCE, _MANY = 262_144, 128  # likenesses that are computed at a time; of at most so many cells in large pictures
+_CELLS = 1024  # cells that are compared at a time
 _EQUAL = 0.98  # likeness from which a place counts as one more repetition
 
 Floats = NDArray[np.float32]
@@ -163,6 +164,9 @@ class _Blocks:
         inner = self.windows[::CELL, ::CELL, _REACH:-_REACH:2, _REACH:-_REACH:2].reshape(self.h * self.w, -1)
         self.samples = inner - inner.mean(1, keepdims=True)  # cells×64
         self.variance = (self.samples**2).mean(1).reshape(self.h, self.w)
+        self.planes = self.samples.T.reshape(
+            _BLOCK // 2, _BLOCK // 2, self.h, self.w
+        )  # of one sample of all cells each
         grid = np.mgrid[: self.h, : self.w].reshape(2, -1).T * CELL
         self.corners: Ints = grid.astype(np.int64)  # cells×2
 
@@ -200,16 +204,25 @@ class _Blocks:
         if rows.start >= rows.stop or columns.start >= columns.stop:
             return out
         top, left = rows.start * CELL + dy, columns.start * CELL + dx
-        there = self.windows[top::CELL, left::CELL, _REACH:-_REACH:2, _REACH:-_REACH:2]
-        samples = self.samples.reshape(self.h, self.w, _BLOCK // 2, _BLOCK // 2)
+        there = self.windows[top::CELL, left::CELL, _REACH:-_REACH:2, _REACH:-_REACH:2].transpose(2, 3, 0, 1)
         each = max(1, _CELLS // (columns.stop - columns.start))
         for row in range(rows.start, rows.stop, each):
             some = slice(row, min(row + each, rows.stop))
-            mine = samples[some, columns]
-            difference = mine - there[row - rows.start :, : mine.shape[1]][: len(mine)]
-            error = difference.reshape(*mine.shape[:2], -1).var(2)
+            mine = self.planes[:, :, some, columns]
+            begin = row - rows.start
+            difference = mine - there[:, :, begin : begin + mine.shape[2], : mine.shape[3]]
+            difference -= _mean(difference)
+            error = _mean(difference**2)
             out[some, columns] = error / (self.variance[some, columns] + 10)
         return out
+
+
+def _mean(values: Floats) -> Floats:
+    """Over the first two axes, 8×8, in the order in which NumPy adds the 64 values of a row: the same bits."""
+    total = values.sum(0)
+    while len(total) > 1:
+        total = total[::2] + total[1::2]
+    return np.asarray(total[0] / np.float32(values.shape[0] * values.shape[1]))
 
 
 def _best_elsewhere(y: Floats, textured: NDArray[np.bool_], every: int) -> tuple[Ints, Floats, Floats]:
@@ -234,46 +247,48 @@ def _search(y: Floats, textured: NDArray[np.bool_]) -> tuple[Ints, Floats, Float
     coefficients = F.conv2d(padded, _BASIS, stride=_KEY)[0]  # f×keys
     coefficients /= torch.sqrt((coefficients**2).sum(0) + 4.0 * _BLOCK**2)  # flat blocks are like nothing
     step = CELL // _KEY
-    cells = coefficients[:, ::step, ::step].permute(1, 2, 0).contiguous()
-    # No product with a shorter key exceeds _RESEMBLING: no cell is longer than 1.
+    cells = coefficients[:, ::step, ::step].permute(1, 2, 0).numpy()
+    # No product with a shorter one exceeds _RESEMBLING: none is longer than 1.
     long = ((coefficients**2).sum(0) > 0.99 * _RESEMBLING**2).numpy()
     key_row, key_column = np.nonzero(long)
     keys = coefficients.flatten(1).index_select(1, torch.from_numpy(np.flatnonzero(long)))  # f×keys, row by row
     reach = NEAR // _KEY
-    number = np.pad(np.where(long, np.cumsum(long).reshape(long.shape) - 1, -1), reach, constant_values=-1)
+    number = np.where(long, np.cumsum(long, dtype=np.int32).reshape(long.shape) - 1, np.int32(-1))
+    number = np.pad(number, reach, constant_values=-1)
     near = np.lib.stride_tricks.sliding_window_view(number, (2 * reach + 1, 2 * reach + 1))[::step, ::step]
     offsets, likeness = np.zeros((h, w, 2), np.int64), np.zeros((h, w), np.float32)
     repeats = np.zeros((h, w), np.float32)
-    memory = torch.empty(max(_AT_ONCE, w) + w)
-    for row in range(h):
-        which = np.flatnonzero(textured[row])
-        if not which.size:
-            continue
-        mine = cells[row].index_select(0, torch.from_numpy(which))
-        best, found = np.zeros(which.size, np.float32), np.zeros(which.size, np.int64)
-        count = np.zeros(which.size, np.float32)
-        close = near[row, which].reshape(which.size, -1)  # numbers of keys, -1 for none
-        numbers = np.arange(which.size)
-        each = max(1, _AT_ONCE // which.size)  # keys at a time: what is made of them stays in the cache
+    which = np.flatnonzero(textured & long[::step, ::step])
+    if not which.size or not len(key_row):
+        return offsets, likeness, repeats
+    # What is made of some cells and keys stays in the cache: of all keys, or, if they are too many, of many cells.
+    many = _AT_ONCE // len(key_row)
+    many = many if many >= 32 else _MANY
+    each = _AT_ONCE // many
+    memory = np.empty(_AT_ONCE + many, np.float32)
+    for first in range(0, which.size, many):
+        row, column = np.divmod(which[first : first + many], w)
+        n = len(row)
+        mine, numbers = torch.from_numpy(cells[row, column]), np.arange(n)
+        best, found, count = np.zeros(n, np.float32), np.zeros(n, np.int64), np.zeros(n, np.float32)
+        close = near[row, column].reshape(n, -1)  # numbers of keys, -1 for none
         for start in range(0, len(key_row), each):
             stop = min(start + each, len(key_row))
             width = stop - start + 1  # one more, which stands for the keys that are not among these
-            product = memory[: which.size * width].view(which.size, -1)
-            torch.mm(mine, keys[:, start:stop], out=product[:, :-1])
-            similar = product.numpy()
+            similar = memory[: n * width].reshape(n, -1)
+            torch.mm(mine, keys[:, start:stop], out=torch.from_numpy(similar[:, :-1]))
             similar[:, -1] = -2
-            place = np.where((close >= start) & (close < stop), close - start, width - 1)
+            place = np.minimum(np.maximum(close - np.int32(start), -1), width - 1)  # before the first: the row above's
             similar.ravel()[place + numbers[:, None] * width] = -2
             at = similar.argmax(1)
             value = similar[numbers, at]
             better = value > best
             best[better], found[better] = value[better], at[better] + start
             often = np.flatnonzero(value >= _EQUAL)
-            count[often] += np.count_nonzero(similar[often] >= _EQUAL, axis=1)
-        if len(key_row):
-            likeness[row, which], repeats[row, which] = best, count
-            offsets[row, which, 0] = key_row[found] * _KEY - row * CELL
-            offsets[row, which, 1] = key_column[found] * _KEY - which * CELL
+            count[often] += (similar[often] >= _EQUAL).view(np.int8).sum(1, dtype=np.int32)
+        likeness[row, column], repeats[row, column] = best, count
+        offsets[row, column] = np.stack([key_row[found], key_column[found]], 1) * _KEY
+        offsets[row, column] -= np.stack([row, column], 1) * CELL
     return offsets, likeness, repeats
 
 

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from scipy import ndimage
 from torch import Tensor
@@ -111,17 +112,20 @@ def test_bounded_repeatable_and_of_unit_length() -> None:
     assert bool(inside.all())
 
 
+@pytest.mark.parametrize("factor", [1, 2])
 @pytest.mark.parametrize("shape", [(32, 40), (97, 131)])
-def test_blur_is_that_of_repeated_borders(shape: tuple[int, int]) -> None:
-    y, out = textured(*shape), torch.empty(shape)
-    module._blur(y, 2.45, torch.empty(shape), out)
-    expected = ndimage.gaussian_filter(y.numpy().astype(np.float64), 2.45, mode="nearest", radius=8)
-    np.testing.assert_allclose(out.numpy(), expected, atol=2e-4)
+def test_blur_is_that_of_repeated_borders(shape: tuple[int, int], factor: int) -> None:
+    y = textured(*shape)
+    larger = y if factor == 1 else F.interpolate(y[None, None], scale_factor=2, mode="bilinear")[0, 0]
+    out = np.empty(larger.shape, np.float32)
+    module._blur(y.numpy(), 2.45, np.empty_like(out), out)
+    expected = ndimage.gaussian_filter(larger.numpy().astype(np.float64), 2.45, mode="nearest", radius=8)
+    np.testing.assert_allclose(out, expected, atol=2e-4)
 
 
 def test_long_sides_take_little_memory() -> None:
     """Pictures of many long sides, as an attacker's folder may hold them: what is remembered of each is small."""
-    bands = module._bands(30_011, 2.45)
+    bands = module._bands(30_011, 2.45, 1, 16)
     assert sum(count * len(matrix) for _, _, count, matrix in bands) == 30_011
     assert len(bands) < 10 and sum(matrix.nbytes for *_, matrix in bands) < 50_000
 
@@ -131,29 +135,48 @@ def test_extreme_places_are_all_there_are(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(module, "_STRIP", 7 * 90)
     image = textured(80, 90, seed=2)
     image[30:60, 20:70] = image[10:11, 20:70]
-    (levels,) = module._octaves(image, doubled=False)[:1]
-    d, at = module._extreme_places(levels.numpy())
-    whole = np.diff(levels.numpy(), axis=0)
+    levels = next(module._octaves(image.numpy(), doubled=False))
+    at, values = module._extreme_places(levels, 10_000)
+    whole = np.diff(levels, axis=0)
     top, bottom = ndimage.maximum_filter(whole, 3), ndimage.minimum_filter(whole, 3)
     extreme = ((whole == top) & (whole > 0.7)) | ((whole == bottom) & (whole < -0.7))
     extreme[[0, -1]] = False
     inner = np.zeros_like(extreme)
     inner[:, 5:-5, 5:-5] = extreme[:, 5:-5, 5:-5]
-    assert at.size > 20
-    assert np.array_equal(at, np.flatnonzero(inner))
-    assert np.array_equal(d.ravel()[at], whole.ravel()[at])
+    assert at.shape[1] > 20
+    assert np.array_equal(at, np.nonzero(inner))
+    around = np.lib.stride_tricks.sliding_window_view(whole, (3, 3, 3))[tuple(at - 1)]
+    assert np.array_equal(values, around.reshape(-1, 27).T)
+
+    fewer, strongest = module._extreme_places(levels, 20)
+    assert np.array_equal(np.sort(np.abs(strongest[13])), np.sort(np.abs(values[13]))[-20:])
+    assert np.array_equal(np.ravel_multi_index(fewer, levels.shape), np.sort(np.ravel_multi_index(fewer, levels.shape)))
+
+
+def test_the_same_for_any_strides_and_threads() -> None:
+    y, threads = textured(200, 300), torch.get_num_threads()
+    found = keypoints(y)
+    try:
+        torch.set_num_threads(3)
+        again = keypoints(torch.cat([y, y], 1)[:, :300])
+    finally:
+        torch.set_num_threads(threads)
+    for name in ("places", "scales", "angles", "descriptors", "mirrored"):
+        assert torch.equal(getattr(found, name), getattr(again, name))
 
 
 def test_no_pair_is_rejected_early() -> None:
     points = keypoints(torch.from_numpy(copied(turned(0, 1, 150, 90))[0]))
     every = torch.arange(len(points.scales))
-    for rows, mirrored in zip(matching._promising(points), (False, True), strict=True):
+    for mirrored, (rows, likeness, index) in zip((False, True), matching._nearest(points), strict=True):
         assert len(rows) < len(every)
-        for found, expected in zip(
-            matching._pairs(points, rows, mirrored), matching._pairs(points, every, mirrored), strict=True
-        ):
-            assert torch.equal(found, expected)
-    assert len(matching._pairs(points, every, False)[0]) > 10
+        mine = points.mirrored if mirrored else points.descriptors
+        whole = (mine @ points.descriptors.T).topk(matching._CANDIDATES, 1)
+        np.testing.assert_allclose(likeness, whole.values[rows], atol=1e-6)
+        found = matching._pairs(points, mirrored, rows, likeness, index)
+        for part, expected in zip(found, matching._pairs(points, mirrored, every, *whole), strict=True):
+            assert torch.equal(part, expected)
+        assert mirrored or len(found[0]) > 10
 
 
 def test_search_and_verdict_share_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
