@@ -164,8 +164,9 @@ def product(
     if x.device.type != "cpu" or torch.compiler.is_compiling() or not _onednn_serves(x.dtype):
         y = F.linear(x, weight, bias)
         return y if gelu is None else F.gelu(y, approximate=gelu)
-    if getattr(owner, int8.INT8, False) and x[0].numel() >= int8.ROWS * x.shape[-1]:
-        return int8.product(x, constant(owner, ("int8", key), sources, lambda: int8.packed_linear(weight)), bias, gelu)
+    if (levels := getattr(owner, int8.INT8, 0)) and x[0].numel() >= int8.ROWS * x.shape[-1]:
+        rounded = constant(owner, ("int8", key), sources, lambda: int8.packed_linear(weight))
+        return int8.product(x, rounded, bias, gelu, levels)
     if weight.numel() <= PACKED:
         weight = constant(owner, ("packed", key), sources, lambda: _pack(weight))
     return _onednn(x, weight, bias, gelu)
