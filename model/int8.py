@@ -69,12 +69,10 @@ AT_ONCE = 1 << 20
 
 def _bytes(x: Tensor, factor: float, zero: float) -> Tensor:
     """x·factor + zero, which lies between 0 and 255, to the nearest. x is contiguous."""
-    shift = torch.tensor(zero - 128.0)
-    parts = [  # by way of int8, which torch writes six times as fast as uint8
-        torch.add(shift, part, alpha=factor).round_().to(torch.int8) for part in torch.split(x.view(-1), AT_ONCE)
-    ]
-    values = parts[0] if len(parts) == 1 else torch.cat(parts)
-    return values.view(torch.uint8).bitwise_xor_(128).view(x.shape)
+    if x.numel() > AT_ONCE:
+        return torch.cat([_bytes(part, factor, zero) for part in torch.split(x.view(-1), AT_ONCE)]).view(x.shape)
+    values = torch.add(torch.scalar_tensor(zero - 128.0), x, alpha=factor).round_()
+    return values.to(torch.int8).view(torch.uint8).bitwise_xor_(128)  # torch writes int8 six times as fast as uint8
 
 
 def product(x: Tensor, weight: Rounded, bias: Tensor | None, gelu: str | None = None, levels: int = 1) -> Tensor:
