@@ -1,10 +1,10 @@
 """Linear layers and convolutions in 8-bit integers on a CPU: three or more products in the time of one in float32.
 
 Of the transformer blocks the linear layers, except those of the modulation, and the convolutions but those of the early
-view, in which half a grey level counts, the first layer on it, and the last one. Weights are rounded for each output
-channel, what comes in for each tile by its own range, so that nothing depends on what else is in a batch; pixels are
-bytes already. Norms and attention stay in float32. The products are oneDNN's, by the names that torch's compiler calls;
-their sums are exact.
+view, in which half a grey level counts, the first layer on it, the fusion's last one, behind which a marked region is
+dropped or kept, and the one to a single channel. Weights are rounded for each output channel, what comes in for each
+tile by its own range, so that nothing depends on what else is in a batch; pixels are bytes already. Norms and attention
+stay in float32. The products are oneDNN's, by the names that torch's compiler calls; their sums are exact.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def use_int8(model: CLUE) -> int:
         name: layer
         for name, layer in model.named_modules()
         if type(layer) is nn.Conv2d and layer.in_channels >= CHANNELS
-        if not name.startswith("view.") and not name.endswith("patch_embed.proj")
+        if not name.startswith("view.") and not name.endswith("patch_embed.proj") and layer is not model.fusion.mix[-1]
     }
     for layer in convolutions.values():
         layer.__dict__[INT8] = 1
