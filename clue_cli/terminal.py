@@ -22,6 +22,8 @@ _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 def printable(text: str) -> str:
     """The text with control, format and other invisible characters escaped, as one line."""
+    if text.isprintable():
+        return text
     return "".join(
         character.encode("unicode_escape").decode() if unicodedata.category(character) in _UNPRINTABLE else character
         for character in text

@@ -160,26 +160,32 @@ class ForensicView(nn.Module):
         return self
 
     @torch.no_grad()
-    def traces(self, x: Tensor) -> Tensor:
-        """The fixed part, float32: coefficients at three ranges, votes for each step, mean colour, fit to the tile."""
+    def traces(self, x: Tensor, *more: Tensor) -> Tensor:
+        """The fixed part, float32: coefficients at three ranges, votes for each step, mean colour, fit to the tile.
+
+        Args:
+            x: B×3×H×W in [0, 1].
+            more: maps that are put behind them.
+        """
         # B×64×h×w; in full precision even where the caller runs under autocast
         with torch.autocast(x.device.type, enabled=False):
             c = F.conv2d(luma(x), self.basis, stride=8)
         low = c[:, self.tested]  # B×f×h×w
         # B×f×s×h×w; a coefficient below half a step is a multiple of it for trivial reasons: no vote.
         phase = low[:, :, None] / self.steps.reshape(1, 1, -1, 1, 1)
-        votes = torch.cos(2 * math.pi * phase) * (phase.abs() > 0.5)
+        counts = phase.abs().sub_(0.5).sign_().clamp_(min=0)  # in numbers: torch multiplies by truth values slowly
+        votes = phase.mul_(2 * math.pi).cos_().mul_(counts)
         energy = torch.log1p(c.abs()) / 4.0
         colour = F.avg_pool2d(x.float(), 8) * 2 - 1
         ranges = [torch.tanh(c / 2), torch.tanh(c / 32), energy]
-        return torch.cat([*ranges, votes.flatten(1, 2), colour, fit_to_histogram(low)], 1)
+        behind = (maps.to(c) for maps in more)
+        return torch.cat([*ranges, votes.flatten(1, 2), colour, fit_to_histogram(low), *behind], 1)
 
     def forward(self, x: Tensor, matches: Tensor | None = None) -> Tensor:
         """See the class. `matches`: B×CHANNELS×H/8×W/8 from `self_match`, where the spec asks for them."""
-        traces = self.traces(x)
-        if self.matches:
-            if matches is None:
-                matches = traces.new_zeros(x.shape[0], self.matches, *traces.shape[-2:])
-            traces = torch.cat([traces, matches[:, : self.matches].to(traces)], 1)
-        view: Tensor = self.pool(pointwise(self.project, traces.to(self.project.weight.dtype)))
+        if self.matches and matches is None:
+            matches = x.new_zeros(x.shape[0], self.matches, x.shape[2] // 8, x.shape[3] // 8)
+        more = [] if matches is None else [matches[:, : self.matches]]
+        traces = self.traces(x, *more).to(self.project.weight.dtype)
+        view: Tensor = self.pool(pointwise(self.project, traces))
         return view

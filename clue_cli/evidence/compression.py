@@ -188,8 +188,11 @@ def earlier_compression(pixels: NDArray[np.uint8], table: Table) -> Earlier | No
         values = np.delete(_histogram(blocks[None, :, row, column] / step)[0], _LARGEST)  # zeros tell of flat places
         if (count := values.sum()) < _FEWEST_VALUES:
             continue
-        plain, count_of = np.unique(np.floor(4 * unquantized[:, row, column]), return_counts=True)
-        plain = (plain + 0.5) / 4
+        quarters = np.floor(4 * unquantized[:, row, column])
+        least = quarters.min()
+        counts = np.bincount((quarters - least).astype(np.int64))  # without sorting
+        there = np.flatnonzero(counts)
+        plain, count_of = (there.astype(np.float32) + least + 0.5) / 4, counts[there]
         once = _expected(plain[None] / step, count_of)
         firsts = np.array([first for first in _EARLIER if step % first])[:, None]
         gains = np.log(_expected(np.rint(plain / firsts) * firsts / step, count_of) / once) @ values / count
@@ -236,6 +239,7 @@ def _histogram(values: NDArray[np.floating[Any]], weights: NDArray[np.int64] | N
 def _expected(values: NDArray[np.floating[Any]], weights: NDArray[np.int64]) -> NDArray[np.float64]:
     """Shares of the values other than zero in each row, smoothed by what rounding does, and never zero."""
     counts = _histogram(values, weights)
-    counts = counts + 0.02 * (np.roll(counts, 1, 1) + np.roll(counts, -1, 1)) + 0.5
-    counts = np.delete(counts, _LARGEST, 1)
+    around = np.concatenate([counts[:, -1:], counts, counts[:, :1]], 1)  # np.roll and np.delete take longer
+    counts = counts + 0.02 * (around[:, :-2] + around[:, 2:]) + 0.5
+    counts = np.concatenate([counts[:, :_LARGEST], counts[:, _LARGEST + 1 :]], 1)
     return np.asarray(counts / counts.sum(1, keepdims=True))

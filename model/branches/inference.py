@@ -123,17 +123,18 @@ def linear(layer: nn.Module, x: Tensor, gelu: Gelu | None = None) -> Tensor:
 
 
 def pointwise(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """A 1×1 convolution with a bias: B×in×H×W → B×out×H×W, in the layout of x.
+    """A 1×1 convolution with a bias: B×in×H×W → B×out×H×W.
 
-    On one core of a CPU torch copies a map in float32 first, and multiplies slowly.
+    On one core of a CPU torch copies a map in float32 first, and multiplies slowly. Here the result is channels-last:
+    a convolution behind it wants it so.
     """
     if x.device.type != "cpu" or x.dtype != torch.float32 or not inferring(layer, x):
         made: Tensor = layer(x)
         return made
     weight, bias = layer.weight, cast(Tensor, layer.bias)
     if x.is_contiguous():
-        flat = torch.baddbmm(bias[:, None], weight.flatten(1).expand(len(x), -1, -1), x.flatten(2))
-        return flat.view(len(x), -1, *x.shape[2:])
+        cells = torch.baddbmm(bias, x.flatten(2).mT, weight.flatten(1).T.expand(len(x), -1, -1))
+        return cells.view(len(x), *x.shape[2:], -1).permute(0, 3, 1, 2)
     return product(layer, (weight,), x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
 
 
@@ -163,8 +164,9 @@ def product(
     if x.device.type != "cpu" or torch.compiler.is_compiling() or not _onednn_serves(x.dtype):
         y = F.linear(x, weight, bias)
         return y if gelu is None else F.gelu(y, approximate=gelu)
-    if getattr(owner, int8.INT8, False) and x[0].numel() >= int8.ROWS * x.shape[-1]:
-        return int8.product(x, constant(owner, ("int8", key), sources, lambda: int8.packed_linear(weight)), bias, gelu)
+    if (levels := getattr(owner, int8.INT8, 0)) and x[0].numel() >= int8.ROWS * x.shape[-1]:
+        rounded = constant(owner, ("int8", key), sources, lambda: int8.packed_linear(weight))
+        return int8.product(x, rounded, bias, gelu, levels)
     if weight.numel() <= PACKED:
         weight = constant(owner, ("packed", key), sources, lambda: _pack(weight))
     return _onednn(x, weight, bias, gelu)

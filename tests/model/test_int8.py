@@ -93,6 +93,30 @@ def test_a_convolution_is_that_of_the_rounded_numbers(bias: bool) -> None:
     torch.testing.assert_close(layer(x).double(), expected, atol=1e-4, rtol=1e-4)
 
 
+def test_bytes_of_pixels_are_not_rounded_but_their_weights() -> None:
+    """But for half a step beyond the edges, which reaches the cells there."""
+    layer = nn.Conv2d(48, 40, 3, padding=1).requires_grad_(False)
+    x = torch.randint(0, 256, (1, 48, 9, 11)) / 255 * 2 - 1
+    weight = rounded_weight(layer.weight)
+    kept = weight.values.double() * weight.scale.view(-1, 1, 1, 1)
+    assert layer.bias is not None
+    expected = nn.functional.conv2d(x.double(), kept, layer.bias.double(), padding=1)
+    int8._with_integers(layer, of_pixels=True)
+    found = layer(x).double()
+    torch.testing.assert_close(found[..., 1:-1, 1:-1], expected[..., 1:-1, 1:-1], atol=1e-5, rtol=1e-5)
+    assert (found - expected).abs().max() <= kept.abs().flatten(1).sum(1).max() / 255
+
+
+def test_the_levels_of_a_tile_have_a_range_together() -> None:
+    layer, x = packed_linear(torch.randn(96, 160)), torch.randn(2, 3, 70, 160)  # two levels of three tiles
+    x[:, 1] *= 100
+    together = product(x.flatten(0, 1), layer, None, levels=2).view(2, 3, 70, 96)
+    for tile in range(3):
+        alone = product(x[:, tile].contiguous(), layer, None, levels=2)
+        assert torch.equal(together[:, tile], alone)
+        assert torch.equal(alone.flatten(0, 1), product(x[:, tile].flatten(0, 1)[None], layer, None)[0])
+
+
 def test_few_rows_are_multiplied_in_float32() -> None:
     layer = nn.Linear(32, 32).eval()
     layer.__dict__[INT8] = True
