@@ -21,6 +21,9 @@ ones. A region that is strong in itself stays, however strong the others are.
 from __future__ import annotations
 
 import math
+from collections import deque
+from concurrent.futures import Executor
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -40,6 +43,7 @@ def complete(
     level: LevelSpec,
     edges: EdgeSpec,
     regions: RegionSpec,
+    helpers: Executor | None = None,
 ) -> None:
     """Set the level of a heatmap, draw it along the edges of its picture, and demote the regions that the network found
     weak; in place.
@@ -48,13 +52,14 @@ def complete(
         heatmap: H×W, probability that a pixel is forged.
         pixels: H×W×3.
         level, edges, regions: of the preset.
+        helpers: threads that may draw some of the strips of a large picture, if they have nothing else to do.
 
     Raises:
         ValueError: heatmap and picture do not fit.
     """
     found = strengths(heatmap)
     found += set_level(heatmap, level, found)
-    follow_edges(heatmap, pixels, edges)
+    follow_edges(heatmap, pixels, edges, helpers)
     demote_weak_regions(heatmap, regions, found)
 
 
@@ -152,13 +157,16 @@ ROWS = 512
 """Of a strip; pictures are filtered strip by strip, with the rows around that it depends on."""
 
 
-def follow_edges(heatmap: NDArray[np.float32], pixels: NDArray[np.uint8], spec: EdgeSpec) -> None:
+def follow_edges(
+    heatmap: NDArray[np.float32], pixels: NDArray[np.uint8], spec: EdgeSpec, helpers: Executor | None = None
+) -> None:
     """Draw a heatmap along the edges of its picture, in place.
 
     Args:
         heatmap: H×W, probability that a pixel is forged.
         pixels: H×W×3.
         spec: how far an edge may be; with `radius` 0 nothing is done.
+        helpers: see `complete`; to the same bits.
 
     Raises:
         ValueError: the two do not fit.
@@ -168,17 +176,31 @@ def follow_edges(heatmap: NDArray[np.float32], pixels: NDArray[np.uint8], spec: 
     if not spec.radius:
         return
     around = -(-2 * (spec.radius + STEP) // STEP) * STEP
-    height = len(heatmap)
-    above = heatmap[:0].copy()  # of the strip before: what it was
-    with torch.inference_mode(), one_thread():
-        for top in range(0, height, ROWS):
-            first, last = max(0, top - around), min(height, top + ROWS + around)
-            p = np.concatenate([above, heatmap[top:last]])
-            above = heatmap[max(0, top + ROWS - around) : top + ROWS].copy()
-            strip = torch.from_numpy(np.array(pixels[first:last], order="C")).permute(2, 0, 1)
-            colours = strip.to(torch.float32, memory_format=torch.contiguous_format).div_(255)  # plane by plane
-            drawn = _filtered(colours, torch.from_numpy(p)[None], spec)
-            heatmap[top : top + ROWS] = drawn.clamp_(0, 1).numpy()[top - first :][: min(ROWS, height - top)]
+    # What a strip depends on beyond itself, before its neighbours are drawn.
+    strips = deque(
+        (top, heatmap[max(0, top - around) : top].copy(), heatmap[top + ROWS : top + ROWS + around].copy())
+        for top in range(0, len(heatmap), ROWS)
+    )
+
+    def draw() -> None:
+        with torch.inference_mode(), one_thread(), suppress(IndexError):
+            while True:
+                top, above, below = strips.popleft()
+                strip = heatmap[top : top + ROWS]
+                p = np.concatenate([above, strip, below])
+                seen = pixels[top - len(above) : top + len(strip) + len(below)]
+                planes = torch.from_numpy(np.array(seen, order="C")).permute(2, 0, 1)
+                colours = planes.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+                drawn = _filtered(colours, torch.from_numpy(p)[None], spec)
+                strip[:] = drawn.clamp_(0, 1).numpy()[len(above) :][: len(strip)]
+
+    others = [helpers.submit(draw) for _ in range(len(strips) - 1)] if helpers is not None else []
+    try:
+        draw()
+    finally:
+        for other in others:
+            if not other.cancel():  # those that have not begun would find nothing to do
+                other.result()
 
 
 def _filtered(colours: Tensor, p: Tensor, spec: EdgeSpec) -> Tensor:

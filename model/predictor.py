@@ -425,7 +425,7 @@ class _Run(Generic[Key]):
         heatmap = np.clip(work.blend.heatmap, 0.0, 1.0, out=work.blend.heatmap)
         features = image_features(heatmap, work.pixels)
         if not (preset.screens_as_found and kind_of(features) == SCREEN):
-            complete(heatmap, work.pixels, preset.level, preset.edges, preset.regions)
+            complete(heatmap, work.pixels, preset.level, preset.edges, preset.regions, self.helpers)
         return Prediction(work.key, heatmap, features, work.seed, len(work.tiles), 0.0)
 
     def _shape(self, tile: Tile) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -52,6 +53,9 @@ from model.verdict import judge
 
 SECOND_BYTES_PER_PIXEL = 12
 """Of one image of which the second question is asked: 4 of its heatmap, and what encoders copy."""
+
+LARGE = 1_000_000
+"""Pixels from which a heatmap is encoded beside the other pictures; with small ones a second thread gains nothing."""
 
 NOT_COMPUTED = "Everything else was scanned; --retry-failed tries it again."
 """Advice about what could not be computed for no reason of its own."""
@@ -208,14 +212,19 @@ class ScanPart:
     ) -> dict[str, bytes]:
         """The pictures of a photo but for panels; arrays as displayed, of what was examined."""
         heatmap, mask = photo.in_full(heatmap), photo.in_full(mask)
-        made = {"mask": encode_mask(mask)}
-        if self.heatmaps:
-            made["heatmap"] = encode_heatmap(heatmap)
-        if self.previews:
-            shown = hatched(photo.displayed(photo.pixels), [photo.box_of_rows(*rows) for rows in photo.not_examined])
-            made |= encode_previews(shown, heatmap, mask)
-            if photo.thumbnail is not None:
-                made["embedded_thumbnail"] = encode_pixels(photo.displayed(photo.thumbnail))
+        made: dict[str, bytes] = {}
+        with ThreadPoolExecutor(1, "clue-heatmap") as aside:
+            encoded = aside.submit(encode_heatmap, heatmap) if self.heatmaps and heatmap.size >= LARGE else None
+            made["mask"] = encode_mask(mask)
+            if self.heatmaps and encoded is None:
+                made["heatmap"] = encode_heatmap(heatmap)
+            if self.previews:
+                not_examined = [photo.box_of_rows(*rows) for rows in photo.not_examined]
+                made |= encode_previews(hatched(photo.displayed(photo.pixels), not_examined), heatmap, mask)
+                if photo.thumbnail is not None:
+                    made["embedded_thumbnail"] = encode_pixels(photo.displayed(photo.thumbnail))
+            if encoded is not None:
+                made["heatmap"] = encoded.result()
         if second is not None:
             second = photo.in_full(second)
             if self.heatmaps:
