@@ -52,7 +52,7 @@ def complete(
         heatmap: H×W, probability that a pixel is forged.
         pixels: H×W×3.
         level, edges, regions: of the preset.
-        helpers: threads that may draw some of the strips of a large picture, if they have nothing else to do.
+        helpers: threads of which one may draw some of the strips of a large picture, if it has nothing else to do.
 
     Raises:
         ValueError: heatmap and picture do not fit.
@@ -153,7 +153,7 @@ def _starts(heatmap: NDArray[np.float32]) -> list[NDArray[np.int64]]:
 
 STEP = 4
 """Pixels, each way, that are averaged to find the coefficients."""
-ROWS = 512
+ROWS = 256
 """Of a strip; pictures are filtered strip by strip, with the rows around that it depends on."""
 
 
@@ -194,13 +194,14 @@ def follow_edges(
                 drawn = _filtered(colours, torch.from_numpy(p)[None], spec)
                 strip[:] = drawn.clamp_(0, 1).numpy()[len(above) :][: len(strip)]
 
-    others = [helpers.submit(draw) for _ in range(len(strips) - 1)] if helpers is not None else []
+        # One more at a time: each strip takes ten times the memory of what it draws.
+
+    other = helpers.submit(draw) if helpers is not None and len(strips) > 1 else None
     try:
         draw()
     finally:
-        for other in others:
-            if not other.cancel():  # those that have not begun would find nothing to do
-                other.result()
+        if other is not None and not other.cancel():  # one that has not begun would find nothing to do
+            other.result()
 
 
 def _filtered(colours: Tensor, p: Tensor, spec: EdgeSpec) -> Tensor:
