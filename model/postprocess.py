@@ -23,7 +23,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from concurrent.futures import Executor
-from contextlib import suppress
 
 import numpy as np
 import torch
@@ -108,6 +107,7 @@ def set_level(heatmap: NDArray[np.float32], spec: LevelSpec, strength: NDArray[n
     odds = np.float32(math.exp(shift))
     for strip in np.array_split(heatmap, -(-len(heatmap) // ROWS)):
         strip *= odds / (1 + strip * (odds - 1))
+        np.minimum(strip, 1, out=strip)  # what is rounded above
     return shift
 
 
@@ -183,9 +183,12 @@ def follow_edges(
     )
 
     def draw() -> None:
-        with torch.inference_mode(), one_thread(), suppress(IndexError):
+        with torch.inference_mode(), one_thread():
             while True:
-                top, above, below = strips.popleft()
+                try:
+                    top, above, below = strips.popleft()
+                except IndexError:
+                    return
                 strip = heatmap[top : top + ROWS]
                 p = np.concatenate([above, strip, below])
                 seen = pixels[top - len(above) : top + len(strip) + len(below)]
@@ -194,8 +197,7 @@ def follow_edges(
                 drawn = _filtered(colours, torch.from_numpy(p)[None], spec)
                 strip[:] = drawn.clamp_(0, 1).numpy()[len(above) :][: len(strip)]
 
-        # One more at a time: each strip takes ten times the memory of what it draws.
-
+    # One more, no matter how many there are: a strip takes ten times its memory.
     other = helpers.submit(draw) if helpers is not None and len(strips) > 1 else None
     try:
         draw()

@@ -240,12 +240,14 @@ class TileSpec(Keyed):
 class LevelSpec(Keyed):
     """How the heatmap of a picture is raised or lowered as a whole (`model.postprocess`), in log-odds.
 
+    A fitted score is of the heatmap from before; without one the score is taken from what comes of it.
+
     Attributes:
         slope: share of the distance between the picture's strength and `pivot` by which it is moved towards it; 0 moves
             nothing.
         pivot: the strength of a picture that stays as it is: log-odds of the mean of its `cells` strongest cells.
         cells: how many 8×8 cells.
-        lowest: most that a stronger picture is lowered by, a number below 0.
+        lowest: most that a stronger picture is lowered by, 0 or less.
         least: strength up to which a weak picture stays as it is; one above is raised by no more than it is stronger.
     """
 

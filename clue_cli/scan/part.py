@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -212,19 +213,20 @@ class ScanPart:
     ) -> dict[str, bytes]:
         """The pictures of a photo but for panels; arrays as displayed, of what was examined."""
         heatmap, mask = photo.in_full(heatmap), photo.in_full(mask)
-        made: dict[str, bytes] = {}
+        made = {"mask": encode_mask(mask)}
         with ThreadPoolExecutor(1, "clue-heatmap") as aside:
-            encoded = aside.submit(encode_heatmap, heatmap) if self.heatmaps and heatmap.size >= LARGE else None
-            made["mask"] = encode_mask(mask)
-            if self.heatmaps and encoded is None:
-                made["heatmap"] = encode_heatmap(heatmap)
+            later = None
+            if self.heatmaps:
+                made["heatmap"] = b""  # its place, whenever it is ready
+                with suppress(RuntimeError):  # no thread can be started
+                    later = aside.submit(encode_heatmap, heatmap) if heatmap.size >= LARGE else None
             if self.previews:
                 not_examined = [photo.box_of_rows(*rows) for rows in photo.not_examined]
                 made |= encode_previews(hatched(photo.displayed(photo.pixels), not_examined), heatmap, mask)
                 if photo.thumbnail is not None:
                     made["embedded_thumbnail"] = encode_pixels(photo.displayed(photo.thumbnail))
-            if encoded is not None:
-                made["heatmap"] = encoded.result()
+            if self.heatmaps:
+                made["heatmap"] = encode_heatmap(heatmap) if later is None else later.result()
         if second is not None:
             second = photo.in_full(second)
             if self.heatmaps:
