@@ -198,10 +198,8 @@ def _extreme_places(levels: Floats, most: int) -> tuple[NDArray[np.int64], Float
     steps = (_CUBE * [[memory.shape[1]], [width], [1]]).sum(0)[:, None]
     found = [(np.zeros(0, np.int64), np.zeros((27, 0), np.float32))]
     for top in range(_RIM, height - _RIM, rows):
-        start, stop = (
-            top * width,
-            min(top + rows, height - _RIM) * width,
-        )  # a row's ends are neighbours: both in the rim
+        # A row's end and the start of the next are neighbours here: both lie in the rim.
+        start, stop = top * width, min(top + rows, height - _RIM) * width
         difference = memory[:, : stop - start + 2 * width]  # one row more above and below
         around = np.s_[start - width : stop + width]
         np.subtract(planes[1:, around], planes[:-1, around], out=difference)

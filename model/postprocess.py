@@ -197,7 +197,7 @@ def follow_edges(
                 drawn = _filtered(colours, torch.from_numpy(p)[None], spec)
                 strip[:] = drawn.clamp_(0, 1).numpy()[len(above) :][: len(strip)]
 
-    # One more, no matter how many there are: a strip takes ten times its memory.
+    # One more, no matter how many there are: each needs memory for about ten planes of a strip.
     other = helpers.submit(draw) if helpers is not None and len(strips) > 1 else None
     try:
         draw()

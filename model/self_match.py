@@ -164,9 +164,7 @@ class _Blocks:
         inner = self.windows[::CELL, ::CELL, _REACH:-_REACH:2, _REACH:-_REACH:2].reshape(self.h * self.w, -1)
         self.samples = inner - inner.mean(1, keepdims=True)  # cells×64
         self.variance = (self.samples**2).mean(1).reshape(self.h, self.w)
-        self.planes = self.samples.T.reshape(
-            _BLOCK // 2, _BLOCK // 2, self.h, self.w
-        )  # of one sample of all cells each
+        self.planes = self.samples.T.reshape(_BLOCK // 2, _BLOCK // 2, self.h, self.w)  # each sample of all cells
         grid = np.mgrid[: self.h, : self.w].reshape(2, -1).T * CELL
         self.corners: Ints = grid.astype(np.int64)  # cells×2
 

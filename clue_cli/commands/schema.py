@@ -29,8 +29,9 @@ Files in the results folder:
 |---|---|
 | `masks/….png` | One 8-bit channel, 255 where marked, else 0; the size of the image as displayed. |
 | `heatmaps/….png` | One 16-bit channel; value / 65535 = probability. Not with `--no-heatmaps`. Some models, `mini` \
-among them, raise or lower it as a whole by how strong its strongest places are, draw it along the edges of the \
-picture, and lower regions clearly weaker than the strongest of the image to 0.49. |
+among them, raise or lower it as a whole by how strong its strongest places are, so that values compare places of one \
+picture only, draw it along the edges of the picture, and lower regions clearly weaker than the strongest of the image \
+to 0.49. |
 | `verdicts/….json` | One `ImageRecord`. |
 | `previews/…` | Pictures for the page. Not with `--no-previews`. |
 | `synthetic/….png` | Where the evidence lies that the picture was generated: like the heatmap. With `--also`, if the \

@@ -56,7 +56,7 @@ SECOND_BYTES_PER_PIXEL = 12
 """Of one image of which the second question is asked: 4 of its heatmap, and what encoders copy."""
 
 LARGE = 1_000_000
-"""Pixels from which a heatmap is encoded beside the other pictures; with small ones a second thread gains nothing."""
+"""Pixels from which a thread of its own encodes the heatmap: about 20 ms a megapixel."""
 
 NOT_COMPUTED = "Everything else was scanned; --retry-failed tries it again."
 """Advice about what could not be computed for no reason of its own."""

@@ -8,8 +8,10 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import clue_cli.cluster
@@ -259,6 +261,23 @@ def test_evidence_that_changes_meanwhile_is_said(scan: Scan, cluster: FakeCluste
         if isinstance(record, FailureRecord) and record.code is FailureCode.CHANGED_DURING_SCAN
     ]
     assert (changed.locator, changed.other_pages) == ("evidence/b.tif", 3)
+
+
+def test_the_pictures_of_a_large_photo_are_those_of_a_small_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread of its own changes neither the heatmap's bytes nor its place among them."""
+    pixels, heatmap = np.full((96, 128, 3), 90, np.uint8), np.linspace(0, 1, 96 * 128, dtype=np.float32)
+    heatmap = heatmap.reshape(96, 128)
+    photo: Any = SimpleNamespace(
+        in_full=lambda map_: map_, displayed=lambda map_: map_, pixels=pixels, not_examined=(), thumbnail=None
+    )
+    part: Any = SimpleNamespace(heatmaps=True, previews=True)
+    alone = ScanPart._pictures(part, photo, heatmap, heatmap > 0.5, None)
+    monkeypatch.setattr("clue_cli.scan.part.LARGE", 1)
+    aside = ScanPart._pictures(part, photo, heatmap, heatmap > 0.5, None)
+    assert list(aside.items()) == list(alone.items()) and aside["heatmap"].startswith(b"\x89PNG")
+    monkeypatch.setattr("clue_cli.scan.part.encode_heatmap", lambda _: (_ for _ in ()).throw(MemoryError))
+    with pytest.raises(MemoryError):
+        ScanPart._pictures(part, photo, heatmap, heatmap > 0.5, None)
 
 
 def test_a_part_and_what_it_makes_travel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
